@@ -1,0 +1,306 @@
+//! Untrusted bytes to pixels: the format by content, limits before decoding, orientation, colour, size.
+//! Knows nothing of models, HTTP or files; whoever calls it owns the bytes and chooses the thread, for decoding is slow.
+
+use std::{
+    io::Cursor,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use ::image::{
+    DynamicImage, ImageDecoder, ImageError as Source, ImageFormat, ImageReader, Limits, RgbImage,
+    metadata::Orientation,
+};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+
+/// The formats that are read, for messages.
+pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
+/// The most pixels a side of a picture may have.
+pub const MAX_SIDE: u32 = 20_000;
+/// The most pixels a picture may have.
+pub const MAX_PIXELS: u64 = 50_000_000;
+/// The most bytes a decoder may allocate for one picture, whatever its depth and channels.
+const MAX_ALLOC: u64 = 512 << 20;
+
+/// A square picture as a model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Pixels a side.
+    pub size: u32,
+    /// `size` × `size` × 3 bytes, row by row, red, green and blue.
+    pub rgb: Vec<u8>,
+}
+
+/// What [`decode`] makes of an image file.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The whole picture, stretched to the square asked for.
+    pub pixels: Pixels,
+    /// The media type by content.
+    pub media_type: &'static str,
+    /// Width of the picture as it is meant to be seen, in pixels.
+    pub width: u32,
+    /// Height of the picture as it is meant to be seen, in pixels.
+    pub height: u32,
+}
+
+/// Why bytes are not a picture.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// No bytes at all.
+    #[error("the image has no bytes")]
+    Empty,
+    /// Not an image, or of a format that is not read.
+    #[error("{found} is not an image format that is read; the formats are {FORMATS}")]
+    Format {
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// Of a known format, but broken.
+    #[error("the {format} image cannot be decoded: {source}")]
+    Malformed {
+        /// The media type by content.
+        format: &'static str,
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More pixels than are decoded, however few bytes they come in.
+    #[error(
+        "the image is {width} × {height} pixels; at most {MAX_SIDE} a side, {MAX_PIXELS} in all \
+         and {MAX_ALLOC} bytes decoded are read"
+    )]
+    TooLarge {
+        /// Declared width in pixels.
+        width: u32,
+        /// Declared height in pixels.
+        height: u32,
+    },
+    /// The picture cannot be brought to the size asked for.
+    #[error("the image cannot be resized: {0}")]
+    Resize(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Decodes an image file and stretches the whole picture to `size` × `size`.
+///
+/// # Errors
+/// Every [`ImageError`].
+pub fn decode(bytes: &[u8], size: u32) -> Result<Decoded, ImageError> {
+    let format = format(bytes)?;
+    let picture = guarded(bytes, format)?;
+    Ok(Decoded {
+        pixels: resize(&picture, size)?,
+        media_type: format.to_mime_type(),
+        width: picture.width(),
+        height: picture.height(),
+    })
+}
+
+/// Decodes an image file at its own size: the first frame, upright, over white, 8 bits a channel.
+///
+/// # Errors
+/// Every [`ImageError`] but `Resize`.
+pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
+    guarded(bytes, format(bytes)?)
+}
+
+/// Stretches a picture to `size` × `size`; shrinking averages over all it covers.
+///
+/// # Errors
+/// [`ImageError::Resize`].
+pub fn resize(picture: &RgbImage, size: u32) -> Result<Pixels, ImageError> {
+    let (width, height) = picture.dimensions();
+    let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3)
+        .map_err(|error| ImageError::Resize(error.into()))?;
+    let mut target = Image::new(size, size, PixelType::U8x3);
+    let bilinear = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new()
+        .resize(&source, &mut target, &bilinear)
+        .map_err(|error| ImageError::Resize(error.into()))?;
+    Ok(Pixels {
+        size,
+        rgb: target.into_vec(),
+    })
+}
+
+fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    match ::image::guess_format(bytes) {
+        Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
+        other => Err(ImageError::Format {
+            found: other.map_or("this content", |format| format.to_mime_type()),
+        }),
+    }
+}
+
+/// A bug in a decoder costs the request that met it, not the thread.
+fn guarded(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, ImageError> {
+    catch_unwind(AssertUnwindSafe(|| read(bytes, format)))
+        .unwrap_or_else(|_| Err(malformed(format, "the decoder panicked")))
+}
+
+fn read(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, ImageError> {
+    if format == ImageFormat::Jpeg && !has_end(bytes) {
+        return Err(malformed(format, "truncated: the end marker is missing"));
+    }
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_ALLOC);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader
+        .into_decoder()
+        .map_err(|error| malformed(format, error))?;
+
+    let (width, height) = decoder.dimensions();
+    let too_large = ImageError::TooLarge { width, height };
+    if width.max(height) > MAX_SIDE
+        || u64::from(width) * u64::from(height) > MAX_PIXELS
+        || decoder.total_bytes() > MAX_ALLOC
+    {
+        return Err(too_large);
+    }
+    if width == 0 || height == 0 {
+        return Err(malformed(format, "it has no pixels"));
+    }
+    // A broken EXIF block says nothing about the picture beside it.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| match error {
+        Source::Limits(_) => too_large,
+        other => malformed(format, other),
+    })?;
+    picture.apply_orientation(orientation);
+    Ok(over_white(picture))
+}
+
+fn over_white(picture: DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
+    }
+    let picture = picture.into_rgba8();
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [red, green, blue, alpha] = picture.get_pixel(x, y).0.map(u32::from);
+        ::image::Rgb(
+            [red, green, blue]
+                .map(|channel| ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8),
+        )
+    })
+}
+
+/// Whether a JPEG's segments lead to its end marker. The decoder fills what is missing with grey and says nothing.
+fn has_end(jpeg: &[u8]) -> bool {
+    let mut rest = jpeg;
+    // Within coded data FF is followed by 00 or a restart marker, and before any marker FF may be repeated.
+    let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0..=1 | 0xd0..=0xd8 | 0xff);
+    while let Some(at) = rest.windows(2).position(is_marker) {
+        if rest[at + 1] == 0xd9 {
+            return true;
+        }
+        // A segment is stepped over whole: the thumbnail inside one has an end marker of its own.
+        let Some(length) = rest.get(at + 2..at + 4) else {
+            return false;
+        };
+        let next = at + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    false
+}
+
+fn malformed(
+    format: ImageFormat,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> ImageError {
+    ImageError::Malformed {
+        format: format.to_mime_type(),
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! fixtures {
+        ($($name:literal),+) => { [$(&include_bytes!(concat!("../tests/fixtures/", $name))[..]),+] };
+    }
+
+    const COLOURED: [&[u8]; 6] = fixtures![
+        "upright.jpg",
+        "rotated.jpg",
+        "cmyk.jpg",
+        "small.webp",
+        "small.bmp",
+        "small.tiff"
+    ];
+
+    fn near(picture: &RgbImage, x: u32, y: u32, expected: [u8; 3], tolerance: u8) {
+        let found = picture.get_pixel(x, y).0;
+        let far = (0..3).any(|c| found[c].abs_diff(expected[c]) > tolerance);
+        assert!(!far, "{found:?} is not {expected:?} at {x}, {y}");
+    }
+
+    #[test]
+    fn colours_survive_every_format() {
+        for bytes in COLOURED {
+            let picture = decode_rgb(bytes).unwrap();
+            let (width, height) = picture.dimensions();
+            near(&picture, 2, 2, [200, 30, 30], 12);
+            near(&picture, width - 3, 2, [30, 160, 60], 12);
+            near(&picture, 2, height - 3, [30, 60, 200], 12);
+            near(&picture, width - 3, height - 3, [240, 240, 240], 12);
+        }
+        let [grey, gif, deep] = fixtures!["grey.jpg", "animated.gif", "deep.png"]
+            .map(|bytes| decode_rgb(bytes).unwrap());
+        near(&grey, 2, 2, [81; 3], 3);
+        near(&gif, 5, 5, [250, 0, 0], 8);
+        near(&deep, 1, 0, [128, 255, 16], 1);
+    }
+
+    #[test]
+    fn alpha_is_over_white() {
+        let [bytes] = fixtures!["alpha.png"];
+        let picture = decode_rgb(bytes).unwrap();
+        near(&picture, 0, 0, [255, 0, 0], 0);
+        near(&picture, 0, 15, [127; 3], 0);
+        near(&picture, 15, 15, [255; 3], 0);
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_upright_picture() {
+        let [rotated, one] = fixtures!["rotated.jpg", "one.png"];
+        let decoded = decode(rotated, 8).unwrap();
+        assert_eq!((decoded.width, decoded.height), (48, 32));
+        assert_eq!(decoded.media_type, "image/jpeg");
+        let one = decode(one, 4).unwrap().pixels;
+        assert_eq!((one.size, one.rgb), (4, [10, 20, 30].repeat(16)));
+    }
+
+    #[test]
+    fn declared_size_is_refused_undecoded() {
+        for bytes in fixtures!["huge.png", "huge.bmp", "huge.gif", "huge.tiff"] {
+            let error = decode(bytes, 8).unwrap_err();
+            assert!(error.to_string().contains("50000 × 50000"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        for bytes in COLOURED.into_iter().chain(fixtures!["deep.png"]) {
+            for length in 0..bytes.len() - 12 {
+                assert!(decode(&bytes[..length], 8).is_err(), "{length} bytes");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(at in 0usize..700, byte: u8) {
+            let mut bytes = COLOURED[0].to_vec();
+            bytes[at] = byte;
+            let _ = decode(&bytes, 8);
+        }
+    }
+}

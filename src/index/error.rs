@@ -1,0 +1,122 @@
+//! What can go wrong in the index, each case with what was found and what would be right.
+//! Knows no status codes: which of these is whose fault is for the callers to decide.
+
+use std::path::PathBuf;
+
+use crate::code::Length;
+
+/// Every failure of the index.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Another process holds the lock of the data folder.
+    #[error("the data folder {} is already in use by another process; stop that one or choose another folder",
+        path.display())]
+    InUse {
+        /// The folder asked for.
+        path: PathBuf,
+        /// What sled said of its lock.
+        source: sled::Error,
+    },
+    /// The data folder cannot be opened.
+    #[error("the data folder {} cannot be opened", path.display())]
+    Open {
+        /// The folder asked for.
+        path: PathBuf,
+        /// Why not.
+        source: sled::Error,
+    },
+    /// Reading or writing the store failed. After a failed write the index accepts no more until it is opened again.
+    #[error("the store failed to read or write")]
+    Store {
+        /// What sled said.
+        #[from]
+        source: sled::Error,
+    },
+    /// The store was written under a schema this program does not know.
+    #[error(
+        "the data folder has schema {found}, and this program reads schema {supported}; run the program that wrote it"
+    )]
+    Schema {
+        /// The version in the store.
+        found: u32,
+        /// The version this program reads and writes.
+        supported: u32,
+    },
+    /// The codes in the store come from another model.
+    #[error(
+        "the data folder holds codes of model {stored}, not of {given}; \
+         start with model {stored}, or encode the gallery again by activating {given}"
+    )]
+    Model {
+        /// The model that made the stored codes.
+        stored: String,
+        /// The model the caller came with.
+        given: String,
+    },
+    /// The lengths asked for are not those of the store, or there are none.
+    #[error("codes of {given} bits were asked of the index, which takes {expected}")]
+    Lengths {
+        /// What the caller came with.
+        given: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// What is stored contradicts itself or cannot be read.
+    #[error("the data folder is damaged: {what}: {why}; restore it from a snapshot")]
+    Corrupt {
+        /// The thing that is damaged, by name.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not an image id.
+    #[error("{found:?} is not an image id: {rule}")]
+    Id {
+        /// What was given, at most its first 40 characters.
+        found: String,
+        /// The rule it breaks.
+        rule: String,
+    },
+    /// A payload that could be written but not read back.
+    #[error("the payload cannot be stored: it is nested too deeply, 120 levels are safe")]
+    Payload {
+        /// What reading it back said.
+        source: serde_json::Error,
+    },
+    /// A search by a code of a length the index does not hold.
+    #[error("the index holds no codes of {given} bits, only of {expected}")]
+    NoSuchLength {
+        /// The length searched by.
+        given: Length,
+        /// The lengths there are.
+        expected: String,
+    },
+    /// An image came with other codes than one of each length, ascending.
+    #[error(
+        "an image needs one code of each of {expected} bits, in this order; it came with {found}"
+    )]
+    WrongCodes {
+        /// The lengths of the index.
+        expected: String,
+        /// The lengths given.
+        found: String,
+    },
+    /// The writer was stopped, by a shutdown or by a failed write.
+    #[error(
+        "the index accepts no more writes: it was closed, or a failed write stopped it; open it again"
+    )]
+    Closed,
+}
+
+/// Lengths as a message shows them.
+pub fn spell(lengths: impl IntoIterator<Item = Length>) -> String {
+    let words: Vec<String> = lengths
+        .into_iter()
+        .map(|length| length.to_string())
+        .collect();
+    if words.is_empty() {
+        "no".to_owned()
+    } else {
+        words.join(", ")
+    }
+}

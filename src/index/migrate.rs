@@ -1,0 +1,75 @@
+//! The version of the layout on disk, and whether this program may read a store.
+//! Each version is described by a file in `migrations/`; knows nothing of what lies under the keys.
+
+use super::{error::IndexError, key::Key};
+
+/// The version this program reads and writes.
+pub const SCHEMA: u32 = 1;
+
+/// Whether a store is in use already; a new one is to be [stamped](stamp).
+///
+/// # Errors
+/// [`IndexError::Schema`] for a version other than [`SCHEMA`], [`IndexError::Corrupt`] for none, [`IndexError::Store`].
+pub fn check(tree: &sled::Tree) -> Result<bool, IndexError> {
+    let corrupt = |why: &str| IndexError::Corrupt {
+        what: "the schema version".to_owned(),
+        why: why.to_owned(),
+    };
+    match tree.get(Key::Schema.to_bytes())? {
+        None if tree.is_empty() => Ok(false),
+        None => Err(corrupt("it is missing, though there is data")),
+        Some(value) => match serde_json::from_slice(&value) {
+            Ok(SCHEMA) => Ok(true),
+            Ok(found) => Err(IndexError::Schema {
+                found,
+                supported: SCHEMA,
+            }),
+            Err(_) => Err(corrupt("it is not a number")),
+        },
+    }
+}
+
+/// Marks the store as of this version when the batch is applied.
+pub fn stamp(batch: &mut sled::Batch) {
+    batch.insert(Key::Schema.to_bytes(), SCHEMA.to_string().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::key::prefix, *};
+
+    /// The newest description is of the version written, under the prefixes written.
+    #[test]
+    fn the_description_agrees_with_the_keys() {
+        let file = include_str!("../../migrations/0001_initial.json");
+        let description: serde_json::Value = serde_json::from_str(file).unwrap();
+        assert_eq!(description["version"], SCHEMA);
+        let keys = description["keys"].as_object().unwrap();
+        let described: Vec<&str> = keys.keys().map(String::as_str).collect();
+        let written = [prefix::CONTENT, prefix::META, prefix::PAGE, prefix::RECORD].map(char::from);
+        assert_eq!(described.concat(), String::from_iter(written));
+    }
+
+    #[test]
+    fn new_current_newer_and_foreign_stores_are_told_apart() {
+        let store = sled::Config::new().temporary(true).open().unwrap();
+        assert!(!check(&store).unwrap());
+        let mut batch = sled::Batch::default();
+        stamp(&mut batch);
+        store.apply_batch(batch).unwrap();
+        assert!(check(&store).unwrap());
+        store.insert(Key::Schema.to_bytes(), "2").unwrap();
+        assert!(matches!(
+            check(&store),
+            Err(IndexError::Schema {
+                found: 2,
+                supported: 1
+            })
+        ));
+        store.insert(Key::Schema.to_bytes(), "two").unwrap();
+        assert!(matches!(check(&store), Err(IndexError::Corrupt { .. })));
+        store.remove(Key::Schema.to_bytes()).unwrap();
+        store.insert("foreign", "data").unwrap();
+        assert!(matches!(check(&store), Err(IndexError::Corrupt { .. })));
+    }
+}

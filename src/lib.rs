@@ -1,0 +1,11 @@
+//! Image retrieval by learned hash codes: a CNN and a recurrent policy, trained by REINFORCE towards hash centres, turn images
+//! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
+//!
+//! Each layer imports only from those to its left, and siblings do not import each other:
+//! `code, image | model, index | batch, train, eval | http | serve | cli | main`.
+//! Only `model` and `train` name tch, only `index` names sled, only `http` and `serve` name axum.
+
+pub mod code;
+pub mod image;
+pub mod index;
+pub mod model;

@@ -1,0 +1,268 @@
+//! The SCIHCGRL model: a CNN backbone whose feature feeds a recurrent policy per code length.
+//! Owns tensors, their files and the forward pass; knows nothing of indexes, requests or how it is trained.
+
+pub mod backbone;
+pub mod centers;
+pub mod checkpoint;
+mod efficientnet_lite;
+mod policy;
+
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor, nn};
+
+use crate::{
+    code::{HashCode, Length},
+    image::Pixels,
+};
+use backbone::Backbone;
+pub use backbone::Pass;
+pub use checkpoint::Card;
+use policy::Policy;
+
+/// What can go wrong with a model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// libtorch refused an operation.
+    #[error("libtorch: {source}")]
+    Tensor {
+        /// What libtorch said.
+        #[from]
+        source: tch::TchError,
+    },
+    /// A model file cannot be read or written.
+    #[error("model file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is there, but is not what it should be.
+    #[error("{} is not a usable model file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More classes than there are hash centres half the bits apart, or none.
+    #[error("{found} classes; hash centres at this length exist for 1 to {most}")]
+    Classes {
+        /// How many were asked for.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// An image that was not resized to the model's input.
+    #[error("an image of side {found}; this model takes {expected}")]
+    Side {
+        /// The image's side, pixels.
+        found: u32,
+        /// The model's, pixels.
+        expected: u32,
+    },
+    /// A device that is not there.
+    #[error("device '{found}': {reason}")]
+    Device {
+        /// What was asked for.
+        found: String,
+        /// Why it cannot be had, and what can.
+        reason: String,
+    },
+}
+
+/// Both networks with their variables, to be trained or to infer.
+pub struct Network {
+    /// Every variable by name: `backbone.…` in learning-rate group 0, `policy.…` in group 1.
+    pub variables: nn::VarStore,
+    /// The policies.
+    pub policy: Policy,
+    backbone: Box<dyn Backbone>,
+    mean: Tensor,      // [3, 1, 1]
+    deviation: Tensor, // [3, 1, 1]
+}
+
+impl Network {
+    /// A network of the card's architecture with random weights, reproducible after `tch::manual_seed`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn new(card: &Card, device: Device) -> Result<Self, ModelError> {
+        let variables = nn::VarStore::new(device);
+        let root = variables.root();
+        let backbone = card.backbone.build(&(&root / "backbone").set_group(0))?;
+        let policy = Policy::new(
+            &(&root / "policy").set_group(1),
+            backbone.feature_size(),
+            card.hidden,
+            &card.lengths,
+        )?;
+        let channels = |values: &[f32; 3]| -> Result<Tensor, ModelError> {
+            Ok(Tensor::f_from_slice(values)?
+                .f_view([3, 1, 1])?
+                .f_to_device(device)?)
+        };
+        Ok(Network {
+            policy,
+            backbone,
+            mean: channels(&card.mean)?,
+            deviation: channels(&card.deviation)?,
+            variables,
+        })
+    }
+
+    /// Features of images in 0…255: `[batch, 3, side, side]` of any type to `[batch, feature]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
+        let images = images
+            .f_to_kind(Kind::Float)?
+            .f_div_scalar(255.0)?
+            .f_sub(&self.mean)?
+            .f_div(&self.deviation)?;
+        self.backbone.features(&images, pass)
+    }
+
+    /// Folds what only training needs.
+    fn fold(&mut self) -> Result<(), ModelError> {
+        self.variables.freeze();
+        self.backbone.fold()?;
+        self.policy.fold()
+    }
+}
+
+/// A trained model ready to turn images into codes.
+pub struct Hasher {
+    network: Network,
+    card: Card,
+    id: String,
+    kind: Kind,
+}
+
+impl Hasher {
+    /// Loads a checkpoint onto a device, to compute in `kind`.
+    ///
+    /// # Errors
+    /// [`ModelError::File`], [`ModelError::Format`] and [`ModelError::Tensor`].
+    pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
+        let (mut network, card, id) = checkpoint::load(path, device)?;
+        network.fold()?;
+        Ok(Hasher {
+            network,
+            card,
+            id,
+            kind,
+        })
+    }
+
+    /// What the model is.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The checkpoint's id: the first 12 hexadecimal digits of its file's SHA-256.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Codes of a batch: for each image one code per length, ascending.
+    ///
+    /// # Errors
+    /// [`ModelError::Side`] and [`ModelError::Tensor`].
+    pub fn encode(&self, batch: &[&Pixels]) -> Result<Vec<Vec<HashCode>>, ModelError> {
+        let side = self.card.input_size;
+        let mut rgb = Vec::with_capacity(batch.len() * (side * side * 3) as usize);
+        for pixels in batch {
+            if pixels.size != side {
+                return Err(ModelError::Side {
+                    found: pixels.size,
+                    expected: side,
+                });
+            }
+            rgb.extend_from_slice(&pixels.rgb);
+        }
+        let side = i64::from(side);
+        let images =
+            Tensor::f_from_data_size(&rgb, &[batch.len() as i64, side, side, 3], Kind::Uint8)?
+                .f_to_device(self.network.variables.device())?
+                .f_permute([0, 3, 1, 2])?; // [batch, 3, side, side]
+        self.encode_tensor(&images)
+    }
+
+    /// Codes of images in 0…255, `[batch, 3, side, side]` of any type.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn encode_tensor(&self, images: &Tensor) -> Result<Vec<Vec<HashCode>>, ModelError> {
+        let logits = tch::no_grad(|| {
+            let pass = Pass {
+                train: false,
+                kind: self.kind,
+            };
+            self.network
+                .policy
+                .logits(&self.network.features(images, pass)?)
+        })?;
+        let logits = logits
+            .f_permute([1, 0, 2])?
+            .f_to_device(Device::Cpu)?
+            .f_contiguous()?; // [batch, heads, bits]
+        let (images, heads, bits) = logits.size3()?;
+        let mut values = vec![0f32; (images * heads * bits) as usize];
+        let count = values.len();
+        logits.f_copy_data(&mut values, count)?;
+        // tanh keeps the sign, so z ≥ 0 is a ≥ 0 (Eq 9).
+        let per_image = values.chunks((heads * bits) as usize);
+        Ok(per_image
+            .map(|heads| {
+                let rows = self.card.lengths.iter().zip(heads.chunks(bits as usize));
+                rows.map(|(&length, row)| HashCode::from_actions(length, row))
+                    .collect()
+            })
+            .collect())
+    }
+}
+
+/// The device a name stands for: `auto`, `cpu`, `cuda` or `cuda:N`.
+///
+/// # Errors
+/// [`ModelError::Device`] for an unknown name, and where CUDA is asked for and absent.
+pub fn device(name: &str) -> Result<Device, ModelError> {
+    let cuda = tch::Cuda::device_count().max(0) as usize;
+    let number = match name {
+        "auto" => {
+            return Ok(if cuda > 0 {
+                Device::Cuda(0)
+            } else {
+                Device::Cpu
+            });
+        }
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Some(0),
+        _ => name
+            .strip_prefix("cuda:")
+            .and_then(|number| number.parse().ok()),
+    };
+    let refuse = |reason: String| {
+        Err(ModelError::Device {
+            found: name.to_owned(),
+            reason,
+        })
+    };
+    match number {
+        None => refuse("devices are auto, cpu, cuda and cuda:N".to_owned()),
+        Some(number) if number < cuda => Ok(Device::Cuda(number)),
+        Some(_) if !tch::utils::has_cudart() => refuse(
+            "this build has no CUDA; `make libtorch DEVICE=cuda` and build again, or use cpu"
+                .to_owned(),
+        ),
+        Some(_) => refuse(format!("CUDA sees {cuda} devices here; use cpu or auto")),
+    }
+}
+
+/// All lengths, the default of a new model.
+pub fn all_lengths() -> Vec<Length> {
+    Length::ALL.to_vec()
+}

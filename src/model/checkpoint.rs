@@ -1,0 +1,218 @@
+//! A model on disk: one safetensors file whose metadata holds the card. Reads and writes it whole, or not at all.
+//! Knows the file's form; neither how the weights came to be nor who uses them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tch::{Device, Kind, Tensor};
+
+use super::{ModelError, Network, backbone::BackboneKind};
+use crate::code::{HashCode, Length};
+
+/// The metadata entry that holds the card.
+const CARD: &str = "scihcgrl";
+
+/// What a model is, as its checkpoint tells it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Card {
+    /// The backbone.
+    pub backbone: BackboneKind,
+    /// Entries of the policy's hidden state.
+    pub hidden: i64,
+    /// Code lengths, ascending: one policy head each.
+    pub lengths: Vec<Length>,
+    /// Side of the square input, pixels.
+    pub input_size: u32,
+    /// Subtracted from each channel (R, G, B) of pixels scaled to 0…1.
+    pub mean: [f32; 3],
+    /// What each channel is then divided by.
+    pub deviation: [f32; 3],
+    /// Class names, in the order of the centres.
+    pub classes: Vec<String>,
+    /// Each length's hash centres, one per class.
+    pub centers: BTreeMap<Length, Vec<HashCode>>,
+    /// How it was trained: data, options, epochs, seconds.
+    pub training: serde_json::Value,
+    /// Quality measured on held-out images, where it was.
+    pub quality: serde_json::Value,
+}
+
+/// Writes a checkpoint: matrices and kernels in half precision, vectors (biases, statistics) in float. The file appears under
+/// its name only when it is whole.
+///
+/// # Errors
+/// [`ModelError::File`] and [`ModelError::Tensor`].
+pub fn save(network: &Network, card: &Card, path: &Path) -> Result<(), ModelError> {
+    let variables = network.variables.variables();
+    let tensors = variables
+        .iter()
+        .map(|(name, tensor)| {
+            let kind = if tensor.dim() > 1 {
+                Kind::Half
+            } else {
+                Kind::Float
+            };
+            Ok((
+                name.as_str(),
+                tensor
+                    .f_detach()?
+                    .f_to_device(Device::Cpu)?
+                    .f_to_kind(kind)?,
+            ))
+        })
+        .collect::<Result<Vec<_>, ModelError>>()?;
+    write(&tensors, Some((CARD, card_json(card, path)?)), path)
+}
+
+/// Loads a checkpoint with its card and id.
+///
+/// # Errors
+/// [`ModelError::File`] where it cannot be read, [`ModelError::Format`] where it is damaged, of another architecture, or not
+/// a checkpoint.
+pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), ModelError> {
+    let bytes = read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(path, error))?;
+    let card = header
+        .metadata()
+        .as_ref()
+        .and_then(|metadata| metadata.get(CARD))
+        .ok_or_else(|| bad(path, "it has no model card; make one with `scihcgrl train`"))?;
+    let card: Card = serde_json::from_str(card)
+        .map_err(|error| bad(path, format!("its model card: {error}")))?;
+    let complete = card.lengths.iter().all(|length| {
+        let centers = card.centers.get(length);
+        centers.is_some_and(|centers| centers.len() == card.classes.len())
+    });
+    if !complete
+        || card.lengths.is_empty()
+        || !card.lengths.is_sorted()
+        || !(1..=2048).contains(&card.input_size)
+    {
+        return Err(bad(path, "its model card contradicts itself"));
+    }
+    let mut network = Network::new(&card, device)?;
+    fill(&mut network, &bytes, "", path)?;
+    let id = Sha256::digest(&bytes)
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok((network, card, id))
+}
+
+/// Fills the backbone of a network from a safetensors file of its weights alone, under the published names.
+///
+/// # Errors
+/// [`ModelError::File`] and [`ModelError::Format`].
+pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelError> {
+    fill(network, &read(path)?, "backbone.", path)
+}
+
+/// Copies every variable whose name begins with `prefix` from the file, where it stands without the prefix. Each must be there
+/// with its shape, and nothing else may be.
+fn fill(network: &mut Network, bytes: &[u8], prefix: &str, path: &Path) -> Result<(), ModelError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| bad(path, error))?;
+    let mut wanted = network.variables.variables();
+    wanted.retain(|name, _| name.starts_with(prefix));
+    if let Some(extra) = file
+        .names()
+        .into_iter()
+        .find(|name| !wanted.contains_key(&format!("{prefix}{name}")))
+    {
+        return Err(bad(
+            path,
+            format!("this architecture has no tensor '{extra}'"),
+        ));
+    }
+    for (name, variable) in &mut wanted {
+        let name = &name[prefix.len()..];
+        let view = file
+            .tensor(name)
+            .map_err(|_| bad(path, format!("tensor '{name}' is missing")))?;
+        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
+        let kind = match view.dtype() {
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F32 => Kind::Float,
+            other => return Err(bad(path, format!("tensor '{name}' is of type {other:?}"))),
+        };
+        if shape != variable.size() {
+            let expected = variable.size();
+            return Err(bad(
+                path,
+                format!("tensor '{name}' has shape {shape:?} instead of {expected:?}"),
+            ));
+        }
+        let value = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+        tch::no_grad(|| variable.f_copy_(&value))?;
+    }
+    Ok(())
+}
+
+fn write(
+    tensors: &[(&str, Tensor)],
+    metadata: Option<(&str, String)>,
+    path: &Path,
+) -> Result<(), ModelError> {
+    let data = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let (dtype, width) = match tensor.kind() {
+                Kind::Half => (Dtype::F16, 2),
+                _ => (Dtype::F32, 4),
+            };
+            let mut bytes = vec![0u8; tensor.numel() * width];
+            tensor
+                .f_contiguous()?
+                .f_copy_data_u8(&mut bytes, tensor.numel())?;
+            let shape = tensor
+                .size()
+                .iter()
+                .map(|&side| side as usize)
+                .collect::<Vec<_>>();
+            Ok((*name, dtype, shape, bytes))
+        })
+        .collect::<Result<Vec<_>, ModelError>>()?;
+    let views = data
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            let view =
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| bad(path, error))?;
+            Ok((*name, view))
+        })
+        .collect::<Result<Vec<_>, ModelError>>()?;
+    let metadata: Option<HashMap<String, String>> =
+        metadata.map(|(name, value)| HashMap::from([(name.to_owned(), value)]));
+    let bytes = safetensors::serialize(views, &metadata).map_err(|error| bad(path, error))?;
+    let part = path.with_extension("part");
+    let file = |source| ModelError::File {
+        path: path.to_owned(),
+        source,
+    };
+    fs::write(&part, bytes).map_err(file)?;
+    fs::rename(&part, path).map_err(file)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    fs::read(path).map_err(|source| ModelError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn card_json(card: &Card, path: &Path) -> Result<String, ModelError> {
+    serde_json::to_string(card).map_err(|error| bad(path, error))
+}
+
+fn bad(path: &Path, reason: impl ToString) -> ModelError {
+    ModelError::Format {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}

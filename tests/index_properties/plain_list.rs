@@ -1,0 +1,253 @@
+//! The index against a plain list that does the same by brute force: same answers, same order, same totals.
+//! Knows nothing of pages, groups or files; what it does not ask for is not promised.
+
+use std::collections::BTreeSet;
+
+use proptest::{prelude::*, test_runner::RngSeed};
+use scihcgrl::{
+    code::{HashCode, Length},
+    index::{Found, ImageId, Index, IndexError, NewImage, Query, Record},
+};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::{check_record, codes, id, image, labels, open};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(usize, u8, u8),
+    Patch(usize, Option<u8>, Option<Option<u8>>),
+    Delete(usize),
+    Group(Vec<(usize, u8, u8)>),
+    Reopen,
+    Search {
+        length: usize,
+        seed: u8,
+        radius: u32,
+        limit: usize,
+        offset: usize,
+        bits: u8,
+    },
+    List(Option<usize>, usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let image = || (0usize..90, any::<u8>(), any::<u8>());
+    prop_oneof![
+        8 => image().prop_map(|(number, seed, bits)| Step::Put(number, seed, bits)),
+        3 => prop::collection::vec(image(), 1..40).prop_map(Step::Group),
+        3 => (0usize..90, any::<Option<u8>>(), any::<Option<Option<u8>>>())
+            .prop_map(|(number, bits, payload)| Step::Patch(number, bits, payload)),
+        5 => (0usize..90).prop_map(Step::Delete),
+        1 => Just(Step::Reopen),
+        8 => (0usize..3, any::<u8>(), prop_oneof![0u32..6, 0u32..=48], 0usize..40, 0usize..12, 0u8..16)
+            .prop_map(|(length, seed, radius, limit, offset, bits)| {
+                let radius = radius.min(Length::ALL[length].bits() as u32);
+                Step::Search { length, seed, radius, limit, offset, bits }
+            }),
+        1 => (any::<Option<u8>>(), 0usize..50)
+            .prop_map(|(after, limit)| Step::List(after.map(|after| usize::from(after) % 99), limit)),
+    ]
+}
+
+/// The images in order of age.
+#[derive(Default)]
+struct Model(Vec<NewImage>);
+
+impl Model {
+    fn put(&mut self, image: NewImage) -> bool {
+        match self.0.iter_mut().find(|old| old.id == image.id) {
+            Some(old) => *old = image,
+            None => {
+                self.0.push(image);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn search(&self, query: &Query) -> (u64, Vec<(u32, HashCode, ImageId)>) {
+        let wanted = |image: &&NewImage| {
+            query.labels.is_empty()
+                || image
+                    .labels
+                    .iter()
+                    .any(|label| query.labels.contains(label))
+        };
+        let mut all: Vec<(u32, HashCode, ImageId)> =
+            self.0
+                .iter()
+                .filter(wanted)
+                .flat_map(|image| {
+                    image.codes.iter().filter_map(|code| {
+                        Some((code.distance(&query.code)?, *code, image.id.clone()))
+                    })
+                })
+                .filter(|(distance, ..)| *distance <= query.radius)
+                .collect();
+        // Stable, so that age decides last.
+        all.sort_by_key(|(distance, code, _)| (*distance, code.to_string()));
+        let shown = all
+            .iter()
+            .skip(query.offset)
+            .take(query.limit)
+            .cloned()
+            .collect();
+        (all.len() as u64, shown)
+    }
+}
+
+/// Everything the index tells, against everything the model knows.
+fn check_all(index: &Index, model: &Model) {
+    let mut images: Vec<&NewImage> = model.0.iter().collect();
+    images.sort_by(|a, b| a.id.cmp(&b.id));
+    let records = index.list(None, usize::MAX).unwrap();
+    assert_eq!(records.len(), images.len());
+    for (record, image) in records.iter().zip(images) {
+        check_record(record, image);
+        assert_eq!(
+            index.content(&image.id).unwrap().as_ref(),
+            Some(&image.content)
+        );
+    }
+    let facts = index.facts();
+    assert_eq!(
+        (facts.images, facts.generation, facts.schema),
+        (model.0.len() as u64, 1, 1)
+    );
+    for (at, length) in Length::ALL.into_iter().enumerate() {
+        let distinct: BTreeSet<u64> = model.0.iter().map(|image| image.codes[at].word()).collect();
+        assert_eq!(facts.distinct_codes[&length], distinct.len() as u64);
+    }
+}
+
+fn play(steps: Vec<Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let (mut index, mut model) = (open(folder.path()).unwrap(), Model::default());
+    for step in steps {
+        match step {
+            Step::Put(number, seed, bits) => {
+                let image = image(number, seed, bits);
+                let before = index.get(&image.id).unwrap();
+                let (record, created) = runtime.block_on(index.put(image.clone())).unwrap();
+                check_record(&record, &image);
+                assert_eq!(created, model.put(image));
+                assert!(before.is_none_or(|before| before.created_at_ms == record.created_at_ms));
+            }
+            Step::Group(images) => {
+                let futures: Vec<_> = images
+                    .iter()
+                    .map(|&(number, seed, bits)| {
+                        let (index, image) = (index.clone(), image(number, seed, bits));
+                        model.put(image.clone());
+                        async move { index.put(image).await }
+                    })
+                    .collect();
+                runtime.block_on(in_order(futures));
+            }
+            Step::Patch(number, bits, payload) => {
+                let payload = payload.map(|payload| payload.map(|number| json!(number)));
+                let new = bits.map(labels);
+                let found = runtime
+                    .block_on(index.patch(id(number), new.clone(), payload.clone()))
+                    .unwrap();
+                let image = model.0.iter_mut().find(|image| image.id == id(number));
+                assert_eq!(found.is_some(), image.is_some());
+                if let (Some(record), Some(image)) = (found, image) {
+                    image.labels = new.unwrap_or(std::mem::take(&mut image.labels));
+                    image.payload = payload.unwrap_or(image.payload.take());
+                    check_record(&record, image);
+                }
+            }
+            Step::Delete(number) => {
+                let there = model.0.len();
+                model.0.retain(|image| image.id != id(number));
+                let deleted = runtime.block_on(index.delete(id(number))).unwrap();
+                assert_eq!(deleted, model.0.len() < there);
+                assert!(index.get(&id(number)).unwrap().is_none());
+                assert!(index.content(&id(number)).unwrap().is_none());
+            }
+            Step::Reopen => {
+                drop(index);
+                index = open(folder.path()).unwrap();
+                check_all(&index, &model);
+            }
+            Step::Search {
+                length,
+                seed,
+                radius,
+                limit,
+                offset,
+                bits,
+            } => {
+                let mut wanted = labels(bits);
+                wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
+                let query = Query {
+                    code: codes(seed)[length],
+                    radius,
+                    limit,
+                    offset,
+                    labels: wanted,
+                };
+                let Found { total, matches } = index.search(&query).unwrap();
+                let flat = matches
+                    .iter()
+                    .map(|found| (found.distance, found.code, found.record.id.clone()))
+                    .collect();
+                assert_eq!((total, flat), model.search(&query), "{query:?}");
+                for found in &matches {
+                    check_record(
+                        &found.record,
+                        model
+                            .0
+                            .iter()
+                            .find(|image| image.id == found.record.id)
+                            .unwrap(),
+                    );
+                }
+            }
+            Step::List(after, limit) => {
+                let after = after.map(id);
+                let listed = index.list(after.as_ref(), limit).unwrap();
+                let mut ids: Vec<&ImageId> = model.0.iter().map(|image| &image.id).collect();
+                ids.retain(|id| after.as_ref().is_none_or(|after| *id > after));
+                ids.sort();
+                ids.truncate(limit);
+                assert!(listed.iter().map(|record| &record.id).eq(ids));
+            }
+        }
+    }
+    check_all(&index, &model);
+}
+
+/// Polls all at once and in order, so that they reach the writer in order and share groups.
+async fn in_order<F: Future<Output = Result<(Record, bool), IndexError>>>(futures: Vec<F>) {
+    let mut waiting: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        waiting.retain_mut(|future| match future.as_mut().poll(context) {
+            std::task::Poll::Ready(done) => done.map(|_| false).unwrap(),
+            std::task::Poll::Pending => true,
+        });
+        if waiting.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(7),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn does_what_a_plain_list_does(steps in prop::collection::vec(step(), 1..60)) {
+        play(steps);
+    }
+}

@@ -1,0 +1,150 @@
+//! Many callers at once: writers that share a commit, one whose write is bad, readers beside writers.
+//! Knows no order between them but the one that awaiting makes.
+
+use std::sync::{Arc, atomic};
+
+use scihcgrl::{
+    code::Length,
+    index::{IndexError, NewImage, Query, Record},
+};
+use serde_json::{Value, json};
+
+use super::{check_record, codes, id, image, labels, open, open_as};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_at_once_are_all_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path()).unwrap();
+    let puts: Vec<_> = (0..500)
+        .map(|number| {
+            let index = index.clone();
+            tokio::spawn(async move { index.put(image(number, number as u8, 1)).await.unwrap().1 })
+        })
+        .collect();
+    for put in puts {
+        assert!(put.await.unwrap());
+    }
+    let query = Query {
+        code: codes(0)[2],
+        radius: 48,
+        limit: 0,
+        offset: 0,
+        labels: vec![],
+    };
+    assert_eq!(index.search(&query).unwrap().total, 500);
+    index.close().unwrap();
+    assert!(matches!(
+        index.put(image(1, 1, 1)).await,
+        Err(IndexError::Closed)
+    ));
+    assert!(matches!(index.delete(id(1)).await, Err(IndexError::Closed)));
+    drop(index);
+    let index = open(folder.path()).unwrap();
+    for number in 0..500 {
+        check_record(
+            &index.get(&id(number)).unwrap().unwrap(),
+            &image(number, number as u8, 1),
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_write_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path()).unwrap();
+    let mut short = image(1, 1, 1);
+    short.codes.pop();
+    let deep = (0..300).fold(Value::Null, |inner, _| json!([inner]));
+    let deep = NewImage {
+        payload: Some(deep),
+        ..image(2, 2, 2)
+    };
+    let (short, deep, good) =
+        tokio::join!(index.put(short), index.put(deep), index.put(image(3, 3, 3)));
+    let short = short.unwrap_err();
+    assert!(
+        matches!(short, IndexError::WrongCodes { .. }) && short.to_string().contains("24, 32, 48"),
+        "{short}"
+    );
+    assert!(matches!(deep, Err(IndexError::Payload { .. })));
+    good.unwrap();
+    assert_eq!(index.list(None, 9).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_by_a_length_there_is_not_says_which_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open_as(folder.path(), "m", &[Length::L24, Length::L48]).unwrap();
+    let query = Query {
+        code: codes(0)[1],
+        radius: 0,
+        limit: 1,
+        offset: 0,
+        labels: vec![],
+    };
+    let error = index.search(&query).unwrap_err();
+    assert!(
+        matches!(error, IndexError::NoSuchLength { .. }) && error.to_string().contains("24, 48"),
+        "{error}"
+    );
+}
+
+/// One image is rewritten, moved and deleted all the time; whoever reads sees it whole, as one of its versions, or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_never_see_half_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path()).unwrap();
+    let done = Arc::new(atomic::AtomicBool::new(false));
+    let whole = |record: &Record| {
+        let seed: u8 = record.media_type["image/".len()..].parse().unwrap();
+        assert_eq!(record.codes, codes(seed));
+        assert_eq!(
+            (record.bytes, &record.labels),
+            (u64::from(seed), &labels(seed))
+        );
+    };
+    let readers: Vec<_> =
+        (0..2)
+            .map(|reader| {
+                let (index, done) = (index.clone(), done.clone());
+                std::thread::spawn(move || {
+                    while !done.load(atomic::Ordering::Relaxed) {
+                        let query = Query {
+                            code: codes(5)[reader],
+                            radius: 2,
+                            limit: 9,
+                            offset: 0,
+                            labels: labels(1),
+                        };
+                        let found = index.search(&query).unwrap();
+                        assert_eq!(found.total, found.matches.len() as u64);
+                        found.matches.iter().for_each(|found| {
+                            whole(&found.record);
+                            assert_eq!(found.code.distance(&query.code), Some(found.distance));
+                            assert!(found.record.labels.contains(&query.labels[0]));
+                        });
+                        index.get(&id(1)).unwrap().iter().for_each(whole);
+                        index.list(None, 9).unwrap().iter().for_each(whole);
+                        let content = index.content(&id(1)).unwrap();
+                        assert!(content.is_none_or(|content| content.media_type
+                            == format!("image/{}", content.bytes.len())));
+                    }
+                })
+            })
+            .collect();
+    for round in 0..120u8 {
+        let (seed, other) = (round | 1, round.reverse_bits() | 1);
+        let (one, two) = tokio::join!(
+            index.put(image(1, seed, seed)),
+            index.put(image(2, other, other))
+        );
+        one.and(two).unwrap();
+        if round % 3 == 0 {
+            assert!(index.delete(id(1 + usize::from(round) % 2)).await.unwrap());
+        }
+    }
+    done.store(true, atomic::Ordering::Relaxed);
+    readers
+        .into_iter()
+        .for_each(|reader| reader.join().unwrap());
+}
