@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     macro_rules! fixtures {
-        ($($name:literal),+) => { [$(&include_bytes!(concat!("../tests/fixtures/", $name))[..]),+] };
+        ($($name:literal),+) => { [$(include_bytes!(concat!("../tests/fixtures/", $name)) as &[u8]),+] };
     }
 
     const COLOURED: [&[u8]; 6] = fixtures![

@@ -1,0 +1,493 @@
+//! Training: hash centres, a warm-up of the policies on frozen features, then both networks together by back-propagation.
+//! Owns the loop; knows nothing of the index or the service, and evaluates only what it is watched by.
+
+pub mod data;
+pub mod reinforce;
+pub mod reward;
+pub mod rollout;
+pub mod schedule;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
+
+use crate::{
+    config::{Precision, Train},
+    model::{Card, ModelError, Network, Pass, backbone::BackboneKind, centers, checkpoint},
+};
+use data::Pictures;
+use reinforce::Objective;
+
+/// Images a forward pass when only features are wanted.
+const FEATURE_BATCH: usize = 256;
+/// Images a step of the warm-up, where only small products are computed.
+const WARM_UP_BATCH: usize = 256;
+/// Batches that the batch norms' statistics are first moved to the data by.
+const STATISTICS_BATCHES: usize = 60;
+/// Steps over which the rate of joint training rises.
+const RISE: usize = 200;
+
+/// What stops a training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model or libtorch.
+    #[error(transparent)]
+    Model {
+        /// Why.
+        #[from]
+        source: ModelError,
+    },
+    /// The data set is not what it should be.
+    #[error("{} is not a data set (a folder with a folder of images per class): {reason}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The loss is no longer a number.
+    #[error("the loss became {loss} at step {step}; a lower learning rate may help")]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The step it was met at, from 0.
+        step: usize,
+    },
+    /// An option out of its range.
+    #[error("{option} is {found}; it must be {expected}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What it was.
+        found: String,
+        /// What is right.
+        expected: &'static str,
+    },
+}
+
+/// What a training tells while it runs.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// `warm-up` or `joint`.
+    pub stage: &'static str,
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Of how many in this stage.
+    pub epochs: usize,
+    /// Steps done in this stage.
+    pub step: usize,
+    /// Of how many.
+    pub steps: usize,
+    /// Loss, smoothed.
+    pub loss: f64,
+    /// Mean reward of sampled action sets, −1…0, smoothed.
+    pub reward: f64,
+    /// After an epoch: the share of validation images whose code is nearest to its own class's centre, per length.
+    pub validation: Option<Vec<f64>>,
+}
+
+/// Trains a model on a folder of class folders and writes it to `out`, anew after every joint epoch.
+///
+/// # Errors
+/// [`TrainError`], by its variants. A file already at `out` is replaced only by a whole one.
+pub fn train(
+    data: &Path,
+    out: &Path,
+    config: &Train,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Card, TrainError> {
+    check(config)?;
+    let started = Instant::now();
+    let device = crate::model::device(&config.compute.device)?;
+    if let Some(threads) = config.compute.threads {
+        tch::set_num_threads(threads as i32);
+    }
+    let pictures = data::read(data, config.input_size, config.per_class, config.seed)?;
+    for (path, reason) in &pictures.skipped {
+        tracing::warn!(path = %path.display(), reason, "skipped an image that cannot be read");
+    }
+    tch::manual_seed(config.seed as i64);
+    let mut lengths = config.lengths.clone();
+    lengths.sort();
+    lengths.dedup();
+    let mut centres = BTreeMap::new();
+    for &length in &lengths {
+        centres.insert(
+            length,
+            centers::hadamard(length, pictures.classes.len(), config.seed)?,
+        );
+    }
+    let mut card = Card {
+        backbone: BackboneKind::EfficientnetLite0,
+        hidden: config.hidden,
+        lengths,
+        input_size: config.input_size,
+        // EfficientNet-Lite was trained on (x − 127) / 128.
+        mean: [127.0 / 255.0; 3],
+        deviation: [128.0 / 255.0; 3],
+        classes: pictures.classes.clone(),
+        centers: centres,
+        training: serde_json::Value::Null,
+        quality: serde_json::Value::Null,
+    };
+    let mut network = Network::new(&card, device)?;
+    if let Some(path) = &config.backbone {
+        checkpoint::load_backbone(&mut network, path)?;
+    }
+    let mut run = Run::new(&pictures, &card, config, device)?;
+    run.warm_up(&mut network, tell)?;
+    run.joint(&network, tell, &mut |epoch, validation| {
+        card.training = serde_json::json!({
+            "images": run_images(&pictures, config), "epochs_done": epoch, "options": config,
+            "seconds": started.elapsed().as_secs(), "validation_accuracy": validation,
+            "skipped_files": pictures.skipped.len(),
+        });
+        checkpoint::save(&network, &card, out)
+    })?;
+    Ok(card)
+}
+
+fn run_images(pictures: &Pictures, config: &Train) -> usize {
+    pictures
+        .split(config.validation_fraction, config.seed)
+        .0
+        .len()
+}
+
+fn check(config: &Train) -> Result<(), TrainError> {
+    let refuse = |option, found: String, expected| {
+        Err(TrainError::Option {
+            option,
+            found,
+            expected,
+        })
+    };
+    if !(32..=1024).contains(&config.input_size) {
+        return refuse("input size", config.input_size.to_string(), "32 to 1024");
+    }
+    if config.batch_size < 2 {
+        return refuse("batch size", config.batch_size.to_string(), "at least 2");
+    }
+    if config.epochs == 0 {
+        return refuse("epochs", "0".to_owned(), "at least 1");
+    }
+    if !(8..=8192).contains(&config.hidden) {
+        return refuse("hidden", config.hidden.to_string(), "8 to 8192");
+    }
+    if !(0.0..=0.5).contains(&config.validation_fraction) {
+        return refuse(
+            "validation fraction",
+            config.validation_fraction.to_string(),
+            "0 to 0.5",
+        );
+    }
+    Ok(())
+}
+
+/// What both stages of a training share.
+struct Run<'a> {
+    pictures: &'a Pictures,
+    config: &'a Train,
+    device: Device,
+    objective: Objective,
+    centers: Tensor, // [heads, classes, bits]
+    share: Tensor,   // [heads, 1, bits]
+    train: Vec<i64>,
+    validation: Vec<i64>,
+    rng: ChaCha8Rng,
+    pass: Pass,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        pictures: &'a Pictures,
+        card: &Card,
+        config: &'a Train,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let bits = card
+            .lengths
+            .iter()
+            .map(|length| length.bits())
+            .max()
+            .unwrap_or(0);
+        let (mut centers, mut share) = (Vec::new(), Vec::new());
+        for (length, codes) in &card.centers {
+            for code in codes {
+                let row = code.bits().iter().map(|bit| f32::from(u8::from(*bit)));
+                centers.extend(row.chain(std::iter::repeat(0.0)).take(bits));
+            }
+            let each = 1.0 / length.bits() as f32;
+            share.extend(
+                std::iter::repeat_n(each, length.bits())
+                    .chain(std::iter::repeat(0.0))
+                    .take(bits),
+            );
+        }
+        let (train, validation) = pictures.split(config.validation_fraction, config.seed);
+        Ok(Run {
+            pictures,
+            config,
+            device,
+            objective: Objective {
+                reinforce: config.reinforce_weight,
+                global: config.global_weight,
+                credit: config.credit,
+            },
+            centers: Tensor::f_from_slice(&centers)?
+                .f_view([
+                    card.lengths.len() as i64,
+                    card.classes.len() as i64,
+                    bits as i64,
+                ])?
+                .f_to_device(device)?,
+            share: Tensor::f_from_slice(&share)?
+                .f_view([card.lengths.len() as i64, 1, bits as i64])?
+                .f_to_device(device)?,
+            train,
+            validation,
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            pass: Pass {
+                train: false,
+                kind: match config.compute.precision {
+                    Precision::Fp32 => Kind::Float,
+                    Precision::Bf16 => Kind::BFloat16,
+                },
+            },
+        })
+    }
+
+    fn optimizer(&self, network: &Network) -> Result<nn::Optimizer, ModelError> {
+        let mut optimizer =
+            nn::adamw(0.9, 0.999, self.config.weight_decay).build(&network.variables, 0.0)?;
+        optimizer.set_weight_decay(self.config.weight_decay);
+        Ok(optimizer)
+    }
+
+    /// The policies alone, on features that are computed once. A recurrent policy that starts together with the backbone
+    /// stalls.
+    fn warm_up(
+        &mut self,
+        network: &mut Network,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<(), TrainError> {
+        let mut order = self.train.clone();
+        order.shuffle(&mut self.rng);
+        let statistics = Pass {
+            train: true,
+            ..self.pass
+        };
+        for numbers in order
+            .chunks(self.config.batch_size)
+            .take(STATISTICS_BATCHES)
+        {
+            let images = self
+                .pictures
+                .batch(numbers, self.config.input_size, true, self.device)?;
+            let _moved = tch::no_grad(|| network.features(&images, statistics))?;
+        }
+        let features = order
+            .chunks(FEATURE_BATCH)
+            .map(|numbers| {
+                let images =
+                    self.pictures
+                        .batch(numbers, self.config.input_size, true, self.device)?;
+                tch::no_grad(|| network.features(&images, self.pass))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let features = Tensor::f_cat(&features, 0).map_err(ModelError::from)?;
+        network.policy.standardise(&features)?;
+        let mut optimizer = self.optimizer(network)?;
+        let steps = self.config.warm_up_epochs * order.len().div_ceil(WARM_UP_BATCH);
+        let mut watch = Watch::new("warm-up", self.config.warm_up_epochs, steps);
+        for epoch in 1..=self.config.warm_up_epochs {
+            let mut places: Vec<i64> = (0..order.len() as i64).collect();
+            places.shuffle(&mut self.rng);
+            for places in places.chunks(WARM_UP_BATCH) {
+                let numbers: Vec<i64> = places.iter().map(|&place| order[place as usize]).collect();
+                let places = Tensor::f_from_slice(places).map_err(ModelError::from)?;
+                let places = places.f_to_device(self.device).map_err(ModelError::from)?;
+                let batch = features
+                    .f_index_select(0, &places)
+                    .map_err(ModelError::from)?;
+                let logits = network.policy.logits(&batch)?;
+                let rate = 2.0
+                    * self.config.policy_rate
+                    * schedule::factor(watch.step, steps, RISE.min(steps / 5));
+                optimizer.set_lr_group(0, 0.0);
+                optimizer.set_lr_group(1, rate);
+                watch.take(self.learn(&logits, &numbers, &mut optimizer)?)?;
+                tell(watch.at(epoch, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// Both networks together; `saved` is called after every epoch.
+    fn joint(
+        &mut self,
+        network: &Network,
+        tell: &mut dyn FnMut(Progress),
+        saved: &mut dyn FnMut(usize, &[f64]) -> Result<(), ModelError>,
+    ) -> Result<(), TrainError> {
+        let mut optimizer = self.optimizer(network)?;
+        let pass = Pass {
+            train: true,
+            ..self.pass
+        };
+        let mut order = self.train.clone();
+        // A last batch of one image has no statistics to normalise by.
+        let batches = |count: usize| {
+            count / self.config.batch_size + usize::from(count % self.config.batch_size > 1)
+        };
+        let steps = self.config.epochs * batches(order.len());
+        let mut watch = Watch::new("joint", self.config.epochs, steps);
+        for epoch in 1..=self.config.epochs {
+            order.shuffle(&mut self.rng);
+            for numbers in order
+                .chunks(self.config.batch_size)
+                .filter(|numbers| numbers.len() > 1)
+            {
+                let images =
+                    self.pictures
+                        .batch(numbers, self.config.input_size, true, self.device)?;
+                let logits = network.policy.logits(&network.features(&images, pass)?)?;
+                let factor = schedule::factor(watch.step, steps, RISE.min(steps / 5));
+                optimizer.set_lr_group(0, factor * self.config.backbone_rate);
+                optimizer.set_lr_group(1, factor * self.config.policy_rate);
+                watch.take(self.learn(&logits, numbers, &mut optimizer)?)?;
+                tell(watch.at(epoch, None));
+            }
+            let validation = self.validate(network)?;
+            saved(epoch, &validation)?;
+            tell(watch.at(epoch, Some(validation)));
+        }
+        Ok(())
+    }
+
+    /// One step of the optimiser; the loss and the reward.
+    fn learn(
+        &self,
+        logits: &Tensor,
+        numbers: &[i64],
+        optimizer: &mut nn::Optimizer,
+    ) -> Result<(f64, f64), ModelError> {
+        let step = self
+            .objective
+            .step(logits, &self.centers_of(numbers)?, &self.share)?;
+        let loss = f64::try_from(&step.loss)?;
+        if loss.is_finite() {
+            optimizer.zero_grad();
+            step.loss.f_backward()?;
+            optimizer.clip_grad_norm(1.0);
+            optimizer.step();
+        }
+        Ok((loss, f64::try_from(&step.reward)?))
+    }
+
+    /// The centres of images: `[heads, batch, bits]`.
+    fn centers_of(&self, numbers: &[i64]) -> Result<Tensor, ModelError> {
+        let labels: Vec<i64> = numbers
+            .iter()
+            .map(|&number| self.pictures.labels[number as usize] as i64)
+            .collect();
+        let labels = Tensor::f_from_slice(&labels)?.f_to_device(self.device)?;
+        Ok(self.centers.f_index_select(1, &labels)?)
+    }
+
+    /// Per length, the share of validation images whose code is nearest to its own class's centre.
+    fn validate(&self, network: &Network) -> Result<Vec<f64>, ModelError> {
+        let heads = self.centers.size3()?.0;
+        let mut right = vec![0.0; heads as usize];
+        for numbers in self.validation.chunks(FEATURE_BATCH) {
+            let images =
+                self.pictures
+                    .batch(numbers, self.config.input_size, false, self.device)?;
+            let logits = tch::no_grad(|| {
+                network
+                    .policy
+                    .logits(&network.features(&images, self.pass)?)
+            })?;
+            let mask = self.share.f_sign()?;
+            let signs = |bits: &Tensor| bits.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?.f_mul(&mask);
+            let codes = signs(&logits.f_ge(0.0)?.f_to_kind(Kind::Float)?)?; // [heads, batch, bits]
+            let agreement = codes.f_bmm(&signs(&self.centers)?.f_transpose(1, 2)?)?; // [heads, batch, classes]
+            let nearest = agreement.f_argmax(2, false)?.f_to_device(Device::Cpu)?;
+            for (head, right) in right.iter_mut().enumerate() {
+                let nearest = Vec::<i64>::try_from(nearest.f_get(head as i64)?)?;
+                let hits = nearest.iter().zip(numbers);
+                *right += hits
+                    .filter(|&(&class, &i)| self.pictures.labels[i as usize] as i64 == class)
+                    .count() as f64;
+            }
+        }
+        Ok(right
+            .iter()
+            .map(|right| right / self.validation.len().max(1) as f64)
+            .collect())
+    }
+}
+
+/// Counts steps and smooths what is told of them.
+struct Watch {
+    stage: &'static str,
+    epochs: usize,
+    step: usize,
+    steps: usize,
+    loss: f64,
+    reward: f64,
+}
+
+impl Watch {
+    fn new(stage: &'static str, epochs: usize, steps: usize) -> Self {
+        Watch {
+            stage,
+            epochs,
+            step: 0,
+            steps,
+            loss: 0.0,
+            reward: 0.0,
+        }
+    }
+
+    fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged {
+                loss,
+                step: self.step,
+            });
+        }
+        let keep = if self.step == 0 { 0.0 } else { 0.98 };
+        self.loss = keep * self.loss + (1.0 - keep) * loss;
+        self.reward = keep * self.reward + (1.0 - keep) * reward;
+        self.step += 1;
+        Ok(())
+    }
+
+    fn at(&self, epoch: usize, validation: Option<Vec<f64>>) -> Progress {
+        let &Watch {
+            stage,
+            epochs,
+            step,
+            steps,
+            loss,
+            reward,
+        } = self;
+        Progress {
+            stage,
+            epoch,
+            epochs,
+            step,
+            steps,
+            loss,
+            reward,
+            validation,
+        }
+    }
+}
