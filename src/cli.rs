@@ -1,7 +1,14 @@
 //! The subcommands: what each takes, and how its work is shown on a terminal or in a log.
 //! Knows how to call the layers below; decides nothing for them.
 
-use std::{fs, io::IsTerminal, path::PathBuf, time::Instant};
+mod evaluate;
+
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::Context;
 use clap::Parser;
@@ -27,6 +34,27 @@ pub enum Cli {
         /// How.
         #[command(flatten)]
         config: Box<Train>,
+    },
+    /// Measure a model's retrieval quality on a folder that has a folder of images per class.
+    Evaluate {
+        /// The checkpoint.
+        #[arg(long, env = "SCIHCGRL_MODEL")]
+        model: PathBuf,
+        /// The folder. Images of classes the model was not trained on count too.
+        #[arg(long)]
+        data: PathBuf,
+        /// How many of the images, drawn at random, are queries; the others are the database.
+        #[arg(long, default_value_t = 1000)]
+        queries: usize,
+        /// Seed of that draw, and of the shuffled order.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Also write the figures to this file, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Where it computes.
+        #[command(flatten)]
+        compute: Compute,
     },
     /// Print the hash codes of image files, one JSON line each.
     Encode {
@@ -59,16 +87,28 @@ impl Cli {
                     started.elapsed().as_secs()
                 );
             }
+            Cli::Evaluate {
+                model,
+                data,
+                queries,
+                seed,
+                json,
+                compute,
+            } => {
+                evaluate::run(
+                    &load(&model, &compute)?,
+                    &data,
+                    queries,
+                    seed,
+                    json.as_deref(),
+                )?;
+            }
             Cli::Encode {
                 model,
                 compute,
                 images,
             } => {
-                let kind = match compute.precision {
-                    Precision::Fp32 => tch::Kind::Float,
-                    Precision::Bf16 => tch::Kind::BFloat16,
-                };
-                let hasher = model::Hasher::load(&model, model::device(&compute.device)?, kind)?;
+                let hasher = load(&model, &compute)?;
                 for path in images {
                     let bytes = fs::read(&path)
                         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -81,6 +121,21 @@ impl Cli {
         }
         Ok(())
     }
+}
+
+fn load(path: &Path, compute: &Compute) -> anyhow::Result<model::Hasher> {
+    if let Some(threads) = compute.threads {
+        tch::set_num_threads(threads as i32);
+    }
+    let kind = match compute.precision {
+        Precision::Fp32 => tch::Kind::Float,
+        Precision::Bf16 => tch::Kind::BFloat16,
+    };
+    Ok(model::Hasher::load(
+        path,
+        model::device(&compute.device)?,
+        kind,
+    )?)
 }
 
 /// A progress bar on a terminal, a log line every hundred steps elsewhere.

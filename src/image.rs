@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_survive_every_format() {
+    fn colours_survive_every_format_and_depth() {
         for bytes in COLOURED {
             let picture = decode_rgb(bytes).unwrap();
             let (width, height) = picture.dimensions();
@@ -252,20 +252,15 @@ mod tests {
             near(&picture, 2, height - 3, [30, 60, 200], 12);
             near(&picture, width - 3, height - 3, [240, 240, 240], 12);
         }
-        let [grey, gif, deep] = fixtures!["grey.jpg", "animated.gif", "deep.png"]
-            .map(|bytes| decode_rgb(bytes).unwrap());
+        let [grey, gif, deep, alpha] =
+            fixtures!["grey.jpg", "animated.gif", "deep.png", "alpha.png"]
+                .map(|bytes| decode_rgb(bytes).unwrap());
         near(&grey, 2, 2, [81; 3], 3);
         near(&gif, 5, 5, [250, 0, 0], 8);
         near(&deep, 1, 0, [128, 255, 16], 1);
-    }
-
-    #[test]
-    fn alpha_is_over_white() {
-        let [bytes] = fixtures!["alpha.png"];
-        let picture = decode_rgb(bytes).unwrap();
-        near(&picture, 0, 0, [255, 0, 0], 0);
-        near(&picture, 0, 15, [127; 3], 0);
-        near(&picture, 15, 15, [255; 3], 0);
+        near(&alpha, 0, 0, [255, 0, 0], 0);
+        near(&alpha, 0, 15, [127; 3], 0);
+        near(&alpha, 15, 15, [255; 3], 0);
     }
 
     #[test]

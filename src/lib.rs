@@ -5,9 +5,11 @@
 //! `code, image | model, index | batch, train, eval | http | serve | cli | main`.
 //! Only `model` and `train` name tch, only `index` names sled, only `http` and `serve` name axum.
 
+pub mod batch;
 pub mod cli;
 pub mod code;
 pub mod config;
+pub mod eval;
 pub mod image;
 pub mod index;
 pub mod model;

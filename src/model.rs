@@ -167,6 +167,11 @@ impl Hasher {
         &self.id
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.network.variables.device()
+    }
+
     /// Codes of a batch: for each image one code per length, ascending.
     ///
     /// # Errors

@@ -190,6 +190,9 @@ fn check(config: &Train) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// What is called after an epoch: with its number and the validation shares.
+type Saved<'a> = dyn FnMut(usize, &[f64]) -> Result<(), ModelError> + 'a;
+
 /// What both stages of a training share.
 struct Run<'a> {
     pictures: &'a Pictures,
@@ -334,7 +337,7 @@ impl<'a> Run<'a> {
         &mut self,
         network: &Network,
         tell: &mut dyn FnMut(Progress),
-        saved: &mut dyn FnMut(usize, &[f64]) -> Result<(), ModelError>,
+        saved: &mut Saved<'_>,
     ) -> Result<(), TrainError> {
         let mut optimizer = self.optimizer(network)?;
         let pass = Pass {

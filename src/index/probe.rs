@@ -89,7 +89,7 @@ mod tests {
                 .filter(|&(distance, _, posting)| distance <= radius && posting % modulus == 0)
                 .collect();
             all.sort_unstable();
-            let wanted = (modulus > 1).then_some(|posting: u64| posting % modulus == 0);
+            let wanted = (modulus > 1).then_some(|posting: u64| posting.is_multiple_of(modulus));
             let near = within(&words, word, radius);
             let (total, hits) = window(&near, |slot| &postings[slot], wanted, offset, limit);
             let shown: Vec<Hit> = all.iter().skip(offset).take(limit)
