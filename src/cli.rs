@@ -3,26 +3,23 @@
 
 mod evaluate;
 
-use std::{
-    fs,
-    io::IsTerminal,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fs, io::IsTerminal, path::PathBuf, time::Instant};
 
 use anyhow::Context;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    config::{Compute, Precision, Train},
-    image, model, train,
+    config::{Compute, Serve, Train},
+    image, model, serve, train,
 };
 
 /// Image retrieval by learned hash codes.
 #[derive(Parser)]
 #[command(version)]
 pub enum Cli {
+    /// Answer searches over HTTP.
+    Serve(Box<Serve>),
     /// Train a model on a folder that has a folder of images per class.
     Train {
         /// The folder.
@@ -77,6 +74,7 @@ impl Cli {
     /// Whatever stopped it, in words.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
+            Cli::Serve(config) => serve::run(&config)?,
             Cli::Train { data, out, config } => {
                 let started = Instant::now();
                 let mut show = Show::default();
@@ -96,7 +94,7 @@ impl Cli {
                 compute,
             } => {
                 evaluate::run(
-                    &load(&model, &compute)?,
+                    &model::Hasher::start(&model, &compute)?,
                     &data,
                     queries,
                     seed,
@@ -108,7 +106,7 @@ impl Cli {
                 compute,
                 images,
             } => {
-                let hasher = load(&model, &compute)?;
+                let hasher = model::Hasher::start(&model, &compute)?;
                 for path in images {
                     let bytes = fs::read(&path)
                         .with_context(|| format!("cannot read {}", path.display()))?;
@@ -121,21 +119,6 @@ impl Cli {
         }
         Ok(())
     }
-}
-
-fn load(path: &Path, compute: &Compute) -> anyhow::Result<model::Hasher> {
-    if let Some(threads) = compute.threads {
-        tch::set_num_threads(threads as i32);
-    }
-    let kind = match compute.precision {
-        Precision::Fp32 => tch::Kind::Float,
-        Precision::Bf16 => tch::Kind::BFloat16,
-    };
-    Ok(model::Hasher::load(
-        path,
-        model::device(&compute.device)?,
-        kind,
-    )?)
 }
 
 /// A progress bar on a terminal, a log line every hundred steps elsewhere.

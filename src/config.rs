@@ -1,7 +1,7 @@
 //! Every option of the program, defined once: a flag and the environment variable `SCIHCGRL_…` of the same name.
 //! Plain data; a module receives only its own section and nothing here acts.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -20,6 +20,42 @@ pub struct Compute {
     /// Threads of libtorch; as many as there are cores by default.
     #[arg(long, env = "SCIHCGRL_THREADS")]
     pub threads: Option<usize>,
+}
+
+/// How the service is run.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Where to listen. Anything but loopback needs `--insecure-no-auth`, for there are no keys yet.
+    #[arg(long, env = "SCIHCGRL_ADDR", default_value = "127.0.0.1:8080")]
+    pub addr: SocketAddr,
+    /// Listen on other addresses than loopback although whoever reaches them may read and write.
+    #[arg(long, env = "SCIHCGRL_INSECURE_NO_AUTH")]
+    pub insecure_no_auth: bool,
+    /// Where images and codes are kept.
+    #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// The checkpoint.
+    #[arg(
+        long,
+        env = "SCIHCGRL_MODEL",
+        default_value = "models/cifar10.safetensors"
+    )]
+    pub model: PathBuf,
+    /// Where the model computes.
+    #[command(flatten)]
+    pub compute: Compute,
+    /// The most images of one forward pass.
+    #[arg(long, env = "SCIHCGRL_MAX_BATCH", default_value_t = 32)]
+    pub max_batch: usize,
+    /// The most images that may wait for the model; one more is answered 429.
+    #[arg(long, env = "SCIHCGRL_QUEUE", default_value_t = 512)]
+    pub queue: usize,
+    /// The most bytes of a request's body.
+    #[arg(long, env = "SCIHCGRL_MAX_BODY_BYTES", default_value_t = 20 << 20)]
+    pub max_body_bytes: usize,
+    /// Bytes of memory for the store's cache.
+    #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
+    pub cache_bytes: u64,
 }
 
 /// A floating-point type.

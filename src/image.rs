@@ -126,10 +126,8 @@ pub fn resize(picture: &RgbImage, size: u32) -> Result<Pixels, ImageError> {
 
 fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    if bytes.is_empty() {
-        return Err(ImageError::Empty);
-    }
     match ::image::guess_format(bytes) {
+        _ if bytes.is_empty() => Err(ImageError::Empty),
         Ok(format @ (Jpeg | Png | WebP | Gif | Bmp | Tiff)) => Ok(format),
         other => Err(ImageError::Format {
             found: other.map_or("this content", |format| format.to_mime_type()),
@@ -238,8 +236,8 @@ mod tests {
 
     fn near(picture: &RgbImage, x: u32, y: u32, expected: [u8; 3], tolerance: u8) {
         let found = picture.get_pixel(x, y).0;
-        let far = (0..3).any(|c| found[c].abs_diff(expected[c]) > tolerance);
-        assert!(!far, "{found:?} is not {expected:?} at {x}, {y}");
+        let close = (0..3).all(|c| found[c].abs_diff(expected[c]) <= tolerance);
+        assert!(close, "{found:?} is not {expected:?} at {x}, {y}");
     }
 
     #[test]
@@ -250,7 +248,7 @@ mod tests {
             near(&picture, 2, 2, [200, 30, 30], 12);
             near(&picture, width - 3, 2, [30, 160, 60], 12);
             near(&picture, 2, height - 3, [30, 60, 200], 12);
-            near(&picture, width - 3, height - 3, [240, 240, 240], 12);
+            near(&picture, width - 3, height - 3, [240; 3], 12);
         }
         let [grey, gif, deep, alpha] =
             fixtures!["grey.jpg", "animated.gif", "deep.png", "alpha.png"]

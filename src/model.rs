@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::{
-    code::{HashCode, Length},
+    code::HashCode,
+    config::{Compute, Precision},
     image::Pixels,
 };
 use backbone::Backbone;
@@ -157,6 +158,21 @@ impl Hasher {
         })
     }
 
+    /// Loads a checkpoint as configuration has it: device, type and libtorch's threads.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`ModelError::Device`].
+    pub fn start(path: &Path, compute: &Compute) -> Result<Self, ModelError> {
+        if let Some(threads) = compute.threads {
+            tch::set_num_threads(threads.clamp(1, 1024) as i32);
+        }
+        let kind = match compute.precision {
+            Precision::Fp32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        };
+        Hasher::load(path, device(&compute.device)?, kind)
+    }
+
     /// What the model is.
     pub fn card(&self) -> &Card {
         &self.card
@@ -265,9 +281,4 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
         ),
         Some(_) => refuse(format!("CUDA sees {cuda} devices here; use cpu or auto")),
     }
-}
-
-/// All lengths, the default of a new model.
-pub fn all_lengths() -> Vec<Length> {
-    Length::ALL.to_vec()
 }

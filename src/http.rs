@@ -1,0 +1,110 @@
+//! The HTTP layer: which routes there are and what wraps them all: request ids, traces, limits, panics, readiness.
+//! Knows no route's own request or answer; these live with their handlers in the files below.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderValue, StatusCode},
+    middleware::{from_fn, from_fn_with_state, map_request},
+    response::Response,
+};
+use tower::ServiceBuilder;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    trace::TraceLayer,
+};
+use tracing::{Span, field};
+use uuid::Uuid;
+
+mod error;
+mod extract;
+mod health;
+mod images;
+mod search;
+mod state;
+
+pub use error::ApiError;
+pub use state::{AppState, Parts};
+
+/// The header that carries a request's id, both ways.
+const REQUEST_ID: &str = "x-request-id";
+
+/// Every route, ready to be served.
+pub fn router(state: AppState) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(map_request(drop_odd_id))
+        .layer(SetRequestIdLayer::x_request_id(Uuid7))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_request(())
+                .on_response(traced)
+                .on_failure(()),
+        )
+        .layer(from_fn(error::as_problem))
+        .layer(CatchPanicLayer::new())
+        .layer(DefaultBodyLimit::max(state.max_body_bytes()));
+    Router::new()
+        .merge(search::routes())
+        .merge(images::routes())
+        .merge(health::routes())
+        .route_layer(from_fn_with_state(state.clone(), state::gate))
+        .merge(health::probes())
+        .layer(layers)
+        .with_state(state)
+}
+
+/// Ids sort by time, as log lines do.
+#[derive(Clone)]
+struct Uuid7;
+
+impl MakeRequestId for Uuid7 {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
+        let id = HeaderValue::from_str(&Uuid::now_v7().to_string()).ok()?;
+        Some(RequestId::new(id))
+    }
+}
+
+/// A caller's id goes into logs and answers, so only a plain one is kept.
+async fn drop_odd_id(mut request: Request) -> Request {
+    let plain = |id: &HeaderValue| {
+        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if !request.headers().get(REQUEST_ID).is_none_or(plain) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
+fn span(request: &Request) -> Span {
+    tracing::info_span!(
+        "request",
+        method = %request.method(),
+        path = request.uri().path(),
+        request_id = request_id(request),
+        status = field::Empty,
+    )
+}
+
+fn traced(response: &Response, latency: std::time::Duration, span: &Span) {
+    span.record("status", response.status().as_u16());
+    let latency_ms = millis(latency);
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(latency_ms, "failed");
+    } else {
+        tracing::info!(latency_ms, "answered");
+    }
+}
+
+fn request_id(request: &Request) -> &str {
+    let id = request.extensions().get::<RequestId>();
+    id.and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(duration: std::time::Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}

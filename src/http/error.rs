@@ -1,0 +1,240 @@
+//! Every way a request can fail, and its form as `application/problem+json`, for the framework's own failures too.
+//! Knows no routes; what a lower layer calls an error gets its status here and nowhere else.
+
+use axum::{
+    Json,
+    extract::{
+        Request,
+        multipart::{MultipartError, MultipartRejection},
+        rejection::{BytesRejection, JsonRejection, PathRejection},
+    },
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use axum_extra::extract::QueryRejection;
+use serde::Serialize;
+
+use super::request_id;
+use crate::{batch::BatchError, code::CodeError, image::ImageError, index::IndexError};
+
+/// Why a request is not answered as it wished.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The body or the path is not what its form promises.
+    #[error("{0}")]
+    Malformed(String),
+    /// A body was needed.
+    #[error("the body is empty; it has to be an image, multipart with an image, or JSON")]
+    EmptyBody,
+    /// A base64 text that is not.
+    #[error("`image` is not base64: {0}")]
+    Base64(#[from] base64::DecodeError),
+    /// An image id nobody has.
+    #[error("there is no image '{0}'")]
+    NoImage(String),
+    /// No route of this path.
+    #[error("there is nothing at {0}; GET /openapi.yaml tells what there is")]
+    NoRoute(String),
+    /// A route, but not of this method.
+    #[error("{method} does not work on {path}; the allow header names what does")]
+    Method {
+        /// The method tried.
+        method: Method,
+        /// On this path.
+        path: String,
+    },
+    /// A body past the limit.
+    #[error("the body is larger than this service reads; GET /info tells the most")]
+    BodyTooLarge,
+    /// A body of a media type the route does not read.
+    #[error("{0}")]
+    MediaType(String),
+    /// A part of the request that is well-formed but wrong; the word is the problem's code.
+    #[error("{1}")]
+    Invalid(&'static str, String),
+    /// Bytes that are not a picture.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Text that is not a code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The index refused or failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// No codes were made.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Starting or draining.
+    #[error("the service is starting or stopping; try again soon")]
+    NotReady,
+    /// The model's thread is gone.
+    #[error("the model no longer answers; the service has to be started again")]
+    Dead,
+    /// A fault of this program.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ApiError {
+    /// A fault that no caller can mend; its cause is logged, not told.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        ApiError::Internal(cause.to_string())
+    }
+
+    /// The status and the problem's code, which callers may rely on.
+    fn kind(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            ApiError::Malformed(_) => (S::BAD_REQUEST, "malformed_request"),
+            ApiError::EmptyBody => (S::BAD_REQUEST, "empty_body"),
+            ApiError::Base64(_) => (S::BAD_REQUEST, "malformed_base64"),
+            ApiError::NoImage(_) => (S::NOT_FOUND, "image_not_found"),
+            ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
+            ApiError::Method { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            ApiError::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            ApiError::Invalid(code, _) => (S::UNPROCESSABLE_ENTITY, code),
+            ApiError::Image(error) => match error {
+                ImageError::Empty => (S::UNPROCESSABLE_ENTITY, "missing_image"),
+                ImageError::Format { .. } => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image"),
+                ImageError::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "malformed_image"),
+                ImageError::TooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "image_too_large"),
+                ImageError::Resize(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            ApiError::Code(_) | ApiError::Index(IndexError::NoSuchLength { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_code")
+            }
+            ApiError::Index(IndexError::Id { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_id"),
+            ApiError::Index(IndexError::Payload { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_payload")
+            }
+            ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
+            ApiError::NotReady
+            | ApiError::Dead
+            | ApiError::Index(IndexError::Closed)
+            | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
+            ApiError::Index(_) | ApiError::Batch(_) | ApiError::Internal(_) => {
+                (S::INTERNAL_SERVER_ERROR, "internal")
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The status with the problem set aside; [`as_problem`] writes the body, since it knows the request.
+    fn into_response(self) -> Response {
+        let (status, code) = self.kind();
+        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(error = ?self, "{self}");
+            INTERNAL.to_owned()
+        } else {
+            self.to_string()
+        };
+        let mut response = status.into_response();
+        response.extensions_mut().insert(Problem { code, detail });
+        let wait = match status {
+            StatusCode::TOO_MANY_REQUESTS => HeaderValue::from_static("1"),
+            StatusCode::SERVICE_UNAVAILABLE => HeaderValue::from_static("5"),
+            _ => return response,
+        };
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+        response
+    }
+}
+
+const INTERNAL: &str = "the service failed; its log has the cause under this request_id";
+
+#[derive(Clone)]
+struct Problem {
+    code: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+/// Gives every failure its body, whoever made it: a handler, an extractor, the router or a caught panic.
+pub(super) async fn as_problem(request: Request, next: Next) -> Response {
+    let id = request_id(&request).to_owned();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    if response.extensions().get::<Problem>().is_none() {
+        let error = match status {
+            StatusCode::NOT_FOUND => ApiError::NoRoute(path),
+            StatusCode::METHOD_NOT_ALLOWED => ApiError::Method { method, path },
+            _ => ApiError::internal(format!("an answer of {status} without a problem")),
+        };
+        let mut described = error.into_response();
+        // The allow header of a 405, for one.
+        described.headers_mut().extend(response.headers().clone());
+        response = described;
+    }
+    let status = response.status();
+    let Some(Problem { code, detail }) = response.extensions_mut().remove() else {
+        return response;
+    };
+    let body = Json(Body {
+        r#type: format!("urn:scihcgrl:problem:{code}"),
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail: &detail,
+        code,
+        request_id: &id,
+    });
+    let mut headers = std::mem::take(response.headers_mut());
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    (status, headers, body).into_response()
+}
+
+/// Rejections of one extractor, told by their status.
+macro_rules! rejections {
+    ($($rejection:ty => $unprocessable:literal),+ $(,)?) => {
+        $(impl From<$rejection> for ApiError {
+            fn from(rejection: $rejection) -> Self {
+                let detail = rejection.body_text();
+                match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::MediaType(detail),
+                    StatusCode::UNPROCESSABLE_ENTITY => ApiError::Invalid($unprocessable, detail),
+                    status if status.is_server_error() => ApiError::Internal(detail),
+                    _ => ApiError::Malformed(detail),
+                }
+            }
+        })+
+    };
+}
+
+rejections! {
+    BytesRejection => "invalid_body",
+    JsonRejection => "invalid_json",
+    MultipartError => "invalid_body",
+    MultipartRejection => "invalid_body",
+    PathRejection => "invalid_id",
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        // The sentence of the cause; the framework's own before it says nothing.
+        let cause = std::error::Error::source(&rejection).map(ToString::to_string);
+        ApiError::Invalid(
+            "invalid_parameter",
+            cause.unwrap_or_else(|| rejection.body_text()),
+        )
+    }
+}

@@ -1,0 +1,193 @@
+//! Request bodies and parameters in every form they come in, turned into one each.
+//! Knows the forms, not what becomes of them: no pixels, no index, no answers.
+
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Multipart, Path, Request},
+    http::{header::CONTENT_TYPE, request},
+};
+use axum_extra::extract::Query;
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{error::ApiError, state::AppState};
+use crate::{code::HashCode, index::ImageId};
+
+/// Padding is often left out by hand-written clients, and says nothing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What to look for or to encode: an image, one that is stored, or a code.
+pub enum Subject {
+    /// An image file, as yet unchecked.
+    Image(Bytes),
+    /// A stored image.
+    Id(ImageId),
+    /// A code.
+    Code(HashCode),
+}
+
+/// An image to store, with what comes along in the same body.
+pub struct Upload {
+    /// The image file, as yet unchecked.
+    pub image: Bytes,
+    /// Labels in the form.
+    pub labels: Vec<String>,
+    /// The payload in the form.
+    pub payload: Option<Value>,
+}
+
+/// Query parameters; an unknown one is an error that names those there are.
+pub struct Params<T>(pub T);
+
+/// The image id in the path.
+pub struct Id(pub ImageId);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonSubject {
+    image: Option<String>,
+    id: Option<String>,
+    code: Option<String>,
+}
+
+impl FromRequest<AppState> for Subject {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if media_type(&request).is_some_and(|found| found.subtype() == mime::JSON) {
+            return json_subject(Json::from_request(request, state).await?.0);
+        }
+        let upload = upload(request, state, &["image"]).await?;
+        Ok(Subject::Image(upload.image))
+    }
+}
+
+impl FromRequest<AppState> for Upload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        upload(request, state, &["image", "labels", "payload"]).await
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
+        let Query(params) = Query::from_request_parts(parts, state).await?;
+        Ok(Params(params))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        Ok(Id(id.parse()?))
+    }
+}
+
+fn media_type(request: &Request) -> Option<mime::Mime> {
+    let value = request.headers().get(CONTENT_TYPE)?;
+    value.to_str().ok()?.parse().ok()
+}
+
+fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
+    match json {
+        JsonSubject {
+            image: Some(image),
+            id: None,
+            code: None,
+        } => {
+            let text = match image.split_once(',') {
+                Some((scheme, text)) if scheme.starts_with("data:") => text,
+                _ => &image,
+            };
+            Ok(Subject::Image(BASE64.decode(text)?.into()))
+        }
+        JsonSubject {
+            image: None,
+            id: Some(id),
+            code: None,
+        } => Ok(Subject::Id(id.parse()?)),
+        JsonSubject {
+            image: None,
+            id: None,
+            code: Some(code),
+        } => Ok(Subject::Code(code.parse()?)),
+        _ => Err(ApiError::Invalid(
+            "invalid_json",
+            "exactly one of `image`, `id` and `code` has to be given".to_owned(),
+        )),
+    }
+}
+
+/// Anything but multipart is taken for the image itself: curl declares a form by default, and content decides anyway.
+async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<Upload, ApiError> {
+    let multipart = media_type(&request).is_some_and(|found| {
+        (found.type_(), found.subtype()) == (mime::MULTIPART, mime::FORM_DATA)
+    });
+    if multipart {
+        return form(Multipart::from_request(request, state).await?, fields).await;
+    }
+    let image = Bytes::from_request(request, state).await?;
+    if image.is_empty() {
+        return Err(ApiError::EmptyBody);
+    }
+    Ok(Upload {
+        image,
+        labels: Vec::new(),
+        payload: None,
+    })
+}
+
+async fn form(mut multipart: Multipart, fields: &[&str]) -> Result<Upload, ApiError> {
+    let (mut image, mut labels, mut payload) = (None, Vec::new(), None);
+    while let Some(field) = multipart.next_field().await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            known if !fields.contains(&known) => return Err(unknown_field(known, fields)),
+            "image" if image.is_some() => return Err(twice("image")),
+            "image" => image = Some(field.bytes().await?),
+            "labels" => labels.push(field.text().await?),
+            _ if payload.is_some() => return Err(twice("payload")),
+            _ => payload = Some(json(&field.text().await?)?),
+        }
+    }
+    let image = image.ok_or_else(|| {
+        ApiError::Invalid("missing_image", "the form has no field `image`".to_owned())
+    })?;
+    Ok(Upload {
+        image,
+        labels,
+        payload,
+    })
+}
+
+fn json(text: &str) -> Result<Value, ApiError> {
+    serde_json::from_str(text).map_err(|error| {
+        ApiError::Invalid("invalid_payload", format!("`payload` is not JSON: {error}"))
+    })
+}
+
+fn twice(name: &str) -> ApiError {
+    let detail = format!("the field `{name}` comes twice; it is taken once");
+    ApiError::Invalid("invalid_form", detail)
+}
+
+fn unknown_field(found: &str, fields: &[&str]) -> ApiError {
+    let found: String = found.chars().take(40).collect();
+    let expected = fields.join("`, `");
+    let detail = format!("the form has a field `{found}`; expected `{expected}`");
+    ApiError::Invalid("unknown_field", detail)
+}

@@ -1,0 +1,78 @@
+//! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml` and `/`.
+//! Knows nothing of images; it tells how the service is, not what it holds.
+
+use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{error::ApiError, state::AppState};
+use crate::{code::Length, index::Facts};
+
+const CONTRACT: &str = include_str!("../../openapi.yaml");
+
+const POINTER: &str = "scihcgrl: image retrieval by learned hash codes
+
+POST /search        near images      POST /encode   codes of an image
+PUT  /images/{id}   store an image   GET  /images   what is stored
+GET  /info          model and index  GET  /openapi.yaml  the whole contract
+";
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/info", get(info))
+        .route("/openapi.yaml", get(contract))
+        .route("/", get(|| async { POINTER }))
+}
+
+/// Answered in every state of the service, for the orchestrator.
+pub(super) fn probes() -> Router<AppState> {
+    Router::new()
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+}
+
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    model_id: String,
+    model: Value,
+    lengths: Vec<Length>,
+    input_size: u32,
+    max_body_bytes: usize,
+    index: Facts,
+}
+
+async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
+    let index = state.read(|index| Ok(index.facts())).await?;
+    let parts = state.parts();
+    Ok(Json(Info {
+        version: env!("CARGO_PKG_VERSION"),
+        model_id: parts.model_id.clone(),
+        model: parts.card.clone(),
+        lengths: parts.lengths.clone(),
+        input_size: parts.input_size,
+        max_body_bytes: parts.max_body_bytes,
+        index,
+    }))
+}
+
+async fn contract() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/yaml")], CONTRACT)
+}
+
+/// Dead means that the model's thread is gone, which only a restart mends.
+async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
+    if state.parts().batcher.is_alive() {
+        Ok("live\n")
+    } else {
+        Err(ApiError::Dead)
+    }
+}
+
+async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
+    if state.is_ready() && state.parts().batcher.is_alive() {
+        Ok("ready\n")
+    } else {
+        Err(ApiError::NotReady)
+    }
+}

@@ -1,0 +1,251 @@
+//! `/images`: storing, listing, reading, changing and removing images, with the types and limits of these routes.
+//! Knows neither how an image is encoded nor how it is kept.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    error::ApiError,
+    extract::{Id, Params, Upload},
+    search::by_length,
+    state::AppState,
+};
+use crate::{
+    code::{HashCode, Length},
+    index::{Content, ImageId, NewImage, Record},
+};
+
+const MAX_LABELS: usize = 32;
+const MAX_LABEL_CHARS: usize = 100;
+const MAX_PAYLOAD_BYTES: usize = 16 << 10;
+const MAX_LIST: usize = 1000;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/images", get(list).post(create))
+        .route(
+            "/images/{id}",
+            get(read).put(put).patch(patch).delete(delete),
+        )
+        .route("/images/{id}/content", get(content))
+}
+
+/// Where the original of an image is.
+pub(super) fn content_url(id: &ImageId) -> String {
+    format!("/images/{id}/content")
+}
+
+/// A record as answers show it.
+#[derive(Serialize)]
+struct Image {
+    id: ImageId,
+    codes: BTreeMap<Length, HashCode>,
+    labels: Vec<String>,
+    payload: Option<Value>,
+    media_type: String,
+    bytes: u64,
+    created_at_ms: u64,
+    updated_at_ms: u64,
+    content_url: String,
+}
+
+impl From<Record> for Image {
+    fn from(record: Record) -> Self {
+        Image {
+            content_url: content_url(&record.id),
+            id: record.id,
+            codes: by_length(record.codes),
+            labels: record.labels,
+            payload: record.payload,
+            media_type: record.media_type,
+            bytes: record.bytes,
+            created_at_ms: record.created_at_ms,
+            updated_at_ms: record.updated_at_ms,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutParams {
+    #[serde(default)]
+    label: Vec<String>,
+}
+
+async fn put(
+    State(state): State<AppState>,
+    Id(id): Id,
+    Params(params): Params<PutParams>,
+    upload: Upload,
+) -> Result<Response, ApiError> {
+    store(state, id, params, upload).await
+}
+
+async fn create(
+    State(state): State<AppState>,
+    Params(params): Params<PutParams>,
+    upload: Upload,
+) -> Result<Response, ApiError> {
+    store(state, Uuid::now_v7().to_string().parse()?, params, upload).await
+}
+
+async fn store(
+    state: AppState,
+    id: ImageId,
+    params: PutParams,
+    upload: Upload,
+) -> Result<Response, ApiError> {
+    let labels = [params.label, upload.labels].concat();
+    check_labels(&labels)?;
+    check_payload(upload.payload.as_ref())?;
+    let coded = state.encode(upload.image.clone()).await?;
+    let image = NewImage {
+        id,
+        codes: coded.encoded.codes,
+        labels,
+        payload: upload.payload,
+        content: Content {
+            bytes: upload.image,
+            media_type: coded.media_type.to_owned(),
+        },
+    };
+    let (record, created) = state.parts().index.put(image).await?;
+    let location = format!("/images/{}", record.id);
+    let image = Json(Image::from(record));
+    Ok(if created {
+        (StatusCode::CREATED, [(header::LOCATION, location)], image).into_response()
+    } else {
+        image.into_response()
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    after: Option<String>,
+    #[serde(default = "default_list")]
+    limit: usize,
+}
+
+fn default_list() -> usize {
+    100
+}
+
+#[derive(Serialize)]
+struct Page {
+    images: Vec<Image>,
+    next: Option<ImageId>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    Params(ListParams { after, limit }): Params<ListParams>,
+) -> Result<Json<Page>, ApiError> {
+    if !(1..=MAX_LIST).contains(&limit) {
+        let detail = format!("limit {limit} is out of range: 1 to {MAX_LIST}");
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    let after: Option<ImageId> = after.map(|id| id.parse()).transpose()?;
+    // One more than asked for tells whether there is a next page.
+    let mut records = state
+        .read(move |index| index.list(after.as_ref(), limit + 1))
+        .await?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let last = records.last().filter(|_| more);
+    Ok(Json(Page {
+        next: last.map(|record| record.id.clone()),
+        images: records.into_iter().map(Image::from).collect(),
+    }))
+}
+
+async fn read(State(state): State<AppState>, Id(id): Id) -> Result<Json<Image>, ApiError> {
+    let missing = ApiError::NoImage(id.to_string());
+    let record = state.read(move |index| index.get(&id)).await?;
+    Ok(Json(record.ok_or(missing)?.into()))
+}
+
+async fn content(State(state): State<AppState>, Id(id): Id) -> Result<Response, ApiError> {
+    let missing = ApiError::NoImage(id.to_string());
+    let content = state.read(move |index| index.content(&id)).await?;
+    let Content { bytes, media_type } = content.ok_or(missing)?;
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        // An upload may be HTML behind a picture's first bytes; no browser shall find that out.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    labels: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    payload: Option<Option<Value>>,
+}
+
+/// Tells null, which removes, from nothing, which keeps.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+async fn patch(
+    State(state): State<AppState>,
+    Id(id): Id,
+    change: Result<Json<Change>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<Image>, ApiError> {
+    let Json(Change { labels, payload }) = change?;
+    check_labels(labels.as_deref().unwrap_or_default())?;
+    check_payload(payload.as_ref().and_then(Option::as_ref))?;
+    let missing = ApiError::NoImage(id.to_string());
+    let record = state.parts().index.patch(id, labels, payload).await?;
+    Ok(Json(record.ok_or(missing)?.into()))
+}
+
+async fn delete(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, ApiError> {
+    let missing = ApiError::NoImage(id.to_string());
+    if state.parts().index.delete(id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(missing)
+    }
+}
+
+fn check_labels(labels: &[String]) -> Result<(), ApiError> {
+    let detail = if labels.len() > MAX_LABELS {
+        format!(
+            "there are {} labels; at most {MAX_LABELS} are kept",
+            labels.len()
+        )
+    } else if let Some(length) = labels
+        .iter()
+        .map(|label| label.chars().count())
+        .find(|length| !(1..=MAX_LABEL_CHARS).contains(length))
+    {
+        format!("a label has {length} characters; a label has 1 to {MAX_LABEL_CHARS}")
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::Invalid("invalid_label", detail))
+}
+
+fn check_payload(payload: Option<&Value>) -> Result<(), ApiError> {
+    let bytes = payload.map_or(0, |payload| payload.to_string().len());
+    if bytes > MAX_PAYLOAD_BYTES {
+        let detail =
+            format!("the payload has {bytes} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are kept");
+        return Err(ApiError::Invalid("invalid_payload", detail));
+    }
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! `POST /search` and `POST /encode`: their parameters, answers and handlers.
+//! Knows neither how codes are made nor how they are probed; it times both.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use axum::{Json, Router, extract::State, routing::post};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    error::ApiError,
+    extract::{Params, Subject},
+    images::content_url,
+    millis,
+    state::{AppState, Coded},
+};
+use crate::{
+    code::{HashCode, Length},
+    index::{ImageId, Match, Query},
+};
+
+/// The most matches in one answer.
+const MAX_LIMIT: usize = 1000;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/search", post(search))
+        .route("/encode", post(encode))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchParams {
+    bits: Option<Length>,
+    #[serde(default = "default_radius")]
+    radius: u32,
+    #[serde(default = "default_limit")]
+    limit: usize,
+    #[serde(default)]
+    offset: usize,
+    #[serde(default)]
+    label: Vec<String>,
+}
+
+fn default_radius() -> u32 {
+    2
+}
+
+fn default_limit() -> usize {
+    10
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
+
+#[derive(Serialize)]
+struct SearchAnswer {
+    query: Asked,
+    total: u64,
+    matches: Vec<Near>,
+    timing_ms: SearchTiming,
+}
+
+#[derive(Serialize)]
+struct Asked {
+    code: HashCode,
+    bits: Length,
+    radius: u32,
+    model: String,
+}
+
+#[derive(Serialize)]
+struct Near {
+    id: ImageId,
+    distance: u32,
+    code: HashCode,
+    labels: Vec<String>,
+    payload: Option<Value>,
+    content_url: String,
+}
+
+#[derive(Serialize)]
+struct SearchTiming {
+    #[serde(flatten)]
+    encoding: Encoding,
+    index: f64,
+    total: f64,
+}
+
+#[derive(Serialize)]
+struct EncodeAnswer {
+    codes: BTreeMap<Length, HashCode>,
+    model: String,
+    timing_ms: EncodeTiming,
+}
+
+#[derive(Serialize)]
+struct EncodeTiming {
+    #[serde(flatten)]
+    encoding: Encoding,
+    total: f64,
+}
+
+/// Zero where nothing had to be encoded.
+#[derive(Default, Serialize)]
+struct Encoding {
+    decode: f64,
+    queue: f64,
+    inference: f64,
+}
+
+impl Encoding {
+    fn of(coded: &Coded) -> Self {
+        Encoding {
+            decode: millis(coded.decode),
+            queue: millis(coded.encoded.queue),
+            inference: millis(coded.encoded.inference),
+        }
+    }
+}
+
+async fn search(
+    State(state): State<AppState>,
+    Params(params): Params<SearchParams>,
+    subject: Subject,
+) -> Result<Json<SearchAnswer>, ApiError> {
+    let started = Instant::now();
+    params.check(&state.parts().lengths)?;
+    let (codes, encoding) = codes(&state, subject).await?;
+    let code = params.pick(&codes)?;
+    let (bits, radius) = (code.length(), params.radius);
+    if radius as usize > bits.bits() {
+        let detail =
+            format!("radius {radius} is out of range: 0 to {bits} for codes of {bits} bits");
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    let query = Query {
+        code,
+        radius,
+        limit: params.limit,
+        offset: params.offset,
+        labels: params.label,
+    };
+    let searching = Instant::now();
+    let found = state.read(move |index| index.search(&query)).await?;
+    Ok(Json(SearchAnswer {
+        query: Asked {
+            code,
+            bits,
+            radius,
+            model: state.parts().model_id.clone(),
+        },
+        total: found.total,
+        matches: found.matches.into_iter().map(Near::from).collect(),
+        timing_ms: SearchTiming {
+            encoding,
+            index: millis(searching.elapsed()),
+            total: millis(started.elapsed()),
+        },
+    }))
+}
+
+async fn encode(
+    State(state): State<AppState>,
+    Params(NoParams {}): Params<NoParams>,
+    subject: Subject,
+) -> Result<Json<EncodeAnswer>, ApiError> {
+    let started = Instant::now();
+    if let Subject::Code(_) = subject {
+        let detail = "a code is encoded already; give `image` or `id`".to_owned();
+        return Err(ApiError::Invalid("invalid_json", detail));
+    }
+    let (codes, encoding) = codes(&state, subject).await?;
+    Ok(Json(EncodeAnswer {
+        codes: by_length(codes),
+        model: state.parts().model_id.clone(),
+        timing_ms: EncodeTiming {
+            encoding,
+            total: millis(started.elapsed()),
+        },
+    }))
+}
+
+impl SearchParams {
+    /// What can be told before anything is decoded.
+    fn check(&self, lengths: &[Length]) -> Result<(), ApiError> {
+        let limit = self.limit;
+        let detail = if !(1..=MAX_LIMIT).contains(&limit) {
+            format!("limit {limit} is out of range: 1 to {MAX_LIMIT}")
+        } else if let Some(bits) = self.bits.filter(|bits| !lengths.contains(bits)) {
+            let there = lengths.iter().map(Length::to_string).collect::<Vec<_>>();
+            format!(
+                "the model makes no codes of {bits} bits, only of {}",
+                there.join(", ")
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::Invalid("invalid_parameter", detail))
+    }
+
+    /// The code to search by: of `bits`, or else 48, or else the longest there is.
+    fn pick(&self, codes: &[HashCode]) -> Result<HashCode, ApiError> {
+        let wanted = match self.bits {
+            Some(bits) => codes.iter().find(|code| code.length() == bits),
+            None => codes.iter().max_by_key(|code| code.length()),
+        };
+        wanted.copied().ok_or_else(|| {
+            let found = codes.first().map_or(0, |code| code.length().bits());
+            let detail =
+                format!("the code given has {found} bits, not those of the parameter bits");
+            ApiError::Invalid("invalid_code", detail)
+        })
+    }
+}
+
+/// All the codes of a subject, or the one it is.
+async fn codes(state: &AppState, subject: Subject) -> Result<(Vec<HashCode>, Encoding), ApiError> {
+    match subject {
+        Subject::Image(bytes) => {
+            let coded = state.encode(bytes).await?;
+            let encoding = Encoding::of(&coded);
+            Ok((coded.encoded.codes, encoding))
+        }
+        Subject::Id(id) => {
+            let name = id.to_string();
+            let record = state.read(move |index| index.get(&id)).await?;
+            let record = record.ok_or(ApiError::NoImage(name))?;
+            Ok((record.codes, Encoding::default()))
+        }
+        Subject::Code(code) => Ok((vec![code], Encoding::default())),
+    }
+}
+
+/// Codes keyed by their length, as answers show them.
+pub(super) fn by_length(codes: Vec<HashCode>) -> BTreeMap<Length, HashCode> {
+    codes
+        .into_iter()
+        .map(|code| (code.length(), code))
+        .collect()
+}
+
+impl From<Match> for Near {
+    fn from(found: Match) -> Self {
+        Near {
+            content_url: content_url(&found.record.id),
+            id: found.record.id,
+            distance: found.distance,
+            code: found.code,
+            labels: found.record.labels,
+            payload: found.record.payload,
+        }
+    }
+}

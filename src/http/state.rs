@@ -1,0 +1,137 @@
+//! What handlers share: the index, the batcher, facts of the model, the decoding limit and readiness.
+//! Knows no routes; it offers them the walks they have in common, with errors they can return.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use crate::{
+    batch::{Batcher, Encoded},
+    code::Length,
+    image,
+    index::{Index, IndexError},
+};
+
+/// What an [`AppState`] is made of.
+pub struct Parts {
+    /// Where images are kept and found.
+    pub index: Index,
+    /// What makes codes.
+    pub batcher: Batcher,
+    /// The id of the model behind it.
+    pub model_id: String,
+    /// The model's card, shown as it is.
+    pub card: Value,
+    /// The pixels a side that the model reads.
+    pub input_size: u32,
+    /// The lengths of the model's codes.
+    pub lengths: Vec<Length>,
+    /// The most bytes a request's body may have.
+    pub max_body_bytes: usize,
+}
+
+/// A handle on what all requests share, cheap to clone. Not ready until told so.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    decoders: Arc<Semaphore>,
+    ready: AtomicBool,
+}
+
+/// An image, coded.
+pub(super) struct Coded {
+    /// Its codes and the time they took.
+    pub encoded: Encoded,
+    /// The media type by content.
+    pub media_type: &'static str,
+    /// How long decoding took, waiting included.
+    pub decode: Duration,
+}
+
+impl AppState {
+    /// Not ready yet; see [`set_ready`](Self::set_ready).
+    pub fn new(parts: Parts) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        AppState(Arc::new(Shared {
+            parts,
+            decoders: Arc::new(Semaphore::new(cores)),
+            ready: AtomicBool::new(false),
+        }))
+    }
+
+    /// Opens the routes when the service has started, closes them while it drains. Probes always answer.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::Release);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Acquire)
+    }
+
+    pub(super) fn max_body_bytes(&self) -> usize {
+        self.0.parts.max_body_bytes
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    /// Codes of an image. As many are decoded at once as there are cores, since more would only share them.
+    pub(super) async fn encode(&self, bytes: Bytes) -> Result<Coded, ApiError> {
+        let started = Instant::now();
+        let size = self.0.parts.input_size;
+        let permit = self.0.decoders.clone().acquire_owned().await;
+        let decoded = tokio::task::spawn_blocking(move || {
+            // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
+            let _permit = permit;
+            image::decode(&bytes, size)
+        })
+        .await
+        .map_err(ApiError::internal)??;
+        let decode = started.elapsed();
+        let encoded = self.0.parts.batcher.encode(decoded.pixels).await?;
+        Ok(Coded {
+            encoded,
+            media_type: decoded.media_type,
+            decode,
+        })
+    }
+
+    /// Reads of the index may wait for the disk or walk all codes, so they leave the threads that serve.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let index = self.0.parts.index.clone();
+        let answer = tokio::task::spawn_blocking(move || read(&index)).await;
+        Ok(answer.map_err(ApiError::internal)??)
+    }
+}
+
+/// Turns requests away while the service is not ready.
+pub(super) async fn gate(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if !state.is_ready() {
+        return Err(ApiError::NotReady);
+    }
+    Ok(next.run(request).await)
+}

@@ -1,0 +1,191 @@
+//! What a user of the service does: store, search, read back, delete, and start and stop it, rightly and wrongly.
+//! Through the program itself; codes come from a model of random weights.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+mod server;
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use server::TestServer;
+
+const UPRIGHT: &[u8] = include_bytes!("fixtures/upright.jpg");
+const GREY: &[u8] = include_bytes!("fixtures/grey.jpg");
+
+fn form(image: &'static [u8], label: &'static str) -> Form {
+    Form::new()
+        .part("image", Part::bytes(image).file_name("image.jpg"))
+        .text("labels", label)
+}
+
+async fn put(server: &TestServer, id: &str, image: &'static [u8], label: &'static str) -> Value {
+    let request = server
+        .client
+        .put(server.at(&format!("/images/{id}")))
+        .multipart(form(image, label));
+    let answer = request.send().await.unwrap().error_for_status().unwrap();
+    answer.json().await.unwrap()
+}
+
+async fn search(server: &TestServer, query: &str, image: &'static [u8]) -> Value {
+    let request = server
+        .client
+        .post(server.at(&format!("/search?{query}")))
+        .body(image);
+    request
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_is_stored_is_found_read_back_and_deleted() {
+    let server = TestServer::start().await;
+    let record = put(&server, "first", UPRIGHT, "red").await;
+    put(&server, "second", UPRIGHT, "blue").await;
+    for bits in [24, 32, 48] {
+        let found = search(&server, &format!("bits={bits}&radius=0"), UPRIGHT).await;
+        assert_eq!(found["total"], 2);
+        assert_eq!(found["query"]["code"], record["codes"][bits.to_string()]);
+        assert_eq!(
+            found["matches"][0]["id"], "first",
+            "the older of two equal codes comes first"
+        );
+        assert_eq!(found["matches"][0]["distance"], 0);
+    }
+    assert_eq!(search(&server, "label=blue", UPRIGHT).await["total"], 1);
+    assert_eq!(
+        search(&server, "limit=1&offset=1", UPRIGHT).await["matches"][0]["id"],
+        "second"
+    );
+    let content = server
+        .client
+        .get(server.at("/images/first/content"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(content.headers()["content-type"], "image/jpeg");
+    assert_eq!(content.bytes().await.unwrap(), UPRIGHT);
+    let deleted = server
+        .client
+        .delete(server.at("/images/first"))
+        .send()
+        .await
+        .unwrap();
+    assert!(deleted.status().is_success());
+    assert_eq!(
+        server
+            .client
+            .get(server.at("/images/first"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
+    assert_eq!(search(&server, "", UPRIGHT).await["total"], 1);
+}
+
+#[tokio::test]
+async fn every_body_form_means_the_same_image() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let server = TestServer::start().await;
+    let raw = search(&server, "", UPRIGHT).await["query"]["code"].clone();
+    put(&server, "first", UPRIGHT, "red").await;
+    let bodies = [
+        json!({ "image": STANDARD.encode(UPRIGHT) }),
+        json!({ "id": "first" }),
+        json!({ "code": raw }),
+    ];
+    for body in bodies {
+        let answer = server
+            .client
+            .post(server.at("/search"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            answer.json::<Value>().await.unwrap()["query"]["code"],
+            raw,
+            "{body}"
+        );
+    }
+    let form = Form::new().part("image", Part::bytes(UPRIGHT));
+    let answer = server
+        .client
+        .post(server.at("/encode"))
+        .multipart(form)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap()["codes"]["48"], raw);
+}
+
+#[tokio::test]
+async fn acknowledged_images_survive_a_kill() {
+    let server = TestServer::start().await;
+    for i in 0..8 {
+        put(
+            &server,
+            &format!("image-{i}"),
+            if i % 2 == 0 { UPRIGHT } else { GREY },
+            "any",
+        )
+        .await;
+    }
+    let server = TestServer::start_in(server.kill());
+    assert_eq!(search(&server, "radius=48", UPRIGHT).await["total"], 8);
+    let mut server = server;
+    assert!(server.terminate(), "SIGTERM ends it with success");
+}
+
+#[tokio::test]
+async fn requests_at_once_are_all_answered_alike() {
+    let server = TestServer::start().await;
+    let alone = search(&server, "", UPRIGHT).await["query"]["code"].clone();
+    let requests = (0..64).map(|_| {
+        let request = server.client.post(server.at("/search")).body(UPRIGHT);
+        tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        assert_eq!(request.await.unwrap()["query"]["code"], alone);
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_be_says_why() {
+    let server = TestServer::start().await;
+    let beside = server.start_beside();
+    let said = String::from_utf8_lossy(&beside.stderr).into_owned();
+    assert!(
+        !beside.status.success() && said.contains("already in use"),
+        "{said}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let missing = server::program(folder.path(), &folder.path().join("none.safetensors"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(
+        !missing.status.success() && said.contains("none.safetensors"),
+        "{said}"
+    );
+
+    let model = server::model(folder.path());
+    let mut bytes = std::fs::read(&model).unwrap();
+    bytes.truncate(1000);
+    std::fs::write(&model, bytes).unwrap();
+    let corrupt = server::program(folder.path(), &model).output().unwrap();
+    let said = String::from_utf8_lossy(&corrupt.stderr).into_owned();
+    assert!(
+        !corrupt.status.success() && said.contains("not a usable model file"),
+        "{said}"
+    );
+}

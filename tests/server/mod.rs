@@ -1,0 +1,150 @@
+//! A real server for tests: the program itself on a free port, with a data folder of its own and a small model of random weights
+//! (codes need not mean anything for what is tested through it). Stopped when dropped.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use scihcgrl::{
+    code::Length,
+    model::{Card, Network, backbone::BackboneKind, centers, checkpoint},
+};
+use tempfile::TempDir;
+
+/// A running server.
+#[allow(dead_code)]
+pub struct TestServer {
+    /// Its address, `http://127.0.0.1:…`.
+    pub url: String,
+    /// A client of it.
+    pub client: reqwest::Client,
+    /// Its model and data, kept while this lives.
+    pub folder: TempDir,
+    process: Child,
+}
+
+/// Writes a model of random weights, the same every time, and returns its path.
+pub fn model(folder: &Path) -> PathBuf {
+    tch::manual_seed(11);
+    let lengths = Length::ALL.to_vec();
+    let centers: BTreeMap<_, _> = lengths
+        .iter()
+        .map(|&length| (length, centers::hadamard(length, 3, 0).unwrap()))
+        .collect();
+    let card = Card {
+        backbone: BackboneKind::EfficientnetLite0,
+        hidden: 32,
+        lengths,
+        input_size: 64,
+        mean: [0.5; 3],
+        deviation: [0.5; 3],
+        classes: vec!["a".into(), "b".into(), "c".into()],
+        centers,
+        training: serde_json::Value::Null,
+        quality: serde_json::Value::Null,
+    };
+    let path = folder.join("model.safetensors");
+    checkpoint::save(
+        &Network::new(&card, tch::Device::Cpu).unwrap(),
+        &card,
+        &path,
+    )
+    .unwrap();
+    path
+}
+
+/// The program with the arguments that serve a folder.
+pub fn program(folder: &Path, model: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scihcgrl"));
+    command
+        .args([
+            "serve",
+            "--addr",
+            "127.0.0.1:0",
+            "--device",
+            "cpu",
+            "--threads",
+            "2",
+        ])
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .arg("--model")
+        .arg(model);
+    command
+}
+
+#[allow(dead_code)]
+impl TestServer {
+    /// Starts one in a folder of its own.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        model(folder.path());
+        Self::start_in(folder)
+    }
+
+    /// Starts one in a folder that has a model already.
+    pub fn start_in(folder: TempDir) -> Self {
+        let model = folder.path().join("model.safetensors");
+        let mut process = program(folder.path(), &model)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .expect("the server did not start")
+            .to_owned();
+        TestServer {
+            url,
+            client: reqwest::Client::new(),
+            folder,
+            process,
+        }
+    }
+
+    /// A URL on it.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Kills it without warning and gives back its folder.
+    pub fn kill(mut self) -> TempDir {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Asks it to stop and says whether it ended well.
+    pub fn terminate(&mut self) -> bool {
+        let pid = self.process.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.process.wait().unwrap().success()
+    }
+
+    /// Another start with the same folder, which must not succeed.
+    pub fn start_beside(&self) -> Output {
+        program(
+            self.folder.path(),
+            &self.folder.path().join("model.safetensors"),
+        )
+        .output()
+        .unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
