@@ -53,6 +53,14 @@ pub enum Cli {
         #[command(flatten)]
         compute: Compute,
     },
+    /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
+    ImportWeights {
+        /// The state dict, as `torch.save` of before PyTorch 1.6 wrote it.
+        file: PathBuf,
+        /// The safetensors file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Print the hash codes of image files, one JSON line each.
     Encode {
         /// The checkpoint.
@@ -100,6 +108,10 @@ impl Cli {
                     seed,
                     json.as_deref(),
                 )?;
+            }
+            Cli::ImportWeights { file, out } => {
+                let count = model::checkpoint::import(&file, &out)?;
+                println!("wrote {count} tensors to {}", out.display());
             }
             Cli::Encode {
                 model,

@@ -5,6 +5,7 @@ pub mod backbone;
 pub mod centers;
 pub mod checkpoint;
 mod efficientnet_lite;
+mod pickle;
 mod policy;
 
 use std::path::{Path, PathBuf};

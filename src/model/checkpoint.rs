@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::{ModelError, Network, backbone::BackboneKind};
+use super::{ModelError, Network, backbone::BackboneKind, pickle};
 use crate::code::{HashCode, Length};
 
 /// The metadata entry that holds the card.
@@ -112,6 +112,22 @@ pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), Mode
 /// [`ModelError::File`] and [`ModelError::Format`].
 pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelError> {
     fill(network, &read(path)?, "backbone.", path)
+}
+
+/// Converts a PyTorch state dict (an old-style `.pth`) to safetensors, leaving out EfficientNet's classifier and the counters of
+/// batches. Returns how many tensors it wrote.
+///
+/// # Errors
+/// [`ModelError::File`] and [`ModelError::Format`].
+pub fn import(from: &Path, to: &Path) -> Result<usize, ModelError> {
+    let mut tensors = pickle::read_state_dict(&read(from)?).map_err(|reason| bad(from, reason))?;
+    tensors.retain(|(name, tensor)| !name.starts_with("_fc.") && tensor.kind() != Kind::Int64);
+    let named: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.shallow_clone()))
+        .collect();
+    write(&named, None, to)?;
+    Ok(named.len())
 }
 
 /// Copies every variable whose name begins with `prefix` from the file, where it stands without the prefix. Each must be there
