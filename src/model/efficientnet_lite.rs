@@ -122,8 +122,8 @@ impl ConvNorm {
         }
     }
 
-    /// On a CPU the bfloat16 gradients of strided and of 5×5 depthwise kernels have no fast path in oneDNN: they take 4 to
-    /// 40 times as long as in float, four fifths of a whole training step.
+    /// On a CPU the bfloat16 gradients of strided and of 5×5 depthwise kernels have no fast path in oneDNN: they take 3 to
+    /// 200 times as long as in float, and most of a training step.
     fn kind(&self, pass: Pass) -> Kind {
         let slow = self.groups > 1 && (self.kernel == 5 || self.stride == 2);
         if pass.train && slow && self.weight.device() == tch::Device::Cpu {
