@@ -21,6 +21,7 @@ mod error;
 mod extract;
 mod health;
 mod images;
+mod linger;
 mod search;
 mod state;
 
@@ -32,6 +33,21 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// Every route, ready to be served.
 pub fn router(state: AppState) -> Router {
+    let routes = Router::new()
+        .merge(search::routes())
+        .merge(images::routes())
+        .merge(health::routes())
+        .route_layer(from_fn_with_state(state.clone(), state::gate))
+        .merge(health::probes());
+    let max_body_bytes = state.max_body_bytes();
+    layered(routes, max_body_bytes).with_state(state)
+}
+
+/// Routes within what wraps them all; the first layer is the outermost.
+fn layered<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    max_body_bytes: usize,
+) -> Router<S> {
     let layers = ServiceBuilder::new()
         .layer(map_request(drop_odd_id))
         .layer(SetRequestIdLayer::x_request_id(Uuid7))
@@ -45,15 +61,9 @@ pub fn router(state: AppState) -> Router {
         )
         .layer(from_fn(error::as_problem))
         .layer(CatchPanicLayer::new())
-        .layer(DefaultBodyLimit::max(state.max_body_bytes()));
-    Router::new()
-        .merge(search::routes())
-        .merge(images::routes())
-        .merge(health::routes())
-        .route_layer(from_fn_with_state(state.clone(), state::gate))
-        .merge(health::probes())
-        .layer(layers)
-        .with_state(state)
+        .layer(from_fn(linger::linger))
+        .layer(DefaultBodyLimit::max(max_body_bytes));
+    routes.layer(layers)
 }
 
 /// Ids sort by time, as log lines do.
@@ -107,4 +117,29 @@ fn request_id(request: &Request) -> &str {
 /// Milliseconds, to the microsecond.
 fn millis(duration: std::time::Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Body, routing::get};
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_problem() {
+        let fails = get(|| async { panic!("a bug") as &'static str });
+        let routes: Router = layered(Router::new().route("/", fails), 1);
+        let request = Request::builder()
+            .header(REQUEST_ID, "mine")
+            .body(Body::empty());
+        let answer = routes.oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await;
+        let problem: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(problem["code"], "internal");
+        assert_eq!(problem["request_id"], "mine");
+        assert!(!problem.to_string().contains("a bug"), "{problem}");
+    }
 }

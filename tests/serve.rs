@@ -139,7 +139,7 @@ async fn acknowledged_images_survive_a_kill() {
         )
         .await;
     }
-    let server = TestServer::start_in(server.kill());
+    let server = TestServer::start_in(server.kill(), &[]);
     assert_eq!(search(&server, "radius=48", UPRIGHT).await["total"], 8);
     let mut server = server;
     assert!(server.terminate(), "SIGTERM ends it with success");
@@ -156,6 +156,31 @@ async fn requests_at_once_are_all_answered_alike() {
     for request in requests.collect::<Vec<_>>() {
         assert_eq!(request.await.unwrap()["query"]["code"], alone);
     }
+}
+
+#[tokio::test]
+async fn more_than_may_wait_is_refused_and_told_when_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--queue", "1", "--max-batch", "1"]);
+    let requests = (0..256).map(|_| {
+        let request = server.client.post(server.at("/search")).body(UPRIGHT);
+        tokio::spawn(async move { request.send().await.unwrap() })
+    });
+    let (mut answered, mut refused) = (0, 0);
+    for request in requests.collect::<Vec<_>>() {
+        let answer = request.await.unwrap();
+        if answer.status() == 200 {
+            answered += 1;
+            continue;
+        }
+        refused += 1;
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], "queue_full");
+    }
+    assert!(answered > 0 && refused > 0, "{answered} and {refused}");
+    assert!(search(&server, "", UPRIGHT).await["total"].is_u64());
 }
 
 #[tokio::test]

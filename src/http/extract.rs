@@ -13,7 +13,10 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error},
+};
 use serde_json::Value;
 
 use super::{error::ApiError, state::AppState};
@@ -95,6 +98,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
         Ok(Id(id.parse()?))
     }
+}
+
+/// A whole number of a parameter; serde's own words for what is not one do not say what would be.
+pub(super) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(value)?;
+    text.parse().map_err(|_| {
+        let found: String = text.chars().take(40).collect();
+        Error::custom(format!("'{found}' is not a whole number from 0 on"))
+    })
 }
 
 fn media_type(request: &Request) -> Option<mime::Mime> {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     error::ApiError,
-    extract::{Id, Params, Upload},
+    extract::{Id, Params, Upload, whole},
     search::by_length,
     state::AppState,
 };
@@ -28,7 +28,7 @@ use crate::{
 const MAX_LABELS: usize = 32;
 const MAX_LABEL_CHARS: usize = 100;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
-const MAX_LIST: usize = 1000;
+const MAX_LIST: u64 = 1000;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -133,11 +133,11 @@ async fn store(
 #[serde(deny_unknown_fields)]
 struct ListParams {
     after: Option<String>,
-    #[serde(default = "default_list")]
-    limit: usize,
+    #[serde(default = "default_list", deserialize_with = "whole")]
+    limit: u64,
 }
 
-fn default_list() -> usize {
+fn default_list() -> u64 {
     100
 }
 
@@ -156,6 +156,7 @@ async fn list(
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
     let after: Option<ImageId> = after.map(|id| id.parse()).transpose()?;
+    let limit = limit as usize;
     // One more than asked for tells whether there is a next page.
     let mut records = state
         .read(move |index| index.list(after.as_ref(), limit + 1))

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     error::ApiError,
-    extract::{Params, Subject},
+    extract::{Params, Subject, whole},
     images::content_url,
     millis,
     state::{AppState, Coded},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The most matches in one answer.
-const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: u64 = 1000;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -32,21 +32,21 @@ pub(super) fn routes() -> Router<AppState> {
 #[serde(deny_unknown_fields)]
 struct SearchParams {
     bits: Option<Length>,
-    #[serde(default = "default_radius")]
-    radius: u32,
-    #[serde(default = "default_limit")]
-    limit: usize,
-    #[serde(default)]
-    offset: usize,
+    #[serde(default = "default_radius", deserialize_with = "whole")]
+    radius: u64,
+    #[serde(default = "default_limit", deserialize_with = "whole")]
+    limit: u64,
+    #[serde(default, deserialize_with = "whole")]
+    offset: u64,
     #[serde(default)]
     label: Vec<String>,
 }
 
-fn default_radius() -> u32 {
+fn default_radius() -> u64 {
     2
 }
 
-fn default_limit() -> usize {
+fn default_limit() -> u64 {
     10
 }
 
@@ -66,7 +66,7 @@ struct SearchAnswer {
 struct Asked {
     code: HashCode,
     bits: Length,
-    radius: u32,
+    radius: u64,
     model: String,
 }
 
@@ -130,16 +130,16 @@ async fn search(
     let (codes, encoding) = codes(&state, subject).await?;
     let code = params.pick(&codes)?;
     let (bits, radius) = (code.length(), params.radius);
-    if radius as usize > bits.bits() {
+    if radius > bits.bits() as u64 {
         let detail =
             format!("radius {radius} is out of range: 0 to {bits} for codes of {bits} bits");
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
     let query = Query {
         code,
-        radius,
-        limit: params.limit,
-        offset: params.offset,
+        radius: radius as u32,
+        limit: params.limit as usize,
+        offset: usize::try_from(params.offset).unwrap_or(usize::MAX),
         labels: params.label,
     };
     let searching = Instant::now();

@@ -128,7 +128,8 @@ pub fn parameters(api: &Api) -> Vec<Case> {
     cases! {
         "radius": api.search("radius=49") => 422 "invalid_parameter" "0 to 48";
         "radius of 24": api.search("bits=24&radius=25") => 422 "invalid_parameter" "0 to 24";
-        "negative radius": api.search("radius=-1") => 422 "invalid_parameter" "radius";
+        "negative radius": api.search("radius=-1") => 422 "invalid_parameter" "'-1' is not a whole number";
+        "radius in words": api.search("radius=near") => 422 "invalid_parameter" "radius";
         "bits": api.search("bits=25") => 422 "invalid_parameter" "24, 32 and 48";
         "limit 0": api.search("limit=0") => 422 "invalid_parameter" "1 to 1000";
         "limit 1001": api.search("limit=1001") => 422 "invalid_parameter" "1 to 1000";

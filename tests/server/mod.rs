@@ -2,6 +2,7 @@
 //! (codes need not mean anything for what is tested through it). Stopped when dropped.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+#![allow(dead_code)] // each test uses its part
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,6 @@ use scihcgrl::{
 use tempfile::TempDir;
 
 /// A running server.
-#[allow(dead_code)]
 pub struct TestServer {
     /// Its address, `http://127.0.0.1:…`.
     pub url: String,
@@ -28,15 +28,14 @@ pub struct TestServer {
     process: Child,
 }
 
-/// Writes a model of random weights, the same every time, and returns its path.
-pub fn model(folder: &Path) -> PathBuf {
-    tch::manual_seed(11);
+/// A small model's card.
+pub fn card() -> Card {
     let lengths = Length::ALL.to_vec();
     let centers: BTreeMap<_, _> = lengths
         .iter()
         .map(|&length| (length, centers::hadamard(length, 3, 0).unwrap()))
         .collect();
-    let card = Card {
+    Card {
         backbone: BackboneKind::EfficientnetLite0,
         hidden: 32,
         lengths,
@@ -47,14 +46,16 @@ pub fn model(folder: &Path) -> PathBuf {
         centers,
         training: serde_json::Value::Null,
         quality: serde_json::Value::Null,
-    };
+    }
+}
+
+/// Writes a model of random weights, the same every time, and returns its path.
+pub fn model(folder: &Path) -> PathBuf {
+    tch::manual_seed(11);
+    let card = card();
+    let network = Network::new(&card, tch::Device::Cpu).unwrap();
     let path = folder.join("model.safetensors");
-    checkpoint::save(
-        &Network::new(&card, tch::Device::Cpu).unwrap(),
-        &card,
-        &path,
-    )
-    .unwrap();
+    checkpoint::save(&network, &card, &path).unwrap();
     path
 }
 
@@ -78,19 +79,19 @@ pub fn program(folder: &Path, model: &Path) -> Command {
     command
 }
 
-#[allow(dead_code)]
 impl TestServer {
     /// Starts one in a folder of its own.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         model(folder.path());
-        Self::start_in(folder)
+        Self::start_in(folder, &[])
     }
 
-    /// Starts one in a folder that has a model already.
-    pub fn start_in(folder: TempDir) -> Self {
+    /// Starts one in a folder that has a model already, with more arguments.
+    pub fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let model = folder.path().join("model.safetensors");
         let mut process = program(folder.path(), &model)
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
