@@ -1,13 +1,22 @@
 //! The `scihcgrl` command: starts tracing, parses the arguments and dispatches. Knows no detail of what it starts.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )
         .init();
-    scihcgrl::cli::Cli::parse().run()
+    match scihcgrl::cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One sentence for whoever started it; a backtrace would only hide it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod backbone;
 pub mod centers;
 pub mod checkpoint;
+mod cuda;
 mod efficientnet_lite;
 mod pickle;
 mod policy;
@@ -184,11 +185,6 @@ impl Hasher {
         &self.id
     }
 
-    /// Where it computes.
-    pub fn device(&self) -> Device {
-        self.network.variables.device()
-    }
-
     /// Codes of a batch: for each image one code per length, ascending.
     ///
     /// # Errors
@@ -210,14 +206,11 @@ impl Hasher {
             Tensor::f_from_data_size(&rgb, &[batch.len() as i64, side, side, 3], Kind::Uint8)?
                 .f_to_device(self.network.variables.device())?
                 .f_permute([0, 3, 1, 2])?; // [batch, 3, side, side]
-        self.encode_tensor(&images)
+        self.codes(&images)
     }
 
     /// Codes of images in 0…255, `[batch, 3, side, side]` of any type.
-    ///
-    /// # Errors
-    /// [`ModelError::Tensor`].
-    pub fn encode_tensor(&self, images: &Tensor) -> Result<Vec<Vec<HashCode>>, ModelError> {
+    fn codes(&self, images: &Tensor) -> Result<Vec<Vec<HashCode>>, ModelError> {
         let logits = tch::no_grad(|| {
             let pass = Pass {
                 train: false,
@@ -252,34 +245,55 @@ impl Hasher {
 /// # Errors
 /// [`ModelError::Device`] for an unknown name, and where CUDA is asked for and absent.
 pub fn device(name: &str) -> Result<Device, ModelError> {
-    let cuda = tch::Cuda::device_count().max(0) as usize;
-    let number = match name {
-        "auto" => {
-            return Ok(if cuda > 0 {
-                Device::Cuda(0)
-            } else {
-                Device::Cpu
-            });
-        }
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" => Some(0),
-        _ => name
-            .strip_prefix("cuda:")
-            .and_then(|number| number.parse().ok()),
-    };
     let refuse = |reason: String| {
         Err(ModelError::Device {
             found: name.to_owned(),
             reason,
         })
     };
-    match number {
-        None => refuse("devices are auto, cpu, cuda and cuda:N".to_owned()),
-        Some(number) if number < cuda => Ok(Device::Cuda(number)),
-        Some(_) if !tch::utils::has_cudart() => refuse(
-            "this build has no CUDA; `make libtorch DEVICE=cuda` and build again, or use cpu"
-                .to_owned(),
-        ),
-        Some(_) => refuse(format!("CUDA sees {cuda} devices here; use cpu or auto")),
+    let number: usize = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" | "cuda" => 0,
+        _ => match name.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(number)) => number,
+            _ => return refuse("devices are auto, cpu, cuda and cuda:N".to_owned()),
+        },
+    };
+    let opened = cuda::open();
+    let there = match opened {
+        Ok(()) => tch::Cuda::device_count().max(0) as usize,
+        Err(_) => 0,
+    };
+    match opened {
+        _ if number < there => Ok(Device::Cuda(number)),
+        _ if name == "auto" => Ok(Device::Cpu),
+        Ok(()) => refuse(format!("CUDA sees {there} devices here; use cpu or auto")),
+        Err(reason) => refuse(format!(
+            "libtorch's CUDA libraries are not installed ({reason}); run `make libtorch DEVICE=cuda`, or use cpu"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `make libtorch DEVICE=cuda` brings has to be usable, on a machine without a GPU as far as that goes.
+    #[test]
+    fn cuda_is_loaded_where_it_is_installed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".libtorch");
+        let installed = folder.read_dir().unwrap().any(|entry| {
+            let name = entry.unwrap().file_name();
+            name.as_encoded_bytes().starts_with(b".cuda-")
+        });
+        device("auto").unwrap();
+        assert_eq!(tch::utils::has_cudart(), installed);
+        for (name, words) in [("cuda:9999", "cpu or auto"), ("gpu", "cuda:N")] {
+            let error = device(name).unwrap_err().to_string();
+            assert!(
+                error.contains(words) || error.contains("use cpu"),
+                "{error}"
+            );
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
+    fs::{self, File},
+    io::Write,
     path::Path,
 };
 
@@ -77,7 +78,20 @@ pub fn save(network: &Network, card: &Card, path: &Path) -> Result<(), ModelErro
 /// a checkpoint.
 pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), ModelError> {
     let bytes = read(path)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(path, error))?;
+    let card = read_card(&bytes, path)?;
+    let mut network = Network::new(&card, device)?;
+    fill(&mut network, &bytes, "", path)?;
+    let id = Sha256::digest(&bytes)
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok((network, card, id))
+}
+
+/// The card of a checkpoint's bytes, if it is sound.
+fn read_card(bytes: &[u8], path: &Path) -> Result<Card, ModelError> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| bad(path, error))?;
     let card = header
         .metadata()
         .as_ref()
@@ -96,14 +110,24 @@ pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), Mode
     {
         return Err(bad(path, "its model card contradicts itself"));
     }
-    let mut network = Network::new(&card, device)?;
-    fill(&mut network, &bytes, "", path)?;
-    let id = Sha256::digest(&bytes)
+    Ok(card)
+}
+
+/// Writes measured quality into a checkpoint's card; the weights stay, the checkpoint's id changes with its bytes.
+///
+/// # Errors
+/// As [`load`].
+pub fn record_quality(path: &Path, quality: serde_json::Value) -> Result<(), ModelError> {
+    let bytes = read(path)?;
+    let mut card = read_card(&bytes, path)?;
+    card.quality = quality;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
+    let tensors = file.tensors();
+    let views = tensors
         .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((network, card, id))
+        .map(|(name, view)| (name.as_str(), view.clone()));
+    let metadata = (CARD, card_json(&card, path)?);
+    write_views(views.collect(), Some(metadata), path)
 }
 
 /// Fills the backbone of a network from a safetensors file of its weights alone, under the published names.
@@ -203,16 +227,29 @@ fn write(
             Ok((*name, view))
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
+    write_views(views, metadata, path)
+}
+
+/// Writes the file beside its name first, so that under the name there is never a part of one.
+fn write_views(
+    views: Vec<(&str, TensorView)>,
+    metadata: Option<(&str, String)>,
+    path: &Path,
+) -> Result<(), ModelError> {
     let metadata: Option<HashMap<String, String>> =
         metadata.map(|(name, value)| HashMap::from([(name.to_owned(), value)]));
     let bytes = safetensors::serialize(views, &metadata).map_err(|error| bad(path, error))?;
     let part = path.with_extension("part");
-    let file = |source| ModelError::File {
-        path: path.to_owned(),
-        source,
-    };
-    fs::write(&part, bytes).map_err(file)?;
-    fs::rename(&part, path).map_err(file)
+    let written = File::create(&part).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_all()
+    });
+    written
+        .and_then(|()| fs::rename(&part, path))
+        .map_err(|source| ModelError::File {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
