@@ -1,11 +1,14 @@
 //! Training: hash centres, a warm-up of the policies on frozen features, then both networks together by back-propagation.
-//! Owns the loop; knows nothing of the index or the service, and evaluates only what it is watched by.
+//! Owns the step of the optimiser; knows nothing of the index or the service, and evaluates only what it is watched by.
 
 pub mod data;
+mod joint;
 pub mod reinforce;
 pub mod reward;
 pub mod rollout;
 pub mod schedule;
+mod warm_up;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
 
@@ -23,14 +26,11 @@ use crate::{
 };
 use data::Pictures;
 use reinforce::Objective;
+pub use watch::Progress;
 
 /// Images a forward pass when only features are wanted.
 const FEATURE_BATCH: usize = 256;
-/// Images a step of the warm-up, where only small products are computed.
-const WARM_UP_BATCH: usize = 256;
-/// Batches that the batch norms' statistics are first moved to the data by.
-const STATISTICS_BATCHES: usize = 60;
-/// Steps over which the rate of joint training rises.
+/// Steps over which a rate rises, at most a fifth of all.
 const RISE: usize = 200;
 
 /// What stops a training.
@@ -69,27 +69,6 @@ pub enum TrainError {
         /// What is right.
         expected: &'static str,
     },
-}
-
-/// What a training tells while it runs.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    /// `warm-up` or `joint`.
-    pub stage: &'static str,
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// Of how many in this stage.
-    pub epochs: usize,
-    /// Steps done in this stage.
-    pub step: usize,
-    /// Of how many.
-    pub steps: usize,
-    /// Loss, smoothed.
-    pub loss: f64,
-    /// Mean reward of sampled action sets, −1…0, smoothed.
-    pub reward: f64,
-    /// After an epoch: the share of validation images whose code is nearest to its own class's centre, per length.
-    pub validation: Option<Vec<f64>>,
 }
 
 /// Trains a model on a folder of class folders and writes it to `out`, anew after every joint epoch.
@@ -190,9 +169,6 @@ fn check(config: &Train) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// What is called after an epoch: with its number and the validation shares.
-type Saved<'a> = dyn FnMut(usize, &[f64]) -> Result<(), ModelError> + 'a;
-
 /// What both stages of a training share.
 struct Run<'a> {
     pictures: &'a Pictures,
@@ -273,107 +249,6 @@ impl<'a> Run<'a> {
         Ok(optimizer)
     }
 
-    /// The policies alone, on features that are computed once. A recurrent policy that starts together with the backbone
-    /// stalls.
-    fn warm_up(
-        &mut self,
-        network: &mut Network,
-        tell: &mut dyn FnMut(Progress),
-    ) -> Result<(), TrainError> {
-        let mut order = self.train.clone();
-        order.shuffle(&mut self.rng);
-        let statistics = Pass {
-            train: true,
-            ..self.pass
-        };
-        for numbers in order
-            .chunks(self.config.batch_size)
-            .take(STATISTICS_BATCHES)
-        {
-            let images = self
-                .pictures
-                .batch(numbers, self.config.input_size, true, self.device)?;
-            let _moved = tch::no_grad(|| network.features(&images, statistics))?;
-        }
-        let features = order
-            .chunks(FEATURE_BATCH)
-            .map(|numbers| {
-                let images =
-                    self.pictures
-                        .batch(numbers, self.config.input_size, true, self.device)?;
-                tch::no_grad(|| network.features(&images, self.pass))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let features = Tensor::f_cat(&features, 0).map_err(ModelError::from)?;
-        network.policy.standardise(&features)?;
-        let mut optimizer = self.optimizer(network)?;
-        let steps = self.config.warm_up_epochs * order.len().div_ceil(WARM_UP_BATCH);
-        let mut watch = Watch::new("warm-up", self.config.warm_up_epochs, steps);
-        for epoch in 1..=self.config.warm_up_epochs {
-            let mut places: Vec<i64> = (0..order.len() as i64).collect();
-            places.shuffle(&mut self.rng);
-            for places in places.chunks(WARM_UP_BATCH) {
-                let numbers: Vec<i64> = places.iter().map(|&place| order[place as usize]).collect();
-                let places = Tensor::f_from_slice(places).map_err(ModelError::from)?;
-                let places = places.f_to_device(self.device).map_err(ModelError::from)?;
-                let batch = features
-                    .f_index_select(0, &places)
-                    .map_err(ModelError::from)?;
-                let logits = network.policy.logits(&batch)?;
-                let rate = 2.0
-                    * self.config.policy_rate
-                    * schedule::factor(watch.step, steps, RISE.min(steps / 5));
-                optimizer.set_lr_group(0, 0.0);
-                optimizer.set_lr_group(1, rate);
-                watch.take(self.learn(&logits, &numbers, &mut optimizer)?)?;
-                tell(watch.at(epoch, None));
-            }
-        }
-        Ok(())
-    }
-
-    /// Both networks together; `saved` is called after every epoch.
-    fn joint(
-        &mut self,
-        network: &Network,
-        tell: &mut dyn FnMut(Progress),
-        saved: &mut Saved<'_>,
-    ) -> Result<(), TrainError> {
-        let mut optimizer = self.optimizer(network)?;
-        let pass = Pass {
-            train: true,
-            ..self.pass
-        };
-        let mut order = self.train.clone();
-        // A last batch of one image has no statistics to normalise by.
-        let batches = |count: usize| {
-            count / self.config.batch_size + usize::from(count % self.config.batch_size > 1)
-        };
-        let steps = self.config.epochs * batches(order.len());
-        let mut watch = Watch::new("joint", self.config.epochs, steps);
-        for epoch in 1..=self.config.epochs {
-            order.shuffle(&mut self.rng);
-            for numbers in order
-                .chunks(self.config.batch_size)
-                .filter(|numbers| numbers.len() > 1)
-            {
-                let images =
-                    self.pictures
-                        .batch(numbers, self.config.input_size, true, self.device)?;
-                let logits = network.policy.logits(&network.features(&images, pass)?)?;
-                let factor = schedule::factor(watch.step, steps, RISE.min(steps / 5));
-                optimizer.set_lr_group(0, factor * self.config.backbone_rate);
-                optimizer.set_lr_group(1, factor * self.config.policy_rate);
-                watch.take(self.learn(&logits, numbers, &mut optimizer)?)?;
-                tell(watch.at(epoch, None));
-            }
-            let validation = self.validate(network)?;
-            saved(epoch, &validation)?;
-            tell(watch.at(epoch, Some(validation)));
-        }
-        Ok(())
-    }
-
     /// One step of the optimiser; the loss and the reward.
     fn learn(
         &self,
@@ -402,95 +277,5 @@ impl<'a> Run<'a> {
             .collect();
         let labels = Tensor::f_from_slice(&labels)?.f_to_device(self.device)?;
         Ok(self.centers.f_index_select(1, &labels)?)
-    }
-
-    /// Per length, the share of validation images whose code is nearest to its own class's centre.
-    fn validate(&self, network: &Network) -> Result<Vec<f64>, ModelError> {
-        let heads = self.centers.size3()?.0;
-        let mut right = vec![0.0; heads as usize];
-        for numbers in self.validation.chunks(FEATURE_BATCH) {
-            let images =
-                self.pictures
-                    .batch(numbers, self.config.input_size, false, self.device)?;
-            let logits = tch::no_grad(|| {
-                network
-                    .policy
-                    .logits(&network.features(&images, self.pass)?)
-            })?;
-            let mask = self.share.f_sign()?;
-            let signs = |bits: &Tensor| bits.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?.f_mul(&mask);
-            let codes = signs(&logits.f_ge(0.0)?.f_to_kind(Kind::Float)?)?; // [heads, batch, bits]
-            let agreement = codes.f_bmm(&signs(&self.centers)?.f_transpose(1, 2)?)?; // [heads, batch, classes]
-            let nearest = agreement.f_argmax(2, false)?.f_to_device(Device::Cpu)?;
-            for (head, right) in right.iter_mut().enumerate() {
-                let nearest = Vec::<i64>::try_from(nearest.f_get(head as i64)?)?;
-                let hits = nearest.iter().zip(numbers);
-                *right += hits
-                    .filter(|&(&class, &i)| self.pictures.labels[i as usize] as i64 == class)
-                    .count() as f64;
-            }
-        }
-        Ok(right
-            .iter()
-            .map(|right| right / self.validation.len().max(1) as f64)
-            .collect())
-    }
-}
-
-/// Counts steps and smooths what is told of them.
-struct Watch {
-    stage: &'static str,
-    epochs: usize,
-    step: usize,
-    steps: usize,
-    loss: f64,
-    reward: f64,
-}
-
-impl Watch {
-    fn new(stage: &'static str, epochs: usize, steps: usize) -> Self {
-        Watch {
-            stage,
-            epochs,
-            step: 0,
-            steps,
-            loss: 0.0,
-            reward: 0.0,
-        }
-    }
-
-    fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged {
-                loss,
-                step: self.step,
-            });
-        }
-        let keep = if self.step == 0 { 0.0 } else { 0.98 };
-        self.loss = keep * self.loss + (1.0 - keep) * loss;
-        self.reward = keep * self.reward + (1.0 - keep) * reward;
-        self.step += 1;
-        Ok(())
-    }
-
-    fn at(&self, epoch: usize, validation: Option<Vec<f64>>) -> Progress {
-        let &Watch {
-            stage,
-            epochs,
-            step,
-            steps,
-            loss,
-            reward,
-        } = self;
-        Progress {
-            stage,
-            epoch,
-            epochs,
-            step,
-            steps,
-            loss,
-            reward,
-            validation,
-        }
     }
 }

@@ -1,0 +1,71 @@
+//! What a training tells while it runs: how far it is, and a smoothed loss and reward.
+//! Knows numbers; neither networks nor who listens.
+
+use super::TrainError;
+
+/// What a training tells while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// `warm-up` or `joint`.
+    pub stage: &'static str,
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Of how many in this stage.
+    pub epochs: usize,
+    /// Steps done in this stage.
+    pub step: usize,
+    /// Of how many.
+    pub steps: usize,
+    /// Loss, smoothed.
+    pub loss: f64,
+    /// Mean reward of sampled action sets, −1…0, smoothed.
+    pub reward: f64,
+    /// After an epoch: the share of validation images whose code is nearest to its own class's centre, per length.
+    pub validation: Option<Vec<f64>>,
+}
+
+/// The share of the old in a smoothed value.
+const KEEP: f64 = 0.98;
+
+/// Counts steps and smooths what is told of them.
+pub(super) struct Watch(Progress);
+
+impl Watch {
+    pub fn new(stage: &'static str, epochs: usize, steps: usize) -> Self {
+        Watch(Progress {
+            stage,
+            epochs,
+            steps,
+            ..Progress::default()
+        })
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.0.step
+    }
+
+    /// Takes a step's loss and reward.
+    pub fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
+        let told = &mut self.0;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged {
+                loss,
+                step: told.step,
+            });
+        }
+        let keep = if told.step == 0 { 0.0 } else { KEEP };
+        told.loss = keep * told.loss + (1.0 - keep) * loss;
+        told.reward = keep * told.reward + (1.0 - keep) * reward;
+        told.step += 1;
+        Ok(())
+    }
+
+    pub fn at(&self, epoch: usize, validation: Option<Vec<f64>>) -> Progress {
+        Progress {
+            epoch,
+            validation,
+            ..self.0.clone()
+        }
+    }
+}
