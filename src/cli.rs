@@ -1,9 +1,13 @@
 //! The subcommands: what each takes, and how its work is shown on a terminal or in a log.
 //! Knows how to call the layers below; decides nothing for them.
 
+mod client;
 mod evaluate;
+mod folder;
+mod index;
+mod search;
 
-use std::{fs, io::IsTerminal, path::PathBuf, time::Instant};
+use std::{fs, future::Future, io::IsTerminal, path::PathBuf, time::Instant};
 
 use anyhow::Context;
 use clap::Parser;
@@ -20,6 +24,29 @@ use crate::{
 pub enum Cli {
     /// Answer searches over HTTP.
     Serve(Box<Serve>),
+    /// Send every image under a folder to a running service, to be stored. The folder an image lies in becomes its label.
+    Index {
+        /// The folder.
+        dir: PathBuf,
+        /// Leave out images whose id, made of the path below the folder, is stored already; otherwise they replace what is stored.
+        #[arg(long)]
+        skip_stored: bool,
+        /// How many are sent at once, 1 to 256.
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
+        at_once: u16,
+        /// Which service.
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Ask a running service for the images near each of some files.
+    Search {
+        /// What for.
+        #[command(flatten)]
+        search: search::Search,
+        /// Which service.
+        #[command(flatten)]
+        service: client::Service,
+    },
     /// Train a model on a folder that has a folder of images per class.
     Train {
         /// The folder.
@@ -33,26 +60,7 @@ pub enum Cli {
         config: Box<Train>,
     },
     /// Measure a model's retrieval quality on a folder that has a folder of images per class.
-    Evaluate {
-        /// The checkpoint.
-        #[arg(long, env = "SCIHCGRL_MODEL")]
-        model: PathBuf,
-        /// The folder. Images of classes the model was not trained on count too.
-        #[arg(long)]
-        data: PathBuf,
-        /// How many of the images, drawn at random, are queries; the others are the database.
-        #[arg(long, default_value_t = 1000)]
-        queries: usize,
-        /// Seed of that draw, and of the shuffled order.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Also write the figures to this file, as JSON.
-        #[arg(long)]
-        json: Option<PathBuf>,
-        /// Where it computes.
-        #[command(flatten)]
-        compute: Compute,
-    },
+    Evaluate(Box<evaluate::Evaluate>),
     /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
     ImportWeights {
         /// The state dict, as `torch.save` of before PyTorch 1.6 wrote it.
@@ -83,6 +91,18 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Cli::Serve(config) => serve::run(&config)?,
+            Cli::Index {
+                dir,
+                skip_stored,
+                at_once,
+                service,
+            } => {
+                let client = client::Client::new(&service);
+                wait(index::run(client, &dir, usize::from(at_once), skip_stored))?;
+            }
+            Cli::Search { search, service } => {
+                wait(search::run(client::Client::new(&service), &search))?;
+            }
             Cli::Train { data, out, config } => {
                 let started = Instant::now();
                 let mut show = Show::default();
@@ -93,22 +113,7 @@ impl Cli {
                     started.elapsed().as_secs()
                 );
             }
-            Cli::Evaluate {
-                model,
-                data,
-                queries,
-                seed,
-                json,
-                compute,
-            } => {
-                evaluate::run(
-                    &model::Hasher::start(&model, &compute)?,
-                    &data,
-                    queries,
-                    seed,
-                    json.as_deref(),
-                )?;
-            }
+            Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;
                 println!("wrote {count} tensors to {}", out.display());
@@ -133,6 +138,14 @@ impl Cli {
     }
 }
 
+/// Runs what speaks to a service, on this thread.
+fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.context("cannot start the runtime")?.block_on(work)
+}
+
 /// A progress bar on a terminal, a log line every hundred steps elsewhere.
 #[derive(Default)]
 struct Show {
@@ -141,34 +154,28 @@ struct Show {
 
 impl Show {
     fn tell(&mut self, progress: &train::Progress) {
-        let train::Progress {
-            stage,
-            epoch,
-            epochs,
-            step,
-            steps,
-            loss,
-            reward,
-            validation,
-        } = progress;
-        let words = format!("{stage} {epoch}/{epochs}  loss {loss:.4}  reward {reward:.4}");
-        if let Some(validation) = validation {
+        let words = format!(
+            "{} {}/{}  loss {:.4}  reward {:.4}",
+            progress.stage, progress.epoch, progress.epochs, progress.loss, progress.reward
+        );
+        let (stage, step, steps) = (progress.stage, progress.step, progress.steps);
+        if let Some(validation) = &progress.validation {
             let shares: Vec<String> = validation
                 .iter()
                 .map(|share| format!("{share:.4}"))
                 .collect();
             tracing::info!("{words}  validation {}", shares.join(" "));
         } else if std::io::stderr().is_terminal() {
-            if self.bar.as_ref().is_none_or(|(of, _)| of != stage) {
+            if self.bar.as_ref().is_none_or(|(of, _)| *of != stage) {
                 let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left  {msg}");
-                let bar = ProgressBar::new(*steps as u64);
+                let bar = ProgressBar::new(steps as u64);
                 self.bar = Some((
                     stage,
                     style.map_or(bar.clone(), |style| bar.with_style(style)),
                 ));
             }
             if let Some((_, bar)) = &self.bar {
-                bar.set_position(*step as u64);
+                bar.set_position(step as u64);
                 bar.set_message(words);
             }
         } else if step % 100 == 0 || step == steps {

@@ -1,64 +1,147 @@
-//! `scihcgrl evaluate`: encodes a folder of class folders, splits it into queries and database, prints a table.
-//! Knows how figures are shown; what they mean is `eval`'s.
+//! `scihcgrl evaluate`: encodes a folder of class folders as the service would, splits it into queries and database, prints a
+//! table. Knows how figures are shown; what they mean is `eval`'s.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    sync::mpsc::{SyncSender, sync_channel},
+};
 
 use anyhow::{Context, ensure};
+use clap::Args;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use tch::Device;
 
-use crate::{code::HashCode, eval, model::Hasher, train::data};
+use super::folder::{self, File};
+use crate::{
+    code::HashCode,
+    config::Compute,
+    eval,
+    image::{self, Pixels},
+    model::{Hasher, checkpoint},
+};
 
 /// Images a forward pass.
 const BATCH: usize = 64;
 
-pub(super) fn run(
-    hasher: &Hasher,
-    folder: &Path,
+/// What is measured, and on what.
+#[derive(Args)]
+pub struct Evaluate {
+    /// The checkpoint.
+    #[arg(long, env = "SCIHCGRL_MODEL")]
+    model: PathBuf,
+    /// The folder. Images of classes the model was not trained on count too.
+    #[arg(long)]
+    data: PathBuf,
+    /// How many of the images, drawn at random, are queries; the others are the database.
+    #[arg(long, default_value_t = 1000)]
     queries: usize,
+    /// Seed of that draw, and of the shuffled order.
+    #[arg(long, default_value_t = 0)]
     seed: u64,
-    out: Option<&Path>,
-) -> anyhow::Result<()> {
-    let card = hasher.card();
-    let pictures = data::read(folder, card.input_size, None, seed)?;
-    let mut order: Vec<usize> = (0..pictures.labels.len()).collect();
+    /// Also write the figures to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Also write the figures into the checkpoint's card, which changes the checkpoint's id.
+    #[arg(long)]
+    record: bool,
+    /// Where it computes.
+    #[command(flatten)]
+    compute: Compute,
+}
+
+/// An image file's place in the order read, and its pixels.
+type Picture = (usize, Pixels);
+/// An image's class, and its codes by length.
+type Coded = (String, Vec<HashCode>);
+
+pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
+    let hasher = Hasher::start(&evaluate.model, &evaluate.compute)?;
+    let mut files = folder::files(&evaluate.data)?;
+    files.retain(|file| file.class().is_some());
+    let classes: BTreeSet<String> = files.iter().filter_map(File::class).collect();
+    files.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
+    let (labelled, skipped) = encode(&hasher, &files)?;
+    let queries = evaluate.queries;
     ensure!(
-        (1..order.len()).contains(&queries),
-        "{queries} queries of {} images; at least one must be left for the database",
-        order.len()
+        (1..labelled.len()).contains(&queries),
+        "{queries} queries of {} images in {} class folders; at least one must be left for the database",
+        labelled.len(),
+        classes.len()
     );
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut codes: Vec<Vec<HashCode>> = Vec::with_capacity(order.len());
-    for numbers in order.chunks(BATCH) {
-        let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
-        let images = pictures.batch(&numbers, card.input_size, false, Device::Cpu)?;
-        codes.extend(hasher.encode_tensor(&images.to_device(hasher.device()))?);
-    }
     let mut rows = serde_json::Map::new();
     println!("bits  MAP (tie-aware)  MAP (one order)  precision within radius 2");
-    for (head, length) in card.lengths.iter().enumerate() {
-        let labelled: Vec<eval::Labelled> = codes
+    for (head, length) in hasher.card().lengths.iter().enumerate() {
+        let labelled: Vec<eval::Labelled> = labelled
             .iter()
-            .zip(&order)
-            .map(|(codes, &number)| (codes[head], pictures.labels[number]))
+            .map(|(class, codes)| {
+                let class = classes.iter().position(|known| known == class);
+                (codes[head], class.unwrap_or_default())
+            })
             .collect();
         let (queries, database) = labelled.split_at(queries);
-        let quality = eval::quality(queries, database, seed);
+        let quality = eval::quality(queries, database, evaluate.seed);
         println!(
             "{length:>4}  {:>15.4}  {:>15.4}  {:>25.4}",
             quality.map, quality.map_shuffled, quality.precision_radius_2
         );
         rows.insert(length.to_string(), json!(quality));
     }
-    if let Some(path) = out {
-        let all = json!({
-            "model": hasher.id(), "queries": queries, "database": order.len() - queries, "seed": seed,
-            "skipped_files": pictures.skipped.len(), "quality": rows,
-        });
-        fs::write(path, format!("{all:#}\n"))
+    let figures = json!({
+        "queries": queries, "database": labelled.len() - queries, "seed": evaluate.seed,
+        "skipped_files": skipped, "quality": rows,
+    });
+    if let Some(path) = &evaluate.json {
+        let mut report = figures.clone();
+        report["model"] = json!(hasher.id());
+        fs::write(path, format!("{report:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
+    if evaluate.record {
+        checkpoint::record_quality(&evaluate.model, figures)?;
+    }
     Ok(())
+}
+
+/// The class and the codes of every file that can be read, in order, and how many cannot.
+fn encode(hasher: &Hasher, files: &[File]) -> anyhow::Result<(Vec<Coded>, usize)> {
+    let size = hasher.card().input_size;
+    // Decoding runs a few batches ahead of the model.
+    let (ahead, batches) = sync_channel(2);
+    std::thread::scope(|scope| {
+        scope.spawn(move || decode(files, size, &ahead));
+        let mut labelled = Vec::with_capacity(files.len());
+        for batch in batches {
+            let pixels: Vec<&Pixels> = batch.iter().map(|(_, pixels)| pixels).collect();
+            let codes = hasher.encode(&pixels)?;
+            labelled.extend(batch.iter().zip(codes).map(|((place, _), codes)| {
+                let class = files[*place].class().unwrap_or_default();
+                (class, codes)
+            }));
+        }
+        let skipped = files.len() - labelled.len();
+        Ok((labelled, skipped))
+    })
+}
+
+fn decode(files: &[File], size: u32, ahead: &SyncSender<Vec<Picture>>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    for (place, file) in files.iter().enumerate() {
+        let read = fs::read(&file.path).map_err(anyhow::Error::from);
+        match read.and_then(|bytes| Ok(image::decode(&bytes, size)?)) {
+            Ok(decoded) => batch.push((place, decoded.pixels)),
+            Err(reason) => {
+                tracing::warn!(path = %file.path.display(), %reason, "skipped");
+            }
+        }
+        // The receiver is gone only when inference failed, which is told there.
+        if batch.len() == BATCH && ahead.send(std::mem::take(&mut batch)).is_err() {
+            return;
+        }
+    }
+    if !batch.is_empty() {
+        let _ = ahead.send(batch);
+    }
 }

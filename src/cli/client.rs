@@ -1,0 +1,78 @@
+//! A client of a running service: sends, waits where it is told to, and tells a refusal from a service that is not there.
+//! Knows HTTP and problems; not what is asked.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::{Method, RequestBuilder, StatusCode, header::RETRY_AFTER};
+use serde_json::Value;
+
+/// How often a request is sent again to a service that is busy or starting.
+const TRIES: usize = 60;
+
+/// Which service is spoken to.
+#[derive(Args, Clone)]
+pub struct Service {
+    /// The service's address.
+    #[arg(long, env = "SCIHCGRL_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+}
+
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    pub fn new(service: &Service) -> Self {
+        Client {
+            http: reqwest::Client::new(),
+            url: service.url.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// A request to a path of the service.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    /// The answer, or in words why the service refuses.
+    ///
+    /// # Errors
+    /// Where there is no such service, or it speaks otherwise than it should.
+    pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Result<Value, String>> {
+        for tries in 0.. {
+            let again = request
+                .try_clone()
+                .context("a request that can be sent once")?;
+            let answer = again.send().await.with_context(|| {
+                format!("no answer from {}; is `scihcgrl serve` running?", self.url)
+            })?;
+            let status = answer.status();
+            let busy = [
+                StatusCode::TOO_MANY_REQUESTS,
+                StatusCode::SERVICE_UNAVAILABLE,
+            ];
+            if busy.contains(&status) && tries < TRIES {
+                let wait = answer
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|wait| wait.to_str().ok()?.parse().ok());
+                tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
+                continue;
+            }
+            let body: Result<Value, _> = answer.json().await;
+            return match body {
+                Ok(body) if status.is_success() => Ok(Ok(body)),
+                Ok(problem) if problem["detail"].is_string() => Ok(Err(problem["detail"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned())),
+                _ => anyhow::bail!("{} answers {status}, not as this service does", self.url),
+            };
+        }
+        unreachable!("the last try returns")
+    }
+}

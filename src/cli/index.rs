@@ -1,0 +1,140 @@
+//! `scihcgrl index`: sends every image of a folder to a running service, some at once, with its class as label.
+//! Knows how ids are made of paths; what the service does with an image is the service's.
+
+use std::{collections::HashSet, io::IsTerminal, path::Path};
+
+use anyhow::{Context, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Method;
+use tokio::task::JoinSet;
+
+use super::{
+    client::Client,
+    folder::{self, File},
+};
+
+/// Files between two log lines.
+const LOGGED: u64 = 1000;
+
+pub(super) async fn run(
+    client: Client,
+    path: &Path,
+    at_once: usize,
+    skip_stored: bool,
+) -> anyhow::Result<()> {
+    let mut files = folder::files(path)?;
+    let all = files.len();
+    if skip_stored {
+        let stored = stored(&client).await?;
+        files.retain(|file| !stored.contains(&id(&file.relative)));
+    }
+    let left_out = all - files.len();
+    let bar = ProgressBar::new(files.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} left") {
+        bar.set_style(style);
+    }
+    let (mut running, mut refused) = (JoinSet::new(), 0);
+    let mut files = files.into_iter();
+    loop {
+        while running.len() < at_once.max(1)
+            && let Some(file) = files.next()
+        {
+            let client = client.clone();
+            running.spawn(async move { (file.path.clone(), put(&client, &file).await) });
+        }
+        let Some(done) = running.join_next().await else {
+            break;
+        };
+        let (path, outcome) = done?;
+        if let Err(reason) = outcome? {
+            refused += 1;
+            bar.suspend(|| tracing::warn!(path = %path.display(), reason, "not stored"));
+        }
+        bar.inc(1);
+        if bar.position().is_multiple_of(LOGGED) && !std::io::stderr().is_terminal() {
+            tracing::info!("{} of {}", bar.position(), bar.length().unwrap_or(0));
+        }
+    }
+    let sent = bar.position();
+    bar.finish_and_clear();
+    println!(
+        "stored {} images; {left_out} were stored already, {refused} were refused",
+        sent - refused
+    );
+    ensure!(refused == 0, "{refused} of {sent} files were not stored");
+    Ok(())
+}
+
+async fn put(client: &Client, file: &File) -> anyhow::Result<Result<(), String>> {
+    let bytes = match tokio::fs::read(&file.path).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let path = format!("/images/{}", id(&file.relative));
+    let mut request = client.request(Method::PUT, &path).body(bytes);
+    if let Some(class) = file.class() {
+        request = request.query(&[("label", class)]);
+    }
+    Ok(client.send(request).await?.map(drop))
+}
+
+/// The ids the service has.
+async fn stored(client: &Client) -> anyhow::Result<HashSet<String>> {
+    let mut ids = HashSet::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut request = client
+            .request(Method::GET, "/images")
+            .query(&[("limit", "1000")]);
+        if let Some(after) = &after {
+            request = request.query(&[("after", after)]);
+        }
+        let page = client.send(request).await?.map_err(anyhow::Error::msg)?;
+        let images = page["images"].as_array().context("a list without images")?;
+        ids.extend(
+            images
+                .iter()
+                .filter_map(|image| Some(image["id"].as_str()?.to_owned())),
+        );
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            return Ok(ids);
+        }
+    }
+}
+
+/// An id that a path, and no other path, has: `/` becomes `:`, and a byte that no id may have becomes `~` and its hexadecimal digits.
+fn id(path: &Path) -> String {
+    let mut id = String::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' => id.push(':'),
+            b'.' | b'_' | b'@' | b'-' => id.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => id.push(char::from(byte)),
+            _ => id.push_str(&format!("~{byte:02x}")),
+        }
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::ImageId;
+
+    #[test]
+    fn ids_tell_paths_apart() {
+        let ids: Vec<String> = ["cat/1.jpg", "cat:1.jpg", "cat~3a1.jpg", "my cat é.png"]
+            .iter()
+            .map(|path| id(Path::new(path)))
+            .collect();
+        let expected = [
+            "cat:1.jpg",
+            "cat~3a1.jpg",
+            "cat~7e3a1.jpg",
+            "my~20cat~20~c3~a9.png",
+        ];
+        assert_eq!(ids, expected);
+        assert!(ids.iter().all(|id| id.parse::<ImageId>().is_ok()));
+    }
+}

@@ -1,0 +1,132 @@
+//! `scihcgrl search`: asks a running service for the images near each file, and prints the answers.
+//! Knows how answers read; what near means is the service's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{
+    client::Client,
+    folder::{self, File},
+};
+use crate::code::Length;
+
+/// What is looked for, and how answers are shown.
+#[derive(Args, Clone)]
+pub struct Search {
+    /// Image files, or folders of them.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// The code length: 24, 32 or 48.
+    #[arg(long, default_value = "48")]
+    bits: Length,
+    /// The most bits that a match may differ in, 0 to the length.
+    #[arg(long, default_value_t = 2)]
+    radius: u32,
+    /// The most matches shown for each, 1 to 1000.
+    #[arg(long, default_value_t = 10)]
+    limit: usize,
+    /// The folder that an image lies in names its class: show it, and count the matches that have it as a label.
+    #[arg(long)]
+    labelled: bool,
+    /// Print each answer as one line of JSON instead.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Matches counted over all answers.
+#[derive(Default)]
+struct Count {
+    images: usize,
+    shown: usize,
+    right: usize,
+    empty: usize,
+}
+
+pub(super) async fn run(client: Client, search: &Search) -> anyhow::Result<()> {
+    let mut count = Count::default();
+    for path in &search.images {
+        for file in folder::files(path)? {
+            let answer = ask(&client, search, &file.path).await?;
+            if search.json {
+                println!("{answer}");
+            } else {
+                show(search, &file, &answer, &mut count);
+            }
+        }
+    }
+    if search.labelled && !search.json {
+        println!(
+            "{} of {} matches shown have the class of their query ({:.1}%); {} of {} queries have no match",
+            count.right,
+            count.shown,
+            100.0 * count.right as f64 / count.shown.max(1) as f64,
+            count.empty,
+            count.images,
+        );
+    }
+    Ok(())
+}
+
+async fn ask(client: &Client, search: &Search, path: &Path) -> anyhow::Result<Value> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let request = client
+        .request(Method::POST, "/search")
+        .query(&[("bits", search.bits.to_string())])
+        .query(&[("radius", search.radius)])
+        .query(&[("limit", search.limit)])
+        .body(bytes);
+    client
+        .send(request)
+        .await?
+        .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))
+}
+
+fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
+    let class = file
+        .path
+        .parent()
+        .and_then(Path::file_name)
+        .filter(|_| search.labelled)
+        .map(|folder| folder.to_string_lossy().into_owned());
+    let class = class.as_deref();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    println!(
+        "{}{}: {} within radius {} of {} ({:.1} ms)",
+        class.map(|class| format!("{class}, ")).unwrap_or_default(),
+        file.path.display(),
+        answer["total"],
+        search.radius,
+        text(&answer["query"]["code"]),
+        answer["timing_ms"]["total"].as_f64().unwrap_or_default(),
+    );
+    let none = Vec::new();
+    let matches = answer["matches"].as_array().unwrap_or(&none);
+    for near in matches {
+        let labels: Vec<&str> = near["labels"]
+            .as_array()
+            .unwrap_or(&none)
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let right = class.is_some_and(|class| labels.contains(&class));
+        count.right += usize::from(right);
+        println!(
+            "  {:>2}  {}{}  {}",
+            near["distance"].as_u64().unwrap_or_default(),
+            labels.join(", "),
+            if class.is_some() && !right {
+                " (another class)"
+            } else {
+                ""
+            },
+            text(&near["id"]),
+        );
+    }
+    count.images += 1;
+    count.shown += matches.len();
+    count.empty += usize::from(matches.is_empty());
+}

