@@ -5,13 +5,14 @@
 
 use std::{
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
 use scihcgrl::{
     batch::{BatchConfig, Batcher},
     image::Pixels,
-    model::Hasher,
+    model::{Hasher, memory},
 };
 use tch::{Device, Kind};
 
@@ -20,30 +21,38 @@ const RUNS: usize = 5;
 const LENGTH: Duration = Duration::from_secs(2);
 
 fn main() {
+    memory::keep_freed_memory(memory::FOR_INFERENCE);
     let model = std::env::var("SCIHCGRL_MODEL").unwrap_or_else(|_| {
         concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10.safetensors").into()
     });
-    let load = |kind| Hasher::load(Path::new(&model), Device::Cpu, kind).unwrap();
-    println!(
-        "images/s on {} threads, median of {RUNS} runs",
-        tch::get_num_threads()
-    );
+    let threads = thread::spawn(tch::get_num_threads).join().unwrap();
+    println!("images/s on {threads} threads, median of {RUNS} runs");
     println!("type  batch  bare model  worker  worker / bare");
     for (name, kind) in [("fp32", Kind::Float), ("bf16", Kind::BFloat16)] {
         for batch in [1, 32] {
-            let bare = load(kind);
-            let pixels = pixels(bare.card().input_size);
-            let bare = median(|| model_alone(&bare, &pixels, batch));
+            let path = model.clone();
+            let load = move || Hasher::load(Path::new(&path), Device::Cpu, kind);
+            // In a thread that ends, for it takes its OpenMP threads with it.
+            let alone = load.clone();
+            let bare = thread::spawn(move || {
+                let hasher = alone().unwrap();
+                let pixels = pixels(hasher.card().input_size);
+                median(|| model_alone(&hasher, &pixels, batch))
+            });
+            let bare = bare.join().unwrap();
             let config = BatchConfig {
                 max_batch: batch,
                 queue: 2 * batch,
             };
-            let (batcher, _worker) = Batcher::start(load(kind), config).unwrap();
-            let worker = median(|| through_worker(&batcher, &pixels, batch));
+            let started = Batcher::start(load, config).unwrap();
+            let pixels = pixels(started.card.input_size);
+            let worker = median(|| through_worker(&started.batcher, &pixels, batch));
             println!(
                 "{name}  {batch:>5}  {bare:>10.1}  {worker:>6.1}  {:>13.3}",
                 worker / bare
             );
+            drop(started.batcher);
+            started.worker.join().unwrap();
         }
     }
 }

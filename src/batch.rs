@@ -4,14 +4,17 @@
 mod form;
 mod worker;
 
-use std::time::{Duration, Instant};
+use std::{
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     code::HashCode,
     image::Pixels,
-    model::{Hasher, ModelError},
+    model::{Card, Hasher, ModelError},
 };
 
 /// How batches are formed.
@@ -52,6 +55,19 @@ pub enum BatchError {
         /// What the model said; one failure answers a whole batch, so it is told in words.
         reason: String,
     },
+    /// The model could not be loaded, or its first pass failed.
+    #[error(transparent)]
+    Start {
+        /// Why.
+        #[from]
+        source: ModelError,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start the model's thread: {source}")]
+    Thread {
+        /// What it said.
+        source: std::io::Error,
+    },
 }
 
 /// One image that waits, and who waits for it.
@@ -67,20 +83,53 @@ pub struct Batcher {
     queue: mpsc::Sender<Waiting>,
 }
 
+/// A worker that has its model loaded and warm.
+pub struct Started {
+    /// The handle on it.
+    pub batcher: Batcher,
+    /// Ends when the worker does.
+    pub worker: JoinHandle<()>,
+    /// What its model is.
+    pub card: Card,
+    /// The model's id.
+    pub model_id: String,
+}
+
 impl Batcher {
-    /// Starts the worker with its model. The second value ends when the worker does.
+    /// Starts the worker, which loads its model and runs a first pass, for that sets up libtorch's kernels. All of it on the
+    /// worker's own thread: each thread that computes gets its own OpenMP threads, and where these are more than the cores, OpenMP
+    /// sleeps between operations instead of spinning, and an image alone takes twice as long.
     ///
     /// # Errors
-    /// The operating system's, where it gives no thread.
+    /// [`BatchError::Start`] and [`BatchError::Thread`].
     pub fn start(
-        hasher: Hasher,
+        load: impl FnOnce() -> Result<Hasher, ModelError> + Send + 'static,
         config: BatchConfig,
-    ) -> std::io::Result<(Batcher, std::thread::JoinHandle<()>)> {
+    ) -> Result<Started, BatchError> {
         let (queue, waiting) = mpsc::channel(config.queue.max(1));
-        let thread = std::thread::Builder::new()
+        let (ready, started) = oneshot::channel();
+        let run = move || {
+            let warm = load().and_then(|hasher| worker::warm_up(&hasher).map(|()| hasher));
+            let hasher = match warm {
+                Ok(hasher) => hasher,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let told = (hasher.card().clone(), hasher.id().to_owned());
+            if ready.send(Ok(told)).is_ok() {
+                worker::run(&hasher, waiting, config.max_batch.max(1));
+            }
+        };
+        let worker = thread::Builder::new()
             .name("model".to_owned())
-            .spawn(move || worker::run(&hasher, waiting, config.max_batch.max(1)))?;
-        Ok((Batcher { queue }, thread))
+            .spawn(run)
+            .map_err(|source| BatchError::Thread { source })?;
+        let (card, model_id) = started.blocking_recv().map_err(|_| BatchError::Closed)??;
+        Ok(Started {
+            batcher: Batcher { queue },
+            worker,
+            card,
+            model_id,
+        })
     }
 
     /// Codes of one image, together with whichever others wait.

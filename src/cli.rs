@@ -14,7 +14,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    config::{Compute, Serve, Train},
+    config::{Compute, DEFAULT_MODEL, Serve, Train},
     image, model, serve, train,
 };
 
@@ -72,7 +72,7 @@ pub enum Cli {
     /// Print the hash codes of image files, one JSON line each.
     Encode {
         /// The checkpoint.
-        #[arg(long, env = "SCIHCGRL_MODEL")]
+        #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
         model: PathBuf,
         /// Where it computes.
         #[command(flatten)]
@@ -104,6 +104,7 @@ impl Cli {
                 wait(search::run(client::Client::new(&service), &search))?;
             }
             Cli::Train { data, out, config } => {
+                model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
                 let started = Instant::now();
                 let mut show = Show::default();
                 train::train(&data, &out, &config, &mut |progress| show.tell(&progress))?;

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::code::Length;
 
+/// The checkpoint that comes with the project.
+pub const DEFAULT_MODEL: &str = "models/cifar10.safetensors";
+
 /// Where a model computes and in which type.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct Compute {
@@ -35,11 +38,7 @@ pub struct Serve {
     #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
     /// The checkpoint.
-    #[arg(
-        long,
-        env = "SCIHCGRL_MODEL",
-        default_value = "models/cifar10.safetensors"
-    )]
+    #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
     /// Where the model computes.
     #[command(flatten)]

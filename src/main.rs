@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use scihcgrl::model::memory;
 
 fn main() -> ExitCode {
+    memory::keep_freed_memory(memory::FOR_INFERENCE);
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(

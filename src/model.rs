@@ -6,6 +6,7 @@ pub mod centers;
 pub mod checkpoint;
 mod cuda;
 mod efficientnet_lite;
+pub mod memory;
 mod pickle;
 mod policy;
 

@@ -7,10 +7,9 @@ use anyhow::{Context, ensure};
 use tokio::{net::TcpListener, signal::unix};
 
 use crate::{
-    batch::{BatchConfig, Batcher},
+    batch::{BatchConfig, Batcher, Started},
     config::Serve,
     http::{self, AppState, Parts},
-    image::Pixels,
     index::{Index, IndexConfig},
     model::Hasher,
 };
@@ -25,33 +24,29 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         "without keys only loopback is served, not {}; --insecure-no-auth serves it all the same",
         config.addr
     );
-    let hasher = Hasher::start(&config.model, &config.compute)?;
-    let card = hasher.card().clone();
-    // The first pass sets up libtorch's kernels; a request should not wait for that.
-    let side = card.input_size;
-    hasher.encode(&[&Pixels {
-        size: side,
-        rgb: vec![0; (side * side * 3) as usize],
-    }])?;
-    let index = Index::open(IndexConfig {
-        path: config.data_dir.clone(),
-        model: hasher.id().to_owned(),
-        lengths: card.lengths.clone(),
-        cache_bytes: config.cache_bytes,
-    })?;
-    let model_id = hasher.id().to_owned();
     let batching = BatchConfig {
         max_batch: config.max_batch,
         queue: config.queue,
     };
-    let (batcher, worker) =
-        Batcher::start(hasher, batching).context("cannot start the model's thread")?;
+    let (model, compute) = (config.model.clone(), config.compute.clone());
+    let Started {
+        batcher,
+        worker,
+        card,
+        model_id,
+    } = Batcher::start(move || Hasher::start(&model, &compute), batching)?;
+    let index = Index::open(IndexConfig {
+        path: config.data_dir.clone(),
+        model: model_id.clone(),
+        lengths: card.lengths.clone(),
+        cache_bytes: config.cache_bytes,
+    })?;
     let state = AppState::new(Parts {
         index: index.clone(),
         batcher,
         model_id,
         card: serde_json::to_value(&card)?,
-        input_size: side,
+        input_size: card.input_size,
         lengths: card.lengths,
         max_body_bytes: config.max_body_bytes,
     });

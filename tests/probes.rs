@@ -11,7 +11,7 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use scihcgrl::{
-    batch::{BatchConfig, Batcher},
+    batch::{BatchConfig, Batcher, Started},
     http::{self, AppState, Parts},
     index::{Index, IndexConfig},
     model::Hasher,
@@ -32,22 +32,28 @@ async fn ask(router: &Router, method: Method, path: &str) -> (StatusCode, bool) 
 async fn a_service_that_is_not_ready_says_so_and_lives() {
     let folder = tempfile::tempdir().unwrap();
     let model = server::model(folder.path());
-    let hasher = Hasher::load(&model, tch::Device::Cpu, tch::Kind::Float).unwrap();
-    let card = hasher.card().clone();
-    let index = Index::open(IndexConfig {
-        path: folder.path().join("data"),
-        model: hasher.id().to_owned(),
-        lengths: card.lengths.clone(),
-        cache_bytes: 1 << 20,
-    });
     let batching = BatchConfig {
         max_batch: 1,
         queue: 1,
     };
-    let model_id = hasher.id().to_owned();
+    // As the service does it, outside of any runtime.
+    let load = move || Hasher::load(&model, tch::Device::Cpu, tch::Kind::Float);
+    let started = tokio::task::spawn_blocking(move || Batcher::start(load, batching));
+    let Started {
+        batcher,
+        card,
+        model_id,
+        ..
+    } = started.await.unwrap().unwrap();
+    let index = Index::open(IndexConfig {
+        path: folder.path().join("data"),
+        model: model_id.clone(),
+        lengths: card.lengths.clone(),
+        cache_bytes: 1 << 20,
+    });
     let state = AppState::new(Parts {
         index: index.unwrap(),
-        batcher: Batcher::start(hasher, batching).unwrap().0,
+        batcher,
         model_id,
         input_size: card.input_size,
         lengths: card.lengths,

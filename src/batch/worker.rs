@@ -6,7 +6,17 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::{BatchError, Encoded, Waiting, form};
-use crate::model::Hasher;
+use crate::{
+    image::Pixels,
+    model::{Hasher, ModelError},
+};
+
+/// One pass over a black picture.
+pub(super) fn warm_up(hasher: &Hasher) -> Result<(), ModelError> {
+    let size = hasher.card().input_size;
+    let rgb = vec![0; (size * size * 3) as usize];
+    hasher.encode(&[&Pixels { size, rgb }]).map(drop)
+}
 
 pub(super) fn run(hasher: &Hasher, mut queue: mpsc::Receiver<Waiting>, most: usize) {
     while let Some(first) = queue.blocking_recv() {

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::folder::{self, File};
 use crate::{
     code::HashCode,
-    config::Compute,
+    config::{Compute, DEFAULT_MODEL},
     eval,
     image::{self, Pixels},
     model::{Hasher, checkpoint},
@@ -30,7 +30,7 @@ const BATCH: usize = 64;
 #[derive(Args)]
 pub struct Evaluate {
     /// The checkpoint.
-    #[arg(long, env = "SCIHCGRL_MODEL")]
+    #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     model: PathBuf,
     /// The folder. Images of classes the model was not trained on count too.
     #[arg(long)]
