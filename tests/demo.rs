@@ -1,0 +1,75 @@
+//! What a newcomer runs first: the demo on the default model and the sample gallery, then the smoke test against its service.
+//! Holds the default model to what its card promises, roughly; codes do not depend on the company an image is encoded in.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+use std::{fs, net::TcpListener, path::Path, process::Command};
+
+use scihcgrl::{image, model::Hasher};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn the_demo_finds_what_is_alike_and_leaves_a_service() {
+    let run = tempfile::tempdir().unwrap();
+    // Free a moment ago; the demo takes a number, not a socket.
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    drop(socket);
+    let demo = || {
+        let demo = Command::new(Path::new(ROOT).join("samples/demo.sh"))
+            .env("PORT", &port)
+            .env("RUN", run.path())
+            .env("SCIHCGRL", env!("CARGO_BIN_EXE_scihcgrl"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&demo.stderr).into_owned();
+        assert!(demo.status.success(), "{said}");
+        String::from_utf8(demo.stdout).unwrap()
+    };
+    let first = demo();
+    let second = demo();
+    let service = fs::read_to_string(run.path().join("pid")).unwrap();
+    let smoke = Command::new(Path::new(ROOT).join("tests/smoke.sh"))
+        .arg(format!("http://127.0.0.1:{port}"))
+        .output()
+        .unwrap();
+    Command::new("kill").arg(service.trim()).status().unwrap();
+
+    assert!(first.contains("stored 400 images"), "{first}");
+    assert!(second.contains("400 were stored already"), "{second}");
+    let summary = |told: &str| {
+        let line = told.lines().find(|line| line.starts_with("200 queries: "));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(summary(&first), summary(&second));
+    let numbers: Vec<f64> = summary(&first)
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let (right, shown) = (numbers[1], numbers[2]);
+    assert!(shown > 1000.0 && right / shown > 0.8, "{first}");
+    let smoke = String::from_utf8_lossy(&smoke.stdout).into_owned();
+    assert!(smoke.ends_with("32 passed, 0 failed\n"), "{smoke}");
+}
+
+#[test]
+fn codes_are_the_same_alone_and_in_a_batch_of_64() {
+    let model = Path::new(ROOT).join("models/cifar10.safetensors");
+    let hasher = Hasher::load(&model, tch::Device::Cpu, tch::Kind::Float).unwrap();
+    let pictures: Vec<_> = ["bird", "cat", "dog", "frog"]
+        .iter()
+        .flat_map(|class| (40..56).map(move |i| format!("samples/queries/{class}/{i:04}.jpg")))
+        .map(|path| fs::read(Path::new(ROOT).join(path)).unwrap())
+        .map(|bytes| {
+            image::decode(&bytes, hasher.card().input_size)
+                .unwrap()
+                .pixels
+        })
+        .collect();
+    let together = hasher.encode(&pictures.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(together.len(), 64);
+    for (picture, codes) in pictures.iter().zip(together) {
+        assert_eq!(hasher.encode(&[picture]).unwrap(), [codes]);
+    }
+}
