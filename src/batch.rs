@@ -107,7 +107,7 @@ impl Batcher {
         config: BatchConfig,
     ) -> Result<Started, BatchError> {
         let (queue, waiting) = mpsc::channel(config.queue.max(1));
-        let (ready, started) = oneshot::channel();
+        let (ready, started) = std::sync::mpsc::channel();
         let run = move || {
             let warm = load().and_then(|hasher| worker::warm_up(&hasher).map(|()| hasher));
             let hasher = match warm {
@@ -123,7 +123,7 @@ impl Batcher {
             .name("model".to_owned())
             .spawn(run)
             .map_err(|source| BatchError::Thread { source })?;
-        let (card, model_id) = started.blocking_recv().map_err(|_| BatchError::Closed)??;
+        let (card, model_id) = started.recv().map_err(|_| BatchError::Closed)??;
         Ok(Started {
             batcher: Batcher { queue },
             worker,

@@ -43,10 +43,12 @@ impl Client {
     /// # Errors
     /// Where there is no such service, or it speaks otherwise than it should.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Result<Value, String>> {
-        for tries in 0.. {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let again = request
                 .try_clone()
-                .context("a request that can be sent once")?;
+                .context("the body of this request cannot be sent again")?;
             let answer = again.send().await.with_context(|| {
                 format!("no answer from {}; is `scihcgrl serve` running?", self.url)
             })?;
@@ -73,6 +75,5 @@ impl Client {
                 _ => anyhow::bail!("{} answers {status}, not as this service does", self.url),
             };
         }
-        unreachable!("the last try returns")
     }
 }
