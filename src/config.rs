@@ -77,6 +77,16 @@ pub enum Credit {
     Bit,
 }
 
+/// How hash centres are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Centers {
+    /// Rows of a Hadamard matrix of the code's own length, chosen for distinct, balanced columns.
+    Hadamard,
+    /// The paper's Algorithm 1 to the letter: random halves at 24 and 48 bits, Sylvester's first rows at 32.
+    Algorithm1,
+}
+
 /// How a model is trained.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct Train {
@@ -107,6 +117,9 @@ pub struct Train {
     /// What a sampled action set's reward is credited to.
     #[arg(long, env = "SCIHCGRL_CREDIT", default_value = "bit")]
     pub credit: Credit,
+    /// How hash centres are made.
+    #[arg(long, env = "SCIHCGRL_CENTERS", default_value = "hadamard")]
+    pub centers: Centers,
     /// Side of the square input, pixels.
     #[arg(long, env = "SCIHCGRL_INPUT_SIZE", default_value_t = 96)]
     pub input_size: u32,

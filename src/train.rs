@@ -99,7 +99,7 @@ pub fn train(
     for &length in &lengths {
         centres.insert(
             length,
-            centers::hadamard(length, pictures.classes.len(), config.seed)?,
+            centers::make(config.centers, length, pictures.classes.len(), config.seed)?,
         );
     }
     let mut card = Card {

@@ -13,6 +13,7 @@ use std::{
 
 use scihcgrl::{
     code::Length,
+    config::Centers,
     model::{Card, Network, backbone::BackboneKind, centers, checkpoint},
 };
 use tempfile::TempDir;
@@ -33,7 +34,12 @@ pub fn card() -> Card {
     let lengths = Length::ALL.to_vec();
     let centers: BTreeMap<_, _> = lengths
         .iter()
-        .map(|&length| (length, centers::hadamard(length, 3, 0).unwrap()))
+        .map(|&length| {
+            (
+                length,
+                centers::make(Centers::Hadamard, length, 3, 0).unwrap(),
+            )
+        })
         .collect();
     Card {
         backbone: BackboneKind::EfficientnetLite0,
