@@ -114,6 +114,9 @@ pub struct Train {
     /// Weight of R_g, the differentiable term.
     #[arg(long, env = "SCIHCGRL_GLOBAL_WEIGHT", default_value_t = 1.0)]
     pub global_weight: f64,
+    /// Softens R_g's targets: 0 takes the centre's bits as they are, 0.1 takes 0.05 and 0.95 for 0 and 1.
+    #[arg(long, env = "SCIHCGRL_SMOOTHING", default_value_t = 0.0)]
+    pub smoothing: f64,
     /// What a sampled action set's reward is credited to.
     #[arg(long, env = "SCIHCGRL_CREDIT", default_value = "bit")]
     pub credit: Credit,

@@ -153,6 +153,9 @@ fn check(config: &Train) -> Result<(), TrainError> {
     if config.batch_size < 2 {
         return refuse("batch size", config.batch_size.to_string(), "at least 2");
     }
+    if !(0.0..=1.0).contains(&config.smoothing) {
+        return refuse("smoothing", config.smoothing.to_string(), "0 to 1");
+    }
     if config.epochs == 0 {
         return refuse("epochs", "0".to_owned(), "at least 1");
     }
@@ -217,6 +220,7 @@ impl<'a> Run<'a> {
             objective: Objective {
                 reinforce: config.reinforce_weight,
                 global: config.global_weight,
+                smoothing: config.smoothing,
                 credit: config.credit,
             },
             centers: Tensor::f_from_slice(&centers)?

@@ -119,5 +119,8 @@ fn a_model_is_trained_measured_and_used() {
 
     let empty = refused(&["train", "--data", &at("none"), "--out", &model]);
     assert!(empty.contains("is not a data set"), "{empty}");
+    let mut odd = vec!["train", "--data", "samples/gallery", "--out", &model];
+    odd.extend(["--smoothing", "2"]);
+    assert!(refused(&odd).contains("it must be 0 to 1"));
     assert_eq!(fs::read(&model).unwrap(), bytes);
 }

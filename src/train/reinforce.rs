@@ -13,6 +13,8 @@ pub struct Objective {
     pub reinforce: f64,
     /// Weight of R_g.
     pub global: f64,
+    /// How far R_g's targets stand from 0 and 1, times two: 0 to 1. It keeps doubt in the bits.
+    pub smoothing: f64,
     /// What L_g credits a reward to.
     pub credit: Credit,
 }
@@ -54,9 +56,12 @@ impl Objective {
             .f_mul(&log_probability)?
             .f_sum(Kind::Float)?
             .f_neg()?;
+        let targets = centers
+            .f_mul_scalar(1.0 - self.smoothing)?
+            .f_add_scalar(self.smoothing / 2.0)?;
         let global = logits
             .f_mul_scalar(2.0)?
-            .f_binary_cross_entropy_with_logits::<Tensor>(centers, None, None, Reduction::None)?
+            .f_binary_cross_entropy_with_logits::<Tensor>(&targets, None, None, Reduction::None)?
             .f_mul(share)?
             .f_sum(Kind::Float)?;
         let loss = reinforce
@@ -87,6 +92,7 @@ mod tests {
             let objective = Objective {
                 reinforce: 1.0,
                 global: 0.0,
+                smoothing: 0.0,
                 credit,
             };
             for _ in 0..1500 {
@@ -115,6 +121,7 @@ mod tests {
             let objective = Objective {
                 reinforce: 1.0,
                 global: 1.0,
+                smoothing: 0.1,
                 credit,
             };
             objective
