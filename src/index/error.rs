@@ -45,7 +45,7 @@ pub enum IndexError {
     /// The codes in the store come from another model.
     #[error(
         "the data folder holds codes of model {stored}, not of {given}; \
-         start with model {stored}, or encode the gallery again by activating {given}"
+         start with model {stored}, or import the images again into another data folder"
     )]
     Model {
         /// The model that made the stored codes.
