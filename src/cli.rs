@@ -10,11 +10,11 @@ mod search;
 use std::{fs, future::Future, io::IsTerminal, path::PathBuf, time::Instant};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    config::{Compute, DEFAULT_MODEL, Serve, Train},
+    config::{Compute, DEFAULT_MODEL, Serve, Train, defaults_from},
     image, model, serve, train,
 };
 
@@ -47,17 +47,23 @@ pub enum Cli {
         #[command(flatten)]
         service: client::Service,
     },
-    /// Train a model on a folder that has a folder of images per class.
+    /// Train a model on labelled images. A training that was stopped goes on when the same is asked for again.
     Train {
-        /// The folder.
+        /// A folder or archive with a folder of images per class, CIFAR-10's binary batches, a CSV or JSONL list, or NUS-WIDE.
         #[arg(long)]
         data: PathBuf,
         /// The checkpoint to write.
         #[arg(long)]
         out: PathBuf,
+        /// Discard a training of this checkpoint that was stopped.
+        #[arg(long)]
+        restart: bool,
+        /// A TOML file with values of these options; flags and environment variables stand above it.
+        #[arg(long)]
+        config: Option<PathBuf>,
         /// How.
         #[command(flatten)]
-        config: Box<Train>,
+        options: Box<Train>,
     },
     /// Measure a model's retrieval quality on a folder that has a folder of images per class.
     Evaluate(Box<evaluate::Evaluate>),
@@ -84,6 +90,26 @@ pub enum Cli {
 }
 
 impl Cli {
+    /// Reads the command line, and the file of options that it names.
+    ///
+    /// # Errors
+    /// Where that file is not right. A wrong command line ends the program with clap's words.
+    pub fn read() -> anyhow::Result<Self> {
+        let named = Cli::command().ignore_errors(true).get_matches();
+        let (subcommand, file) = match named.subcommand() {
+            Some((name, matches)) => {
+                let file = matches.try_get_one::<PathBuf>("config").ok().flatten();
+                (name, file.cloned())
+            }
+            None => ("", None),
+        };
+        let command = match file {
+            Some(path) => defaults_from(Cli::command(), subcommand, &path)?,
+            None => Cli::command(),
+        };
+        Ok(Cli::from_arg_matches(&command.get_matches())?)
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -103,11 +129,19 @@ impl Cli {
             Cli::Search { search, service } => {
                 wait(search::run(client::Client::new(&service), &search))?;
             }
-            Cli::Train { data, out, config } => {
+            Cli::Train {
+                data,
+                out,
+                restart,
+                options,
+                ..
+            } => {
                 model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
                 let started = Instant::now();
                 let mut show = Show::default();
-                train::train(&data, &out, &config, &mut |progress| show.tell(&progress))?;
+                train::train(&data, &out, &options, restart, &mut |progress| {
+                    show.tell(&progress);
+                })?;
                 println!(
                     "wrote {} after {} s",
                     out.display(),

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use scihcgrl::model::memory;
+use scihcgrl::{cli::Cli, model::memory};
 
 fn main() -> ExitCode {
     memory::keep_freed_memory(memory::FOR_INFERENCE);
@@ -13,7 +12,7 @@ fn main() -> ExitCode {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )
         .init();
-    match scihcgrl::cli::Cli::parse().run() {
+    match Cli::read().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One sentence for whoever started it; a backtrace would only hide it.

@@ -22,7 +22,7 @@ use crate::{
 use backbone::Backbone;
 pub use backbone::Pass;
 pub use checkpoint::Card;
-use policy::Policy;
+pub use policy::{Choice, Policy, Unrolled};
 
 /// What can go wrong with a model.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ impl Network {
         let policy = Policy::new(
             &(&root / "policy").set_group(1),
             backbone.feature_size(),
-            card.hidden,
+            &card.policy,
             &card.lengths,
         )?;
         let channels = |values: &[f32; 3]| -> Result<Tensor, ModelError> {

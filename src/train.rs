@@ -1,11 +1,17 @@
 //! Training: hash centres, a warm-up of the policies on frozen features, then both networks together by back-propagation.
-//! Owns the step of the optimiser; knows nothing of the index or the service, and evaluates only what it is watched by.
+//! Knows the order of a training; nothing of the index or the service, and evaluates only what it is watched by.
 
+mod average;
 pub mod data;
 mod joint;
+pub mod method;
+mod mix;
+mod optimizer;
 pub mod reinforce;
+pub mod resume;
 pub mod reward;
 pub mod rollout;
+mod run;
 pub mod schedule;
 mod warm_up;
 mod watch;
@@ -16,22 +22,25 @@ use std::{
     time::Instant,
 };
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
+use rand::{Rng, seq::SliceRandom};
+use serde_json::json;
+use tch::{Device, Tensor};
 
 use crate::{
-    config::{Precision, Train},
+    config::Train,
     model::{Card, ModelError, Network, Pass, backbone::BackboneKind, centers, checkpoint},
 };
-use data::Pictures;
-use reinforce::Objective;
+use data::{Collection, augment::Augment, pictures::Pictures};
+use joint::Images;
+use resume::{Begun, Mark};
+pub use run::Run;
+use run::Stage;
 pub use watch::Progress;
 
 /// Images a forward pass when only features are wanted.
 const FEATURE_BATCH: usize = 256;
-/// Steps over which a rate rises, at most a fifth of all.
-const RISE: usize = 200;
+/// Batches that the batch norms' statistics are first moved to the data by.
+const STATISTICS_BATCHES: usize = 60;
 
 /// What stops a training.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +53,11 @@ pub enum TrainError {
         source: ModelError,
     },
     /// The data set is not what it should be.
-    #[error("{} is not a data set (a folder with a folder of images per class): {reason}", path.display())]
-    Folder {
-        /// The folder.
+    #[error("{} is not a data set: {reason}", path.display())]
+    Data {
+        /// Where it should be.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong, and what would be right.
         reason: String,
     },
     /// The loss is no longer a number.
@@ -69,9 +78,21 @@ pub enum TrainError {
         /// What is right.
         expected: &'static str,
     },
+    /// A training of the same checkpoint that was stopped, and had other options.
+    #[error(
+        "{} is a training that was stopped and had {difference}; give the same options to go on with it, or --restart to discard it",
+        path.display()
+    )]
+    Begun {
+        /// Its state.
+        path: PathBuf,
+        /// The first option that differs.
+        difference: String,
+    },
 }
 
-/// Trains a model on a folder of class folders and writes it to `out`, anew after every joint epoch.
+/// Trains a model and writes it to `out`, anew after every joint epoch that is to be kept. A training that was stopped goes on from
+/// its last joint epoch; with `restart` it is discarded.
 ///
 /// # Errors
 /// [`TrainError`], by its variants. A file already at `out` is replaced only by a whole one.
@@ -79,6 +100,22 @@ pub fn train(
     data: &Path,
     out: &Path,
     config: &Train,
+    restart: bool,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Card, TrainError> {
+    train_on(&data::open(data)?, None, out, config, restart, tell)
+}
+
+/// Trains on a collection's items, or on those of some numbers, as [`train`] does.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_on(
+    collection: &Collection,
+    numbers: Option<&[usize]>,
+    out: &Path,
+    config: &Train,
+    restart: bool,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Card, TrainError> {
     check(config)?;
@@ -87,199 +124,260 @@ pub fn train(
     if let Some(threads) = config.compute.threads {
         tch::set_num_threads(threads as i32);
     }
-    let pictures = data::read(data, config.input_size, config.per_class, config.seed)?;
-    for (path, reason) in &pictures.skipped {
-        tracing::warn!(path = %path.display(), reason, "skipped an image that cannot be read");
+    if restart {
+        resume::remove(out)?;
     }
+    let side = config.input_size;
+    let pictures = Pictures::read(collection, numbers, side, config.per_class, config.seed)?;
+    for (name, reason) in &pictures.skipped {
+        tracing::warn!(name, reason, "skipped an image that cannot be read");
+    }
+    let (train, validation) = pictures.split(config.validation_fraction, config.seed);
+    let of = json!({ "options": config, "images": train.len(), "classes": pictures.classes });
+    let begun = resume::read(out, &of)?;
     tch::manual_seed(config.seed as i64);
+    let mut card = card(config, &pictures.classes)?;
+    let mut network = Network::new(&card, device)?;
+    let run = Run::new(config, &card, &pictures.sets, &pictures.labels, device)?;
+    let images = Images {
+        pictures: &pictures,
+        train,
+        validation,
+    };
+    let begun = match begun {
+        Some(begun) => {
+            tracing::info!(
+                epoch = begun.mark.epoch,
+                "goes on with a training that was stopped"
+            );
+            restore(&network, &begun.state)?;
+            begun
+        }
+        None => {
+            if let Some(path) = &config.backbone {
+                checkpoint::load_backbone(&mut network, path)?;
+            }
+            let (numbers, features) = run.features(&network, &images)?;
+            let Network {
+                variables, policy, ..
+            } = &mut network;
+            run.warm_up(variables, policy, &features, &numbers, tell)?;
+            let seconds = started.elapsed().as_secs();
+            let mark = Mark {
+                of,
+                seconds,
+                ..Mark::default()
+            };
+            Begun {
+                mark,
+                state: BTreeMap::new(),
+            }
+        }
+    };
+    let mut save = |network: &Network, mark: &Mark, validation: &[f64], waited: f64| {
+        card.training = json!({
+            "images": images.train.len(), "epochs_done": mark.epoch, "options": config,
+            "seconds": mark.seconds, "validation_accuracy": validation,
+            "skipped_files": pictures.skipped.len(), "share_of_time_waiting_for_pictures": waited,
+        });
+        checkpoint::save(network, &card, out)
+    };
+    if config.epochs == 0 {
+        save(
+            &network,
+            &begun.mark,
+            &run.validate(&network, &images)?,
+            0.0,
+        )?;
+    }
+    run.joint(&network, &images, out, begun, tell, &mut save)?;
+    resume::remove(out)?;
+    Ok(card)
+}
+
+/// The card of a model that is to be trained.
+///
+/// # Errors
+/// [`ModelError::Classes`] where there are none, or more than hash centres.
+pub fn card(config: &Train, classes: &[String]) -> Result<Card, ModelError> {
     let mut lengths = config.lengths.clone();
     lengths.sort();
     lengths.dedup();
-    let mut centres = BTreeMap::new();
+    let mut centers = BTreeMap::new();
     for &length in &lengths {
-        centres.insert(
-            length,
-            centers::make(config.centers, length, pictures.classes.len(), config.seed)?,
-        );
+        let made = centers::make(config.centers, length, classes.len(), config.seed)?;
+        centers.insert(length, made);
     }
-    let mut card = Card {
+    Ok(Card {
         backbone: BackboneKind::EfficientnetLite0,
-        hidden: config.hidden,
+        policy: config.policy.clone(),
         lengths,
         input_size: config.input_size,
         // EfficientNet-Lite was trained on (x − 127) / 128.
         mean: [127.0 / 255.0; 3],
         deviation: [128.0 / 255.0; 3],
-        classes: pictures.classes.clone(),
-        centers: centres,
+        classes: classes.to_vec(),
+        centers,
         training: serde_json::Value::Null,
         quality: serde_json::Value::Null,
-    };
-    let mut network = Network::new(&card, device)?;
-    if let Some(path) = &config.backbone {
-        checkpoint::load_backbone(&mut network, path)?;
-    }
-    let mut run = Run::new(&pictures, &card, config, device)?;
-    run.warm_up(&mut network, tell)?;
-    run.joint(&network, tell, &mut |epoch, validation| {
-        card.training = serde_json::json!({
-            "images": run_images(&pictures, config), "epochs_done": epoch, "options": config,
-            "seconds": started.elapsed().as_secs(), "validation_accuracy": validation,
-            "skipped_files": pictures.skipped.len(),
-        });
-        checkpoint::save(&network, &card, out)
-    })?;
-    Ok(card)
+    })
 }
 
-fn run_images(pictures: &Pictures, config: &Train) -> usize {
-    pictures
-        .split(config.validation_fraction, config.seed)
-        .0
-        .len()
-}
-
-fn check(config: &Train) -> Result<(), TrainError> {
-    let refuse = |option, found: String, expected| {
-        Err(TrainError::Option {
-            option,
-            found,
-            expected,
-        })
-    };
-    if !(32..=1024).contains(&config.input_size) {
-        return refuse("input size", config.input_size.to_string(), "32 to 1024");
-    }
-    if config.batch_size < 2 {
-        return refuse("batch size", config.batch_size.to_string(), "at least 2");
-    }
-    if !(0.0..=1.0).contains(&config.smoothing) {
-        return refuse("smoothing", config.smoothing.to_string(), "0 to 1");
-    }
-    if config.epochs == 0 {
-        return refuse("epochs", "0".to_owned(), "at least 1");
-    }
-    if !(8..=8192).contains(&config.hidden) {
-        return refuse("hidden", config.hidden.to_string(), "8 to 8192");
-    }
-    if !(0.0..=0.5).contains(&config.validation_fraction) {
-        return refuse(
-            "validation fraction",
-            config.validation_fraction.to_string(),
-            "0 to 0.5",
-        );
+/// Puts the weights of a training that was stopped back.
+fn restore(network: &Network, state: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
+    for (name, mut value) in network.variables.variables() {
+        let name = format!("value.{name}");
+        let kept = state.get(&name).ok_or_else(|| resume::missing(&name))?;
+        tch::no_grad(|| value.f_copy_(kept))?;
     }
     Ok(())
 }
 
-/// What both stages of a training share.
-struct Run<'a> {
-    pictures: &'a Pictures,
-    config: &'a Train,
-    device: Device,
-    objective: Objective,
-    centers: Tensor, // [heads, classes, bits]
-    share: Tensor,   // [heads, 1, bits]
-    train: Vec<i64>,
-    validation: Vec<i64>,
-    rng: ChaCha8Rng,
-    pass: Pass,
+impl Run<'_> {
+    /// Features of the training images, changed at random as in training, in a random order: their numbers, and `[images, feature]`.
+    /// The batch norms' statistics are first moved to the data.
+    fn features(
+        &self,
+        network: &Network,
+        images: &Images<'_>,
+    ) -> Result<(Vec<usize>, Tensor), ModelError> {
+        let mut rng = self.random(Stage::Features, 0);
+        let mut order = images.train.clone();
+        order.shuffle(&mut rng);
+        let mut features = |numbers: &[usize], pass: Pass| {
+            let (side, augment) = (self.config.input_size, Augment::new(self.config.augment));
+            let seed = rng.random();
+            let pictures =
+                images
+                    .pictures
+                    .batch(numbers, side, Some(augment), seed, self.device)?;
+            tch::no_grad(|| network.features(&pictures, pass))
+        };
+        if self.config.epochs > 0 {
+            let moving = Pass {
+                train: true,
+                ..self.pass
+            };
+            for numbers in order
+                .chunks(self.config.batch_size)
+                .take(STATISTICS_BATCHES)
+            {
+                let _moved = features(numbers, moving)?;
+            }
+        }
+        let parts = order
+            .chunks(FEATURE_BATCH)
+            .map(|numbers| features(numbers, self.pass));
+        let features = Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 0)?;
+        Ok((order, features))
+    }
+
+    /// Threads that make pictures: all cores beside a GPU, one beside libtorch's own where they share the cores.
+    fn decoders(&self) -> usize {
+        match self.device {
+            Device::Cpu => 1,
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
 }
 
-impl<'a> Run<'a> {
-    fn new(
-        pictures: &'a Pictures,
-        card: &Card,
-        config: &'a Train,
-        device: Device,
-    ) -> Result<Self, ModelError> {
-        let bits = card
-            .lengths
-            .iter()
-            .map(|length| length.bits())
-            .max()
-            .unwrap_or(0);
-        let (mut centers, mut share) = (Vec::new(), Vec::new());
-        for (length, codes) in &card.centers {
-            for code in codes {
-                let row = code.bits().iter().map(|bit| f32::from(u8::from(*bit)));
-                centers.extend(row.chain(std::iter::repeat(0.0)).take(bits));
-            }
-            let each = 1.0 / length.bits() as f32;
-            share.extend(
-                std::iter::repeat_n(each, length.bits())
-                    .chain(std::iter::repeat(0.0))
-                    .take(bits),
-            );
-        }
-        let (train, validation) = pictures.split(config.validation_fraction, config.seed);
-        Ok(Run {
-            pictures,
-            config,
-            device,
-            objective: Objective {
-                reinforce: config.reinforce_weight,
-                global: config.global_weight,
-                smoothing: config.smoothing,
-                credit: config.credit,
-            },
-            centers: Tensor::f_from_slice(&centers)?
-                .f_view([
-                    card.lengths.len() as i64,
-                    card.classes.len() as i64,
-                    bits as i64,
-                ])?
-                .f_to_device(device)?,
-            share: Tensor::f_from_slice(&share)?
-                .f_view([card.lengths.len() as i64, 1, bits as i64])?
-                .f_to_device(device)?,
-            train,
-            validation,
-            rng: ChaCha8Rng::seed_from_u64(config.seed),
-            pass: Pass {
-                train: false,
-                kind: match config.compute.precision {
-                    Precision::Fp32 => Kind::Float,
-                    Precision::Bf16 => Kind::BFloat16,
-                },
-            },
-        })
-    }
-
-    fn optimizer(&self, network: &Network) -> Result<nn::Optimizer, ModelError> {
-        let mut optimizer =
-            nn::adamw(0.9, 0.999, self.config.weight_decay).build(&network.variables, 0.0)?;
-        optimizer.set_weight_decay(self.config.weight_decay);
-        Ok(optimizer)
-    }
-
-    /// One step of the optimiser; the loss and the reward.
-    fn learn(
-        &self,
-        logits: &Tensor,
-        numbers: &[i64],
-        optimizer: &mut nn::Optimizer,
-    ) -> Result<(f64, f64), ModelError> {
-        let step = self
-            .objective
-            .step(logits, &self.centers_of(numbers)?, &self.share)?;
-        let loss = f64::try_from(&step.loss)?;
-        if loss.is_finite() {
-            optimizer.zero_grad();
-            step.loss.f_backward()?;
-            optimizer.clip_grad_norm(1.0);
-            optimizer.step();
-        }
-        Ok((loss, f64::try_from(&step.reward)?))
-    }
-
-    /// The centres of images: `[heads, batch, bits]`.
-    fn centers_of(&self, numbers: &[i64]) -> Result<Tensor, ModelError> {
-        let labels: Vec<i64> = numbers
-            .iter()
-            .map(|&number| self.pictures.labels[number as usize] as i64)
-            .collect();
-        let labels = Tensor::f_from_slice(&labels)?.f_to_device(self.device)?;
-        Ok(self.centers.f_index_select(1, &labels)?)
+/// Refuses options out of their ranges, or that do not go together.
+fn check(config: &Train) -> Result<(), TrainError> {
+    let share = |value: f64, most: f64| (0.0..=most).contains(&value);
+    let held: [(&'static str, String, bool, &'static str); 14] = [
+        (
+            "input size",
+            config.input_size.to_string(),
+            (32..=1024).contains(&config.input_size),
+            "32 to 1024",
+        ),
+        (
+            "batch size",
+            config.batch_size.to_string(),
+            config.batch_size >= 2,
+            "at least 2",
+        ),
+        (
+            "smoothing",
+            config.smoothing.to_string(),
+            share(config.smoothing, 1.0),
+            "0 to 1",
+        ),
+        (
+            "dropout",
+            config.dropout.to_string(),
+            share(config.dropout, 0.95),
+            "0 to 0.95",
+        ),
+        (
+            "augment",
+            config.augment.to_string(),
+            share(config.augment, 1.0),
+            "0 to 1",
+        ),
+        (
+            "mix",
+            config.mix.to_string(),
+            share(config.mix, 1.0),
+            "0 to 1",
+        ),
+        (
+            "average",
+            config.average.to_string(),
+            share(config.average, 0.99999),
+            "0 to 0.99999",
+        ),
+        (
+            "epochs and warm-up epochs",
+            "0".to_owned(),
+            config.epochs + config.warm_up_epochs > 0
+                || config.method == crate::config::Method::Hyperplanes,
+            "at least 1 together",
+        ),
+        (
+            "hidden",
+            config.policy.hidden.to_string(),
+            (8..=8192).contains(&config.policy.hidden),
+            "8 to 8192",
+        ),
+        (
+            "passes",
+            config.policy.passes.to_string(),
+            (1..=16).contains(&config.policy.passes),
+            "1 to 16",
+        ),
+        (
+            "step epochs",
+            config.step_epochs.to_string(),
+            config.step_epochs > 0,
+            "at least 1",
+        ),
+        (
+            "validation fraction",
+            config.validation_fraction.to_string(),
+            share(config.validation_fraction, 0.5),
+            "0 to 0.5",
+        ),
+        (
+            "patience",
+            config.patience.to_string(),
+            config.patience == 0
+                || (config.validation_fraction > 0.0 && method::has_targets(config.method)),
+            "0 without a validation fraction, or for a method without hash centres",
+        ),
+        (
+            "mix",
+            config.mix.to_string(),
+            config.mix == 0.0 || method::has_targets(config.method),
+            "0 for a method without hash centres",
+        ),
+    ];
+    match held.into_iter().find(|(_, _, right, _)| !right) {
+        Some((option, found, _, expected)) => Err(TrainError::Option {
+            option,
+            found,
+            expected,
+        }),
+        None => Ok(()),
     }
 }

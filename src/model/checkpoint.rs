@@ -14,7 +14,10 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::{ModelError, Network, backbone::BackboneKind, pickle};
-use crate::code::{HashCode, Length};
+use crate::{
+    code::{HashCode, Length},
+    config,
+};
 
 /// The metadata entry that holds the card.
 const CARD: &str = "scihcgrl";
@@ -24,8 +27,9 @@ const CARD: &str = "scihcgrl";
 pub struct Card {
     /// The backbone.
     pub backbone: BackboneKind,
-    /// Entries of the policy's hidden state.
-    pub hidden: i64,
+    /// What the policies are built of.
+    #[serde(flatten)]
+    pub policy: config::Policy,
     /// Code lengths, ascending: one policy head each.
     pub lengths: Vec<Length>,
     /// Side of the square input, pixels.
@@ -106,6 +110,8 @@ fn read_card(bytes: &[u8], path: &Path) -> Result<Card, ModelError> {
     if !complete
         || card.lengths.is_empty()
         || !card.lengths.is_sorted()
+        || !(1..=8192).contains(&card.policy.hidden)
+        || !(1..=16).contains(&card.policy.passes)
         || !(1..=2048).contains(&card.input_size)
     {
         return Err(bad(path, "its model card contradicts itself"));
@@ -154,6 +160,50 @@ pub fn import(from: &Path, to: &Path) -> Result<usize, ModelError> {
     Ok(named.len())
 }
 
+/// Writes tensors, in half precision or float as they are, with a text beside them, whole or not at all.
+///
+/// # Errors
+/// [`ModelError::File`] and [`ModelError::Tensor`].
+pub fn write_tensors(
+    tensors: &[(&str, Tensor)],
+    text: Option<String>,
+    path: &Path,
+) -> Result<(), ModelError> {
+    write(tensors, text.map(|text| (CARD, text)), path)
+}
+
+/// Reads what [`write_tensors`] wrote.
+///
+/// # Errors
+/// [`ModelError::File`] and [`ModelError::Format`].
+pub fn read_tensors(path: &Path) -> Result<(String, BTreeMap<String, Tensor>), ModelError> {
+    let bytes = read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(path, error))?;
+    let texts = header.metadata().as_ref();
+    let text = texts.and_then(|texts| texts.get(CARD)).cloned();
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        let tensor = tensor(&name, &view, path)?;
+        Ok((name, tensor))
+    });
+    Ok((
+        text.unwrap_or_default(),
+        tensors.collect::<Result<_, ModelError>>()?,
+    ))
+}
+
+/// A tensor of a file.
+fn tensor(name: &str, view: &TensorView, path: &Path) -> Result<Tensor, ModelError> {
+    let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
+    let kind = match view.dtype() {
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::F32 => Kind::Float,
+        other => return Err(bad(path, format!("tensor '{name}' is of type {other:?}"))),
+    };
+    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+}
+
 /// Copies every variable whose name begins with `prefix` from the file, where it stands without the prefix. Each must be there
 /// with its shape, and nothing else may be.
 fn fill(network: &mut Network, bytes: &[u8], prefix: &str, path: &Path) -> Result<(), ModelError> {
@@ -175,13 +225,8 @@ fn fill(network: &mut Network, bytes: &[u8], prefix: &str, path: &Path) -> Resul
         let view = file
             .tensor(name)
             .map_err(|_| bad(path, format!("tensor '{name}' is missing")))?;
-        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-        let kind = match view.dtype() {
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            Dtype::F32 => Kind::Float,
-            other => return Err(bad(path, format!("tensor '{name}' is of type {other:?}"))),
-        };
+        let value = tensor(name, &view, path)?;
+        let shape = value.size();
         if shape != variable.size() {
             let expected = variable.size();
             return Err(bad(
@@ -189,7 +234,6 @@ fn fill(network: &mut Network, bytes: &[u8], prefix: &str, path: &Path) -> Resul
                 format!("tensor '{name}' has shape {shape:?} instead of {expected:?}"),
             ));
         }
-        let value = Tensor::f_from_data_size(view.data(), &shape, kind)?;
         tch::no_grad(|| variable.f_copy_(&value))?;
     }
     Ok(())

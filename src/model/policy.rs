@@ -1,42 +1,81 @@
 //! The recurrent policy (Eq 6–9): one cell per code length, unrolled once per bit over one image's feature.
 //! Knows features and action values; neither where features come from nor what rewards them.
 
-use tch::{Kind, Tensor, nn};
+use tch::{Kind, TchError, Tensor, nn};
 
 use super::ModelError;
-use crate::code::Length;
+use crate::{
+    code::Length,
+    config::{Cell, History, Policy as Form},
+};
 
 /// The policies of all lengths over one feature. Heads are unrolled together, as one batched product a step.
 pub struct Policy {
     mean: Tensor,      // [feature]
     deviation: Tensor, // [feature]
     heads: Vec<Head>,
-    bits: i64,
+    form: Form,
+    lengths: Vec<i64>,
     joined: Option<Joined>,
 }
 
-/// One length's weights, as PyTorch's `RNNCell` names and lays them out.
+/// One length's weights, the cell's as PyTorch's `RNNCell` names and lays them out. An independent or linear policy has no cell,
+/// and a row of the action layer for each bit.
 struct Head {
-    project_weight: Tensor, // [hidden, feature]
-    project_bias: Tensor,   // [hidden]
-    weight_ih: Tensor,      // [hidden, hidden]
-    weight_hh: Tensor,      // [hidden, hidden]
-    bias_ih: Tensor,        // [hidden]
-    bias_hh: Tensor,        // [hidden]
-    action_weight: Tensor,  // [1, hidden]
-    action_bias: Tensor,    // [1]
+    project: Option<(Tensor, Tensor)>, // [hidden, feature], [hidden]
+    cell: Option<CellWeights>,
+    action_weight: Tensor, // [1 or bits, hidden or feature]
+    action_bias: Tensor,   // [1 or bits]
 }
 
-/// All heads side by side, transposed for products from the left. `cell` is W_ih + W_hh: from the second bit on Eq 7 feeds
-/// the same h to both.
+struct CellWeights {
+    weight_ih: Tensor,          // [hidden, hidden]
+    weight_hh: Tensor,          // [hidden, hidden]
+    bias_ih: Tensor,            // [hidden]
+    bias_hh: Tensor,            // [hidden]
+    weight_bit: Option<Tensor>, // [hidden, 1]
+}
+
+/// All heads side by side, transposed for products from the left.
 struct Joined {
-    project: Tensor,      // [heads, feature, hidden]
-    project_bias: Tensor, // [heads, 1, hidden]
-    input: Tensor,        // [heads, hidden, hidden]
-    cell: Tensor,         // [heads, hidden, hidden]
-    bias: Tensor,         // [heads, 1, hidden]
-    action: Tensor,       // [heads, hidden, 1]
-    action_bias: Tensor,  // [heads, 1, 1]
+    project: Option<(Tensor, Tensor)>, // [heads, feature, hidden], [heads, 1, hidden]
+    cell: Option<JoinedCell>,
+    action: Tensor,      // [heads, hidden or feature, 1 or bits]
+    action_bias: Tensor, // [heads, 1, 1 or bits]
+}
+
+/// `both` is W_ih + W_hh: from the second bit on Eq 7 feeds the same h to both.
+struct JoinedCell {
+    input: Tensor,       // [heads, hidden, hidden]
+    history: Tensor,     // [heads, hidden, hidden]
+    both: Tensor,        // [heads, hidden, hidden]
+    bias: Tensor,        // [heads, 1, hidden]
+    bit: Option<Tensor>, // [heads, 1, hidden]
+}
+
+/// What one pass leaves.
+struct Pass {
+    logits: Tensor,      // [heads, batch, bits]
+    fed: Option<Tensor>, // [heads, batch, bits]
+    history: Tensor,     // [heads, batch, hidden]
+}
+
+/// How the bit before is chosen, where a cell takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Sampled from its probability, by libtorch's generator.
+    Sample,
+    /// The likelier one.
+    Greedy,
+}
+
+/// What a policy answers to a batch of features.
+pub struct Unrolled {
+    /// Action logits z of every pass: `[passes, heads, batch, bits]`, `bits` being the longest length. Head i has as many bits
+    /// as its length, the rest is to be ignored. The action value is tanh z, and P(bit = +1) = σ(2z).
+    pub logits: Tensor,
+    /// The bits, 0 or 1, that were fed back, of the same shape; `None` where no cell takes them.
+    pub fed: Option<Tensor>,
 }
 
 impl Policy {
@@ -48,23 +87,53 @@ impl Policy {
     pub fn new(
         path: &nn::Path,
         feature: i64,
-        hidden: i64,
+        form: &Form,
         lengths: &[Length],
     ) -> Result<Self, ModelError> {
+        let hidden = form.hidden;
+        let bound = 1.0 / (hidden as f64).sqrt();
+        let uniform =
+            |path: &nn::Path, name: &str, shape: &[i64]| path.f_uniform(name, shape, -bound, bound);
         let heads = lengths
             .iter()
             .map(|length| {
                 let path = path / length;
-                let bound = 1.0 / (hidden as f64).sqrt();
+                let recurrent = matches!(form.cell, Cell::Recurrent | Cell::Feedback);
+                let project = match form.cell {
+                    Cell::Linear => None,
+                    _ => Some((
+                        path.f_kaiming_uniform("project_weight", &[hidden, feature])?,
+                        path.f_zeros("project_bias", &[hidden])?,
+                    )),
+                };
+                let cell = match recurrent {
+                    false => None,
+                    true => Some(CellWeights {
+                        weight_ih: path.f_orthogonal("weight_ih", &[hidden, hidden], 0.5)?,
+                        weight_hh: path.f_orthogonal("weight_hh", &[hidden, hidden], 0.5)?,
+                        bias_ih: uniform(&path, "bias_ih", &[hidden])?,
+                        bias_hh: uniform(&path, "bias_hh", &[hidden])?,
+                        weight_bit: match form.cell {
+                            Cell::Feedback => Some(uniform(&path, "weight_bit", &[hidden, 1])?),
+                            _ => None,
+                        },
+                    }),
+                };
+                let rows = if recurrent { 1 } else { length.bits() as i64 };
+                let width = project.as_ref().map_or(feature, |_| hidden);
                 Ok(Head {
-                    project_weight: path.f_kaiming_uniform("project_weight", &[hidden, feature])?,
-                    project_bias: path.f_zeros("project_bias", &[hidden])?,
-                    weight_ih: path.f_orthogonal("weight_ih", &[hidden, hidden], 0.5)?,
-                    weight_hh: path.f_orthogonal("weight_hh", &[hidden, hidden], 0.5)?,
-                    bias_ih: path.f_uniform("bias_ih", &[hidden], -bound, bound)?,
-                    bias_hh: path.f_uniform("bias_hh", &[hidden], -bound, bound)?,
-                    action_weight: path.f_uniform("action_weight", &[1, hidden], -bound, bound)?,
-                    action_bias: path.f_zeros("action_bias", &[1])?,
+                    project,
+                    cell,
+                    action_weight: match form.cell {
+                        Cell::Linear => path.f_randn(
+                            "action_weight",
+                            &[rows, width],
+                            0.0,
+                            (1.0 / width as f64).sqrt(),
+                        )?,
+                        _ => uniform(&path, "action_weight", &[rows, width])?,
+                    },
+                    action_bias: path.f_zeros("action_bias", &[rows])?,
                 })
             })
             .collect::<Result<_, ModelError>>()?;
@@ -72,11 +141,8 @@ impl Policy {
             mean: path.f_zeros_no_train("feature_mean", &[feature])?,
             deviation: path.f_ones_no_train("feature_deviation", &[feature])?,
             heads,
-            bits: lengths
-                .iter()
-                .map(|length| length.bits())
-                .max()
-                .unwrap_or(0) as i64,
+            form: form.clone(),
+            lengths: lengths.iter().map(|length| length.bits() as i64).collect(),
             joined: None,
         })
     }
@@ -98,12 +164,26 @@ impl Policy {
         Ok(())
     }
 
-    /// Action logits z: `[batch, feature]` to `[heads, batch, bits]`, `bits` being the longest length. Head i has as many
-    /// bits as its length, the rest is to be ignored. The action value is tanh z, and P(bit = +1) = σ(2z).
+    /// Makes the code's logits: features `[batch, feature]` to `[heads, batch, bits]`, the last pass of
+    /// [`unroll`](Self::unroll).
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn logits(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        let unrolled = self.unroll(features, Choice::Greedy, 0.0)?;
+        Ok(unrolled.logits.f_select(0, -1)?)
+    }
+
+    /// Plays all passes over features, `[batch, feature]`, leaving out a share `dropout` of their entries at random.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn unroll(
+        &self,
+        features: &Tensor,
+        choice: Choice,
+        dropout: f64,
+    ) -> Result<Unrolled, ModelError> {
         let made;
         let joined = match &self.joined {
             Some(joined) => joined,
@@ -113,22 +193,102 @@ impl Policy {
             }
         };
         let x = features.f_sub(&self.mean)?.f_div(&self.deviation)?; // [batch, feature]
-        let x = x
-            .f_unsqueeze(0)?
-            .f_matmul(&joined.project)?
-            .f_add(&joined.project_bias)?; // [heads, batch, hidden]
-        // Eq 6 with h = 0 before the first bit.
-        let mut h = x.f_matmul(&joined.input)?.f_add(&joined.bias)?.f_tanh()?;
-        let mut history = vec![h.shallow_clone()];
-        for _ in 1..self.bits {
-            h = joined.bias.f_baddbmm(&h, &joined.cell, 1, 1)?.f_tanh()?; // Eq 7
-            history.push(h.shallow_clone());
+        let x = x.f_dropout(dropout, dropout > 0.0)?.f_unsqueeze(0)?;
+        let x = match &joined.project {
+            Some((weight, bias)) => x.f_matmul(weight)?.f_add(bias)?, // [heads, batch, hidden]
+            None => x,
+        };
+        let Some(cell) = &joined.cell else {
+            let x = if joined.project.is_some() {
+                x.f_tanh()?
+            } else {
+                x
+            };
+            let z = x.f_matmul(&joined.action)?.f_add(&joined.action_bias)?;
+            return Ok(Unrolled {
+                logits: z.f_unsqueeze(0)?,
+                fed: None,
+            });
+        };
+        let input = x.f_matmul(&cell.input)?.f_add(&cell.bias)?;
+        let mut history = match self.form.history {
+            History::Zeros => None,
+            History::Feature => Some(x),
+        };
+        let (mut logits, mut fed) = (Vec::new(), Vec::new());
+        for _ in 0..self.form.passes {
+            let first = match &history {
+                None => input.shallow_clone(),
+                Some(h) => input.f_baddbmm(h, &cell.history, 1, 1)?,
+            };
+            let pass = self.pass(first.f_tanh()?, cell, joined, choice)?; // Eq 6
+            logits.push(pass.logits);
+            fed.extend(pass.fed);
+            history = Some(pass.history);
         }
-        let history = Tensor::f_stack(&history, 0)?; // [bits, heads, batch, hidden]
-        let z = history
-            .f_matmul(&joined.action)?
-            .f_add(&joined.action_bias)?; // Eq 8 before tanh
-        Ok(z.f_squeeze_dim(3)?.f_permute([1, 2, 0])?) // [heads, batch, bits]
+        Ok(Unrolled {
+            logits: Tensor::f_stack(&logits, 0)?,
+            fed: match fed.is_empty() {
+                true => None,
+                false => Some(Tensor::f_stack(&fed, 0)?),
+            },
+        })
+    }
+
+    /// One pass from the state after Eq 6, `[heads, batch, hidden]`.
+    fn pass(
+        &self,
+        first: Tensor,
+        cell: &JoinedCell,
+        joined: &Joined,
+        choice: Choice,
+    ) -> Result<Pass, ModelError> {
+        let act = |h: &Tensor| -> Result<Tensor, ModelError> {
+            Ok(h.f_matmul(&joined.action)?.f_add(&joined.action_bias)?) // Eq 8 before tanh
+        };
+        let bits = self.lengths.iter().max().copied().unwrap_or(0);
+        let mut states = vec![first];
+        let (mut logits, mut fed) = (Vec::new(), Vec::new());
+        for i in 0..bits as usize {
+            let mut given = cell.bias.shallow_clone();
+            if let Some(weight) = &cell.bit {
+                let z = act(&states[i])?; // [heads, batch, 1]
+                let bit = match choice {
+                    Choice::Greedy => z.f_ge(0.0)?.f_to_kind(Kind::Float)?,
+                    Choice::Sample => z
+                        .f_detach()?
+                        .f_mul_scalar(2.0)?
+                        .f_sigmoid()?
+                        .f_bernoulli()?,
+                };
+                let sign = bit.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?;
+                given = given.f_add(&sign.f_matmul(weight)?)?;
+                logits.push(z);
+                fed.push(bit);
+            }
+            if i + 1 < bits as usize {
+                states.push(given.f_baddbmm(&states[i], &cell.both, 1, 1)?.f_tanh()?); // Eq 7
+            }
+        }
+        // A shorter head's history ends with its own last bit.
+        let ends = self.lengths.iter().enumerate();
+        let ends = ends
+            .map(|(head, &length)| states[length as usize - 1].f_get(head as i64))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (logits, fed) = match fed.is_empty() {
+            // [bits, heads, batch, 1]
+            true => (act(&Tensor::f_stack(&states, 0)?)?, None),
+            false => (
+                Tensor::f_stack(&logits, 0)?,
+                Some(Tensor::f_stack(&fed, 0)?),
+            ),
+        };
+        let order = |bits: &Tensor| bits.f_squeeze_dim(3)?.f_permute([1, 2, 0]); // [heads, batch, bits]
+        Ok(Pass {
+            logits: order(&logits)?,
+            fed: fed.map(|fed| order(&fed)).transpose()?,
+            history: Tensor::f_stack(&ends, 0)?,
+        })
     }
 
     /// Joins the heads once and for all, for inference only.
@@ -141,19 +301,49 @@ impl Policy {
     }
 
     fn join(&self) -> Result<Joined, ModelError> {
-        let stack =
-            |part: &dyn Fn(&Head) -> Result<Tensor, tch::TchError>| -> Result<Tensor, ModelError> {
-                let parts = self.heads.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-                Ok(Tensor::f_stack(&parts, 0)?)
-            };
+        let bits = self.lengths.iter().max().copied().unwrap_or(0);
+        // Rows past a head's length, so that heads can be stacked.
+        let fill = |rows: &Tensor| match rows.size()[0] {
+            1 => Ok(rows.shallow_clone()),
+            own if rows.dim() == 1 => rows.f_constant_pad_nd([0, bits - own]),
+            own => rows.f_constant_pad_nd([0, 0, 0, bits - own]),
+        };
+        let heads = || self.heads.iter();
+        // All heads are of one form: each has what the first has.
+        let projects: Option<Vec<_>> = heads().map(|head| head.project.as_ref()).collect();
+        let cells: Option<Vec<_>> = heads().map(|head| head.cell.as_ref()).collect();
         Ok(Joined {
-            project: stack(&|head| head.project_weight.f_tr())?,
-            project_bias: stack(&|head| head.project_bias.f_unsqueeze(0))?,
-            input: stack(&|head| head.weight_ih.f_tr())?,
-            cell: stack(&|head| head.weight_ih.f_add(&head.weight_hh)?.f_tr())?,
-            bias: stack(&|head| head.bias_ih.f_add(&head.bias_hh)?.f_unsqueeze(0))?,
-            action: stack(&|head| head.action_weight.f_tr())?,
-            action_bias: stack(&|head| head.action_bias.f_unsqueeze(0))?,
+            project: match projects {
+                None => None,
+                Some(all) => Some((
+                    stack(all.iter().map(|(weight, _)| weight.f_tr()))?,
+                    stack(all.iter().map(|(_, bias)| bias.f_unsqueeze(0)))?,
+                )),
+            },
+            cell: cells.map(|cells| JoinedCell::of(&cells)).transpose()?,
+            action: stack(heads().map(|head| fill(&head.action_weight)?.f_tr()))?,
+            action_bias: stack(heads().map(|head| fill(&head.action_bias)?.f_unsqueeze(0)))?,
         })
     }
+}
+
+impl JoinedCell {
+    fn of(cells: &[&CellWeights]) -> Result<Self, ModelError> {
+        let cells = || cells.iter();
+        let bits: Option<Vec<_>> = cells().map(|cell| cell.weight_bit.as_ref()).collect();
+        Ok(JoinedCell {
+            input: stack(cells().map(|cell| cell.weight_ih.f_tr()))?,
+            history: stack(cells().map(|cell| cell.weight_hh.f_tr()))?,
+            both: stack(cells().map(|cell| cell.weight_ih.f_add(&cell.weight_hh)?.f_tr()))?,
+            bias: stack(cells().map(|cell| cell.bias_ih.f_add(&cell.bias_hh)?.f_unsqueeze(0)))?,
+            bit: bits
+                .map(|bits| stack(bits.iter().map(|weight| weight.f_tr())))
+                .transpose()?,
+        })
+    }
+}
+
+/// One tensor of the heads' parts, `[heads, …]`.
+fn stack(parts: impl Iterator<Item = Result<Tensor, TchError>>) -> Result<Tensor, ModelError> {
+    Ok(Tensor::f_stack(&parts.collect::<Result<Vec<_>, _>>()?, 0)?)
 }

@@ -1,10 +1,17 @@
-//! The objective (Eq 11): the REINFORCE term L_g over sampled action sets and the differentiable term R_g over all bits.
-//! Knows logits, centres and weights; neither images nor optimisers.
+//! The paper's objective (Eq 11): the REINFORCE term L_g over sampled action sets and the differentiable term R_g over all bits.
+//! Knows logits, targets and weights; neither images nor optimisers.
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::{reward::reward, rollout::sample};
-use crate::{config::Credit, model::ModelError};
+use super::{
+    method::{Batch, Method, Step, quantization},
+    reward::reward,
+    rollout::sample,
+};
+use crate::{
+    config::{Credit, Train},
+    model::ModelError,
+};
 
 /// The weights of the objective's terms.
 #[derive(Clone, Copy, Debug)]
@@ -13,37 +20,61 @@ pub struct Objective {
     pub reinforce: f64,
     /// Weight of R_g.
     pub global: f64,
+    /// Weight of the quantisation term.
+    pub quantization: f64,
     /// How far R_g's targets stand from 0 and 1, times two: 0 to 1. It keeps doubt in the bits.
     pub smoothing: f64,
     /// What L_g credits a reward to.
     pub credit: Credit,
 }
 
-/// A step's loss and what it is watched by.
-pub struct Step {
-    /// To be minimised: a scalar, differentiable.
-    pub loss: Tensor,
-    /// Mean reward of the sampled action sets, −1…0: a scalar.
-    pub reward: Tensor,
+impl From<&Train> for Objective {
+    fn from(config: &Train) -> Self {
+        Objective {
+            reinforce: config.reinforce_weight,
+            global: config.global_weight,
+            quantization: config.quantization_weight,
+            smoothing: config.smoothing,
+            credit: config.credit,
+        }
+    }
+}
+
+impl Method for Objective {
+    /// −w_g·L_g − w_r·R_g (Eq 11, 15–17), the mean over passes: every pass's action set is rewarded.
+    fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
+        let logits = &batch.unrolled.logits;
+        let passes = logits.size()[0];
+        let steps = (0..passes)
+            .map(|pass| {
+                let fed = batch.unrolled.fed.as_ref();
+                let fed = fed.map(|fed| fed.f_get(pass)).transpose()?;
+                self.pass(&logits.f_get(pass)?, fed.as_ref(), batch)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mean = |part: fn(&Step) -> &Tensor| -> Result<Tensor, ModelError> {
+            let parts: Vec<_> = steps.iter().map(part).collect();
+            Ok(Tensor::f_stack(&parts, 0)?.f_mean(Kind::Float)?)
+        };
+        Ok(Step {
+            loss: mean(|step| &step.loss)?,
+            reward: mean(|step| &step.reward)?,
+        })
+    }
 }
 
 impl Objective {
-    /// The loss of a batch: −w_g·L_g − w_r·R_g, summed over heads and meant over images (Eq 11, 15–17).
-    ///
-    /// L_g is E[(g − b)·Σ log π] with the policy's own expected reward as b. R_g is −BCE(p, c) in CSQ's order. Shapes as in
-    /// [`reward`].
-    ///
-    /// # Errors
-    /// [`ModelError::Tensor`].
-    pub fn step(
+    /// L_g is E[(g − b)·Σ log π] with the policy's own expected reward as b. R_g is −BCE(p, c) in CSQ's order.
+    fn pass(
         &self,
         logits: &Tensor,
-        centers: &Tensor,
-        share: &Tensor,
+        fed: Option<&Tensor>,
+        batch: &Batch,
     ) -> Result<Step, ModelError> {
-        let batch = logits.size3()?.1 as f64;
-        let rollout = sample(logits)?;
-        let reward = reward(&rollout, centers, share)?;
+        let Batch { targets, share, .. } = batch;
+        let images = logits.size3()?.1 as f64;
+        let rollout = sample(logits, fed)?;
+        let reward = reward(&rollout, targets, share)?;
         let bits = [2i64];
         let advantage = reward.sampled.f_sub(&reward.expected)?; // [heads, batch, bits]
         let advantage = match self.credit {
@@ -56,29 +87,48 @@ impl Objective {
             .f_mul(&log_probability)?
             .f_sum(Kind::Float)?
             .f_neg()?;
-        let targets = centers
+        let softened = targets
             .f_mul_scalar(1.0 - self.smoothing)?
             .f_add_scalar(self.smoothing / 2.0)?;
         let global = logits
             .f_mul_scalar(2.0)?
-            .f_binary_cross_entropy_with_logits::<Tensor>(&targets, None, None, Reduction::None)?
+            .f_binary_cross_entropy_with_logits::<Tensor>(&softened, None, None, Reduction::None)?
+            .f_mul_scalar(self.global)?
+            .f_add(&quantization(logits)?.f_mul_scalar(self.quantization)?)?
             .f_mul(share)?
             .f_sum(Kind::Float)?;
-        let loss = reinforce
-            .f_mul_scalar(self.reinforce / batch)?
-            .f_add(&global.f_mul_scalar(self.global / batch)?)?;
+        let loss = reinforce.f_mul_scalar(self.reinforce)?.f_add(&global)?;
         let reward = reward
             .sampled
             .f_sum_dim_intlist(bits.as_slice(), false, Kind::Float)?
             .f_mean(Kind::Float)?;
-        Ok(Step { loss, reward })
+        Ok(Step {
+            loss: loss.f_div_scalar(images)?,
+            reward,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Unrolled;
     use tch::Device;
+
+    fn step(objective: &Objective, logits: &Tensor, targets: &Tensor, share: &Tensor) -> Step {
+        let unrolled = Unrolled {
+            logits: logits.unsqueeze(0),
+            fed: None,
+        };
+        let batch = Batch {
+            unrolled: &unrolled,
+            targets,
+            share,
+            similar: &Tensor::eye(logits.size()[1], (Kind::Float, Device::Cpu)),
+            done: 0.0,
+        };
+        objective.step(&batch).unwrap()
+    }
 
     /// Four inputs, four codes of eight bits, and no term but REINFORCE: the policy must still find them.
     #[test]
@@ -92,11 +142,12 @@ mod tests {
             let objective = Objective {
                 reinforce: 1.0,
                 global: 0.0,
+                quantization: 0.0,
                 smoothing: 0.0,
                 credit,
             };
             for _ in 0..1500 {
-                let step = objective.step(&logits, &centers, &share).unwrap();
+                let step = step(&objective, &logits, &centers, &share);
                 step.loss.backward();
                 let gradient = logits.grad();
                 tch::no_grad(|| logits.f_sub_(&(gradient * 20.0)).map(drop)).unwrap();
@@ -121,14 +172,11 @@ mod tests {
             let objective = Objective {
                 reinforce: 1.0,
                 global: 1.0,
+                quantization: 0.1,
                 smoothing: 0.1,
                 credit,
             };
-            objective
-                .step(&logits, &centers, &share)
-                .unwrap()
-                .loss
-                .backward();
+            step(&objective, &logits, &centers, &share).loss.backward();
             let beyond = logits.grad().slice(2, 2, 4, 1).abs().max();
             assert_eq!(f64::try_from(beyond).unwrap(), 0.0);
         }

@@ -15,14 +15,18 @@ pub struct Rollout {
     pub log_probability: Tensor,
 }
 
-/// Samples one action set from logits z, `[heads, batch, bits]`.
+/// Samples one action set from logits z, `[heads, batch, bits]`, or takes the bits that the policy itself was `fed`, which
+/// were sampled from them one by one.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].
-pub fn sample(logits: &Tensor) -> Result<Rollout, ModelError> {
+pub fn sample(logits: &Tensor, fed: Option<&Tensor>) -> Result<Rollout, ModelError> {
     let doubled = logits.f_mul_scalar(2.0)?;
     let probability = doubled.f_detach()?.f_sigmoid()?;
-    let actions = probability.f_bernoulli()?;
+    let actions = match fed {
+        Some(fed) => fed.shallow_clone(),
+        None => probability.f_bernoulli()?,
+    };
     let log_probability = doubled
         .f_binary_cross_entropy_with_logits::<Tensor>(&actions, None, None, Reduction::None)?
         .f_neg()?;

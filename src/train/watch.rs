@@ -45,6 +45,16 @@ impl Watch {
         self.0.step
     }
 
+    /// The smoothed loss.
+    pub fn loss(&self) -> f64 {
+        self.0.loss
+    }
+
+    /// Goes on after so many steps, done before a stop.
+    pub fn skip(&mut self, steps: usize) {
+        self.0.step = steps;
+    }
+
     /// Takes a step's loss and reward.
     pub fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
         let told = &mut self.0;
@@ -54,7 +64,8 @@ impl Watch {
                 step: told.step,
             });
         }
-        let keep = if told.step == 0 { 0.0 } else { KEEP };
+        // The first is taken as it is.
+        let keep = if told.loss == 0.0 { 0.0 } else { KEEP };
         told.loss = keep * told.loss + (1.0 - keep) * loss;
         told.reward = keep * told.reward + (1.0 - keep) * reward;
         told.step += 1;

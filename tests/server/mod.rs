@@ -43,7 +43,12 @@ pub fn card() -> Card {
         .collect();
     Card {
         backbone: BackboneKind::EfficientnetLite0,
-        hidden: 32,
+        policy: scihcgrl::config::Policy {
+            hidden: 32,
+            cell: scihcgrl::config::Cell::Recurrent,
+            passes: 1,
+            history: scihcgrl::config::History::Zeros,
+        },
         lengths,
         input_size: 64,
         mean: [0.5; 3],

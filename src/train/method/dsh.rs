@@ -1,0 +1,34 @@
+//! DSH (Liu et al., CVPR 2016): like pairs are drawn together, unlike ones pushed a margin of 2K apart, and outputs to ±1.
+
+use tch::Kind;
+
+use super::{
+    Batch, Method, Step,
+    pairs::{distances, mean_over},
+};
+use crate::model::ModelError;
+
+/// The regulariser's weight in the paper.
+const REGULARISER: f64 = 0.01;
+
+/// The objective.
+pub struct Dsh;
+
+impl Method for Dsh {
+    fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
+        let mask = batch.mask()?;
+        let z = batch.logits()?.f_mul(&mask)?;
+        let bits = mask.f_sum_dim_intlist([2i64].as_slice(), true, Kind::Float)?; // [heads, 1, 1]
+        let distances = distances(&z)?.f_div(&bits)?; // of 2K, the margin, remains 2
+        let near = mean_over(&distances.f_mul_scalar(0.5)?, batch.similar)?;
+        let unlike = batch.similar.f_neg()?.f_add_scalar(1.0)?;
+        let hinge = distances.f_neg()?.f_add_scalar(2.0)?.f_clamp_min(0.0)?;
+        let far = mean_over(&hinge.f_mul_scalar(0.5)?, &unlike)?;
+        let strayed = z.f_abs()?.f_add_scalar(-1.0)?.f_abs()?.f_mul(batch.share)?;
+        let images = z.size3()?.1 as f64;
+        let strayed = strayed
+            .f_sum(Kind::Float)?
+            .f_mul_scalar(REGULARISER / images)?;
+        batch.watched(near.f_add(&far)?.f_add(&strayed)?)
+    }
+}

@@ -1,0 +1,32 @@
+//! HashNet (Cao et al., ICCV 2017): the weighted likelihood of pairs being alike, on tanh(βz) with β growing while it trains, so
+//! that the relaxed codes end as signs.
+
+use tch::Kind;
+
+use super::{Batch, Method, Step, pairs::mean_over};
+use crate::model::ModelError;
+
+/// β at the end; it starts at 1.
+const SHARPEST: f64 = 10.0;
+/// The inner product of K bits is scaled to −10…10, as in the published code.
+const SCALE: f64 = 10.0;
+
+/// The objective.
+pub struct HashNet;
+
+impl Method for HashNet {
+    fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
+        let beta = 1.0 + (SHARPEST - 1.0) * batch.done;
+        let codes = batch.logits()?.f_mul_scalar(beta)?.f_tanh()?;
+        let scaled = codes.f_mul(&batch.share.f_mul_scalar(SCALE)?)?;
+        let product = scaled.f_bmm(&codes.f_transpose(1, 2)?)?; // [heads, batch, batch]
+        // log(1 + e^x) − s·x
+        let loss = product
+            .f_softplus()?
+            .f_sub(&product.f_mul(batch.similar)?)?;
+        let unlike = batch.similar.f_neg()?.f_add_scalar(1.0)?;
+        // Each kind of pair weighs as much as the other, however few there are.
+        let loss = mean_over(&loss, batch.similar)?.f_add(&mean_over(&loss, &unlike)?)?;
+        batch.watched(loss.f_to_kind(Kind::Float)?)
+    }
+}

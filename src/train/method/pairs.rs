@@ -1,0 +1,67 @@
+//! Distances and products of all pairs of a batch, and triplets drawn from it: what rivals without hash centres learn from.
+//! Knows relaxed codes and which images are alike.
+
+use tch::{Kind, Tensor};
+
+use crate::model::ModelError;
+
+/// Squared Euclidean distances of relaxed codes `[heads, batch, bits]`: `[heads, batch, batch]`.
+///
+/// # Errors
+/// [`ModelError::Tensor`].
+pub fn distances(codes: &Tensor) -> Result<Tensor, ModelError> {
+    let square = codes
+        .f_square()?
+        .f_sum_dim_intlist([2i64].as_slice(), true, Kind::Float)?; // [heads, batch, 1]
+    let product = codes.f_bmm(&codes.f_transpose(1, 2)?)?;
+    Ok(square
+        .f_add(&square.f_transpose(1, 2)?)?
+        .f_sub(&product.f_mul_scalar(2.0)?)?
+        .f_clamp_min(0.0)?)
+}
+
+/// The mean of values over pairs of a mask, `[batch, batch]`, summed over heads; a batch without such pairs has none to mean.
+///
+/// # Errors
+/// [`ModelError::Tensor`].
+pub fn mean_over(values: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
+    let count = mask.f_sum(Kind::Float)?.f_clamp_min(1.0)?;
+    Ok(values.f_mul(mask)?.f_sum(Kind::Float)?.f_div(&count)?)
+}
+
+/// The hinge max(0, margin + d(a, p) − d(a, n)) of every similar pair (a, p), with one image n drawn at random for each that is
+/// unlike a: `[heads, batch, batch]`, and the mask of pairs that count, `[batch, batch]`. An image that all others are like has no
+/// triplet.
+///
+/// # Errors
+/// [`ModelError::Tensor`].
+pub fn hinges(
+    distances: &Tensor,
+    similar: &Tensor,
+    margin: f64,
+) -> Result<(Tensor, Tensor), ModelError> {
+    let (heads, batch, _) = distances.size3()?;
+    let unlike = similar.f_neg()?.f_add_scalar(1.0)?;
+    let has = unlike
+        .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
+        .f_sign()?; // [batch, 1]
+    // A row without an unlike image draws any; its triplets are masked.
+    let weights = unlike.f_add(&has.f_neg()?.f_add_scalar(1.0)?)?;
+    let drawn = weights.f_multinomial(batch, true)?; // [batch, batch]
+    let far = distances.f_gather(
+        2,
+        &drawn
+            .f_unsqueeze(0)?
+            .f_expand([heads, batch, batch], false)?,
+        false,
+    )?;
+    let others = Tensor::f_eye(batch, (Kind::Float, similar.device()))?
+        .f_neg()?
+        .f_add_scalar(1.0)?;
+    let mask = similar.f_mul(&others)?.f_mul(&has)?;
+    let hinge = distances
+        .f_sub(&far)?
+        .f_add_scalar(margin)?
+        .f_clamp_min(0.0)?;
+    Ok((hinge, mask))
+}

@@ -1,0 +1,218 @@
+//! What the stages of a training share: the targets of the images, the division into training and validation, randomness that
+//! depends on nothing but the seed and where the training stands, and the step.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    method::{self, Batch, Method},
+    optimizer::{Optimizer, Rates},
+};
+use crate::{
+    config::{Precision, Train},
+    model::{Card, Choice, ModelError, Pass, Policy},
+};
+
+/// A stage of a training, for its random numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stage {
+    Features,
+    WarmUp,
+    Joint,
+}
+
+/// What one step is about.
+pub(super) struct Lesson<'a> {
+    /// The images' numbers.
+    pub numbers: &'a [usize],
+    /// A share of each image is of the one whose number stands here.
+    pub mixed: Option<(&'a [usize], f64)>,
+    /// How much of the stage is done, 0…1.
+    pub done: f64,
+    /// The rates.
+    pub rates: Rates,
+}
+
+/// A training at work.
+pub struct Run<'a> {
+    pub(super) config: &'a Train,
+    pub(super) device: Device,
+    pub(super) pass: Pass,
+    pub(super) targets: Targets,
+    method: Box<dyn Method>,
+}
+
+/// What the code of each image should be.
+pub(super) struct Targets {
+    /// The set of classes of each image.
+    pub labels: Vec<usize>,
+    /// The row of `bits` that is each image's.
+    rows: Vec<i64>,
+    /// 0 or 1: `[heads, rows, bits]`.
+    bits: Tensor,
+    /// 1/K for the first K bits of each head and 0 past its length: `[heads, 1, bits]`.
+    pub share: Tensor,
+    /// 1 where two sets have a class in common, else 0: `[sets, sets]`.
+    related: Tensor,
+}
+
+impl<'a> Run<'a> {
+    /// Prepares a training of images of which the `labels`-th of `sets` are the classes.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn new(
+        config: &'a Train,
+        card: &Card,
+        sets: &[Vec<usize>],
+        labels: &[usize],
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        Ok(Run {
+            targets: Targets::new(config, card, sets, labels)?.on(device)?,
+            config,
+            device,
+            pass: Pass {
+                train: false,
+                kind: match config.compute.precision {
+                    Precision::Fp32 => Kind::Float,
+                    Precision::Bf16 => Kind::BFloat16,
+                },
+            },
+            method: method::of(config),
+        })
+    }
+
+    /// Random numbers of an epoch of a stage, the same whether the training was stopped before or not. libtorch's own are set by
+    /// them too.
+    pub(super) fn random(&self, stage: Stage, epoch: usize) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
+        rng.set_stream((stage as u64) << 32 | epoch as u64);
+        tch::manual_seed(rng.random());
+        rng
+    }
+
+    /// One step of the optimiser on features `[batch, feature]`; the loss and the reward.
+    pub(super) fn learn(
+        &self,
+        policy: &Policy,
+        features: &Tensor,
+        lesson: &Lesson,
+        optimizer: &mut Optimizer,
+    ) -> Result<(f64, f64), ModelError> {
+        let numbers = lesson.numbers;
+        let unrolled = policy.unroll(features, Choice::Sample, self.config.dropout)?;
+        let mut targets = self.targets.of(numbers)?;
+        if let Some((others, share)) = lesson.mixed {
+            targets = targets.f_lerp(&self.targets.of(others)?, share)?;
+        }
+        let step = self.method.step(&Batch {
+            unrolled: &unrolled,
+            targets: &targets,
+            share: &self.targets.share,
+            similar: &self.targets.similar(numbers)?,
+            done: lesson.done,
+        })?;
+        let loss = f64::try_from(&step.loss)?;
+        if loss.is_finite() {
+            step.loss.f_backward()?;
+            optimizer.step(lesson.rates)?;
+        }
+        Ok((loss, f64::try_from(&step.reward)?))
+    }
+}
+
+impl Targets {
+    fn new(
+        config: &Train,
+        card: &Card,
+        sets: &[Vec<usize>],
+        labels: &[usize],
+    ) -> Result<Self, ModelError> {
+        let bits = card
+            .lengths
+            .iter()
+            .map(|length| length.bits())
+            .max()
+            .unwrap_or(0);
+        let (mut values, mut share) = (Vec::new(), Vec::new());
+        let mut rows = 0;
+        for &length in &card.lengths {
+            let codes = method::targets(config, card, length, sets, labels);
+            rows = codes.len();
+            for code in codes {
+                let row = code.bits().iter().map(|bit| f32::from(u8::from(*bit)));
+                values.extend(row.chain(std::iter::repeat(0.0)).take(bits));
+            }
+            let each = std::iter::repeat_n(1.0 / length.bits() as f32, length.bits());
+            share.extend(each.chain(std::iter::repeat(0.0)).take(bits));
+        }
+        let related = sets.iter().flat_map(|one| {
+            sets.iter()
+                .map(|other| f32::from(u8::from(one.iter().any(|class| other.contains(class)))))
+        });
+        let heads = card.lengths.len() as i64;
+        let sides = [sets.len() as i64; 2];
+        Ok(Targets {
+            rows: match rows == labels.len() && rows != sets.len() {
+                true => (0..rows as i64).collect(),
+                false => labels.iter().map(|&set| set as i64).collect(),
+            },
+            labels: labels.to_vec(),
+            bits: Tensor::f_from_slice(&values)?.f_view([heads, rows as i64, bits as i64])?,
+            share: Tensor::f_from_slice(&share)?.f_view([heads, 1, bits as i64])?,
+            related: Tensor::f_from_slice(&related.collect::<Vec<_>>())?.f_view(sides)?,
+        })
+    }
+
+    fn on(self, device: Device) -> Result<Self, ModelError> {
+        Ok(Targets {
+            bits: self.bits.f_to_device(device)?,
+            share: self.share.f_to_device(device)?,
+            related: self.related.f_to_device(device)?,
+            ..self
+        })
+    }
+
+    /// The targets of images: `[heads, batch, bits]`.
+    fn of(&self, numbers: &[usize]) -> Result<Tensor, ModelError> {
+        let rows: Vec<i64> = numbers.iter().map(|&number| self.rows[number]).collect();
+        let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.bits.device())?;
+        Ok(self.bits.f_index_select(1, &rows)?)
+    }
+
+    /// Which images have a class in common: `[batch, batch]`, 0 or 1.
+    fn similar(&self, numbers: &[usize]) -> Result<Tensor, ModelError> {
+        let sets: Vec<i64> = numbers
+            .iter()
+            .map(|&number| self.labels[number] as i64)
+            .collect();
+        let sets = Tensor::f_from_slice(&sets)?.f_to_device(self.related.device())?;
+        Ok(self
+            .related
+            .f_index_select(0, &sets)?
+            .f_index_select(1, &sets)?)
+    }
+
+    /// Per head, how many of some codes' signs, `[heads, batch, bits]`, are nearest to the target of their own image's set, of all
+    /// rows.
+    pub fn nearest(&self, logits: &Tensor, numbers: &[usize]) -> Result<Vec<usize>, ModelError> {
+        let mask = self.share.f_sign()?;
+        let signs = |bits: &Tensor| bits.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?.f_mul(&mask);
+        let codes = signs(&logits.f_ge(0.0)?.f_to_kind(Kind::Float)?)?;
+        let agreement = codes.f_bmm(&signs(&self.bits)?.f_transpose(1, 2)?)?; // [heads, batch, rows]
+        let nearest = agreement.f_argmax(2, false)?.f_to_device(Device::Cpu)?;
+        (0..nearest.size2()?.0)
+            .map(|head| {
+                let nearest = Vec::<i64>::try_from(nearest.f_get(head)?)?;
+                let own = numbers.iter().map(|&number| self.rows[number]);
+                Ok(nearest
+                    .into_iter()
+                    .zip(own)
+                    .filter(|(found, own)| found == own)
+                    .count())
+            })
+            .collect()
+    }
+}
