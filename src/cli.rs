@@ -5,6 +5,7 @@ mod client;
 mod evaluate;
 mod folder;
 mod index;
+mod quality;
 mod search;
 
 use std::{fs, future::Future, io::IsTerminal, path::PathBuf, time::Instant};

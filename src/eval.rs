@@ -1,159 +1,106 @@
-//! Retrieval quality of codes: mean average precision over the whole ranking, and precision within a Hamming radius.
-//! Knows codes and classes; neither models nor files.
+//! Retrieval quality of codes: the measures of one length, each a mean over queries of what `ranking` counts for one of them.
+//! Knows codes and label sets; neither models nor files.
+
+mod codes;
+mod curve;
+pub mod plot;
+mod ranking;
+#[cfg(test)]
+mod tests;
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::code::HashCode;
+pub use curve::{AtRadius, OfClass, PrecisionAt};
+use ranking::{Ranker, Ranking};
 
-/// A code and the class of its image.
+/// A code and the number of its image's label set.
 pub type Labelled = (HashCode, usize);
 
-/// Quality at one length. Every figure is a mean over queries, 0…1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// The radius within which hash codes are looked up.
+const RADIUS: usize = 2;
+
+/// Quality at one length. A figure without another unit is a mean over queries, 0…1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quality {
     /// MAP, the expectation over all orders of the images that stand at one distance.
     pub map: f64,
     /// MAP of one seeded order of them.
     pub map_shuffled: f64,
-    /// Share of a query's class among the images within Hamming radius 2; an empty ball counts as 0.
+    /// Share of relevant images among those within Hamming radius 2; an empty ball counts as 0.
     pub precision_radius_2: f64,
+    /// Share of the relevant images that stand within Hamming radius 2.
+    pub recall_radius_2: f64,
+    /// How many images stand within Hamming radius 2; the mean, 0…size of the database.
+    pub images_radius_2: f64,
+    /// Share of queries that have no image within Hamming radius 2.
+    pub empty_radius_2: f64,
+    /// How many codes the database has.
+    pub distinct_codes: usize,
+    /// Entropy of the database's codes: H of the share of images that have each, in bits.
+    pub code_entropy: f64,
+    /// Binary entropy of the share of the database's codes that have a bit set; the mean over bits, 0…1.
+    pub bit_entropy: f64,
+    /// Precision and recall at every radius from 0 to the length.
+    pub curve: Vec<AtRadius>,
+    /// Precision among the first 1, 5, 10, 50, 100, 500 and 1000, as far as the database goes.
+    pub precision_at: Vec<PrecisionAt>,
+    /// Classes that have queries, ascending.
+    pub classes: Vec<OfClass>,
 }
 
-/// Ranks the whole database for every query. A query of a class the database lacks counts as 0. All codes are of one length.
-pub fn quality(queries: &[Labelled], database: &[Labelled], seed: u64) -> Quality {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let chunk = queries.len().div_ceil(cores).max(1);
+/// The label sets of images that have one class each: set `i` is class `i`.
+pub fn single_label(classes: usize) -> Vec<Vec<usize>> {
+    (0..classes).map(|class| vec![class]).collect()
+}
+
+/// Ranks the whole database for every query. Images are relevant to each other if their label sets share a class; `sets[i]`
+/// has the classes of set `i`, and a number that is none of `sets` is a set of no class. A query that no image is relevant to
+/// counts as 0 in MAP and in recall. All codes are of one length.
+pub fn quality(
+    queries: &[Labelled],
+    database: &[Labelled],
+    sets: &[Vec<usize>],
+    seed: u64,
+) -> Quality {
     let mut shuffled = database.to_vec();
     shuffled.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let sums = std::thread::scope(|scope| {
-        let parts: Vec<_> = queries
-            .chunks(chunk)
-            .map(|queries| scope.spawn(|| sum(queries, &shuffled)))
-            .collect();
-        parts
-            .into_iter()
-            .filter_map(|part| part.join().ok())
-            .collect::<Vec<_>>()
-    });
-    let n = queries.len().max(1) as f64;
-    let mean = |part: fn(&Quality) -> f64| sums.iter().map(part).sum::<f64>() / n;
+    let ranked = rank(queries, &Ranker::new(&shuffled, sets));
+    let mean = |figure: &dyn Fn(&Ranking) -> f64| {
+        ranked.iter().map(figure).sum::<f64>() / ranked.len().max(1) as f64
+    };
+    let (distinct_codes, code_entropy) = codes::distinct(database);
     Quality {
-        map: mean(|q| q.map),
-        map_shuffled: mean(|q| q.map_shuffled),
-        precision_radius_2: mean(|q| q.precision_radius_2),
+        map: mean(&|ranking| ranking.ap),
+        map_shuffled: mean(&|ranking| ranking.ap_shuffled),
+        precision_radius_2: mean(&|ranking| ranking.precision(RADIUS).unwrap_or_default()),
+        recall_radius_2: mean(&|ranking| ranking.recall(RADIUS)),
+        images_radius_2: mean(&|ranking| ranking.within(RADIUS).images as f64),
+        empty_radius_2: mean(&|ranking| f64::from(ranking.within(RADIUS).images == 0)),
+        distinct_codes,
+        code_entropy,
+        bit_entropy: codes::bit_entropy(database),
+        curve: curve::by_radius(queries, &ranked),
+        precision_at: curve::precision_at(&ranked, database.len()),
+        classes: curve::by_class(queries, &ranked, sets),
     }
 }
 
-fn sum(queries: &[Labelled], database: &[Labelled]) -> Quality {
-    let mut sum = Quality::default();
-    for (code, class) in queries {
-        // Per distance, whether each image there is of the query's class, in the database's (shuffled) order.
-        let mut rings: Vec<Vec<bool>> = vec![Vec::new(); code.length().bits() + 1];
-        for (other, of) in database {
-            if let Some(ring) = code.distance(other).and_then(|d| rings.get_mut(d as usize)) {
-                ring.push(of == class);
-            }
+/// One ranking a query, on all cores.
+fn rank(queries: &[Labelled], ranker: &Ranker) -> Vec<Ranking> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let chunk = queries.len().div_ceil(cores).max(1);
+    let mut ranked = vec![Ranking::default(); queries.len()];
+    std::thread::scope(|scope| {
+        for (rankings, queries) in ranked.chunks_mut(chunk).zip(queries.chunks(chunk)) {
+            scope.spawn(move || {
+                for (ranking, query) in rankings.iter_mut().zip(queries) {
+                    *ranking = ranker.rank(query);
+                }
+            });
         }
-        sum.map += tie_aware(&rings);
-        sum.map_shuffled += in_order(&rings);
-        let ball = rings[..3].concat();
-        if !ball.is_empty() {
-            sum.precision_radius_2 += relevant(&ball) / ball.len() as f64;
-        }
-    }
-    sum
-}
-
-fn relevant(ring: &[bool]) -> f64 {
-    ring.iter().filter(|&&same| same).count() as f64
-}
-
-/// AP = (1/R) Σ (R_i/i)·rel_i, its expectation over random orders within each ring (McSherry and Najork, 2008).
-fn tie_aware(rings: &[Vec<bool>]) -> f64 {
-    let (mut before, mut found, mut total) = (0.0, 0.0, 0.0);
-    for ring in rings.iter().filter(|ring| !ring.is_empty()) {
-        let (n, r) = (ring.len() as f64, relevant(ring));
-        let pace = if ring.len() > 1 {
-            (r - 1.0) / (n - 1.0)
-        } else {
-            0.0
-        };
-        if r > 0.0 {
-            total += (0..ring.len())
-                .map(|i| r / n * (found + 1.0 + i as f64 * pace) / (before + 1.0 + i as f64))
-                .sum::<f64>();
-        }
-        before += n;
-        found += r;
-    }
-    if found > 0.0 { total / found } else { 0.0 }
-}
-
-fn in_order(rings: &[Vec<bool>]) -> f64 {
-    let (mut found, mut total) = (0.0, 0.0);
-    for (i, _) in rings
-        .iter()
-        .flatten()
-        .enumerate()
-        .filter(|(_, same)| **same)
-    {
-        found += 1.0;
-        total += found / (i + 1) as f64;
-    }
-    if found > 0.0 { total / found } else { 0.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::code::Length;
-    use proptest::prelude::*;
-
-    fn code(word: u64) -> HashCode {
-        HashCode::from_word(Length::L24, word)
-    }
-
-    #[test]
-    fn a_worked_ranking() {
-        // Ranks: same, other, same: AP = (1/1 + 2/3) / 2. Within radius 2: the first two.
-        let database = [(code(0), 0), (code(1), 1), (code(7), 0)];
-        let quality = quality(&[(code(0), 0)], &database, 0);
-        assert!((quality.map - 5.0 / 6.0).abs() < 1e-12);
-        assert_eq!(quality.map, quality.map_shuffled);
-        assert_eq!(quality.precision_radius_2, 0.5);
-    }
-
-    #[test]
-    fn an_empty_ball_counts_as_nothing() {
-        let quality = quality(&[(code(0), 0)], &[(code(0xff), 0)], 0);
-        assert_eq!((quality.map, quality.precision_radius_2), (1.0, 0.0));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-        /// The tie-aware AP is the mean over all orders, which for a ring of five can be counted out.
-        #[test]
-        fn tie_aware_is_the_mean_over_orders(head in prop::collection::vec(any::<bool>(), 0..4), ring in prop::array::uniform5(any::<bool>())) {
-            let mut orders = Vec::new();
-            permute(&mut ring.to_vec(), 0, &mut orders);
-            let one_by_one = |order: &[bool]| head.iter().chain(order).map(|&same| vec![same]).collect::<Vec<_>>();
-            let mean = orders.iter().map(|order| in_order(&one_by_one(order))).sum::<f64>() / orders.len() as f64;
-            let mut rings: Vec<Vec<bool>> = head.iter().map(|&same| vec![same]).collect();
-            rings.push(ring.to_vec());
-            prop_assert!((tie_aware(&rings) - mean).abs() < 1e-9);
-        }
-    }
-
-    fn permute(items: &mut Vec<bool>, from: usize, orders: &mut Vec<Vec<bool>>) {
-        if from == items.len() {
-            orders.push(items.clone());
-        }
-        for i in from..items.len() {
-            items.swap(from, i);
-            permute(items, from + 1, orders);
-            items.swap(from, i);
-        }
-    }
+    });
+    ranked
 }

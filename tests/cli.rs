@@ -6,6 +6,7 @@
 mod server;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Output},
@@ -96,13 +97,33 @@ fn a_model_is_trained_measured_and_used() {
     train.extend(options.split(' '));
     told(&train);
 
-    let report = at("quality.json");
+    let (report, plots) = (at("quality.json"), at("plots"));
     let mut evaluate = vec!["evaluate", "--model", &model, "--data", "samples/queries"];
     evaluate.extend(["--queries", "50", "--json", &report, "--record"]);
-    let table = told(&evaluate);
+    evaluate.extend(["--per-class", "--plots", &plots]);
+    let tables = told(&evaluate);
+    let (table, by_class) = tables.split_once("\n\n").unwrap();
     assert!(table.contains("MAP (tie-aware)") && table.lines().count() == 4);
+    assert!(table.contains("recall within radius 2"), "{table}");
+    assert!(by_class.lines().count() == 31 && by_class.ends_with("truck\n"));
+    // Axes are thinner than series, of which each has a colour.
+    for (plot, lines) in [("pr.svg", 3), ("precision.svg", 1)] {
+        let svg = fs::read_to_string(Path::new(&plots).join(plot)).unwrap();
+        let picture = roxmltree::Document::parse(&svg).unwrap();
+        let colours: BTreeSet<&str> = (picture.descendants())
+            .filter(|node| node.has_tag_name("polyline"))
+            .filter(|node| node.attribute("stroke-width") == Some("2"))
+            .filter_map(|node| node.attribute("stroke"))
+            .collect();
+        assert_eq!(colours.len(), lines, "{plot}");
+    }
     let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     assert_eq!(report["database"], 150);
+    assert_eq!(report["classes"][9], "truck");
+    assert_eq!(
+        report["quality"]["48"]["curve"].as_array().unwrap().len(),
+        49
+    );
     // Ten classes by chance give a tenth; a model that learned nothing stays there.
     assert!(
         report["quality"]["24"]["map"].as_f64().unwrap() > 0.2,
@@ -111,7 +132,7 @@ fn a_model_is_trained_measured_and_used() {
 
     let bytes = fs::read(&model).unwrap();
     let recorded = String::from_utf8_lossy(&bytes[..20_000]).into_owned();
-    assert!(recorded.contains("precision_radius_2"));
+    assert!(recorded.contains("precision_radius_2") && !recorded.contains("curve"));
     let line = told(&["encode", "--model", &model, "samples/queries/cat/0040.jpg"]);
     let codes: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(codes["codes"].as_array().unwrap().len(), 3);

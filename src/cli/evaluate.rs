@@ -1,10 +1,10 @@
-//! `scihcgrl evaluate`: encodes a folder of class folders as the service would, splits it into queries and database, prints a
-//! table. Knows how figures are shown; what they mean is `eval`'s.
+//! `scihcgrl evaluate`: encodes a folder of class folders as the service would, splits it into queries and database, measures.
+//! Knows what is read and written; what figures mean is `eval`'s, how they are shown `quality`'s.
 
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{SyncSender, sync_channel},
 };
 
@@ -14,9 +14,12 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::folder::{self, File};
+use super::{
+    folder::{self, File},
+    quality,
+};
 use crate::{
-    code::HashCode,
+    code::{HashCode, Length},
     config::{Compute, DEFAULT_MODEL},
     eval,
     image::{self, Pixels},
@@ -41,10 +44,17 @@ pub struct Evaluate {
     /// Seed of that draw, and of the shuffled order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Also write the figures to this file, as JSON.
+    /// Also print a table by class, of the queries that have it.
+    #[arg(long)]
+    per_class: bool,
+    /// Also write the figures and curves to this file, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Also write the figures into the checkpoint's card, which changes the checkpoint's id.
+    /// Also draw pr.svg, precision and recall by Hamming radius, and precision.svg, precision within radius 2 by code length,
+    /// into this folder.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+    /// Also write the figures, without curves and classes, into the checkpoint's card, which changes the checkpoint's id.
     #[arg(long)]
     record: bool,
     /// Where it computes.
@@ -71,9 +81,8 @@ pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
         labelled.len(),
         classes.len()
     );
-    let mut rows = serde_json::Map::new();
-    println!("bits  MAP (tie-aware)  MAP (one order)  precision within radius 2");
-    for (head, length) in hasher.card().lengths.iter().enumerate() {
+    let sets = eval::single_label(classes.len());
+    let measure = |(head, length): (usize, &Length)| {
         let labelled: Vec<eval::Labelled> = labelled
             .iter()
             .map(|(class, codes)| {
@@ -82,27 +91,43 @@ pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
             })
             .collect();
         let (queries, database) = labelled.split_at(queries);
-        let quality = eval::quality(queries, database, evaluate.seed);
-        println!(
-            "{length:>4}  {:>15.4}  {:>15.4}  {:>25.4}",
-            quality.map, quality.map_shuffled, quality.precision_radius_2
-        );
-        rows.insert(length.to_string(), json!(quality));
+        let quality = eval::quality(queries, database, &sets, evaluate.seed);
+        (*length, quality)
+    };
+    let lengths = hasher.card().lengths.iter().enumerate();
+    let measured: Vec<quality::Measured> = lengths.map(measure).collect();
+    let classes = Vec::from_iter(classes);
+    print!("{}", quality::table(&measured));
+    if evaluate.per_class {
+        print!("\n{}", quality::by_class(&measured, &classes));
     }
-    let figures = json!({
+    if let Some(folder) = &evaluate.plots {
+        let name = evaluate.model.file_stem().unwrap_or_default();
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        for (file, svg) in quality::plots(&measured, &name.to_string_lossy())? {
+            write(&folder.join(file), svg)?;
+        }
+    }
+    let mut figures = json!({
         "queries": queries, "database": labelled.len() - queries, "seed": evaluate.seed,
-        "skipped_files": skipped, "quality": rows,
+        "skipped_files": skipped, "quality": quality::rows(&measured),
     });
     if let Some(path) = &evaluate.json {
         let mut report = figures.clone();
         report["model"] = json!(hasher.id());
-        fs::write(path, format!("{report:#}\n"))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        report["classes"] = json!(classes);
+        write(path, format!("{report:#}\n"))?;
     }
     if evaluate.record {
+        figures["quality"] = quality::scalars(&measured);
         checkpoint::record_quality(&evaluate.model, figures)?;
     }
     Ok(())
+}
+
+fn write(path: &Path, text: String) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The class and the codes of every file that can be read, in order, and how many cannot.

@@ -1,0 +1,97 @@
+//! How retrieval quality is shown: tables, JSON and plots, a row or a line for each code length.
+//! Knows how figures read; what they mean is `eval`'s, and where they are written the caller's.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    code::Length,
+    eval::{
+        Quality,
+        plot::{self, PlotError, Series},
+    },
+};
+
+/// Quality at a length.
+pub(super) type Measured = (Length, Quality);
+
+/// The figures, a row a length.
+pub(super) fn table(measured: &[Measured]) -> String {
+    let mut table = "bits  MAP (tie-aware)  MAP (one order)  precision within radius 2  \
+                     recall within radius 2  distinct codes\n"
+        .to_owned();
+    for (length, quality) in measured {
+        table += &format!(
+            "{length:>4}  {:>15.4}  {:>15.4}  {:>25.4}  {:>22.4}  {:>14}\n",
+            quality.map,
+            quality.map_shuffled,
+            quality.precision_radius_2,
+            quality.recall_radius_2,
+            quality.distinct_codes
+        );
+    }
+    table
+}
+
+/// The figures of each class's queries, a row a length and a class that has any; `names` by class number.
+pub(super) fn by_class(measured: &[Measured], names: &[String]) -> String {
+    let mut table = "bits  queries  MAP (tie-aware)  precision within radius 2  class\n".to_owned();
+    for (length, quality) in measured {
+        for class in &quality.classes {
+            table += &format!(
+                "{length:>4}  {:>7}  {:>15.4}  {:>25.4}  {}\n",
+                class.queries,
+                class.map,
+                class.precision_radius_2,
+                names.get(class.class).map_or("", String::as_str)
+            );
+        }
+    }
+    table
+}
+
+/// Everything measured, by length.
+pub(super) fn rows(measured: &[Measured]) -> Value {
+    let row = |(length, quality): &Measured| (length.to_string(), json!(quality));
+    measured.iter().map(row).collect::<Map<_, _>>().into()
+}
+
+/// The single figures, by length: what a card has room for, which `/info` sends whole.
+pub(super) fn scalars(measured: &[Measured]) -> Value {
+    let mut rows = rows(measured);
+    for row in rows.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(row) = row.as_object_mut() {
+            row.retain(|_, value| value.is_number());
+        }
+    }
+    rows
+}
+
+/// File names and SVG pictures: precision and recall by Hamming radius, a line a length; precision within radius 2 by
+/// length, one line of the model's name.
+pub(super) fn plots(
+    measured: &[Measured],
+    model: &str,
+) -> Result<[(&'static str, String); 2], PlotError> {
+    let curve = |(length, quality): &Measured| Series {
+        name: format!("{length} bits"),
+        // Where no query is answered there is no precision.
+        points: (quality.curve.iter().filter(|at| at.answered > 0.0))
+            .map(|at| (at.recall, at.precision))
+            .collect(),
+    };
+    let curves: Vec<Series> = measured.iter().map(curve).collect();
+    let by_length = Series {
+        name: model.to_owned(),
+        points: measured
+            .iter()
+            .map(|(length, quality)| (length.bits() as f64, quality.precision_radius_2))
+            .collect(),
+    };
+    let (pr, within) = (
+        "Precision and recall by Hamming radius",
+        "Precision within Hamming radius 2",
+    );
+    let pr = plot::lines(pr, "recall", "precision", &curves)?;
+    let within = plot::lines(within, "code length in bits", "precision", &[by_length])?;
+    Ok([("pr.svg", pr), ("precision.svg", within)])
+}

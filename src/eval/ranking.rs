@@ -1,0 +1,171 @@
+//! One query's ranking of the database, kept as counts per Hamming distance: where order does not matter, counts are all there is.
+//! Knows words and label sets; averages nothing.
+
+use super::Labelled;
+
+/// One more than the largest distance between words.
+const RINGS: usize = u64::BITS as usize + 1;
+
+/// The images at one distance, or within one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Ring {
+    /// How many.
+    pub images: u32,
+    /// How many of them are relevant.
+    pub relevant: u32,
+}
+
+impl Ring {
+    fn and(self, other: &Ring) -> Ring {
+        Ring {
+            images: self.images + other.images,
+            relevant: self.relevant + other.relevant,
+        }
+    }
+}
+
+/// What one query finds, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Ranking {
+    /// By distance.
+    rings: [Ring; RINGS],
+    /// Average precision in expectation over the orders within rings.
+    pub ap: f64,
+    /// Average precision of the database's own order within rings.
+    pub ap_shuffled: f64,
+}
+
+impl Default for Ranking {
+    fn default() -> Self {
+        Ranking {
+            rings: [Ring::default(); RINGS],
+            ap: 0.0,
+            ap_shuffled: 0.0,
+        }
+    }
+}
+
+/// A database, ready to be ranked.
+pub(super) struct Ranker<'a> {
+    /// Codes with the numbers of their label sets.
+    database: Vec<(u64, usize)>,
+    /// The classes of each set, and after them those of no set.
+    sets: Vec<&'a [usize]>,
+    /// Entry n is 1 + 1/2 + … + 1/n.
+    harmonic: Vec<f64>,
+}
+
+impl<'a> Ranker<'a> {
+    pub fn new(database: &[Labelled], sets: &'a [Vec<usize>]) -> Self {
+        let mut sum = 0.0;
+        let terms = (1..=database.len()).map(|n| {
+            sum += 1.0 / n as f64;
+            sum
+        });
+        Ranker {
+            database: database
+                .iter()
+                .map(|(code, set)| (code.word(), *set.min(&sets.len())))
+                .collect(),
+            sets: sets.iter().map(Vec::as_slice).chain([&[][..]]).collect(),
+            harmonic: std::iter::once(0.0).chain(terms).collect(),
+        }
+    }
+
+    pub fn rank(&self, (code, set): &Labelled) -> Ranking {
+        let word = code.word();
+        let wanted = self.sets.get(*set).copied().unwrap_or_default();
+        let relevant: Vec<bool> = self
+            .sets
+            .iter()
+            .map(|set| set.iter().any(|class| wanted.contains(class)))
+            .collect();
+        let mut rings = [Ring::default(); RINGS];
+        for (other, set) in &self.database {
+            let ring = &mut rings[(word ^ other).count_ones() as usize];
+            ring.images += 1;
+            ring.relevant += u32::from(relevant[*set]);
+        }
+        let mut ranking = Ranking {
+            rings,
+            ..Ranking::default()
+        };
+        ranking.ap = ranking.tie_aware(&self.harmonic);
+        ranking.ap_shuffled = ranking.in_order(self.database.iter().map(|(other, set)| {
+            let distance = (word ^ other).count_ones() as usize;
+            (distance, relevant[*set])
+        }));
+        ranking
+    }
+}
+
+impl Ranking {
+    /// The images within a radius.
+    pub fn within(&self, radius: usize) -> Ring {
+        let rings = self.rings.iter().take(radius + 1);
+        rings.fold(Ring::default(), Ring::and)
+    }
+
+    /// Share of relevant images within a radius; `None` where no image is.
+    pub fn precision(&self, radius: usize) -> Option<f64> {
+        let ball = self.within(radius);
+        (ball.images > 0).then(|| f64::from(ball.relevant) / f64::from(ball.images))
+    }
+
+    /// Share of the relevant images that are within a radius; 0 where none is relevant.
+    pub fn recall(&self, radius: usize) -> f64 {
+        let all = self.within(RINGS).relevant.max(1);
+        f64::from(self.within(radius).relevant) / f64::from(all)
+    }
+
+    /// Share of relevant images among the first n (at least 1), in expectation over the orders within rings. Places past the
+    /// database's end count as not relevant.
+    pub fn precision_at(&self, n: usize) -> f64 {
+        let (mut left, mut found) = (n as f64, 0.0);
+        for ring in self.rings.iter().filter(|ring| ring.images > 0) {
+            let share = (left / f64::from(ring.images)).min(1.0);
+            found += share * f64::from(ring.relevant);
+            left -= share * f64::from(ring.images);
+        }
+        found / n as f64
+    }
+
+    /// AP = (1/R) Σ (R_i/i)·rel_i, its expectation over the orders within each ring (McSherry and Najork, 2008). With b
+    /// images and f relevant ones before a ring of n and r, its expected term at rank i is (r/n)·(f + 1 + (i − b − 1)·p)/i for
+    /// p = (r − 1)/(n − 1); over the ring that sums to (r/n)·(n·p + (f + 1 − (b + 1)·p)·(H(b + n) − H(b))).
+    fn tie_aware(&self, harmonic: &[f64]) -> f64 {
+        let (mut before, mut found, mut total) = (0, 0.0, 0.0);
+        for ring in self.rings.iter().filter(|ring| ring.images > 0) {
+            let (n, r) = (f64::from(ring.images), f64::from(ring.relevant));
+            let end = before + ring.images as usize;
+            if r > 0.0 {
+                let pace = if n > 1.0 { (r - 1.0) / (n - 1.0) } else { 0.0 };
+                let first = found + 1.0 - (before as f64 + 1.0) * pace;
+                total += r / n * (n * pace + first * (harmonic[end] - harmonic[before]));
+            }
+            before = end;
+            found += r;
+        }
+        if found > 0.0 { total / found } else { 0.0 }
+    }
+
+    /// AP where the images of a ring stand in the order given, each with its distance and whether it is relevant. An image's
+    /// place is its ring's start plus those of its ring that came already, so nothing needs to be sorted.
+    fn in_order(&self, images: impl Iterator<Item = (usize, bool)>) -> f64 {
+        let mut ball = Ring::default();
+        let mut so_far = self.rings.map(|ring| {
+            let outer = ball.and(&ring);
+            std::mem::replace(&mut ball, outer)
+        });
+        let mut total = 0.0;
+        for (distance, relevant) in images {
+            let place = &mut so_far[distance];
+            place.images += 1;
+            if relevant {
+                place.relevant += 1;
+                total += f64::from(place.relevant) / f64::from(place.images);
+            }
+        }
+        total / f64::from(ball.relevant.max(1))
+    }
+}
