@@ -10,6 +10,7 @@ mod efficientnet_lite;
 pub mod memory;
 mod pickle;
 mod policy;
+mod vgg;
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,8 @@ use crate::{
     config::{Compute, Precision},
     image::Pixels,
 };
-use backbone::Backbone;
 pub use backbone::Pass;
+use backbone::{Backbone, BackboneKind};
 pub use checkpoint::Card;
 pub use device::device;
 use policy::Policy;
@@ -84,6 +85,7 @@ pub struct Network {
     pub variables: nn::VarStore,
     /// The policies.
     pub policy: Policy,
+    kind: BackboneKind,
     backbone: Box<dyn Backbone>,
     mean: Tensor,      // [3, 1, 1]
     deviation: Tensor, // [3, 1, 1]
@@ -111,6 +113,7 @@ impl Network {
         };
         Ok(Network {
             policy,
+            kind: card.backbone,
             backbone,
             mean: channels(&card.mean)?,
             deviation: channels(&card.deviation)?,

@@ -102,14 +102,15 @@ pub fn train(
             centers::make(config.centers, length, pictures.classes.len(), config.seed)?,
         );
     }
+    let backbone = BackboneKind::EfficientnetLite0;
+    let (mean, deviation) = backbone.normalisation();
     let mut card = Card {
-        backbone: BackboneKind::EfficientnetLite0,
+        backbone,
         hidden: config.hidden,
         lengths,
         input_size: config.input_size,
-        // EfficientNet-Lite was trained on (x − 127) / 128.
-        mean: [127.0 / 255.0; 3],
-        deviation: [128.0 / 255.0; 3],
+        mean,
+        deviation,
         classes: pictures.classes.clone(),
         centers: centres,
         training: serde_json::Value::Null,
