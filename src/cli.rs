@@ -70,7 +70,7 @@ pub enum Cli {
     Evaluate(Box<evaluate::Evaluate>),
     /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
     ImportWeights {
-        /// The state dict, as `torch.save` of before PyTorch 1.6 wrote it.
+        /// The state dict, as `torch.save` wrote it.
         file: PathBuf,
         /// The safetensors file to write.
         #[arg(long)]

@@ -10,7 +10,9 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 pub use file::{FileError, defaults_from};
-pub use train::{Cell, Centers, Credit, History, Method, Optimizer, Policy, Schedule, Train};
+pub use train::{
+    BackboneKind, Cell, Centers, Credit, History, Method, Optimizer, Policy, Schedule, Train,
+};
 
 /// The checkpoint that comes with the project.
 pub const DEFAULT_MODEL: &str = "models/cifar10.safetensors";

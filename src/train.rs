@@ -28,7 +28,7 @@ use tch::{Device, Tensor};
 
 use crate::{
     config::Train,
-    model::{Card, ModelError, Network, Pass, backbone::BackboneKind, centers, checkpoint},
+    model::{Card, ModelError, Network, Pass, centers, checkpoint},
 };
 use data::{Collection, augment::Augment, pictures::Pictures};
 use joint::Images;
@@ -208,14 +208,14 @@ pub fn card(config: &Train, classes: &[String]) -> Result<Card, ModelError> {
         let made = centers::make(config.centers, length, classes.len(), config.seed)?;
         centers.insert(length, made);
     }
+    let (mean, deviation) = config.architecture.normalisation();
     Ok(Card {
-        backbone: BackboneKind::EfficientnetLite0,
+        backbone: config.architecture,
         policy: config.policy.clone(),
         lengths,
         input_size: config.input_size,
-        // EfficientNet-Lite was trained on (x − 127) / 128.
-        mean: [127.0 / 255.0; 3],
-        deviation: [128.0 / 255.0; 3],
+        mean,
+        deviation,
         classes: classes.to_vec(),
         centers,
         training: serde_json::Value::Null,

@@ -9,6 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::Compute;
 use crate::code::Length;
 
+/// Which backbone a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum BackboneKind {
+    /// EfficientNet-Lite0: 1280-entry features, 3.4 million weights.
+    EfficientnetLite0,
+    /// VGG-19 up to fc7, the paper's: 4096-entry features, 139.6 million weights.
+    Vgg19,
+}
+
 /// What a policy is built of.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
@@ -129,6 +140,13 @@ pub struct Train {
     /// Whose objective is trained.
     #[arg(long, env = "SCIHCGRL_METHOD", default_value = "scihcgrl")]
     pub method: Method,
+    /// The backbone.
+    #[arg(
+        long,
+        env = "SCIHCGRL_ARCHITECTURE",
+        default_value = "efficientnet_lite0"
+    )]
+    pub architecture: BackboneKind,
     /// What the policies are built of.
     #[command(flatten)]
     pub policy: Policy,

@@ -1,6 +1,8 @@
 //! A model on disk: one safetensors file whose metadata holds the card. Reads and writes it whole, or not at all.
 //! Knows the file's form; neither how the weights came to be nor who uses them.
 
+mod published;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, File},
@@ -13,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::{ModelError, Network, backbone::BackboneKind, pickle};
+use super::{ModelError, Network, backbone::BackboneKind};
 use crate::{
     code::{HashCode, Length},
     config,
 };
+pub use published::{import, import_classifier, load_backbone};
 
 /// The metadata entry that holds the card.
 const CARD: &str = "scihcgrl";
@@ -83,8 +86,10 @@ pub fn save(network: &Network, card: &Card, path: &Path) -> Result<(), ModelErro
 pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), ModelError> {
     let bytes = read(path)?;
     let card = read_card(&bytes, path)?;
-    let mut network = Network::new(&card, device)?;
-    fill(&mut network, &bytes, "", path)?;
+    let network = Network::new(&card, device)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
+    let wanted = network.variables.variables().into_iter().collect();
+    fill(wanted, &[], &file, path)?;
     let id = Sha256::digest(&bytes)
         .iter()
         .take(6)
@@ -136,30 +141,6 @@ pub fn record_quality(path: &Path, quality: serde_json::Value) -> Result<(), Mod
     write_views(views.collect(), Some(metadata), path)
 }
 
-/// Fills the backbone of a network from a safetensors file of its weights alone, under the published names.
-///
-/// # Errors
-/// [`ModelError::File`] and [`ModelError::Format`].
-pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelError> {
-    fill(network, &read(path)?, "backbone.", path)
-}
-
-/// Converts a PyTorch state dict (an old-style `.pth`) to safetensors, leaving out EfficientNet's classifier and the counters of
-/// batches. Returns how many tensors it wrote.
-///
-/// # Errors
-/// [`ModelError::File`] and [`ModelError::Format`].
-pub fn import(from: &Path, to: &Path) -> Result<usize, ModelError> {
-    let mut tensors = pickle::read_state_dict(&read(from)?).map_err(|reason| bad(from, reason))?;
-    tensors.retain(|(name, tensor)| !name.starts_with("_fc.") && tensor.kind() != Kind::Int64);
-    let named: Vec<_> = tensors
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.shallow_clone()))
-        .collect();
-    write(&named, None, to)?;
-    Ok(named.len())
-}
-
 /// Writes tensors, in half precision or float as they are, with a text beside them, whole or not at all.
 ///
 /// # Errors
@@ -204,28 +185,29 @@ fn tensor(name: &str, view: &TensorView, path: &Path) -> Result<Tensor, ModelErr
     Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
 }
 
-/// Copies every variable whose name begins with `prefix` from the file, where it stands without the prefix. Each must be there
-/// with its shape, and nothing else may be.
-fn fill(network: &mut Network, bytes: &[u8], prefix: &str, path: &Path) -> Result<(), ModelError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| bad(path, error))?;
-    let mut wanted = network.variables.variables();
-    wanted.retain(|name, _| name.starts_with(prefix));
+/// Copies every one of some variables, by name, from the file. Each must be there with its shape, and nothing else may be but
+/// what is `ignored`.
+fn fill(
+    wanted: BTreeMap<String, Tensor>,
+    ignored: &[&str],
+    file: &SafeTensors,
+    path: &Path,
+) -> Result<(), ModelError> {
     if let Some(extra) = file
         .names()
         .into_iter()
-        .find(|name| !wanted.contains_key(&format!("{prefix}{name}")))
+        .find(|name| !wanted.contains_key(*name) && !ignored.contains(&name.as_str()))
     {
         return Err(bad(
             path,
             format!("this architecture has no tensor '{extra}'"),
         ));
     }
-    for (name, variable) in &mut wanted {
-        let name = &name[prefix.len()..];
+    for (name, mut variable) in wanted {
         let view = file
-            .tensor(name)
+            .tensor(&name)
             .map_err(|_| bad(path, format!("tensor '{name}' is missing")))?;
-        let value = tensor(name, &view, path)?;
+        let value = tensor(&name, &view, path)?;
         let shape = value.size();
         if shape != variable.size() {
             let expected = variable.size();

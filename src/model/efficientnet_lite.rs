@@ -5,7 +5,7 @@ use tch::{Kind, Tensor, nn};
 
 use super::{
     ModelError,
-    backbone::{Backbone, Pass},
+    backbone::{Backbone, Pass, channels_last},
 };
 
 const EPSILON: f64 = 1e-3;
@@ -249,12 +249,7 @@ impl Backbone for EfficientNetLite {
     }
 
     fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
-        // Channels-last is oneDNN's and cuDNN's fast layout; tch has no memory formats, but the strides are kept.
-        let x = images
-            .f_to_kind(pass.kind)?
-            .f_permute([0, 2, 3, 1])?
-            .f_contiguous()?
-            .f_permute([0, 3, 1, 2])?;
+        let x = channels_last(images, pass.kind)?;
         let mut x = self.stem.forward(&x, pass)?.f_relu6()?; // [batch, 32, side / 2, side / 2]
         for block in &self.blocks {
             x = block.forward(&x, pass)?;

@@ -1,6 +1,7 @@
-//! Reads the state dict of an old-style `torch.save` file: five pickles, then the storages' bytes. Understands only what a state
-//! dict needs and calls nothing, so a hostile file can at worst be refused. Knows no architecture.
+//! Reads the state dict of a `torch.save` file, old-style or a zip archive. Understands only what a state dict needs and calls
+//! nothing, so a hostile file can at worst be refused. Knows no architecture.
 
+mod archive;
 mod machine;
 
 use std::collections::HashMap;
@@ -9,20 +10,56 @@ use tch::{Kind, Tensor};
 
 use machine::{MAGIC, Reader, Value};
 
+/// The entries of a state dict, and the bytes of each storage by its key.
+type Parts<'a> = (Vec<(Value, Value)>, HashMap<String, &'a [u8]>);
+
 /// The tensors of a state dict with their names, in order.
 ///
 /// # Errors
-/// In words, where the file is cut short or is anything but a state dict of float, half or long tensors.
+/// In words, where the file is damaged or is anything but a state dict of float, half or long tensors.
 pub(super) fn read_state_dict(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, String> {
+    let (entries, storages) = if bytes.starts_with(b"PK") {
+        archive::read(bytes)?
+    } else {
+        read_old(bytes)?
+    };
+    let mut tensors = Vec::new();
+    for (name, value) in entries {
+        let (
+            Value::Text(name),
+            Value::Tensor {
+                key,
+                class,
+                offset,
+                shape,
+                strides,
+            },
+        ) = (name, value)
+        else {
+            return Err("it holds something else than named tensors".to_owned());
+        };
+        let (kind, width) = element(&class)?;
+        let data = storages
+            .get(&key)
+            .ok_or_else(|| format!("the storage of tensor '{name}' is missing"))?;
+        // libtorch itself refuses a view that reaches past its storage.
+        let tensor = Tensor::f_from_data_size(data, &[(data.len() / width) as i64], kind)
+            .and_then(|all| all.f_as_strided(&shape, &strides, offset)?.f_contiguous())
+            .map_err(|error| format!("tensor '{name}': {error}"))?;
+        tensors.push((name, tensor));
+    }
+    Ok(tensors)
+}
+
+/// An old-style file: five pickles, then the storages' bytes.
+fn read_old(bytes: &[u8]) -> Result<Parts<'_>, String> {
     let mut reader = Reader::new(bytes);
     if !matches!(reader.pickle()?, Value::Text(magic) if magic == MAGIC) {
-        return Err("it does not begin as an old-style torch.save file does".to_owned());
+        return Err("it does not begin as a torch.save file does".to_owned());
     }
     reader.pickle()?; // protocol version
     reader.pickle()?; // byte order and sizes, always those of x86
-    let Value::Dict(entries) = reader.pickle()? else {
-        return Err("it holds something else than a state dict".to_owned());
-    };
+    let entries = entries(reader.pickle()?)?;
     let Value::Sequence(keys) = reader.pickle()? else {
         return Err("its list of storages is missing".to_owned());
     };
@@ -51,32 +88,14 @@ pub(super) fn read_state_dict(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Str
             reader.take(count.checked_mul(width).ok_or("a storage is too large")?)?,
         );
     }
-    let mut tensors = Vec::new();
-    for (name, value) in entries {
-        let (
-            Value::Text(name),
-            Value::Tensor {
-                key,
-                class,
-                offset,
-                shape,
-                strides,
-            },
-        ) = (name, value)
-        else {
-            return Err("it holds something else than named tensors".to_owned());
-        };
-        let (kind, width) = element(&class)?;
-        let data = storages
-            .get(&key)
-            .ok_or_else(|| format!("the storage of tensor '{name}' is missing"))?;
-        // libtorch itself refuses a view that reaches past its storage.
-        let tensor = Tensor::f_from_data_size(data, &[(data.len() / width) as i64], kind)
-            .and_then(|all| all.f_as_strided(&shape, &strides, offset)?.f_contiguous())
-            .map_err(|error| format!("tensor '{name}': {error}"))?;
-        tensors.push((name, tensor));
+    Ok((entries, storages))
+}
+
+fn entries(value: Value) -> Result<Vec<(Value, Value)>, String> {
+    match value {
+        Value::Dict(entries) => Ok(entries),
+        _ => Err("it holds something else than a state dict".to_owned()),
     }
-    Ok(tensors)
 }
 
 fn element(class: &str) -> Result<(Kind, usize), String> {

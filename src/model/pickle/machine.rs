@@ -152,7 +152,8 @@ impl<'a> Reader<'a> {
                     let id = stack.pop();
                     stack.push(storage(id).ok_or_else(under)?);
                 }
-                b'R' => {
+                // A call, or a new object of a class: for what a state dict holds the same.
+                b'R' | 0x81 => {
                     let (arguments, function) = (stack.pop(), stack.pop());
                     stack.push(
                         call(function, arguments)
@@ -193,8 +194,13 @@ fn call(function: Option<Value>, arguments: Option<Value>) -> Option<Value> {
     };
     match (function.as_str(), arguments.as_slice()) {
         ("collections OrderedDict", _) => Some(Value::Dict(Vec::new())),
+        ("torch Size", [sides]) => Some(sides.clone()),
         (
-            "torch._utils _rebuild_tensor_v2",
+            "torch.nn.parameter Parameter" | "torch._utils _rebuild_parameter",
+            [tensor @ Value::Tensor { .. }, ..],
+        ) => Some(tensor.clone()),
+        (
+            "torch._utils _rebuild_tensor" | "torch._utils _rebuild_tensor_v2",
             [
                 Value::Storage { key, class },
                 Value::Int(offset),

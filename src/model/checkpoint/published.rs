@@ -1,0 +1,94 @@
+//! Backbones' weights as others publish them: PyTorch state dicts, and safetensors files under the same names.
+//! Knows which of their tensors a backbone takes; neither the card nor the policies.
+
+use std::{collections::BTreeMap, path::Path};
+
+use safetensors::SafeTensors;
+use tch::{Kind, Tensor};
+
+use super::{bad, fill, read, write};
+use crate::model::{ModelError, Network, backbone::BackboneKind, pickle};
+
+/// Fills the backbone of a network from a safetensors file of its weights alone, under the published names. The classifier may be
+/// there and is left out.
+///
+/// # Errors
+/// [`ModelError::File`], and [`ModelError::Format`] where the file is damaged or of another architecture, or a tensor is missing,
+/// unknown, or of another shape.
+pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelError> {
+    let variables = network.variables.variables().into_iter();
+    let wanted: BTreeMap<String, Tensor> = variables
+        .filter_map(|(name, tensor)| Some((name.strip_prefix("backbone.")?.to_owned(), tensor)))
+        .collect();
+    let bytes = read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
+    let names = file.names();
+    if let (Some(right), Some(other)) = (wanted.keys().next(), names.iter().min())
+        && !names.iter().any(|name| wanted.contains_key(*name))
+    {
+        let kind = network.kind;
+        return Err(bad(
+            path,
+            format!(
+                "it holds no weights of {kind} but another architecture's, '{other}' and so on instead of '{right}' and so on"
+            ),
+        ));
+    }
+    fill(wanted, &network.kind.classifier(), &file, path)
+}
+
+/// Converts a PyTorch state dict (`.pth`) to safetensors, leaving out the classifier and the counters of batches. Returns how many
+/// tensors it wrote.
+///
+/// # Errors
+/// [`ModelError::File`] and [`ModelError::Format`].
+pub fn import(from: &Path, to: &Path) -> Result<usize, ModelError> {
+    let classifiers = BackboneKind::ALL.map(BackboneKind::classifier).concat();
+    let mut tensors = state_dict(from)?;
+    tensors.retain(|name, tensor| {
+        !classifiers.contains(&name.as_str()) && tensor.kind() != Kind::Int64
+    });
+    let named: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.shallow_clone()))
+        .collect();
+    write(&named, None, to)?;
+    Ok(named.len())
+}
+
+/// The classifier of a PyTorch state dict (`.pth`) of any of the backbones, in `Float`: weight `[classes, feature]` and bias
+/// `[classes]`, ImageNet's 1,000 classes for published ones.
+///
+/// # Errors
+/// [`ModelError::File`], and [`ModelError::Format`] where there is none or its shapes are others.
+pub fn import_classifier(from: &Path) -> Result<(Tensor, Tensor), ModelError> {
+    let mut tensors = state_dict(from)?;
+    let (weight, bias) = BackboneKind::ALL
+        .iter()
+        .find_map(|kind| {
+            let [weight, bias] = kind.classifier();
+            Some((tensors.remove(weight)?, tensors.remove(bias)?))
+        })
+        .ok_or_else(|| {
+            let pairs = BackboneKind::ALL.map(|kind| kind.classifier().join(" and "));
+            bad(
+                from,
+                format!("it has no classifier: {}", pairs.join(", or ")),
+            )
+        })?;
+    let (shape, classes) = (weight.size(), bias.size());
+    if shape.len() != 2 || classes != shape[..1] {
+        return Err(bad(
+            from,
+            format!(
+                "its classifier has shapes {shape:?} and {classes:?} instead of [classes, feature] and [classes]"
+            ),
+        ));
+    }
+    Ok((weight.f_to_kind(Kind::Float)?, bias.f_to_kind(Kind::Float)?))
+}
+
+fn state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let tensors = pickle::read_state_dict(&read(path)?).map_err(|reason| bad(path, reason))?;
+    Ok(tensors.into_iter().collect())
+}

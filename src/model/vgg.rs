@@ -1,0 +1,102 @@
+//! VGG-19 up to fc7, its 4096-entry feature: the paper's 16 convolutions, fc6 and fc7, with the tensor names of torchvision.
+//! Knows nothing of policies or codes; its classifier is not part of it.
+
+use tch::{Kind, Tensor, nn};
+
+use super::{
+    ModelError,
+    backbone::{Backbone, Pass, channels_last},
+};
+
+/// Output channels of the 3×3 convolutions between poolings.
+const STAGES: [&[i64]; 5] = [&[64; 2], &[128; 2], &[256; 4], &[512; 4], &[512; 4]];
+/// Side of what fc6 sees, whatever the images' side.
+const POOLED: i64 = 7;
+const FEATURE: i64 = 4096;
+const DROPPED: f64 = 0.5;
+
+/// The network.
+pub struct Vgg19 {
+    stages: Vec<Vec<Layer>>,
+    full: [Layer; 2],
+}
+
+/// A convolution or a full connection.
+struct Layer {
+    weight: Tensor, // [out, in, 3, 3] or [out, in]
+    bias: Tensor,   // [out]
+}
+
+impl Layer {
+    /// He's initialisation, which suits the ReLU that follows.
+    fn new(path: &nn::Path, shape: &[i64]) -> Result<Self, ModelError> {
+        Ok(Layer {
+            weight: path.f_kaiming_normal("weight", shape)?,
+            bias: path.f_zeros("bias", &shape[..1])?,
+        })
+    }
+
+    /// Weight and bias in the type that is computed in.
+    fn cast(&self, kind: Kind) -> Result<(Tensor, Tensor), ModelError> {
+        Ok((self.weight.f_to_kind(kind)?, self.bias.f_to_kind(kind)?))
+    }
+}
+
+impl Vgg19 {
+    /// Makes the network with its variables under `path`, not yet trained.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn new(path: &nn::Path) -> Result<Self, ModelError> {
+        // torchvision numbers ReLUs and poolings too.
+        let (mut stages, mut number, mut input) = (Vec::new(), 0, 3);
+        for outputs in STAGES {
+            let mut stage = Vec::new();
+            for &output in outputs {
+                let path = path / "features" / number;
+                stage.push(Layer::new(&path, &[output, input, 3, 3])?);
+                (number, input) = (number + 2, output);
+            }
+            stages.push(stage);
+            number += 1;
+        }
+        let full = path / "classifier";
+        Ok(Vgg19 {
+            stages,
+            full: [
+                Layer::new(&(&full / 0), &[FEATURE, input * POOLED * POOLED])?,
+                Layer::new(&(&full / 3), &[FEATURE, FEATURE])?,
+            ],
+        })
+    }
+}
+
+impl Backbone for Vgg19 {
+    fn feature_size(&self) -> i64 {
+        FEATURE
+    }
+
+    fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
+        let mut x = channels_last(images, pass.kind)?;
+        for stage in &self.stages {
+            for layer in stage {
+                let (weight, bias) = layer.cast(pass.kind)?;
+                x = x.f_conv2d(&weight, Some(bias), 1, 1, 1, 1)?.f_relu()?;
+            }
+            x = x.f_max_pool2d(2, 2, 0, 1, false)?;
+        }
+        let x = x.f_adaptive_avg_pool2d([POOLED, POOLED])?; // [batch, 512, 7, 7]
+        let mut x = x.f_flatten(1, -1)?; // [batch, 25088]
+        for layer in &self.full {
+            let (weight, bias) = layer.cast(pass.kind)?;
+            let y = x.f_linear(&weight, Some(bias))?.f_relu()?;
+            x = y.f_dropout(DROPPED, pass.train)?;
+        }
+        Ok(x.f_to_kind(Kind::Float)?) // [batch, 4096]
+    }
+
+    /// There is no batch norm to fold.
+    fn fold(&mut self) -> Result<(), ModelError> {
+        Ok(())
+    }
+}
