@@ -47,9 +47,10 @@ pub enum Cli {
         #[command(flatten)]
         service: client::Service,
     },
-    /// Train a model on a folder that has a folder of images per class.
+    /// Train a model on a data set.
     Train {
-        /// The folder.
+        /// A folder that has a folder of images per class, an archive of such, a .csv or .jsonl manifest, CIFAR-10's binary batches
+        /// or NUS-WIDE's folder.
         #[arg(long)]
         data: PathBuf,
         /// The checkpoint to write.

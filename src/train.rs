@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, nn, nn::OptimizerConfig};
 
@@ -24,7 +24,7 @@ use crate::{
     config::{Precision, Train},
     model::{Card, ModelError, Network, Pass, backbone::BackboneKind, centers, checkpoint},
 };
-use data::Pictures;
+use data::{augment::Augment, pictures::Pictures};
 use reinforce::Objective;
 pub use watch::Progress;
 
@@ -32,6 +32,8 @@ pub use watch::Progress;
 const FEATURE_BATCH: usize = 256;
 /// Steps over which a rate rises, at most a fifth of all.
 const RISE: usize = 200;
+/// How much of [`Augment::new`] training pictures get.
+const AUGMENT: f64 = 0.5;
 
 /// What stops a training.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +46,11 @@ pub enum TrainError {
         source: ModelError,
     },
     /// The data set is not what it should be.
-    #[error("{} is not a data set (a folder with a folder of images per class): {reason}", path.display())]
-    Folder {
-        /// The folder.
+    #[error("{} is not a data set: {reason}", path.display())]
+    Data {
+        /// Where it should be.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong, and what would be right.
         reason: String,
     },
     /// The loss is no longer a number.
@@ -87,9 +89,11 @@ pub fn train(
     if let Some(threads) = config.compute.threads {
         tch::set_num_threads(threads as i32);
     }
-    let pictures = data::read(data, config.input_size, config.per_class, config.seed)?;
-    for (path, reason) in &pictures.skipped {
-        tracing::warn!(path = %path.display(), reason, "skipped an image that cannot be read");
+    let collection = data::open(data)?;
+    let (side, per_class) = (config.input_size, config.per_class);
+    let pictures = Pictures::read(&collection, None, side, per_class, config.seed)?;
+    for (name, reason) in &pictures.skipped {
+        tracing::warn!(name, reason, "skipped an image that cannot be read");
     }
     tch::manual_seed(config.seed as i64);
     let mut lengths = config.lengths.clone();
@@ -180,8 +184,8 @@ struct Run<'a> {
     objective: Objective,
     centers: Tensor, // [heads, classes, bits]
     share: Tensor,   // [heads, 1, bits]
-    train: Vec<i64>,
-    validation: Vec<i64>,
+    train: Vec<usize>,
+    validation: Vec<usize>,
     rng: ChaCha8Rng,
     pass: Pass,
 }
@@ -246,6 +250,14 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// A batch of training pictures, changed at random.
+    fn augmented(&mut self, numbers: &[usize]) -> Result<Tensor, ModelError> {
+        let (side, augment) = (self.config.input_size, Augment::new(AUGMENT));
+        let seed = self.rng.random();
+        self.pictures
+            .batch(numbers, side, Some(augment), seed, self.device)
+    }
+
     fn optimizer(&self, network: &Network) -> Result<nn::Optimizer, ModelError> {
         let mut optimizer =
             nn::adamw(0.9, 0.999, self.config.weight_decay).build(&network.variables, 0.0)?;
@@ -257,7 +269,7 @@ impl<'a> Run<'a> {
     fn learn(
         &self,
         logits: &Tensor,
-        numbers: &[i64],
+        numbers: &[usize],
         optimizer: &mut nn::Optimizer,
     ) -> Result<(f64, f64), ModelError> {
         let step = self
@@ -274,10 +286,10 @@ impl<'a> Run<'a> {
     }
 
     /// The centres of images: `[heads, batch, bits]`.
-    fn centers_of(&self, numbers: &[i64]) -> Result<Tensor, ModelError> {
+    fn centers_of(&self, numbers: &[usize]) -> Result<Tensor, ModelError> {
         let labels: Vec<i64> = numbers
             .iter()
-            .map(|&number| self.pictures.labels[number as usize] as i64)
+            .map(|&number| self.pictures.labels[number] as i64)
             .collect();
         let labels = Tensor::f_from_slice(&labels)?.f_to_device(self.device)?;
         Ok(self.centers.f_index_select(1, &labels)?)

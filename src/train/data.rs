@@ -1,219 +1,199 @@
-//! A folder of class folders as one tensor of small pictures with labels, and batches drawn from it, augmented.
-//! Knows files and pixels; neither networks nor rewards.
+//! Labelled images wherever a data set keeps them: which classes there are, which items, and the bytes of each when asked for.
+//! Knows files and their layouts; neither networks nor rewards. A source a file below; what training makes of them is `pictures`.
+
+pub mod ahead;
+mod archive;
+pub mod augment;
+mod cifar;
+mod folder;
+mod manifest;
+mod nus_wide;
+pub mod pictures;
+#[cfg(test)]
+mod samples;
+mod source;
+pub mod split;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
+    io::{Error, ErrorKind, Result as IoResult},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
-use tch::{Device, Kind, Tensor};
+use ::image::RgbImage;
 
 use super::TrainError;
-use crate::{image, model::ModelError};
+use crate::image;
+use source::Source;
 
-/// Labelled pictures, all of one square size no larger than a model's input.
-pub struct Pictures {
+/// What is read, for messages.
+const KINDS: &str = "a folder of class folders, a .tar, .tar.gz or .tgz archive of such, a .csv or .jsonl manifest, \
+     CIFAR-10's binary batches, or NUS-WIDE's own folder";
+
+/// What a data set holds. With one class an image `sets` is `[[0], [1], …]`, so that a set's number is the class's.
+#[derive(Debug)]
+pub struct Collection {
+    /// Where it was opened.
+    pub path: PathBuf,
     /// Class names, sorted: a class is its index.
     pub classes: Vec<String>,
-    /// `[images, 3, side, side]` in 0…255, `Uint8`.
-    pub images: Tensor,
-    /// The class of each image.
-    pub labels: Vec<usize>,
-    /// Files that could not be read as images, with why; they are left out.
-    pub skipped: Vec<(PathBuf, String)>,
+    /// The sets of classes that occur, each sorted, distinct and not empty; a set is its index.
+    pub sets: Vec<Vec<usize>>,
+    /// The images, in an order that depends on the data set alone.
+    pub items: Vec<Item>,
 }
 
-/// Reads a folder of class folders, at most `per_class` files of each (seeded), on all cores. Pictures are kept at `side`
-/// pixels, or at the longest side among them where all are smaller.
-///
-/// # Errors
-/// [`TrainError::Folder`] where it cannot be listed, has fewer than two classes, or a class has no readable image.
-pub fn read(
-    folder: &Path,
-    side: u32,
-    per_class: Option<usize>,
-    seed: u64,
-) -> Result<Pictures, TrainError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let wrong = |reason: String| TrainError::Folder {
-        path: folder.to_owned(),
-        reason,
-    };
-    let list = |path: &Path| -> Result<Vec<PathBuf>, TrainError> {
-        let entries =
-            fs::read_dir(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        let mut paths: Vec<PathBuf> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
-        paths.sort();
-        Ok(paths)
-    };
-    let (mut classes, mut files) = (Vec::new(), Vec::new());
-    for class in list(folder)?.into_iter().filter(|path| path.is_dir()) {
-        let mut paths = list(&class)?;
-        paths.retain(|path| path.is_file());
-        if let Some(most) = per_class {
-            paths.shuffle(&mut rng);
-            paths.truncate(most);
-            paths.sort();
-        }
-        let name = class
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        files.extend(paths.into_iter().map(|path| (path, classes.len())));
-        classes.push(name);
-    }
-    if classes.len() < 2 {
-        return Err(wrong(format!(
-            "{} class folders; at least two are needed",
-            classes.len()
-        )));
-    }
-    let decoded = decode_all(&files);
-    let longest = decoded
-        .iter()
-        .flatten()
-        .map(|picture| picture.width().max(picture.height()))
-        .max();
-    let side = side.min(longest.unwrap_or(side));
-    let (mut bytes, mut labels, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for ((path, label), picture) in files.into_iter().zip(decoded) {
-        match picture.and_then(|picture| image::resize(&picture, side)) {
-            Ok(pixels) => {
-                bytes.extend_from_slice(&pixels.rgb);
-                labels.push(label);
-            }
-            Err(error) => skipped.push((path, error.to_string())),
-        }
-    }
-    if let Some(empty) = (0..classes.len()).find(|class| !labels.contains(class)) {
-        return Err(wrong(format!(
-            "class '{}' has no readable image",
-            classes[empty]
-        )));
-    }
-    let shape = [labels.len() as i64, i64::from(side), i64::from(side), 3];
-    let images = Tensor::f_from_data_size(&bytes, &shape, Kind::Uint8).map_err(ModelError::from)?;
-    let images = images.f_permute([0, 3, 1, 2]).map_err(ModelError::from)?;
-    let images = images.f_contiguous().map_err(ModelError::from)?;
-    Ok(Pictures {
-        classes,
-        images,
-        labels,
-        skipped,
-    })
+/// One image of a data set, not yet read.
+#[derive(Debug)]
+pub struct Item {
+    /// What it is called in the data set.
+    pub name: String,
+    /// The classes it is of: an index into [`Collection::sets`].
+    pub set: usize,
+    source: Source,
+    form: Form,
 }
 
-fn decode_all(files: &[(PathBuf, usize)]) -> Vec<Result<::image::RgbImage, image::ImageError>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let mut decoded: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut mine = Vec::new();
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((path, _)) = files.get(i) else { break };
-                        let bytes = fs::read(path).unwrap_or_default();
-                        mine.push((i, image::decode_rgb(&bytes)));
-                    }
-                    mine
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_default())
-            .collect()
-    });
-    decoded.sort_by_key(|(i, _)| *i);
-    decoded.into_iter().map(|(_, picture)| picture).collect()
+/// What an item's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    /// An image file.
+    Encoded,
+    /// CIFAR-10's three planes.
+    Planes,
 }
 
-impl Pictures {
-    /// Splits image numbers into training and validation, `fraction` of each class (seeded) to the second.
-    pub fn split(&self, fraction: f64, seed: u64) -> (Vec<i64>, Vec<i64>) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
-        for class in 0..self.classes.len() {
-            let mut members: Vec<i64> = (0..self.labels.len())
-                .filter(|&i| self.labels[i] == class)
-                .map(|i| i as i64)
-                .collect();
-            members.shuffle(&mut rng);
-            let kept = ((members.len() as f64 * fraction).round() as usize).min(members.len() - 1);
-            validation.extend(members.drain(..kept));
-            train.extend(members);
-        }
-        (train, validation)
-    }
+/// An image as a source lists it.
+struct Found {
+    name: String,
+    labels: Vec<String>,
+    source: Source,
+    form: Form,
+}
 
-    /// The pictures of some numbers at a model's input size: `[batch, 3, side, side]`, 0…255, `Float`, on `device`.
-    ///
-    /// With `augment`, each is flipped, turned up to 10°, scaled by 0.8–1.15 and moved up to an eighth of its side at random, and its
-    /// brightness and contrast vary by a fifth; edges are mirrored. One bilinear sampling does all of the geometry and the
-    /// resizing, so that a picture is interpolated once.
+impl Item {
+    /// The whole picture, upright, 8 bits a channel.
     ///
     /// # Errors
-    /// [`ModelError::Tensor`].
-    pub fn batch(
-        &self,
-        numbers: &[i64],
-        side: u32,
-        augment: bool,
-        device: Device,
-    ) -> Result<Tensor, ModelError> {
-        let batch = numbers.len() as i64;
-        let images = self
-            .images
-            .f_index_select(0, &Tensor::f_from_slice(numbers)?)?
-            .f_to_device(device)?
-            .f_to_kind(Kind::Float)?;
-        let options = (Kind::Float, device);
-        let uniform = |low: f64, high: f64| -> Result<Tensor, tch::TchError> {
-            Tensor::f_rand([batch], options)?
-                .f_mul_scalar(high - low)?
-                .f_add_scalar(low)
-        };
-        let theta = if augment {
-            let angle = uniform(-0.17, 0.17)?;
-            let scale = uniform(0.87, 1.25)?;
-            let flip = uniform(-1.0, 1.0)?.f_sign()?;
-            let (cos, sin) = (angle.f_cos()?.f_mul(&scale)?, angle.f_sin()?.f_mul(&scale)?);
-            let rows = [
-                cos.f_mul(&flip)?,
-                sin.f_neg()?,
-                uniform(-0.25, 0.25)?,
-                sin.f_mul(&flip)?,
-                cos,
-                uniform(-0.25, 0.25)?,
-            ];
-            Tensor::f_stack(&rows, 1)?.f_view([batch, 2, 3])?
-        } else {
-            Tensor::f_eye_m(2, 3, options)?
-                .f_unsqueeze(0)?
-                .f_expand([batch, 2, 3], false)?
-        };
-        let side = i64::from(side);
-        let grid = Tensor::f_affine_grid_generator(&theta, [batch, 3, side, side], false)?;
-        const BILINEAR: i64 = 0;
-        const MIRROR: i64 = 2;
-        let images = images.f_grid_sampler(&grid, BILINEAR, MIRROR, false)?;
-        if !augment {
-            return Ok(images);
+    /// Where it cannot be read, or is not a picture ([`image::ImageError`], as `InvalidData`).
+    pub fn decode(&self) -> IoResult<RgbImage> {
+        let bytes = self.source.read()?;
+        match self.form {
+            Form::Planes => cifar::picture(&bytes),
+            Form::Encoded => {
+                image::decode_rgb(&bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))
+            }
         }
-        let view = [batch, 1, 1, 1];
-        let centre = images.f_mean_dim([1i64, 2, 3].as_slice(), true, Kind::Float)?;
-        let images = images
-            .f_sub(&centre)?
-            .f_mul(&uniform(0.8, 1.2)?.f_view(view)?)?;
-        let images = images.f_add(&centre.f_mul(&uniform(0.8, 1.2)?.f_view(view)?)?)?;
-        Ok(images.f_clamp(0.0, 255.0)?)
     }
+
+    /// The longer side in pixels, from the header alone.
+    fn longest(&self) -> Option<u32> {
+        if self.form == Form::Planes {
+            return Some(cifar::SIDE);
+        }
+        let bytes = std::io::Cursor::new(self.source.read().ok()?);
+        let reader = ::image::ImageReader::new(bytes)
+            .with_guessed_format()
+            .ok()?;
+        let (width, height) = reader.into_dimensions().ok()?;
+        Some(width.max(height))
+    }
+}
+
+/// Opens a data set of whichever kind the path holds. Lists; reads no picture.
+///
+/// # Errors
+/// [`TrainError::Data`] where it is of no kind that is read, is not as its kind should be, has a class without images or fewer
+/// than two classes.
+pub fn open(path: &Path) -> Result<Collection, TrainError> {
+    let metadata =
+        fs::metadata(path).map_err(|error| wrong(path, format!("{error}; it may be {KINDS}")))?;
+    if metadata.is_dir() {
+        if path.join(nus_wide::LIST).is_file() {
+            return nus_wide::open(path);
+        }
+        let files = folder::list(path)?.into_iter();
+        let files: Vec<_> = files
+            .map(|(name, path)| (name, Source::File(path)))
+            .collect();
+        return match cifar::among(&files) {
+            Some(batches) => cifar::open(path, batches),
+            None => folder::open(path),
+        };
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    match name.rsplit('.').next() {
+        Some("tar") => archive::open(path, false),
+        Some("tgz") => archive::open(path, true),
+        Some("gz") if name.ends_with(".tar.gz") => archive::open(path, true),
+        Some("csv") => manifest::csv(path),
+        Some("jsonl") => manifest::jsonl(path),
+        Some("bin") => cifar::file(path),
+        _ => Err(wrong(
+            path,
+            format!("a file of this name is not read; it may be {KINDS}"),
+        )),
+    }
+}
+
+fn wrong(path: &Path, reason: impl Into<String>) -> TrainError {
+    TrainError::Data {
+        path: path.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+/// Numbers the classes and the sets of what a source found. `classes` are those that there must be images of.
+fn collect(path: &Path, classes: &[String], found: Vec<Found>) -> Result<Collection, TrainError> {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    places.extend(classes.iter().map(|class| (class.as_str(), 0)));
+    let mut sets: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+    let labels = || found.iter().flat_map(|found| &found.labels);
+    places.extend(labels().map(|label| (label.as_str(), 0)));
+    let filled: BTreeSet<&String> = labels().collect();
+    if let Some(empty) = classes.iter().find(|class| !filled.contains(class)) {
+        return Err(wrong(
+            path,
+            format!("class '{empty}' has no image; each needs at least one"),
+        ));
+    }
+    if places.len() < 2 {
+        return Err(wrong(
+            path,
+            match places.keys().next() {
+                Some(only) => format!("'{only}' is its only class; at least two are needed"),
+                None => "it has no class with images; at least two are needed".to_owned(),
+            },
+        ));
+    }
+    for (number, place) in places.values_mut().enumerate() {
+        *place = number;
+    }
+    let numbered = |labels: &[String]| -> Vec<usize> {
+        let numbers: BTreeSet<usize> = labels.iter().map(|label| places[label.as_str()]).collect();
+        numbers.into_iter().collect()
+    };
+    sets.extend(found.iter().map(|found| (numbered(&found.labels), 0)));
+    for (number, set) in sets.values_mut().enumerate() {
+        *set = number;
+    }
+    let of: Vec<usize> = found
+        .iter()
+        .map(|found| sets[&numbered(&found.labels)])
+        .collect();
+    let classes = places.into_keys().map(str::to_owned).collect();
+    let items = found.into_iter().zip(of).map(|(found, set)| Item {
+        name: found.name,
+        set,
+        source: found.source,
+        form: found.form,
+    });
+    Ok(Collection {
+        path: path.to_owned(),
+        classes,
+        items: items.collect(),
+        sets: sets.into_keys().collect(),
+    })
 }

@@ -36,9 +36,7 @@ impl Run<'_> {
                 .chunks(self.config.batch_size)
                 .filter(|numbers| numbers.len() > 1)
             {
-                let images =
-                    self.pictures
-                        .batch(numbers, self.config.input_size, true, self.device)?;
+                let images = self.augmented(numbers)?;
                 let logits = network.policy.logits(&network.features(&images, pass)?)?;
                 let factor = schedule::factor(watch.step(), steps, super::RISE.min(steps / 5));
                 optimizer.set_lr_group(0, factor * self.config.backbone_rate);
@@ -58,9 +56,8 @@ impl Run<'_> {
         let heads = self.centers.size3()?.0;
         let mut right = vec![0.0; heads as usize];
         for numbers in self.validation.chunks(FEATURE_BATCH) {
-            let images =
-                self.pictures
-                    .batch(numbers, self.config.input_size, false, self.device)?;
+            let side = self.config.input_size;
+            let images = self.pictures.batch(numbers, side, None, 0, self.device)?;
             let logits = tch::no_grad(|| {
                 network
                     .policy
@@ -75,7 +72,7 @@ impl Run<'_> {
                 let nearest = Vec::<i64>::try_from(nearest.f_get(head as i64)?)?;
                 let hits = nearest.iter().zip(numbers);
                 *right += hits
-                    .filter(|&(&class, &i)| self.pictures.labels[i as usize] as i64 == class)
+                    .filter(|&(&class, &i)| self.pictures.labels[i] as i64 == class)
                     .count() as f64;
             }
         }

@@ -30,17 +30,13 @@ impl Run<'_> {
             .chunks(self.config.batch_size)
             .take(STATISTICS_BATCHES)
         {
-            let images = self
-                .pictures
-                .batch(numbers, self.config.input_size, true, self.device)?;
+            let images = self.augmented(numbers)?;
             let _moved = tch::no_grad(|| network.features(&images, statistics))?;
         }
         let features = order
             .chunks(FEATURE_BATCH)
             .map(|numbers| {
-                let images =
-                    self.pictures
-                        .batch(numbers, self.config.input_size, true, self.device)?;
+                let images = self.augmented(numbers)?;
                 tch::no_grad(|| network.features(&images, self.pass))
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -53,7 +49,8 @@ impl Run<'_> {
             let mut places: Vec<i64> = (0..order.len() as i64).collect();
             places.shuffle(&mut self.rng);
             for places in places.chunks(WARM_UP_BATCH) {
-                let numbers: Vec<i64> = places.iter().map(|&place| order[place as usize]).collect();
+                let numbers: Vec<usize> =
+                    places.iter().map(|&place| order[place as usize]).collect();
                 let places = Tensor::f_from_slice(places).map_err(ModelError::from)?;
                 let places = places.f_to_device(self.device).map_err(ModelError::from)?;
                 let batch = features

@@ -1,0 +1,294 @@
+//! Random changes of a picture that its class should not depend on: crop, mirror, turn, light and colour, and a part blotted out.
+//! Knows one picture's bytes. All geometry is one bilinear sampling, so that a picture is interpolated once.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+/// How far pictures are changed. All zero but `area` and `aspect` of 1 changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Augment {
+    /// The smallest share of a picture's area that a crop takes, above 0 and at most 1.
+    pub area: f64,
+    /// The widest a crop is to its height, and the highest to its width, from 1.
+    pub aspect: f64,
+    /// How far past each edge a crop may lie, as a share of the side; edges are mirrored.
+    pub margin: f64,
+    /// The probability of being mirrored.
+    pub mirror: f64,
+    /// The most a picture is turned to either side, radians.
+    pub turn: f64,
+    /// The most by which brightness, contrast and saturation are each more or less than 1.
+    pub colour: f64,
+    /// The probability that a rectangle is blotted out with the picture's mean colour.
+    pub blot: f64,
+    /// The largest share of the area of that rectangle.
+    pub blot_area: f64,
+}
+
+impl Augment {
+    /// All of it by one number: 0 changes nothing, 1 is as much as natural pictures bear.
+    pub fn new(strength: f64) -> Self {
+        Augment {
+            area: 1.0 - 0.5 * strength,
+            aspect: (4.0f64 / 3.0).powf(strength),
+            margin: 0.125 * strength,
+            mirror: strength.min(0.5),
+            turn: 0.35 * strength,
+            colour: 0.4 * strength,
+            blot: 0.5 * strength,
+            blot_area: 0.25 * strength,
+        }
+    }
+
+    /// Draws what is done to one picture.
+    pub(super) fn view(&self, rng: &mut ChaCha8Rng) -> View {
+        let mut between = |low: f64, high: f64| low + (high - low) * rng.random::<f64>();
+        let spread = self.aspect.ln();
+        let (area, aspect) = (between(self.area, 1.0), between(-spread, spread).exp());
+        let (width, height) = (
+            (area * aspect).sqrt().min(1.0),
+            (area / aspect).sqrt().min(1.0),
+        );
+        let mut place = |size: f64| {
+            let free = 0.5 * (1.0 - size) + self.margin;
+            between(-free, free)
+        };
+        let (x, y) = (place(width), place(height));
+        let mirrored = between(0.0, 1.0) < self.mirror;
+        let (sin, cos) = between(-self.turn, self.turn).sin_cos();
+        let mut factor = || between(1.0 - self.colour, 1.0 + self.colour);
+        let (brightness, contrast, saturation) = (factor(), factor(), factor());
+        let blotted = between(0.0, 1.0) < self.blot;
+        let (area, aspect) = (between(0.0, self.blot_area), between(-1.0, 1.0).exp());
+        let blot = (
+            (area * aspect).sqrt().min(1.0),
+            (area / aspect).sqrt().min(1.0),
+        );
+        let corner = (between(0.0, 1.0 - blot.0), between(0.0, 1.0 - blot.1));
+        let across = if mirrored { -width } else { width };
+        View {
+            rows: [
+                [cos * across, -sin * height, x],
+                [sin * across, cos * height, y],
+            ]
+            .map(|row| row.map(|entry| entry as f32)),
+            own: (saturation * contrast) as f32,
+            grey: ((1.0 - saturation) * contrast) as f32,
+            mean: (brightness - contrast) as f32,
+            blot: blotted.then_some((corner, (corner.0 + blot.0, corner.1 + blot.1))),
+        }
+    }
+}
+
+/// What is done to one picture.
+pub(super) struct View {
+    /// From where in the new picture to where in the old, both in sides from the middle: `rows · (x, y, 1)`.
+    rows: [[f32; 3]; 2],
+    /// What of a channel, …
+    own: f32,
+    /// … of the pixel's grey, …
+    grey: f32,
+    /// … and of the whole picture's mean makes a new channel. Contrast is about that mean, saturation about grey.
+    mean: f32,
+    /// First and last corner of what is blotted out, in sides from the first corner.
+    blot: Option<((f64, f64), (f64, f64))>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        View {
+            rows: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+            own: 1.0,
+            grey: 0.0,
+            mean: 0.0,
+            blot: None,
+        }
+    }
+}
+
+impl View {
+    /// From `[from, from, 3]` to `[3, to, to]`.
+    pub fn sample(&self, picture: &[u8], from: usize, target: &mut [u8], to: usize) {
+        let means = means(picture);
+        let shift = self.mean * means.iter().sum::<f32>() / 3.0;
+        let colour = |rgb: [f32; 3]| {
+            let grey = self.grey * (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]) + shift;
+            // The cast keeps to 0…255.
+            rgb.map(|channel| (self.own * channel + grey + 0.5) as u8)
+        };
+        let (red, rest) = target.split_at_mut(to * to);
+        let (green, blue) = rest.split_at_mut(to * to);
+        let mut put = |at: usize, [r, g, b]: [u8; 3]| (red[at], green[at], blue[at]) = (r, g, b);
+        let (side, step) = (from as f32, 1.0 / to as f32);
+        for row in 0..to {
+            let y = (row as f32 + 0.5) * step - 0.5;
+            for column in 0..to {
+                let x = (column as f32 + 0.5) * step - 0.5;
+                let [x, y] = self
+                    .rows
+                    .map(|[a, b, c]| mirror((a * x + b * y + c + 0.5) * side - 0.5, side));
+                put(row * to + column, colour(bilinear(picture, from, x, y)));
+            }
+        }
+        if let Some((first, last)) = self.blot {
+            let fill = colour(means);
+            let pixels =
+                |low: f64, high: f64| (low * to as f64) as usize..(high * to as f64) as usize;
+            for row in pixels(first.1, last.1) {
+                for column in pixels(first.0, last.0) {
+                    put(row * to + column, fill);
+                }
+            }
+        }
+    }
+}
+
+/// The mean of each channel of a picture, `[side, side, 3]`.
+fn means(picture: &[u8]) -> [f32; 3] {
+    let mut sums = [0u32; 3];
+    for pixel in picture.chunks_exact(3) {
+        for (sum, &channel) in sums.iter_mut().zip(pixel) {
+            *sum += u32::from(channel);
+        }
+    }
+    sums.map(|sum| sum as f32 / (picture.len() / 3) as f32)
+}
+
+/// A place in pixels brought into 0…side − 1, reflected at the edges as often as it takes.
+fn mirror(place: f32, side: f32) -> f32 {
+    if (0.0..=side - 1.0).contains(&place) {
+        return place;
+    }
+    let place = (place + 0.5).rem_euclid(2.0 * side);
+    (place.min(2.0 * side - place) - 0.5).clamp(0.0, side - 1.0)
+}
+
+/// A pixel between four, `place` within the picture.
+fn bilinear(picture: &[u8], side: usize, x: f32, y: f32) -> [f32; 3] {
+    let (left, top) = (x as usize, y as usize);
+    let (right, bottom) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
+    let (x, y) = (x - left as f32, y - top as f32);
+    let pixel = |column: usize, row: usize| -> [f32; 3] {
+        let at = 3 * (row * side + column);
+        let pixel = &picture[at..at + 3];
+        [pixel[0], pixel[1], pixel[2]].map(f32::from)
+    };
+    let mix = |a: [f32; 3], b: [f32; 3], share: f32| -> [f32; 3] {
+        std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share)
+    };
+    let upper = mix(pixel(left, top), pixel(right, top), x);
+    let lower = mix(pixel(left, bottom), pixel(right, bottom), x);
+    mix(upper, lower, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+
+    use super::*;
+
+    /// A picture of the given side, of a smooth ramp.
+    fn ramp(side: usize) -> Vec<u8> {
+        let at = |i: usize| [i % side, i / side, i % side + i / side];
+        (0..side * side)
+            .flat_map(|i| at(i).map(|value| (value * 100 / side) as u8))
+            .collect()
+    }
+
+    fn planar(picture: &[u8]) -> Vec<u8> {
+        (0..3)
+            .flat_map(|c| picture.iter().skip(c).step_by(3).copied())
+            .collect()
+    }
+
+    fn sample(view: &View, picture: &[u8], from: usize, to: usize) -> Vec<u8> {
+        let mut target = vec![0; 3 * to * to];
+        view.sample(picture, from, &mut target, to);
+        target
+    }
+
+    #[test]
+    fn no_strength_changes_nothing() {
+        let picture = ramp(16);
+        let none = Augment::new(0.0).view(&mut ChaCha8Rng::seed_from_u64(0));
+        for view in [none, View::default()] {
+            assert_eq!(sample(&view, &picture, 16, 16), planar(&picture));
+        }
+    }
+
+    #[test]
+    fn sampling_is_what_libtorch_samples() {
+        let (from, to) = (13, 24);
+        let picture = ramp(from);
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let geometry = Augment {
+            colour: 0.0,
+            blot: 0.0,
+            margin: 0.6,
+            ..Augment::new(1.0)
+        };
+        let images =
+            tch::Tensor::from_slice(&planar(&picture)).view([1, 3, from as i64, from as i64]);
+        for _ in 0..20 {
+            let view = geometry.view(&mut rng);
+            // Its sides are 2 long.
+            let rows = view.rows.map(|[a, b, c]| [a, b, 2.0 * c]).concat();
+            let theta = tch::Tensor::from_slice(&rows).view([1, 2, 3]);
+            let grid =
+                tch::Tensor::affine_grid_generator(&theta, [1, 3, to as i64, to as i64], false);
+            let expected = images
+                .to_kind(tch::Kind::Float)
+                .grid_sampler(&grid, 0, 2, false);
+            let expected = Vec::<f32>::try_from(expected.flatten(0, -1)).unwrap();
+            let found = sample(&view, &picture, from, to);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (f32::from(*found) - expected).abs() < 0.51,
+                    "{found} {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn colour_is_changed_about_mean_and_grey() {
+        let picture = [[10, 20, 30], [30, 40, 50]].concat().repeat(2);
+        let view = |own, grey, mean| View {
+            own,
+            grey,
+            mean,
+            ..View::default()
+        };
+        let pixel = |view: View| {
+            let target = sample(&view, &picture, 2, 2);
+            [target[0], target[4], target[8]]
+        };
+        // Brightness 2; contrast 0, about the mean of 30; saturation 0, to a grey of 18.15.
+        assert_eq!(pixel(view(1.0, 0.0, 1.0)), [40, 50, 60]);
+        assert_eq!(pixel(view(0.0, 0.0, 1.0)), [30; 3]);
+        assert_eq!(pixel(view(0.0, 1.0, 0.0)), [18; 3]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_strength_and_side_is_sampled(strength in 0.0..=1.0, from in 1usize..20, to in 1usize..20, seed: u64) {
+            let view = Augment::new(strength).view(&mut ChaCha8Rng::seed_from_u64(seed));
+            let grey = vec![120; 3 * from * from];
+            let even = Augment { colour: 0.0, ..Augment::new(strength) };
+            let kept = even.view(&mut ChaCha8Rng::seed_from_u64(seed));
+            prop_assert!(sample(&kept, &grey, from, to).iter().all(|&value| value == 120));
+            let _ = sample(&view, &ramp(from), from, to);
+        }
+
+        #[test]
+        fn a_place_is_mirrored_into_the_picture(place in -50.0f32..50.0, side in 1u8..9) {
+            let side = f32::from(side);
+            let within = mirror(place, side);
+            prop_assert!((0.0..=side - 1.0).contains(&within));
+            prop_assert!((mirror(-1.0 - place, side) - within).abs() < 1e-4);
+        }
+    }
+}

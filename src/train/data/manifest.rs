@@ -1,0 +1,201 @@
+//! A manifest: a file that names images, by paths from its own folder, with the labels of each; one image may have several.
+//! Knows CSV and JSON lines; opens no image.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::{Collection, Form, Found, Source, TrainError, collect, wrong};
+
+/// What a line says, and the number it has.
+type Line = (u64, Entry);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    path: PathBuf,
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    label: Option<String>,
+}
+
+/// Columns `path` and `labels`, in either order; labels are separated by `;` or `|`.
+pub(super) fn csv(path: &Path) -> Result<Collection, TrainError> {
+    let malformed = |error: csv::Error| wrong(path, error.to_string());
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .map_err(malformed)?;
+    let header = reader.headers().map_err(malformed)?.clone();
+    let column = |name: &str| header.iter().position(|column| column == name);
+    let (Some(file), Some(labels), 2) = (column("path"), column("labels"), header.len()) else {
+        let found: Vec<&str> = header.iter().collect();
+        return Err(wrong(
+            path,
+            format!(
+                "its first line names the columns '{}'; they must be 'path' and 'labels'",
+                found.join("', '")
+            ),
+        ));
+    };
+    let lines = reader.records().map(|record| {
+        let record = record.map_err(malformed)?;
+        let entry = Entry {
+            path: record[file].into(),
+            labels: record[labels]
+                .split([';', '|'])
+                .map(str::to_owned)
+                .collect(),
+            label: None,
+        };
+        Ok((record.position().map_or(0, csv::Position::line), entry))
+    });
+    listed(path, lines)
+}
+
+/// An object a line, with `path`, and `labels` or `label`.
+pub(super) fn jsonl(path: &Path) -> Result<Collection, TrainError> {
+    let text = fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
+    let lines = text
+        .lines()
+        .zip(1..)
+        .filter(|(line, _)| !line.trim().is_empty());
+    let lines = lines.map(|(line, number)| {
+        let entry = serde_json::from_str(line).map_err(|error| {
+            let reason = format!(
+                "line {number}: {error}; a line is {{\"path\": \"a.jpg\", \"labels\": [\"sky\", \"sea\"]}}, or has one \"label\""
+            );
+            wrong(path, reason)
+        })?;
+        Ok((number, entry))
+    });
+    listed(path, lines)
+}
+
+fn listed(
+    path: &Path,
+    lines: impl Iterator<Item = Result<Line, TrainError>>,
+) -> Result<Collection, TrainError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut found = Vec::new();
+    for line in lines {
+        let (number, entry) = line?;
+        let labels = entry.labels.into_iter().chain(entry.label);
+        let labels: Vec<String> = labels
+            .map(|label| label.trim().to_owned())
+            .filter(|label| !label.is_empty())
+            .collect();
+        let name = entry.path.display().to_string();
+        if labels.is_empty() {
+            let reason = format!("line {number}: {name} has no label; it needs at least one");
+            return Err(wrong(path, reason));
+        }
+        let file = folder.join(&entry.path);
+        if !file.is_file() {
+            return Err(wrong(
+                path,
+                format!(
+                    "line {number}: there is no file {name}; paths count from the manifest's own folder"
+                ),
+            ));
+        }
+        found.push(Found {
+            name,
+            labels,
+            source: Source::File(file),
+            form: Form::Encoded,
+        });
+    }
+    collect(path, &[], found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{listed, png, refused, write};
+    use super::*;
+
+    fn images(folder: &Path) {
+        for name in ["a.png", "b/b.png", "c.png"] {
+            write(folder, name, png(4, 4, [0; 3]));
+        }
+    }
+
+    #[test]
+    fn one_image_may_have_several_labels() {
+        let folder = tempfile::tempdir().unwrap();
+        images(folder.path());
+        let rows = "labels, path\nsea; sky,a.png\nsky,b/b.png\nsky|sea|sky,c.png\n";
+        write(folder.path(), "m.csv", rows);
+        let lines = concat!(
+            r#"{"path": "a.png", "labels": ["sea", "sky"]}"#,
+            "\n\n",
+            r#"{"path": "b/b.png", "label": "sky"}"#,
+            "\n",
+            r#"{"path": "c.png", "labels": ["sky"], "label": "sea"}"#
+        );
+        write(folder.path(), "m.jsonl", lines);
+        for name in ["m.csv", "m.jsonl"] {
+            let collection = super::super::open(&folder.path().join(name)).unwrap();
+            assert_eq!(collection.sets, [vec![0, 1], vec![1]]);
+            let both = vec!["sea", "sky"];
+            let expected = [
+                ("a.png", both.clone()),
+                ("b/b.png", vec!["sky"]),
+                ("c.png", both),
+            ];
+            assert_eq!(listed(&collection), expected);
+            assert!(collection.items.iter().all(|item| item.decode().is_ok()));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_manifest_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        images(folder.path());
+        let json = r#"{"path": "a.png", "tags": ["sky"]}"#;
+        for (name, text, words) in [
+            (
+                "m.csv",
+                "file,labels\na.png,x\n",
+                "columns 'file', 'labels'; they must be 'path' and 'labels'",
+            ),
+            (
+                "m.csv",
+                "path,labels,size\na.png,x,4\n",
+                "columns 'path', 'labels', 'size'; they must be",
+            ),
+            (
+                "m.csv",
+                "path,labels\na.png,x\nd.png,y\n",
+                "line 3: there is no file d.png; paths count from",
+            ),
+            (
+                "m.csv",
+                "path,labels\na.png, ; \n",
+                "line 2: a.png has no label; it needs at least one",
+            ),
+            (
+                "m.csv",
+                "path,labels\na.png\n",
+                "found record with 1 fields",
+            ),
+            (
+                "m.csv",
+                "path,labels\na.png,x\nc.png,x\n",
+                "'x' is its only class",
+            ),
+            ("m.csv", "path,labels\n", "no class with images"),
+            ("m.jsonl", json, "line 1: unknown field `tags`"),
+            ("m.jsonl", "\n{", "line 2: EOF"),
+            ("m.jsonl", "a.png", "or has one \"label\""),
+        ] {
+            write(folder.path(), name, text);
+            let found = refused(&folder.path().join(name));
+            assert!(found.contains(words), "{found}");
+        }
+    }
+}

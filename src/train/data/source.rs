@@ -1,0 +1,49 @@
+//! Where an item's bytes are: in a file, in a part of one, or in memory where an archive had to be unpacked.
+//! Knows bytes; neither layouts nor pictures.
+
+use std::{
+    fs::File,
+    io::{Read, Result, Seek, SeekFrom},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+/// Bytes that can be read again and again, from any thread.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// All of a file.
+    File(PathBuf),
+    /// Some of a file's bytes.
+    Part(Arc<Path>, Range<u64>),
+    /// Held.
+    Memory(Bytes),
+}
+
+impl Source {
+    /// All of its bytes; fewer than a part should have where the file is shorter.
+    pub fn read(&self) -> Result<Bytes> {
+        let (path, range) = match self {
+            Source::Memory(bytes) => return Ok(bytes.clone()),
+            Source::File(path) => return Ok(std::fs::read(path)?.into()),
+            Source::Part(path, range) => (path, range),
+        };
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(range.start))?;
+        let mut bytes = Vec::new();
+        file.take(range.end - range.start).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    /// A part of it, which must lie within.
+    pub fn part(&self, range: Range<usize>) -> Source {
+        let from = |start: u64| start + range.start as u64..start + range.end as u64;
+        match self {
+            Source::File(path) => Source::Part(path.as_path().into(), from(0)),
+            Source::Part(path, whole) => Source::Part(path.clone(), from(whole.start)),
+            Source::Memory(bytes) => Source::Memory(bytes.slice(range)),
+        }
+    }
+}
