@@ -6,6 +6,7 @@ mod evaluate;
 mod folder;
 mod index;
 mod quality;
+mod reproduce;
 mod search;
 
 use std::{fs, future::Future, io::IsTerminal, path::PathBuf, time::Instant};
@@ -68,6 +69,8 @@ pub enum Cli {
     },
     /// Measure a model's retrieval quality on a folder that has a folder of images per class.
     Evaluate(Box<evaluate::Evaluate>),
+    /// Reproduce the paper's tables: its protocol, all methods and ablations, over several seeds. Goes on where it was stopped.
+    Reproduce(Box<reproduce::Reproduce>),
     /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
     ImportWeights {
         /// The state dict, as `torch.save` wrote it.
@@ -150,6 +153,10 @@ impl Cli {
                 );
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
+            Cli::Reproduce(reproduce) => {
+                model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
+                reproduce::run(&reproduce)?;
+            }
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;
                 println!("wrote {count} tensors to {}", out.display());

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::{
-    code::HashCode,
+    code::{HashCode, Length},
     config::{Compute, Precision},
     image::Pixels,
 };
@@ -226,22 +226,30 @@ impl Hasher {
                 .policy
                 .logits(&self.network.features(images, pass)?)
         })?;
-        let logits = logits
-            .f_permute([1, 0, 2])?
-            .f_to_device(Device::Cpu)?
-            .f_contiguous()?; // [batch, heads, bits]
-        let (images, heads, bits) = logits.size3()?;
-        let mut values = vec![0f32; (images * heads * bits) as usize];
-        let count = values.len();
-        logits.f_copy_data(&mut values, count)?;
-        // tanh keeps the sign, so z ≥ 0 is a ≥ 0 (Eq 9).
-        let per_image = values.chunks((heads * bits) as usize);
-        Ok(per_image
-            .map(|heads| {
-                let rows = self.card.lengths.iter().zip(heads.chunks(bits as usize));
-                rows.map(|(&length, row)| HashCode::from_actions(length, row))
-                    .collect()
-            })
-            .collect())
+        codes(&self.card.lengths, &logits)
     }
+}
+
+/// The codes of logits `[heads, batch, bits]`, a head for each of the lengths: for each image one code per length.
+///
+/// # Errors
+/// [`ModelError::Tensor`].
+pub fn codes(lengths: &[Length], logits: &Tensor) -> Result<Vec<Vec<HashCode>>, ModelError> {
+    let logits = logits
+        .f_permute([1, 0, 2])?
+        .f_to_device(Device::Cpu)?
+        .f_contiguous()?; // [batch, heads, bits]
+    let (images, heads, bits) = logits.size3()?;
+    let mut values = vec![0f32; (images * heads * bits) as usize];
+    let count = values.len();
+    logits.f_copy_data(&mut values, count)?;
+    // tanh keeps the sign, so z ≥ 0 is a ≥ 0 (Eq 9).
+    let per_image = values.chunks((heads * bits) as usize);
+    Ok(per_image
+        .map(|heads| {
+            let rows = lengths.iter().zip(heads.chunks(bits as usize));
+            rows.map(|(&length, row)| HashCode::from_actions(length, row))
+                .collect()
+        })
+        .collect())
 }

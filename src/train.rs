@@ -3,6 +3,7 @@
 
 mod average;
 pub mod data;
+pub mod frozen;
 mod joint;
 pub mod method;
 mod mix;

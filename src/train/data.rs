@@ -138,6 +138,37 @@ pub fn open(path: &Path) -> Result<Collection, TrainError> {
     }
 }
 
+impl Collection {
+    /// Several data sets as one, their classes put together by name.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] where there is none.
+    pub fn join(all: Vec<Collection>) -> Result<Collection, TrainError> {
+        let path = all
+            .first()
+            .map_or(PathBuf::new(), |first| first.path.clone());
+        let found = all.into_iter().flat_map(
+            |Collection {
+                 classes,
+                 sets,
+                 items,
+                 ..
+             }| {
+                items.into_iter().map(move |item| Found {
+                    labels: sets[item.set]
+                        .iter()
+                        .map(|&class| classes[class].clone())
+                        .collect(),
+                    name: item.name,
+                    source: item.source,
+                    form: item.form,
+                })
+            },
+        );
+        collect(&path, &[], found.collect())
+    }
+}
+
 fn wrong(path: &Path, reason: impl Into<String>) -> TrainError {
     TrainError::Data {
         path: path.to_owned(),

@@ -1,0 +1,267 @@
+//! `scihcgrl reproduce`: the paper's protocol, method against method and one change at a time, over several seeds, into the tables and
+//! figures of docs/paper.md. Goes on where it was stopped. Knows the order of experiments; each is `train`'s, its worth `eval`'s.
+
+mod plan;
+mod report;
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{
+    code::{HashCode, Length},
+    config::Train,
+    eval,
+    train::{
+        self,
+        data::{self, Collection, pictures::Pictures, split::Split},
+        frozen::{Frozen, codes_of},
+    },
+};
+use plan::{ABLATIONS, BASE, METHODS};
+
+/// What is reproduced, and where.
+#[derive(Args)]
+pub struct Reproduce {
+    /// The data, as `train` takes them; what stands at several paths is put together, its classes by name.
+    #[arg(long, required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Weights of the backbone (safetensors, published names).
+    #[arg(long)]
+    backbone: PathBuf,
+    /// Where features, results and checkpoints are kept, to go on from.
+    #[arg(long, default_value = "runs/reproduce")]
+    work: PathBuf,
+    /// The page whose tables are written, between its two marks; the figures go into a folder `figures` beside it.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// How many seeds: each draws another split, other centres and other weights.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Side of the input, pixels.
+    #[arg(long, default_value_t = 96)]
+    input_size: u32,
+    /// Random images that are queries.
+    #[arg(long, default_value_t = 1000)]
+    queries: usize,
+    /// Random images that are trained on.
+    #[arg(long, default_value_t = 5000)]
+    training: usize,
+    /// Also train both networks, by the flags of `train` given here as one text, for this many of the seeds.
+    #[arg(long, default_value_t = 0)]
+    joint_seeds: u64,
+    /// Those flags.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    joint: String,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, env = "SCIHCGRL_DEVICE", default_value = "auto")]
+    device: String,
+}
+
+/// Results by what was done, written down one by one.
+struct Results {
+    file: PathBuf,
+    done: HashMap<String, Value>,
+}
+
+/// An experiment's name among the results.
+fn key(kind: &str, flags: &str, length: Length, seed: u64) -> String {
+    format!("{kind} [{flags}] {length} bits, seed {seed}")
+}
+
+pub(super) fn run(options: &Reproduce) -> anyhow::Result<()> {
+    fs::create_dir_all(&options.work)
+        .with_context(|| format!("cannot make {}", options.work.display()))?;
+    let collection = options
+        .data
+        .iter()
+        .map(|path| data::open(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let collection = Collection::join(collection)?;
+    let pictures = Pictures::read(&collection, None, options.input_size, None, 0)?;
+    if let Some((name, reason)) = pictures.skipped.first() {
+        anyhow::bail!("{name} cannot be read ({reason}); the protocol counts every image");
+    }
+    let mut results = Results::open(&options.work.join("results.jsonl"))?;
+    frozen(options, &collection, &pictures, &mut results)?;
+    for seed in 0..options.joint_seeds {
+        joint(options, &collection, &pictures, &mut results, seed)?;
+    }
+    match &options.report {
+        Some(page) => report::write(page, options, &results.done),
+        None => Ok(()),
+    }
+}
+
+/// All methods and ablations, policies alone.
+fn frozen(
+    options: &Reproduce,
+    collection: &Collection,
+    pictures: &Pictures,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let given = |flags: &str, length: &str, seed: u64| {
+        let own = format!(
+            "{} --seed {seed} --device {}",
+            options.own(),
+            options.device
+        );
+        let all = [BASE, flags, &own, "--lengths", length].join(" ");
+        let mut all: Vec<&str> = all.split_whitespace().collect();
+        let backbone = options.backbone.to_string_lossy();
+        all.extend(["--backbone", &backbone]);
+        Train::of(&all)
+    };
+    let cache = options
+        .work
+        .join(format!("features-{}.safetensors", options.input_size));
+    let mut told = Instant::now();
+    let features = Frozen::compute(pictures, &given("", "48", 0)?, &cache, &mut |done| {
+        if told.elapsed().as_secs() >= 10 {
+            tracing::info!("features of {done} of {} images", pictures.labels.len());
+            told = Instant::now();
+        }
+    })?;
+    for seed in 0..options.seeds {
+        let split = Split::draw(collection, options.queries, options.training, seed)?;
+        let rows = METHODS.iter().map(|row| (row, Length::ALL.as_slice()));
+        let rows = rows.chain(ABLATIONS.iter().map(|row| (row, report::ABLATED)));
+        for (row, lengths) in rows {
+            for &length in lengths {
+                let key = key("frozen", row.flags, length, seed);
+                if results.done.contains_key(&key) {
+                    continue;
+                }
+                let started = Instant::now();
+                let config = given(row.flags, &length.to_string(), seed)?;
+                let codes = features.codes(&config, &split.training, &mut |_| ())?;
+                let measured = measure(&codes, 0, pictures, &split, seed);
+                results.add(key, measured, started)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Both networks, on the split of one seed.
+fn joint(
+    options: &Reproduce,
+    collection: &Collection,
+    pictures: &Pictures,
+    results: &mut Results,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let keys = Length::ALL.map(|length| key("joint", &options.joint, length, seed));
+    if keys.iter().all(|key| results.done.contains_key(key)) {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let split = Split::draw(collection, options.queries, options.training, seed)?;
+    let own = format!(
+        "{} --seed {seed} --device {}",
+        options.own(),
+        options.device
+    );
+    let all = [own.as_str(), &options.joint].join(" ");
+    let mut all: Vec<&str> = all.split_whitespace().collect();
+    let backbone = options.backbone.to_string_lossy();
+    all.extend(["--backbone", &backbone]);
+    let config = Train::of(&all)?;
+    let out = options.work.join(format!("joint-{seed}.safetensors"));
+    let mut show = super::Show::default();
+    let training = Some(split.training.as_slice());
+    train::train_on(
+        collection,
+        training,
+        &out,
+        &config,
+        false,
+        &mut |progress| show.tell(&progress),
+    )?;
+    let codes = codes_of(&out, pictures, &options.device, &mut |_| ())?;
+    for (head, key) in keys.into_iter().enumerate() {
+        results.add(key, measure(&codes, head, pictures, &split, seed), started)?;
+    }
+    Ok(())
+}
+
+impl Reproduce {
+    fn own(&self) -> String {
+        format!("--input-size {}", self.input_size)
+    }
+}
+
+/// Quality of one head's codes, the training images not counted and counted in the database.
+fn measure(
+    codes: &[Vec<HashCode>],
+    head: usize,
+    pictures: &Pictures,
+    split: &Split,
+    seed: u64,
+) -> Value {
+    let labelled = |numbers: &[usize]| -> Vec<eval::Labelled> {
+        numbers
+            .iter()
+            .map(|&number| (codes[number][head], pictures.labels[number]))
+            .collect()
+    };
+    let (queries, without) = (labelled(&split.queries), labelled(&split.database));
+    let with = [without.clone(), labelled(&split.training)].concat();
+    let quality =
+        |database: &[eval::Labelled]| eval::quality(&queries, database, &pictures.sets, seed);
+    json!({ "without": quality(&without), "with": quality(&with) })
+}
+
+impl Results {
+    fn open(file: &Path) -> anyhow::Result<Self> {
+        let text = match fs::read_to_string(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.with_context(|| format!("cannot read {}", file.display()))?,
+        };
+        let mut done = HashMap::new();
+        // A last line that a stop cut off is an experiment that was not made.
+        for line in text.lines() {
+            if let Ok(mut line) = serde_json::from_str::<Value>(line)
+                && let Some(key) = line["key"].as_str().map(str::to_owned)
+            {
+                done.insert(key, line["quality"].take());
+            }
+        }
+        Ok(Results {
+            file: file.to_owned(),
+            done,
+        })
+    }
+
+    fn add(&mut self, key: String, quality: Value, started: Instant) -> anyhow::Result<()> {
+        let map = quality["without"]["map"].as_f64().unwrap_or_default();
+        let precision = quality["without"]["precision_radius_2"]
+            .as_f64()
+            .unwrap_or_default();
+        let seconds = started.elapsed().as_secs();
+        tracing::info!(
+            "MAP {map:.4}, precision within radius 2 {precision:.4}, {seconds} s: {key}"
+        );
+        let line = json!({ "key": key, "quality": quality, "seconds": seconds });
+        let mut file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.file)?;
+        // The first byte ends a line that a stop cut off.
+        writeln!(file, "\n{line}")
+            .with_context(|| format!("cannot write {}", self.file.display()))?;
+        ensure!(
+            self.done.insert(key, quality).is_none(),
+            "an experiment was made twice"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! The tables and figures of what was reproduced, the paper's numbers beside ours.
+//! Knows results and how they read; makes none.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::{ABLATIONS, BASE, METHODS, Reproduce, key};
+use crate::{
+    code::Length,
+    eval::plot::{Series, lines},
+};
+
+/// The lengths of ablations.
+pub const ABLATED: &[Length] = &[Length::L32, Length::L48];
+const BEGIN: &str = "<!-- reproduce: from here -->";
+const END: &str = "<!-- reproduce: to here -->";
+
+type Done = HashMap<String, Value>;
+
+/// One figure of an experiment over all seeds that were made.
+struct Figures<'a> {
+    done: &'a Done,
+    seeds: u64,
+}
+
+impl Figures<'_> {
+    fn all(&self, kind: &str, flags: &str, length: Length, path: &str) -> Vec<f64> {
+        let seeds = 0..self.seeds;
+        let of = |seed| {
+            self.done
+                .get(&key(kind, flags, length, seed))?
+                .pointer(path)?
+                .as_f64()
+        };
+        seeds.filter_map(of).collect()
+    }
+
+    fn mean(&self, kind: &str, flags: &str, length: Length, path: &str) -> Option<f64> {
+        let all = self.all(kind, flags, length, path);
+        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+    }
+
+    /// Mean ± deviation, or the one figure there is.
+    fn cell(&self, kind: &str, flags: &str, length: Length, path: &str) -> String {
+        let all = self.all(kind, flags, length, path);
+        let Some(mean) = self.mean(kind, flags, length, path) else {
+            return "–".to_owned();
+        };
+        if all.len() < 2 {
+            return short(mean);
+        }
+        let square = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+        format!(
+            "{} ± {}",
+            short(mean),
+            short((square / (all.len() - 1) as f64).sqrt())
+        )
+    }
+
+    fn row(&self, kind: &str, flags: &str, path: &str) -> String {
+        Length::ALL
+            .map(|length| self.cell(kind, flags, length, path))
+            .join(" | ")
+    }
+}
+
+fn short(figure: f64) -> String {
+    let text = format!("{figure:.3}");
+    text.strip_prefix('0').unwrap_or(&text).to_owned()
+}
+
+/// Writes the tables between the page's marks, and the figures beside the page.
+///
+/// # Errors
+/// Where the page has no marks, or cannot be read or written.
+pub fn write(page: &Path, options: &Reproduce, done: &Done) -> anyhow::Result<()> {
+    let text =
+        fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
+    let marks = text.find(BEGIN).zip(text.find(END));
+    let (begin, end) = marks
+        .filter(|(begin, end)| begin < end)
+        .with_context(|| format!("{} has no lines '{BEGIN}' and '{END}'", page.display()))?;
+    let figures = Figures {
+        done,
+        seeds: options.seeds,
+    };
+    let tables = tables(options, &figures);
+    let text = format!("{}{BEGIN}\n{tables}{}", &text[..begin], &text[end..]);
+    fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
+    let folder = page.with_file_name("figures");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, svg) in plots(&figures)? {
+        let path = folder.join(name);
+        fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn tables(options: &Reproduce, figures: &Figures) -> String {
+    let seeds = options.seeds;
+    let mut text = format!(
+        "\n### Method against method\n\n\
+         Policies on frozen ImageNet features at {} pixels, {} training images, {} queries, {seeds} seeds (mean ± standard deviation); \
+         all with `{BASE}` and the flags named. MAP is tie-aware over the whole ranking. These are figures to compare methods by, not the \
+         best that any of them reaches.\n\n\
+         | method | MAP 24 | 32 | 48 | with training images 24 | 32 | 48 | precision within radius 2: 24 | 32 | 48 | the paper's MAP | flags |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        options.input_size, options.training, options.queries
+    );
+    for row in &METHODS {
+        text += &format!(
+            "| {} | {} | {} | {} | {} | `{}` |\n",
+            row.name,
+            figures.row("frozen", row.flags, "/without/map"),
+            figures.row("frozen", row.flags, "/with/map"),
+            figures.row("frozen", row.flags, "/without/precision_radius_2"),
+            row.paper
+                .map_or("–".to_owned(), |paper| paper.map(short).join(" ")),
+            row.flags
+        );
+    }
+    text += "\n![Precision within Hamming radius 2 by code length](figures/precision.svg)\n\
+             ![Precision and recall at 48 bits, by Hamming radius](figures/pr.svg)\n\n\
+             ### One change at a time\n\n\
+             | change | MAP 32 | MAP 48 | precision within radius 2: 32 | 48 | distinct codes 48 | flags |\n|---|---|---|---|---|---|---|\n";
+    for row in &ABLATIONS {
+        let cells = |path| {
+            ABLATED
+                .iter()
+                .map(move |&length| figures.cell("frozen", row.flags, length, path))
+        };
+        let cells: Vec<String> = cells("/without/map")
+            .chain(cells("/without/precision_radius_2"))
+            .collect();
+        let distinct = figures.mean("frozen", row.flags, Length::L48, "/without/distinct_codes");
+        text += &format!(
+            "| {} | {} | {} | `{}` |\n",
+            row.name,
+            cells.join(" | "),
+            distinct.map_or("–".to_owned(), |distinct| format!("{distinct:.0}")),
+            row.flags
+        );
+    }
+    if options.joint_seeds > 0 {
+        text += &format!(
+            "\n### Both networks, the paper's protocol\n\n`{}`, {} seed(s).\n\n\
+             | database | MAP 24 | 32 | 48 | precision within radius 2: 24 | 32 | 48 |\n|---|---|---|---|---|---|---|\n",
+            options.joint, options.joint_seeds
+        );
+        for (name, part) in [
+            ("without the training images", "/without"),
+            ("with them", "/with"),
+        ] {
+            let row =
+                |figure: &str| figures.row("joint", &options.joint, &format!("{part}/{figure}"));
+            text += &format!(
+                "| {name} | {} | {} |\n",
+                row("map"),
+                row("precision_radius_2")
+            );
+        }
+        text += "| the paper (not said which) | .857 | .868 | .865 | | | |\n";
+    }
+    text + "\n"
+}
+
+fn plots(figures: &Figures) -> anyhow::Result<[(&'static str, String); 2]> {
+    let precision = METHODS.iter().map(|row| Series {
+        name: row.name.to_owned(),
+        points: Length::ALL
+            .iter()
+            .filter_map(|&length| {
+                let path = "/without/precision_radius_2";
+                Some((
+                    length.bits() as f64,
+                    figures.mean("frozen", row.flags, length, path)?,
+                ))
+            })
+            .collect(),
+    });
+    let curves = METHODS.iter().map(|row| {
+        let curve = figures.done.get(&key("frozen", row.flags, Length::L48, 0));
+        let curve = curve.and_then(|quality| quality.pointer("/without/curve")?.as_array());
+        let point = |at: &Value| Some((at["recall"].as_f64()?, at["precision"].as_f64()?));
+        Series {
+            name: row.name.to_owned(),
+            points: curve.into_iter().flatten().filter_map(point).collect(),
+        }
+    });
+    let title = "Precision within Hamming radius 2";
+    let by_length: Vec<Series> = precision.collect();
+    let curves: Vec<Series> = curves.collect();
+    Ok([
+        (
+            "precision.svg",
+            lines(title, "code length, bits", "precision", &by_length)?,
+        ),
+        (
+            "pr.svg",
+            lines(
+                "Precision and recall at 48 bits",
+                "recall",
+                "precision",
+                &curves,
+            )?,
+        ),
+    ])
+}
