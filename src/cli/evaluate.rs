@@ -1,8 +1,7 @@
-//! `scihcgrl evaluate`: encodes a folder of class folders as the service would, splits it into queries and database, measures.
+//! `scihcgrl evaluate`: encodes a data set as the service would, splits it into queries and database, measures.
 //! Knows what is read and written; what figures mean is `eval`'s, how they are shown `quality`'s.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::mpsc::{SyncSender, sync_channel},
@@ -14,16 +13,14 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::{
-    folder::{self, File},
-    quality,
-};
+use super::quality;
 use crate::{
     code::{HashCode, Length},
     config::{Compute, DEFAULT_MODEL},
     eval,
     image::{self, Pixels},
     model::{Hasher, checkpoint},
+    train::data::{self, Item},
 };
 
 /// Images a forward pass.
@@ -35,7 +32,7 @@ pub struct Evaluate {
     /// The checkpoint.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     model: PathBuf,
-    /// The folder. Images of classes the model was not trained on count too.
+    /// The data, in any form that `train` takes. Images of classes the model was not trained on count too.
     #[arg(long)]
     data: PathBuf,
     /// How many of the images, drawn at random, are queries; the others are the database.
@@ -62,41 +59,33 @@ pub struct Evaluate {
     compute: Compute,
 }
 
-/// An image file's place in the order read, and its pixels.
+/// An item's place in the order read, and its pixels.
 type Picture = (usize, Pixels);
-/// An image's class, and its codes by length.
-type Coded = (String, Vec<HashCode>);
+/// The number of an image's set of classes, and its codes by length.
+type Coded = (usize, Vec<HashCode>);
 
 pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     let hasher = Hasher::start(&evaluate.model, &evaluate.compute)?;
-    let mut files = folder::files(&evaluate.data)?;
-    files.retain(|file| file.class().is_some());
-    let classes: BTreeSet<String> = files.iter().filter_map(File::class).collect();
-    files.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
-    let (labelled, skipped) = encode(&hasher, &files)?;
-    let queries = evaluate.queries;
+    let collection = data::open(&evaluate.data)?;
+    let mut items: Vec<&Item> = collection.items.iter().collect();
+    items.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
+    let (coded, skipped) = encode(&hasher, &items)?;
+    let (queries, classes) = (evaluate.queries, collection.classes);
     ensure!(
-        (1..labelled.len()).contains(&queries),
-        "{queries} queries of {} images in {} class folders; at least one must be left for the database",
-        labelled.len(),
+        (1..coded.len()).contains(&queries),
+        "{queries} queries of {} images in {} classes; at least one must be left for the database",
+        coded.len(),
         classes.len()
     );
-    let sets = eval::single_label(classes.len());
     let measure = |(head, length): (usize, &Length)| {
-        let labelled: Vec<eval::Labelled> = labelled
-            .iter()
-            .map(|(class, codes)| {
-                let class = classes.iter().position(|known| known == class);
-                (codes[head], class.unwrap_or_default())
-            })
-            .collect();
+        let labelled = coded.iter().map(|(set, codes)| (codes[head], *set));
+        let labelled: Vec<eval::Labelled> = labelled.collect();
         let (queries, database) = labelled.split_at(queries);
-        let quality = eval::quality(queries, database, &sets, evaluate.seed);
+        let quality = eval::quality(queries, database, &collection.sets, evaluate.seed);
         (*length, quality)
     };
     let lengths = hasher.card().lengths.iter().enumerate();
     let measured: Vec<quality::Measured> = lengths.map(measure).collect();
-    let classes = Vec::from_iter(classes);
     print!("{}", quality::table(&measured));
     if evaluate.per_class {
         print!("\n{}", quality::by_class(&measured, &classes));
@@ -110,7 +99,7 @@ pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
         }
     }
     let mut figures = json!({
-        "queries": queries, "database": labelled.len() - queries, "seed": evaluate.seed,
+        "queries": queries, "database": coded.len() - queries, "seed": evaluate.seed,
         "skipped_files": skipped, "quality": quality::rows(&measured),
     });
     if let Some(path) = &evaluate.json {
@@ -130,36 +119,36 @@ fn write(path: &Path, text: String) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The class and the codes of every file that can be read, in order, and how many cannot.
-fn encode(hasher: &Hasher, files: &[File]) -> anyhow::Result<(Vec<Coded>, usize)> {
+/// The set of classes and the codes of every item that can be read, in order, and how many cannot.
+fn encode(hasher: &Hasher, items: &[&Item]) -> anyhow::Result<(Vec<Coded>, usize)> {
     let size = hasher.card().input_size;
     // Decoding runs a few batches ahead of the model.
     let (ahead, batches) = sync_channel(2);
     std::thread::scope(|scope| {
-        scope.spawn(move || decode(files, size, &ahead));
-        let mut labelled = Vec::with_capacity(files.len());
+        scope.spawn(move || decode(items, size, &ahead));
+        let mut coded = Vec::with_capacity(items.len());
         for batch in batches {
             let pixels: Vec<&Pixels> = batch.iter().map(|(_, pixels)| pixels).collect();
             let codes = hasher.encode(&pixels)?;
-            labelled.extend(batch.iter().zip(codes).map(|((place, _), codes)| {
-                let class = files[*place].class().unwrap_or_default();
-                (class, codes)
-            }));
+            coded.extend(
+                batch
+                    .iter()
+                    .zip(codes)
+                    .map(|((place, _), codes)| (items[*place].set, codes)),
+            );
         }
-        let skipped = files.len() - labelled.len();
-        Ok((labelled, skipped))
+        let skipped = items.len() - coded.len();
+        Ok((coded, skipped))
     })
 }
 
-fn decode(files: &[File], size: u32, ahead: &SyncSender<Vec<Picture>>) {
+fn decode(items: &[&Item], size: u32, ahead: &SyncSender<Vec<Picture>>) {
     let mut batch = Vec::with_capacity(BATCH);
-    for (place, file) in files.iter().enumerate() {
-        let read = fs::read(&file.path).map_err(anyhow::Error::from);
-        match read.and_then(|bytes| Ok(image::decode(&bytes, size)?)) {
-            Ok(decoded) => batch.push((place, decoded.pixels)),
-            Err(reason) => {
-                tracing::warn!(path = %file.path.display(), %reason, "skipped");
-            }
+    for (place, item) in items.iter().enumerate() {
+        let read = item.decode().map_err(anyhow::Error::from);
+        match read.and_then(|picture| Ok(image::resize(&picture, size)?)) {
+            Ok(pixels) => batch.push((place, pixels)),
+            Err(reason) => tracing::warn!(name = item.name, %reason, "skipped"),
         }
         // The receiver is gone only when inference failed, which is told there.
         if batch.len() == BATCH && ahead.send(std::mem::take(&mut batch)).is_err() {

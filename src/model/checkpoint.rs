@@ -272,9 +272,12 @@ fn write_views(
     });
     written
         .and_then(|()| fs::rename(&part, path))
-        .map_err(|source| ModelError::File {
-            path: path.to_owned(),
-            source,
+        .map_err(|source| {
+            let _ = fs::remove_file(&part);
+            ModelError::File {
+                path: path.to_owned(),
+                source,
+            }
         })
 }
 
