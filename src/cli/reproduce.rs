@@ -46,6 +46,9 @@ pub struct Reproduce {
     /// How many seeds: each draws another split, other centres and other weights.
     #[arg(long, default_value_t = 3)]
     seeds: u64,
+    /// The first of them. Results of several runs may be put together, line by line.
+    #[arg(long, default_value_t = 0)]
+    first_seed: u64,
     /// Side of the input, pixels.
     #[arg(long, default_value_t = 96)]
     input_size: u32,
@@ -72,9 +75,20 @@ struct Results {
     done: HashMap<String, Value>,
 }
 
-/// An experiment's name among the results.
-fn key(kind: &str, flags: &str, length: Length, seed: u64) -> String {
-    format!("{kind} [{flags}] {length} bits, seed {seed}")
+impl Reproduce {
+    /// An experiment's name among the results: all that they depend on but the data.
+    fn key(&self, kind: &str, flags: &str, length: Length, seed: u64) -> String {
+        let Reproduce {
+            input_size,
+            queries,
+            training,
+            ..
+        } = self;
+        let base = if kind == "frozen" { BASE } else { "" };
+        format!(
+            "{kind} [{base} {flags}] {input_size} pixels, {queries} queries, {training} trained on, {length} bits, seed {seed}"
+        )
+    }
 }
 
 pub(super) fn run(options: &Reproduce) -> anyhow::Result<()> {
@@ -92,7 +106,7 @@ pub(super) fn run(options: &Reproduce) -> anyhow::Result<()> {
     }
     let mut results = Results::open(&options.work.join("results.jsonl"))?;
     frozen(options, &collection, &pictures, &mut results)?;
-    for seed in 0..options.joint_seeds {
+    for seed in options.first_seed..options.first_seed + options.joint_seeds {
         joint(options, &collection, &pictures, &mut results, seed)?;
     }
     match &options.report {
@@ -130,13 +144,13 @@ fn frozen(
             told = Instant::now();
         }
     })?;
-    for seed in 0..options.seeds {
+    for seed in options.first_seed..options.first_seed + options.seeds {
         let split = Split::draw(collection, options.queries, options.training, seed)?;
         let rows = METHODS.iter().map(|row| (row, Length::ALL.as_slice()));
         let rows = rows.chain(ABLATIONS.iter().map(|row| (row, report::ABLATED)));
         for (row, lengths) in rows {
             for &length in lengths {
-                let key = key("frozen", row.flags, length, seed);
+                let key = options.key("frozen", row.flags, length, seed);
                 if results.done.contains_key(&key) {
                     continue;
                 }
@@ -159,7 +173,7 @@ fn joint(
     results: &mut Results,
     seed: u64,
 ) -> anyhow::Result<()> {
-    let keys = Length::ALL.map(|length| key("joint", &options.joint, length, seed));
+    let keys = Length::ALL.map(|length| options.key("joint", &options.joint, length, seed));
     if keys.iter().all(|key| results.done.contains_key(key)) {
         return Ok(());
     }

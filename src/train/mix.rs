@@ -1,5 +1,6 @@
-//! Mixed pictures (CutMix, Yun et al., 2019): a rectangle of each picture is another's, and its target is as much that one's.
-//! Knows batches of pixels; the targets are mixed by whoever asked.
+//! Mixed pictures (CutMix, Yun et al., 2019): a rectangle of each picture is another's, and its target is as much that one's. Mixed
+//! features (Zhang et al., 2018): each stands between two. Between classes bits then learn to doubt.
+//! Knows batches; the targets are mixed by whoever asked.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -32,6 +33,24 @@ pub(super) fn mixed(
     let mixed = pictures.f_contiguous()?.f_alias_copy()?;
     part(&mixed)?.f_copy_(&part(&pictures.f_flip([0])?)?)?;
     Ok((mixed, Some((height * width) as f64 / (side * side) as f64)))
+}
+
+/// In a share `often` of calls, features `[batch, feature]` each on the way to that of the batch in reverse order, and how far on
+/// it, 0…1; otherwise the features as they are.
+///
+/// # Errors
+/// [`ModelError::Tensor`].
+pub(super) fn blended(
+    features: &Tensor,
+    often: f64,
+    rng: &mut ChaCha8Rng,
+) -> Result<(Tensor, Option<f64>), ModelError> {
+    if rng.random::<f64>() >= often {
+        return Ok((features.shallow_clone(), None));
+    }
+    let share = rng.random();
+    let mixed = features.f_lerp(&features.f_flip([0])?, share)?;
+    Ok((mixed, Some(share)))
 }
 
 #[cfg(test)]

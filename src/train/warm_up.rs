@@ -6,6 +6,7 @@ use tch::{Tensor, nn::VarStore};
 
 use super::{
     Progress, TrainError,
+    mix::blended,
     optimizer::{Optimizer, Rates},
     run::{Lesson, Run, Stage},
     schedule,
@@ -37,8 +38,9 @@ impl Run<'_> {
         let steps = epochs * per_epoch;
         let mut watch = Watch::new("warm-up", epochs, steps);
         for epoch in 1..=epochs {
+            let mut rng = self.random(Stage::WarmUp, epoch);
             let mut places: Vec<i64> = (0..numbers.len() as i64).collect();
-            places.shuffle(&mut self.random(Stage::WarmUp, epoch));
+            places.shuffle(&mut rng);
             for places in places.chunks(WARM_UP_BATCH) {
                 let numbers: Vec<_> = places
                     .iter()
@@ -49,10 +51,12 @@ impl Run<'_> {
                 let batch = features
                     .f_index_select(0, &places)
                     .map_err(ModelError::from)?;
+                let others: Vec<_> = numbers.iter().rev().copied().collect();
+                let (batch, share) = blended(&batch, self.config.mix, &mut rng)?;
                 let factor = schedule::factor(self.config, watch.step(), steps, per_epoch);
                 let lesson = Lesson {
                     numbers: &numbers,
-                    mixed: None,
+                    mixed: share.map(|share| (others.as_slice(), share)),
                     done: watch.step() as f64 / steps as f64,
                     rates: Rates {
                         backbone: 0.0,

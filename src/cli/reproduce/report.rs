@@ -6,14 +6,14 @@ use std::{collections::HashMap, fs, path::Path};
 use anyhow::Context;
 use serde_json::Value;
 
-use super::{ABLATIONS, BASE, METHODS, Reproduce, key};
+use super::{ABLATIONS, BASE, METHODS, Reproduce};
 use crate::{
     code::Length,
     eval::plot::{Series, lines},
 };
 
 /// The lengths of ablations.
-pub const ABLATED: &[Length] = &[Length::L32, Length::L48];
+pub const ABLATED: &[Length] = &[Length::L48];
 const BEGIN: &str = "<!-- reproduce: from here -->";
 const END: &str = "<!-- reproduce: to here -->";
 
@@ -22,17 +22,16 @@ type Done = HashMap<String, Value>;
 /// One figure of an experiment over all seeds that were made.
 struct Figures<'a> {
     done: &'a Done,
-    seeds: u64,
+    options: &'a Reproduce,
 }
 
 impl Figures<'_> {
     fn all(&self, kind: &str, flags: &str, length: Length, path: &str) -> Vec<f64> {
-        let seeds = 0..self.seeds;
+        let options = self.options;
+        let seeds = options.first_seed..options.first_seed + options.seeds;
         let of = |seed| {
-            self.done
-                .get(&key(kind, flags, length, seed))?
-                .pointer(path)?
-                .as_f64()
+            let experiment = options.key(kind, flags, length, seed);
+            self.done.get(&experiment)?.pointer(path)?.as_f64()
         };
         seeds.filter_map(of).collect()
     }
@@ -82,10 +81,7 @@ pub fn write(page: &Path, options: &Reproduce, done: &Done) -> anyhow::Result<()
     let (begin, end) = marks
         .filter(|(begin, end)| begin < end)
         .with_context(|| format!("{} has no lines '{BEGIN}' and '{END}'", page.display()))?;
-    let figures = Figures {
-        done,
-        seeds: options.seeds,
-    };
+    let figures = Figures { done, options };
     let tables = tables(options, &figures);
     let text = format!("{}{BEGIN}\n{tables}{}", &text[..begin], &text[end..]);
     fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
@@ -124,7 +120,7 @@ fn tables(options: &Reproduce, figures: &Figures) -> String {
     text += "\n![Precision within Hamming radius 2 by code length](figures/precision.svg)\n\
              ![Precision and recall at 48 bits, by Hamming radius](figures/pr.svg)\n\n\
              ### One change at a time\n\n\
-             | change | MAP 32 | MAP 48 | precision within radius 2: 32 | 48 | distinct codes 48 | flags |\n|---|---|---|---|---|---|---|\n";
+             | change | MAP 48 | precision within radius 2 | distinct codes | flags |\n|---|---|---|---|---|\n";
     for row in &ABLATIONS {
         let cells = |path| {
             ABLATED
@@ -181,7 +177,9 @@ fn plots(figures: &Figures) -> anyhow::Result<[(&'static str, String); 2]> {
             .collect(),
     });
     let curves = METHODS.iter().map(|row| {
-        let curve = figures.done.get(&key("frozen", row.flags, Length::L48, 0));
+        let options = figures.options;
+        let first = options.key("frozen", row.flags, Length::L48, options.first_seed);
+        let curve = figures.done.get(&first);
         let curve = curve.and_then(|quality| quality.pointer("/without/curve")?.as_array());
         let point = |at: &Value| Some((at["recall"].as_f64()?, at["precision"].as_f64()?));
         Series {
