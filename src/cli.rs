@@ -17,7 +17,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     config::{Compute, DEFAULT_MODEL, Serve, Train, defaults_from},
-    image, model, serve, train,
+    image, model, serve,
+    train::{self, data::Collection},
 };
 
 /// Image retrieval by learned hash codes.
@@ -52,8 +53,18 @@ pub enum Cli {
     /// Train a model on labelled images. A training that was stopped goes on when the same is asked for again.
     Train {
         /// A folder or archive with a folder of images per class, CIFAR-10's binary batches, a CSV or JSONL list, or NUS-WIDE.
+        #[arg(
+            long,
+            required_unless_present = "unlabelled",
+            conflicts_with = "unlabelled"
+        )]
+        data: Option<PathBuf>,
+        /// Instead: folders of photographs that nobody labelled. The classifier names what each may be.
+        #[arg(long, num_args = 1.., requires = "classifier")]
+        unlabelled: Vec<PathBuf>,
+        /// With --unlabelled: the classifier published with the backbone's weights (.pth).
         #[arg(long)]
-        data: PathBuf,
+        classifier: Option<PathBuf>,
         /// The checkpoint to write.
         #[arg(long)]
         out: PathBuf,
@@ -135,6 +146,8 @@ impl Cli {
             }
             Cli::Train {
                 data,
+                unlabelled,
+                classifier,
                 out,
                 restart,
                 options,
@@ -143,9 +156,18 @@ impl Cli {
                 model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
                 let started = Instant::now();
                 let mut show = Show::default();
-                train::train(&data, &out, &options, restart, &mut |progress| {
-                    show.tell(&progress);
-                })?;
+                let tell = &mut |progress: train::Progress| show.tell(&progress);
+                match (data, classifier) {
+                    (Some(data), _) => train::train(&data, &out, &options, restart, tell)?,
+                    (None, Some(classifier)) => train::unlabelled::train_unlabelled(
+                        &Collection::unlabelled(&unlabelled)?,
+                        &classifier,
+                        &out,
+                        &options,
+                        tell,
+                    )?,
+                    (None, None) => anyhow::bail!("--data or --unlabelled says what to train on"),
+                };
                 println!(
                     "wrote {} after {} s",
                     out.display(),

@@ -7,6 +7,7 @@ pub mod checkpoint;
 mod cuda;
 mod device;
 mod efficientnet_lite;
+mod environment;
 pub mod memory;
 mod pickle;
 mod policy;
@@ -25,6 +26,7 @@ pub use backbone::Pass;
 use backbone::{Backbone, BackboneKind};
 pub use checkpoint::Card;
 pub use device::device;
+use environment::Environment;
 pub use policy::{Choice, Policy, Unrolled};
 
 /// What can go wrong with a model.
@@ -100,12 +102,13 @@ impl Network {
         let variables = nn::VarStore::new(device);
         let root = variables.root();
         let backbone = card.backbone.build(&(&root / "backbone").set_group(0))?;
-        let policy = Policy::new(
-            &(&root / "policy").set_group(1),
-            backbone.feature_size(),
-            &card.policy,
-            &card.lengths,
-        )?;
+        let path = (&root / "policy").set_group(1);
+        let feature = backbone.feature_size();
+        let environment = match card.policy.centroid {
+            true => Some(Environment::new(&(&root / "classifier"), feature, card)?),
+            false => None,
+        };
+        let policy = Policy::new(&path, feature, &card.policy, &card.lengths, environment)?;
         let channels = |values: &[f32; 3]| -> Result<Tensor, ModelError> {
             Ok(Tensor::f_from_slice(values)?
                 .f_view([3, 1, 1])?

@@ -14,6 +14,7 @@ pub mod reward;
 pub mod rollout;
 mod run;
 pub mod schedule;
+pub mod unlabelled;
 mod warm_up;
 mod watch;
 

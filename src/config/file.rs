@@ -18,7 +18,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// It is not TOML.
-    #[error("{path} is not TOML: {source}")]
+    #[error("{path} is not TOML: {}", source.message())]
     Syntax {
         /// The file.
         path: String,

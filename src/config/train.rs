@@ -38,6 +38,11 @@ pub struct Policy {
     #[arg(long, env = "SCIHCGRL_HISTORY", default_value = "zeros")]
     #[serde(default)]
     pub history: History,
+    /// Whether the state is, beside a little of the feature, the centroid of the hash centres of the classes that the backbone's own
+    /// classifier sees. `train --unlabelled` sets it.
+    #[arg(skip)]
+    #[serde(default)]
+    pub centroid: bool,
 }
 
 fn one() -> usize {

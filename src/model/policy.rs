@@ -1,9 +1,9 @@
 //! The recurrent policy (Eq 6–9): one cell per code length, unrolled once per bit over one image's feature.
-//! Knows features and action values; neither where features come from nor what rewards them.
+//! Knows features, centroids and action values; neither where features come from nor what rewards them.
 
 use tch::{Kind, TchError, Tensor, nn};
 
-use super::ModelError;
+use super::{ModelError, environment::Environment};
 use crate::{
     code::Length,
     config::{Cell, History, Policy as Form},
@@ -16,13 +16,18 @@ pub struct Policy {
     heads: Vec<Head>,
     form: Form,
     lengths: Vec<i64>,
+    environment: Option<Environment>,
     joined: Option<Joined>,
 }
+
+/// The share of the feature in a state that has a centroid too.
+const FEATURE_SHARE: f64 = 0.1;
 
 /// One length's weights, the cell's as PyTorch's `RNNCell` names and lays them out. An independent or linear policy has no cell,
 /// and a row of the action layer for each bit.
 struct Head {
     project: Option<(Tensor, Tensor)>, // [hidden, feature], [hidden]
+    centroid: Option<Tensor>,          // [hidden, bits]
     cell: Option<CellWeights>,
     action_weight: Tensor, // [1 or bits, hidden or feature]
     action_bias: Tensor,   // [1 or bits]
@@ -39,6 +44,7 @@ struct CellWeights {
 /// All heads side by side, transposed for products from the left.
 struct Joined {
     project: Option<(Tensor, Tensor)>, // [heads, feature, hidden], [heads, 1, hidden]
+    centroid: Option<Tensor>,          // [heads, bits, hidden]
     cell: Option<JoinedCell>,
     action: Tensor,      // [heads, hidden or feature, 1 or bits]
     action_bias: Tensor, // [heads, 1, 1 or bits]
@@ -79,8 +85,8 @@ pub struct Unrolled {
 }
 
 impl Policy {
-    /// Makes a policy per length with its variables under `path`, not yet trained: W_ih and W_hh orthogonal with gain ½, so
-    /// that their sum neither dies nor explodes over 48 steps.
+    /// Makes a policy per length with its variables under `path`, not yet trained; with an environment its state has the centroid
+    /// too. W_ih and W_hh are orthogonal with gain ½, so that their sum neither dies nor explodes over 48 steps.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -89,6 +95,7 @@ impl Policy {
         feature: i64,
         form: &Form,
         lengths: &[Length],
+        environment: Option<Environment>,
     ) -> Result<Self, ModelError> {
         let hidden = form.hidden;
         let bound = 1.0 / (hidden as f64).sqrt();
@@ -123,6 +130,13 @@ impl Policy {
                 let width = project.as_ref().map_or(feature, |_| hidden);
                 Ok(Head {
                     project,
+                    centroid: match environment {
+                        None => None,
+                        Some(_) => Some(path.f_kaiming_uniform(
+                            "centroid_weight",
+                            &[hidden, length.bits() as i64],
+                        )?),
+                    },
                     cell,
                     action_weight: match form.cell {
                         Cell::Linear => path.f_randn(
@@ -143,8 +157,14 @@ impl Policy {
             heads,
             form: form.clone(),
             lengths: lengths.iter().map(|length| length.bits() as i64).collect(),
+            environment,
             joined: None,
         })
+    }
+
+    /// What the state's centroid comes from, where there is one.
+    pub fn environment(&self) -> Option<&Environment> {
+        self.environment.as_ref()
     }
 
     /// Sets what features are centred and scaled by before the projection: the mean and deviation of `features`,
@@ -194,10 +214,17 @@ impl Policy {
         };
         let x = features.f_sub(&self.mean)?.f_div(&self.deviation)?; // [batch, feature]
         let x = x.f_dropout(dropout, dropout > 0.0)?.f_unsqueeze(0)?;
-        let x = match &joined.project {
+        let mut x = match &joined.project {
             Some((weight, bias)) => x.f_matmul(weight)?.f_add(bias)?, // [heads, batch, hidden]
             None => x,
         };
+        if let Some((environment, weight)) = self.environment.as_ref().zip(joined.centroid.as_ref())
+        {
+            let centroid = environment.centroid(features)?; // [heads, batch, bits]
+            x = x
+                .f_mul_scalar(FEATURE_SHARE)?
+                .f_add(&centroid.f_bmm(weight)?)?;
+        }
         let Some(cell) = &joined.cell else {
             let x = if joined.project.is_some() {
                 x.f_tanh()?
@@ -259,6 +286,7 @@ impl Policy {
                         .f_detach()?
                         .f_mul_scalar(2.0)?
                         .f_sigmoid()?
+                        .f_nan_to_num(0.5, None, None)?
                         .f_bernoulli()?,
                 };
                 let sign = bit.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?;
@@ -319,6 +347,17 @@ impl Policy {
                     stack(all.iter().map(|(weight, _)| weight.f_tr()))?,
                     stack(all.iter().map(|(_, bias)| bias.f_unsqueeze(0)))?,
                 )),
+            },
+            centroid: match heads()
+                .map(|head| head.centroid.as_ref())
+                .collect::<Option<Vec<_>>>()
+            {
+                None => None,
+                // Columns past a head's length meet the zeros of its centroid.
+                Some(all) => Some(stack(all.iter().map(|weight| {
+                    let own = weight.size()[1];
+                    weight.f_constant_pad_nd([0, bits - own])?.f_tr()
+                }))?),
             },
             cell: cells.map(|cells| JoinedCell::of(&cells)).transpose()?,
             action: stack(heads().map(|head| fill(&head.action_weight)?.f_tr()))?,

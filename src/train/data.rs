@@ -139,6 +139,35 @@ pub fn open(path: &Path) -> Result<Collection, TrainError> {
 }
 
 impl Collection {
+    /// All files below some folders as one data set of a single class that says nothing: for those who look at no labels.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] where a folder cannot be read, or none holds a file.
+    pub fn unlabelled(folders: &[PathBuf]) -> Result<Collection, TrainError> {
+        let mut items = Vec::new();
+        for path in folders {
+            items.extend(folder::below(path)?.into_iter().map(|(name, file)| Item {
+                name,
+                set: 0,
+                source: Source::File(file),
+                form: Form::Encoded,
+            }));
+        }
+        let path = folders.first().cloned().unwrap_or_default();
+        if items.is_empty() {
+            return Err(wrong(
+                &path,
+                "it holds no file; images in folders of any depth are wanted",
+            ));
+        }
+        Ok(Collection {
+            path,
+            classes: vec!["unlabelled".to_owned()],
+            sets: vec![vec![0]],
+            items,
+        })
+    }
+
     /// Several data sets as one, their classes put together by name.
     ///
     /// # Errors

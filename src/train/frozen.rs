@@ -87,6 +87,7 @@ impl<'a> Frozen<'a> {
             feature,
             &config.policy,
             &card.lengths,
+            None,
         )?;
         let rows: Vec<i64> = training.iter().map(|&number| number as i64).collect();
         let rows = Tensor::f_from_slice(&rows).map_err(ModelError::from)?;

@@ -25,7 +25,8 @@ pub fn sample(logits: &Tensor, fed: Option<&Tensor>) -> Result<Rollout, ModelErr
     let probability = doubled.f_detach()?.f_sigmoid()?;
     let actions = match fed {
         Some(fed) => fed.shallow_clone(),
-        None => probability.f_bernoulli()?,
+        // libtorch refuses to sample from what is no number; the loss is then none either, and is told of.
+        None => probability.f_nan_to_num(0.5, None, None)?.f_bernoulli()?,
     };
     let log_probability = doubled
         .f_binary_cross_entropy_with_logits::<Tensor>(&actions, None, None, Reduction::None)?

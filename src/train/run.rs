@@ -166,6 +166,13 @@ impl Targets {
         })
     }
 
+    /// Gives every image a target of its own: centroids `[heads, images, bits]`, −1…1, become the probabilities of their bits.
+    pub fn soften(&mut self, centroids: &Tensor) -> Result<(), ModelError> {
+        self.bits = centroids.f_add_scalar(1.0)?.f_div_scalar(2.0)?;
+        self.rows = (0..centroids.size()[1]).collect();
+        Ok(())
+    }
+
     fn on(self, device: Device) -> Result<Self, ModelError> {
         Ok(Targets {
             bits: self.bits.f_to_device(device)?,

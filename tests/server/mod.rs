@@ -48,6 +48,7 @@ pub fn card() -> Card {
             cell: scihcgrl::config::Cell::Recurrent,
             passes: 1,
             history: scihcgrl::config::History::Zeros,
+            centroid: false,
         },
         lengths,
         input_size: 64,

@@ -108,6 +108,9 @@ pub const ABLATIONS: [Row; 20] = [
     row("targets softened by 0.2", "--smoothing 0.2"),
     row("dropout 0.5", "--dropout 0.5"),
     row("features mixed in all batches", "--mix 1"),
-    row("independent heads, features mixed", "--cell independent --mix 1"),
+    row(
+        "independent heads, features mixed",
+        "--cell independent --mix 1",
+    ),
     row("quantisation term, weight 0.1", "--quantization-weight 0.1"),
 ];

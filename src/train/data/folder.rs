@@ -26,6 +26,22 @@ pub(super) fn open(path: &Path) -> Result<Collection, TrainError> {
     collect(path, &classes, found)
 }
 
+/// All files below a folder, sorted, hidden ones left out.
+pub(super) fn below(folder: &Path) -> Result<Vec<(String, PathBuf)>, TrainError> {
+    let mut found = Vec::new();
+    for (name, path) in list(folder)? {
+        match path.is_dir() {
+            true => found.extend(
+                below(&path)?
+                    .into_iter()
+                    .map(|(rest, path)| (format!("{name}/{rest}"), path)),
+            ),
+            false => found.push((name, path)),
+        }
+    }
+    Ok(found)
+}
+
 /// The names in a folder, sorted, without the hidden ones.
 pub(super) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, TrainError> {
     let unreadable = |error: std::io::Error| wrong(folder, error.to_string());

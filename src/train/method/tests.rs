@@ -46,6 +46,7 @@ fn learned(flags: &str) -> (f64, f64) {
         32,
         &config.policy,
         &card.lengths,
+        None,
     )
     .unwrap();
     let numbers: Vec<usize> = (0..120).collect();
@@ -116,12 +117,13 @@ fn a_head_is_the_same_beside_others_and_alone() {
         )
         .unwrap();
         let variables = tch::nn::VarStore::new(Device::Cpu);
-        let joined = Policy::new(&variables.root(), 8, &config.policy, &config.lengths).unwrap();
+        let joined =
+            Policy::new(&variables.root(), 8, &config.policy, &config.lengths, None).unwrap();
         let x = Tensor::randn([5, 8], (Kind::Float, Device::Cpu));
         let all = joined.unroll(&x, Choice::Greedy, 0.0).unwrap().logits;
         for (head, length) in config.lengths.iter().enumerate() {
             let alone = tch::nn::VarStore::new(Device::Cpu);
-            let policy = Policy::new(&alone.root(), 8, &config.policy, &[*length]).unwrap();
+            let policy = Policy::new(&alone.root(), 8, &config.policy, &[*length], None).unwrap();
             for (name, mut value) in alone.variables() {
                 tch::no_grad(|| value.copy_(&variables.variables()[&name]));
             }
