@@ -23,7 +23,7 @@ use crate::{
 
 /// Image retrieval by learned hash codes.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_override_self = true)]
 pub enum Cli {
     /// Answer searches over HTTP.
     Serve(Box<Serve>),

@@ -18,12 +18,12 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// It is not TOML.
-    #[error("{path} is not TOML: {}", source.message())]
+    #[error("{path} is not TOML: {reason}")]
     Syntax {
         /// The file.
         path: String,
-        /// Where, and why.
-        source: Box<toml::de::Error>,
+        /// Why.
+        reason: String,
     },
     /// A key that is no option, or a value that is none of an option's.
     #[error("{path}: '{key}' {reason}")]
@@ -51,10 +51,12 @@ pub fn defaults_from(
         path: name.clone(),
         source,
     })?;
-    let table: toml::Table = text.parse().map_err(|source| FileError::Syntax {
-        path: name.clone(),
-        source: Box::new(source),
-    })?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| FileError::Syntax {
+            path: name.clone(),
+            reason: error.message().to_owned(),
+        })?;
     let known: Vec<String> = command
         .find_subcommand(subcommand)
         .into_iter()
