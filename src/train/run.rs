@@ -155,7 +155,7 @@ impl Targets {
         let heads = card.lengths.len() as i64;
         let sides = [sets.len() as i64; 2];
         Ok(Targets {
-            rows: match rows == labels.len() && rows != sets.len() {
+            rows: match method::by_image(config.method) {
                 true => (0..rows as i64).collect(),
                 false => labels.iter().map(|&set| set as i64).collect(),
             },
