@@ -4,6 +4,7 @@
 mod average;
 pub mod data;
 pub mod frozen;
+mod given;
 mod joint;
 pub mod method;
 mod mix;
@@ -34,7 +35,7 @@ use crate::{
     model::{Card, ModelError, Network, Pass, centers, checkpoint},
 };
 use data::{Collection, augment::Augment, pictures::Pictures};
-use joint::Images;
+use joint::{Images, Pace};
 use options::check;
 use resume::{Begun, Mark};
 pub use run::Run;
@@ -136,13 +137,24 @@ pub fn train_on(
     for (name, reason) in &pictures.skipped {
         tracing::warn!(name, reason, "skipped an image that cannot be read");
     }
-    let (train, validation) = pictures.split(config.validation_fraction, config.seed);
+    let fraction = match config.teacher {
+        Some(_) => 0.0,
+        None => config.validation_fraction,
+    };
+    let (train, validation) = pictures.split(fraction, config.seed);
     let of = json!({ "options": config, "images": train.len(), "classes": pictures.classes });
     let begun = resume::read(out, &of)?;
     tch::manual_seed(config.seed as i64);
     let mut card = card(config, &pictures.classes)?;
-    let mut network = Network::new(&card, device)?;
-    let run = Run::new(config, &card, &pictures.sets, &pictures.labels, device)?;
+    let mut network = match &config.start {
+        Some(path) => given::start(path, &mut card, device)?,
+        None => Network::new(&card, device)?,
+    };
+    let mut run = Run::new(config, &card, &pictures.sets, &pictures.labels, device)?;
+    if let Some(path) = &config.teacher {
+        let answers = given::answers(path, &pictures, &mut card, device, run.pass.kind)?;
+        run.targets.soften(&answers)?;
+    }
     let images = Images {
         pictures: &pictures,
         train,
@@ -161,11 +173,14 @@ pub fn train_on(
             if let Some(path) = &config.backbone {
                 checkpoint::load_backbone(&mut network, path)?;
             }
-            let (numbers, features) = run.features(&network, &images)?;
-            let Network {
-                variables, policy, ..
-            } = &mut network;
-            run.warm_up(variables, policy, &features, &numbers, tell)?;
+            // What was trained knows what its features are scaled by.
+            if config.start.is_none() || config.warm_up_epochs > 0 {
+                let (numbers, features) = run.features(&network, &images)?;
+                let Network {
+                    variables, policy, ..
+                } = &mut network;
+                run.warm_up(variables, policy, &features, &numbers, tell)?;
+            }
             let seconds = started.elapsed().as_secs();
             let mark = Mark {
                 of,
@@ -178,11 +193,12 @@ pub fn train_on(
             }
         }
     };
-    let mut save = |network: &Network, mark: &Mark, validation: &[f64], waited: f64| {
+    let mut save = |network: &Network, mark: &Mark, validation: &[f64], pace: Pace| {
         card.training = json!({
             "images": images.train.len(), "epochs_done": mark.epoch, "options": config,
             "seconds": mark.seconds, "validation_accuracy": validation,
-            "skipped_files": pictures.skipped.len(), "share_of_time_waiting_for_pictures": waited,
+            "skipped_files": pictures.skipped.len(), "share_of_time_waiting_for_pictures": pace.waited,
+            "joint_images_per_second": pace.images,
         });
         checkpoint::save(network, &card, out)
     };
@@ -191,7 +207,7 @@ pub fn train_on(
             &network,
             &begun.mark,
             &run.validate(&network, &images)?,
-            0.0,
+            Pace::default(),
         )?;
     }
     run.joint(&network, &images, out, begun, tell, &mut save)?;

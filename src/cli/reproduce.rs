@@ -64,6 +64,10 @@ pub struct Reproduce {
     /// Those flags.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     joint: String,
+    /// Then train a second model by these flags, on the training images and the database, from the first one's answers: the labels
+    /// of the database are not looked at.
+    #[arg(long, allow_hyphen_values = true)]
+    student: Option<String>,
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, env = "SCIHCGRL_DEVICE", default_value = "auto")]
     device: String,
@@ -105,7 +109,9 @@ pub(super) fn run(options: &Reproduce) -> anyhow::Result<()> {
         anyhow::bail!("{name} cannot be read ({reason}); the protocol counts every image");
     }
     let mut results = Results::open(&options.work.join("results.jsonl"))?;
-    frozen(options, &collection, &pictures, &mut results)?;
+    if options.seeds > 0 {
+        frozen(options, &collection, &pictures, &mut results)?;
+    }
     for seed in options.first_seed..options.first_seed + options.joint_seeds {
         joint(options, &collection, &pictures, &mut results, seed)?;
     }
@@ -165,7 +171,7 @@ fn frozen(
     Ok(())
 }
 
-/// Both networks, on the split of one seed.
+/// Both networks, on the split of one seed, and the student of what they answer.
 fn joint(
     options: &Reproduce,
     collection: &Collection,
@@ -173,36 +179,47 @@ fn joint(
     results: &mut Results,
     seed: u64,
 ) -> anyhow::Result<()> {
-    let keys = Length::ALL.map(|length| options.key("joint", &options.joint, length, seed));
-    if keys.iter().all(|key| results.done.contains_key(key)) {
-        return Ok(());
-    }
-    let started = Instant::now();
     let split = Split::draw(collection, options.queries, options.training, seed)?;
-    let own = format!(
-        "{} --seed {seed} --device {}",
-        options.own(),
-        options.device
-    );
-    let all = [own.as_str(), &options.joint].join(" ");
-    let mut all: Vec<&str> = all.split_whitespace().collect();
-    let backbone = options.backbone.to_string_lossy();
-    all.extend(["--backbone", &backbone]);
-    let config = Train::of(&all)?;
-    let out = options.work.join(format!("joint-{seed}.safetensors"));
-    let mut show = super::Show::default();
-    let training = Some(split.training.as_slice());
-    train::train_on(
-        collection,
-        training,
-        &out,
-        &config,
-        false,
-        &mut |progress| show.tell(&progress),
-    )?;
-    let codes = codes_of(&out, pictures, &options.device, &mut |_| ())?;
-    for (head, key) in keys.into_iter().enumerate() {
-        results.add(key, measure(&codes, head, pictures, &split, seed), started)?;
+    let out = |kind: &str| options.work.join(format!("{kind}-{seed}.safetensors"));
+    let backbone = options.backbone.display().to_string();
+    let teacher = out("joint");
+    let mut stages = vec![(
+        "joint",
+        options.joint.clone(),
+        split.training.clone(),
+        vec!["--backbone", &backbone],
+    )];
+    let shown = teacher.display().to_string();
+    if let Some(flags) = &options.student {
+        let seen = [split.training.as_slice(), &split.database].concat();
+        stages.push((
+            "student",
+            format!("{} | {flags}", options.joint),
+            seen,
+            vec!["--teacher", &shown, "--start", &shown],
+        ));
+    }
+    for (kind, flags, numbers, mut given) in stages {
+        let keys = Length::ALL.map(|length| options.key(kind, &flags, length, seed));
+        if keys.iter().all(|key| results.done.contains_key(key)) {
+            continue;
+        }
+        let started = Instant::now();
+        let own = flags.rsplit(" | ").next().unwrap_or_default();
+        let all = format!(
+            "{} --seed {seed} --device {} {own}",
+            options.own(),
+            options.device
+        );
+        given.extend(all.split_whitespace());
+        let (config, out) = (Train::of(&given)?, out(kind));
+        let mut show = super::Show::default();
+        let mut tell = |progress| show.tell(&progress);
+        train::train_on(collection, Some(&numbers), &out, &config, false, &mut tell)?;
+        let codes = codes_of(&out, pictures, &options.device, &mut |_| ())?;
+        for (head, key) in keys.into_iter().enumerate() {
+            results.add(key, measure(&codes, head, pictures, &split, seed), started)?;
+        }
     }
     Ok(())
 }

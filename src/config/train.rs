@@ -239,6 +239,13 @@ pub struct Train {
     /// Weights of the backbone to start from (safetensors, published names); random without.
     #[arg(long, env = "SCIHCGRL_BACKBONE")]
     pub backbone: Option<PathBuf>,
+    /// Instead: a trained model to go on from, with its hash centres; of the same backbone, policies, lengths and classes.
+    #[arg(long, env = "SCIHCGRL_START", conflicts_with = "backbone")]
+    pub start: Option<PathBuf>,
+    /// A trained model whose answers are learned, whatever the images are labelled: the action values of each picture as it is and
+    /// mirrored. No images are then kept for validation.
+    #[arg(long, env = "SCIHCGRL_TEACHER")]
+    pub teacher: Option<PathBuf>,
     /// Where it computes.
     #[command(flatten)]
     pub compute: Compute,

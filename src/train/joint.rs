@@ -32,9 +32,17 @@ pub(super) struct Images<'a> {
     pub validation: Vec<usize>,
 }
 
-/// What is called with the network to be saved, where the training stands, the validation shares and the share of time that the
-/// device waited for pictures.
-pub(super) type Save<'a> = dyn FnMut(&Network, &Mark, &[f64], f64) -> Result<(), ModelError> + 'a;
+/// How training went since it was begun or taken up.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// The share of time that the device waited for pictures.
+    pub waited: f64,
+    /// Images trained on a second.
+    pub images: f64,
+}
+
+/// What is called with the network to be saved, where the training stands, the validation shares and the pace.
+pub(super) type Save<'a> = dyn FnMut(&Network, &Mark, &[f64], Pace) -> Result<(), ModelError> + 'a;
 
 impl Run<'_> {
     /// Trains both networks together from where `mark` stands.
@@ -70,7 +78,8 @@ impl Run<'_> {
         let mut watch = Watch::new("joint", config.epochs, steps);
         watch.skip(mark.epoch * per_epoch);
         let (began, before) = (Instant::now(), mark.seconds);
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut trained) = (Duration::ZERO, Duration::ZERO);
+        let first = mark.epoch;
         for epoch in mark.epoch + 1..=config.epochs {
             let mut rng = self.random(Stage::Joint, epoch);
             let mut order = images.train.clone();
@@ -82,6 +91,7 @@ impl Run<'_> {
                 side: config.input_size,
                 augment: Some(Augment::new(config.augment)),
             };
+            let started = Instant::now();
             std::thread::scope(|scope| {
                 let mut ahead = Ahead::start(scope, plan, self.decoders(), self.device);
                 for batch in ahead.by_ref() {
@@ -109,6 +119,7 @@ impl Run<'_> {
                 waited += ahead.waited();
                 Ok::<_, TrainError>(())
             })?;
+            trained += started.elapsed();
             mark.epoch = epoch;
             mark.seconds = before + began.elapsed().as_secs();
             let swap = |average: &mut Option<Average>| {
@@ -122,8 +133,12 @@ impl Run<'_> {
             mark.stale = if mean > mark.best { 0 } else { mark.stale + 1 };
             mark.best = mark.best.max(mean);
             if config.patience == 0 || mark.stale == 0 {
-                let waited = waited.as_secs_f64() / began.elapsed().as_secs_f64();
-                save(network, &mark, &validation, waited)?;
+                let seconds = trained.as_secs_f64();
+                let pace = Pace {
+                    waited: waited.as_secs_f64() / seconds,
+                    images: ((epoch - first) * count) as f64 / seconds,
+                };
+                save(network, &mark, &validation, pace)?;
             }
             swap(&mut average)?;
             let kept = variables

@@ -74,6 +74,14 @@ pub(super) fn check(config: &Train) -> Result<(), TrainError> {
         mixes,
         "0 to 1, and 0 for a method without hash centres",
     )?;
+    let taught = config.teacher.is_none() || has_targets(*method);
+    held(
+        "method",
+        format!("{method:?}").to_lowercase(),
+        taught,
+        "scihcgrl or csq with a teacher",
+    )?;
+    let kept = if config.teacher.is_some() { 0.0 } else { kept };
     let watched = config.patience == 0 || (kept > 0.0 && has_targets(*method));
     let expected = "0 without a validation fraction, or for a method without hash centres";
     held("patience", config.patience, watched, expected)?;
