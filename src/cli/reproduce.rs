@@ -26,7 +26,7 @@ use crate::{
         frozen::{Frozen, codes_of},
     },
 };
-use plan::{ABLATIONS, BASE, METHODS};
+use plan::{ABLATIONS, BASE, METHODS, Row};
 
 /// What is reproduced, and where.
 #[derive(Args)]
@@ -49,6 +49,9 @@ pub struct Reproduce {
     /// The first of them. Results of several runs may be put together, line by line.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
+    /// Experiments of one's own instead of the paper's, as `NAME=FLAGS`: each is made at every length, with these flags of `train`.
+    #[arg(long = "row", value_parser = plan::own)]
+    rows: Vec<Row>,
     /// Side of the input, pixels.
     #[arg(long, default_value_t = 96)]
     input_size: u32,
@@ -152,16 +155,16 @@ fn frozen(
     })?;
     for seed in options.first_seed..options.first_seed + options.seeds {
         let split = Split::draw(collection, options.queries, options.training, seed)?;
-        let rows = METHODS.iter().map(|row| (row, Length::ALL.as_slice()));
-        let rows = rows.chain(ABLATIONS.iter().map(|row| (row, report::ABLATED)));
+        let rows = (options.methods().iter()).map(|row| (row, Length::ALL.as_slice()));
+        let rows = rows.chain(options.ablations().iter().map(|row| (row, report::ABLATED)));
         for (row, lengths) in rows {
             for &length in lengths {
-                let key = options.key("frozen", row.flags, length, seed);
+                let key = options.key("frozen", &row.flags, length, seed);
                 if results.done.contains_key(&key) {
                     continue;
                 }
                 let started = Instant::now();
-                let config = given(row.flags, &length.to_string(), seed)?;
+                let config = given(&row.flags, &length.to_string(), seed)?;
                 let codes = features.codes(&config, &split.training, &mut |_| ())?;
                 let measured = measure(&codes, 0, pictures, &split, seed);
                 results.add(key, measured, started)?;
@@ -225,6 +228,22 @@ fn joint(
 }
 
 impl Reproduce {
+    /// What is made at every length.
+    fn methods(&self) -> &[Row] {
+        match self.rows.is_empty() {
+            true => &METHODS,
+            false => &self.rows,
+        }
+    }
+
+    /// What is made at [`report::ABLATED`] lengths.
+    fn ablations(&self) -> &[Row] {
+        match self.rows.is_empty() {
+            true => &ABLATIONS,
+            false => &[],
+        }
+    }
+
     fn own(&self) -> String {
         format!("--input-size {}", self.input_size)
     }

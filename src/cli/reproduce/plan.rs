@@ -1,12 +1,15 @@
 //! Which experiments are made: the methods of the paper's Table 1 and its parents, and one change of the paper's method at a time.
 //! Plain data: an experiment is the flags of `scihcgrl train` that it differs in.
 
+use std::borrow::Cow;
+
 /// An experiment.
+#[derive(Clone, Debug)]
 pub struct Row {
     /// What it is called in the tables.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Flags of `train`, over [`BASE`].
-    pub flags: &'static str,
+    pub flags: Cow<'static, str>,
     /// What the paper's Table 1 has for it on CIFAR-10: MAP at 24, 32 and 48 bits.
     pub paper: Option<[f64; 3]>,
 }
@@ -17,22 +20,34 @@ pub const BASE: &str =
 
 const fn row(name: &'static str, flags: &'static str) -> Row {
     Row {
-        name,
-        flags,
+        name: Cow::Borrowed(name),
+        flags: Cow::Borrowed(flags),
         paper: None,
     }
 }
 
 const fn published(name: &'static str, flags: &'static str, paper: [f64; 3]) -> Row {
     Row {
-        name,
-        flags,
+        name: Cow::Borrowed(name),
+        flags: Cow::Borrowed(flags),
         paper: Some(paper),
     }
 }
 
+/// An experiment of one's own: `NAME=FLAGS`.
+pub fn own(text: &str) -> Result<Row, String> {
+    let (name, flags) = text
+        .split_once('=')
+        .ok_or("it must be a name, '=' and flags of `train`")?;
+    Ok(Row {
+        name: Cow::Owned(name.to_owned()),
+        flags: Cow::Owned(flags.to_owned()),
+        paper: None,
+    })
+}
+
 /// Method against method, at every length.
-pub const METHODS: [Row; 10] = [
+pub static METHODS: [Row; 10] = [
     published("SCIHCGRL", "", [0.857, 0.868, 0.865]),
     row(
         "CSQ",
@@ -71,7 +86,7 @@ pub const METHODS: [Row; 10] = [
 ];
 
 /// The paper's method with one thing changed, at 48 bits.
-pub const ABLATIONS: [Row; 20] = [
+pub static ABLATIONS: [Row; 20] = [
     row(
         "as it is: T = 1, history zeros, R_g and 0.1 L_g per bit",
         "",

@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, path::Path};
 use anyhow::Context;
 use serde_json::Value;
 
-use super::{ABLATIONS, BASE, METHODS, Reproduce};
+use super::{BASE, Reproduce};
 use crate::{
     code::Length,
     eval::plot::{Series, lines},
@@ -105,32 +105,34 @@ fn tables(options: &Reproduce, figures: &Figures) -> String {
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         options.input_size, options.training, options.queries
     );
-    for row in &METHODS {
+    for row in options.methods() {
         text += &format!(
             "| {} | {} | {} | {} | {} | `{}` |\n",
             row.name,
-            figures.row("frozen", row.flags, "/without/map"),
-            figures.row("frozen", row.flags, "/with/map"),
-            figures.row("frozen", row.flags, "/without/precision_radius_2"),
+            figures.row("frozen", &row.flags, "/without/map"),
+            figures.row("frozen", &row.flags, "/with/map"),
+            figures.row("frozen", &row.flags, "/without/precision_radius_2"),
             row.paper
                 .map_or("–".to_owned(), |paper| paper.map(short).join(" ")),
             row.flags
         );
     }
     text += "\n![Precision within Hamming radius 2 by code length](figures/precision.svg)\n\
-             ![Precision and recall at 48 bits, by Hamming radius](figures/pr.svg)\n\n\
-             ### One change at a time\n\n\
+             ![Precision and recall at 48 bits, by Hamming radius](figures/pr.svg)\n";
+    if !options.ablations().is_empty() {
+        text += "\n### One change at a time\n\n\
              | change | MAP 48 | precision within radius 2 | distinct codes | flags |\n|---|---|---|---|---|\n";
-    for row in &ABLATIONS {
+    }
+    for row in options.ablations() {
         let cells = |path| {
             ABLATED
                 .iter()
-                .map(move |&length| figures.cell("frozen", row.flags, length, path))
+                .map(move |&length| figures.cell("frozen", &row.flags, length, path))
         };
         let cells: Vec<String> = cells("/without/map")
             .chain(cells("/without/precision_radius_2"))
             .collect();
-        let distinct = figures.mean("frozen", row.flags, Length::L48, "/without/distinct_codes");
+        let distinct = figures.mean("frozen", &row.flags, Length::L48, "/without/distinct_codes");
         text += &format!(
             "| {} | {} | {} | `{}` |\n",
             row.name,
@@ -178,27 +180,27 @@ fn joint(options: &Reproduce, figures: &Figures) -> String {
 }
 
 fn plots(figures: &Figures) -> anyhow::Result<[(&'static str, String); 2]> {
-    let precision = METHODS.iter().map(|row| Series {
-        name: row.name.to_owned(),
+    let precision = figures.options.methods().iter().map(|row| Series {
+        name: row.name.to_string(),
         points: Length::ALL
             .iter()
             .filter_map(|&length| {
                 let path = "/without/precision_radius_2";
                 Some((
                     length.bits() as f64,
-                    figures.mean("frozen", row.flags, length, path)?,
+                    figures.mean("frozen", &row.flags, length, path)?,
                 ))
             })
             .collect(),
     });
-    let curves = METHODS.iter().map(|row| {
+    let curves = figures.options.methods().iter().map(|row| {
         let options = figures.options;
-        let first = options.key("frozen", row.flags, Length::L48, options.first_seed);
+        let first = options.key("frozen", &row.flags, Length::L48, options.first_seed);
         let curve = figures.done.get(&first);
         let curve = curve.and_then(|quality| quality.pointer("/without/curve")?.as_array());
         let point = |at: &Value| Some((at["recall"].as_f64()?, at["precision"].as_f64()?));
         Series {
-            name: row.name.to_owned(),
+            name: row.name.to_string(),
             points: curve.into_iter().flatten().filter_map(point).collect(),
         }
     });

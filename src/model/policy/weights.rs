@@ -68,16 +68,19 @@ impl Head {
         };
         let cell = match recurrent {
             false => None,
-            true => Some(CellWeights {
-                weight_ih: path.f_orthogonal("weight_ih", &[hidden, hidden], 0.5)?,
-                weight_hh: path.f_orthogonal("weight_hh", &[hidden, hidden], 0.5)?,
-                bias_ih: uniform(path, "bias_ih", &[hidden])?,
-                bias_hh: uniform(path, "bias_hh", &[hidden])?,
-                weight_bit: match form.cell {
-                    Cell::Feedback => Some(uniform(path, "weight_bit", &[hidden, 1])?),
-                    _ => None,
-                },
-            }),
+            true => {
+                let weight_ih = path.f_orthogonal("weight_ih", &[hidden, hidden], 0.5)?;
+                Some(CellWeights {
+                    weight_hh: path.f_var_copy("weight_hh", &weight_ih)?,
+                    weight_ih,
+                    bias_ih: uniform(path, "bias_ih", &[hidden])?,
+                    bias_hh: uniform(path, "bias_hh", &[hidden])?,
+                    weight_bit: match form.cell {
+                        Cell::Feedback => Some(uniform(path, "weight_bit", &[hidden, 1])?),
+                        _ => None,
+                    },
+                })
+            }
         };
         let rows = if recurrent { 1 } else { length.bits() as i64 };
         let width = project.as_ref().map_or(feature, |_| hidden);
