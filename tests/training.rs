@@ -196,7 +196,7 @@ fn what_goes_wrong_is_said_and_leaves_the_model_as_it_was() {
             "is not a usable model file",
         ),
         (
-            "--backbone models/cifar10.safetensors",
+            "--architecture vgg19 --backbone models/cifar10.safetensors",
             "is not a usable model file",
         ),
     ] {

@@ -236,7 +236,7 @@ pub struct Train {
     /// Seed of everything random.
     #[arg(long, env = "SCIHCGRL_SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Weights of the backbone to start from (safetensors, published names); random without.
+    /// Weights of the backbone to start from (safetensors, published names), or a trained model whose backbone is; random without.
     #[arg(long, env = "SCIHCGRL_BACKBONE")]
     pub backbone: Option<PathBuf>,
     /// Instead: a trained model to go on from, with its hash centres; of the same backbone, policies, lengths and classes.

@@ -53,7 +53,7 @@ pub struct Unrolled {
 
 impl Policy {
     /// Makes a policy per length with its variables under `path`, not yet trained; with an environment its state has the centroid
-    /// too. W_ih and W_hh are orthogonal with gain ½, so that their sum neither dies nor explodes over 48 steps.
+    /// too.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].

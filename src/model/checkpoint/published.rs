@@ -6,11 +6,14 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::SafeTensors;
 use tch::{Kind, Tensor};
 
-use super::{bad, fill, read, write};
+use super::{bad, fill, load, read, write};
 use crate::model::{ModelError, Network, backbone::BackboneKind, pickle};
 
-/// Fills the backbone of a network from a safetensors file of its weights alone, under the published names. The classifier may be
-/// there and is left out.
+/// What a backbone's tensors are called in a checkpoint, before their published names.
+const OURS: &str = "backbone.";
+
+/// Fills the backbone of a network from a safetensors file: of its weights alone, under the published names, where the classifier may
+/// be there and is left out; or from a checkpoint, of which nothing else is taken.
 ///
 /// # Errors
 /// [`ModelError::File`], and [`ModelError::Format`] where the file is damaged or of another architecture, or a tensor is missing,
@@ -18,10 +21,23 @@ use crate::model::{ModelError, Network, backbone::BackboneKind, pickle};
 pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelError> {
     let variables = network.variables.variables().into_iter();
     let wanted: BTreeMap<String, Tensor> = variables
-        .filter_map(|(name, tensor)| Some((name.strip_prefix("backbone.")?.to_owned(), tensor)))
+        .filter_map(|(name, tensor)| Some((name.strip_prefix(OURS)?.to_owned(), tensor)))
         .collect();
     let bytes = read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
+    if file.names().iter().any(|name| name.starts_with(OURS)) {
+        let (given, _, _) = load(path, network.variables.device())?;
+        if given.kind == network.kind {
+            let mut given = given.variables.variables();
+            given.retain(|name, _| name.starts_with(OURS));
+            for (name, mut variable) in network.variables.variables() {
+                if let Some(value) = given.remove(&name) {
+                    tch::no_grad(|| variable.f_copy_(&value))?;
+                }
+            }
+            return Ok(());
+        }
+    }
     let names = file.names();
     if let (Some(right), Some(other)) = (wanted.keys().next(), names.iter().min())
         && !names.iter().any(|name| wanted.contains_key(*name))

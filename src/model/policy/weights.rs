@@ -9,6 +9,9 @@ use crate::{
     model::ModelError,
 };
 
+/// How much less than others' a recurrent policy's projection is at first.
+const SMALL: f64 = 0.3;
+
 /// One length's weights, the cell's as PyTorch's `RNNCell` names and lays them out. An independent or linear policy has no cell,
 /// and a row of the action layer for each bit.
 pub(super) struct Head {
@@ -47,6 +50,10 @@ pub(super) struct JoinedCell {
 
 impl Head {
     /// A head under `path`, not yet trained; with `centroid` its state has one.
+    ///
+    /// A cell starts as a rotation that hardly bends: W_ih and W_hh are halves of one orthogonal matrix, biases are 0 and its input is
+    /// small. The last bit then sees the feature as the first does. Started otherwise the feature fades within some twenty bits, and
+    /// what training finds to carry it on are states that it snaps to: whole centres, without doubt.
     pub fn new(
         path: &nn::Path,
         feature: i64,
@@ -61,10 +68,13 @@ impl Head {
         let recurrent = matches!(form.cell, Cell::Recurrent | Cell::Feedback);
         let project = match form.cell {
             Cell::Linear => None,
-            _ => Some((
-                path.f_kaiming_uniform("project_weight", &[hidden, feature])?,
-                path.f_zeros("project_bias", &[hidden])?,
-            )),
+            _ => {
+                let spread = if recurrent { SMALL } else { 1.0 } * (6.0 / feature as f64).sqrt();
+                Some((
+                    path.f_uniform("project_weight", &[hidden, feature], -spread, spread)?,
+                    path.f_zeros("project_bias", &[hidden])?,
+                ))
+            }
         };
         let cell = match recurrent {
             false => None,
@@ -73,8 +83,8 @@ impl Head {
                 Some(CellWeights {
                     weight_hh: path.f_var_copy("weight_hh", &weight_ih)?,
                     weight_ih,
-                    bias_ih: uniform(path, "bias_ih", &[hidden])?,
-                    bias_hh: uniform(path, "bias_hh", &[hidden])?,
+                    bias_ih: path.f_zeros("bias_ih", &[hidden])?,
+                    bias_hh: path.f_zeros("bias_hh", &[hidden])?,
                     weight_bit: match form.cell {
                         Cell::Feedback => Some(uniform(path, "weight_bit", &[hidden, 1])?),
                         _ => None,
