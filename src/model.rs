@@ -19,13 +19,13 @@ use tch::{Device, Kind, Tensor, nn};
 
 use crate::{
     code::{HashCode, Length},
-    config::{Compute, Precision},
+    config::Compute,
     image::Pixels,
 };
 pub use backbone::Pass;
 use backbone::{Backbone, BackboneKind};
 pub use checkpoint::Card;
-pub use device::device;
+pub use device::{device, kind};
 use environment::Environment;
 pub use policy::{Choice, Policy, Unrolled};
 
@@ -177,11 +177,8 @@ impl Hasher {
         if let Some(threads) = compute.threads {
             tch::set_num_threads(threads.clamp(1, 1024) as i32);
         }
-        let kind = match compute.precision {
-            Precision::Fp32 => Kind::Float,
-            Precision::Bf16 => Kind::BFloat16,
-        };
-        Hasher::load(path, device(&compute.device)?, kind)
+        let device = device(&compute.device)?;
+        Hasher::load(path, device, kind(compute.precision, device))
     }
 
     /// What the model is.

@@ -40,8 +40,8 @@ fn refused(output: &Output) -> String {
     last
 }
 
-/// The largest difference between the weights of two checkpoints of one form.
-fn difference(one: &Path, other: &Path) -> f32 {
+/// The largest difference between the weights, of those whose names begin so, of two checkpoints of one form.
+fn difference(one: &Path, other: &Path, names: &str) -> f32 {
     let (one, other) = (fs::read(one).unwrap(), fs::read(other).unwrap());
     let (one, other) = (
         SafeTensors::deserialize(&one).unwrap(),
@@ -72,6 +72,7 @@ fn difference(one: &Path, other: &Path) -> f32 {
     };
     one.names()
         .into_iter()
+        .filter(|name| name.starts_with(names))
         .map(|name| of(name))
         .fold(0.0, f32::max)
 }
@@ -123,7 +124,7 @@ fn a_training_that_is_killed_ends_as_if_it_had_not_been() {
         "{said}"
     );
     assert!(!state.exists());
-    let difference = difference(&whole, &killed);
+    let difference = difference(&whole, &killed, "");
     println!("largest difference of a weight {difference:e}");
     assert!(difference < 1e-3, "{difference}");
 }
@@ -260,6 +261,51 @@ fn data_that_cannot_be_trained_on_is_named() {
     );
     let card = String::from_utf8_lossy(&fs::read(&out).unwrap()[..20_000]).into_owned();
     assert!(card.contains(r#"\"skipped_files\":1"#));
+}
+
+#[test]
+fn a_trained_model_is_gone_on_from_and_learned_from() {
+    let folder = TempDir::new().unwrap();
+    let teacher = folder.path().join("teacher.safetensors");
+    let student = folder.path().join("student.safetensors");
+    let done = |out: &Path, flags: &str| {
+        let output = train(out, flags).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{flags}: {said}");
+    };
+    done(&teacher, "--epochs 1 --seed 3");
+    let given = teacher.display();
+    let still = "--epochs 1 --warm-up-epochs 0 --backbone-rate 0 --policy-rate 0";
+    done(&student, &format!("--start {given} {still}"));
+    assert_eq!(difference(&teacher, &student, "policy."), 0.0);
+    done(&student, &format!("--teacher {given} --epochs 2"));
+    let card = String::from_utf8_lossy(&fs::read(&student).unwrap()[..20_000]).into_owned();
+    assert!(
+        card.contains(r#"\"validation_accuracy\":[]"#),
+        "none are kept from it"
+    );
+    done(
+        &student,
+        &format!("--backbone {given} --hidden 24 --epochs 1"),
+    );
+
+    for (flags, words) in [
+        (
+            format!("--start {given} --hidden 24"),
+            "the model to start from is EfficientNet-Lite0",
+        ),
+        (
+            format!("--teacher {given} --lengths 24"),
+            "the teacher is EfficientNet-Lite0",
+        ),
+        (
+            format!("--teacher {given} --method hashnet --mix 0"),
+            "scihcgrl or csq with a teacher",
+        ),
+    ] {
+        let said = refused(&train(&student, &flags).output().unwrap());
+        assert!(said.contains(words), "{flags}: {said}");
+    }
 }
 
 /// Nobody looks at the folders' names here; that pictures of one kind still come near each other is the published classifier's doing.

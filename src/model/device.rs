@@ -1,8 +1,10 @@
-//! Which device a name stands for, and why one cannot be had. Knows the names and asks libtorch what is there; computes nothing.
+//! Which device a name stands for, and why one cannot be had; which type it computes in. Knows the names and asks what is there;
+//! computes nothing.
 
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::{ModelError, cuda};
+use crate::config::Precision;
 
 /// The device a name stands for: `auto`, `cpu`, `cuda` or `cuda:N`.
 ///
@@ -36,6 +38,31 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
             "libtorch's CUDA libraries are not installed ({reason}); run `make libtorch DEVICE=cuda`, or use cpu"
         )),
     }
+}
+
+/// The type that a precision stands for. Warns of a CPU that has no instructions for it.
+pub fn kind(precision: Precision, device: Device) -> Kind {
+    match precision {
+        Precision::Fp32 => Kind::Float,
+        Precision::Bf16 => {
+            if device == Device::Cpu && !computes_bf16() {
+                tracing::warn!(
+                    "this CPU has no AVX512-BF16: in bf16 it computes many times slower than in fp32"
+                );
+            }
+            Kind::BFloat16
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn computes_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn computes_bf16() -> bool {
+    true
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::{
     optimizer::{Optimizer, Rates},
 };
 use crate::{
-    config::{Precision, Train},
-    model::{Card, Choice, ModelError, Pass, Policy},
+    config::Train,
+    model::{self, Card, Choice, ModelError, Pass, Policy},
 };
 
 /// A stage of a training, for its random numbers.
@@ -75,10 +75,7 @@ impl<'a> Run<'a> {
             device,
             pass: Pass {
                 train: false,
-                kind: match config.compute.precision {
-                    Precision::Fp32 => Kind::Float,
-                    Precision::Bf16 => Kind::BFloat16,
-                },
+                kind: model::kind(config.compute.precision, device),
             },
             method: method::of(config),
         })

@@ -82,26 +82,27 @@ pub fn write(page: &Path, options: &Reproduce, done: &Done) -> anyhow::Result<()
         .filter(|(begin, end)| begin < end)
         .with_context(|| format!("{} has no lines '{BEGIN}' and '{END}'", page.display()))?;
     let figures = Figures { done, options };
-    let tables = tables(options, &figures);
+    let stem = page.file_stem().unwrap_or_default().to_string_lossy();
+    let tables = tables(options, &figures, &stem);
     let text = format!("{}{BEGIN}\n{tables}{}", &text[..begin], &text[end..]);
     fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
     let folder = page.with_file_name("figures");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (name, svg) in plots(&figures)? {
-        let path = folder.join(name);
+        let path = folder.join(format!("{stem}-{name}"));
         fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-fn tables(options: &Reproduce, figures: &Figures) -> String {
+fn tables(options: &Reproduce, figures: &Figures, stem: &str) -> String {
     let seeds = options.seeds;
     let mut text = format!(
         "\n### Method against method\n\n\
          Policies on frozen ImageNet features at {} pixels, {} training images, {} queries, {seeds} seeds (mean ± standard deviation); \
          all with `{BASE}` and the flags named. MAP is tie-aware over the whole ranking. These are figures to compare methods by, not the \
          best that any of them reaches.\n\n\
-         | method | MAP 24 | 32 | 48 | with training images 24 | 32 | 48 | precision within radius 2: 24 | 32 | 48 | the paper's MAP | flags |\n\
+         | method | MAP 24 | 32 | 48 | with training images 24 | 32 | 48 | precision within radius 2: 24 | 32 | 48 | the paper's MAP, CIFAR-10 | flags |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         options.input_size, options.training, options.queries
     );
@@ -117,8 +118,10 @@ fn tables(options: &Reproduce, figures: &Figures) -> String {
             row.flags
         );
     }
-    text += "\n![Precision within Hamming radius 2 by code length](figures/precision.svg)\n\
-             ![Precision and recall at 48 bits, by Hamming radius](figures/pr.svg)\n";
+    text += &format!(
+        "\n![Precision within Hamming radius 2 by code length](figures/{stem}-precision.svg)\n\
+         ![Precision and recall at 48 bits, by Hamming radius](figures/{stem}-pr.svg)\n"
+    );
     if !options.ablations().is_empty() {
         text += "\n### One change at a time\n\n\
              | change | MAP 48 | precision within radius 2 | distinct codes | flags |\n|---|---|---|---|---|\n";
