@@ -10,16 +10,15 @@ use tempfile::TempDir;
 fn tables_are_made_once_and_gone_on_with() {
     const PAGE: &str =
         "# A page\n\n<!-- reproduce: from here -->\nold\n<!-- reproduce: to here -->\n\nwords\n";
+    const BOTH: &str = "--hidden 16 --epochs 1 --batch-size 16 --warm-up-epochs";
     let folder = TempDir::new().unwrap();
     let (page, work) = (folder.path().join("page.md"), folder.path().join("work"));
     fs::write(&page, PAGE).unwrap();
     let run = |more: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_scihcgrl"))
             .args("reproduce --data samples/gallery --backbone models/cifar10.safetensors --seeds 2 --queries 20 --training 100".split(' '))
-            .args("--input-size 32 --joint-seeds 1 --joint".split(' '))
-            .arg("--hidden 16 --epochs 1 --warm-up-epochs 1 --batch-size 16")
-            .arg("--student")
-            .arg("--hidden 16 --epochs 1 --warm-up-epochs 0 --batch-size 16")
+            .args("--input-size 32 --joint-seeds 1".split(' '))
+            .args(["--joint", &format!("{BOTH} 1"), "--student", &format!("{BOTH} 0")])
             .args(["--work", &work.display().to_string()])
             .args(["--report", &page.display().to_string()])
             .args(more)
