@@ -10,57 +10,49 @@ use super::{Card, ModelError};
 pub struct Environment {
     weight: Tensor,  // [classes, feature]
     bias: Tensor,    // [classes]
-    centers: Tensor, // [heads, classes, bits], −1 or 1, 0 past a head's length
+    centers: Tensor, // [heads, classes, bits], 0 past a head's length
 }
 
 impl Environment {
-    /// Makes one of the card's classes and centres with its classifier under `path`, which is not trained.
+    /// Makes one of the card's classes and lengths with its variables under `path`, none of which is trained.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn new(path: &nn::Path, feature: i64, card: &Card) -> Result<Self, ModelError> {
-        let classes = card.classes.len() as i64;
-        let bits = card
-            .lengths
-            .iter()
-            .map(|length| length.bits())
-            .max()
-            .unwrap_or(0);
-        let mut values = Vec::new();
-        for center in card
-            .lengths
-            .iter()
-            .filter_map(|length| card.centers.get(length))
-            .flatten()
-        {
-            let signs = center
-                .bits()
-                .iter()
-                .map(|bit| if *bit { 1.0f32 } else { -1.0 });
-            values.extend(signs.chain(std::iter::repeat(0.0)).take(bits));
-        }
+        let (heads, classes) = (card.lengths.len() as i64, card.classes.len() as i64);
+        let longest = card.lengths.iter().map(|length| length.bits()).max();
+        let bits = longest.unwrap_or(0) as i64;
         Ok(Environment {
             weight: path.f_zeros_no_train("weight", &[classes, feature])?,
             bias: path.f_zeros_no_train("bias", &[classes])?,
-            centers: Tensor::f_from_slice(&values)?
-                .f_view([card.lengths.len() as i64, classes, bits as i64])?
-                .f_to_device(path.device())?,
+            centers: path.f_zeros_no_train("centers", &[heads, classes, bits])?,
         })
     }
 
-    /// Sets the classifier: weight `[classes, feature]` and bias `[classes]`.
+    /// Sets the classifier, weight `[classes, feature]` and bias `[classes]`, and each head's centres with how sure their bits are,
+    /// `[classes, bits]` each.
     ///
     /// # Errors
     /// [`ModelError::Tensor`], for other shapes too.
-    pub fn set_classifier(&self, weight: &Tensor, bias: &Tensor) -> Result<(), ModelError> {
+    pub fn set(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        centers: &[Tensor],
+    ) -> Result<(), ModelError> {
         tch::no_grad(|| {
             self.weight.shallow_clone().f_copy_(weight)?;
             self.bias.shallow_clone().f_copy_(bias)?;
+            for (head, centers) in centers.iter().enumerate() {
+                let own = self.centers.f_get(head as i64)?;
+                own.f_narrow(1, 0, centers.size2()?.1)?.f_copy_(centers)?;
+            }
             Ok(())
         })
     }
 
-    /// Σ p_c·c_c over the classes, p being the classifier's probabilities: features `[batch, feature]` to `[heads, batch, bits]`, −1…1.
+    /// Σ p_c·c_c over the classes, p being the classifier's probabilities: features `[batch, feature]` to `[heads, batch, bits]`.
+    /// Its signs are a code, its sizes say how sure each bit is.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].

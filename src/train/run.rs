@@ -163,9 +163,12 @@ impl Targets {
         })
     }
 
-    /// Gives every image a target of its own: centroids `[heads, images, bits]`, −1…1, become the probabilities of their bits.
+    /// Gives every image a target of its own: centroids `[heads, images, bits]`, cut to −1…1, become the probabilities of their bits.
     pub fn soften(&mut self, centroids: &Tensor) -> Result<(), ModelError> {
-        self.bits = centroids.f_add_scalar(1.0)?.f_div_scalar(2.0)?;
+        self.bits = centroids
+            .f_add_scalar(1.0)?
+            .f_div_scalar(2.0)?
+            .f_clamp(0.0, 1.0)?;
         self.rows = (0..centroids.size()[1]).collect();
         Ok(())
     }

@@ -43,8 +43,11 @@ pub fn train_unlabelled(
         .map(|class| format!("imagenet-{class}"))
         .collect();
     let mut card = super::card(&config, &classes)?;
+    let mut sure = Vec::new();
     for (length, centers) in &mut card.centers {
-        *centers = centers::semantic(&weight, *length, config.seed)?;
+        let (codes, values) = centers::semantic(&weight, *length, config.seed)?;
+        *centers = codes;
+        sure.push(values);
     }
     tch::manual_seed(config.seed as i64);
     let mut network = Network::new(&card, device)?;
@@ -52,7 +55,7 @@ pub fn train_unlabelled(
         checkpoint::load_backbone(&mut network, path)?;
     }
     if let Some(environment) = network.policy.environment() {
-        environment.set_classifier(&weight, &bias)?;
+        environment.set(&weight, &bias, &sure)?;
     }
     let side = config.input_size;
     let pictures = Pictures::read(collection, None, side, config.per_class, config.seed)?;
