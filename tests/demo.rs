@@ -87,3 +87,26 @@ fn codes_are_the_same_alone_and_in_a_batch_of_64() {
         assert_eq!(hasher.encode(&[picture]).unwrap(), [codes]);
     }
 }
+
+/// Nobody labelled what the model for photographs learned from; even pictures of 32 pixels of one kind come near each other.
+#[test]
+fn the_model_for_photographs_finds_kinds_it_was_never_told() {
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let evaluate = Command::new(env!("CARGO_BIN_EXE_scihcgrl"))
+        .args(
+            "evaluate --model models/photos.safetensors --data samples/queries --queries 50 --json"
+                .split(' '),
+        )
+        .arg(report.path())
+        .current_dir(ROOT)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&evaluate.stderr).into_owned();
+    assert!(evaluate.status.success(), "{said}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(report.path()).unwrap()).unwrap();
+    let map = report["quality"]["48"]["map"].as_f64().unwrap();
+    println!("MAP at 48 bits {map:.3}");
+    // By chance a tenth.
+    assert!(map > 0.25, "{map}");
+}
