@@ -174,6 +174,17 @@ fn frozen(
     Ok(())
 }
 
+/// A training of both networks.
+struct Stage<'a> {
+    kind: &'static str,
+    /// What its results depend on: its own flags, and those of the trainings before it.
+    all_flags: String,
+    flags: &'a str,
+    /// What it starts from, as flags.
+    given: Vec<&'a str>,
+    numbers: Vec<usize>,
+}
+
 /// Both networks, on the split of one seed, and the student of what they answer.
 fn joint(
     options: &Reproduce,
@@ -185,40 +196,42 @@ fn joint(
     let split = Split::draw(collection, options.queries, options.training, seed)?;
     let out = |kind: &str| options.work.join(format!("{kind}-{seed}.safetensors"));
     let backbone = options.backbone.display().to_string();
-    let teacher = out("joint");
-    let mut stages = vec![(
-        "joint",
-        options.joint.clone(),
-        split.training.clone(),
-        vec!["--backbone", &backbone],
-    )];
-    let shown = teacher.display().to_string();
+    let teacher = out("joint").display().to_string();
+    let mut stages = vec![Stage {
+        kind: "joint",
+        all_flags: options.joint.clone(),
+        flags: &options.joint,
+        given: vec!["--backbone", &backbone],
+        numbers: split.training.clone(),
+    }];
     if let Some(flags) = &options.student {
-        let seen = [split.training.as_slice(), &split.database].concat();
-        stages.push((
-            "student",
-            format!("{} | {flags}", options.joint),
-            seen,
-            vec!["--teacher", &shown, "--start", &shown],
-        ));
+        stages.push(Stage {
+            kind: "student",
+            all_flags: options.taught(flags),
+            flags,
+            given: vec!["--teacher", &teacher, "--start", &teacher],
+            numbers: [split.training.as_slice(), &split.database].concat(),
+        });
     }
-    for (kind, flags, numbers, mut given) in stages {
-        let keys = Length::ALL.map(|length| options.key(kind, &flags, length, seed));
+    for stage in stages {
+        let keys =
+            Length::ALL.map(|length| options.key(stage.kind, &stage.all_flags, length, seed));
         if keys.iter().all(|key| results.done.contains_key(key)) {
             continue;
         }
         let started = Instant::now();
-        let own = flags.rsplit(" | ").next().unwrap_or_default();
-        let all = format!(
-            "{} --seed {seed} --device {} {own}",
+        let own = format!(
+            "{} --seed {seed} --device {}",
             options.own(),
             options.device
         );
-        given.extend(all.split_whitespace());
-        let (config, out) = (Train::of(&given)?, out(kind));
+        let flags = own.split_whitespace().chain(stage.flags.split_whitespace());
+        let flags: Vec<&str> = stage.given.into_iter().chain(flags).collect();
+        let (config, out) = (Train::of(&flags)?, out(stage.kind));
         let mut show = super::Show::default();
         let mut tell = |progress| show.tell(&progress);
-        train::train_on(collection, Some(&numbers), &out, &config, false, &mut tell)?;
+        let numbers = Some(stage.numbers.as_slice());
+        train::train_on(collection, numbers, &out, &config, false, &mut tell)?;
         let codes = codes_of(&out, pictures, &options.device, &mut |_| ())?;
         for (head, key) in keys.into_iter().enumerate() {
             results.add(key, measure(&codes, head, pictures, &split, seed), started)?;
@@ -242,6 +255,11 @@ impl Reproduce {
             true => &ABLATIONS,
             false => &[],
         }
+    }
+
+    /// The flags of both trainings, where the second has these.
+    fn taught(&self, student: &str) -> String {
+        format!("{} | {student}", self.joint)
     }
 
     fn own(&self) -> String {

@@ -162,8 +162,7 @@ fn joint(options: &Reproduce, figures: &Figures) -> String {
         text += &format!(
             "\nand its student, of the training images and the database, whose labels it does not see, with\n\n    {flags}\n"
         );
-        let both = format!("{} | {flags}", options.joint);
-        trained.push(("student", both, "the student, "));
+        trained.push(("student", options.taught(flags), "the student, "));
     }
     text += "\n| database | MAP 24 | 32 | 48 | precision within radius 2: 24 | 32 | 48 |\n|---|---|---|---|---|---|---|\n";
     for (kind, flags, who) in &trained {
