@@ -99,7 +99,7 @@ fn tables(options: &Reproduce, figures: &Figures, stem: &str) -> String {
     let seeds = options.seeds;
     let mut text = format!(
         "\n### Method against method\n\n\
-         Policies on frozen ImageNet features at {} pixels, {} training images, {} queries, {seeds} seeds (mean ± standard deviation); \
+         Policies on frozen ImageNet features at {} pixels, {} training images, {} queries, {seeds} seed(s), with the standard deviation of several; \
          all with `{BASE}` and the flags named. MAP is tie-aware over the whole ranking. These are figures to compare methods by, not the \
          best that any of them reaches.\n\n\
          | method | MAP 24 | 32 | 48 | with training images 24 | 32 | 48 | precision within radius 2: 24 | 32 | 48 | the paper's MAP, CIFAR-10 | flags |\n\
