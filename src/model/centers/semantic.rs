@@ -1,6 +1,8 @@
 //! Hash centres that stand near where classes are near: ITQ (Gong and Lazebnik, 2011) on the rows of a classifier.
 //! Knows a matrix; neither what the classes are nor images.
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -29,8 +31,9 @@ pub fn semantic(
     let rows = rows.f_sub(&rows.f_mean_dim([0i64].as_slice(), true, Kind::Double)?)?;
     let (_, _, components) = rows.f_svd(true, true)?; // [entries, …]
     let principal = rows.f_matmul(&components.f_narrow(1, 0, bits)?)?; // [classes, bits]
-    tch::manual_seed(seed as i64);
-    let starts = (0..STARTS).map(|_| turned(&principal));
+    // libtorch's own generator is everyone's.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let starts = (0..STARTS).map(|_| turned(&principal, &mut rng));
     let starts = starts.collect::<Result<Vec<_>, _>>()?;
     let best = starts
         .into_iter()
@@ -41,9 +44,12 @@ pub fn semantic(
 }
 
 /// ITQ from a random start: what signs leave unsaid, and the components turned and scaled to a mean size of 1.
-fn turned(principal: &Tensor) -> Result<(f64, Tensor), ModelError> {
+fn turned(principal: &Tensor, rng: &mut ChaCha8Rng) -> Result<(f64, Tensor), ModelError> {
     let bits = principal.size2()?.1;
-    let random = Tensor::f_randn([bits, bits], (Kind::Double, Device::Cpu))?;
+    let random: Vec<f64> = (0..bits * bits)
+        .map(|_| rng.random_range(-1.0..1.0))
+        .collect();
+    let random = Tensor::f_from_slice(&random)?.f_view([bits, bits])?;
     let (mut turn, _) = Tensor::f_linalg_qr(&random, "reduced")?;
     for _ in 0..TURNS {
         let signs = principal.f_matmul(&turn)?.f_sign()?;
