@@ -166,7 +166,7 @@ pub fn train_on(
                 epoch = begun.mark.epoch,
                 "goes on with a training that was stopped"
             );
-            restore(&network, &begun.state)?;
+            resume::restore(&network, &begun.state)?;
             begun
         }
         None => {
@@ -241,16 +241,6 @@ pub fn card(config: &Train, classes: &[String]) -> Result<Card, ModelError> {
         training: serde_json::Value::Null,
         quality: serde_json::Value::Null,
     })
-}
-
-/// Puts the weights of a training that was stopped back.
-fn restore(network: &Network, state: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
-    for (name, mut value) in network.variables.variables() {
-        let name = format!("value.{name}");
-        let kept = state.get(&name).ok_or_else(|| resume::missing(&name))?;
-        tch::no_grad(|| value.f_copy_(kept))?;
-    }
-    Ok(())
 }
 
 impl Run<'_> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tch::{TchError, Tensor};
 
 use super::TrainError;
-use crate::model::{ModelError, checkpoint};
+use crate::model::{ModelError, Network, checkpoint};
 
 /// Where a training stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,6 +93,19 @@ pub fn remove(out: &Path) -> Result<(), ModelError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Puts the weights of a training that was stopped back.
+///
+/// # Errors
+/// [`ModelError::Tensor`], also where one is missing or of another shape.
+pub fn restore(network: &Network, state: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
+    for (name, mut value) in network.variables.variables() {
+        let name = format!("value.{name}");
+        let kept = state.get(&name).ok_or_else(|| missing(&name))?;
+        tch::no_grad(|| value.f_copy_(kept))?;
+    }
+    Ok(())
 }
 
 /// What a state lacks.
