@@ -1,6 +1,7 @@
 //! The subcommands: what each takes, and how its work is shown on a terminal or in a log.
 //! Knows how to call the layers below; decides nothing for them.
 
+mod bench;
 mod client;
 mod evaluate;
 mod folder;
@@ -17,9 +18,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     config::{Compute, DEFAULT_MODEL, Serve, Train, defaults_from},
-    image, model, serve,
+    image,
+    index::Index,
+    model, serve,
     train::{self, data::Collection},
 };
+
+/// The memory that a check gives the store's cache.
+const FSCK_CACHE_BYTES: u64 = 64 << 20;
 
 /// Image retrieval by learned hash codes.
 #[derive(Parser)]
@@ -82,6 +88,15 @@ pub enum Cli {
     Evaluate(Box<evaluate::Evaluate>),
     /// Reproduce the paper's tables: its protocol, all methods and ablations, over several seeds. Goes on where it was stopped.
     Reproduce(Box<reproduce::Reproduce>),
+    /// Read a data folder from end to end, without serving it, and name what is damaged in it.
+    Fsck {
+        /// The folder.
+        #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
+        data_dir: PathBuf,
+    },
+    /// Measure the index, with codes of one's own or with images made for it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
     ImportWeights {
         /// The state dict, as `torch.save` wrote it.
@@ -179,6 +194,16 @@ impl Cli {
                 model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
                 reproduce::run(&reproduce)?;
             }
+            Cli::Fsck { data_dir } => {
+                let index = Index::open_present(data_dir, FSCK_CACHE_BYTES)?;
+                let (damage, images) = (index.verify()?, index.facts().images);
+                for damage in &damage {
+                    println!("{damage}");
+                }
+                println!("{images} images, {} things damaged", damage.len());
+                anyhow::ensure!(damage.is_empty(), "the data folder is damaged");
+            }
+            Cli::Bench(bench) => bench::run(&bench)?,
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;
                 println!("wrote {count} tensors to {}", out.display());

@@ -1,31 +1,41 @@
 //! The index: images with their codes, kept in sled and found again exactly, by Hamming radius.
 //! Knows neither the model that makes codes nor who asks; one handle, cheap to clone, safe to share.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::code::{HashCode, Length};
 
+mod code_set;
+mod column;
 mod directory;
 mod error;
+mod filter;
 mod generation;
 mod group;
 mod key;
+mod load;
+mod merge;
 mod migrate;
+mod names;
 mod page;
 mod probe;
 mod read;
 mod record;
+mod segment;
+mod state;
 mod store;
+mod verify;
 mod writer;
 
-pub use error::IndexError;
+pub use code_set::CodeSet;
+pub use error::{Damage, IndexError};
 pub use record::{Content, ImageId, Record};
 
 use error::spell;
-use read::Pages;
+use generation::Generation;
 use store::Store;
 use writer::Writer;
 
@@ -92,6 +102,37 @@ pub struct Match {
     pub record: Record,
 }
 
+/// Where a listing goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(u32);
+
+impl Serialize for Cursor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = IndexError;
+
+    fn from_str(text: &str) -> Result<Self, IndexError> {
+        let found = || text.chars().take(40).collect();
+        let number = text
+            .parse()
+            .map_err(|_| IndexError::Cursor { found: found() });
+        number.map(Cursor)
+    }
+}
+
+/// Some images, and where those after them begin.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The images, the oldest first.
+    pub records: Vec<Record>,
+    /// Where to go on; none after the last.
+    pub next: Option<Cursor>,
+}
+
 /// Figures about an index.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
@@ -99,6 +140,10 @@ pub struct Facts {
     pub images: u64,
     /// How many different codes of each length these have.
     pub distinct_codes: BTreeMap<Length, u64>,
+    /// How many bytes of memory the directory of codes takes, the store's cache not counted.
+    pub memory_bytes: u64,
+    /// What was found damaged when the index was opened. What it does not name is whole.
+    pub damage: Vec<Damage>,
     /// The number of the active generation.
     pub generation: u32,
     /// The version of the layout on disk.
@@ -118,16 +163,33 @@ struct Shared {
 }
 
 impl Index {
-    /// Opens the index in a folder, or makes one there. Reads all its codes, so it takes longer the more there are.
+    /// Opens the index in a folder, or makes one there. Reads all its codes, so it takes longer the more there are. Damaged
+    /// pages are left out and told of in [`facts`](Self::facts); what they held is not found until it is inserted again.
     ///
     /// # Errors
     /// [`IndexError::InUse`], [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
     /// [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt), [`Store`](IndexError::Store).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
-        let path = config.path.clone();
-        let (store, next) = Store::open(config)?;
+        let wanted = Generation::first(config.model, &config.lengths)?;
+        Index::start(config.path, config.cache_bytes, Some(wanted))
+    }
+
+    /// Opens the index in a folder, whatever model filled it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`IndexError::Empty`].
+    pub fn open_present(path: PathBuf, cache_bytes: u64) -> Result<Index, IndexError> {
+        Index::start(path, cache_bytes, None)
+    }
+
+    fn start(
+        path: PathBuf,
+        cache_bytes: u64,
+        wanted: Option<Generation>,
+    ) -> Result<Index, IndexError> {
+        let (store, state) = Store::open(&path, cache_bytes, wanted)?;
         let store = Arc::new(store);
-        let writer = Writer::start(store.clone(), next).map_err(|source| IndexError::Open {
+        let writer = Writer::start(store.clone(), state).map_err(|source| IndexError::Open {
             path,
             source: source.into(),
         })?;
@@ -185,13 +247,13 @@ impl Index {
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
     pub fn get(&self, id: &ImageId) -> Result<Option<Record>, IndexError> {
-        let _standing_still = self.0.store.directory();
-        match self.0.store.record(id)? {
-            Some(stored) => Pages::of(&self.0.store)
-                .record(id.clone(), stored)
-                .map(Some),
-            None => Ok(None),
-        }
+        self.0.store.steady(|directory, reading| {
+            Ok(match reading.place(directory, id)? {
+                Some(Some(sequence)) => reading.record(sequence)?.map(Some),
+                Some(None) => Some(None),
+                None => None,
+            })
+        })
     }
 
     /// The original of an image.
@@ -199,21 +261,22 @@ impl Index {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn content(&self, id: &ImageId) -> Result<Option<Content>, IndexError> {
-        self.0.store.content(id)
+        self.0.store.steady(|directory, reading| {
+            Ok(match reading.place(directory, id)? {
+                Some(Some(sequence)) => reading.content(sequence)?.map(Some),
+                Some(None) => Some(None),
+                None => None,
+            })
+        })
     }
 
-    /// At most `limit` images in order of id, from the first after `after` on.
+    /// At most `limit` images in order of age, from a cursor on or from the oldest. Damaged pages are passed over.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn list(&self, after: Option<&ImageId>, limit: usize) -> Result<Vec<Record>, IndexError> {
-        let _standing_still = self.0.store.directory();
-        let mut pages = Pages::of(&self.0.store);
-        let records = self.0.store.records(after, limit)?;
-        records
-            .into_iter()
-            .map(|(id, stored)| pages.record(id, stored))
-            .collect()
+    pub fn list(&self, from: Option<Cursor>, limit: usize) -> Result<Listing, IndexError> {
+        let Cursor(from) = from.unwrap_or_default();
+        self.0.store.steady(|_, reading| reading.list(from, limit))
     }
 
     /// The images within a radius: exact, by distance, then code, then age. A radius past the length finds all.
@@ -228,20 +291,32 @@ impl Index {
             offset,
             labels,
         } = query;
-        let directory = self.0.store.directory();
-        let (total, hits) = directory
-            .search(code, *radius, labels, *offset, *limit)
-            .ok_or_else(|| {
-                let expected = spell(self.0.store.generation.lengths.iter().copied());
-                let given = code.length();
-                IndexError::NoSuchLength { given, expected }
-            })?;
-        let mut pages = Pages::of(&self.0.store);
-        let matches = hits
-            .iter()
-            .map(|hit| pages.found(code, hit))
-            .collect::<Result<_, _>>()?;
-        Ok(Found { total, matches })
+        let store = &self.0.store;
+        let no_such_length = || IndexError::NoSuchLength {
+            given: code.length(),
+            expected: spell(store.generation.lengths.iter().copied()),
+        };
+        let everything = *radius as usize >= code.length().bits();
+        store.steady(|directory, reading| {
+            let numbers = store.numbers(labels)?;
+            let (total, hits) = if !labels.is_empty() {
+                let filter = directory.labelled(&numbers);
+                let ball = directory.within(code, *radius).ok_or_else(no_such_length)?;
+                ball.filtered(&filter, *offset, *limit)
+            } else if everything {
+                let enough = offset.saturating_add(*limit) as u64;
+                let ball = directory.nearest(code, enough).ok_or_else(no_such_length)?;
+                (directory.images(), ball.window(*offset, *limit).1)
+            } else {
+                let ball = directory.within(code, *radius).ok_or_else(no_such_length)?;
+                ball.window(*offset, *limit)
+            };
+            let wanted = (!labels.is_empty()).then_some(&numbers[..]);
+            let matches = hits.iter().map(|hit| reading.found(hit, wanted));
+            // One that is not as it was found makes all of it void.
+            let matches = matches.collect::<Result<Option<_>, _>>()?;
+            Ok(matches.map(|matches| Found { total, matches }))
+        })
     }
 
     /// Figures about the index.
@@ -251,6 +326,8 @@ impl Index {
         Facts {
             images: directory.images(),
             distinct_codes: directory.distinct().collect(),
+            memory_bytes: directory.bytes() as u64,
+            damage: store.damage.clone(),
             generation: store.generation.number,
             schema: migrate::SCHEMA,
             disk_bytes: store.db.size_on_disk().unwrap_or_else(|error| {
@@ -260,6 +337,14 @@ impl Index {
         }
     }
 
+    /// Reads everything there is and tells what is damaged; nothing, where all is well. Writes may go on beside it.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`] where sled itself gives up.
+    pub fn verify(&self) -> Result<Vec<Damage>, IndexError> {
+        verify::verify(&self.0.store)
+    }
+
     /// Accepts no more writes, and returns when those accepted are on disk. Blocks; reading goes on afterwards.
     ///
     /// # Errors
@@ -267,6 +352,11 @@ impl Index {
     pub fn close(&self) -> Result<(), IndexError> {
         self.0.writer.close();
         self.0.store.db.flush()?;
+        self.0
+            .store
+            .acknowledged
+            .sync()
+            .map_err(sled::Error::from)?;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! The index as its callers meet it; here, the images all of these tests use.
-//! Knows the public interface, and of the disk only what migrations/0001_initial.json says.
+//! Knows the public interface, and of the disk only what migrations/0002_pages.json says.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -106,6 +106,9 @@ impl ApiError {
                 (S::UNPROCESSABLE_ENTITY, "invalid_code")
             }
             ApiError::Index(IndexError::Id { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_id"),
+            ApiError::Index(IndexError::Cursor { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_parameter")
+            }
             ApiError::Index(IndexError::Payload { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_payload")
             }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     code::{HashCode, Length},
-    index::{Content, ImageId, NewImage, Record},
+    index::{Content, Cursor, ImageId, NewImage, Record},
 };
 
 const MAX_LABELS: usize = 32;
@@ -144,7 +144,7 @@ fn default_list() -> u64 {
 #[derive(Serialize)]
 struct Page {
     images: Vec<Image>,
-    next: Option<ImageId>,
+    next: Option<Cursor>,
 }
 
 async fn list(
@@ -155,18 +155,13 @@ async fn list(
         let detail = format!("limit {limit} is out of range: 1 to {MAX_LIST}");
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
-    let after: Option<ImageId> = after.map(|id| id.parse()).transpose()?;
-    let limit = limit as usize;
-    // One more than asked for tells whether there is a next page.
-    let mut records = state
-        .read(move |index| index.list(after.as_ref(), limit + 1))
+    let after: Option<Cursor> = after.map(|cursor| cursor.parse()).transpose()?;
+    let listing = state
+        .read(move |index| index.list(after, limit as usize))
         .await?;
-    let more = records.len() > limit;
-    records.truncate(limit);
-    let last = records.last().filter(|_| more);
     Ok(Json(Page {
-        next: last.map(|record| record.id.clone()),
-        images: records.into_iter().map(Image::from).collect(),
+        images: listing.records.into_iter().map(Image::from).collect(),
+        next: listing.next,
     }))
 }
 

@@ -1,114 +1,103 @@
-//! The directory in memory: for each length the distinct codes and the images behind each; the images of each label.
-//! Knows images by their sequence numbers only, and no disk: it is built from one at open and follows every commit.
+//! The directory in memory: for each length the distinct codes and the images behind each, and the images of each label.
+//! Immutable, the sum of its segments: a write makes another one. Knows images by sequence numbers only, and no disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{ops::Range, sync::Arc};
 
 use crate::code::{HashCode, Length};
 
-use super::probe::{self, Hit};
-
-/// What the directory knows of an image.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its codes, one of each length, ascending.
-    pub codes: Vec<HashCode>,
-    /// Its labels.
-    pub labels: Vec<String>,
-}
-
-/// An image before and after a write: inserted, replaced, relabelled or deleted.
-#[derive(Debug)]
-pub struct Change {
-    /// Which image.
-    pub sequence: u64,
-    /// As it was, if it was there.
-    pub before: Option<Entry>,
-    /// As it is, if it is still there.
-    pub after: Option<Entry>,
-}
+use super::{
+    column::Column,
+    filter::Filter,
+    probe::{Kind, Near, Probe},
+    segment::{Net, Segment},
+};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Directory {
-    columns: Vec<Column>,
-    labels: HashMap<String, BTreeSet<u64>>,
+    /// The lengths of codes, ascending, then labels, then ids.
+    kinds: Arc<[Kind]>,
+    /// Oldest first.
+    segments: Vec<Arc<Segment>>,
+    /// How many distinct words each column has.
+    distinct: Vec<u64>,
     images: u64,
+}
+
+/// An image found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// How far its code is.
+    pub distance: u32,
+    /// The length of its code.
+    pub length: Length,
+    /// Its code.
+    pub word: u64,
+    /// Its sequence number.
+    pub sequence: u32,
 }
 
 impl Directory {
     /// Without any image.
     pub fn new(lengths: &[Length]) -> Self {
+        let codes = lengths.iter().copied().map(Kind::Codes);
+        let kinds: Arc<[Kind]> = codes.chain([Kind::Labels, Kind::Ids]).collect();
         Directory {
-            columns: lengths.iter().map(|&length| Column::new(length)).collect(),
-            labels: HashMap::new(),
+            segments: Vec::new(),
+            distinct: vec![0; kinds.len()],
+            kinds,
             images: 0,
         }
     }
 
-    /// Follows a write.
-    pub fn apply(&mut self, change: &Change) {
-        let Change {
-            sequence,
-            before,
-            after,
-        } = change;
-        for (at, column) in self.columns.iter_mut().enumerate() {
-            let word = |entry: &Option<Entry>| Some(entry.as_ref()?.codes.get(at)?.word());
-            let (old, new) = (word(before), word(after));
-            if old != new {
-                old.inspect(|&word| column.remove(word, *sequence));
-                new.inspect(|&word| column.insert(word, *sequence));
-            }
-        }
-        for label in before.iter().flat_map(|entry| &entry.labels) {
-            if let Some(images) = self.labels.get_mut(label) {
-                images.remove(sequence);
-                if images.is_empty() {
-                    self.labels.remove(label);
+    /// What each column holds.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// How many distinct words each column will have with one more segment.
+    pub fn distinct_after(&self, segment: &Segment) -> Vec<u64> {
+        let mut distinct = self.distinct.clone();
+        for (at, distinct) in distinct.iter_mut().enumerate() {
+            let (added, removed) = (&segment.added[at], &segment.removed[at]);
+            if self.segments.is_empty() {
+                *distinct = added.words().len() as u64;
+            } else if matches!(self.kinds[at], Kind::Codes(_)) {
+                let only_removed = removed
+                    .iter()
+                    .filter(|(word, _)| added.find(*word).is_empty());
+                for (word, _) in added.iter().chain(only_removed) {
+                    let before = self.count(at, word);
+                    let after = before + added.find(word).len() - removed.find(word).len();
+                    *distinct = *distinct + u64::from(after > 0) - u64::from(before > 0);
                 }
             }
         }
-        for label in after.iter().flat_map(|entry| &entry.labels) {
-            self.label(label, *sequence);
+        distinct
+    }
+
+    /// With one more segment, after which there are so many distinct words and images.
+    pub fn with(&self, segment: Arc<Segment>, distinct: Vec<u64>, images: u64) -> Self {
+        let mut segments = self.segments.clone();
+        segments.push(segment);
+        Directory {
+            kinds: self.kinds.clone(),
+            segments,
+            distinct,
+            images,
         }
-        self.images = self.images + u64::from(after.is_some()) - u64::from(before.is_some());
     }
 
-    /// Puts an image under a label.
-    pub fn label(&mut self, label: &str, sequence: u64) {
-        match self.labels.get_mut(label) {
-            Some(images) => images.insert(sequence),
-            None => self
-                .labels
-                .entry(label.to_owned())
-                .or_default()
-                .insert(sequence),
-        };
+    /// With what the segments `at` amount to in their place.
+    pub fn merged(&self, at: Range<usize>, merged: Arc<Segment>) -> Self {
+        let mut directory = self.clone();
+        directory.segments.splice(at, [merged]);
+        directory
     }
 
-    /// How many images are within `radius` of `code` and have any of `labels` (all where there are none), and a window
-    /// of them in order; `None` where the index has no codes of that length.
-    pub fn search(
-        &self,
-        code: &HashCode,
-        radius: u32,
-        labels: &[String],
-        offset: usize,
-        limit: usize,
-    ) -> Option<(u64, Vec<Hit>)> {
-        let column = self
-            .columns
-            .iter()
-            .find(|column| column.length == code.length())?;
-        let near = probe::within(&column.words, code.word(), radius);
-        let sets: Vec<&BTreeSet<u64>> = labels
-            .iter()
-            .filter_map(|label| self.labels.get(label))
-            .collect();
-        let wanted =
-            (!labels.is_empty()).then_some(|posting| sets.iter().any(|set| set.contains(&posting)));
-        let postings = |slot| column.postings.get(slot).map_or(&[][..], Vec::as_slice);
-        Some(probe::window(&near, postings, wanted, offset, limit))
+    /// Its segments, oldest first.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
     }
 
     /// How many images there are.
@@ -118,114 +107,264 @@ impl Directory {
 
     /// How many distinct codes of each length there are.
     pub fn distinct(&self) -> impl Iterator<Item = (Length, u64)> {
-        self.columns
-            .iter()
-            .map(|column| (column.length, column.words.len() as u64))
-    }
-}
-
-/// The codes of one length. `words` is scanned whole, so it stays dense: the last takes the place of one removed.
-#[derive(Debug)]
-struct Column {
-    length: Length,
-    words: Vec<u64>,
-    postings: Vec<Vec<u64>>,
-    slots: HashMap<u64, usize>,
-}
-
-impl Column {
-    fn new(length: Length) -> Self {
-        Column {
-            length,
-            words: Vec::new(),
-            postings: Vec::new(),
-            slots: HashMap::new(),
-        }
-    }
-
-    fn insert(&mut self, word: u64, sequence: u64) {
-        let slot = *self.slots.entry(word).or_insert(self.words.len());
-        match self.postings.get_mut(slot) {
-            // A new image is the youngest, so the search is for replaced ones.
-            Some(postings) if postings.last() < Some(&sequence) => postings.push(sequence),
-            Some(postings) => {
-                if let Err(at) = postings.binary_search(&sequence) {
-                    postings.insert(at, sequence);
-                }
-            }
-            None => {
-                self.words.push(word);
-                self.postings.push(vec![sequence]);
-            }
-        }
-    }
-
-    fn remove(&mut self, word: u64, sequence: u64) {
-        let Some(&slot) = self.slots.get(&word) else {
-            return;
-        };
-        let Some(postings) = self.postings.get_mut(slot) else {
-            return;
-        };
-        if let Ok(at) = postings.binary_search(&sequence) {
-            postings.remove(at);
-        }
-        if postings.is_empty() {
-            self.slots.remove(&word);
-            self.words.swap_remove(slot);
-            self.postings.swap_remove(slot);
-            if let Some(moved) = self.words.get(slot) {
-                self.slots.insert(*moved, slot);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(word: u64, label: &str) -> Option<Entry> {
-        Some(Entry {
-            codes: vec![HashCode::from_word(Length::L24, word)],
-            labels: vec![label.to_owned()],
+        let columns = self.kinds.iter().zip(&self.distinct);
+        columns.filter_map(|(kind, &distinct)| match kind {
+            Kind::Codes(length) => Some((*length, distinct)),
+            _ => None,
         })
     }
 
-    fn all(directory: &Directory, labels: &[String]) -> (u64, Vec<u64>) {
-        let code = HashCode::from_word(Length::L24, 0);
-        let (total, hits) = directory.search(&code, 24, labels, 0, 99).unwrap();
-        (total, hits.iter().map(|hit| hit.sequence).collect())
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.bytes()).sum()
     }
 
-    #[test]
-    fn an_emptied_code_goes_and_the_rest_are_still_found() {
-        let mut directory = Directory::new(&[Length::L24]);
-        for (sequence, word) in [(1, 1), (2, 2), (3, 3), (4, 1)] {
-            let after = entry(word, "x");
-            directory.apply(&Change {
-                sequence,
-                before: None,
-                after,
-            });
+    /// How many images have a word.
+    fn count(&self, at: usize, word: u64) -> usize {
+        let columns = self.columns(at);
+        let count = |sign| {
+            let same = columns
+                .iter()
+                .enumerate()
+                .filter(move |(list, _)| self::sign(*list) == sign);
+            same.map(|(_, column)| column.find(word).len())
+                .sum::<usize>()
+        };
+        count(1).saturating_sub(count(-1))
+    }
+
+    /// The images that have a word, ascending.
+    fn find(&self, at: usize, word: u64) -> Net<'_> {
+        let columns = self.columns(at).into_iter().enumerate();
+        let lists = columns.map(|(list, column)| (column.find(word), sign(list)));
+        Net::new(lists.filter(|(postings, _)| !postings.is_empty()).collect())
+    }
+
+    /// The images whose id may be the one with this hash.
+    pub fn with_id(&self, hash: u32) -> impl Iterator<Item = u32> {
+        self.find(self.kinds.len() - 1, hash.into()).positive()
+    }
+
+    /// The lists of postings of one column: those added are even, those removed odd.
+    fn columns(&self, at: usize) -> Vec<&Column> {
+        self.segments
+            .iter()
+            .flat_map(|segment| [&segment.added[at], &segment.removed[at]])
+            .collect()
+    }
+
+    fn column_of(&self, length: Length) -> Option<usize> {
+        self.kinds
+            .iter()
+            .position(|&kind| kind == Kind::Codes(length))
+    }
+
+    /// All images within `radius`; `None` where the index has no codes of that length.
+    pub fn within(&self, code: &HashCode, radius: u32) -> Option<Ball<'_>> {
+        let columns = self.columns(self.column_of(code.length())?);
+        let mut near = Vec::new();
+        for (list, column) in columns.iter().enumerate() {
+            let start = near.len();
+            Probe::new(column.words(), code.word()).reach(radius, radius, &mut near);
+            near[start..]
+                .iter_mut()
+                .for_each(|near| near.list = list as u32);
         }
-        assert_eq!(all(&directory, &[]), (4, vec![1, 4, 2, 3]));
-        directory.apply(&Change {
-            sequence: 2,
-            before: entry(2, "x"),
-            after: None,
-        });
-        directory.apply(&Change {
-            sequence: 1,
-            before: entry(1, "x"),
-            after: entry(3, "y"),
-        });
-        assert_eq!(all(&directory, &[]), (3, vec![4, 1, 3]));
-        assert_eq!(all(&directory, &["y".to_owned()]), (1, vec![1]));
-        assert_eq!(all(&directory, &["none".to_owned()]), (0, vec![]));
-        assert_eq!(
-            (directory.images(), directory.distinct().collect()),
-            (3, vec![(Length::L24, 2)])
-        );
+        Some(Ball {
+            length: code.length(),
+            columns,
+            near,
+        })
+    }
+
+    /// The images of the smallest ball that has `enough`, or of all that there are.
+    pub fn nearest(&self, code: &HashCode, enough: u64) -> Option<Ball<'_>> {
+        // Most codes searched by have near neighbours, and small balls are cheap.
+        for radius in [0, 2] {
+            let ball = self.within(code, radius)?;
+            if ball.total() >= enough {
+                return Some(ball);
+            }
+        }
+        let columns = self.columns(self.column_of(code.length())?);
+        let mut probes: Vec<Probe> = columns
+            .iter()
+            .map(|column| Probe::new(column.words(), code.word()))
+            .collect();
+        // A removed posting may cancel one that was counted, so as many more are looked for.
+        let removed = columns
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .map(|column| column.len() as u64);
+        let enough = enough + removed.sum::<u64>();
+        let most = code.length().bits() as u32;
+        let (mut near, mut bound) = (Vec::<Near>::new(), most);
+        let mut at_distance = [0u64; 64];
+        for radius in 0..=most {
+            for (list, probe) in probes.iter_mut().enumerate() {
+                let start = near.len();
+                probe.reach(radius, bound, &mut near);
+                for found in &mut near[start..] {
+                    found.list = list as u32;
+                    if list % 2 == 0 {
+                        at_distance[found.distance() as usize] +=
+                            u64::from(columns[list].count(found.slot));
+                    }
+                }
+                let mut sum = 0;
+                bound = (0..bound)
+                    .find(|&distance| {
+                        sum += at_distance[distance as usize];
+                        sum >= enough
+                    })
+                    .unwrap_or(bound)
+                    .max(radius);
+            }
+            if bound <= radius {
+                break;
+            }
+        }
+        near.retain(|found| found.distance() <= bound);
+        Some(Ball {
+            length: code.length(),
+            columns,
+            near,
+        })
+    }
+
+    /// Which images have any of these labels, by their numbers.
+    pub fn labelled(&self, labels: &[u32]) -> Filter {
+        let at = self.kinds.len() - 2;
+        Filter::any(
+            labels
+                .iter()
+                .flat_map(|&label| self.find(at, label.into()).positive()),
+        )
     }
 }
+
+fn sign(list: usize) -> i32 {
+    if list.is_multiple_of(2) { 1 } else { -1 }
+}
+
+/// The codes within a radius of one, with the images behind them.
+pub struct Ball<'a> {
+    length: Length,
+    columns: Vec<&'a Column>,
+    near: Vec<Near>,
+}
+
+impl<'a> Ball<'a> {
+    /// How many images it has. Counts are enough to tell: no posting is touched.
+    pub fn total(&self) -> u64 {
+        let total: i64 = self.near.iter().map(|near| self.count(near)).sum();
+        total.max(0) as u64
+    }
+
+    fn count(&self, near: &Near) -> i64 {
+        let list = near.list as usize;
+        i64::from(self.columns[list].count(near.slot)) * i64::from(sign(list))
+    }
+
+    /// How many images it has, and those from `offset` on, at most `limit`, by distance, then code, then age. Only these
+    /// are touched, and only codes of their distances are sorted.
+    pub fn window(mut self, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
+        let mut at_distance = [0i64; 64];
+        for near in &self.near {
+            at_distance[near.distance() as usize] += self.count(near);
+        }
+        let total: i64 = at_distance.iter().sum();
+        let end = offset.saturating_add(limit) as i64;
+        let (mut before, mut skip) = (0, offset);
+        let mut wanted = [false; 64];
+        for (distance, count) in at_distance.into_iter().enumerate() {
+            let after = before + count;
+            if after <= offset as i64 {
+                skip = offset - after as usize;
+            } else {
+                wanted[distance] = before < end && limit > 0;
+            }
+            before = after;
+        }
+        self.near.retain(|near| wanted[near.distance() as usize]);
+        let hits = self.walk().skip(skip).take(limit).collect();
+        (total.max(0) as u64, hits)
+    }
+
+    /// The same of the images that pass a filter, for which all are looked at.
+    pub fn filtered(self, filter: &Filter, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
+        let (mut total, mut hits) = (0, Vec::new());
+        let all = self.total() as usize;
+        let filter = filter.prepared(all);
+        for hit in self.walk().filter(|hit| filter.has(hit.sequence)) {
+            if total >= offset && hits.len() < limit {
+                hits.push(hit);
+            }
+            total += 1;
+        }
+        (total as u64, hits)
+    }
+
+    /// The sequence numbers of all its images, by distance, then code, then age.
+    pub fn sequences(mut self, into: &mut Vec<u32>) {
+        self.near.sort_unstable_by_key(Near::key);
+        for same in self.near.chunk_by(|a, b| a.key() == b.key()) {
+            match same {
+                [one] => into.extend_from_slice(self.columns[one.list as usize].postings(one.slot)),
+                _ => into.extend(net(&self.columns, same)),
+            }
+        }
+    }
+
+    fn walk(mut self) -> impl Iterator<Item = Hit> {
+        self.near.sort_unstable_by_key(Near::key);
+        let Ball {
+            length,
+            columns,
+            near,
+        } = self;
+        let groups: Vec<Range<usize>> = {
+            let mut start = 0;
+            near.chunk_by(|a, b| a.key() == b.key())
+                .map(|same| {
+                    let group = start..start + same.len();
+                    start = group.end;
+                    group
+                })
+                .collect()
+        };
+        groups.into_iter().flat_map(move |group| {
+            let same = &near[group];
+            let (distance, word) = (same[0].distance(), same[0].word());
+            let hit = move |sequence| Hit {
+                distance,
+                length,
+                word,
+                sequence,
+            };
+            let postings: Box<dyn Iterator<Item = u32> + 'a> = match same {
+                [one] => {
+                    let postings: &'a [u32] = columns[one.list as usize].postings(one.slot);
+                    Box::new(postings.iter().copied())
+                }
+                _ => Box::new(net(&columns, same)),
+            };
+            postings.map(hit)
+        })
+    }
+}
+
+fn net<'a>(columns: &[&'a Column], same: &[Near]) -> impl Iterator<Item = u32> + use<'a> {
+    let lists: Vec<(&'a [u32], i32)> = same
+        .iter()
+        .map(|near| {
+            let list = near.list as usize;
+            (columns[list].postings(near.slot), sign(list))
+        })
+        .collect();
+    Net::new(lists).positive()
+}
+
+#[cfg(test)]
+mod tests;

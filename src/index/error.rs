@@ -1,7 +1,9 @@
 //! What can go wrong in the index, each case with what was found and what would be right.
 //! Knows no status codes: which of these is whose fault is for the callers to decide.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use serde::Serialize;
 
 use crate::code::Length;
 
@@ -24,6 +26,12 @@ pub enum IndexError {
         path: PathBuf,
         /// Why not.
         source: sled::Error,
+    },
+    /// There is no index in the folder, where one was to be read.
+    #[error("the data folder {} holds no index", path.display())]
+    Empty {
+        /// The folder asked for.
+        path: PathBuf,
     },
     /// Reading or writing the store failed. After a failed write the index accepts no more until it is opened again.
     #[error("the store failed to read or write")]
@@ -77,6 +85,12 @@ pub enum IndexError {
         /// The rule it breaks.
         rule: String,
     },
+    /// Not where a listing goes on.
+    #[error("'{found}' is not where a listing goes on; give the `next` of the page before")]
+    Cursor {
+        /// What was given, at most its first 40 characters.
+        found: String,
+    },
     /// A payload that could be written but not read back.
     #[error("the payload cannot be stored: it is nested too deeply, 120 levels are safe")]
     Payload {
@@ -101,11 +115,51 @@ pub enum IndexError {
         /// The lengths given.
         found: String,
     },
+    /// All sequence numbers have been given away.
+    #[error(
+        "the index has numbered 4,294,967,295 images since it was made and has no number left; \
+         import what it holds into another data folder"
+    )]
+    Full,
+    /// The group of writes that this one was committed with failed.
+    #[error("the write was not stored")]
+    Write {
+        /// Why not.
+        source: Arc<IndexError>,
+    },
+    /// A page could not be put into bytes.
+    #[error("a page could not be encoded")]
+    Encode {
+        /// What the encoder said.
+        #[from]
+        source: postcard::Error,
+    },
     /// The writer was stopped, by a shutdown or by a failed write.
     #[error(
         "the index accepts no more writes: it was closed, or a failed write stopped it; open it again"
     )]
     Closed,
+}
+
+/// Something in the store that cannot be read or contradicts the rest, found when it was opened or checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The thing that is damaged, by name.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+impl From<Damage> for IndexError {
+    fn from(Damage { what, why }: Damage) -> Self {
+        IndexError::Corrupt { what, why }
+    }
 }
 
 /// Lengths as a message shows them.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::code::Length;
+use crate::code::{HashCode, Length};
 
 use super::{
     error::{IndexError, spell},
@@ -62,6 +62,14 @@ impl Generation {
     pub fn write(&self, batch: &mut sled::Batch) {
         let value = serde_json::json!(self).to_string();
         batch.insert(Key::Generation.to_bytes(), value.as_bytes());
+    }
+
+    /// Words, one of each length, as codes.
+    pub fn codes(&self, words: &[u64]) -> Vec<HashCode> {
+        let lengths = self.lengths.iter().zip(words);
+        lengths
+            .map(|(&length, &word)| HashCode::from_word(length, word))
+            .collect()
     }
 
     /// Whether codes of a wanted generation, whatever its number, may be compared with those of this one.

@@ -1,8 +1,9 @@
 //! A group of writes that is committed as one: each is staged over those before it, then all are applied in one batch.
-//! Knows what a write does to record, original, page and directory; nothing of who waits for it.
+//! Knows what a write does to row, codes, payload, original and directory; nothing of who waits for it.
 
 use std::{
     collections::HashMap,
+    sync::{Arc, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -12,34 +13,50 @@ use crate::code::HashCode;
 
 use super::{
     NewImage,
-    directory::{Change, Entry},
     error::IndexError,
     key::Key,
-    page::{self, Page, Slot},
-    record::{ImageId, Record, Stored},
+    names::Names,
+    page::{self, Page, Words},
+    record::{ImageId, PackedId, Record, Row, encode_payload},
+    segment::{Change, Entry, Segment},
+    state::{State, mark},
     store::Store,
 };
 
 /// Writes staged and not yet committed. One that fails leaves nothing behind.
 pub struct Group<'a> {
     store: &'a Store,
-    next: &'a mut u64,
+    names: &'a mut Names,
+    state: State,
     batch: sled::Batch,
-    records: HashMap<ImageId, Option<Stored>>,
-    pages: HashMap<u64, Page>,
+    /// Where the images are that were asked for, as the writes staged so far leave them.
+    places: HashMap<ImageId, Option<u32>>,
+    rows: HashMap<u32, Page<Row>>,
+    codes: HashMap<u32, Page<Words>>,
+    payloads: HashMap<u32, Option<Value>>,
     changes: Vec<Change>,
     bytes: usize,
 }
 
+/// An image as it is before a write.
+struct Found {
+    sequence: u32,
+    row: Row,
+    words: Words,
+}
+
 impl<'a> Group<'a> {
-    /// An empty group; new images take sequence numbers from `next` on.
-    pub fn new(store: &'a Store, next: &'a mut u64) -> Self {
+    /// An empty group, after the commits that `state` tells of.
+    pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Self {
         Group {
             store,
-            next,
+            names,
+            state,
             batch: sled::Batch::default(),
-            records: HashMap::new(),
-            pages: HashMap::new(),
+            places: HashMap::new(),
+            rows: HashMap::new(),
+            codes: HashMap::new(),
+            payloads: HashMap::new(),
             changes: Vec::new(),
             bytes: 0,
         }
@@ -52,35 +69,62 @@ impl<'a> Group<'a> {
 
     /// Inserts or replaces an image, and tells whether it is new. A replaced one keeps its age.
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        let now = now_ms();
         let before = self.find(&image.id)?;
-        let stored = Stored {
-            sequence: before
+        let payload = image.payload.filter(|payload| !payload.is_null());
+        let json = payload.as_ref().map(encode_payload).transpose()?;
+        let sequence = before
+            .as_ref()
+            .map_or(self.state.next, |found| found.sequence);
+        if sequence == u32::MAX {
+            return Err(IndexError::Full);
+        }
+        let now = now_ms();
+        let created_at_ms = before.as_ref().map_or(now, |found| found.row.created_at_ms);
+        let row = Row {
+            id: PackedId::from(&image.id),
+            version: before
                 .as_ref()
-                .map_or(*self.next, |(stored, _)| stored.sequence),
-            labels: image.labels,
-            payload: image.payload.filter(|payload| !payload.is_null()),
+                .map_or(0, |found| found.row.version.wrapping_add(1)),
+            payload: json.is_some(),
+            labels: self.numbers(&image.labels)?,
+            media_type: self.number(&image.content.media_type)?,
             bytes: image.content.bytes.len() as u64,
-            created_at_ms: before
-                .as_ref()
-                .map_or(now, |(stored, _)| stored.created_at_ms),
-            updated_at_ms: now,
-            media_type: image.content.media_type.clone(),
+            created_at_ms,
+            updated_after_ms: now.saturating_sub(created_at_ms),
         };
-        let json = stored.encode()?;
-        let (number, slot) = page::place(stored.sequence);
-        let (id, codes) = (image.id.clone(), image.codes.clone());
-        self.page(number)?.0.insert(slot, Slot { id, codes });
+        let words: Words = image.codes.iter().map(HashCode::word).collect();
+        let (number, _) = page::place(sequence);
+        self.rows(number)?;
+        self.codes(number)?;
 
         let created = before.is_none();
-        *self.next += u64::from(created);
+        if created {
+            self.state.next += 1;
+            self.state.images += 1;
+            self.state.marks = self.state.marks.wrapping_add(mark(sequence, &image.id));
+        }
         self.bytes += image.content.bytes.len();
-        self.batch.insert(
-            Key::Content(image.id.as_str()).to_bytes(),
-            image.content.encode(),
-        );
-        self.save(&image.id, before, stored.clone(), image.codes.clone(), json);
-        Ok((stored.into_record(image.id, image.codes), created))
+        let original = Key::Original(sequence).to_bytes();
+        if !image.content.bytes.is_empty() {
+            self.batch.insert(original, image.content.bytes.as_ref());
+        } else if before.as_ref().is_some_and(|found| found.row.bytes > 0) {
+            self.batch.remove(original);
+        }
+        let had_payload = before.as_ref().is_some_and(|found| found.row.payload);
+        self.save_payload(sequence, json.zip(payload.clone()), had_payload);
+        self.places.insert(image.id.clone(), Some(sequence));
+        let record = Record {
+            id: image.id,
+            codes: image.codes,
+            labels: image.labels,
+            payload,
+            media_type: image.content.media_type,
+            bytes: row.bytes,
+            created_at_ms,
+            updated_at_ms: now,
+        };
+        self.change(sequence, &record.id, before, Some((row, words)))?;
+        Ok((record, created))
     }
 
     /// Changes labels, payload or both; `None` where there is no such image.
@@ -93,96 +137,207 @@ impl<'a> Group<'a> {
         let Some(before) = self.find(&id)? else {
             return Ok(None);
         };
-        let (mut stored, codes) = before.clone();
-        stored.updated_at_ms = now_ms();
-        stored.labels = labels.unwrap_or(stored.labels);
-        stored.payload = payload
-            .unwrap_or(stored.payload)
-            .filter(|payload| !payload.is_null());
-        let json = stored.encode()?;
-        self.save(&id, Some(before), stored.clone(), codes.clone(), json);
-        Ok(Some(stored.into_record(id, codes)))
+        let sequence = before.sequence;
+        let payload = match payload {
+            Some(payload) => payload.filter(|payload| !payload.is_null()),
+            None => self.payload(&before)?,
+        };
+        let json = payload.as_ref().map(encode_payload).transpose()?;
+        let mut row = before.row.clone();
+        let labels = match labels {
+            Some(labels) => {
+                row.labels = self.numbers(&labels)?;
+                labels
+            }
+            None => self.named(&row.labels)?,
+        };
+        let media_type = self.named(&[row.media_type])?.concat();
+        row.version = row.version.wrapping_add(1);
+        row.payload = json.is_some();
+        row.updated_after_ms = now_ms().saturating_sub(row.created_at_ms);
+        let words = before.words.clone();
+        self.save_payload(sequence, json.zip(payload.clone()), before.row.payload);
+        let record = Record {
+            codes: self.store.generation.codes(&words),
+            labels,
+            payload,
+            media_type,
+            bytes: row.bytes,
+            created_at_ms: row.created_at_ms,
+            updated_at_ms: row.created_at_ms + row.updated_after_ms,
+            id,
+        };
+        self.change(sequence, &record.id, Some(before), Some((row, words)))?;
+        Ok(Some(record))
     }
 
     /// Removes all that is kept of an image, and tells whether there was one.
     pub fn delete(&mut self, id: ImageId) -> Result<bool, IndexError> {
-        let Some((stored, codes)) = self.find(&id)? else {
+        let Some(before) = self.find(&id)? else {
             return Ok(false);
         };
-        let (number, slot) = page::place(stored.sequence);
-        self.page(number)?.0.remove(&slot);
-        self.batch.remove(Key::Record(id.as_str()).to_bytes());
-        self.batch.remove(Key::Content(id.as_str()).to_bytes());
-        self.records.insert(id, None);
-        let labels = stored.labels;
-        self.changes.push(Change {
-            sequence: stored.sequence,
-            before: Some(Entry { codes, labels }),
-            after: None,
-        });
+        let sequence = before.sequence;
+        if before.row.bytes > 0 {
+            self.batch.remove(Key::Original(sequence).to_bytes());
+        }
+        self.save_payload(sequence, None, before.row.payload);
+        self.state.images -= 1;
+        self.state.marks = self.state.marks.wrapping_sub(mark(sequence, &id));
+        self.change(sequence, &id, Some(before), None)?;
+        self.places.insert(id, None);
         Ok(true)
     }
 
-    /// Makes all of it visible at once, then durable. The tree and the directory change under one lock, so that no
-    /// reader finds one without the other; the flush, which is slow, happens outside it.
-    pub fn commit(mut self) -> Result<(), sled::Error> {
+    /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directory change
+    /// together for whoever holds the gate; the flush, which is slow, happens outside it.
+    pub fn commit(mut self) -> Result<State, IndexError> {
         if self.changes.is_empty() {
-            return Ok(());
+            return Ok(self.state);
         }
-        for (number, page) in self.pages {
-            let key = self.store.page_key(number);
-            if page.0.is_empty() {
-                self.batch.remove(key);
-            } else {
-                self.batch.insert(key, page.encode());
-            }
+        let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
+            Some(page) => batch.insert(key, page),
+            None => batch.remove(key),
+        };
+        for (number, page) in &self.rows {
+            let bytes = (!page.is_empty()).then(|| page::encode(page)).transpose()?;
+            put(&mut self.batch, Key::Rows(*number).to_bytes(), bytes);
         }
-        let mut directory = self.store.directory_mut();
-        self.store.db.apply_batch(self.batch)?;
-        self.changes
-            .iter()
-            .for_each(|change| directory.apply(change));
-        drop(directory);
-        self.store.db.flush().map(|_| ())
+        let lengths = &self.store.generation.lengths;
+        for (number, page) in &self.codes {
+            let bytes = (!page.is_empty()).then(|| page::encode_codes(page, lengths));
+            put(&mut self.batch, self.store.codes_key(*number), bytes);
+        }
+        self.state.commit += 1;
+        self.state.names = self.names.next();
+        self.state.write(&mut self.batch)?;
+        let directory = self.store.directory();
+        let segment = Arc::new(Segment::from_changes(directory.kinds(), &self.changes));
+        let distinct = directory.distinct_after(&segment);
+        let images = self.state.images;
+        {
+            let _gate = self
+                .store
+                .gate
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.store.db.apply_batch(self.batch)?;
+            self.store
+                .publish(|now| now.with(segment, distinct, images));
+        }
+        self.store.db.flush()?;
+        let acknowledged = self.store.acknowledged.set(self.state.commit);
+        acknowledged.map_err(sled::Error::from)?;
+        Ok(self.state)
     }
 
     /// An image as the writes staged so far leave it.
-    fn find(&mut self, id: &ImageId) -> Result<Option<(Stored, Vec<HashCode>)>, IndexError> {
-        let stored = match self.records.get(id) {
-            Some(staged) => staged.clone(),
-            None => self.store.record(id)?,
+    fn find(&mut self, id: &ImageId) -> Result<Option<Found>, IndexError> {
+        let packed = PackedId::from(id);
+        let candidates: Vec<u32> = match self.places.get(id) {
+            Some(place) => place.iter().copied().collect(),
+            None => self
+                .store
+                .directory()
+                .with_id(self.store.hash(id))
+                .collect(),
         };
-        let Some(stored) = stored else {
-            return Ok(None);
-        };
-        let store = self.store;
-        let codes = store.codes(self.page(page::place(stored.sequence).0)?, id, &stored)?;
-        Ok(Some((stored, codes)))
-    }
-
-    fn page(&mut self, number: u64) -> Result<&mut Page, IndexError> {
-        if !self.pages.contains_key(&number) {
-            self.pages.insert(number, self.store.page(number)?);
+        for sequence in candidates {
+            let (number, slot) = page::place(sequence);
+            let Some(row) = self.rows(number)?.get(&slot).filter(|row| row.id == packed) else {
+                continue;
+            };
+            let row = row.clone();
+            let words = self.codes(number)?.get(&slot).cloned();
+            let words = words.ok_or_else(|| IndexError::Corrupt {
+                what: format!("the image {id}"),
+                why: "it has a row and no codes".to_owned(),
+            })?;
+            return Ok(Some(Found {
+                sequence,
+                row,
+                words,
+            }));
         }
-        Ok(self.pages.entry(number).or_default())
+        Ok(None)
     }
 
-    fn save(
+    fn payload(&self, image: &Found) -> Result<Option<Value>, IndexError> {
+        match self.payloads.get(&image.sequence) {
+            Some(staged) => Ok(staged.clone()),
+            None if image.row.payload => self.store.payload(image.sequence).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn save_payload(&mut self, sequence: u32, payload: Option<(Vec<u8>, Value)>, was_there: bool) {
+        let key = Key::Payload(sequence).to_bytes();
+        let (json, payload) = payload.unzip();
+        match json {
+            Some(json) => self.batch.insert(key, page::seal(json)),
+            None if was_there => self.batch.remove(key),
+            None => {}
+        }
+        self.payloads.insert(sequence, payload);
+    }
+
+    fn rows(&mut self, number: u32) -> Result<&mut Page<Row>, IndexError> {
+        if !self.rows.contains_key(&number) {
+            self.rows.insert(number, self.store.rows(number)?);
+        }
+        Ok(self.rows.entry(number).or_default())
+    }
+
+    fn codes(&mut self, number: u32) -> Result<&mut Page<Words>, IndexError> {
+        if !self.codes.contains_key(&number) {
+            self.codes.insert(number, self.store.codes(number)?);
+        }
+        Ok(self.codes.entry(number).or_default())
+    }
+
+    fn number(&mut self, name: &str) -> Result<u32, IndexError> {
+        self.names.number(&self.store.db, &mut self.batch, name)
+    }
+
+    fn numbers(&mut self, names: &[String]) -> Result<Vec<u32>, IndexError> {
+        names.iter().map(|name| self.number(name)).collect()
+    }
+
+    fn named(&self, numbers: &[u32]) -> Result<Vec<String>, IndexError> {
+        let name = |&number| self.names.name(&self.store.db, number);
+        numbers.iter().map(name).collect()
+    }
+
+    /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directory.
+    fn change(
         &mut self,
+        sequence: u32,
         id: &ImageId,
-        before: Option<(Stored, Vec<HashCode>)>,
-        stored: Stored,
-        codes: Vec<HashCode>,
-        json: Vec<u8>,
-    ) {
-        let labels = stored.labels.clone();
+        before: Option<Found>,
+        after: Option<(Row, Words)>,
+    ) -> Result<(), IndexError> {
+        let (number, slot) = page::place(sequence);
+        let hash = self.store.hash(id);
+        let entry = |row: &Row, codes| Entry {
+            codes,
+            labels: row.labels.clone(),
+            id: hash,
+        };
         self.changes.push(Change {
-            sequence: stored.sequence,
-            before: before.map(|(Stored { labels, .. }, codes)| Entry { codes, labels }),
-            after: Some(Entry { codes, labels }),
+            sequence,
+            before: before.map(|Found { row, words, .. }| entry(&row, words)),
+            after: after.as_ref().map(|(row, words)| entry(row, words.clone())),
         });
-        self.batch.insert(Key::Record(id.as_str()).to_bytes(), json);
-        self.records.insert(id.clone(), Some(stored));
+        match after {
+            Some((row, words)) => {
+                self.rows(number)?.insert(slot, row);
+                self.codes(number)?.insert(slot, words);
+            }
+            None => {
+                self.rows(number)?.remove(&slot);
+                self.codes(number)?.remove(&slot);
+            }
+        }
+        Ok(())
     }
 }
 

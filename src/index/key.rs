@@ -1,22 +1,29 @@
 //! The keys of the store: one prefix byte for what it is, then the rest, big-endian, so that sled's order is ours.
 //! The only place that knows their bytes; knows nothing of the values behind them.
 
-use std::ops::Bound;
+use std::ops::Range;
 
 /// What is kept under a key, by its first byte.
 pub mod prefix {
-    /// The original bytes of an image.
-    pub const CONTENT: u8 = b'c';
+    /// Codes, a page of images each.
+    pub const CODES: u8 = b'k';
+    /// The number of a name.
+    pub const NAME: u8 = b'a';
     /// What is known of the store itself.
     pub const META: u8 = b'm';
-    /// Codes, 64 images a page.
-    pub const PAGE: u8 = b'p';
-    /// What is known of an image.
-    pub const RECORD: u8 = b'r';
+    /// The name of a number.
+    pub const NUMBER: u8 = b'n';
+    /// The original bytes of an image.
+    pub const ORIGINAL: u8 = b'o';
+    /// The payload of an image.
+    pub const PAYLOAD: u8 = b'x';
+    /// What is known of images, a page of them each.
+    pub const ROWS: u8 = b'i';
 }
 
 const SCHEMA: &[u8] = b"schema";
 const GENERATION: &[u8] = b"generation";
+const STATE: &[u8] = b"state";
 
 /// A key of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,66 +32,81 @@ pub enum Key<'a> {
     Schema,
     /// The active generation.
     Generation,
-    /// The record of an image id.
-    Record(&'a str),
-    /// The original of an image id.
-    Content(&'a str),
+    /// How much there is.
+    State,
+    /// A page of rows.
+    Rows(u32),
     /// A page of codes.
-    Page {
-        /// The generation its codes belong to.
+    Codes {
+        /// The generation they belong to.
         generation: u32,
-        /// Its images have the sequence numbers from 64 times this on.
-        number: u64,
+        /// The page.
+        page: u32,
     },
+    /// The original of the image with a sequence number.
+    Original(u32),
+    /// The payload of the image with a sequence number.
+    Payload(u32),
+    /// A name that has a number.
+    Name(&'a str),
+    /// A number that has a name.
+    Number(u32),
 }
 
 impl<'a> Key<'a> {
     /// As sled sees it.
     pub fn to_bytes(self) -> Vec<u8> {
+        let number = |first, number: u32| join(first, &[&number.to_be_bytes()]);
         match self {
             Key::Schema => join(prefix::META, &[SCHEMA]),
             Key::Generation => join(prefix::META, &[GENERATION]),
-            Key::Record(id) => join(prefix::RECORD, &[id.as_bytes()]),
-            Key::Content(id) => join(prefix::CONTENT, &[id.as_bytes()]),
-            Key::Page { generation, number } => join(
-                prefix::PAGE,
-                &[&generation.to_be_bytes(), &number.to_be_bytes()],
+            Key::State => join(prefix::META, &[STATE]),
+            Key::Rows(page) => number(prefix::ROWS, page),
+            Key::Codes { generation, page } => join(
+                prefix::CODES,
+                &[&generation.to_be_bytes(), &page.to_be_bytes()],
             ),
+            Key::Original(sequence) => number(prefix::ORIGINAL, sequence),
+            Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
+            Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
+            Key::Number(name) => number(prefix::NUMBER, name),
         }
     }
 
     /// Reads a key back; `None` where no key of this program has such bytes.
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (&first, rest) = bytes.split_first()?;
+        let number = || rest.try_into().ok().map(u32::from_be_bytes);
         match first {
             prefix::META if rest == SCHEMA => Some(Key::Schema),
             prefix::META if rest == GENERATION => Some(Key::Generation),
-            prefix::RECORD => str::from_utf8(rest).ok().map(Key::Record),
-            prefix::CONTENT => str::from_utf8(rest).ok().map(Key::Content),
-            prefix::PAGE => {
-                let (generation, number) = rest.split_first_chunk()?;
-                Some(Key::Page {
+            prefix::META if rest == STATE => Some(Key::State),
+            prefix::ROWS => number().map(Key::Rows),
+            prefix::CODES => {
+                let (generation, page) = rest.split_first_chunk()?;
+                Some(Key::Codes {
                     generation: u32::from_be_bytes(*generation),
-                    number: u64::from_be_bytes(number.try_into().ok()?),
+                    page: u32::from_be_bytes(page.try_into().ok()?),
                 })
             }
+            prefix::ORIGINAL => number().map(Key::Original),
+            prefix::PAYLOAD => number().map(Key::Payload),
+            prefix::NAME => str::from_utf8(rest).ok().map(Key::Name),
+            prefix::NUMBER => number().map(Key::Number),
             _ => None,
         }
     }
 }
 
-/// What every page of a generation begins with.
-pub fn pages(generation: u32) -> Vec<u8> {
-    join(prefix::PAGE, &[&generation.to_be_bytes()])
+/// The range of a run of pages of rows.
+pub fn rows(pages: Range<u32>) -> Range<Vec<u8>> {
+    Key::Rows(pages.start).to_bytes()..Key::Rows(pages.end).to_bytes()
 }
 
-/// The range of the records that come after an id, or of all.
-pub fn records(after: Option<&str>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-    let from = match after {
-        Some(id) => Bound::Excluded(Key::Record(id).to_bytes()),
-        None => Bound::Included(vec![prefix::RECORD]),
-    };
-    (from, Bound::Excluded(vec![prefix::RECORD + 1]))
+/// The range of a run of pages of codes.
+pub fn codes(generation: u32, pages: Range<u32>) -> Range<Vec<u8>> {
+    let key = |page| Key::Codes { generation, page }.to_bytes();
+    key(pages.start)..key(pages.end)
 }
 
 fn join(first: u8, rest: &[&[u8]]) -> Vec<u8> {
@@ -99,28 +121,33 @@ mod tests {
 
     #[test]
     fn every_key_reads_back() {
-        let page = Key::Page {
+        let codes = Key::Codes {
             generation: 7,
-            number: 1 << 40,
+            page: 1 << 30,
         };
         for key in [
             Key::Schema,
             Key::Generation,
-            Key::Record("a"),
-            Key::Content("a"),
-            page,
+            Key::State,
+            Key::Rows(3),
+            codes,
+            Key::Original(u32::MAX),
+            Key::Payload(9),
+            Key::Name("a label"),
+            Key::Number(4),
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }
-        for bytes in [&b""[..], b"x", b"mother", b"p123", b"r\xff"] {
+        for bytes in [&b""[..], b"z", b"mother", b"k123", b"a\xff", b"i12345"] {
             assert_eq!(Key::from_bytes(bytes), None);
         }
     }
 
     #[test]
     fn pages_sort_by_number_under_their_generation() {
-        let key = |generation, number| Key::Page { generation, number }.to_bytes();
-        assert!(key(1, 255) < key(1, 256) && key(1, u64::MAX) < key(2, 0));
-        assert!(key(258, 9).starts_with(&pages(258)));
+        let key = |generation, page| Key::Codes { generation, page }.to_bytes();
+        assert!(key(1, 255) < key(1, 256) && key(1, u32::MAX) < key(2, 0));
+        assert!(codes(258, 0..10).contains(&key(258, 9)));
+        assert!(!rows(1..3).contains(&Key::Rows(3).to_bytes()));
     }
 }

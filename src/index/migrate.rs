@@ -4,7 +4,7 @@
 use super::{error::IndexError, key::Key};
 
 /// The version this program reads and writes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Whether a store is in use already; a new one is to be [stamped](stamp).
 ///
@@ -41,12 +41,21 @@ mod tests {
     /// The newest description is of the version written, under the prefixes written.
     #[test]
     fn the_description_agrees_with_the_keys() {
-        let file = include_str!("../../migrations/0001_initial.json");
+        let file = include_str!("../../migrations/0002_pages.json");
         let description: serde_json::Value = serde_json::from_str(file).unwrap();
         assert_eq!(description["version"], SCHEMA);
         let keys = description["keys"].as_object().unwrap();
         let described: Vec<&str> = keys.keys().map(String::as_str).collect();
-        let written = [prefix::CONTENT, prefix::META, prefix::PAGE, prefix::RECORD].map(char::from);
+        let written = [
+            prefix::NAME,
+            prefix::ROWS,
+            prefix::CODES,
+            prefix::META,
+            prefix::NUMBER,
+            prefix::ORIGINAL,
+            prefix::PAYLOAD,
+        ]
+        .map(char::from);
         assert_eq!(described.concat(), String::from_iter(written));
     }
 
@@ -58,12 +67,12 @@ mod tests {
         stamp(&mut batch);
         store.apply_batch(batch).unwrap();
         assert!(check(&store).unwrap());
-        store.insert(Key::Schema.to_bytes(), "2").unwrap();
+        store.insert(Key::Schema.to_bytes(), "3").unwrap();
         assert!(matches!(
             check(&store),
             Err(IndexError::Schema {
-                found: 2,
-                supported: 1
+                found: 3,
+                supported: 2
             })
         ));
         store.insert(Key::Schema.to_bytes(), "two").unwrap();

@@ -1,98 +1,97 @@
-//! Pages of codes: 64 images each, every code of an image beside its id, under one checksum.
-//! Knows no keys and no sled; what is wrong with a page it says in words, and the caller says which page.
+//! Pages: what is kept of neighbouring sequence numbers, packed under one checksum, since an entry of sled costs some hundred
+//! bytes whatever it holds. Knows no keys and no sled; what is wrong with a page it says in words.
 
 use std::collections::BTreeMap;
 
-use crate::code::{HashCode, Length};
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::record::ImageId;
+use crate::code::Length;
 
-/// How many sequence numbers share a page.
-const SLOTS: u64 = 64;
+/// How many sequence numbers share a page. More would make the store smaller and a change dearer.
+pub const SLOTS: u32 = 32;
 
 /// The page and the slot in it of a sequence number.
-pub fn place(sequence: u64) -> (u64, u8) {
+pub fn place(sequence: u32) -> (u32, u8) {
     (sequence / SLOTS, (sequence % SLOTS) as u8)
 }
 
-/// The sequence number of a slot in a page, if there is one so high.
-pub fn sequence(number: u64, slot: u8) -> Option<u64> {
-    number.checked_mul(SLOTS)?.checked_add(u64::from(slot))
-}
-
-/// An image in a page.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Slot {
-    /// Whose codes these are.
-    pub id: ImageId,
-    /// One code of each length, ascending.
-    pub codes: Vec<HashCode>,
-}
-
 /// The used slots of a page.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page(pub BTreeMap<u8, Slot>);
+pub type Page<T> = BTreeMap<u8, T>;
 
-impl Page {
-    /// CRC-32 of the rest; then, a used slot: its number, its codes packed in order, the length of its id, its id.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.0.len() * 56);
-        for (slot, Slot { id, codes }) in &self.0 {
-            body.push(*slot);
-            for code in codes {
-                let word = code.word() << (64 - code.length().bits());
-                body.extend(word.to_be_bytes().into_iter().take(width(code.length())));
-            }
-            body.push(id.as_str().len() as u8);
-            body.extend_from_slice(id.as_str().as_bytes());
-        }
-        let mut bytes = crc32fast::hash(&body).to_be_bytes().to_vec();
-        bytes.append(&mut body);
-        bytes
-    }
+/// The codes of an image as words, one of each length, ascending.
+pub type Words = Vec<u64>;
 
-    /// Reads a page back.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn decode(bytes: &[u8], lengths: &[Length]) -> Result<Self, &'static str> {
-        let (checksum, mut body) = bytes.split_first_chunk().ok_or("it is cut short")?;
-        if u32::from_be_bytes(*checksum) != crc32fast::hash(body) {
-            return Err("its checksum does not match");
-        }
-        let mut slots = BTreeMap::new();
-        while !body.is_empty() {
-            let (slot, entry) = decode_slot(&mut body, lengths)?;
-            if u64::from(slot) >= SLOTS || slots.insert(slot, entry).is_some() {
-                return Err("it has a slot past its end or twice");
-            }
-        }
-        Ok(Page(slots))
-    }
+/// CRC-32 of the rest; then, in postcard's format, the used slots with what is in each.
+pub fn encode<T: Serialize>(page: &Page<T>) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_stdvec(page).map(seal)
 }
 
-fn decode_slot(body: &mut &[u8], lengths: &[Length]) -> Result<(u8, Slot), &'static str> {
-    let mut take = |count: usize| -> Result<&[u8], &'static str> {
-        let (head, rest) = body.split_at_checked(count).ok_or("a slot is cut short")?;
-        *body = rest;
-        Ok(head)
-    };
-    let number = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(0, |word, byte| word << 8 | u64::from(*byte))
-    };
-    let slot = number(take(1)?) as u8;
-    let mut codes = Vec::with_capacity(lengths.len());
-    for &length in lengths {
-        codes.push(HashCode::from_word(length, number(take(width(length))?)));
+/// Reads a page back.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Page<T>, &'static str> {
+    let page: Page<T> =
+        postcard::from_bytes(open(bytes)?).map_err(|_| "it is not a page of this kind")?;
+    if page.keys().any(|slot| u32::from(*slot) >= SLOTS) {
+        return Err("it has a slot past its end");
     }
-    let size = number(take(1)?) as usize;
-    let id = str::from_utf8(take(size)?)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let id = id.ok_or("a slot holds no image id")?;
-    Ok((slot, Slot { id, codes }))
+    Ok(page)
+}
+
+/// CRC-32 of the rest; then, of each used slot, its number and its codes packed in order.
+pub fn encode_codes(page: &Page<Words>, lengths: &[Length]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(page.len() * 14);
+    for (slot, words) in page {
+        body.push(*slot);
+        for (word, length) in words.iter().zip(lengths) {
+            let bytes = word.to_be_bytes();
+            body.extend_from_slice(&bytes[bytes.len() - width(*length)..]);
+        }
+    }
+    seal(body)
+}
+
+/// Reads a page of codes back.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode_codes(bytes: &[u8], lengths: &[Length]) -> Result<Page<Words>, &'static str> {
+    let body = open(bytes)?;
+    let stride = 1 + lengths.iter().copied().map(width).sum::<usize>();
+    if !body.len().is_multiple_of(stride) {
+        return Err("a slot is cut short");
+    }
+    let mut page = Page::new();
+    for slot in body.chunks(stride) {
+        let (number, mut rest) = slot.split_first().ok_or("a slot is cut short")?;
+        let words = lengths.iter().map(|&length| {
+            let (code, after) = rest.split_at(width(length));
+            rest = after;
+            code.iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte))
+        });
+        if u32::from(*number) >= SLOTS || page.insert(*number, words.collect()).is_some() {
+            return Err("it has a slot past its end or twice");
+        }
+    }
+    Ok(page)
+}
+
+/// A value with its checksum before it.
+pub fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32fast::hash(&body).to_be_bytes();
+    body.splice(..0, checksum);
+    body
+}
+
+/// The value behind a checksum, if it is that of the value.
+pub fn open(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    let (checksum, body) = bytes.split_first_chunk().ok_or("it is cut short")?;
+    if u32::from_be_bytes(*checksum) != crc32fast::hash(body) {
+        return Err("its checksum does not match");
+    }
+    Ok(body)
 }
 
 /// Bytes a code of this length takes.
@@ -105,55 +104,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn page(words: &[(u8, u64)], lengths: &[Length]) -> Page {
+    fn codes(words: &[(u8, u64)], lengths: &[Length]) -> Page<Words> {
         let slot = |&(slot, word): &(u8, u64)| {
-            let codes = lengths
-                .iter()
-                .map(|&length| HashCode::from_word(length, word))
-                .collect();
-            (
-                slot % 64,
-                Slot {
-                    id: format!("image-{word}").parse().unwrap(),
-                    codes,
-                },
-            )
+            let words = lengths.iter().map(|length| word >> (64 - length.bits()));
+            (slot % SLOTS as u8, words.collect())
         };
-        Page(words.iter().map(slot).collect())
+        words.iter().map(slot).collect()
     }
 
     proptest! {
         #[test]
         fn pages_read_back(words: Vec<(u8, u64)>, count in 1usize..=3) {
             let lengths = &Length::ALL[..count];
-            let page = page(&words, lengths);
-            prop_assert_eq!(Page::decode(&page.encode(), lengths), Ok(page));
+            let page = codes(&words, lengths);
+            prop_assert_eq!(decode_codes(&encode_codes(&page, lengths), lengths), Ok(page.clone()));
+            prop_assert_eq!(decode(&encode(&page).unwrap()), Ok(page));
         }
 
         #[test]
         fn a_changed_byte_is_noticed(
             words in prop::collection::vec(any::<(u8, u64)>(), 1..9), at: usize, flip in 1u8..,
         ) {
-            let mut bytes = page(&words, &Length::ALL).encode();
-            let at = at % bytes.len();
-            bytes[at] ^= flip;
-            prop_assert!(Page::decode(&bytes, &Length::ALL).is_err());
+            let page = codes(&words, &Length::ALL);
+            for mut bytes in [encode_codes(&page, &Length::ALL), encode(&page).unwrap()] {
+                let at = at % bytes.len();
+                bytes[at] ^= flip;
+                prop_assert!(decode_codes(&bytes, &Length::ALL).is_err());
+                prop_assert!(decode::<Words>(&bytes).is_err());
+            }
         }
 
         #[test]
-        fn no_bytes_make_it_panic(mut body: Vec<u8>, sealed: bool) {
-            let mut bytes = crc32fast::hash(&body).to_be_bytes().to_vec();
-            bytes.append(&mut body);
-            let _ = Page::decode(if sealed { &bytes } else { &bytes[4..] }, &Length::ALL);
+        fn no_bytes_make_it_panic(body: Vec<u8>, sealed: bool) {
+            let bytes = if sealed { seal(body) } else { body };
+            let _ = decode_codes(&bytes, &Length::ALL);
+            let _ = decode::<Words>(&bytes);
         }
-    }
-
-    #[test]
-    fn places_and_sequences_are_inverse() {
-        for number in [0, 63, 64, 12_345] {
-            let (page, slot) = place(number);
-            assert_eq!(sequence(page, slot), Some(number));
-        }
-        assert_eq!(sequence(u64::MAX, 0), None);
     }
 }

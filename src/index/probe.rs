@@ -1,100 +1,231 @@
-//! Exact radius search over distinct codes: which are near, and the part of their postings a page of answers shows.
-//! Pure; knows no sled, no records, and of labels only whether a posting is wanted.
+//! Which distinct codes are near a code: the forms a set of words is kept in, and the search of each, in growing radius.
+//! Pure; knows words of so many bits and where each stands among the others, nothing of images.
 
-use std::borrow::Cow;
+mod bitmap;
+mod scan;
+mod tables;
 
-/// A distinct code within the radius; ordered as answers are, by distance, then code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Candidate {
-    /// How far it is.
-    pub distance: u32,
-    /// The code.
-    pub word: u64,
-    /// Where its postings are.
-    pub slot: usize,
-}
+use std::ops::Range;
 
-/// An image found.
+use crate::code::Length;
+
+use bitmap::Bitmap;
+pub use tables::Table;
+use tables::Tables;
+
+/// What words are, which decides how they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// How far its code is.
-    pub distance: u32,
-    /// Its sequence number.
-    pub sequence: u64,
+pub enum Kind {
+    /// Codes of a length, searched by distance.
+    Codes(Length),
+    /// Numbers of labels, looked up.
+    Labels,
+    /// Hashes of ids, 32 bits, looked up; nearly all differ.
+    Ids,
 }
 
-/// All of `words` no farther than `radius` from `word`, in order.
-pub fn within(words: &[u64], word: u64, radius: u32) -> Vec<Candidate> {
-    let mut near: Vec<Candidate> = words
-        .iter()
-        .enumerate()
-        .map(|(slot, &other)| Candidate {
-            distance: (word ^ other).count_ones(),
-            word: other,
-            slot,
-        })
-        .filter(|candidate| candidate.distance <= radius)
-        .collect();
-    near.sort_unstable();
-    near
+/// Below this many words of 32 or 48 bits all are compared; above, tables find the few that can be near.
+const SCANNED: usize = 8192;
+/// The same of 24 bits, where a bitmap is cheaper to search sooner but takes two megabytes.
+const SCANNED_24: usize = 2048;
+
+/// A word within reach: what a search collects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Near {
+    /// The distance in the highest byte, the word below: in the order of answers.
+    key: u64,
+    /// Which list the slot is of; for the caller to set.
+    pub list: u32,
+    /// The place among the words.
+    pub slot: u32,
 }
 
-/// How many wanted postings the candidates have, and those of them from `offset` on, at most `limit`.
-/// Without a filter only the postings shown are touched.
-pub fn window<'a>(
-    near: &[Candidate],
-    postings: impl Fn(usize) -> &'a [u64],
-    wanted: Option<impl Fn(u64) -> bool>,
-    offset: usize,
-    limit: usize,
-) -> (u64, Vec<Hit>) {
-    let (mut total, mut hits) = (0, Vec::new());
-    for candidate in near {
-        let kept = match &wanted {
-            None => Cow::Borrowed(postings(candidate.slot)),
-            Some(wanted) => postings(candidate.slot)
-                .iter()
-                .copied()
-                .filter(|&posting| wanted(posting))
-                .collect(),
-        };
-        let shown = kept
-            .iter()
-            .skip(offset.saturating_sub(total))
-            .take(limit - hits.len());
-        hits.extend(shown.map(|&sequence| Hit {
-            distance: candidate.distance,
-            sequence,
-        }));
-        total += kept.len();
-    }
-    (total as u64, hits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn agrees_with_sorting_everything(
-            lists in prop::collection::btree_map(0u64..256, prop::collection::btree_set(0u64..1000, 1..6), 0..40),
-            word in 0u64..256, radius in 0u32..9, offset in 0usize..60, limit in 0usize..60, modulus in 1u64..4,
-        ) {
-            let words: Vec<u64> = lists.keys().copied().collect();
-            let postings: Vec<Vec<u64>> = lists.values().map(|set| set.iter().copied().collect()).collect();
-            let mut all: Vec<(u32, u64, u64)> = lists.iter()
-                .flat_map(|(code, set)| set.iter().map(|posting| ((word ^ *code).count_ones(), *code, *posting)))
-                .filter(|&(distance, _, posting)| distance <= radius && posting % modulus == 0)
-                .collect();
-            all.sort_unstable();
-            let wanted = (modulus > 1).then_some(|posting: u64| posting.is_multiple_of(modulus));
-            let near = within(&words, word, radius);
-            let (total, hits) = window(&near, |slot| &postings[slot], wanted, offset, limit);
-            let shown: Vec<Hit> = all.iter().skip(offset).take(limit)
-                .map(|&(distance, _, sequence)| Hit { distance, sequence }).collect();
-            prop_assert_eq!((total, hits), (all.len() as u64, shown));
+impl Near {
+    fn new(distance: u32, word: u64, slot: usize) -> Self {
+        Near {
+            key: u64::from(distance) << 56 | word,
+            list: 0,
+            slot: slot as u32,
         }
     }
+
+    /// Distance and word as one number, in the order of answers.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// How far it is.
+    pub fn distance(&self) -> u32 {
+        (self.key >> 56) as u32
+    }
+
+    /// The word.
+    pub fn word(&self) -> u64 {
+        self.key & !(0xff << 56)
+    }
+}
+
+/// Distinct words, ascending, in the form that suits how many there are.
+#[derive(Debug)]
+pub enum Words {
+    /// Few, or labels: as they are.
+    List(Vec<u64>),
+    /// 24 bits: one bit for each that there could be.
+    Bitmap(Bitmap),
+    /// 32 bits in two fields of 16.
+    Tables32(Tables<u16>),
+    /// 48 bits in three fields of 16.
+    Tables48(Tables<u32>),
+    /// Hashes of ids, each as often as it has postings, so that a place among them is one among the postings.
+    Hashes(Table<u16>),
+}
+
+impl Words {
+    /// Of ascending words, each once.
+    pub fn new(kind: Kind, words: Vec<u64>) -> Self {
+        match kind {
+            Kind::Codes(Length::L24) if words.len() >= SCANNED_24 => {
+                Words::Bitmap(Bitmap::new(&words))
+            }
+            Kind::Codes(Length::L32) if words.len() >= SCANNED => {
+                Words::Tables32(Tables::new(2, &words))
+            }
+            Kind::Codes(Length::L48) if words.len() >= SCANNED => {
+                Words::Tables48(Tables::new(3, &words))
+            }
+            _ => {
+                let mut words = words;
+                words.shrink_to_fit();
+                Words::List(words)
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Words::List(words) => words.len(),
+            Words::Bitmap(bitmap) => bitmap.len(),
+            Words::Tables32(tables) => tables.len(),
+            Words::Tables48(tables) => tables.len(),
+            Words::Hashes(table) => table.len(),
+        }
+    }
+
+    /// The places of a word among them: one at most, but for hashes.
+    pub fn slots(&self, word: u64) -> Range<u32> {
+        match self {
+            Words::Hashes(table) => table.slots(word),
+            _ => self.slot(word).map_or(0..0, |slot| slot..slot + 1),
+        }
+    }
+
+    fn slot(&self, word: u64) -> Option<u32> {
+        match self {
+            Words::List(words) => words.binary_search(&word).ok().map(|slot| slot as u32),
+            Words::Bitmap(bitmap) => bitmap.slot(word),
+            Words::Tables32(tables) => tables.slot(word),
+            Words::Tables48(tables) => tables.slot(word),
+            Words::Hashes(_) => None,
+        }
+    }
+
+    /// All of them, ascending.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+        match self {
+            Words::List(words) => Box::new(words.iter().copied()),
+            Words::Bitmap(bitmap) => Box::new(bitmap.iter()),
+            Words::Tables32(tables) => Box::new(tables.iter()),
+            Words::Tables48(tables) => Box::new(tables.iter()),
+            Words::Hashes(table) => Box::new(table.iter()),
+        }
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Words::List(words) => 8 * words.capacity(),
+            Words::Bitmap(bitmap) => bitmap.bytes(),
+            Words::Tables32(tables) => tables.bytes(),
+            Words::Tables48(tables) => tables.bytes(),
+            Words::Hashes(table) => table.bytes(),
+        }
+    }
+}
+
+/// A search among words that goes on outwards from a word.
+///
+/// It goes in steps, and each step visits words that no step before it did. When `r + 1` steps are done, every word
+/// within distance `r` has been visited, however the words are kept.
+#[derive(Debug)]
+pub struct Probe<'a> {
+    words: &'a Words,
+    word: u64,
+    /// Steps done; all, once everything was visited at once.
+    done: u32,
+}
+
+impl<'a> Probe<'a> {
+    /// One that has not begun.
+    pub fn new(words: &'a Words, word: u64) -> Self {
+        Probe {
+            words,
+            word,
+            done: 0,
+        }
+    }
+
+    /// Goes on until no word within `radius` is left unvisited. Of those visited it collects the ones no farther than
+    /// `bound`, which is at least the radius.
+    pub fn reach(&mut self, radius: u32, bound: u32, near: &mut Vec<Near>) {
+        if self.done > radius {
+            return;
+        }
+        let (word, step) = (self.word, self.done);
+        let all = match self.words {
+            Words::List(words) => {
+                scan::words(words, word, bound, near);
+                true
+            }
+            Words::Bitmap(bitmap) => bitmap.visit(word, step, radius, bound, near),
+            Words::Tables32(tables) => tables.visit(word, step, radius, bound, near),
+            Words::Tables48(tables) => tables.visit(word, step, radius, bound, near),
+            // Hashes are looked up and have no neighbours.
+            Words::Hashes(_) => true,
+        };
+        self.done = if all { u32::MAX } else { radius + 1 };
+    }
+}
+
+/// All masks of 16 bits by how many of their bits are set, and where each number's begin: `MASKS[FIRST[n]..FIRST[n + 1]]`.
+static MASKS: [u16; 1 << 16] = masks().0;
+static FIRST: [usize; 18] = masks().1;
+
+const fn masks() -> ([u16; 1 << 16], [usize; 18]) {
+    let (mut masks, mut first) = ([0; 1 << 16], [0; 18]);
+    let mut mask = 0u32;
+    while mask < 1 << 16 {
+        first[mask.count_ones() as usize + 1] += 1;
+        mask += 1;
+    }
+    let mut ones = 0;
+    while ones < 17 {
+        first[ones + 1] += first[ones];
+        ones += 1;
+    }
+    let mut next = first;
+    mask = 0;
+    while mask < 1 << 16 {
+        let ones = mask.count_ones() as usize;
+        masks[next[ones]] = mask as u16;
+        next[ones] += 1;
+        mask += 1;
+    }
+    (masks, first)
+}
+
+/// The masks of 16 bits of which `ones` are set.
+fn masks_of(ones: u32) -> &'static [u16] {
+    let ones = (ones as usize).min(17);
+    &MASKS[FIRST[ones]..FIRST[(ones + 1).min(17)]]
 }

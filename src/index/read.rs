@@ -1,77 +1,236 @@
-//! Records put together from what is stored apart: the record of an id, and its codes in a page.
-//! Reads only; the caller holds the directory still meanwhile, or the two may belong to different writes.
+//! Records put together from what is stored apart: a row, its codes, its payload, the names of its numbers.
+//! Reads only, and notices a write that came between two of its reads, after which the caller reads again.
 
-use std::collections::HashMap;
-
-use crate::code::HashCode;
+use std::{
+    collections::{HashMap, hash_map},
+    sync::PoisonError,
+};
 
 use super::{
-    Match,
-    error::IndexError,
-    page::{self, Page},
-    probe::Hit,
-    record::{ImageId, Record, Stored},
+    Cursor, Listing, Match,
+    directory::{Directory, Hit},
+    error::{Damage, IndexError},
+    key::{self, Key},
+    names,
+    page::{self, Page, Words},
+    record::{Content, ImageId, PackedId, Record, Row},
     store::Store,
 };
 
-/// The pages that one read has needed so far, so that neighbours in a page decode it once.
-pub struct Pages<'a> {
+/// How often a read is tried beside writes before it has them wait.
+const TRIES: usize = 4;
+
+/// What one read has needed so far.
+pub struct Reading<'a> {
     store: &'a Store,
-    seen: HashMap<u64, Page>,
+    /// Pages of rows, with their bytes.
+    rows: HashMap<u32, (Option<sled::IVec>, Page<Row>)>,
+    codes: HashMap<u32, Page<Words>>,
+    names: HashMap<u32, String>,
 }
 
-impl<'a> Pages<'a> {
-    /// None read yet.
-    pub fn of(store: &'a Store) -> Self {
-        let seen = HashMap::new();
-        Pages { store, seen }
-    }
-
-    fn page(&mut self, sequence: u64) -> Result<&Page, IndexError> {
-        let (number, _) = page::place(sequence);
-        if !self.seen.contains_key(&number) {
-            self.seen.insert(number, self.store.page(number)?);
+impl Store {
+    /// Reads what the directory and the tree tell of one moment. `read` returns none where it finds that they do not agree,
+    /// as they may while a commit goes on beside it.
+    pub fn steady<T>(
+        &self,
+        read: impl Fn(&Directory, &mut Reading) -> Result<Option<T>, IndexError>,
+    ) -> Result<T, IndexError> {
+        for _ in 0..TRIES {
+            let (directory, mut reading) = (self.directory(), Reading::of(self));
+            if let Some(found) = read(&directory, &mut reading)?
+                && reading.still()?
+            {
+                return Ok(found);
+            }
         }
-        Ok(self.seen.entry(number).or_default())
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let found = read(&self.directory(), &mut Reading::of(self))?;
+        let damaged = || Damage {
+            what: "a row page".to_owned(),
+            why: "it lacks an image that was there when the store was opened".to_owned(),
+        };
+        Ok(found.ok_or_else(damaged)?)
     }
+}
 
-    /// The image of a record.
-    pub fn record(&mut self, id: ImageId, stored: Stored) -> Result<Record, IndexError> {
-        let store = self.store;
-        let codes = store.codes(self.page(stored.sequence)?, &id, &stored)?;
-        Ok(stored.into_record(id, codes))
-    }
-
-    /// The image of a hit of a search by `code`.
-    pub fn found(&mut self, code: &HashCode, hit: &Hit) -> Result<Match, IndexError> {
-        let record = self.image(hit.sequence)?;
-        let own = record
-            .codes
-            .iter()
-            .find(|own| own.distance(code) == Some(hit.distance));
-        Ok(Match {
-            distance: hit.distance,
-            code: *own.ok_or_else(|| self.astray(hit.sequence))?,
-            record,
-        })
-    }
-
-    fn image(&mut self, sequence: u64) -> Result<Record, IndexError> {
-        let slot = self.page(sequence)?.0.get(&page::place(sequence).1);
-        let id = slot
-            .map(|slot| slot.id.clone())
-            .ok_or_else(|| self.astray(sequence))?;
-        match self.store.record(&id)? {
-            Some(stored) if stored.sequence == sequence => self.record(id, stored),
-            _ => Err(self.astray(sequence)),
+impl<'a> Reading<'a> {
+    fn of(store: &'a Store) -> Self {
+        Reading {
+            store,
+            rows: HashMap::new(),
+            codes: HashMap::new(),
+            names: HashMap::new(),
         }
     }
 
-    fn astray(&self, sequence: u64) -> IndexError {
+    /// Whether all rows that were read are as they were. Every write of an image changes its row.
+    fn still(&self) -> Result<bool, IndexError> {
+        for (number, (bytes, _)) in &self.rows {
+            if self.store.db.get(Key::Rows(*number).to_bytes())? != *bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
         let (number, slot) = page::place(sequence);
-        self.store.page_corrupt(
-            number,
-            &format!("its slot {slot} is not the image the directory has there"),
+        let (_, page) = match self.rows.entry(number) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(entry) => {
+                let bytes = self.store.db.get(Key::Rows(number).to_bytes())?;
+                let page = bytes
+                    .as_ref()
+                    .map(|bytes| self.store.decode_rows(number, bytes));
+                let page = page.transpose()?.unwrap_or_default();
+                entry.insert((bytes, page))
+            }
+        };
+        Ok(page.get(&slot).cloned())
+    }
+
+    fn words(&mut self, sequence: u32) -> Result<Option<Words>, IndexError> {
+        let (number, slot) = page::place(sequence);
+        let page = match self.codes.entry(number) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(entry) => entry.insert(self.store.codes(number)?),
+        };
+        Ok(page.get(&slot).cloned())
+    }
+
+    fn name(&mut self, number: u32) -> Result<String, IndexError> {
+        match self.names.entry(number) {
+            hash_map::Entry::Occupied(entry) => Ok(entry.get().clone()),
+            hash_map::Entry::Vacant(entry) => {
+                Ok(entry.insert(names::name(&self.store.db, number)?).clone())
+            }
+        }
+    }
+
+    /// The image with a sequence number, if it is there whole.
+    pub fn record(&mut self, sequence: u32) -> Result<Option<Record>, IndexError> {
+        let (Some(row), Some(words)) = (self.row(sequence)?, self.words(sequence)?) else {
+            return Ok(None);
+        };
+        let payload = row.payload.then(|| self.store.payload(sequence));
+        let names = row.labels.iter().map(|&label| self.name(label));
+        Ok(Some(Record {
+            labels: names.collect::<Result<_, _>>()?,
+            media_type: self.name(row.media_type)?,
+            id: row.id.into(),
+            codes: self.store.generation.codes(&words),
+            payload: match payload.transpose() {
+                Ok(payload) => payload,
+                // It may have been removed since its row was read.
+                Err(_) if !self.still()? => return Ok(None),
+                Err(error) => return Err(error),
+            },
+            bytes: row.bytes,
+            created_at_ms: row.created_at_ms,
+            updated_at_ms: row.created_at_ms + row.updated_after_ms,
+        }))
+    }
+
+    /// The image of a hit, if its code is still the one that was found and it still has one of the labels, if any were
+    /// asked for.
+    pub fn found(
+        &mut self,
+        hit: &Hit,
+        labels: Option<&[u32]>,
+    ) -> Result<Option<Match>, IndexError> {
+        let Some(record) = self.record(hit.sequence)? else {
+            return Ok(None);
+        };
+        let labelled = |row: Row| {
+            labels.is_none_or(|labels| row.labels.iter().any(|label| labels.contains(label)))
+        };
+        let code = record.codes.iter().find(|code| code.length() == hit.length);
+        let code = code.copied().filter(|code| code.word() == hit.word);
+        Ok(
+            match (code, self.row(hit.sequence)?.is_some_and(labelled)) {
+                (Some(code), true) => Some(Match {
+                    distance: hit.distance,
+                    code,
+                    record,
+                }),
+                _ => None,
+            },
         )
+    }
+
+    /// The sequence number of an id: the outer option is none where directory and rows do not agree.
+    pub fn place(
+        &mut self,
+        directory: &Directory,
+        id: &ImageId,
+    ) -> Result<Option<Option<u32>>, IndexError> {
+        let packed = PackedId::from(id);
+        for sequence in directory.with_id(self.store.hash(id)) {
+            match self.row(sequence)? {
+                Some(row) if row.id == packed => return Ok(Some(Some(sequence))),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(None))
+    }
+
+    /// At most `limit` images from a sequence number on.
+    pub fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
+        let mut records = Vec::new();
+        let pages = key::rows(page::place(from).0..u32::MAX);
+        for entry in self.store.db.range(pages) {
+            let Some(Key::Rows(number)) = Key::from_bytes(&entry?.0) else {
+                continue;
+            };
+            for slot in 0..page::SLOTS {
+                let sequence = number * page::SLOTS + slot;
+                if sequence < from {
+                    continue;
+                }
+                let record = match self.record(sequence) {
+                    Ok(Some(record)) => record,
+                    Ok(None) => continue,
+                    Err(IndexError::Corrupt { what, why }) => {
+                        tracing::error!(what, why, "left out of a listing");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                if records.len() == limit {
+                    let next = Some(Cursor(sequence));
+                    return Ok(Some(Listing { records, next }));
+                }
+                records.push(record);
+            }
+        }
+        Ok(Some(Listing {
+            records,
+            next: None,
+        }))
+    }
+
+    /// The original of an image.
+    pub fn content(&mut self, sequence: u32) -> Result<Option<Content>, IndexError> {
+        let Some(row) = self.row(sequence)? else {
+            return Ok(None);
+        };
+        let bytes = match self.store.db.get(Key::Original(sequence).to_bytes())? {
+            Some(bytes) => bytes::Bytes::from_owner(bytes),
+            None => bytes::Bytes::new(),
+        };
+        if bytes.len() as u64 != row.bytes {
+            if !self.still()? {
+                return Ok(None);
+            }
+            let damage = Damage {
+                what: format!("the original of image {}", ImageId::from(row.id)),
+                why: format!("it has {} bytes instead of {}", bytes.len(), row.bytes),
+            };
+            return Err(damage.into());
+        }
+        let media_type = self.name(row.media_type)?;
+        Ok(Some(Content { bytes, media_type }))
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of an image: its id, its record and its original bytes, and their form on disk.
+//! What is kept of an image: its id, its record and its original bytes, and the form of a row on disk.
 //! Knows no keys and no sled, and nothing of where an image stands in the directory.
 
 use std::{fmt, str::FromStr};
@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::code::HashCode;
 
@@ -63,28 +64,6 @@ pub struct Content {
     pub media_type: String,
 }
 
-impl Content {
-    /// The size of the media type in 8 bytes, the media type, the bytes: one value, so one read cannot mix two images.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let size = (self.media_type.len() as u64).to_be_bytes();
-        [&size, self.media_type.as_bytes(), &self.bytes].concat()
-    }
-
-    /// Reads it back without a copy; `None` where it is malformed.
-    pub(super) fn decode(value: sled::IVec) -> Option<Self> {
-        let mut bytes = Bytes::from_owner(value);
-        let size = u64::from_be_bytes(*bytes.first_chunk()?);
-        let start = usize::try_from(size)
-            .ok()?
-            .checked_add(size_of_val(&size))?;
-        let media_type = str::from_utf8(bytes.get(size_of_val(&size)..start)?)
-            .ok()?
-            .to_owned();
-        let bytes = bytes.split_off(start);
-        Some(Content { bytes, media_type })
-    }
-}
-
 /// What the index tells of an image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
@@ -106,46 +85,59 @@ pub struct Record {
     pub updated_at_ms: u64,
 }
 
-/// A record on disk: without id, which is its key, and codes, which are in a page of the generation.
+/// What is known of an image besides its codes, payload and original, as a page keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stored {
-    /// The place in the pages, and the age.
-    pub sequence: u64,
-    /// See [`Record::labels`].
-    pub labels: Vec<String>,
-    /// See [`Record::payload`].
-    pub payload: Option<Value>,
-    /// See [`Record::media_type`].
-    pub media_type: String,
+pub(super) struct Row {
+    /// Its id.
+    pub id: PackedId,
+    /// Counts the writes to this image, so that a reader notices one that came between two of its reads.
+    pub version: u8,
+    /// Whether there is a payload.
+    pub payload: bool,
+    /// The numbers of its labels, in the order given.
+    pub labels: Vec<u32>,
+    /// The number of its original's media type.
+    pub media_type: u32,
     /// See [`Record::bytes`].
     pub bytes: u64,
     /// See [`Record::created_at_ms`].
     pub created_at_ms: u64,
-    /// See [`Record::updated_at_ms`].
-    pub updated_at_ms: u64,
+    /// How much later it was last changed.
+    pub updated_after_ms: u64,
 }
 
-impl Stored {
-    /// JSON, known to read back: the reader limits nesting where the writer does not.
-    pub fn encode(&self) -> Result<Vec<u8>, IndexError> {
-        serde_json::to_vec(self)
-            .and_then(|json| serde_json::from_slice::<Stored>(&json).map(|_| json))
-            .map_err(|source| IndexError::Payload { source })
-    }
+/// An id in few bytes: most are UUIDs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum PackedId {
+    /// One that reads as this UUID is written in lower case with hyphens.
+    Uuid([u8; 16]),
+    /// Any other.
+    Text(String),
+}
 
-    /// The public form.
-    pub fn into_record(self, id: ImageId, codes: Vec<HashCode>) -> Record {
-        Record {
-            id,
-            codes,
-            labels: self.labels,
-            payload: self.payload,
-            media_type: self.media_type,
-            bytes: self.bytes,
-            created_at_ms: self.created_at_ms,
-            updated_at_ms: self.updated_at_ms,
+impl From<&ImageId> for PackedId {
+    fn from(id: &ImageId) -> Self {
+        match Uuid::try_parse(id.as_str()) {
+            Ok(uuid) if uuid.to_string() == id.as_str() => PackedId::Uuid(uuid.into_bytes()),
+            _ => PackedId::Text(id.0.clone()),
         }
     }
+}
+
+impl From<PackedId> for ImageId {
+    fn from(packed: PackedId) -> Self {
+        ImageId(match packed {
+            PackedId::Uuid(bytes) => Uuid::from_bytes(bytes).to_string(),
+            PackedId::Text(text) => text,
+        })
+    }
+}
+
+/// A payload as it is stored: its JSON, known to read back, for the reader limits nesting where the writer does not.
+pub(super) fn encode_payload(payload: &Value) -> Result<Vec<u8>, IndexError> {
+    serde_json::to_vec(payload)
+        .and_then(|json| serde_json::from_slice::<Value>(&json).map(|_| json))
+        .map_err(|source| IndexError::Payload { source })
 }
 
 #[cfg(test)]
@@ -171,32 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn content_reads_back_and_what_is_none_does_not() {
-        let content = Content {
-            bytes: Bytes::from_static(b"\x89PNG"),
-            media_type: "image/png".to_owned(),
-        };
-        assert_eq!(Content::decode(content.encode().into()), Some(content));
-        for bytes in [&b""[..], &[0; 7], &[255; 12], &[0, 0, 0, 0, 0, 0, 0, 9, 1]] {
-            assert_eq!(Content::decode(bytes.into()), None);
+    fn ids_are_packed_without_loss() {
+        for (text, small) in [
+            ("0190a5c2-7b8e-7cc1-9d2a-0242ac120002", true),
+            ("0190A5C2-7b8e-7cc1-9d2a-0242ac120002", false),
+            ("0190a5c27b8e7cc19d2a0242ac120002", false),
+            ("cat/1".replace('/', ":").as_str(), false),
+        ] {
+            let id: ImageId = text.parse().unwrap();
+            let packed = PackedId::from(&id);
+            assert_eq!(matches!(packed, PackedId::Uuid(_)), small);
+            assert_eq!(ImageId::from(packed), id);
         }
     }
 
     #[test]
     fn a_payload_too_deep_to_read_back_is_refused() {
         let nested = |depth| (0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
-        let stored = |depth| Stored {
-            sequence: 1,
-            labels: vec![],
-            payload: Some(nested(depth)),
-            media_type: String::new(),
-            bytes: 0,
-            created_at_ms: 0,
-            updated_at_ms: 0,
-        };
-        assert!(stored(120).encode().is_ok());
+        assert!(encode_payload(&nested(120)).is_ok());
         assert!(matches!(
-            stored(200).encode(),
+            encode_payload(&nested(200)),
             Err(IndexError::Payload { .. })
         ));
     }

@@ -2,23 +2,24 @@
 //! Writes nothing but a new store's first batch; knows no threads and no queries.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    hash::{BuildHasher, RandomState},
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
     thread,
     time::Duration,
 };
 
-use crate::code::HashCode;
-
 use super::{
-    IndexConfig,
-    directory::{Change, Directory, Entry},
-    error::IndexError,
+    directory::Directory,
+    error::{Damage, IndexError},
     generation::Generation,
-    key::{self, Key},
-    migrate,
-    page::{self, Page},
-    record::{Content, ImageId, Stored},
+    key::Key,
+    load::{self, Loaded},
+    migrate, names,
+    page::{self, Page, Words},
+    record::{ImageId, Row},
+    segment::Segment,
+    state::{Acknowledged, State},
 };
 
 /// See the module.
@@ -27,201 +28,188 @@ pub struct Store {
     pub db: sled::Db,
     /// What the codes are.
     pub generation: Generation,
-    directory: RwLock<Directory>,
+    /// What was wrong when it was opened.
+    pub damage: Vec<Damage>,
+    /// How many commits were acknowledged.
+    pub acknowledged: Acknowledged,
+    /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
+    pub gate: RwLock<()>,
+    directory: RwLock<Arc<Directory>>,
+    hasher: RandomState,
 }
 
 impl Store {
-    /// Opens or makes a store, and tells the first sequence number that is free.
+    /// Opens or makes a store, and tells its summary. Without a generation that is wanted there must be one.
     ///
     /// # Errors
-    /// All that say why the folder cannot be used; [`IndexError::Corrupt`] where its parts do not agree.
-    pub fn open(config: IndexConfig) -> Result<(Self, u64), IndexError> {
-        let wanted = Generation::first(config.model.clone(), &config.lengths)?;
-        let db = open_sled(config)?;
-        let generation = if migrate::check(&db)? {
-            let stored = Generation::read(&db)?;
-            stored.check(&wanted)?;
-            stored
-        } else {
+    /// All that say why the folder cannot be used. Damaged pages are no error but [`damage`](Store::damage).
+    pub fn open(
+        path: &Path,
+        cache_bytes: u64,
+        wanted: Option<Generation>,
+    ) -> Result<(Self, State), IndexError> {
+        let db = open_sled(path, cache_bytes)?;
+        let (generation, new) = match (migrate::check(&db)?, wanted) {
+            (true, wanted) => {
+                let stored = Generation::read(&db)?;
+                wanted.iter().try_for_each(|wanted| stored.check(wanted))?;
+                (stored, false)
+            }
+            (false, Some(wanted)) => (wanted, true),
+            (false, None) => {
+                return Err(IndexError::Empty {
+                    path: path.to_owned(),
+                });
+            }
+        };
+        let opened = |source: std::io::Error| IndexError::Open {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        let (acknowledged, commits) = Acknowledged::open(path).map_err(opened)?;
+        if new {
             let mut batch = sled::Batch::default();
             migrate::stamp(&mut batch);
-            wanted.write(&mut batch);
+            generation.write(&mut batch);
+            State::default().write(&mut batch)?;
             db.apply_batch(batch)?;
             db.flush()?;
-            wanted
-        };
-        let directory = RwLock::new(Directory::new(&generation.lengths));
+        }
+        let hasher = RandomState::new();
+        let Loaded {
+            directory,
+            state,
+            mut damage,
+        } = load::load(&db, &generation, |id| hash(&hasher, id))?;
+        if commits > state.commit {
+            damage.push(Damage {
+                what: "the end of the store".to_owned(),
+                why: format!(
+                    "{commits} commits were acknowledged and it ends with the {}th",
+                    state.commit
+                ),
+            });
+        }
+        for damage in &damage {
+            tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
+        }
         let store = Store {
             db,
             generation,
-            directory,
+            damage,
+            acknowledged,
+            gate: RwLock::new(()),
+            directory: RwLock::new(Arc::new(directory)),
+            hasher,
         };
-        let next = store.load()?;
-        Ok((store, next))
+        Ok((store, state))
     }
 
-    /// Fills the directory: codes from the pages, labels from the records, which must speak of the same images.
-    fn load(&self) -> Result<u64, IndexError> {
-        let mut directory = self.directory_mut();
-        let (mut next, mut paged, mut recorded) = (0, Roll::default(), Roll::default());
-        for item in self.db.scan_prefix(key::pages(self.generation.number)) {
-            let (key, value) = item?;
-            let number = match Key::from_bytes(&key) {
-                Some(Key::Page { number, .. }) => number,
-                _ => return Err(corrupt("a code page", "its key is malformed")),
-            };
-            for (slot, entry) in self.decode(number, &value)?.0 {
-                let sequence = page::sequence(number, slot)
-                    .filter(|sequence| *sequence < u64::MAX)
-                    .ok_or_else(|| self.page_corrupt(number, "its number is too high"))?;
-                next = sequence + 1;
-                paged.add(sequence, &entry.id);
-                let labels = Vec::new();
-                let codes = entry.codes;
-                directory.apply(&Change {
-                    sequence,
-                    before: None,
-                    after: Some(Entry { codes, labels }),
-                });
-            }
-        }
-        for item in self.db.range(key::records(None)) {
-            let (key, value) = item?;
-            let id = record_id(&key)?;
-            let stored = decode_record(&id, &value)?;
-            recorded.add(stored.sequence, &id);
-            for label in &stored.labels {
-                directory.label(label, stored.sequence);
-            }
-        }
-        if paged != recorded {
-            let why = format!(
-                "{} have codes and {} have records, not the same ones",
-                paged.count, recorded.count
-            );
-            return Err(corrupt("the list of images", &why));
-        }
-        Ok(next)
+    /// The directory as it is now.
+    pub fn directory(&self) -> Arc<Directory> {
+        let directory = self.directory.read();
+        directory.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The directory, standing still. While it is held no commit shows, so reads of several keys see one state.
-    pub fn directory(&self) -> RwLockReadGuard<'_, Directory> {
-        self.directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The directory, to be changed together with the tree.
-    pub fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
-        self.directory
+    /// Puts another directory in the place of the present one. What `change` does is quick, for readers wait.
+    pub fn publish(&self, change: impl FnOnce(&Directory) -> Directory) {
+        let mut directory = self
+            .directory
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *directory, Arc::new(Directory::new(&[])));
+        *directory = Arc::new(change(&before));
+        drop(directory);
+        // What only the old one held is given back after the lock.
+        drop(before);
     }
 
-    /// The record of an image.
-    pub fn record(&self, id: &ImageId) -> Result<Option<Stored>, IndexError> {
-        let value = self.db.get(Key::Record(id.as_str()).to_bytes())?;
-        value.map(|value| decode_record(id, &value)).transpose()
-    }
-
-    /// At most `limit` records after an id, in order of id.
-    pub fn records(
+    /// The present segments that `choose` picks, merged into one in their place. Only one thread may do so with the same
+    /// segments.
+    pub fn merge(
         &self,
-        after: Option<&ImageId>,
-        limit: usize,
-    ) -> Result<Vec<(ImageId, Stored)>, IndexError> {
-        let range = self.db.range(key::records(after.map(ImageId::as_str)));
-        let read = |item: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, value) = item?;
-            let id = record_id(&key)?;
-            let stored = decode_record(&id, &value)?;
-            Ok((id, stored))
+        choose: impl Fn(&[Arc<Segment>]) -> Option<std::ops::Range<usize>>,
+    ) -> bool {
+        let directory = self.directory();
+        let Some(chosen) = choose(directory.segments()) else {
+            return false;
         };
-        range.take(limit).map(read).collect()
+        let segments = &directory.segments()[chosen.clone()];
+        let merged = Arc::new(Segment::merge(directory.kinds(), segments));
+        self.publish(|now| now.merged(chosen, merged));
+        true
     }
 
-    /// The original of an image.
-    pub fn content(&self, id: &ImageId) -> Result<Option<Content>, IndexError> {
-        let value = self.db.get(Key::Content(id.as_str()).to_bytes())?;
-        let malformed = || corrupt(&format!("the original of image {id}"), "it is malformed");
-        value
-            .map(|value| Content::decode(value).ok_or_else(malformed))
-            .transpose()
+    /// The hash that the directory knows an id by, of its own in each process.
+    pub fn hash(&self, id: &ImageId) -> u32 {
+        hash(&self.hasher, id)
+    }
+
+    /// A page of rows; empty where there is none.
+    pub fn rows(&self, number: u32) -> Result<Page<Row>, IndexError> {
+        match self.db.get(Key::Rows(number).to_bytes())? {
+            Some(value) => self.decode_rows(number, &value),
+            None => Ok(Page::new()),
+        }
+    }
+
+    /// Reads a page of rows out of its bytes.
+    pub fn decode_rows(&self, number: u32, value: &[u8]) -> Result<Page<Row>, IndexError> {
+        page::decode(value).map_err(|why| load::damaged_rows(number, why).into())
+    }
+
+    /// The numbers of those of some labels that have one; no image has any of the others.
+    pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
+        let numbers = labels.iter().map(|label| names::number(&self.db, label));
+        numbers.filter_map(Result::transpose).collect()
+    }
+
+    /// The payload of an image that has one.
+    pub fn payload(&self, sequence: u32) -> Result<serde_json::Value, IndexError> {
+        let damaged = |why: &str| Damage {
+            what: format!("the payload of the image with sequence number {sequence}"),
+            why: why.to_owned(),
+        };
+        let value = self.db.get(Key::Payload(sequence).to_bytes())?;
+        let value = value.ok_or_else(|| damaged("it is missing"))?;
+        let json = page::open(&value).map_err(damaged)?;
+        Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
+    }
+
+    /// The key of a page of codes of the active generation.
+    pub fn codes_key(&self, page: u32) -> Vec<u8> {
+        let generation = self.generation.number;
+        Key::Codes { generation, page }.to_bytes()
     }
 
     /// A page of codes; empty where there is none.
-    pub fn page(&self, number: u64) -> Result<Page, IndexError> {
-        match self.db.get(self.page_key(number))? {
-            Some(value) => self.decode(number, &value),
-            None => Ok(Page::default()),
+    pub fn codes(&self, number: u32) -> Result<Page<Words>, IndexError> {
+        match self.db.get(self.codes_key(number))? {
+            Some(value) => page::decode_codes(&value, &self.generation.lengths)
+                .map_err(|why| load::damaged_codes(number, &self.generation, why).into()),
+            None => Ok(Page::new()),
         }
     }
-
-    /// The key of a page of the active generation.
-    pub fn page_key(&self, number: u64) -> Vec<u8> {
-        let generation = self.generation.number;
-        Key::Page { generation, number }.to_bytes()
-    }
-
-    /// The codes that a page holds of a record's image.
-    pub fn codes(
-        &self,
-        page: &Page,
-        id: &ImageId,
-        stored: &Stored,
-    ) -> Result<Vec<HashCode>, IndexError> {
-        let (number, slot) = page::place(stored.sequence);
-        match page.0.get(&slot) {
-            Some(entry) if entry.id == *id => Ok(entry.codes.clone()),
-            _ => Err(self.page_corrupt(number, &format!("it lacks the codes of image {id}"))),
-        }
-    }
-
-    /// That a page is damaged.
-    pub fn page_corrupt(&self, number: u64, why: &str) -> IndexError {
-        corrupt(
-            &format!(
-                "code page {number} of generation {}",
-                self.generation.number
-            ),
-            why,
-        )
-    }
-
-    fn decode(&self, number: u64, value: &[u8]) -> Result<Page, IndexError> {
-        Page::decode(value, &self.generation.lengths).map_err(|why| self.page_corrupt(number, why))
-    }
 }
 
-/// A fingerprint of a set of images, whatever their order, so that two passes need not be held side by side.
-#[derive(Default, PartialEq)]
-struct Roll {
-    count: u64,
-    sum: u64,
+fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
+    hasher.hash_one(id) as u32
 }
 
-impl Roll {
-    fn add(&mut self, sequence: u64, id: &ImageId) {
-        let mut hasher = DefaultHasher::new();
-        (sequence, id).hash(&mut hasher);
-        self.count += 1;
-        self.sum = self.sum.wrapping_add(hasher.finish());
-    }
-}
+/// How often sled flushes by itself. It gives back the space of what was replaced then and only then, some at a time.
+const FLUSH_EVERY_MS: u64 = 20;
 
 /// sled may let go of its lock a moment after its last handle is dropped, so a held lock is given that moment.
-fn open_sled(config: IndexConfig) -> Result<sled::Db, IndexError> {
-    let IndexConfig {
-        path, cache_bytes, ..
-    } = config;
-    let sled_config = sled::Config::new()
-        .path(&path)
+fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
+    let config = sled::Config::new()
+        .path(path)
         .cache_capacity(cache_bytes)
-        .flush_every_ms(None);
+        .flush_every_ms(Some(FLUSH_EVERY_MS));
+    let path = path.to_owned();
     let locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
     let mut patience = 10;
     loop {
-        match sled_config.open() {
+        match config.open() {
             Ok(db) => return Ok(db),
             Err(source) if locked(&source) && patience == 0 => {
                 return Err(IndexError::InUse { path, source });
@@ -230,24 +218,5 @@ fn open_sled(config: IndexConfig) -> Result<sled::Db, IndexError> {
             Err(_) => thread::sleep(Duration::from_millis(30)),
         }
         patience -= 1;
-    }
-}
-
-fn record_id(key: &[u8]) -> Result<ImageId, IndexError> {
-    match Key::from_bytes(key) {
-        Some(Key::Record(id)) => id.parse(),
-        _ => Err(corrupt("a record", "its key is malformed")),
-    }
-}
-
-fn decode_record(id: &ImageId, value: &[u8]) -> Result<Stored, IndexError> {
-    serde_json::from_slice(value)
-        .map_err(|error| corrupt(&format!("the record of image {id}"), &error.to_string()))
-}
-
-fn corrupt(what: &str, why: &str) -> IndexError {
-    IndexError::Corrupt {
-        what: what.to_owned(),
-        why: why.to_owned(),
     }
 }

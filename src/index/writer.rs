@@ -9,18 +9,25 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{error::IndexError, group::Group, store::Store};
+use super::{
+    error::IndexError,
+    group::Group,
+    merge::{self, Merger},
+    names::Names,
+    state::State,
+    store::Store,
+};
 
 /// How many writes may wait before the next caller has to.
-const QUEUE: usize = 512;
+const QUEUE: usize = 2048;
 /// How many writes one flush may carry.
-const GROUP: usize = 256;
-/// How large the originals of a group may grow; readers wait while they are copied to the log.
-const GROUP_BYTES: usize = 8 << 20;
+const GROUP: usize = 1024;
+/// How large the originals of a group may grow; sled has readers wait while it copies them to its log.
+const GROUP_BYTES: usize = 1 << 20;
 
 /// A write: staged when its turn comes, answered when its group is committed.
 type Job = Box<dyn FnOnce(&mut Group<'_>) -> Answer + Send>;
-type Answer = Box<dyn FnOnce(Result<(), sled::Error>) + Send>;
+type Answer = Box<dyn FnOnce(Result<(), Arc<IndexError>>) + Send>;
 
 /// The handle of the thread. It stops it, after what it has accepted, when dropped.
 pub struct Writer {
@@ -30,10 +37,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread; new images take sequence numbers from `next` on.
-    pub fn start(store: Arc<Store>, next: u64) -> io::Result<Self> {
+    /// Starts the thread, which goes on after the commits that `state` tells of.
+    pub fn start(store: Arc<Store>, state: State) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel();
-        let run = move || run(&store, next, &jobs);
+        let merger = Merger::start(store.clone())?;
+        let run = move || run(&store, state, &jobs, &merger);
         let thread = thread::Builder::new()
             .name("index-writer".to_owned())
             .spawn(run)?;
@@ -61,9 +69,10 @@ impl Writer {
             Box::new(move |committed| {
                 drop(room);
                 // The caller may have gone away; the write stands all the same.
-                let _ = answer.send(
-                    staged.and_then(|done| committed.map(|()| done).map_err(IndexError::from)),
-                );
+                let _ = answer.send(staged.and_then(|done| match committed {
+                    Ok(()) => Ok(done),
+                    Err(source) => Err(IndexError::Write { source }),
+                }));
             })
         });
         let sent = lock(&self.queue).as_ref().map(|queue| queue.send(job));
@@ -92,9 +101,10 @@ impl Drop for Writer {
     }
 }
 
-fn run(store: &Store, mut next: u64, jobs: &mpsc::Receiver<Job>) {
+fn run(store: &Store, mut state: State, jobs: &mpsc::Receiver<Job>, merger: &Merger) {
+    let mut names = Names::new(state.names);
     while let Ok(first) = jobs.recv() {
-        let mut group = Group::new(store, &mut next);
+        let mut group = Group::new(store, &mut names, state);
         let mut answers = vec![first(&mut group)];
         while answers.len() < GROUP
             && group.bytes() < GROUP_BYTES
@@ -102,15 +112,21 @@ fn run(store: &Store, mut next: u64, jobs: &mpsc::Receiver<Job>) {
         {
             answers.push(job(&mut group));
         }
-        let committed = group.commit();
+        let committed = group.commit().map_err(Arc::new);
         for answer in answers {
-            answer(committed.clone());
+            answer(committed.as_ref().map(|_| ()).map_err(Arc::clone));
         }
-        // What a failed write left on disk is known only by opening it again.
-        if let Err(error) = committed {
-            tracing::error!(%error, "a write failed; the index accepts no more until it is opened again");
-            return;
+        match committed {
+            Ok(after) => state = after,
+            // What a failed write left on disk is known only by opening it again.
+            Err(error) => {
+                tracing::error!(%error, "a write failed; the index accepts no more until it is opened again");
+                return;
+            }
         }
+        names.committed();
+        while store.merge(merge::small) {}
+        merger.wake();
     }
 }
 

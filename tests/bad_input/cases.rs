@@ -156,7 +156,7 @@ pub fn names(api: &Api) -> Vec<Case> {
         "id with a coded slash": api.put("/images/a%2Fb") => 422 "invalid_id" "'/'";
         "id of 10 kB": long => 422 "invalid_id" "10000 characters";
         "id that is not text": api.put("/images/%ff") => 400 "malformed_request" "UTF-8";
-        "cursor": api.get("/images?after=a%20b") => 422 "invalid_id" "' '";
+        "cursor": api.get("/images?after=a%20b") => 422 "invalid_parameter" "goes on";
         "empty label": api.put("/images/a?label=") => 422 "invalid_label" "0 characters";
         "many labels": many => 422 "invalid_label" "33 labels";
         "long label": label => 422 "invalid_label" "101";

@@ -3,10 +3,13 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use scihcgrl::{code::Length, index::IndexError};
+use scihcgrl::{
+    code::Length,
+    index::{Index, IndexError, Query},
+};
 use tokio::runtime::Runtime;
 
-use super::{image, open, open_as};
+use super::{codes as codes_of, id, image, open, open_as};
 
 #[test]
 fn a_second_open_is_told_that_the_folder_is_in_use() {
@@ -59,55 +62,126 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "2").unwrap())
+        drop(store.insert("mschema", "3").unwrap())
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
             IndexError::Schema {
-                found: 2,
-                supported: 1
+                found: 3,
+                supported: 2
             }
         ),
         "{error}"
     );
 }
 
-type Damage<'a> = &'a dyn Fn(&sled::Db);
+type Harm<'a> = &'a dyn Fn(&sled::Db);
+
+/// Sixty-four images lie in two pages of each kind; what is broken is named, and the rest is found as before.
+#[test]
+fn damage_is_named_and_the_rest_is_read() {
+    let rows = [&b"i"[..], &1u32.to_be_bytes()].concat();
+    let codes = [&b"k"[..], &1u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
+    let payload = [&b"x"[..], &40u32.to_be_bytes()].concat();
+    let flip = |store: &sled::Db, key: &[u8]| {
+        let mut value = store.get(key).unwrap().unwrap().to_vec();
+        value[9] ^= 1;
+        store.insert(key, value).unwrap();
+    };
+    let remove = |store: &sled::Db, key: &[u8]| drop(store.remove(key).unwrap());
+    let cases: [(&str, usize, Harm); 7] = [
+        ("row page 1", 32, &|store| flip(store, &rows)),
+        ("code page 1 of generation 1", 32, &|store| {
+            flip(store, &codes)
+        }),
+        ("row page 1: it is missing", 32, &|store| {
+            remove(store, &rows)
+        }),
+        ("code page 1 of generation 1: it is missing", 32, &|store| {
+            remove(store, &codes)
+        }),
+        (
+            "list of images: 64 were stored and 32 are found",
+            32,
+            &|store| {
+                remove(store, &rows);
+                remove(store, &codes);
+            },
+        ),
+        (
+            "payload of the image with sequence number 40",
+            64,
+            &|store| flip(store, &payload),
+        ),
+        ("summary of the store", 64, &|store| flip(store, b"mstate")),
+    ];
+    for (what, found, harm) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let index = open(folder.path()).unwrap();
+        for number in 0..64 {
+            runtime.block_on(index.put(image(number, 0, 8))).unwrap();
+        }
+        drop(index);
+        tamper(folder.path(), harm);
+        let index = open(folder.path()).unwrap();
+        let damage: Vec<String> = index
+            .verify()
+            .unwrap()
+            .iter()
+            .map(|one| one.to_string())
+            .collect();
+        assert!(
+            damage.iter().any(|damage| damage.contains(what)),
+            "{what}: {damage:?}"
+        );
+        assert!(found == 64 || !index.facts().damage.is_empty());
+        let query = Query {
+            code: codes_of(0)[2],
+            radius: 48,
+            limit: 0,
+            offset: 0,
+            labels: vec![],
+        };
+        assert_eq!(index.search(&query).unwrap().total, found as u64, "{what}");
+        assert!(index.get(&id(0)).unwrap().is_some());
+        // What was lost can be given again, and new images do not write over what is damaged.
+        let again =
+            [63, 64].map(|number| runtime.block_on(index.put(image(number, 0, 0))).unwrap());
+        assert_eq!(
+            again.map(|(_, created)| created),
+            [found == 32, true],
+            "{what}"
+        );
+        drop(index);
+        assert!(open(folder.path()).unwrap().get(&id(64)).unwrap().is_some());
+    }
+}
 
 #[test]
-fn damage_is_named_and_never_a_panic() {
-    let page = [&b"p"[..], &1u32.to_be_bytes(), &0u64.to_be_bytes()].concat();
-    let cases: [(&str, Damage); 4] = [
-        ("code page 0 of generation 1", &|store| {
-            let mut value = store.get(&page).unwrap().unwrap().to_vec();
-            value[9] ^= 1;
-            store.insert(&page, value).unwrap();
-        }),
-        ("list of images", &|store| {
-            drop(store.remove(&page).unwrap())
-        }),
-        ("list of images", &|store| {
-            drop(store.remove("rimage-1").unwrap())
-        }),
-        ("record of image image-1", &|store| {
-            drop(store.insert("rimage-1", "{}").unwrap())
-        }),
-    ];
-    for (what, change) in cases {
-        let folder = tempfile::tempdir().unwrap();
-        let index = open(folder.path()).unwrap();
-        Runtime::new()
-            .unwrap()
-            .block_on(index.put(image(1, 1, 1)))
+fn a_whole_store_has_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let index = open(folder.path()).unwrap();
+    for number in 0..100 {
+        runtime
+            .block_on(index.put(image(number, number as u8, number as u8)))
             .unwrap();
-        drop(index);
-        tamper(folder.path(), change);
-        let error = open(folder.path()).err().unwrap();
-        assert!(
-            matches!(error, IndexError::Corrupt { .. }) && error.to_string().contains(what),
-            "{error}"
-        );
     }
+    for number in 0..20 {
+        runtime.block_on(index.delete(id(number * 3))).unwrap();
+    }
+    assert_eq!(index.verify().unwrap(), []);
+    drop(index);
+    let index = open(folder.path()).unwrap();
+    assert_eq!(
+        (index.verify().unwrap(), index.facts().damage),
+        (vec![], vec![])
+    );
+    let error = Index::open_present(folder.path().join("none"), 1 << 20)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("holds no index"), "{error}");
 }

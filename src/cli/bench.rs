@@ -1,0 +1,39 @@
+//! Measuring the index with codes of one's own: what a search costs beside other programs, and what storing costs.
+//! Prints JSON lines; knows the index as its callers do, and no targets.
+
+mod codes;
+mod store;
+
+use clap::Subcommand;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Search a file of codes by a file of queries, in memory, on one thread; print what that takes.
+    Index(codes::Codes),
+    /// Fill a new store, change it, search it meanwhile and open it again; print what that takes.
+    Store(store::StoreBench),
+}
+
+/// Measures.
+///
+/// # Errors
+/// Whatever stopped it, in words.
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Index(codes) => codes::run(codes),
+        Bench::Store(store) => store::run(store),
+    }
+}
+
+/// The median and the 99th percentile of some times in microseconds.
+fn percentiles(micros: &mut [f64]) -> (f64, f64) {
+    micros.sort_by(f64::total_cmp);
+    let at = |share: f64| micros.get((micros.len() as f64 * share) as usize).copied();
+    (at(0.5).unwrap_or(f64::NAN), at(0.99).unwrap_or(f64::NAN))
+}
+
+/// Three digits after the point are more than a clock knows.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,318 @@
+//! `bench store`: a store in a folder of its own, filled, changed and searched as a service would.
+//! Knows the index's public interface; images are synthetic: codes around centres, ids as the service makes them, no originals.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::{percentiles, rounded};
+use crate::{
+    code::{HashCode, Length},
+    index::{Content, ImageId, Index, IndexConfig, NewImage, Query},
+};
+
+/// See the module.
+#[derive(Args)]
+pub struct StoreBench {
+    /// A folder that does not exist yet; it is removed afterwards.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// How many images.
+    #[arg(long, default_value_t = 1_000_000)]
+    images: u32,
+    /// Around how many centres their codes are; 0 for uniform codes.
+    #[arg(long, default_value_t = 10)]
+    centres: usize,
+    /// How many of the images are written again or deleted afterwards, half and half.
+    #[arg(long, default_value_t = 100_000)]
+    changes: u32,
+    /// For how many seconds writers write singly, and searches are timed beside writes and without.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Bytes of memory for sled's cache.
+    #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
+    cache_bytes: u64,
+}
+
+/// How many writes are under way at once where they are to be committed in large groups.
+const IN_GROUPS: usize = 1024;
+/// How many writers wait for an answer each before they go on.
+const WRITERS: usize = 32;
+
+/// Measures.
+///
+/// # Errors
+/// A folder that exists, or whatever stopped it.
+pub fn run(options: &StoreBench) -> anyhow::Result<()> {
+    let path = &options.data_dir;
+    ensure!(
+        !path.exists(),
+        "{} exists already; name a new folder",
+        path.display()
+    );
+    let measured = measure(options);
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    measured
+}
+
+fn measure(options: &StoreBench) -> anyhow::Result<()> {
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let images = options.images as usize;
+    let source = Source::new(options.centres);
+    let index = open(options)?;
+
+    let write = |index: &Index, from: usize, to: usize, writers: usize| {
+        let next = AtomicUsize::new(from);
+        let started = Instant::now();
+        runtime.block_on(async {
+            let writer = async || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= to {
+                        return anyhow::Ok(());
+                    }
+                    index.put(source.image(number)).await?;
+                }
+            };
+            futures_join((0..writers).map(|_| writer())).await
+        })?;
+        anyhow::Ok((to - from) as f64 / started.elapsed().as_secs_f64())
+    };
+    let rate = write(&index, 0, images, IN_GROUPS)?;
+    print(
+        "insert_in_groups",
+        options,
+        &index,
+        json!({ "in_flight": IN_GROUPS, "per_second": rate.round() }),
+    );
+
+    let singly = (options.seconds * 20_000) as usize;
+    let rate = write(&index, images, images + singly, WRITERS)?;
+    print(
+        "insert_singly",
+        options,
+        &index,
+        json!({ "writers": WRITERS, "per_second": rate.round() }),
+    );
+
+    let quiet = searches(&index, &source, options.seconds, &AtomicBool::new(true));
+    print("search_quiet", options, &index, quiet.clone());
+    let (done, from) = (AtomicBool::new(true), images + singly);
+    let (busy, rate) = std::thread::scope(|scope| {
+        let searching = scope.spawn(|| searches(&index, &source, options.seconds, &done));
+        let mut written = (0, 0.0);
+        while !searching.is_finished() {
+            let start = from + written.0;
+            let rate = write(&index, start, start + 20_000, IN_GROUPS);
+            written = (written.0 + 20_000, rate.unwrap_or(f64::NAN));
+        }
+        (searching.join(), written.1)
+    });
+    let busy = busy.map_err(|_| anyhow::anyhow!("the searching thread panicked"))?;
+    print(
+        "search_during_inserts",
+        options,
+        &index,
+        json!({ "searches": busy, "inserts_per_second": rate.round() }),
+    );
+
+    let started = Instant::now();
+    runtime.block_on(async {
+        let next = AtomicUsize::new(0);
+        let writer = async || {
+            loop {
+                let change = next.fetch_add(1, Ordering::Relaxed);
+                if change >= options.changes as usize {
+                    return anyhow::Ok(());
+                }
+                // Spread over all images; a prime makes the order one of no meaning.
+                let number = change * 7_368_787 % images;
+                if change.is_multiple_of(2) {
+                    let mut image = source.image(number + 1_000_000_007);
+                    image.id = source.id(number);
+                    index.put(image).await?;
+                } else {
+                    index.delete(source.id(number)).await?;
+                }
+            }
+        };
+        futures_join((0..IN_GROUPS).map(|_| writer())).await
+    })?;
+    let rate = f64::from(options.changes) / started.elapsed().as_secs_f64();
+    print(
+        "change",
+        options,
+        &index,
+        json!({ "changes": options.changes, "per_second": rate.round() }),
+    );
+    std::thread::sleep(Duration::from_secs(5));
+    print("settled", options, &index, json!({}));
+
+    let started = Instant::now();
+    index.close()?;
+    let before = index.facts().images;
+    drop(index);
+    let closed = started.elapsed();
+    for open_number in 1..=2 {
+        let started = Instant::now();
+        let index = open(options)?;
+        let seconds = rounded(started.elapsed().as_secs_f64());
+        ensure!(
+            index.facts().images == before,
+            "{} of {before} images are there",
+            index.facts().images
+        );
+        let line = json!({ "time": open_number, "seconds": seconds, "close_seconds": rounded(closed.as_secs_f64()) });
+        print("open", options, &index, line);
+    }
+    Ok(())
+}
+
+/// Searches one after the other, for some seconds.
+fn searches(index: &Index, source: &Source, seconds: u64, go_on: &AtomicBool) -> Value {
+    let (started, mut micros, mut failed, mut number) = (Instant::now(), Vec::new(), 0, 0);
+    while started.elapsed() < Duration::from_secs(seconds) && go_on.load(Ordering::Relaxed) {
+        let query = Query {
+            code: source.codes(number + 2_000_000_011)[2],
+            radius: 2,
+            limit: 10,
+            offset: 0,
+            labels: Vec::new(),
+        };
+        let asked = Instant::now();
+        failed += u32::from(index.search(&query).is_err());
+        micros.push(asked.elapsed().as_nanos() as f64 / 1000.0);
+        number += 1;
+    }
+    let most = micros.iter().copied().fold(0.0, f64::max);
+    let count = micros.len();
+    let (median, p99) = percentiles(&mut micros);
+    json!({
+        "count": count, "failed": failed, "us_median": rounded(median), "us_p99": rounded(p99),
+        "us_max": rounded(most),
+    })
+}
+
+fn open(options: &StoreBench) -> anyhow::Result<Index> {
+    Ok(Index::open(IndexConfig {
+        path: options.data_dir.clone(),
+        model: "benchmark".to_owned(),
+        lengths: Length::ALL.to_vec(),
+        cache_bytes: options.cache_bytes,
+    })?)
+}
+
+fn print(op: &str, options: &StoreBench, index: &Index, more: Value) {
+    let facts = index.facts();
+    let per = |bytes: u64| rounded(bytes as f64 / facts.images.max(1) as f64);
+    println!(
+        "{}",
+        json!({
+            "op": op, "centres": options.centres, "images": facts.images, "measured": more,
+            "disk_bytes_per_image": per(facts.disk_bytes),
+            "memory_bytes_per_image_and_length": rounded(per(facts.memory_bytes) / 3.0),
+            "resident_bytes": resident().unwrap_or(0),
+        })
+    );
+}
+
+/// The memory of this process that is resident, as Linux tells it.
+fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Waits for all, and gives the first error.
+async fn futures_join<F: Future<Output = anyhow::Result<()>>>(
+    futures: impl Iterator<Item = F>,
+) -> anyhow::Result<()> {
+    let mut running: Vec<_> = futures.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        let mut failed = None;
+        running.retain_mut(|future| match future.as_mut().poll(context) {
+            std::task::Poll::Pending => true,
+            std::task::Poll::Ready(done) => {
+                failed = failed.take().or(done.err());
+                false
+            }
+        });
+        match failed {
+            Some(error) => std::task::Poll::Ready(Err(error)),
+            None if running.is_empty() => std::task::Poll::Ready(Ok(())),
+            None => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Images by number, the same every time.
+struct Source {
+    centres: Vec<u64>,
+}
+
+impl Source {
+    fn new(centres: usize) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        Source {
+            centres: (0..centres).map(|_| rng.random()).collect(),
+        }
+    }
+
+    /// Bits stray from their centre with a probability of .02, as a trained model's do with ten classes.
+    fn codes(&self, number: usize) -> Vec<HashCode> {
+        let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
+        let centre = match self.centres.len() {
+            0 => None,
+            count => Some(self.centres[rng.random_range(0..count)]),
+        };
+        let code = |length: Length| {
+            let word = match centre {
+                None => rng.random(),
+                Some(centre) => (0..length.bits()).fold(centre, |word, bit| {
+                    word ^ u64::from(rng.random_range(0..50) == 0) << bit
+                }),
+            };
+            HashCode::from_word(length, word)
+        };
+        Length::ALL.map(code).to_vec()
+    }
+
+    /// As the service makes ids: UUIDs that begin with a time.
+    fn id(&self, number: usize) -> ImageId {
+        let mut rng = ChaCha8Rng::seed_from_u64(!(number as u64));
+        let milliseconds = 1_700_000_000_000 + number as u64 / 8;
+        let random = rng.random();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
+        // A UUID is an id.
+        uuid.to_string().parse().unwrap_or_else(|_| unreachable!())
+    }
+
+    fn image(&self, number: usize) -> NewImage {
+        NewImage {
+            id: self.id(number),
+            codes: self.codes(number),
+            labels: Vec::new(),
+            payload: None,
+            content: Content {
+                bytes: bytes::Bytes::new(),
+                media_type: "image/jpeg".to_owned(),
+            },
+        }
+    }
+}

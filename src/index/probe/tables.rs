@@ -1,0 +1,323 @@
+//! Words of several fields of 16 bits, in one table a field: the rest of each word under the value of that field.
+//! A search looks where a field is near, the fields in turn (multi-index hashing, Norouzi, Punjani and Fleet 2012).
+
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+use super::{
+    MASKS, Near, masks_of,
+    scan::{Word, scan},
+};
+
+/// The rest of a word: its other fields.
+pub trait Rest: Word + Ord + 'static {
+    /// From the low bits.
+    fn from_bits(bits: u64) -> Self;
+    /// Back.
+    fn bits(self) -> u64;
+}
+
+impl Rest for u16 {
+    fn from_bits(bits: u64) -> Self {
+        bits as u16
+    }
+    fn bits(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Rest for u32 {
+    fn from_bits(bits: u64) -> Self {
+        bits as u32
+    }
+    fn bits(self) -> u64 {
+        self.into()
+    }
+}
+
+const BUCKETS: usize = 1 << 16;
+/// Buckets that are looked up before the first is read, so that the processor waits for all of them at once.
+const BATCH: usize = 32;
+
+/// One table: a bucket for each value of its field.
+#[derive(Debug)]
+pub struct Table<R> {
+    split: Split,
+    /// Where each bucket starts, and where the last ends.
+    starts: Vec<u32>,
+    rests: Vec<R>,
+    /// The place of each among the words; none in the first table, where that is the order.
+    slots: Vec<u32>,
+}
+
+impl<R: Rest> Table<R> {
+    /// By field `at` of ascending words of `fields` × 16 bits.
+    pub fn new(at: u32, fields: u32, words: &[u64]) -> Self {
+        let split = Split::new(at, fields);
+        let mut starts = vec![0u32; BUCKETS + 1];
+        for &word in words {
+            starts[split.field(word) + 1] += 1;
+        }
+        for bucket in 0..BUCKETS {
+            starts[bucket + 1] += starts[bucket];
+        }
+        let mut next = starts.clone();
+        let mut rests = vec![R::from_bits(0); words.len()];
+        let mut slots = vec![0; if at == 0 { 0 } else { words.len() }];
+        for (slot, &word) in words.iter().enumerate() {
+            let next = &mut next[split.field(word)];
+            rests[*next as usize] = R::from_bits(split.rest(word));
+            if at > 0 {
+                slots[*next as usize] = slot as u32;
+            }
+            *next += 1;
+        }
+        Table {
+            split,
+            starts,
+            rests,
+            slots,
+        }
+    }
+
+    /// The places of a bucket.
+    fn bucket(&self, field: usize) -> (usize, usize) {
+        (self.starts[field] as usize, self.starts[field + 1] as usize)
+    }
+
+    /// How many words there are.
+    pub fn len(&self) -> usize {
+        self.rests.len()
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        4 * (self.starts.capacity() + self.slots.capacity())
+            + size_of::<R>() * self.rests.capacity()
+    }
+
+    /// Of a table by the highest field: the words, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        (0..BUCKETS).flat_map(move |field| {
+            let (start, end) = self.bucket(field);
+            let rests = self.rests[start..end].iter();
+            rests.map(move |rest| self.split.join(field, rest.bits()))
+        })
+    }
+
+    /// Of a table by the highest field: the places of a word.
+    pub fn slots(&self, word: u64) -> Range<u32> {
+        let (start, end) = self.bucket(self.split.field(word));
+        let (rest, bucket) = (R::from_bits(self.split.rest(word)), &self.rests[start..end]);
+        let first = start + bucket.partition_point(|other| *other < rest);
+        let same = self.rests[first..end]
+            .iter()
+            .take_while(|other| **other == rest);
+        first as u32..(first + same.count()) as u32
+    }
+}
+
+/// See the module. The first table is by the highest field, so that its rests are the words in ascending order.
+#[derive(Debug)]
+pub struct Tables<R> {
+    tables: Vec<Table<R>>,
+}
+
+/// A bucket to be looked at.
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    step: u8,
+    apart: u8,
+    field: u16,
+    start: u32,
+    end: u32,
+}
+
+impl<R: Rest> Tables<R> {
+    /// Of ascending words of `fields` × 16 bits.
+    pub fn new(fields: u32, words: &[u64]) -> Self {
+        Tables {
+            tables: (0..fields)
+                .map(|at| Table::new(at, fields, words))
+                .collect(),
+        }
+    }
+
+    /// How many words there are.
+    pub fn len(&self) -> usize {
+        self.tables[0].len()
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.tables.iter().map(Table::bytes).sum()
+    }
+
+    /// The words, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.tables[0].iter()
+    }
+
+    /// The place of a word.
+    pub fn slot(&self, word: u64) -> Option<u32> {
+        let slots = self.tables[0].slots(word);
+        (!slots.is_empty()).then_some(slots.start)
+    }
+
+    /// Does the steps from `step` to `radius`. Step `n` visits, in table `n mod fields`, the buckets whose field differs in
+    /// `n / fields` bits, and there the words that no earlier step met. After `r + 1` steps nothing within `r` is left:
+    /// were every field farther than its table has been searched, the word would be farther than `r` (the pigeonhole
+    /// principle). Where it is cheaper, all that is left is visited at once, and that is said.
+    pub fn visit(
+        &self,
+        word: u64,
+        step: u32,
+        radius: u32,
+        bound: u32,
+        near: &mut Vec<Near>,
+    ) -> bool {
+        let fields = self.tables.len() as u32;
+        let bucket = |step: u32, mask: &u16| Bucket {
+            step: step as u8,
+            apart: mask.count_ones() as u8,
+            field: self.table(step).split.field(word) as u16 ^ mask,
+            ..Bucket::default()
+        };
+        if self.rest_is_cheaper(step, radius) {
+            let left = MASKS.iter().map(|mask| bucket(0, mask));
+            let left = left.take_while(|bucket| u32::from(bucket.apart) <= bound);
+            self.look(left, word, bound, near, Some(step));
+            return true;
+        }
+        let buckets = (step..=radius).flat_map(|step| {
+            masks_of(step / fields)
+                .iter()
+                .map(move |mask| bucket(step, mask))
+        });
+        self.look(buckets, word, bound, near, None);
+        false
+    }
+
+    fn table(&self, step: u32) -> &Table<R> {
+        &self.tables[step as usize % self.tables.len()]
+    }
+
+    /// Collects what is near in some buckets; see [`look`].
+    fn look(
+        &self,
+        mut buckets: impl Iterator<Item = Bucket>,
+        word: u64,
+        bound: u32,
+        near: &mut Vec<Near>,
+        all: Option<u32>,
+    ) {
+        let mut batch = [Bucket::default(); BATCH];
+        loop {
+            let mut count = 0;
+            for (place, bucket) in batch.iter_mut().zip(&mut buckets) {
+                *place = bucket;
+                count += 1;
+            }
+            look(self, &mut batch[..count], word, bound, near, all);
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Whether the steps up to `radius` would cost more than reading the first table through.
+    fn rest_is_cheaper(&self, step: u32, radius: u32) -> bool {
+        let fields = self.tables.len() as u32;
+        let buckets: usize = (step..=radius)
+            .map(|step| masks_of(step / fields).len())
+            .sum();
+        // A bucket out of order costs as much as some forty words in order.
+        let each = 40 + self.len() / BUCKETS;
+        buckets * each > BUCKETS * 4 + self.len()
+    }
+}
+
+/// Collects what is near in some buckets, and was met by no step before the bucket's own, or before `all` where everything
+/// that is left is visited.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512vl+avx512vpopcntdq+avx512bitalg+bmi2+popcnt",
+    "x86_64+avx2+bmi2+popcnt",
+    "x86_64+popcnt",
+))]
+fn look<R: Rest>(
+    tables: &Tables<R>,
+    batch: &mut [Bucket],
+    word: u64,
+    bound: u32,
+    near: &mut Vec<Near>,
+    all: Option<u32>,
+) {
+    for bucket in &mut *batch {
+        let starts = &tables.table(bucket.step.into()).starts;
+        let field = usize::from(bucket.field);
+        (bucket.start, bucket.end) = (starts[field], starts[field + 1]);
+    }
+    for bucket in &*batch {
+        let rests = &tables.table(bucket.step.into()).rests;
+        std::hint::black_box(rests.get(bucket.start as usize).copied());
+        std::hint::black_box(rests.get(bucket.end as usize).copied());
+    }
+    let mut hits = Vec::new();
+    for bucket in &*batch {
+        let (step, apart) = (u32::from(bucket.step), u32::from(bucket.apart));
+        let table = tables.table(step);
+        let range = bucket.start as usize..bucket.end as usize;
+        let rest = R::from_bits(table.split.rest(word));
+        scan(&table.rests, range, rest, bound - apart, &mut hits);
+        for hit in hits.drain(..) {
+            let place = hit.place();
+            let other = table
+                .split
+                .join(bucket.field.into(), table.rests[place].bits());
+            let its = step_of(tables.tables.len() as u32, other ^ word);
+            if all.map_or(its == step, |from| its >= from) {
+                let slot = table.slots.get(place).map_or(place, |slot| *slot as usize);
+                near.push(Near::new(apart + hit.distance(), other, slot));
+            }
+        }
+    }
+}
+
+/// The step at which a word is visited that differs so: that of its nearest field, the first of equals.
+#[inline(always)]
+fn step_of(fields: u32, difference: u64) -> u32 {
+    let (mut first, mut left) = (u32::MAX, difference);
+    for at in (0..fields).rev() {
+        first = first.min((left & 0xffff).count_ones() * fields + at);
+        left >>= 16;
+    }
+    first
+}
+
+/// Where a field stands in words of several.
+#[derive(Clone, Copy, Debug)]
+struct Split {
+    shift: u32,
+}
+
+impl Split {
+    fn new(at: u32, fields: u32) -> Self {
+        Split {
+            shift: 16 * (fields - 1 - at),
+        }
+    }
+
+    fn field(self, word: u64) -> usize {
+        (word >> self.shift & 0xffff) as usize
+    }
+
+    fn rest(self, word: u64) -> u64 {
+        word >> (self.shift + 16) << self.shift | word & ((1 << self.shift) - 1)
+    }
+
+    fn join(self, field: usize, rest: u64) -> u64 {
+        let low = (1 << self.shift) - 1;
+        (rest & !low) << 16 | (field as u64) << self.shift | rest & low
+    }
+}
