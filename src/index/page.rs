@@ -39,6 +39,24 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Page<T>, &'static str
     Ok(page)
 }
 
+/// Reads one slot of a page, without the rest of it.
+///
+/// # Errors
+/// What is wrong with the page.
+pub fn find<T: DeserializeOwned>(bytes: &[u8], slot: u8) -> Result<Option<T>, &'static str> {
+    let malformed = |_| "it is not a page of this kind";
+    let (count, mut rest) = postcard::take_from_bytes::<usize>(open(bytes)?).map_err(malformed)?;
+    for _ in 0..count {
+        let ((number, value), after) =
+            postcard::take_from_bytes::<(u8, T)>(rest).map_err(malformed)?;
+        if number == slot {
+            return Ok(Some(value));
+        }
+        rest = after;
+    }
+    Ok(None)
+}
+
 /// CRC-32 of the rest; then, of each used slot, its number and its codes packed in order.
 pub fn encode_codes(page: &Page<Words>, lengths: &[Length]) -> Vec<u8> {
     let mut body = Vec::with_capacity(page.len() * 14);
@@ -57,25 +75,50 @@ pub fn encode_codes(page: &Page<Words>, lengths: &[Length]) -> Vec<u8> {
 /// # Errors
 /// What is wrong with it.
 pub fn decode_codes(bytes: &[u8], lengths: &[Length]) -> Result<Page<Words>, &'static str> {
+    let mut page = Page::new();
+    for slot in slots(bytes, lengths)? {
+        let (number, words) = (slot[0], words(&slot[1..], lengths));
+        if u32::from(number) >= SLOTS || page.insert(number, words).is_some() {
+            return Err("it has a slot past its end or twice");
+        }
+    }
+    Ok(page)
+}
+
+/// Reads the codes of one slot, without the rest of the page.
+///
+/// # Errors
+/// What is wrong with the page.
+pub fn find_codes(
+    bytes: &[u8],
+    lengths: &[Length],
+    slot: u8,
+) -> Result<Option<Words>, &'static str> {
+    let mut slots = slots(bytes, lengths)?;
+    let found = slots.find(|bytes| bytes[0] == slot);
+    Ok(found.map(|bytes| words(&bytes[1..], lengths)))
+}
+
+fn slots<'a>(
+    bytes: &'a [u8],
+    lengths: &[Length],
+) -> Result<std::slice::ChunksExact<'a, u8>, &'static str> {
     let body = open(bytes)?;
     let stride = 1 + lengths.iter().copied().map(width).sum::<usize>();
     if !body.len().is_multiple_of(stride) {
         return Err("a slot is cut short");
     }
-    let mut page = Page::new();
-    for slot in body.chunks(stride) {
-        let (number, mut rest) = slot.split_first().ok_or("a slot is cut short")?;
-        let words = lengths.iter().map(|&length| {
-            let (code, after) = rest.split_at(width(length));
-            rest = after;
-            code.iter()
-                .fold(0, |word, byte| word << 8 | u64::from(*byte))
-        });
-        if u32::from(*number) >= SLOTS || page.insert(*number, words.collect()).is_some() {
-            return Err("it has a slot past its end or twice");
-        }
-    }
-    Ok(page)
+    Ok(body.chunks_exact(stride))
+}
+
+fn words(mut packed: &[u8], lengths: &[Length]) -> Words {
+    let word = |&length: &Length| {
+        let (code, rest) = packed.split_at(width(length));
+        packed = rest;
+        code.iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte))
+    };
+    lengths.iter().map(word).collect()
 }
 
 /// A value with its checksum before it.
@@ -118,7 +161,14 @@ mod tests {
             let lengths = &Length::ALL[..count];
             let page = codes(&words, lengths);
             prop_assert_eq!(decode_codes(&encode_codes(&page, lengths), lengths), Ok(page.clone()));
-            prop_assert_eq!(decode(&encode(&page).unwrap()), Ok(page));
+            let bytes = encode(&page).unwrap();
+            for slot in 0..SLOTS as u8 {
+                let words = page.get(&slot).cloned();
+                let packed = encode_codes(&page, lengths);
+                prop_assert_eq!(find_codes(&packed, lengths, slot), Ok(words.clone()));
+                prop_assert_eq!(find(&bytes, slot), Ok(words));
+            }
+            prop_assert_eq!(decode(&bytes), Ok(page));
         }
 
         #[test]
@@ -139,6 +189,8 @@ mod tests {
             let bytes = if sealed { seal(body) } else { body };
             let _ = decode_codes(&bytes, &Length::ALL);
             let _ = decode::<Words>(&bytes);
+            let _ = find::<Words>(&bytes, 1);
+            let _ = find_codes(&bytes, &Length::ALL, 1);
         }
     }
 }

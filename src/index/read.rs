@@ -11,8 +11,8 @@ use super::{
     directory::{Directory, Hit},
     error::{Damage, IndexError},
     key::{self, Key},
-    names,
-    page::{self, Page, Words},
+    load, names,
+    page::{self, Words},
     record::{Content, ImageId, PackedId, Record, Row},
     store::Store,
 };
@@ -23,9 +23,9 @@ const TRIES: usize = 4;
 /// What one read has needed so far.
 pub struct Reading<'a> {
     store: &'a Store,
-    /// Pages of rows, with their bytes.
-    rows: HashMap<u32, (Option<sled::IVec>, Page<Row>)>,
-    codes: HashMap<u32, Page<Words>>,
+    /// The bytes of pages of rows and of codes.
+    rows: HashMap<u32, Option<sled::IVec>>,
+    codes: HashMap<u32, Option<sled::IVec>>,
     names: HashMap<u32, String>,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Reading<'a> {
 
     /// Whether all rows that were read are as they were. Every write of an image changes its row.
     fn still(&self) -> Result<bool, IndexError> {
-        for (number, (bytes, _)) in &self.rows {
+        for (number, bytes) in &self.rows {
             if self.store.db.get(Key::Rows(*number).to_bytes())? != *bytes {
                 return Ok(false);
             }
@@ -76,27 +76,25 @@ impl<'a> Reading<'a> {
 
     fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
         let (number, slot) = page::place(sequence);
-        let (_, page) = match self.rows.entry(number) {
-            hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hash_map::Entry::Vacant(entry) => {
-                let bytes = self.store.db.get(Key::Rows(number).to_bytes())?;
-                let page = bytes
-                    .as_ref()
-                    .map(|bytes| self.store.decode_rows(number, bytes));
-                let page = page.transpose()?.unwrap_or_default();
-                entry.insert((bytes, page))
-            }
-        };
-        Ok(page.get(&slot).cloned())
+        let bytes = get(&mut self.rows, number, &self.store.db, || {
+            Key::Rows(number).to_bytes()
+        })?;
+        let row = bytes.as_ref().map(|bytes| page::find(bytes, slot));
+        let row = row
+            .transpose()
+            .map_err(|why| load::damaged_rows(number, why))?;
+        Ok(row.flatten())
     }
 
     fn words(&mut self, sequence: u32) -> Result<Option<Words>, IndexError> {
         let (number, slot) = page::place(sequence);
-        let page = match self.codes.entry(number) {
-            hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hash_map::Entry::Vacant(entry) => entry.insert(self.store.codes(number)?),
-        };
-        Ok(page.get(&slot).cloned())
+        let generation = &self.store.generation;
+        let key = || self.store.codes_key(number);
+        let bytes = get(&mut self.codes, number, &self.store.db, key)?;
+        let find = |bytes: &sled::IVec| page::find_codes(bytes, &generation.lengths, slot);
+        let words = bytes.as_ref().map(find).transpose();
+        let words = words.map_err(|why| load::damaged_codes(number, generation, why))?;
+        Ok(words.flatten())
     }
 
     fn name(&mut self, number: u32) -> Result<String, IndexError> {
@@ -232,5 +230,18 @@ impl<'a> Reading<'a> {
         }
         let media_type = self.name(row.media_type)?;
         Ok(Some(Content { bytes, media_type }))
+    }
+}
+
+/// A page, from the tree where it was not read yet.
+fn get<'a>(
+    pages: &'a mut HashMap<u32, Option<sled::IVec>>,
+    number: u32,
+    tree: &sled::Tree,
+    key: impl FnOnce() -> Vec<u8>,
+) -> Result<&'a Option<sled::IVec>, IndexError> {
+    match pages.entry(number) {
+        hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+        hash_map::Entry::Vacant(entry) => Ok(entry.insert(tree.get(key())?)),
     }
 }

@@ -2,7 +2,9 @@
 //! Writes nothing but a new store's first batch; knows no threads and no queries.
 
 use std::{
+    fs,
     hash::{BuildHasher, RandomState},
+    io,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
     thread,
@@ -148,14 +150,11 @@ impl Store {
     /// A page of rows; empty where there is none.
     pub fn rows(&self, number: u32) -> Result<Page<Row>, IndexError> {
         match self.db.get(Key::Rows(number).to_bytes())? {
-            Some(value) => self.decode_rows(number, &value),
+            Some(value) => {
+                page::decode(&value).map_err(|why| load::damaged_rows(number, why).into())
+            }
             None => Ok(Page::new()),
         }
-    }
-
-    /// Reads a page of rows out of its bytes.
-    pub fn decode_rows(&self, number: u32, value: &[u8]) -> Result<Page<Row>, IndexError> {
-        page::decode(value).map_err(|why| load::damaged_rows(number, why).into())
     }
 
     /// The numbers of those of some labels that have one; no image has any of the others.
@@ -199,24 +198,52 @@ fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
 /// How often sled flushes by itself. It gives back the space of what was replaced then and only then, some at a time.
 const FLUSH_EVERY_MS: u64 = 20;
 
-/// sled may let go of its lock a moment after its last handle is dropped, so a held lock is given that moment.
+/// sled may let go of its lock a moment after its last handle is dropped, so a held lock is given that moment. A snapshot of
+/// sled's page table that is damaged is made anew from its log.
 fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
         .flush_every_ms(Some(FLUSH_EVERY_MS));
-    let path = path.to_owned();
     let locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
-    let mut patience = 10;
+    let (mut patience, mut snapshots) = (10, true);
     loop {
         match config.open() {
             Ok(db) => return Ok(db),
-            Err(source) if locked(&source) && patience == 0 => {
+            Err(error) if locked(&error) && patience > 0 => {
+                patience -= 1;
+                thread::sleep(Duration::from_millis(30));
+            }
+            Err(source) if locked(&source) => {
+                let path = path.to_owned();
                 return Err(IndexError::InUse { path, source });
             }
-            Err(source) if !locked(&source) => return Err(IndexError::Open { path, source }),
-            Err(_) => thread::sleep(Duration::from_millis(30)),
+            Err(sled::Error::Corruption { .. }) if snapshots => {
+                snapshots = false;
+                set_snapshots_aside(path).map_err(sled::Error::from)?;
+            }
+            Err(error @ sled::Error::Corruption { .. }) => {
+                let what = format!("sled's log in {}", path.display());
+                let why = error.to_string();
+                return Err(IndexError::Corrupt { what, why });
+            }
+            Err(source) => {
+                let path = path.to_owned();
+                return Err(IndexError::Open { path, source });
+            }
         }
-        patience -= 1;
     }
+}
+
+/// Renames sled's snapshots, so that it reads its whole log instead.
+fn set_snapshots_aside(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") {
+            tracing::warn!(%name, "sled's snapshot or log is damaged; opening without the snapshot");
+            fs::rename(folder.join(&*name), folder.join(format!("aside.{name}")))?;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""The index beside faiss, in alternation on one thread, on codes made here; writes the tables of docs/benchmarks.md.
+
+usage: index_peers.py --program target/release/scihcgrl --data FOLDER [--sizes 1000000 ...] [--rounds 3] [--report docs/benchmarks.md]
+
+Needs numpy and faiss-cpu (`make bench-index` fetches them). Codes: u uniform; c around 10 centres, each bit astray with a
+probability of .02, as a trained model's codes of ten classes are; z around 1,000 centres, .05. A round runs the program and
+every faiss index that is exact for the case; a figure is the median of the rounds, of the median of single queries. For faiss it is
+the smaller of that and of one batched call divided by its queries, so that Python's own time is not held against it."""
+import argparse, json, os, statistics, subprocess, sys, time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import numpy as np
+
+QUERIES = 1000
+KINDS = {"c": "10 centres", "z": "1,000 centres", "u": "uniform"}
+TABLES = {24: (2, 12), 32: (2, 16), 48: (3, 16)}
+
+
+def codes(kind, bits, count, folder):
+    """Files of codes and of queries of the same kind."""
+    base = f"{folder}/{kind}{bits}_{count}"
+    if not os.path.exists(base + ".q.u64"):
+        rng = np.random.default_rng(7 + bits * 1000 + count % 997 + ord(kind))
+        total = count + QUERIES
+        if kind == "u":
+            words = rng.integers(0, 1 << bits, size=total, dtype=np.uint64)
+        else:
+            centres, astray = {"c": (10, 0.02), "z": (1000, 0.05)}[kind]
+            words = rng.integers(0, 1 << bits, size=centres, dtype=np.uint64)[rng.integers(0, centres, size=total)]
+            for bit in range(bits):
+                words ^= (rng.random(total, dtype=np.float32) < astray).astype(np.uint64) << np.uint64(bit)
+        words[:count].astype("<u8").tofile(base + ".u64")
+        words[count:].astype("<u8").tofile(base + ".q.u64")
+    return base + ".u64", base + ".q.u64"
+
+
+class Peer:
+    """A faiss index over codes."""
+
+    def __init__(self, name, bits, words):
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        self.name, self.width = name, {"flat": 32 if bits <= 32 else 64}.get(name, bits)
+        if name == "flat":
+            self.index = faiss.IndexBinaryFlat(self.width)
+        elif name == "multihash":
+            self.index = faiss.IndexBinaryMultiHash(bits, *TABLES[bits])
+        else:
+            self.index = faiss.IndexBinaryHash(bits, 16 if name == "hash16" else bits)
+        self.tables = TABLES[bits][0] if name == "multihash" else 1
+        self.index.add(self.bytes(words))
+
+    def bytes(self, words):
+        return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 8)[:, : self.width // 8])
+
+    def time(self, queries, radius=None, budget=1.0):
+        """Microseconds a query and results a query: within a radius (faiss wants one more), or the nearest ten."""
+        queries = self.bytes(queries)
+        if radius is None:
+            search = lambda some: self.index.search(some, 10)
+        else:
+            if self.name != "flat":
+                self.index.nflip = radius // self.tables
+            search = lambda some: self.index.range_search(some, radius + 1)
+        search(queries[:1])
+        single, started = [], time.perf_counter()
+        for at in range(len(queries)):
+            before = time.perf_counter()
+            search(queries[at : at + 1])
+            single.append(time.perf_counter() - before)
+            if len(single) >= 5 and time.perf_counter() - started > budget:
+                break
+        some = queries[: len(single)]
+        per_query = search(some[:2])[0][-1] / 2 if radius is not None else 10
+        some = some[: max(2, int(4e7 / max(per_query, 1)))]
+        before = time.perf_counter()
+        found = search(some)
+        batched = (time.perf_counter() - before) / len(some)
+        results = float(found[0][-1]) / len(some) if radius is not None else 10.0
+        return min(statistics.median(single), batched) * 1e6, results
+
+
+def ours(program, files, bits, radii):
+    """The program's own lines, by operation and radius."""
+    command = [program, "bench", "index", "--codes", files[0], "--queries", files[1], "--bits", str(bits), "--json", "--radius"]
+    done = subprocess.run(command + [str(radius) for radius in radii], check=True, capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    fresh = {(line["op"], line["radius"]): line for line in lines if line.get("queries") == "fresh"}
+    return lines[0], fresh
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--radii", type=int, nargs="+", default=[0, 2, 4])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kinds", default="czu")
+    parser.add_argument("--bits", type=int, nargs="+", default=[24, 32, 48])
+    parser.add_argument("--report")
+    options = parser.parse_args()
+    os.makedirs(options.data, exist_ok=True)
+    import faiss
+
+    rows = []
+    for size in options.sizes:
+        for kind in options.kinds:
+            for bits in options.bits:
+                files = codes(kind, bits, size, options.data)
+                words, queries = (np.fromfile(path, "<u8") for path in files)
+                names = ["hash16", "hash_full"] + (["multihash"] if kind == "u" and bits == 48 else [])
+                peers = [Peer(name, bits, words) for name in names]
+                flat = Peer("flat", bits, words)
+                distinct = np.unique(words)
+                over_distinct = [Peer(name, bits, distinct) for name in names]
+                seen = {}
+                for _ in range(options.rounds):
+                    build, lines = ours(options.program, files, bits, options.radii)
+                    for (op, radius), line in lines.items():
+                        seen.setdefault((op, radius), []).append(line["us_median"])
+                    for radius in options.radii:
+                        # What a larger radius costs faiss's hashes is known to be worse than a scan.
+                        for peer in peers if radius <= 2 else [p for p in peers if p.name != "hash_full"] + [flat]:
+                            us, results = peer.time(queries, radius)
+                            seen.setdefault((peer.name, radius), []).append(us)
+                        if radius == 2:
+                            for peer in over_distinct:
+                                us, _ = peer.time(queries, radius)
+                                seen.setdefault((peer.name + " distinct", radius), []).append(us)
+                    seen.setdefault(("flat", None), []).append(flat.time(queries)[0])
+                us = {key: statistics.median(values) for key, values in seen.items()}
+                for radius in options.radii:
+                    best = {key[0]: value for key, value in us.items() if key[1] == radius and key[0] in names + ["flat"]}
+                    name = min(best, key=best.get)
+                    row = dict(size=size, kind=kind, bits=bits, radius=radius, peer=name, peer_us=best[name],
+                               ids=us["ids", radius], counted=us["counted", radius], results=lines["ids", radius]["results"],
+                               distinct=build["distinct"], bytes=build["bytes_per_image"], build=build["seconds"],
+                               flat=us["flat", None], top_k=us["top_k", None])
+                    if radius == 2:
+                        row["distinct_us"] = min(us[n + " distinct", 2] for n in names)
+                    rows.append(row)
+                    print(json.dumps(row), flush=True)
+                del peers, over_distinct, flat
+    if options.report:
+        report(options.report, rows, faiss.__version__, options.rounds)
+
+
+def report(path, rows, version, rounds):
+    """Writes the tables between their marks."""
+    out = [f"faiss {version}, medians of {rounds} rounds in alternation, microseconds a query, one thread. `ids`: every image within",
+           "the radius is listed, in order; `counted`: the exact total and the first ten; beside each how many times longer the best exact",
+           "faiss index takes to list them.", "",
+           "| images | codes | bits | radius | found | best faiss | µs | ids µs | ratio | counted µs | ratio | faiss over distinct codes only, µs | ratio to counted |",
+           "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        over = f"{r['distinct_us']:.1f} | {r['distinct_us'] / r['counted']:.1f}" if "distinct_us" in r else "|"
+        out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['radius']} | {r['results']:,.1f} | {r['peer']} | {r['peer_us']:.1f} "
+                   f"| {r['ids']:.2f} | **{r['peer_us'] / r['ids']:.0f}** | {r['counted']:.2f} | **{r['peer_us'] / r['counted']:.0f}** | {over} |")
+    out += ["", "The ten nearest, without a radius, beside faiss's flat scan; memory and time to build from codes in memory:", "",
+            "| images | codes | bits | distinct codes | top-10 µs | flat scan µs | ratio | bytes an image | build s |", "|---|---|---|---|---|---|---|---|---|"]
+    seen = set()
+    for r in rows:
+        key = (r["size"], r["kind"], r["bits"])
+        if key not in seen:
+            seen.add(key)
+            out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['distinct']:,} | {r['top_k']:.2f} | {r['flat']:.0f} "
+                       f"| **{r['flat'] / r['top_k']:.0f}** | {r['bytes']:.1f} | {r['build']:.2f} |")
+    text = open(path).read()
+    begin, end = "<!-- index_peers -->\n", "<!-- /index_peers -->"
+    head, tail = text.split(begin)[0], text.split(end)[1]
+    open(path, "w").write(head + begin + "\n".join(out) + "\n" + end + tail)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,400 @@
+//! Crashes and damage: a writing process killed hundreds of times, and hundreds of stores with a file damaged.
+//! Knows the public interface and that a store is a folder of files; the writer is this test's own program, started again.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use scihcgrl::{
+    code::{HashCode, Length},
+    index::{Content, ImageId, Index, IndexConfig, NewImage},
+};
+use serde_json::json;
+
+const WRITERS: usize = 6;
+const IDS: usize = 30;
+const FOLDER: &str = "CRASHES_FOLDER";
+const DONE: &str = "CRASHES_DONE";
+
+/// What a writer does to its images, step by step; the same every time.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Put(usize),
+    Relabel(usize),
+    Delete(usize),
+}
+
+fn step(writer: usize, number: usize) -> Step {
+    let mut rng = ChaCha8Rng::seed_from_u64((writer * 1_000_000 + number) as u64);
+    let image = rng.random_range(0..IDS);
+    match rng.random_range(0..10) {
+        0..7 => Step::Put(image),
+        7..8 => Step::Relabel(image),
+        _ => Step::Delete(image),
+    }
+}
+
+fn id(writer: usize, image: usize) -> ImageId {
+    format!("{writer}-{image}").parse().unwrap()
+}
+
+/// What is known of an image after a step: all that can be told apart of it, in one line.
+fn line(version: usize, labelled: usize) -> String {
+    format!("version {version} label {labelled} payload {version}")
+}
+
+fn image(writer: usize, image: usize, version: usize) -> NewImage {
+    let code = |length: Length| HashCode::from_word(length, (version * 0x10_0201) as u64);
+    NewImage {
+        id: id(writer, image),
+        codes: Length::ALL.map(code).to_vec(),
+        labels: vec![format!("label {version}")],
+        payload: Some(json!(version)),
+        content: Content {
+            bytes: format!("version {version}")
+                .repeat(1 + version % 40)
+                .into_bytes()
+                .into(),
+            media_type: "image/png".to_owned(),
+        },
+    }
+}
+
+/// The images of a writer after so many steps.
+fn after(writer: usize, steps: usize) -> BTreeMap<usize, String> {
+    let mut images: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for number in 0..steps {
+        match step(writer, number) {
+            Step::Put(image) => drop(images.insert(image, (number, number))),
+            Step::Relabel(image) => {
+                images.entry(image).and_modify(|(_, label)| *label = number);
+            }
+            Step::Delete(image) => drop(images.remove(&image)),
+        }
+    }
+    let lines = images.into_iter();
+    lines
+        .map(|(image, (version, label))| (image, line(version, label)))
+        .collect()
+}
+
+/// What the index holds of a writer's images, each checked against itself.
+fn found(index: &Index, writer: usize) -> BTreeMap<usize, String> {
+    let mut images = BTreeMap::new();
+    for number in 0..IDS {
+        let id = id(writer, number);
+        let Some(record) = index.get(&id).unwrap() else {
+            assert_eq!(index.content(&id).unwrap(), None);
+            continue;
+        };
+        let content = index.content(&id).unwrap().unwrap();
+        let text = String::from_utf8(content.bytes.to_vec()).unwrap();
+        let version: usize = record.payload.unwrap().as_u64().unwrap() as usize;
+        let expected = image(writer, number, version);
+        assert_eq!(text.as_bytes(), &expected.content.bytes[..]);
+        assert_eq!(record.codes, expected.codes);
+        let label = record.labels[0]
+            .strip_prefix("label ")
+            .unwrap()
+            .parse()
+            .unwrap();
+        images.insert(number, line(version, label));
+    }
+    images
+}
+
+fn open(folder: &Path) -> Result<Index, scihcgrl::index::IndexError> {
+    Index::open(IndexConfig {
+        path: folder.to_owned(),
+        model: "m".to_owned(),
+        lengths: Length::ALL.to_vec(),
+        cache_bytes: 16 << 20,
+    })
+}
+
+/// The child: does nothing unless it was started by the test below. It tells each step that was acknowledged.
+#[test]
+fn writes_until_it_is_killed() {
+    let (Ok(folder), Ok(done)) = (env::var(FOLDER), env::var(DONE)) else {
+        return;
+    };
+    let index = open(Path::new(&folder)).unwrap();
+    let done: Vec<usize> = serde_json::from_str(&done).unwrap();
+    println!("\nopen");
+    let write = async |writer: usize, first: usize| {
+        for number in first.. {
+            let labels = || Some(vec![format!("label {number}")]);
+            match step(writer, number) {
+                Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
+                Step::Relabel(at) => {
+                    drop(index.patch(id(writer, at), labels(), None).await.unwrap())
+                }
+                Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
+            }
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "ack {writer} {number}").unwrap();
+            out.flush().unwrap();
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::join!(
+            write(0, done[0]),
+            write(1, done[1]),
+            write(2, done[2]),
+            write(3, done[3]),
+            write(4, done[4]),
+            write(5, done[5]),
+        );
+    });
+}
+
+fn child(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture"]);
+    command
+}
+
+/// Nothing that was acknowledged is lost, and nothing is there that was not asked for: of each writer, all steps up to the
+/// last acknowledged one are done, and at most the one after it.
+#[test]
+fn two_hundred_kills_lose_nothing_and_invent_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut done = [0; WRITERS];
+    let mut between = 0;
+    for kill in 0..200 {
+        let mut child = child("writes_until_it_is_killed")
+            .env(FOLDER, folder.path())
+            .env(DONE, serde_json::to_string(&done).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Some are killed while they open.
+        if kill % 10 > 0 {
+            assert!(
+                lines.any(|line| line.unwrap() == "open"),
+                "kill {kill}: it did not open"
+            );
+        }
+        thread::sleep(Duration::from_micros(rng.random_range(0..60_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines.map_while(Result::ok) {
+            let mut words = line.split(' ');
+            if words.next() == Some("ack") {
+                let [writer, number] =
+                    [words.next(), words.next()].map(|word| word.unwrap().parse::<usize>());
+                done[writer.unwrap()] = number.unwrap() + 1;
+            }
+        }
+        let index = open(folder.path()).unwrap();
+        assert_eq!(index.facts().damage, [], "kill {kill}");
+        let mut images = 0;
+        for (writer, done) in done.iter_mut().enumerate() {
+            let found = found(&index, writer);
+            if found != after(writer, *done) {
+                assert_eq!(
+                    found,
+                    after(writer, *done + 1),
+                    "kill {kill}, writer {writer}, {done} steps"
+                );
+                *done += 1;
+                between += 1;
+            }
+            images += found.len() as u64;
+        }
+        assert_eq!(index.facts().images, images);
+        if kill % 20 == 0 {
+            assert_eq!(index.verify().unwrap(), []);
+        }
+    }
+    let steps: usize = done.iter().sum();
+    println!("200 kills, {steps} steps acknowledged, {between} done and not yet acknowledged");
+    assert!(steps > 5_000, "only {steps} steps: the writer hardly ran");
+}
+
+/// The other child: opens a store that may be damaged and tells what it finds.
+#[test]
+fn tells_what_is_in_a_folder() {
+    let Ok(folder) = env::var(FOLDER) else { return };
+    if env::var(DONE).is_ok() {
+        return;
+    }
+    println!();
+    let index = match Index::open_present(folder.into(), 16 << 20) {
+        Ok(index) => index,
+        Err(error) => {
+            let source = std::error::Error::source(&error)
+                .map_or(String::new(), |source| format!(": {source}"));
+            println!("refused {error}{source}");
+            return;
+        }
+    };
+    match index.verify() {
+        Ok(damage) => damage.iter().for_each(|damage| println!("damage {damage}")),
+        Err(error) => println!("damage {error}"),
+    }
+    for writer in 0..WRITERS {
+        for number in 0..IDS {
+            match index.get(&id(writer, number)) {
+                Ok(Some(record)) => match index.content(&record.id) {
+                    Ok(content) => {
+                        let bytes = content.map(|content| content.bytes);
+                        println!("image {writer} {number} {record:?} {bytes:?}");
+                    }
+                    Err(error) => println!("damage {error}"),
+                },
+                Ok(None) => {}
+                Err(error) => println!("damage {error}"),
+            }
+        }
+    }
+    println!("end");
+}
+
+fn told(folder: &Path) -> Vec<String> {
+    let output = child("tells_what_is_in_a_folder")
+        .env(FOLDER, folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kinds = ["refused ", "damage ", "image ", "end"];
+    let lines = text
+        .lines()
+        .filter(|line| kinds.iter().any(|kind| line.starts_with(kind)));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        let panicked = error
+            .lines()
+            .find(|line| line.contains("panicked"))
+            .unwrap_or("died");
+        lines.push(format!("crashed {panicked}"));
+    }
+    lines
+}
+
+/// One file of a good store is cut off, or has bytes changed. Whatever is then told of images is true, and where anything is
+/// missing it is said that something is damaged.
+#[test]
+fn two_hundred_damaged_files_are_named_and_invent_nothing() {
+    let whole = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    // Opened twice, so that sled keeps a snapshot of its page table too.
+    for steps in [0..900, 900..1000] {
+        let index = open(whole.path()).unwrap();
+        for number in steps {
+            for writer in 0..WRITERS {
+                runtime.block_on(async {
+                    let labels = || Some(vec![format!("label {number}")]);
+                    match step(writer, number) {
+                        Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
+                        Step::Relabel(at) => {
+                            drop(index.patch(id(writer, at), labels(), None).await.unwrap())
+                        }
+                        Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
+                    }
+                });
+            }
+        }
+        index.close().unwrap();
+    }
+    let good = told(whole.path());
+    assert_eq!(good.last().map(String::as_str), Some("end"));
+    let images = good.iter().filter(|line| line.starts_with("image")).count();
+    assert!(images > 100 && good.len() == images + 1, "{good:?}");
+
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let mut tally: BTreeMap<&str, usize> = BTreeMap::new();
+    for round in 0..200 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for entry in fs::read_dir(whole.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let copy = folder.path().join(path.file_name().unwrap());
+            if path.is_dir() {
+                fs::create_dir(&copy).unwrap();
+                continue;
+            }
+            fs::copy(&path, &copy).unwrap();
+            files.push(copy);
+        }
+        files.sort();
+        // Most of what there is to damage is in the largest file.
+        let large = files
+            .iter()
+            .max_by_key(|path| fs::metadata(path).unwrap().len())
+            .unwrap();
+        let path = if round % 4 == 0 {
+            &files[rng.random_range(0..files.len())]
+        } else {
+            large
+        };
+        let mut bytes = fs::read(path).unwrap();
+        let at = rng.random_range(0..bytes.len());
+        let what = match round % 3 {
+            0 => {
+                bytes.truncate(at);
+                "cut off"
+            }
+            1 => {
+                bytes[at] ^= rng.random_range(1..=255u8);
+                "one byte changed"
+            }
+            _ => {
+                let end = bytes.len().min(at + 4096);
+                bytes[at..end].fill(0);
+                "4096 bytes zeroed"
+            }
+        };
+        fs::write(path, bytes).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy();
+        let told = told(folder.path());
+        let context = format!("round {round}: {what} at {at} of {name}");
+        let lost = good.iter().filter(|line| !told.contains(line)).count();
+        let invented: Vec<_> = told
+            .iter()
+            .filter(|line| line.starts_with("image") && !good.contains(line))
+            .collect();
+        assert!(invented.is_empty(), "{context}: {invented:?}");
+        let of = |kind: &str| told.iter().any(|line| line.starts_with(kind));
+        let outcome = match (lost, of("crashed"), of("refused"), of("damage")) {
+            (_, true, ..) => "crashed",
+            (_, _, true, _) => "refused, with the reason",
+            (0, _, _, false) => "no harm",
+            (0, _, _, true) => "damage named, nothing lost",
+            (_, _, _, true) => "damage named, the rest read",
+            (_, _, _, false) => "lost in silence",
+        };
+        if ["crashed", "lost in silence"].contains(&outcome) || env::var("SHOW").is_ok() {
+            let words = told.iter().filter(|line| !line.starts_with("image"));
+            println!(
+                "{context}: {outcome}, {lost} lines missing: {:?}",
+                words.take(3).collect::<Vec<_>>()
+            );
+        }
+        *tally.entry(outcome).or_default() += 1;
+    }
+    println!("{images} images, 200 damaged stores: {tally:?}");
+    assert!(
+        !tally.contains_key("crashed") && !tally.contains_key("lost in silence"),
+        "{tally:?}"
+    );
+}
