@@ -63,7 +63,7 @@ CODES  ?= target/codes
 
 $(PEERS)/.faiss-1.15.1:
 	rm -rf $(PEERS)
-	$(PIP) --target $(PEERS) faiss-cpu==1.15.1 numpy==2.4.1
+	$(PIP) --target $(PEERS) faiss-cpu==1.15.1 numpy==2.4.6
 	touch $@
 
 bench-index: libtorch $(PEERS)/.faiss-1.15.1

@@ -20,6 +20,7 @@ mod load;
 mod merge;
 mod migrate;
 mod names;
+mod open;
 mod page;
 mod probe;
 mod read;

@@ -88,10 +88,17 @@ impl Directory {
         }
     }
 
-    /// With what the segments `at` amount to in their place.
-    pub fn merged(&self, at: Range<usize>, merged: Arc<Segment>) -> Self {
+    /// With what some neighbouring segments amount to in their place, wherever that has moved to.
+    pub fn merged(&self, parts: &[Arc<Segment>], merged: Arc<Segment>) -> Self {
         let mut directory = self.clone();
-        directory.segments.splice(at, [merged]);
+        let is_first = |segment: &Arc<Segment>| {
+            parts
+                .first()
+                .is_some_and(|first| Arc::ptr_eq(first, segment))
+        };
+        if let Some(at) = directory.segments.iter().position(is_first) {
+            directory.segments.splice(at..at + parts.len(), [merged]);
+        }
         directory
     }
 

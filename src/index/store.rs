@@ -2,13 +2,10 @@
 //! Writes nothing but a new store's first batch; knows no threads and no queries.
 
 use std::{
-    fs,
     hash::{BuildHasher, RandomState},
-    io,
+    ops::Range,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
-    thread,
-    time::Duration,
 };
 
 use super::{
@@ -17,7 +14,7 @@ use super::{
     generation::Generation,
     key::Key,
     load::{self, Loaded},
-    migrate, names,
+    migrate, names, open,
     page::{self, Page, Words},
     record::{ImageId, Row},
     segment::Segment,
@@ -50,7 +47,7 @@ impl Store {
         cache_bytes: u64,
         wanted: Option<Generation>,
     ) -> Result<(Self, State), IndexError> {
-        let db = open_sled(path, cache_bytes)?;
+        let db = open::open(path, cache_bytes)?;
         let (generation, new) = match (migrate::check(&db)?, wanted) {
             (true, wanted) => {
                 let stored = Generation::read(&db)?;
@@ -119,26 +116,23 @@ impl Store {
             .directory
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *directory, Arc::new(Directory::new(&[])));
-        *directory = Arc::new(change(&before));
+        let after = Arc::new(change(&directory));
+        let before = std::mem::replace(&mut *directory, after);
         drop(directory);
         // What only the old one held is given back after the lock.
         drop(before);
     }
 
-    /// The present segments that `choose` picks, merged into one in their place. Only one thread may do so with the same
-    /// segments.
-    pub fn merge(
-        &self,
-        choose: impl Fn(&[Arc<Segment>]) -> Option<std::ops::Range<usize>>,
-    ) -> bool {
+    /// Merges the neighbouring segments that `choose` picks, and tells whether there were any. Several threads may do so at
+    /// once as long as they never pick the same.
+    pub fn merge(&self, choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>) -> bool {
         let directory = self.directory();
-        let Some(chosen) = choose(directory.segments()) else {
+        let Some(parts) = choose(directory.segments()).and_then(|at| directory.segments().get(at))
+        else {
             return false;
         };
-        let segments = &directory.segments()[chosen.clone()];
-        let merged = Arc::new(Segment::merge(directory.kinds(), segments));
-        self.publish(|now| now.merged(chosen, merged));
+        let merged = Arc::new(Segment::merge(directory.kinds(), parts));
+        self.publish(|now| now.merged(parts, merged));
         true
     }
 
@@ -193,57 +187,4 @@ impl Store {
 
 fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
     hasher.hash_one(id) as u32
-}
-
-/// How often sled flushes by itself. It gives back the space of what was replaced then and only then, some at a time.
-const FLUSH_EVERY_MS: u64 = 20;
-
-/// sled may let go of its lock a moment after its last handle is dropped, so a held lock is given that moment. A snapshot of
-/// sled's page table that is damaged is made anew from its log.
-fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(cache_bytes)
-        .flush_every_ms(Some(FLUSH_EVERY_MS));
-    let locked = |error: &sled::Error| error.to_string().contains("could not acquire lock");
-    let (mut patience, mut snapshots) = (10, true);
-    loop {
-        match config.open() {
-            Ok(db) => return Ok(db),
-            Err(error) if locked(&error) && patience > 0 => {
-                patience -= 1;
-                thread::sleep(Duration::from_millis(30));
-            }
-            Err(source) if locked(&source) => {
-                let path = path.to_owned();
-                return Err(IndexError::InUse { path, source });
-            }
-            Err(sled::Error::Corruption { .. }) if snapshots => {
-                snapshots = false;
-                set_snapshots_aside(path).map_err(sled::Error::from)?;
-            }
-            Err(error @ sled::Error::Corruption { .. }) => {
-                let what = format!("sled's log in {}", path.display());
-                let why = error.to_string();
-                return Err(IndexError::Corrupt { what, why });
-            }
-            Err(source) => {
-                let path = path.to_owned();
-                return Err(IndexError::Open { path, source });
-            }
-        }
-    }
-}
-
-/// Renames sled's snapshots, so that it reads its whole log instead.
-fn set_snapshots_aside(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") {
-            tracing::warn!(%name, "sled's snapshot or log is damaged; opening without the snapshot");
-            fs::rename(folder.join(&*name), folder.join(format!("aside.{name}")))?;
-        }
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic};
 
 use scihcgrl::{
     code::Length,
-    index::{IndexError, NewImage, Query, Record},
+    index::{Found, IndexError, NewImage, Query, Record},
 };
 use serde_json::{Value, json};
 
@@ -46,6 +46,62 @@ async fn five_hundred_at_once_are_all_there_after_opening_again() {
             &image(number, number as u8, 1),
         );
     }
+}
+
+/// Enough that segments are merged by the writer and beside it at once, while somebody searches.
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_count_right_while_segments_are_merged() {
+    const IMAGES: usize = 60_000;
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path()).unwrap();
+    let next = Arc::new(atomic::AtomicUsize::new(0));
+    let writers: Vec<_> = (0..500)
+        .map(|_| {
+            let (index, next) = (index.clone(), next.clone());
+            tokio::spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, atomic::Ordering::Relaxed);
+                    if number >= IMAGES {
+                        return;
+                    }
+                    index.put(image(number, number as u8, 0)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let query = Query {
+        code: codes(0)[1],
+        radius: 31,
+        limit: 3,
+        offset: 100,
+        labels: vec![],
+    };
+    let searching = {
+        let (index, query) = (index.clone(), query.clone());
+        std::thread::spawn(move || {
+            let mut before = 0;
+            while before < IMAGES as u64 {
+                let total = index.search(&query).unwrap().total;
+                assert!(total >= before && total <= IMAGES as u64);
+                before = total;
+            }
+        })
+    };
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    searching.join().unwrap();
+    let found = index.search(&query).unwrap();
+    drop(index);
+    let again = open(folder.path()).unwrap().search(&query).unwrap();
+    let ids = |found: &Found| -> Vec<_> {
+        found
+            .matches
+            .iter()
+            .map(|found| found.record.id.clone())
+            .collect()
+    };
+    assert_eq!((found.total, ids(&found)), (IMAGES as u64, ids(&again)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,12 @@
 
 use std::{
     fs,
+    ops::Range,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,12 +17,12 @@ use clap::Args;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinSet};
 
 use super::{percentiles, rounded};
 use crate::{
     code::{HashCode, Length},
-    index::{Content, ImageId, Index, IndexConfig, NewImage, Query},
+    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Query},
 };
 
 /// See the module.
@@ -70,27 +74,17 @@ pub fn run(options: &StoreBench) -> anyhow::Result<()> {
 fn measure(options: &StoreBench) -> anyhow::Result<()> {
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let images = options.images as usize;
-    let source = Source::new(options.centres);
+    let source = Arc::new(Source::new(options.centres));
     let index = open(options)?;
 
-    let write = |index: &Index, from: usize, to: usize, writers: usize| {
-        let next = AtomicUsize::new(from);
-        let started = Instant::now();
-        runtime.block_on(async {
-            let writer = async || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= to {
-                        return anyhow::Ok(());
-                    }
-                    index.put(source.image(number)).await?;
-                }
-            };
-            futures_join((0..writers).map(|_| writer())).await
-        })?;
-        anyhow::Ok((to - from) as f64 / started.elapsed().as_secs_f64())
+    let write = |from: usize, to: usize, writers: usize| {
+        let (index, source) = (index.clone(), source.clone());
+        each(&runtime, from..to, writers, move |number| {
+            let (index, image) = (index.clone(), source.image(number));
+            async move { index.put(image).await.map(drop) }
+        })
     };
-    let rate = write(&index, 0, images, IN_GROUPS)?;
+    let rate = write(0, images, IN_GROUPS)?;
     print(
         "insert_in_groups",
         options,
@@ -99,7 +93,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
     );
 
     let singly = (options.seconds * 20_000) as usize;
-    let rate = write(&index, images, images + singly, WRITERS)?;
+    let rate = write(images, images + singly, WRITERS)?;
     print(
         "insert_singly",
         options,
@@ -107,15 +101,15 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         json!({ "writers": WRITERS, "per_second": rate.round() }),
     );
 
-    let quiet = searches(&index, &source, options.seconds, &AtomicBool::new(true));
+    let quiet = searches(&index, &source, options.seconds);
     print("search_quiet", options, &index, quiet.clone());
-    let (done, from) = (AtomicBool::new(true), images + singly);
+    let from = images + singly;
     let (busy, rate) = std::thread::scope(|scope| {
-        let searching = scope.spawn(|| searches(&index, &source, options.seconds, &done));
+        let searching = scope.spawn(|| searches(&index, &source, options.seconds));
         let mut written = (0, 0.0);
         while !searching.is_finished() {
             let start = from + written.0;
-            let rate = write(&index, start, start + 20_000, IN_GROUPS);
+            let rate = write(start, start + 20_000, IN_GROUPS);
             written = (written.0 + 20_000, rate.unwrap_or(f64::NAN));
         }
         (searching.join(), written.1)
@@ -128,29 +122,22 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         json!({ "searches": busy, "inserts_per_second": rate.round() }),
     );
 
-    let started = Instant::now();
-    runtime.block_on(async {
-        let next = AtomicUsize::new(0);
-        let writer = async || {
-            loop {
-                let change = next.fetch_add(1, Ordering::Relaxed);
-                if change >= options.changes as usize {
-                    return anyhow::Ok(());
-                }
-                // Spread over all images; a prime makes the order one of no meaning.
-                let number = change * 7_368_787 % images;
-                if change.is_multiple_of(2) {
-                    let mut image = source.image(number + 1_000_000_007);
-                    image.id = source.id(number);
-                    index.put(image).await?;
-                } else {
-                    index.delete(source.id(number)).await?;
-                }
+    let (changing, changed) = (index.clone(), source.clone());
+    let changes = 0..options.changes as usize;
+    let rate = each(&runtime, changes, IN_GROUPS, move |change| {
+        // Spread over all images; a prime makes the order one of no meaning.
+        let number = change * 7_368_787 % images;
+        let (index, source) = (changing.clone(), changed.clone());
+        async move {
+            let id = source.id(number);
+            if change.is_multiple_of(2) {
+                let image = source.image(number + 1_000_000_007);
+                index.put(NewImage { id, ..image }).await.map(drop)
+            } else {
+                index.delete(id).await.map(drop)
             }
-        };
-        futures_join((0..IN_GROUPS).map(|_| writer())).await
+        }
     })?;
-    let rate = f64::from(options.changes) / started.elapsed().as_secs_f64();
     print(
         "change",
         options,
@@ -181,9 +168,9 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
 }
 
 /// Searches one after the other, for some seconds.
-fn searches(index: &Index, source: &Source, seconds: u64, go_on: &AtomicBool) -> Value {
+fn searches(index: &Index, source: &Source, seconds: u64) -> Value {
     let (started, mut micros, mut failed, mut number) = (Instant::now(), Vec::new(), 0, 0);
-    while started.elapsed() < Duration::from_secs(seconds) && go_on.load(Ordering::Relaxed) {
+    while started.elapsed() < Duration::from_secs(seconds) {
         let query = Query {
             code: source.codes(number + 2_000_000_011)[2],
             radius: 2,
@@ -238,27 +225,34 @@ fn resident() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Waits for all, and gives the first error.
-async fn futures_join<F: Future<Output = anyhow::Result<()>>>(
-    futures: impl Iterator<Item = F>,
-) -> anyhow::Result<()> {
-    let mut running: Vec<_> = futures.map(Box::pin).collect();
-    std::future::poll_fn(|context| {
-        let mut failed = None;
-        running.retain_mut(|future| match future.as_mut().poll(context) {
-            std::task::Poll::Pending => true,
-            std::task::Poll::Ready(done) => {
-                failed = failed.take().or(done.err());
-                false
-            }
-        });
-        match failed {
-            Some(error) => std::task::Poll::Ready(Err(error)),
-            None if running.is_empty() => std::task::Poll::Ready(Ok(())),
-            None => std::task::Poll::Pending,
+/// Has so many tasks do something with each number, and tells how many were done a second.
+fn each<F: Future<Output = Result<(), IndexError>> + Send + 'static>(
+    runtime: &Runtime,
+    numbers: Range<usize>,
+    tasks: usize,
+    one: impl Fn(usize) -> F + Send + Sync + 'static,
+) -> anyhow::Result<f64> {
+    let (count, started) = (numbers.len(), Instant::now());
+    let shared = Arc::new((AtomicUsize::new(numbers.start), one));
+    runtime.block_on(async {
+        let mut running = JoinSet::<anyhow::Result<()>>::new();
+        for _ in 0..tasks {
+            let shared = shared.clone();
+            running.spawn(async move {
+                loop {
+                    let number = shared.0.fetch_add(1, Ordering::Relaxed);
+                    if number >= numbers.end {
+                        return Ok(());
+                    }
+                    (shared.1)(number).await?;
+                }
+            });
         }
+        while let Some(done) = running.join_next().await {
+            done.context("a writing task panicked")??;
+        }
+        Ok(count as f64 / started.elapsed().as_secs_f64())
     })
-    .await
 }
 
 /// Images by number, the same every time.

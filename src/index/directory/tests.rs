@@ -57,9 +57,9 @@ impl History {
     }
 
     fn merge(&mut self, at: Range<usize>) {
-        let segments = &self.directory.segments()[at.clone()];
+        let segments = &self.directory.segments()[at];
         let merged = Segment::merge(self.directory.kinds(), segments);
-        self.directory = self.directory.merged(at, merged.into());
+        self.directory = self.directory.merged(segments, merged.into());
     }
 
     /// Everything the directory can be asked about a word and a radius, against brute force.
