@@ -3,6 +3,7 @@
 
 mod bitmap;
 mod scan;
+mod table;
 mod tables;
 
 use std::ops::Range;
@@ -10,7 +11,7 @@ use std::ops::Range;
 use crate::code::Length;
 
 use bitmap::Bitmap;
-pub use tables::Table;
+pub use table::Table;
 use tables::Tables;
 
 /// What words are, which decides how they are kept.

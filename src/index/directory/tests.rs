@@ -1,7 +1,7 @@
 //! The directory against brute force, in every form its words take and over any history of segments and merges.
 //! Knows what the right answers are by comparing everything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use rand::{Rng, SeedableRng, seq::SliceRandom};

@@ -1,6 +1,10 @@
 //! Words of 24 bits as a bitmap of all that there could be: 2 MiB however many there are, and 128 KiB to count them by.
 //! A search enumerates the neighbours of the upper 18 bits and masks the 64 words behind each.
 
+use std::ops::RangeInclusive;
+
+use multiversion::multiversion;
+
 use super::Near;
 
 /// Bits of a word that select within one word of the map.
@@ -29,6 +33,7 @@ const fn within() -> [u64; 7] {
 }
 
 /// A ball around bit `centre` instead of bit 0: swaps halves, quarters and so on where a bit of `centre` is set.
+#[inline(always)]
 fn centred(mut mask: u64, centre: u32) -> u64 {
     const EVEN: [u64; 6] = [
         0x5555_5555_5555_5555,
@@ -96,6 +101,7 @@ impl Bitmap {
     }
 
     /// How many words come before the `at`th of the map.
+    #[inline(always)]
     fn rank(&self, at: usize) -> u32 {
         let start = at / STRIDE * STRIDE;
         let between = self.map[start..at].iter().map(|bits| bits.count_ones());
@@ -120,46 +126,65 @@ impl Bitmap {
         bound: u32,
         near: &mut Vec<Near>,
     ) -> bool {
-        let centre = (word >> LOW) as usize;
-        let masks: [u64; 7] = std::array::from_fn(|d| centred(WITHIN[d], (word & 63) as u32));
-        let mask = |upper: u32| {
-            bound
-                .checked_sub(upper)
-                .map_or(0, |left| masks[left.min(LOW) as usize])
-        };
-        let mut collect = |at: usize, bits: u64| {
-            let rank = self.rank(at);
-            for bit in ones(bits) {
-                let found = (at as u64) << LOW | u64::from(bit);
-                let before = (self.map[at] & ((1 << bit) - 1)).count_ones();
-                let distance = (found ^ word).count_ones();
-                near.push(Near::new(distance, found, (rank + before) as usize));
-            }
-        };
         let all = radius >= NEIGHBOURS;
-        if all {
-            for (at, bits) in self.map.iter().enumerate() {
-                let upper = (at ^ centre).count_ones();
-                let bits = if upper >= step { bits & mask(upper) } else { 0 };
-                if bits != 0 {
-                    collect(at, bits);
-                }
+        look(self, word, step..=radius, all, bound, near);
+        all
+    }
+}
+
+/// Collects what is near behind the upper bits that differ in so many places, or in at least the fewest of these.
+#[multiversion(targets("x86_64+bmi1+bmi2+popcnt"))]
+fn look(
+    bitmap: &Bitmap,
+    word: u64,
+    apart: RangeInclusive<u32>,
+    all: bool,
+    bound: u32,
+    near: &mut Vec<Near>,
+) {
+    let centre = (word >> LOW) as usize;
+    let masks: [u64; 7] = std::array::from_fn(|d| centred(WITHIN[d], (word & 63) as u32));
+    let mask = |upper: u32| {
+        bound
+            .checked_sub(upper)
+            .map_or(0, |left| masks[left.min(LOW) as usize])
+    };
+    let mut collect = |at: usize, bits: u64| {
+        let rank = bitmap.rank(at);
+        for bit in ones(bits) {
+            let found = (at as u64) << LOW | u64::from(bit);
+            let before = (bitmap.map[at] & ((1 << bit) - 1)).count_ones();
+            let distance = (found ^ word).count_ones();
+            near.push(Near::new(distance, found, (rank + before) as usize));
+        }
+    };
+    if all {
+        for (at, bits) in bitmap.map.iter().enumerate() {
+            let upper = (at ^ centre).count_ones();
+            let bits = if upper >= *apart.start() {
+                bits & mask(upper)
+            } else {
+                0
+            };
+            if bits != 0 {
+                collect(at, bits);
             }
-        } else {
-            let neighbours = &DIFFERENCES[FIRST[step as usize]..FIRST[radius as usize + 1]];
-            let mut found = [0; BATCH];
-            for batch in neighbours.chunks(BATCH) {
-                for (bits, &difference) in found.iter_mut().zip(batch) {
-                    *bits = self.map[centre ^ difference as usize] & mask(difference.count_ones());
-                }
-                for (&bits, &difference) in found.iter().zip(batch) {
-                    if bits != 0 {
-                        collect(centre ^ difference as usize, bits);
-                    }
+        }
+        return;
+    }
+    for upper in apart {
+        let mask = mask(upper);
+        let mut found = [0; BATCH];
+        for batch in DIFFERENCES[FIRST[upper as usize]..FIRST[upper as usize + 1]].chunks(BATCH) {
+            for (bits, &difference) in found.iter_mut().zip(batch) {
+                *bits = bitmap.map[centre ^ difference as usize] & mask;
+            }
+            for (&bits, &difference) in found.iter().zip(batch) {
+                if bits != 0 {
+                    collect(centre ^ difference as usize, bits);
                 }
             }
         }
-        all
     }
 }
 
@@ -198,6 +223,7 @@ const fn differences() -> [u32; FIRST[NEIGHBOURS as usize]] {
     differences
 }
 
+#[inline(always)]
 fn ones(mut bits: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         let bit = bits.trailing_zeros();

@@ -10,26 +10,6 @@ use super::Near;
 /// How many are compared before any is looked at.
 const BLOCK: usize = 16;
 
-/// A place and a distance in one number.
-#[derive(Clone, Copy)]
-pub struct At(u64);
-
-impl At {
-    fn new(place: usize, distance: u8) -> Self {
-        At((place as u64) << 8 | u64::from(distance))
-    }
-
-    /// Which of those compared.
-    pub fn place(self) -> usize {
-        (self.0 >> 8) as usize
-    }
-
-    /// How far it is.
-    pub fn distance(self) -> u32 {
-        (self.0 & 0xff) as u32
-    }
-}
-
 /// What is compared.
 pub trait Word: Copy {
     /// The Hamming distance.
@@ -49,10 +29,17 @@ macro_rules! word {
 
 word!(u16, u32, u64);
 
-/// Collects, in order, those of a range of `words` no farther than `most` from `query`. Inlined, for the processor that its
-/// caller is for. Blocks are whole, past the end of the range too, since most ranges are shorter than one.
+/// Tells `found`, in order, the place and the distance of those of a range of `words` no farther than `most` from `query`.
+/// Inlined, for the processor that its caller is for. Blocks are whole, past the end of the range too, since most ranges are
+/// shorter than one.
 #[inline(always)]
-pub fn scan<W: Word>(words: &[W], range: Range<usize>, query: W, most: u32, hits: &mut Vec<At>) {
+pub fn scan<W: Word>(
+    words: &[W],
+    range: Range<usize>,
+    query: W,
+    most: u32,
+    mut found: impl FnMut(usize, u32),
+) {
     let most = most.min(254) as u8;
     for start in range.clone().step_by(BLOCK) {
         let mut last = [query; BLOCK];
@@ -64,20 +51,24 @@ pub fn scan<W: Word>(words: &[W], range: Range<usize>, query: W, most: u32, hits
         for (distance, word) in distances.iter_mut().zip(block) {
             *distance = word.distance(query);
         }
+        let flags = distances.map(|distance| u8::from(distance <= most));
+        // Most blocks have none.
+        if u128::from_ne_bytes(flags) == 0 {
+            continue;
+        }
         let valid = u32::MAX >> (32 - BLOCK.min(range.end - start));
-        let mut near = within(&distances, most) & valid;
+        let mut near = gathered(&flags) & valid;
         while near != 0 {
             let at = near.trailing_zeros() as usize;
-            hits.push(At::new(start + at, distances[at]));
+            found(start + at, distances[at].into());
             near &= near - 1;
         }
     }
 }
 
-/// Bit `i` is set where distance `i` is at most `most`.
+/// Bit `i` is flag `i`.
 #[inline(always)]
-fn within(distances: &[u8; BLOCK], most: u8) -> u32 {
-    let flags = distances.map(|distance| u8::from(distance <= most));
+fn gathered(flags: &[u8; BLOCK]) -> u32 {
     // The product brings the lowest bits of eight bytes together in the highest byte.
     let gather =
         |bytes: &[u8; 8]| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
@@ -95,10 +86,7 @@ fn within(distances: &[u8; BLOCK], most: u8) -> u32 {
     "x86_64+popcnt",
 ))]
 pub fn words(words: &[u64], word: u64, bound: u32, near: &mut Vec<Near>) {
-    let mut hits = Vec::new();
-    scan(words, 0..words.len(), word, bound, &mut hits);
-    near.extend(
-        hits.iter()
-            .map(|hit| Near::new(hit.distance(), words[hit.place()], hit.place())),
-    );
+    scan(words, 0..words.len(), word, bound, |place, distance| {
+        near.push(Near::new(distance, words[place], place));
+    });
 }

@@ -1,122 +1,16 @@
 //! Words of several fields of 16 bits, in one table a field: the rest of each word under the value of that field.
 //! A search looks where a field is near, the fields in turn (multi-index hashing, Norouzi, Punjani and Fleet 2012).
 
-use std::ops::Range;
-
 use multiversion::multiversion;
 
 use super::{
     MASKS, Near, masks_of,
-    scan::{Word, scan},
+    scan::scan,
+    table::{BUCKETS, Rest, Table},
 };
 
-/// The rest of a word: its other fields.
-pub trait Rest: Word + Ord + 'static {
-    /// From the low bits.
-    fn from_bits(bits: u64) -> Self;
-    /// Back.
-    fn bits(self) -> u64;
-}
-
-impl Rest for u16 {
-    fn from_bits(bits: u64) -> Self {
-        bits as u16
-    }
-    fn bits(self) -> u64 {
-        self.into()
-    }
-}
-
-impl Rest for u32 {
-    fn from_bits(bits: u64) -> Self {
-        bits as u32
-    }
-    fn bits(self) -> u64 {
-        self.into()
-    }
-}
-
-const BUCKETS: usize = 1 << 16;
 /// Buckets that are looked up before the first is read, so that the processor waits for all of them at once.
 const BATCH: usize = 32;
-
-/// One table: a bucket for each value of its field.
-#[derive(Debug)]
-pub struct Table<R> {
-    split: Split,
-    /// Where each bucket starts, and where the last ends.
-    starts: Vec<u32>,
-    rests: Vec<R>,
-    /// The place of each among the words; none in the first table, where that is the order.
-    slots: Vec<u32>,
-}
-
-impl<R: Rest> Table<R> {
-    /// By field `at` of ascending words of `fields` × 16 bits.
-    pub fn new(at: u32, fields: u32, words: &[u64]) -> Self {
-        let split = Split::new(at, fields);
-        let mut starts = vec![0u32; BUCKETS + 1];
-        for &word in words {
-            starts[split.field(word) + 1] += 1;
-        }
-        for bucket in 0..BUCKETS {
-            starts[bucket + 1] += starts[bucket];
-        }
-        let mut next = starts.clone();
-        let mut rests = vec![R::from_bits(0); words.len()];
-        let mut slots = vec![0; if at == 0 { 0 } else { words.len() }];
-        for (slot, &word) in words.iter().enumerate() {
-            let next = &mut next[split.field(word)];
-            rests[*next as usize] = R::from_bits(split.rest(word));
-            if at > 0 {
-                slots[*next as usize] = slot as u32;
-            }
-            *next += 1;
-        }
-        Table {
-            split,
-            starts,
-            rests,
-            slots,
-        }
-    }
-
-    /// The places of a bucket.
-    fn bucket(&self, field: usize) -> (usize, usize) {
-        (self.starts[field] as usize, self.starts[field + 1] as usize)
-    }
-
-    /// How many words there are.
-    pub fn len(&self) -> usize {
-        self.rests.len()
-    }
-
-    /// Bytes of memory.
-    pub fn bytes(&self) -> usize {
-        4 * (self.starts.capacity() + self.slots.capacity())
-            + size_of::<R>() * self.rests.capacity()
-    }
-
-    /// Of a table by the highest field: the words, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
-        (0..BUCKETS).flat_map(move |field| {
-            let (start, end) = self.bucket(field);
-            let rests = self.rests[start..end].iter();
-            rests.map(move |rest| self.split.join(field, rest.bits()))
-        })
-    }
-
-    /// Of a table by the highest field: the places of a word.
-    pub fn slots(&self, word: u64) -> Range<u32> {
-        let (start, end) = self.bucket(self.split.field(word));
-        let (rest, bucket) = (R::from_bits(self.split.rest(word)), &self.rests[start..end]);
-        let first = start + bucket.partition_point(|other| *other < rest);
-        let same = self.rests[first..end]
-            .iter()
-            .take_while(|other| **other == rest);
-        first as u32..(first + same.count()) as u32
-    }
-}
 
 /// See the module. The first table is by the highest field, so that its rests are the words in ascending order.
 #[derive(Debug)]
@@ -263,24 +157,25 @@ fn look<R: Rest>(
         std::hint::black_box(rests.get(bucket.start as usize).copied());
         std::hint::black_box(rests.get(bucket.end as usize).copied());
     }
-    let mut hits = Vec::new();
+    let fields = tables.tables.len() as u32;
     for bucket in &*batch {
         let (step, apart) = (u32::from(bucket.step), u32::from(bucket.apart));
         let table = tables.table(step);
         let range = bucket.start as usize..bucket.end as usize;
         let rest = R::from_bits(table.split.rest(word));
-        scan(&table.rests, range, rest, bound - apart, &mut hits);
-        for hit in hits.drain(..) {
-            let place = hit.place();
-            let other = table
-                .split
-                .join(bucket.field.into(), table.rests[place].bits());
-            let its = step_of(tables.tables.len() as u32, other ^ word);
-            if all.map_or(its == step, |from| its >= from) {
+        let most = bound - apart;
+        scan(&table.rests, range, rest, most, |place, distance| {
+            let rest = table.rests[place].bits();
+            let other = table.split.join(bucket.field.into(), rest);
+            let met = match all {
+                Some(from) => step_of(fields, other ^ word) < from,
+                None => step > 0 && step_of(fields, other ^ word) < step,
+            };
+            if !met {
                 let slot = table.slots.get(place).map_or(place, |slot| *slot as usize);
-                near.push(Near::new(apart + hit.distance(), other, slot));
+                near.push(Near::new(apart + distance, other, slot));
             }
-        }
+        });
     }
 }
 
@@ -293,31 +188,4 @@ fn step_of(fields: u32, difference: u64) -> u32 {
         left >>= 16;
     }
     first
-}
-
-/// Where a field stands in words of several.
-#[derive(Clone, Copy, Debug)]
-struct Split {
-    shift: u32,
-}
-
-impl Split {
-    fn new(at: u32, fields: u32) -> Self {
-        Split {
-            shift: 16 * (fields - 1 - at),
-        }
-    }
-
-    fn field(self, word: u64) -> usize {
-        (word >> self.shift & 0xffff) as usize
-    }
-
-    fn rest(self, word: u64) -> u64 {
-        word >> (self.shift + 16) << self.shift | word & ((1 << self.shift) - 1)
-    }
-
-    fn join(self, field: usize, rest: u64) -> u64 {
-        let low = (1 << self.shift) - 1;
-        (rest & !low) << 16 | (field as u64) << self.shift | rest & low
-    }
 }
