@@ -161,6 +161,7 @@ impl Directory {
     /// All images within `radius`; `None` where the index has no codes of that length.
     pub fn within(&self, code: &HashCode, radius: u32) -> Option<Ball<'_>> {
         let columns = self.columns(self.column_of(code.length())?);
+        let radius = radius.min(code.length().bits() as u32);
         let mut near = Vec::new();
         for (list, column) in columns.iter().enumerate() {
             let start = near.len();

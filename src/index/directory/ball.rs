@@ -1,8 +1,6 @@
 //! A ball: the distinct codes near one, with the postings behind them, and the images these amount to, in order.
 //! Knows columns whose postings count for or against an image; nothing of how the codes were found.
 
-use std::ops::Range;
-
 use crate::code::Length;
 
 use crate::index::{column::Column, filter::Filter, probe::Near, segment::Net};
@@ -45,9 +43,16 @@ impl<'a> Ball<'a> {
     /// How many images it has, and those from `offset` on, at most `limit`, by distance, then code, then age. Only these
     /// are touched, and only codes of their distances are sorted.
     pub fn window(mut self, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
-        let mut at_distance = [0i64; 64];
-        for near in &self.near {
-            at_distance[near.distance() as usize] += self.count(near);
+        // In turns, since most are at one distance and would wait for each other.
+        let mut turns = [[0i64; 64]; 2];
+        for pair in self.near.chunks(turns.len()) {
+            for (at_distance, near) in turns.iter_mut().zip(pair) {
+                at_distance[near.distance() as usize] += self.count(near);
+            }
+        }
+        let [mut at_distance, other] = turns;
+        for (sum, count) in at_distance.iter_mut().zip(other) {
+            *sum += count;
         }
         let total: i64 = at_distance.iter().sum();
         let end = offset.saturating_add(limit) as i64;
@@ -63,82 +68,88 @@ impl<'a> Ball<'a> {
             before = after;
         }
         self.near.retain(|near| wanted[near.distance() as usize]);
-        let hits = self.walk().skip(skip).take(limit).collect();
+        self.sort();
+        let mut hits = Vec::new();
+        for same in self.groups() {
+            let count: i64 = same.iter().map(|near| self.count(near)).sum();
+            let count = count.max(0) as usize;
+            if skip >= count {
+                skip -= count;
+                continue;
+            }
+            let left = limit - hits.len();
+            self.hits(same, |these| hits.extend(these.skip(skip).take(left)));
+            skip = 0;
+            if hits.len() == limit {
+                break;
+            }
+        }
         (total.max(0) as u64, hits)
     }
 
     /// The same of the images that pass a filter, for which all are looked at.
-    pub fn filtered(self, filter: &Filter, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
+    pub fn filtered(mut self, filter: &Filter, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
         let (mut total, mut hits) = (0, Vec::new());
+        self.sort();
         let all = self.total() as usize;
         let filter = filter.prepared(all);
-        for hit in self.walk().filter(|hit| filter.has(hit.sequence)) {
-            if total >= offset && hits.len() < limit {
-                hits.push(hit);
-            }
-            total += 1;
+        for same in self.groups() {
+            self.hits(same, |these| {
+                for hit in these.filter(|hit| filter.has(hit.sequence)) {
+                    if total >= offset && hits.len() < limit {
+                        hits.push(hit);
+                    }
+                    total += 1;
+                }
+            });
         }
         (total as u64, hits)
     }
 
     /// The sequence numbers of all its images, by distance, then code, then age.
     pub fn sequences(mut self, into: &mut Vec<u32>) {
-        self.near.sort_unstable_by_key(Near::key);
-        for same in self.near.chunk_by(|a, b| a.key() == b.key()) {
+        self.sort();
+        for same in self.groups() {
             match same {
-                [one] => into.extend_from_slice(self.columns[one.list as usize].postings(one.slot)),
-                _ => into.extend(net(&self.columns, same)),
+                [one] => into.extend_from_slice(self.postings(one)),
+                _ => into.extend(self.net(same)),
             }
         }
     }
 
-    fn walk(mut self) -> impl Iterator<Item = Hit> {
+    fn sort(&mut self) {
         self.near.sort_unstable_by_key(Near::key);
-        let Ball {
-            length,
-            columns,
-            near,
-        } = self;
-        let groups: Vec<Range<usize>> = {
-            let mut start = 0;
-            near.chunk_by(|a, b| a.key() == b.key())
-                .map(|same| {
-                    let group = start..start + same.len();
-                    start = group.end;
-                    group
-                })
-                .collect()
-        };
-        groups.into_iter().flat_map(move |group| {
-            let same = &near[group];
-            let (distance, word) = (same[0].distance(), same[0].word());
-            let hit = move |sequence| Hit {
-                distance,
-                length,
-                word,
-                sequence,
-            };
-            let postings: Box<dyn Iterator<Item = u32> + 'a> = match same {
-                [one] => {
-                    let postings: &'a [u32] = columns[one.list as usize].postings(one.slot);
-                    Box::new(postings.iter().copied())
-                }
-                _ => Box::new(net(&columns, same)),
-            };
-            postings.map(hit)
-        })
     }
-}
 
-fn net<'a>(columns: &[&'a Column], same: &[Near]) -> impl Iterator<Item = u32> + use<'a> {
-    let lists: Vec<(&'a [u32], i32)> = same
-        .iter()
-        .map(|near| {
-            let list = near.list as usize;
-            (columns[list].postings(near.slot), sign(list))
-        })
-        .collect();
-    Net::new(lists).positive()
+    /// Each code with all its lists.
+    fn groups(&self) -> impl Iterator<Item = &[Near]> {
+        self.near.chunk_by(|a, b| a.key() == b.key())
+    }
+
+    fn postings(&self, near: &Near) -> &'a [u32] {
+        self.columns[near.list as usize].postings(near.slot)
+    }
+
+    fn net(&self, same: &[Near]) -> impl Iterator<Item = u32> + use<'a> {
+        let lists = same
+            .iter()
+            .map(|near| (self.postings(near), sign(near.list as usize)));
+        Net::new(lists.collect()).positive()
+    }
+
+    /// The images of a code, by age.
+    fn hits(&self, same: &[Near], take: impl FnOnce(&mut dyn Iterator<Item = Hit>)) {
+        let hit = |sequence| Hit {
+            distance: same[0].distance(),
+            length: self.length,
+            word: same[0].word(),
+            sequence,
+        };
+        match same {
+            [one] => take(&mut self.postings(one).iter().copied().map(hit)),
+            _ => take(&mut self.net(same).map(hit)),
+        }
+    }
 }
 
 /// Whether the postings of a list are added or removed: the lists of a column take turns.

@@ -170,7 +170,7 @@ fn large_directories_agree_with_brute_force_at_every_radius() {
                     .map(|sequence| (sequence, image(&mut rng)))
                     .collect(),
             );
-            for radius in 0..=length.bits() as u32 {
+            for radius in (0..=length.bits() as u32).chain([u32::MAX]) {
                 let word = draw(&mut rng, length, &centres, stray);
                 let offset = [0, 0, 3, 1000][radius as usize % 4];
                 history.check(word, radius, &[1], offset, 10);

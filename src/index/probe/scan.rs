@@ -13,15 +13,15 @@ const BLOCK: usize = 16;
 /// What is compared.
 pub trait Word: Copy {
     /// The Hamming distance.
-    fn distance(self, other: Self) -> u8;
+    fn distance(self, other: Self) -> u32;
 }
 
 macro_rules! word {
     ($($word:ty),*) => {$(
         impl Word for $word {
             #[inline(always)]
-            fn distance(self, other: Self) -> u8 {
-                (self ^ other).count_ones() as u8
+            fn distance(self, other: Self) -> u32 {
+                (self ^ other).count_ones()
             }
         }
     )*};
@@ -40,27 +40,24 @@ pub fn scan<W: Word>(
     most: u32,
     mut found: impl FnMut(usize, u32),
 ) {
-    let most = most.min(254) as u8;
     for start in range.clone().step_by(BLOCK) {
         let mut last = [query; BLOCK];
         let block = words[start..].first_chunk().unwrap_or_else(|| {
             last[..words.len() - start].copy_from_slice(&words[start..]);
             &last
         });
-        let mut distances = [0; BLOCK];
-        for (distance, word) in distances.iter_mut().zip(block) {
-            *distance = word.distance(query);
-        }
-        let flags = distances.map(|distance| u8::from(distance <= most));
-        // Most blocks have none.
-        if u128::from_ne_bytes(flags) == 0 {
+        let distances = block.map(|word| word.distance(query));
+        // The sign of what is left to `most`: arithmetic stays in the vector where comparisons may not.
+        let far = distances.map(|distance| most.wrapping_sub(distance) >> 31);
+        // Most blocks have none that is near.
+        if far.iter().fold(1, |all, far| all & far) == 1 {
             continue;
         }
         let valid = u32::MAX >> (32 - BLOCK.min(range.end - start));
-        let mut near = gathered(&flags) & valid;
+        let mut near = gathered(far.map(|far| 1 - far as u8)) & valid;
         while near != 0 {
             let at = near.trailing_zeros() as usize;
-            found(start + at, distances[at].into());
+            found(start + at, distances[at]);
             near &= near - 1;
         }
     }
@@ -68,7 +65,7 @@ pub fn scan<W: Word>(
 
 /// Bit `i` is flag `i`.
 #[inline(always)]
-fn gathered(flags: &[u8; BLOCK]) -> u32 {
+fn gathered(flags: [u8; BLOCK]) -> u32 {
     // The product brings the lowest bits of eight bytes together in the highest byte.
     let gather =
         |bytes: &[u8; 8]| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;

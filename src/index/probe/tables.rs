@@ -160,6 +160,7 @@ fn look<R: Rest>(
     let fields = tables.tables.len() as u32;
     for bucket in &*batch {
         let (step, apart) = (u32::from(bucket.step), u32::from(bucket.apart));
+        let met = Met::before(all.unwrap_or(step), fields);
         let table = tables.table(step);
         let range = bucket.start as usize..bucket.end as usize;
         let rest = R::from_bits(table.split.rest(word));
@@ -167,11 +168,7 @@ fn look<R: Rest>(
         scan(&table.rests, range, rest, most, |place, distance| {
             let rest = table.rests[place].bits();
             let other = table.split.join(bucket.field.into(), rest);
-            let met = match all {
-                Some(from) => step_of(fields, other ^ word) < from,
-                None => step > 0 && step_of(fields, other ^ word) < step,
-            };
-            if !met {
+            if !met.has(other ^ word) {
                 let slot = table.slots.get(place).map_or(place, |slot| *slot as usize);
                 near.push(Near::new(apart + distance, other, slot));
             }
@@ -179,13 +176,32 @@ fn look<R: Rest>(
     }
 }
 
-/// The step at which a word is visited that differs so: that of its nearest field, the first of equals.
-#[inline(always)]
-fn step_of(fields: u32, difference: u64) -> u32 {
-    let (mut first, mut left) = (u32::MAX, difference);
-    for at in (0..fields).rev() {
-        first = first.min((left & 0xffff).count_ones() * fields + at);
-        left >>= 16;
+/// Which words were met by the steps before one.
+struct Met {
+    /// Of each field, the lowest first: a word was met where it differs in fewer places.
+    below: [u32; 4],
+}
+
+impl Met {
+    #[inline(always)]
+    fn before(step: u32, fields: u32) -> Self {
+        let (apart, table) = (step / fields, step % fields);
+        // Of this round, the tables before this one have been searched; their fields are the higher ones.
+        let below = |at: u32| match fields.checked_sub(at + 1) {
+            Some(its) => apart + u32::from(its < table),
+            None => 0,
+        };
+        Met {
+            below: [0, 1, 2, 3].map(below),
+        }
     }
-    first
+
+    #[inline(always)]
+    fn has(&self, difference: u64) -> bool {
+        let places = [0, 16, 32, 48].map(|shift| (difference >> shift & 0xffff).count_ones());
+        places[0] < self.below[0]
+            || places[1] < self.below[1]
+            || places[2] < self.below[2]
+            || places[3] < self.below[3]
+    }
 }
