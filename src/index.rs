@@ -22,6 +22,7 @@ mod migrate;
 mod names;
 mod open;
 mod page;
+mod priority;
 mod probe;
 mod read;
 mod record;

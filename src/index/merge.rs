@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{segment::Segment, store::Store};
+use super::{priority, segment::Segment, store::Store};
 
 /// Segments that tell of fewer images are the writer's: it merges them within milliseconds.
 const SMALL: usize = 8192;
@@ -58,7 +58,10 @@ impl Merger {
     pub fn start(store: Arc<Store>) -> io::Result<Self> {
         // One call may wait; more would say the same.
         let (calls, called) = mpsc::sync_channel(1);
-        let run = move || run(&store, &called);
+        let run = move || {
+            priority::give_way();
+            run(&store, &called);
+        };
         thread::Builder::new()
             .name("index-merger".to_owned())
             .spawn(run)?;
@@ -75,13 +78,22 @@ fn run(store: &Store, called: &mpsc::Receiver<()>) {
     while called.recv().is_ok() {
         // Until nothing comes for a while, and then once more.
         loop {
-            while store.merge(|segments| large(segments, PART)) {}
+            merge_large(store, PART);
             match called.recv_timeout(IDLE) {
                 Ok(()) => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => break,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
         }
-        while store.merge(|segments| large(segments, PART_IDLE)) {}
+        merge_large(store, PART_IDLE);
+    }
+}
+
+/// A reader that is the last to hold a large segment would spend tens of milliseconds on giving its memory back.
+fn merge_large(store: &Store, part: usize) {
+    while let Some(replaced) = store.merge(|segments| large(segments, part)) {
+        while replaced.iter().any(|part| Arc::strong_count(part) > 1) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -36,15 +36,22 @@ impl Store {
         &self,
         read: impl Fn(&Directory, &mut Reading) -> Result<Option<T>, IndexError>,
     ) -> Result<T, IndexError> {
+        let mut gate = self.gate.try_read().ok();
+        // A commit is under way, which a reader does not wait for unless it goes wrong again and again.
         for _ in 0..TRIES {
+            if gate.is_some() {
+                break;
+            }
             let (directory, mut reading) = (self.directory(), Reading::of(self));
             if let Some(found) = read(&directory, &mut reading)?
                 && reading.still()?
             {
                 return Ok(found);
             }
+            gate = self.gate.try_read().ok();
         }
-        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _gate =
+            gate.unwrap_or_else(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
         let found = read(&self.directory(), &mut Reading::of(self))?;
         let damaged = || Damage {
             what: "a row page".to_owned(),

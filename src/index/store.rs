@@ -123,17 +123,17 @@ impl Store {
         drop(before);
     }
 
-    /// Merges the neighbouring segments that `choose` picks, and tells whether there were any. Several threads may do so at
-    /// once as long as they never pick the same.
-    pub fn merge(&self, choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>) -> bool {
+    /// Merges the neighbouring segments that `choose` picks, if any, and gives those whose place was taken. Several threads
+    /// may do so at once as long as they never pick the same.
+    pub fn merge(
+        &self,
+        choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>,
+    ) -> Option<Vec<Arc<Segment>>> {
         let directory = self.directory();
-        let Some(parts) = choose(directory.segments()).and_then(|at| directory.segments().get(at))
-        else {
-            return false;
-        };
+        let parts = directory.segments().get(choose(directory.segments())?)?;
         let merged = Arc::new(Segment::merge(directory.kinds(), parts));
         self.publish(|now| now.merged(parts, merged));
-        true
+        Some(parts.to_vec())
     }
 
     /// The hash that the directory knows an id by, of its own in each process.

@@ -14,6 +14,7 @@ use super::{
     group::Group,
     merge::{self, Merger},
     names::Names,
+    priority,
     state::State,
     store::Store,
 };
@@ -41,7 +42,10 @@ impl Writer {
     pub fn start(store: Arc<Store>, state: State) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel();
         let merger = Merger::start(store.clone())?;
-        let run = move || run(&store, state, &jobs, &merger);
+        let run = move || {
+            priority::give_way();
+            run(&store, state, &jobs, &merger);
+        };
         let thread = thread::Builder::new()
             .name("index-writer".to_owned())
             .spawn(run)?;
@@ -125,7 +129,7 @@ fn run(store: &Store, mut state: State, jobs: &mpsc::Receiver<Job>, merger: &Mer
             }
         }
         names.committed();
-        while store.merge(merge::small) {}
+        while store.merge(merge::small).is_some() {}
         merger.wake();
     }
 }
