@@ -57,19 +57,20 @@ bench: libtorch
 	cargo bench --locked --bench encode
 
 SIZES  ?= 1000000
+ALONE  ?=
 IMAGES ?= 1000000
 PEERS  := .faiss
 CODES  ?= target/codes
 
-$(PEERS)/.faiss-1.15.1:
+$(PEERS)/.fetched:
 	rm -rf $(PEERS)
-	$(PIP) --target $(PEERS) faiss-cpu==1.15.1 numpy==2.4.6
+	$(PIP) --target $(PEERS) faiss-cpu==1.15.1 numpy==2.4.6 matplotlib==3.11.2
 	touch $@
 
-bench-index: libtorch $(PEERS)/.faiss-1.15.1
+bench-index: libtorch $(PEERS)/.fetched
 	cargo build --release --locked
-	PYTHONPATH=$(PEERS) $(PYTHON) benches/index_peers.py --program target/release/scihcgrl --data $(CODES) --sizes $(SIZES) \
-		--report docs/benchmarks.md
+	PYTHONPATH=$(PEERS) $(PYTHON) benches/index_peers.py --program target/release/scihcgrl --data $(CODES) --sizes $(SIZES) --alone $(ALONE) \
+		--report docs/benchmarks.md $(if $(word 2,$(SIZES)),--plot docs/figures/index.svg)
 
 bench-store: libtorch
 	cargo build --release --locked

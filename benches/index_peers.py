@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The index beside faiss, in alternation on one thread, on codes made here; writes the tables of docs/benchmarks.md.
 
-usage: index_peers.py --program target/release/scihcgrl --data FOLDER [--sizes 1000000 ...] [--rounds 3] [--report docs/benchmarks.md]
+usage: index_peers.py --program target/release/scihcgrl --data FOLDER [--sizes 1000000 ...] [--alone 100000000 ...] [--rounds 3]
+                      [--report docs/benchmarks.md] [--plot docs/figures/index.svg]
 
-Needs numpy and faiss-cpu (`make bench-index` fetches them). Codes: u uniform; c around 10 centres, each bit astray with a
+Needs numpy, faiss-cpu and matplotlib (`make bench-index` fetches them). Of sizes named with --alone there is no faiss. Codes: u uniform; c around 10 centres, each bit astray with a
 probability of .02, as a trained model's codes of ten classes are; z around 1,000 centres, .05. A round runs the program and
 every faiss index that is exact for the case; a figure is the median of the rounds, of the median of single queries. For faiss it is
 the smaller of that and of one batched call divided by its queries, so that Python's own time is not held against it."""
@@ -58,7 +59,7 @@ class Peer:
         return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 8)[:, : self.width // 8])
 
     def time(self, queries, radius=None, budget=1.0):
-        """Microseconds a query and results a query: within a radius (faiss wants one more), or the nearest ten."""
+        """Microseconds a query: within a radius (faiss wants one more), or the nearest ten."""
         queries = self.bytes(queries)
         if radius is None:
             search = lambda some: self.index.search(some, 10)
@@ -78,10 +79,9 @@ class Peer:
         per_query = search(some[:2])[0][-1] / 2 if radius is not None else 10
         some = some[: max(2, int(4e7 / max(per_query, 1)))]
         before = time.perf_counter()
-        found = search(some)
+        search(some)
         batched = (time.perf_counter() - before) / len(some)
-        results = float(found[0][-1]) / len(some) if radius is not None else 10.0
-        return min(statistics.median(single), batched) * 1e6, results
+        return min(statistics.median(single), batched) * 1e6
 
 
 def ours(program, files, bits, radii):
@@ -99,55 +99,67 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--radii", type=int, nargs="+", default=[0, 2, 4])
+    parser.add_argument("--alone", type=int, nargs="*", default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", default="czu")
     parser.add_argument("--bits", type=int, nargs="+", default=[24, 32, 48])
     parser.add_argument("--report")
+    parser.add_argument("--plot")
     options = parser.parse_args()
     os.makedirs(options.data, exist_ok=True)
     import faiss
 
     rows = []
-    for size in options.sizes:
+    for size in options.sizes + options.alone:
         for kind in options.kinds:
             for bits in options.bits:
-                files = codes(kind, bits, size, options.data)
-                words, queries = (np.fromfile(path, "<u8") for path in files)
-                names = ["hash16", "hash_full"] + (["multihash"] if kind == "u" and bits == 48 else [])
-                peers = [Peer(name, bits, words) for name in names]
-                flat = Peer("flat", bits, words)
-                distinct = np.unique(words)
-                over_distinct = [Peer(name, bits, distinct) for name in names]
-                seen = {}
-                for _ in range(options.rounds):
-                    build, lines = ours(options.program, files, bits, options.radii)
-                    for (op, radius), line in lines.items():
-                        seen.setdefault((op, radius), []).append(line["us_median"])
-                    for radius in options.radii:
-                        # What a larger radius costs faiss's hashes is known to be worse than a scan.
-                        for peer in peers if radius <= 2 else [p for p in peers if p.name != "hash_full"] + [flat]:
-                            us, results = peer.time(queries, radius)
-                            seen.setdefault((peer.name, radius), []).append(us)
-                        if radius == 2:
-                            for peer in over_distinct:
-                                us, _ = peer.time(queries, radius)
-                                seen.setdefault((peer.name + " distinct", radius), []).append(us)
-                    seen.setdefault(("flat", None), []).append(flat.time(queries)[0])
-                us = {key: statistics.median(values) for key, values in seen.items()}
-                for radius in options.radii:
-                    best = {key[0]: value for key, value in us.items() if key[1] == radius and key[0] in names + ["flat"]}
-                    name = min(best, key=best.get)
-                    row = dict(size=size, kind=kind, bits=bits, radius=radius, peer=name, peer_us=best[name],
-                               ids=us["ids", radius], counted=us["counted", radius], results=lines["ids", radius]["results"],
-                               distinct=build["distinct"], bytes=build["bytes_per_image"], build=build["seconds"],
-                               flat=us["flat", None], top_k=us["top_k", None])
-                    if radius == 2:
-                        row["distinct_us"] = min(us[n + " distinct", 2] for n in names)
+                for row in case(options, kind, bits, size):
                     rows.append(row)
                     print(json.dumps(row), flush=True)
-                del peers, over_distinct, flat
     if options.report:
         report(options.report, rows, faiss.__version__, options.rounds)
+    if options.plot:
+        plot(options.plot, rows)
+
+
+def case(options, kind, bits, size):
+    """One row a radius."""
+    files = codes(kind, bits, size, options.data)
+    names, peers, over_distinct, flat = ["hash16", "hash_full"] + (["multihash"] if kind == "u" and bits == 48 else []), [], [], None
+    queries = np.fromfile(files[1], "<u8")
+    if size not in options.alone:
+        words = np.fromfile(files[0], "<u8")
+        flat, peers = Peer("flat", bits, words), [Peer(name, bits, words) for name in names]
+        distinct = np.unique(words)
+        over_distinct = [Peer(name, bits, distinct) for name in names]
+    seen = {}
+    note = lambda op, radius, us: seen.setdefault((op, radius), []).append(us)
+    for _ in range(options.rounds):
+        build, lines = ours(options.program, files, bits, options.radii)
+        for (op, radius), line in lines.items():
+            note(op, radius, line["us_median"])
+        if flat is None:
+            continue
+        for radius in options.radii:
+            # Every code two bits away is a bucket of a hash by all bits; four bits away they are too many to be of use.
+            for peer in peers if radius <= 2 else [p for p in peers if p.name != "hash_full"] + [flat]:
+                note(peer.name, radius, peer.time(queries, radius))
+            if radius == 2:
+                for peer in over_distinct:
+                    note(peer.name + " distinct", radius, peer.time(queries, radius))
+        note("flat", None, flat.time(queries))
+    us = {key: statistics.median(values) for key, values in seen.items()}
+    for radius in options.radii:
+        row = dict(size=size, kind=kind, bits=bits, radius=radius, ids=us["ids", radius], counted=us["counted", radius],
+                   results=lines["ids", radius]["results"], top_k=us["top_k", None], distinct=build["distinct"],
+                   bytes=build["bytes_per_image"], build=build["seconds"])
+        if flat is not None:
+            best = {op: value for (op, r), value in us.items() if r == radius and op in names + ["flat"]}
+            name = min(best, key=best.get)
+            row |= dict(peer=name, peer_us=best[name], flat=us["flat", None])
+            if radius == 2:
+                row["distinct_us"] = min(us[n + " distinct", 2] for n in names)
+        yield row
 
 
 def report(path, rows, version, rounds):
@@ -159,8 +171,10 @@ def report(path, rows, version, rounds):
            "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
         over = f"{r['distinct_us']:.1f} | {r['distinct_us'] / r['counted']:.1f}" if "distinct_us" in r else "|"
-        out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['radius']} | {r['results']:,.1f} | {r['peer']} | {r['peer_us']:.1f} "
-                   f"| {r['ids']:.2f} | **{r['peer_us'] / r['ids']:.0f}** | {r['counted']:.2f} | **{r['peer_us'] / r['counted']:.0f}** | {over} |")
+        times = lambda op: f"**{r['peer_us'] / r[op]:.0f}**" if "peer" in r else ""
+        peer = f"{r['peer']} | {r['peer_us']:.1f}" if "peer" in r else "|"
+        out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['radius']} | {r['results']:,.1f} | {peer} "
+                   f"| {r['ids']:.2f} | {times('ids')} | {r['counted']:.2f} | {times('counted')} | {over} |")
     out += ["", "The ten nearest, without a radius, beside faiss's flat scan; memory and time to build from codes in memory:", "",
             "| images | codes | bits | distinct codes | top-10 µs | flat scan µs | ratio | bytes an image | build s |", "|---|---|---|---|---|---|---|---|---|"]
     seen = set()
@@ -168,12 +182,38 @@ def report(path, rows, version, rounds):
         key = (r["size"], r["kind"], r["bits"])
         if key not in seen:
             seen.add(key)
-            out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['distinct']:,} | {r['top_k']:.2f} | {r['flat']:.0f} "
-                       f"| **{r['flat'] / r['top_k']:.0f}** | {r['bytes']:.1f} | {r['build']:.2f} |")
+            flat = f"{r['flat']:.0f} | **{r['flat'] / r['top_k']:.0f}**" if "flat" in r else "|"
+            out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['distinct']:,} | {r['top_k']:.2f} | {flat} "
+                       f"| {r['bytes']:.1f} | {r['build']:.2f} |")
     text = open(path).read()
     begin, end = "<!-- index_peers -->\n", "<!-- /index_peers -->"
     head, tail = text.split(begin)[0], text.split(end)[1]
     open(path, "w").write(head + begin + "\n".join(out) + "\n" + end + tail)
+
+
+def plot(path, rows):
+    """How searching 48 bits within radius 2, and memory, grow with the number of images."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "index", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3})
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
+    series = [("peer_us", "best exact faiss, all ids"), ("flat", "faiss flat, top 10"), ("ids", "all ids"), ("counted", "counted"), ("top_k", "top 10")]
+    for axis, (kind, name) in zip(axes, KINDS.items()):
+        for field, label in series:
+            points = [(r["size"], r[field]) for r in rows if (r["kind"], r["bits"], r["radius"]) == (kind, 48, 2) and field in r]
+            axis.loglog(*zip(*points), "o--" if "faiss" in label else "o-", markersize=3, label=label)
+        axis.set(title=f"{name}, 48 bits", xlabel="images", ylabel="µs a query")
+    axes[0].legend(fontsize=7)
+    for kind, name in KINDS.items():
+        for bits in sorted({r["bits"] for r in rows}):
+            points = sorted({(r["size"], r["bytes"]) for r in rows if (r["kind"], r["bits"]) == (kind, bits)})
+            axes[3].loglog(*zip(*points), "o-", markersize=3, label=f"{name}, {bits}")
+    axes[3].set(title="memory of one length", xlabel="images", ylabel="bytes an image")
+    axes[3].legend(fontsize=6)
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":
