@@ -4,7 +4,7 @@
 usage: index_peers.py --program target/release/scihcgrl --data FOLDER [--sizes 1000000 ...] [--alone 100000000 ...] [--rounds 3]
                       [--report docs/benchmarks.md] [--plot docs/figures/index.svg]
 
-Needs numpy, faiss-cpu and matplotlib (`make bench-index` fetches them). Of sizes named with --alone there is no faiss. Codes: u uniform; c around 10 centres, each bit astray with a
+Needs numpy, faiss-cpu and matplotlib (`make bench-index` fetches them). Of sizes named with --alone there is one round, without faiss. Codes: u uniform; c around 10 centres, each bit astray with a
 probability of .02, as a trained model's codes of ten classes are; z around 1,000 centres, .05. A round runs the program and
 every faiss index that is exact for the case; a figure is the median of the rounds, of the median of single queries. For faiss it is
 the smaller of that and of one batched call divided by its queries, so that Python's own time is not held against it."""
@@ -134,7 +134,7 @@ def case(options, kind, bits, size):
         over_distinct = [Peer(name, bits, distinct) for name in names]
     seen = {}
     note = lambda op, radius, us: seen.setdefault((op, radius), []).append(us)
-    for _ in range(options.rounds):
+    for _ in range(options.rounds if flat else 1):
         build, lines = ours(options.program, files, bits, options.radii)
         for (op, radius), line in lines.items():
             note(op, radius, line["us_median"])
