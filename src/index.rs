@@ -1,7 +1,9 @@
 //! The index: images with their codes, kept in sled and found again exactly, by Hamming radius.
 //! Knows neither the model that makes codes nor who asks; one handle, cheap to clone, safe to share.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr, sync::Arc};
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,6 +12,7 @@ use crate::code::{HashCode, Length};
 
 mod code_set;
 mod column;
+mod damage;
 mod directory;
 mod error;
 mod filter;
@@ -22,8 +25,10 @@ mod migrate;
 mod names;
 mod open;
 mod page;
+mod pages;
 mod priority;
 mod probe;
+mod query;
 mod read;
 mod record;
 mod segment;
@@ -33,7 +38,9 @@ mod verify;
 mod writer;
 
 pub use code_set::CodeSet;
-pub use error::{Damage, IndexError};
+pub use damage::Damage;
+pub use error::IndexError;
+pub use query::{Cursor, Found, Listing, Match, Query};
 pub use record::{Content, ImageId, Record};
 
 use error::spell;
@@ -67,72 +74,6 @@ pub struct NewImage {
     pub payload: Option<Value>,
     /// The original.
     pub content: Content,
-}
-
-/// What to look for.
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// Near what.
-    pub code: HashCode,
-    /// How near, inclusive.
-    pub radius: u32,
-    /// How many matches to return at most.
-    pub limit: usize,
-    /// How many matches to pass over first.
-    pub offset: usize,
-    /// Only images that have any of these; all images where there are none.
-    pub labels: Vec<String>,
-}
-
-/// What was found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// How many match, whatever the limit.
-    pub total: u64,
-    /// The matches asked for, by distance, then code, then age.
-    pub matches: Vec<Match>,
-}
-
-/// An image found.
-#[derive(Clone, Debug)]
-pub struct Match {
-    /// How far its code is from the query.
-    pub distance: u32,
-    /// Its code of the length searched by.
-    pub code: HashCode,
-    /// The image.
-    pub record: Record,
-}
-
-/// Where a listing goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(u32);
-
-impl Serialize for Cursor {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = IndexError;
-
-    fn from_str(text: &str) -> Result<Self, IndexError> {
-        let found = || text.chars().take(40).collect();
-        let number = text
-            .parse()
-            .map_err(|_| IndexError::Cursor { found: found() });
-        number.map(Cursor)
-    }
-}
-
-/// Some images, and where those after them begin.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// The images, the oldest first.
-    pub records: Vec<Record>,
-    /// Where to go on; none after the last.
-    pub next: Option<Cursor>,
 }
 
 /// Figures about an index.

@@ -1,9 +1,7 @@
 //! What can go wrong in the index, each case with what was found and what would be right.
 //! Knows no status codes: which of these is whose fault is for the callers to decide.
 
-use std::{fmt, path::PathBuf, sync::Arc};
-
-use serde::Serialize;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::code::Length;
 
@@ -139,27 +137,6 @@ pub enum IndexError {
         "the index accepts no more writes: it was closed, or a failed write stopped it; open it again"
     )]
     Closed,
-}
-
-/// Something in the store that cannot be read or contradicts the rest, found when it was opened or checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Damage {
-    /// The thing that is damaged, by name.
-    pub what: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.why)
-    }
-}
-
-impl From<Damage> for IndexError {
-    fn from(Damage { what, why }: Damage) -> Self {
-        IndexError::Corrupt { what, why }
-    }
 }
 
 /// Lengths as a message shows them.

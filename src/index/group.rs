@@ -1,8 +1,9 @@
 //! A group of writes that is committed as one: each is staged over those before it, then all are applied in one batch.
 //! Knows what a write does to row, codes, payload, original and directory; nothing of who waits for it.
 
+mod staged;
+
 use std::{
-    collections::HashMap,
     sync::{Arc, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,33 +17,21 @@ use super::{
     error::IndexError,
     key::Key,
     names::Names,
-    page::{self, Page, Words},
+    page::{self, Words},
     record::{ImageId, PackedId, Record, Row, encode_payload},
     segment::{Change, Entry, Segment},
     state::{State, mark},
     store::Store,
 };
 
+use staged::{Found, Staged};
+
 /// Writes staged and not yet committed. One that fails leaves nothing behind.
 pub struct Group<'a> {
     store: &'a Store,
-    names: &'a mut Names,
     state: State,
-    batch: sled::Batch,
-    /// Where the images are that were asked for, as the writes staged so far leave them.
-    places: HashMap<ImageId, Option<u32>>,
-    rows: HashMap<u32, Page<Row>>,
-    codes: HashMap<u32, Page<Words>>,
-    payloads: HashMap<u32, Option<Value>>,
+    staged: Staged<'a>,
     changes: Vec<Change>,
-    bytes: usize,
-}
-
-/// An image as it is before a write.
-struct Found {
-    sequence: u32,
-    row: Row,
-    words: Words,
 }
 
 impl<'a> Group<'a> {
@@ -50,26 +39,20 @@ impl<'a> Group<'a> {
     pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Self {
         Group {
             store,
-            names,
             state,
-            batch: sled::Batch::default(),
-            places: HashMap::new(),
-            rows: HashMap::new(),
-            codes: HashMap::new(),
-            payloads: HashMap::new(),
+            staged: Staged::new(store, names),
             changes: Vec::new(),
-            bytes: 0,
         }
     }
 
     /// The size of the originals staged.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.staged.bytes
     }
 
     /// Inserts or replaces an image, and tells whether it is new. A replaced one keeps its age.
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        let before = self.find(&image.id)?;
+        let before = self.staged.find(&image.id)?;
         let payload = image.payload.filter(|payload| !payload.is_null());
         let json = payload.as_ref().map(encode_payload).transpose()?;
         let sequence = before
@@ -86,16 +69,16 @@ impl<'a> Group<'a> {
                 .as_ref()
                 .map_or(0, |found| found.row.version.wrapping_add(1)),
             payload: json.is_some(),
-            labels: self.numbers(&image.labels)?,
-            media_type: self.number(&image.content.media_type)?,
+            labels: self.staged.numbers(&image.labels)?,
+            media_type: self.staged.number(&image.content.media_type)?,
             bytes: image.content.bytes.len() as u64,
             created_at_ms,
             updated_after_ms: now.saturating_sub(created_at_ms),
         };
         let words: Words = image.codes.iter().map(HashCode::word).collect();
         let (number, _) = page::place(sequence);
-        self.rows(number)?;
-        self.codes(number)?;
+        self.staged.rows(number)?;
+        self.staged.codes(number)?;
 
         let created = before.is_none();
         if created {
@@ -103,16 +86,19 @@ impl<'a> Group<'a> {
             self.state.images += 1;
             self.state.marks = self.state.marks.wrapping_add(mark(sequence, &image.id));
         }
-        self.bytes += image.content.bytes.len();
+        self.staged.bytes += image.content.bytes.len();
         let original = Key::Original(sequence).to_bytes();
         if !image.content.bytes.is_empty() {
-            self.batch.insert(original, image.content.bytes.as_ref());
+            self.staged
+                .batch
+                .insert(original, image.content.bytes.as_ref());
         } else if before.as_ref().is_some_and(|found| found.row.bytes > 0) {
-            self.batch.remove(original);
+            self.staged.batch.remove(original);
         }
         let had_payload = before.as_ref().is_some_and(|found| found.row.payload);
-        self.save_payload(sequence, json.zip(payload.clone()), had_payload);
-        self.places.insert(image.id.clone(), Some(sequence));
+        self.staged
+            .save_payload(sequence, json.zip(payload.clone()), had_payload);
+        self.staged.places.insert(image.id.clone(), Some(sequence));
         let record = Record {
             id: image.id,
             codes: image.codes,
@@ -134,29 +120,30 @@ impl<'a> Group<'a> {
         labels: Option<Vec<String>>,
         payload: Option<Option<Value>>,
     ) -> Result<Option<Record>, IndexError> {
-        let Some(before) = self.find(&id)? else {
+        let Some(before) = self.staged.find(&id)? else {
             return Ok(None);
         };
         let sequence = before.sequence;
         let payload = match payload {
             Some(payload) => payload.filter(|payload| !payload.is_null()),
-            None => self.payload(&before)?,
+            None => self.staged.payload(&before)?,
         };
         let json = payload.as_ref().map(encode_payload).transpose()?;
         let mut row = before.row.clone();
         let labels = match labels {
             Some(labels) => {
-                row.labels = self.numbers(&labels)?;
+                row.labels = self.staged.numbers(&labels)?;
                 labels
             }
-            None => self.named(&row.labels)?,
+            None => self.staged.named(&row.labels)?,
         };
-        let media_type = self.named(&[row.media_type])?.concat();
+        let media_type = self.staged.named(&[row.media_type])?.concat();
         row.version = row.version.wrapping_add(1);
         row.payload = json.is_some();
         row.updated_after_ms = now_ms().saturating_sub(row.created_at_ms);
         let words = before.words.clone();
-        self.save_payload(sequence, json.zip(payload.clone()), before.row.payload);
+        self.staged
+            .save_payload(sequence, json.zip(payload.clone()), before.row.payload);
         let record = Record {
             codes: self.store.generation.codes(&words),
             labels,
@@ -173,18 +160,18 @@ impl<'a> Group<'a> {
 
     /// Removes all that is kept of an image, and tells whether there was one.
     pub fn delete(&mut self, id: ImageId) -> Result<bool, IndexError> {
-        let Some(before) = self.find(&id)? else {
+        let Some(before) = self.staged.find(&id)? else {
             return Ok(false);
         };
         let sequence = before.sequence;
         if before.row.bytes > 0 {
-            self.batch.remove(Key::Original(sequence).to_bytes());
+            self.staged.batch.remove(Key::Original(sequence).to_bytes());
         }
-        self.save_payload(sequence, None, before.row.payload);
+        self.staged.save_payload(sequence, None, before.row.payload);
         self.state.images -= 1;
         self.state.marks = self.state.marks.wrapping_sub(mark(sequence, &id));
         self.change(sequence, &id, Some(before), None)?;
-        self.places.insert(id, None);
+        self.staged.places.insert(id, None);
         Ok(true)
     }
 
@@ -198,18 +185,18 @@ impl<'a> Group<'a> {
             Some(page) => batch.insert(key, page),
             None => batch.remove(key),
         };
-        for (number, page) in &self.rows {
+        for (number, page) in &self.staged.rows {
             let bytes = (!page.is_empty()).then(|| page::encode(page)).transpose()?;
-            put(&mut self.batch, Key::Rows(*number).to_bytes(), bytes);
+            put(&mut self.staged.batch, Key::Rows(*number).to_bytes(), bytes);
         }
         let lengths = &self.store.generation.lengths;
-        for (number, page) in &self.codes {
+        for (number, page) in &self.staged.codes {
             let bytes = (!page.is_empty()).then(|| page::encode_codes(page, lengths));
-            put(&mut self.batch, self.store.codes_key(*number), bytes);
+            put(&mut self.staged.batch, self.store.codes_key(*number), bytes);
         }
         self.state.commit += 1;
-        self.state.names = self.names.next();
-        self.state.write(&mut self.batch)?;
+        self.state.names = self.staged.next_name();
+        self.state.write(&mut self.staged.batch)?;
         let directory = self.store.directory();
         let segment = Arc::new(Segment::from_changes(directory.kinds(), &self.changes));
         let distinct = directory.distinct_after(&segment);
@@ -220,7 +207,7 @@ impl<'a> Group<'a> {
                 .gate
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            self.store.db.apply_batch(self.batch)?;
+            self.store.db.apply_batch(self.staged.batch)?;
             self.store
                 .publish(|now| now.with(segment, distinct, images));
         }
@@ -228,83 +215,6 @@ impl<'a> Group<'a> {
         let acknowledged = self.store.acknowledged.set(self.state.commit);
         acknowledged.map_err(sled::Error::from)?;
         Ok(self.state)
-    }
-
-    /// An image as the writes staged so far leave it.
-    fn find(&mut self, id: &ImageId) -> Result<Option<Found>, IndexError> {
-        let packed = PackedId::from(id);
-        let candidates: Vec<u32> = match self.places.get(id) {
-            Some(place) => place.iter().copied().collect(),
-            None => self
-                .store
-                .directory()
-                .with_id(self.store.hash(id))
-                .collect(),
-        };
-        for sequence in candidates {
-            let (number, slot) = page::place(sequence);
-            let Some(row) = self.rows(number)?.get(&slot).filter(|row| row.id == packed) else {
-                continue;
-            };
-            let row = row.clone();
-            let words = self.codes(number)?.get(&slot).cloned();
-            let words = words.ok_or_else(|| IndexError::Corrupt {
-                what: format!("the image {id}"),
-                why: "it has a row and no codes".to_owned(),
-            })?;
-            return Ok(Some(Found {
-                sequence,
-                row,
-                words,
-            }));
-        }
-        Ok(None)
-    }
-
-    fn payload(&self, image: &Found) -> Result<Option<Value>, IndexError> {
-        match self.payloads.get(&image.sequence) {
-            Some(staged) => Ok(staged.clone()),
-            None if image.row.payload => self.store.payload(image.sequence).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn save_payload(&mut self, sequence: u32, payload: Option<(Vec<u8>, Value)>, was_there: bool) {
-        let key = Key::Payload(sequence).to_bytes();
-        let (json, payload) = payload.unzip();
-        match json {
-            Some(json) => self.batch.insert(key, page::seal(json)),
-            None if was_there => self.batch.remove(key),
-            None => {}
-        }
-        self.payloads.insert(sequence, payload);
-    }
-
-    fn rows(&mut self, number: u32) -> Result<&mut Page<Row>, IndexError> {
-        if !self.rows.contains_key(&number) {
-            self.rows.insert(number, self.store.rows(number)?);
-        }
-        Ok(self.rows.entry(number).or_default())
-    }
-
-    fn codes(&mut self, number: u32) -> Result<&mut Page<Words>, IndexError> {
-        if !self.codes.contains_key(&number) {
-            self.codes.insert(number, self.store.codes(number)?);
-        }
-        Ok(self.codes.entry(number).or_default())
-    }
-
-    fn number(&mut self, name: &str) -> Result<u32, IndexError> {
-        self.names.number(&self.store.db, &mut self.batch, name)
-    }
-
-    fn numbers(&mut self, names: &[String]) -> Result<Vec<u32>, IndexError> {
-        names.iter().map(|name| self.number(name)).collect()
-    }
-
-    fn named(&self, numbers: &[u32]) -> Result<Vec<String>, IndexError> {
-        let name = |&number| self.names.name(&self.store.db, number);
-        numbers.iter().map(name).collect()
     }
 
     /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directory.
@@ -329,12 +239,12 @@ impl<'a> Group<'a> {
         });
         match after {
             Some((row, words)) => {
-                self.rows(number)?.insert(slot, row);
-                self.codes(number)?.insert(slot, words);
+                self.staged.rows(number)?.insert(slot, row);
+                self.staged.codes(number)?.insert(slot, words);
             }
             None => {
-                self.rows(number)?.remove(&slot);
-                self.codes(number)?.remove(&slot);
+                self.staged.rows(number)?.remove(&slot);
+                self.staged.codes(number)?.remove(&slot);
             }
         }
         Ok(())

@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, ops::Range, thread};
 
 use super::{
     column::Column,
+    damage::Damage,
     directory::Directory,
-    error::{Damage, IndexError},
+    error::IndexError,
     generation::Generation,
     key::{self, Key},
     page::{self, Page, SLOTS, Words},
+    pages::Pages,
     probe::Kind,
     record::{ImageId, Row},
     segment::Segment,
@@ -221,35 +223,14 @@ fn read(
         match (of_rows, of_codes) {
             (Ok(rows), Ok(codes)) => part.take(number, &rows, &codes, &hash),
             (rows, codes) => {
-                let rows = rows.err().map(|why| damaged_rows(number, why));
+                let rows = rows.err().map(|why| Damage::rows(number, why));
                 let codes = codes
                     .err()
-                    .map(|why| damaged_codes(number, generation, why));
+                    .map(|why| Damage::codes(number, generation.number, why));
                 part.damage.extend(rows.into_iter().chain(codes));
             }
         }
     }
-}
-
-/// That a page of rows is damaged.
-pub fn damaged_rows(number: u32, why: &str) -> Damage {
-    damaged(format!("row page {number}"), number, why)
-}
-
-/// That a page of codes is damaged.
-pub fn damaged_codes(number: u32, generation: &Generation, why: &str) -> Damage {
-    let generation = generation.number;
-    damaged(
-        format!("code page {number} of generation {generation}"),
-        number,
-        why,
-    )
-}
-
-fn damaged(what: String, number: u32, why: &str) -> Damage {
-    let (first, last) = (number * SLOTS, number * SLOTS + (SLOTS - 1));
-    let why = format!("{why}; the images are those with sequence numbers {first} to {last}");
-    Damage { what, why }
 }
 
 fn decode<T>(
@@ -291,40 +272,5 @@ impl Part {
             self.ids.push(hash(&id).into());
             self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
         }
-    }
-}
-
-/// Pages in order, one ahead.
-struct Pages<N> {
-    entries: sled::Iter,
-    number: N,
-    next: Option<(u32, sled::IVec)>,
-}
-
-impl<N: Fn(Key) -> Option<u32>> Pages<N> {
-    fn new(entries: sled::Iter, number: N) -> Self {
-        Pages {
-            entries,
-            number,
-            next: None,
-        }
-    }
-
-    fn peek(&mut self) -> Result<Option<u32>, IndexError> {
-        // A key that is none of ours is passed over.
-        while self.next.is_none()
-            && let Some(entry) = self.entries.next()
-        {
-            let (key, value) = entry?;
-            let number = Key::from_bytes(&key).and_then(|key| (self.number)(key));
-            self.next = number.map(|number| (number, value));
-        }
-        Ok(self.next.as_ref().map(|(number, _)| *number))
-    }
-
-    fn take(&mut self, number: u32) -> Option<sled::IVec> {
-        self.next
-            .take_if(|(next, _)| *next == number)
-            .map(|(_, value)| value)
     }
 }

@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     Cursor, Listing, Match,
+    damage::Damage,
     directory::{Directory, Hit},
-    error::{Damage, IndexError},
+    error::IndexError,
     key::{self, Key},
-    load, names,
+    names,
     page::{self, Words},
     record::{Content, ImageId, PackedId, Record, Row},
     store::Store,
@@ -87,9 +88,7 @@ impl<'a> Reading<'a> {
             Key::Rows(number).to_bytes()
         })?;
         let row = bytes.as_ref().map(|bytes| page::find(bytes, slot));
-        let row = row
-            .transpose()
-            .map_err(|why| load::damaged_rows(number, why))?;
+        let row = row.transpose().map_err(|why| Damage::rows(number, why))?;
         Ok(row.flatten())
     }
 
@@ -100,7 +99,7 @@ impl<'a> Reading<'a> {
         let bytes = get(&mut self.codes, number, &self.store.db, key)?;
         let find = |bytes: &sled::IVec| page::find_codes(bytes, &generation.lengths, slot);
         let words = bytes.as_ref().map(find).transpose();
-        let words = words.map_err(|why| load::damaged_codes(number, generation, why))?;
+        let words = words.map_err(|why| Damage::codes(number, generation.number, why))?;
         Ok(words.flatten())
     }
 

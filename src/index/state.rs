@@ -10,12 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    error::{Damage, IndexError},
-    key::Key,
-    page,
-    record::ImageId,
-};
+use super::{damage::Damage, error::IndexError, key::Key, page, record::ImageId};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
+    damage::Damage,
     directory::Directory,
-    error::{Damage, IndexError},
+    error::IndexError,
     generation::Generation,
     key::Key,
     load::{self, Loaded},
@@ -144,9 +145,7 @@ impl Store {
     /// A page of rows; empty where there is none.
     pub fn rows(&self, number: u32) -> Result<Page<Row>, IndexError> {
         match self.db.get(Key::Rows(number).to_bytes())? {
-            Some(value) => {
-                page::decode(&value).map_err(|why| load::damaged_rows(number, why).into())
-            }
+            Some(value) => page::decode(&value).map_err(|why| Damage::rows(number, why).into()),
             None => Ok(Page::new()),
         }
     }
@@ -179,7 +178,7 @@ impl Store {
     pub fn codes(&self, number: u32) -> Result<Page<Words>, IndexError> {
         match self.db.get(self.codes_key(number))? {
             Some(value) => page::decode_codes(&value, &self.generation.lengths)
-                .map_err(|why| load::damaged_codes(number, &self.generation, why).into()),
+                .map_err(|why| Damage::codes(number, self.generation.number, why).into()),
             None => Ok(Page::new()),
         }
     }

@@ -4,11 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
-    error::{Damage, IndexError},
-    key::Key,
-    load, names, page,
-    record::Row,
-    store::Store,
+    damage::Damage, error::IndexError, key::Key, load, names, page, record::Row, store::Store,
 };
 
 /// See the module. What is written meanwhile may be seen or not.

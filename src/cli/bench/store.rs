@@ -28,7 +28,7 @@ use crate::{
 /// See the module.
 #[derive(Args)]
 pub struct StoreBench {
-    /// A folder that does not exist yet; it is removed afterwards.
+    /// A folder that does not exist yet; it is removed afterwards unless it is to be kept.
     #[arg(long)]
     data_dir: PathBuf,
     /// How many images.
@@ -46,6 +46,9 @@ pub struct StoreBench {
     /// Bytes of memory for sled's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     cache_bytes: u64,
+    /// Leave the folder there, as one that the model with this id filled, so that `serve` takes it.
+    #[arg(long, value_name = "MODEL_ID")]
+    keep_for: Option<String>,
 }
 
 /// How many writes are under way at once where they are to be committed in large groups.
@@ -65,7 +68,7 @@ pub fn run(options: &StoreBench) -> anyhow::Result<()> {
         path.display()
     );
     let measured = measure(options);
-    if path.exists() {
+    if path.exists() && options.keep_for.is_none() {
         fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     measured
@@ -195,7 +198,10 @@ fn searches(index: &Index, source: &Source, seconds: u64) -> Value {
 fn open(options: &StoreBench) -> anyhow::Result<Index> {
     Ok(Index::open(IndexConfig {
         path: options.data_dir.clone(),
-        model: "benchmark".to_owned(),
+        model: options
+            .keep_for
+            .clone()
+            .unwrap_or_else(|| "benchmark".to_owned()),
         lengths: Length::ALL.to_vec(),
         cache_bytes: options.cache_bytes,
     })?)

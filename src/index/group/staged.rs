@@ -1,0 +1,152 @@
+//! What the writes of a group have put aside: pages, payloads and names over those stored, and the batch to be applied.
+//! Reads what was not touched from the store; knows nothing of what a write means.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::index::{
+    error::IndexError,
+    key::Key,
+    names::Names,
+    page::{self, Page, Words},
+    record::{ImageId, PackedId, Row},
+    store::Store,
+};
+
+/// See the module.
+pub struct Staged<'a> {
+    store: &'a Store,
+    names: &'a mut Names,
+    /// All but pages and the summary, which come last.
+    pub batch: sled::Batch,
+    /// Where the images are that were asked for, as the writes staged so far leave them.
+    pub places: HashMap<ImageId, Option<u32>>,
+    /// Pages of rows that are to be written.
+    pub rows: HashMap<u32, Page<Row>>,
+    /// Pages of codes that are to be written.
+    pub codes: HashMap<u32, Page<Words>>,
+    payloads: HashMap<u32, Option<Value>>,
+    /// The size of the originals.
+    pub bytes: usize,
+}
+
+/// An image as it is before a write.
+pub struct Found {
+    /// Its number.
+    pub sequence: u32,
+    /// What is kept of it but its codes.
+    pub row: Row,
+    /// Its codes.
+    pub words: Words,
+}
+
+impl<'a> Staged<'a> {
+    /// Nothing yet.
+    pub fn new(store: &'a Store, names: &'a mut Names) -> Self {
+        Staged {
+            store,
+            names,
+            batch: sled::Batch::default(),
+            places: HashMap::new(),
+            rows: HashMap::new(),
+            codes: HashMap::new(),
+            payloads: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// The first number without a name.
+    pub fn next_name(&self) -> u32 {
+        self.names.next()
+    }
+
+    /// An image as the writes staged so far leave it.
+    pub fn find(&mut self, id: &ImageId) -> Result<Option<Found>, IndexError> {
+        let packed = PackedId::from(id);
+        let candidates: Vec<u32> = match self.places.get(id) {
+            Some(place) => place.iter().copied().collect(),
+            None => self
+                .store
+                .directory()
+                .with_id(self.store.hash(id))
+                .collect(),
+        };
+        for sequence in candidates {
+            let (number, slot) = page::place(sequence);
+            let Some(row) = self.rows(number)?.get(&slot).filter(|row| row.id == packed) else {
+                continue;
+            };
+            let row = row.clone();
+            let words = self.codes(number)?.get(&slot).cloned();
+            let words = words.ok_or_else(|| IndexError::Corrupt {
+                what: format!("the image {id}"),
+                why: "it has a row and no codes".to_owned(),
+            })?;
+            return Ok(Some(Found {
+                sequence,
+                row,
+                words,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// The payload of an image.
+    pub fn payload(&self, image: &Found) -> Result<Option<Value>, IndexError> {
+        match self.payloads.get(&image.sequence) {
+            Some(staged) => Ok(staged.clone()),
+            None if image.row.payload => self.store.payload(image.sequence).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Stages a payload, as JSON and as it is, or that there is none.
+    pub fn save_payload(
+        &mut self,
+        sequence: u32,
+        payload: Option<(Vec<u8>, Value)>,
+        was_there: bool,
+    ) {
+        let key = Key::Payload(sequence).to_bytes();
+        let (json, payload) = payload.unzip();
+        match json {
+            Some(json) => self.batch.insert(key, page::seal(json)),
+            None if was_there => self.batch.remove(key),
+            None => {}
+        }
+        self.payloads.insert(sequence, payload);
+    }
+
+    /// A page of rows, to be changed.
+    pub fn rows(&mut self, number: u32) -> Result<&mut Page<Row>, IndexError> {
+        if !self.rows.contains_key(&number) {
+            self.rows.insert(number, self.store.rows(number)?);
+        }
+        Ok(self.rows.entry(number).or_default())
+    }
+
+    /// A page of codes, to be changed.
+    pub fn codes(&mut self, number: u32) -> Result<&mut Page<Words>, IndexError> {
+        if !self.codes.contains_key(&number) {
+            self.codes.insert(number, self.store.codes(number)?);
+        }
+        Ok(self.codes.entry(number).or_default())
+    }
+
+    /// The number of a name, which gets one if it has none.
+    pub fn number(&mut self, name: &str) -> Result<u32, IndexError> {
+        self.names.number(&self.store.db, &mut self.batch, name)
+    }
+
+    /// Those of several.
+    pub fn numbers(&mut self, names: &[String]) -> Result<Vec<u32>, IndexError> {
+        names.iter().map(|name| self.number(name)).collect()
+    }
+
+    /// The names of numbers.
+    pub fn named(&self, numbers: &[u32]) -> Result<Vec<String>, IndexError> {
+        let name = |&number| self.names.name(&self.store.db, number);
+        numbers.iter().map(name).collect()
+    }
+}

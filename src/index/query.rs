@@ -1,0 +1,76 @@
+//! What callers ask of an index and what they are told: searches with their matches, and listings that go on where they ended.
+//! Types only; knows nothing of how either is answered.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::code::HashCode;
+
+use super::{error::IndexError, record::Record};
+
+/// What to look for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Near what.
+    pub code: HashCode,
+    /// How near, inclusive.
+    pub radius: u32,
+    /// How many matches to return at most.
+    pub limit: usize,
+    /// How many matches to pass over first.
+    pub offset: usize,
+    /// Only images that have any of these; all images where there are none.
+    pub labels: Vec<String>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// How many match, whatever the limit.
+    pub total: u64,
+    /// The matches asked for, by distance, then code, then age.
+    pub matches: Vec<Match>,
+}
+
+/// An image found.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// How far its code is from the query.
+    pub distance: u32,
+    /// Its code of the length searched by.
+    pub code: HashCode,
+    /// The image.
+    pub record: Record,
+}
+
+/// Where a listing goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(pub(super) u32);
+
+impl Serialize for Cursor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = IndexError;
+
+    fn from_str(text: &str) -> Result<Self, IndexError> {
+        let found = || text.chars().take(40).collect();
+        let number = text
+            .parse()
+            .map_err(|_| IndexError::Cursor { found: found() });
+        number.map(Cursor)
+    }
+}
+
+/// Some images, and where those after them begin.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The images, the oldest first.
+    pub records: Vec<Record>,
+    /// Where to go on; none after the last.
+    pub next: Option<Cursor>,
+}

@@ -1,0 +1,192 @@
+//! Stores with one file cut off or changed: whatever is then told is true, and what is missing is named.
+//! The store is opened by a process of its own, so that a crash is an outcome like others.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    env, fs,
+    path::Path,
+};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use scihcgrl::index::Index;
+
+use super::{DONE, FOLDER, IDS, Step, WRITERS, after, child, id, image, open, step, whole};
+
+/// How many steps the store that is damaged has behind it.
+const STEPS: usize = 1000;
+
+/// The other child: opens a store that may be damaged and tells what it finds.
+#[test]
+fn tells_what_is_in_a_folder() {
+    let Ok(folder) = env::var(FOLDER) else { return };
+    if env::var(DONE).is_ok() {
+        return;
+    }
+    println!();
+    let index = match Index::open_present(folder.into(), 16 << 20) {
+        Ok(index) => index,
+        Err(error) => {
+            let source = std::error::Error::source(&error)
+                .map_or(String::new(), |source| format!(": {source}"));
+            println!("refused {error}{source}");
+            return;
+        }
+    };
+    match index.verify() {
+        Ok(damage) => damage.iter().for_each(|damage| println!("damage {damage}")),
+        Err(error) => println!("damage {error}"),
+    }
+    for writer in 0..WRITERS {
+        for number in 0..IDS {
+            match whole(&index, writer, number) {
+                Ok(Some(line)) => println!("image {writer} {number} {line}"),
+                Ok(None) => {}
+                Err(error) => println!("damage {error}"),
+            }
+        }
+    }
+    println!("end");
+}
+
+fn told(folder: &Path) -> Vec<String> {
+    let output = child("damage::tells_what_is_in_a_folder")
+        .env(FOLDER, folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kinds = ["refused ", "damage ", "image ", "end"];
+    let lines = text
+        .lines()
+        .filter(|line| kinds.iter().any(|kind| line.starts_with(kind)));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        let panicked = error
+            .lines()
+            .find(|line| line.contains("panicked"))
+            .unwrap_or("died");
+        lines.push(format!("crashed {panicked}"));
+    }
+    lines
+}
+
+/// One file of a good store is cut off, or has bytes changed. Whatever is then told of an image is or was true of it, whole;
+/// and where it is not what it should be, or the image is missing, it is said that something is damaged.
+#[test]
+fn two_hundred_damaged_files_are_named_and_invent_nothing() {
+    let whole = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    // Opened twice, so that sled keeps a snapshot of its page table too.
+    for steps in [0..900, 900..STEPS] {
+        let index = open(whole.path()).unwrap();
+        for number in steps {
+            for writer in 0..WRITERS {
+                runtime.block_on(async {
+                    let labels = || Some(vec![format!("label {number}")]);
+                    match step(writer, number) {
+                        Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
+                        Step::Relabel(at) => {
+                            drop(index.patch(id(writer, at), labels(), None).await.unwrap())
+                        }
+                        Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
+                    }
+                });
+            }
+        }
+        index.close().unwrap();
+    }
+    let good = told(whole.path());
+    assert_eq!(good.last().map(String::as_str), Some("end"));
+    let images = good.iter().filter(|line| line.starts_with("image")).count();
+    assert!(images > 100 && good.len() == images + 1, "{good:?}");
+
+    let once: HashSet<String> = (0..WRITERS)
+        .flat_map(|writer| (0..=STEPS).map(move |steps| (writer, after(writer, steps))))
+        .flat_map(|(writer, images)| {
+            let lines = images.into_iter();
+            lines.map(move |(number, line)| format!("image {writer} {number} {line}"))
+        })
+        .collect();
+
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let mut tally: BTreeMap<&str, usize> = BTreeMap::new();
+    for round in 0..200 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for entry in fs::read_dir(whole.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let copy = folder.path().join(path.file_name().unwrap());
+            if path.is_dir() {
+                fs::create_dir(&copy).unwrap();
+                continue;
+            }
+            fs::copy(&path, &copy).unwrap();
+            files.push(copy);
+        }
+        files.sort();
+        // Most of what there is to damage is in the largest file.
+        let large = files
+            .iter()
+            .max_by_key(|path| fs::metadata(path).unwrap().len())
+            .unwrap();
+        let path = if round % 4 == 0 {
+            &files[rng.random_range(0..files.len())]
+        } else {
+            large
+        };
+        let mut bytes = fs::read(path).unwrap();
+        let at = rng.random_range(0..bytes.len());
+        let what = match round % 3 {
+            0 => {
+                bytes.truncate(at);
+                "cut off"
+            }
+            1 => {
+                bytes[at] ^= rng.random_range(1..=255u8);
+                "one byte changed"
+            }
+            _ => {
+                let end = bytes.len().min(at + 4096);
+                bytes[at..end].fill(0);
+                "4096 bytes zeroed"
+            }
+        };
+        fs::write(path, bytes).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy();
+        let told = told(folder.path());
+        let context = format!("round {round}: {what} at {at} of {name}");
+        let lost = good.iter().filter(|line| !told.contains(line)).count();
+        let older = told
+            .iter()
+            .filter(|line| line.starts_with("image") && !good.contains(line));
+        let older: Vec<_> = older.collect();
+        let invented: Vec<_> = older.iter().filter(|line| !once.contains(**line)).collect();
+        assert!(invented.is_empty(), "{context}: {invented:?}");
+        let of = |kind: &str| told.iter().any(|line| line.starts_with(kind));
+        let outcome = match (lost, older.len(), of("damage")) {
+            _ if of("crashed") => "crashed",
+            _ if of("refused") => "refused, with the reason",
+            (0, 0, false) => "no harm",
+            (0, 0, true) => "damage named, nothing lost",
+            (_, 0, true) => "damage named, the rest read",
+            (_, _, true) => "damage named, an earlier state read",
+            (_, _, false) => "lost in silence",
+        };
+        if ["crashed", "lost in silence"].contains(&outcome) || env::var("SHOW").is_ok() {
+            let words = told.iter().filter(|line| !line.starts_with("image"));
+            println!(
+                "{context}: {outcome}, {lost} lines missing: {:?}",
+                words.take(3).collect::<Vec<_>>()
+            );
+        }
+        *tally.entry(outcome).or_default() += 1;
+    }
+    println!("{images} images, 200 damaged stores: {tally:?}");
+    assert!(
+        !tally.contains_key("crashed") && !tally.contains_key("lost in silence"),
+        "{tally:?}"
+    );
+}
