@@ -145,3 +145,70 @@ fn a_model_is_trained_measured_and_used() {
     assert!(refused(&odd).contains("it must be 0 to 1"));
     assert_eq!(fs::read(&model).unwrap(), bytes);
 }
+
+#[test]
+fn a_store_is_made_measured_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let data = at("data");
+    let mut store = vec!["bench", "store", "--data-dir", &data];
+    store.extend("--images 2000 --changes 100 --seconds 1 --keep-for 0123456789ab".split(' '));
+    let lines: Vec<Value> = told(&store)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let images = lines.last().unwrap()["images"].as_u64().unwrap();
+    assert!(images > 2000, "{lines:?}");
+    assert!(refused(&store).contains("exists already"));
+    let whole = format!("{images} images, 0 things damaged\n");
+    assert_eq!(told(&["fsck", "--data-dir", &data]), whole);
+    // A page of rows that lacks its last byte, as sled would give it back.
+    let sled = sled::open(&data).unwrap();
+    let (key, page) = sled.range("i"..).next().unwrap().unwrap();
+    sled.insert(key, &page[..page.len() - 1]).unwrap();
+    drop(sled);
+    let damaged = scihcgrl(&["fsck", "--data-dir", &data]);
+    let named = String::from_utf8(damaged.stdout).unwrap();
+    assert!(
+        !damaged.status.success() && named.contains("row page 0"),
+        "{named}"
+    );
+
+    // Three codes; around the first is itself twice, and one that differs in a bit.
+    let words = |name: &str, words: &[u64]| {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        fs::write(at(name), bytes).unwrap();
+        at(name)
+    };
+    let (codes, queries) = (
+        words("codes", &[5, 4, 5, 0xff_ffff]),
+        words("queries", &[5]),
+    );
+    let mut bench = vec!["bench", "index", "--codes", &codes, "--queries", &queries];
+    bench.extend("--bits 24 --radius 0 1 --json".split(' '));
+    let found: Vec<(String, Value, f64)> = told(&bench)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["queries"] == "fresh")
+        .map(|line| {
+            let op = line["op"].as_str().unwrap().to_owned();
+            (
+                op,
+                line["radius"].clone(),
+                line["results"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    let of = |op: &str, radius: Value, results: f64| (op.to_owned(), radius, results);
+    let expected = [
+        of("ids", 0.into(), 2.0),
+        of("counted", 0.into(), 2.0),
+        of("ids", 1.into(), 3.0),
+        of("counted", 1.into(), 3.0),
+        of("top_k", Value::Null, 4.0),
+    ];
+    assert_eq!(found, expected);
+    let odd = words("odd", &[1 << 24]);
+    bench[3] = &odd;
+    assert!(refused(&bench).contains("holds words of more than 24 bits"));
+}
