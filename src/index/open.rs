@@ -17,7 +17,8 @@ const FLUSH_EVERY_MS: u64 = 20;
 /// Opens or makes the tree in a folder.
 ///
 /// sled remembers in a snapshot where its pages lie in its log. Where the two do not agree, the log alone is read, up to
-/// what is damaged in it. Since sled overwrites what comes after that, the files are kept as they were in `damaged-1/` or the next number.
+/// what is damaged in it. Since sled overwrites what comes after that, the files are kept as they were, in `damaged-1/` or
+/// the next number that is free.
 ///
 /// # Errors
 /// [`IndexError::InUse`], [`IndexError::Open`], and [`IndexError::Corrupt`] where the log alone is not enough; the files
@@ -94,7 +95,11 @@ impl Kept {
                 Err(error) => return Err(error),
             }
         };
-        fs::copy(store.join(Self::LOG), folder.join(Self::LOG))?;
+        // A service that is started again and again must not fill the disk with halves of a copy.
+        if let Err(error) = fs::copy(store.join(Self::LOG), folder.join(Self::LOG)) {
+            fs::remove_dir_all(folder)?;
+            return Err(error);
+        }
         move_snapshots(store, &folder)?;
         Ok(Kept {
             store: store.to_owned(),
