@@ -3,9 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::code::{HashCode, Length};
@@ -40,7 +39,7 @@ mod writer;
 pub use code_set::CodeSet;
 pub use damage::Damage;
 pub use error::IndexError;
-pub use query::{Cursor, Found, Listing, Match, Query};
+pub use query::{Cursor, Facts, Found, Listing, Match, Query};
 pub use record::{Content, ImageId, Record};
 
 use error::spell;
@@ -74,25 +73,6 @@ pub struct NewImage {
     pub payload: Option<Value>,
     /// The original.
     pub content: Content,
-}
-
-/// Figures about an index.
-#[derive(Clone, Debug, Serialize)]
-pub struct Facts {
-    /// How many images it holds.
-    pub images: u64,
-    /// How many different codes of each length these have.
-    pub distinct_codes: BTreeMap<Length, u64>,
-    /// How many bytes of memory the directory of codes takes, the store's cache not counted.
-    pub memory_bytes: u64,
-    /// What was found damaged when the index was opened. What it does not name is whole.
-    pub damage: Vec<Damage>,
-    /// The number of the active generation.
-    pub generation: u32,
-    /// The version of the layout on disk.
-    pub schema: u32,
-    /// The size of the folder.
-    pub disk_bytes: u64,
 }
 
 /// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.

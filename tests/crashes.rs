@@ -112,6 +112,18 @@ fn found(index: &Index, writer: usize) -> BTreeMap<usize, String> {
         .collect()
 }
 
+/// Does a writer's step.
+async fn take(index: &Index, writer: usize, number: usize) {
+    match step(writer, number) {
+        Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
+        Step::Relabel(at) => {
+            let labels = Some(vec![format!("label {number}")]);
+            drop(index.patch(id(writer, at), labels, None).await.unwrap());
+        }
+        Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
+    }
+}
+
 fn open(folder: &Path) -> Result<Index, IndexError> {
     Index::open(IndexConfig {
         path: folder.to_owned(),
@@ -132,14 +144,7 @@ fn writes_until_it_is_killed() {
     println!("\nopen");
     let write = async |writer: usize, first: usize| {
         for number in first.. {
-            let labels = || Some(vec![format!("label {number}")]);
-            match step(writer, number) {
-                Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
-                Step::Relabel(at) => {
-                    drop(index.patch(id(writer, at), labels(), None).await.unwrap())
-                }
-                Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
-            }
+            take(&index, writer, number).await;
             let mut out = std::io::stdout().lock();
             writeln!(out, "ack {writer} {number}").unwrap();
             out.flush().unwrap();

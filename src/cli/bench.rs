@@ -2,6 +2,7 @@
 //! Prints JSON lines; knows the index as its callers do, and no targets.
 
 mod codes;
+mod images;
 mod store;
 
 use clap::Subcommand;

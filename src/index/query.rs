@@ -1,13 +1,13 @@
-//! What callers ask of an index and what they are told: searches with their matches, and listings that go on where they ended.
+//! What callers ask of an index and what they are told: searches with their matches, listings that go on where they ended, figures.
 //! Types only; knows nothing of how either is answered.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::Serialize;
 
-use crate::code::HashCode;
+use crate::code::{HashCode, Length};
 
-use super::{error::IndexError, record::Record};
+use super::{damage::Damage, error::IndexError, record::Record};
 
 /// What to look for.
 #[derive(Clone, Debug)]
@@ -73,4 +73,23 @@ pub struct Listing {
     pub records: Vec<Record>,
     /// Where to go on; none after the last.
     pub next: Option<Cursor>,
+}
+
+/// Figures about an index.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts {
+    /// How many images it holds.
+    pub images: u64,
+    /// How many different codes of each length these have.
+    pub distinct_codes: BTreeMap<Length, u64>,
+    /// How many bytes of memory the directory of codes takes, the store's cache not counted.
+    pub memory_bytes: u64,
+    /// What was found damaged when the index was opened. What it does not name is whole.
+    pub damage: Vec<Damage>,
+    /// The number of the active generation.
+    pub generation: u32,
+    /// The version of the layout on disk.
+    pub schema: u32,
+    /// The size of the folder.
+    pub disk_bytes: u64,
 }

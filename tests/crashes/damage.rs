@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::index::Index;
 
-use super::{DONE, FOLDER, IDS, Step, WRITERS, after, child, id, image, open, step, whole};
+use super::{DONE, FOLDER, IDS, WRITERS, after, child, open, take, whole};
 
 /// How many steps the store that is damaged has behind it.
 const STEPS: usize = 1000;
@@ -84,16 +84,7 @@ fn two_hundred_damaged_files_are_named_and_invent_nothing() {
         let index = open(whole.path()).unwrap();
         for number in steps {
             for writer in 0..WRITERS {
-                runtime.block_on(async {
-                    let labels = || Some(vec![format!("label {number}")]);
-                    match step(writer, number) {
-                        Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
-                        Step::Relabel(at) => {
-                            drop(index.patch(id(writer, at), labels(), None).await.unwrap())
-                        }
-                        Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
-                    }
-                });
+                runtime.block_on(take(&index, writer, number));
             }
         }
         index.close().unwrap();

@@ -1,5 +1,5 @@
 //! `bench store`: a store in a folder of its own, filled, changed and searched as a service would.
-//! Knows the index's public interface; images are synthetic: codes around centres, ids as the service makes them, no originals.
+//! Knows the index's public interface; what it stores comes from `images`.
 
 use std::{
     fs,
@@ -14,15 +14,13 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{percentiles, rounded};
+use super::{images::Images, percentiles, rounded};
 use crate::{
-    code::{HashCode, Length},
-    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Query},
+    code::Length,
+    index::{Index, IndexConfig, IndexError, NewImage, Query},
 };
 
 /// See the module.
@@ -77,7 +75,7 @@ pub fn run(options: &StoreBench) -> anyhow::Result<()> {
 fn measure(options: &StoreBench) -> anyhow::Result<()> {
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let images = options.images as usize;
-    let source = Arc::new(Source::new(options.centres));
+    let source = Arc::new(Images::new(options.centres));
     let index = open(options)?;
 
     let write = |from: usize, to: usize, writers: usize| {
@@ -171,7 +169,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
 }
 
 /// Searches one after the other, for some seconds.
-fn searches(index: &Index, source: &Source, seconds: u64) -> Value {
+fn searches(index: &Index, source: &Images, seconds: u64) -> Value {
     let (started, mut micros, mut failed, mut number) = (Instant::now(), Vec::new(), 0, 0);
     while started.elapsed() < Duration::from_secs(seconds) {
         let query = Query {
@@ -259,60 +257,4 @@ fn each<F: Future<Output = Result<(), IndexError>> + Send + 'static>(
         }
         Ok(count as f64 / started.elapsed().as_secs_f64())
     })
-}
-
-/// Images by number, the same every time.
-struct Source {
-    centres: Vec<u64>,
-}
-
-impl Source {
-    fn new(centres: usize) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(11);
-        Source {
-            centres: (0..centres).map(|_| rng.random()).collect(),
-        }
-    }
-
-    /// Bits stray from their centre with a probability of .02, as a trained model's do with ten classes.
-    fn codes(&self, number: usize) -> Vec<HashCode> {
-        let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
-        let centre = match self.centres.len() {
-            0 => None,
-            count => Some(self.centres[rng.random_range(0..count)]),
-        };
-        let code = |length: Length| {
-            let word = match centre {
-                None => rng.random(),
-                Some(centre) => (0..length.bits()).fold(centre, |word, bit| {
-                    word ^ u64::from(rng.random_range(0..50) == 0) << bit
-                }),
-            };
-            HashCode::from_word(length, word)
-        };
-        Length::ALL.map(code).to_vec()
-    }
-
-    /// As the service makes ids: UUIDs that begin with a time.
-    fn id(&self, number: usize) -> ImageId {
-        let mut rng = ChaCha8Rng::seed_from_u64(!(number as u64));
-        let milliseconds = 1_700_000_000_000 + number as u64 / 8;
-        let random = rng.random();
-        let uuid = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
-        // A UUID is an id.
-        uuid.to_string().parse().unwrap_or_else(|_| unreachable!())
-    }
-
-    fn image(&self, number: usize) -> NewImage {
-        NewImage {
-            id: self.id(number),
-            codes: self.codes(number),
-            labels: Vec::new(),
-            payload: None,
-            content: Content {
-                bytes: bytes::Bytes::new(),
-                media_type: "image/jpeg".to_owned(),
-            },
-        }
-    }
 }

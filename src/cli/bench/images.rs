@@ -1,0 +1,68 @@
+//! Synthetic images for `bench store`: codes around centres, ids as the service makes them, no originals.
+//! Knows nothing of what is done with them.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    code::{HashCode, Length},
+    index::{Content, ImageId, NewImage},
+};
+
+/// Images by number, the same every time.
+pub struct Images {
+    centres: Vec<u64>,
+}
+
+impl Images {
+    /// Around so many centres; uniform where there are none.
+    pub fn new(centres: usize) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        Images {
+            centres: (0..centres).map(|_| rng.random()).collect(),
+        }
+    }
+
+    /// The codes of the image with a number. Bits stray from their centre with a probability of .02, as a trained model's do with ten classes.
+    pub fn codes(&self, number: usize) -> Vec<HashCode> {
+        let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
+        let centre = match self.centres.len() {
+            0 => None,
+            count => Some(self.centres[rng.random_range(0..count)]),
+        };
+        let code = |length: Length| {
+            let word = match centre {
+                None => rng.random(),
+                Some(centre) => (0..length.bits()).fold(centre, |word, bit| {
+                    word ^ u64::from(rng.random_range(0..50) == 0) << bit
+                }),
+            };
+            HashCode::from_word(length, word)
+        };
+        Length::ALL.map(code).to_vec()
+    }
+
+    /// The id of the image with a number, as the service makes ids: UUIDs that begin with a time.
+    pub fn id(&self, number: usize) -> ImageId {
+        let mut rng = ChaCha8Rng::seed_from_u64(!(number as u64));
+        let milliseconds = 1_700_000_000_000 + number as u64 / 8;
+        let random = rng.random();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
+        // A UUID is an id.
+        uuid.to_string().parse().unwrap_or_else(|_| unreachable!())
+    }
+
+    /// The image with a number.
+    pub fn image(&self, number: usize) -> NewImage {
+        NewImage {
+            id: self.id(number),
+            codes: self.codes(number),
+            labels: Vec::new(),
+            payload: None,
+            content: Content {
+                bytes: bytes::Bytes::new(),
+                media_type: "image/jpeg".to_owned(),
+            },
+        }
+    }
+}
