@@ -12,7 +12,7 @@ use std::{
 use scihcgrl::{
     batch::{BatchConfig, Batcher},
     image::Pixels,
-    model::{Hasher, memory},
+    model::Hasher,
 };
 use tch::{Device, Kind};
 
@@ -21,7 +21,6 @@ const RUNS: usize = 5;
 const LENGTH: Duration = Duration::from_secs(2);
 
 fn main() {
-    memory::keep_freed_memory(memory::FOR_INFERENCE);
     let model = std::env::var("SCIHCGRL_MODEL").unwrap_or_else(|_| {
         concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10.safetensors").into()
     });

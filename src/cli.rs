@@ -168,7 +168,6 @@ impl Cli {
                 options,
                 ..
             } => {
-                model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
                 let started = Instant::now();
                 let mut show = Show::default();
                 let tell = &mut |progress: train::Progress| show.tell(&progress);
@@ -190,10 +189,7 @@ impl Cli {
                 );
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
-            Cli::Reproduce(reproduce) => {
-                model::memory::keep_freed_memory(model::memory::FOR_TRAINING);
-                reproduce::run(&reproduce)?;
-            }
+            Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,
             Cli::Fsck { data_dir } => {
                 let index = Index::open_present(data_dir, FSCK_CACHE_BYTES)?;
                 let (damage, images) = (index.verify()?, index.facts().images);

@@ -16,3 +16,9 @@ pub mod index;
 pub mod model;
 pub mod serve;
 pub mod train;
+
+/// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives
+/// each back to the kernel and takes its pages anew, or, told to keep them, has all threads wait for one lock. How long freed memory
+/// is kept stands in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

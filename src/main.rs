@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use scihcgrl::{cli::Cli, model::memory};
+use scihcgrl::cli::Cli;
 
 fn main() -> ExitCode {
-    memory::keep_freed_memory(memory::FOR_INFERENCE);
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(

@@ -8,7 +8,6 @@ mod cuda;
 mod device;
 mod efficientnet_lite;
 mod environment;
-pub mod memory;
 mod pickle;
 mod policy;
 mod vgg;

@@ -1,20 +1,19 @@
 //! Reading a store through when it is opened: the directory that its pages amount to, and whatever is wrong with them.
 //! What is damaged is named and left out, and the rest is read; knows nothing of who will search it.
 
-use std::{collections::BTreeSet, ops::Range, thread};
+mod columns;
+
+use std::{ops::Range, thread};
 
 use super::{
-    column::Column,
     damage::Damage,
     directory::Directory,
     error::IndexError,
     generation::Generation,
     key::{self, Key},
-    page::{self, Page, SLOTS, Words},
+    page::{self, SLOTS},
     pages::Pages,
-    probe::Kind,
     record::{ImageId, Row},
-    segment::Segment,
     state::{self, State},
 };
 
@@ -68,8 +67,7 @@ pub fn load(
         state.names = end_of_names(db)?;
     }
 
-    let threads = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let each = end.div_ceil(threads).max(1);
+    let each = end.div_ceil(cores() as u32).max(1);
     let parts: Vec<Result<Part, IndexError>> = thread::scope(|scope| {
         let runs = (0..end).step_by(each as usize);
         let runs = runs.map(|start| start..end.min(start + each));
@@ -97,7 +95,7 @@ pub fn load(
             why,
         });
     }
-    let directory = directory(generation, &parts, images);
+    let directory = columns::directory(generation, &parts, images);
     Ok(Loaded {
         directory,
         state: State {
@@ -122,46 +120,8 @@ impl Part {
     }
 }
 
-/// The directory of what was read: one segment, its columns made on all cores.
-fn directory(generation: &Generation, parts: &[Part], images: u64) -> Directory {
-    let empty = Directory::new(&generation.lengths);
-    let column = |(at, &kind): (usize, &Kind)| {
-        let mut pairs: Vec<(u64, u32)> = Vec::new();
-        for part in parts {
-            match kind {
-                Kind::Codes(_) => {
-                    let words = part.codes.get(at).into_iter().flatten().copied();
-                    pairs.extend(words.zip(part.sequences.iter().copied()));
-                }
-                Kind::Labels => pairs.extend_from_slice(&part.labels),
-                Kind::Ids => {
-                    let words = part.ids.iter().copied();
-                    pairs.extend(words.zip(part.sequences.iter().copied()));
-                }
-            }
-        }
-        pairs.sort_unstable();
-        pairs.dedup();
-        Column::from_sorted(kind, &pairs)
-    };
-    let added = thread::scope(|scope| {
-        let column = &column;
-        let columns: Vec<_> = (empty.kinds().iter().enumerate())
-            .map(|each| scope.spawn(move || column(each)))
-            .collect();
-        let none = |kind: &Kind| Column::from_sorted(*kind, &[]);
-        let columns = columns.into_iter().zip(empty.kinds());
-        columns
-            .map(|(column, kind)| column.join().unwrap_or_else(|_| none(kind)))
-            .collect()
-    });
-    let none = |kind: &Kind| Column::from_sorted(*kind, &[]);
-    let segment = Segment {
-        added,
-        removed: empty.kinds().iter().map(none).collect(),
-    };
-    let distinct = empty.distinct_after(&segment);
-    empty.with(segment.into(), distinct, images)
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
 /// The page after the last one that there is, damaged or not.
@@ -196,10 +156,7 @@ fn read(
     hash: impl Fn(&ImageId) -> u32,
 ) -> Result<Part, IndexError> {
     let lengths = &generation.lengths;
-    let mut part = Part {
-        codes: vec![Vec::new(); lengths.len()],
-        ..Part::default()
-    };
+    let mut part = Part::of(pages.len() * SLOTS as usize, lengths.len());
     let rows_of = |key: Key| match key {
         Key::Rows(page) => Some(page),
         _ => None,
@@ -216,12 +173,13 @@ fn read(
         let Some(number) = heads.into_iter().flatten().min() else {
             return Ok(part);
         };
-        let of_rows = decode(rows.take(number), page::decode::<Row>);
-        let of_codes = decode(codes.take(number), |bytes| {
-            page::decode_codes(bytes, lengths)
-        });
+        let (of_rows, of_codes) = (rows.take(number), codes.take(number));
+        let missing = "it is missing";
+        let of_rows = (of_rows.ok_or(missing)).and_then(|bytes| page::decode_slots::<Row>(&bytes));
+        let of_codes = (of_codes.as_ref().ok_or(missing))
+            .and_then(|bytes| page::decode_code_slots(bytes, lengths));
         match (of_rows, of_codes) {
-            (Ok(rows), Ok(codes)) => part.take(number, &rows, &codes, &hash),
+            (Ok(rows), Ok(codes)) => part.take(number, rows, codes, &hash),
             (rows, codes) => {
                 let rows = rows.err().map(|why| Damage::rows(number, why));
                 let codes = codes
@@ -233,44 +191,57 @@ fn read(
     }
 }
 
-fn decode<T>(
-    bytes: Option<sled::IVec>,
-    read: impl Fn(&[u8]) -> Result<Page<T>, &'static str>,
-) -> Result<Page<T>, &'static str> {
-    read(&bytes.ok_or("it is missing")?)
-}
-
 impl Part {
+    /// With room for so many images.
+    fn of(images: usize, lengths: usize) -> Self {
+        Part {
+            sequences: Vec::with_capacity(images),
+            codes: vec![Vec::with_capacity(images); lengths],
+            ids: Vec::with_capacity(images),
+            ..Part::default()
+        }
+    }
+
+    /// Takes in what a page holds.
     fn take(
         &mut self,
         number: u32,
-        rows: &Page<Row>,
-        codes: &Page<Words>,
+        rows: Vec<(u8, Row)>,
+        codes: impl Iterator<Item = (u8, impl Iterator<Item = u64>)>,
         hash: impl Fn(&ImageId) -> u32,
     ) {
-        for slot in rows.keys().chain(codes.keys()).collect::<BTreeSet<_>>() {
-            let sequence = number * SLOTS + u32::from(*slot);
-            let (Some(row), Some(words)) = (rows.get(slot), codes.get(slot)) else {
-                let has = if rows.contains_key(slot) {
-                    "a row and no codes"
-                } else {
-                    "codes and no row"
-                };
-                self.damage.push(Damage {
-                    what: format!("the image with sequence number {sequence}"),
-                    why: format!("it has {has}"),
-                });
+        let mut codes = codes.peekable();
+        for (slot, row) in rows {
+            while let Some((alone, _)) = codes.next_if(|(other, _)| *other < slot) {
+                self.half(number, alone, "codes and no row");
+            }
+            let Some((_, words)) = codes.next_if(|(other, _)| *other == slot) else {
+                self.half(number, slot, "a row and no codes");
                 continue;
             };
-            let id = ImageId::from(row.id.clone());
+            let (sequence, id) = (sequence(number, slot), ImageId::from(row.id));
             self.sequences.push(sequence);
             for (column, word) in self.codes.iter_mut().zip(words) {
-                column.push(*word);
+                column.push(word);
             }
             self.labels
                 .extend(row.labels.iter().map(|&label| (label.into(), sequence)));
             self.ids.push(hash(&id).into());
             self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
         }
+        for (alone, _) in codes {
+            self.half(number, alone, "codes and no row");
+        }
     }
+
+    fn half(&mut self, number: u32, slot: u8, has: &str) {
+        self.damage.push(Damage {
+            what: format!("the image with sequence number {}", sequence(number, slot)),
+            why: format!("it has {has}"),
+        });
+    }
+}
+
+fn sequence(page: u32, slot: u8) -> u32 {
+    page * SLOTS + u32::from(slot)
 }

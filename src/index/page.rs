@@ -26,17 +26,35 @@ pub fn encode<T: Serialize>(page: &Page<T>) -> Result<Vec<u8>, postcard::Error> 
     postcard::to_stdvec(page).map(seal)
 }
 
-/// Reads a page back.
+/// Reads a page back, to go through its used slots, ascending.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode_slots<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<(u8, T)>, &'static str> {
+    // Pairs are stored as a map is.
+    let slots: Vec<(u8, T)> =
+        postcard::from_bytes(open(bytes)?).map_err(|_| "it is not a page of this kind")?;
+    in_order(slots.iter().map(|(slot, _)| *slot))?;
+    Ok(slots)
+}
+
+/// Reads a page back, to change it.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Page<T>, &'static str> {
-    let page: Page<T> =
-        postcard::from_bytes(open(bytes)?).map_err(|_| "it is not a page of this kind")?;
-    if page.keys().any(|slot| u32::from(*slot) >= SLOTS) {
-        return Err("it has a slot past its end");
+    Ok(decode_slots(bytes)?.into_iter().collect())
+}
+
+fn in_order(slots: impl Iterator<Item = u8>) -> Result<(), &'static str> {
+    let mut least = 0;
+    for slot in slots {
+        if !(least..SLOTS).contains(&slot.into()) {
+            return Err("it has a slot past its end or out of order");
+        }
+        least = u32::from(slot) + 1;
     }
-    Ok(page)
+    Ok(())
 }
 
 /// Reads one slot of a page, without the rest of it.
@@ -70,19 +88,26 @@ pub fn encode_codes(page: &Page<Words>, lengths: &[Length]) -> Vec<u8> {
     seal(body)
 }
 
-/// Reads a page of codes back.
+/// Reads a page of codes back, to go through its used slots, ascending, and in each the codes, one of each length.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode_code_slots<'a>(
+    bytes: &'a [u8],
+    lengths: &'a [Length],
+) -> Result<impl Iterator<Item = (u8, impl Iterator<Item = u64>)>, &'static str> {
+    let slots = slots(bytes, lengths)?;
+    in_order(slots.clone().map(|slot| slot[0]))?;
+    Ok(slots.map(|slot| (slot[0], words(&slot[1..], lengths))))
+}
+
+/// Reads a page of codes back, to change it.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn decode_codes(bytes: &[u8], lengths: &[Length]) -> Result<Page<Words>, &'static str> {
-    let mut page = Page::new();
-    for slot in slots(bytes, lengths)? {
-        let (number, words) = (slot[0], words(&slot[1..], lengths));
-        if u32::from(number) >= SLOTS || page.insert(number, words).is_some() {
-            return Err("it has a slot past its end or twice");
-        }
-    }
-    Ok(page)
+    let slots = decode_code_slots(bytes, lengths)?;
+    Ok(slots.map(|(slot, words)| (slot, words.collect())).collect())
 }
 
 /// Reads the codes of one slot, without the rest of the page.
@@ -96,7 +121,7 @@ pub fn find_codes(
 ) -> Result<Option<Words>, &'static str> {
     let mut slots = slots(bytes, lengths)?;
     let found = slots.find(|bytes| bytes[0] == slot);
-    Ok(found.map(|bytes| words(&bytes[1..], lengths)))
+    Ok(found.map(|bytes| words(&bytes[1..], lengths).collect()))
 }
 
 fn slots<'a>(
@@ -111,14 +136,13 @@ fn slots<'a>(
     Ok(body.chunks_exact(stride))
 }
 
-fn words(mut packed: &[u8], lengths: &[Length]) -> Words {
-    let word = |&length: &Length| {
+fn words<'a>(mut packed: &'a [u8], lengths: &'a [Length]) -> impl Iterator<Item = u64> + 'a {
+    lengths.iter().map(move |&length| {
         let (code, rest) = packed.split_at(width(length));
         packed = rest;
         code.iter()
             .fold(0, |word, byte| word << 8 | u64::from(*byte))
-    };
-    lengths.iter().map(word).collect()
+    })
 }
 
 /// A value with its checksum before it.
