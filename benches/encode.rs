@@ -1,36 +1,49 @@
-//! Images a second that the batching worker encodes, against the bare model on batches that are ready, in one run.
-//! Prints a table; asserts nothing, for machines differ. `SCIHCGRL_MODEL` names another checkpoint than the default one.
+//! Images a second that the batching worker encodes, against the bare model on batches that are ready, in one run; and the share of
+//! bits in which codes of the sample gallery differ from those that the CPU makes in fp32. Prints tables; asserts nothing, for machines
+//! differ. `SCIHCGRL_MODEL`, `SCIHCGRL_DEVICE` and `BATCHES` (`1,32`) name others than the default ones.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
 use std::{
-    path::Path,
+    env, fs,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 use scihcgrl::{
     batch::{BatchConfig, Batcher},
-    image::Pixels,
-    model::Hasher,
+    code::HashCode,
+    image::{self, Pixels},
+    model::{self, Hasher},
 };
 use tch::{Device, Kind};
 
 /// Measurements a cell; the median is shown.
 const RUNS: usize = 5;
 const LENGTH: Duration = Duration::from_secs(2);
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn main() {
-    let model = std::env::var("SCIHCGRL_MODEL").unwrap_or_else(|_| {
-        concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10.safetensors").into()
-    });
+    let path = |variable: &str, default: &str| match env::var(variable) {
+        Ok(path) => PathBuf::from(path),
+        Err(_) => Path::new(ROOT).join(default),
+    };
+    let model = path("SCIHCGRL_MODEL", "models/cifar10.safetensors");
+    let device = env::var("SCIHCGRL_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let device = model::device(&device).unwrap();
+    let batches = env::var("BATCHES").unwrap_or_else(|_| "1,32".to_owned());
+    let batches: Vec<usize> = batches
+        .split(',')
+        .map(|batch| batch.parse().unwrap())
+        .collect();
     let threads = thread::spawn(tch::get_num_threads).join().unwrap();
-    println!("images/s on {threads} threads, median of {RUNS} runs");
+    println!("images/s on {device:?}, {threads} threads, median of {RUNS} runs");
     println!("type  batch  bare model  worker  worker / bare");
     for (name, kind) in [("fp32", Kind::Float), ("bf16", Kind::BFloat16)] {
-        for batch in [1, 32] {
+        for &batch in &batches {
             let path = model.clone();
-            let load = move || Hasher::load(Path::new(&path), Device::Cpu, kind);
+            let load = move || Hasher::load(&path, device, kind);
             // In a thread that ends, for it takes its OpenMP threads with it.
             let alone = load.clone();
             let bare = thread::spawn(move || {
@@ -42,8 +55,9 @@ fn main() {
             let config = BatchConfig {
                 max_batch: batch,
                 queue: 2 * batch,
+                ..BatchConfig::default()
             };
-            let started = Batcher::start(load, config).unwrap();
+            let started = Batcher::start([load], config).unwrap();
             let pixels = pixels(started.card.input_size);
             let worker = median(|| through_worker(&started.batcher, &pixels, batch));
             println!(
@@ -51,9 +65,63 @@ fn main() {
                 worker / bare
             );
             drop(started.batcher);
-            started.worker.join().unwrap();
+            for worker in started.workers {
+                worker.join().unwrap();
+            }
         }
     }
+    let samples = path("SAMPLES", "samples");
+    differing_bits(&model, device, &samples);
+}
+
+/// Of the sample gallery's codes.
+fn differing_bits(model: &Path, device: Device, samples: &Path) {
+    let codes = |device, kind| -> Vec<HashCode> {
+        let hasher = Hasher::load(model, device, kind).unwrap();
+        let size = hasher.card().input_size;
+        let read = |path: &PathBuf| {
+            image::decode(&fs::read(path).unwrap(), size)
+                .unwrap()
+                .pixels
+        };
+        let pixels: Vec<Pixels> = files(samples).iter().map(read).collect();
+        let batches = pixels
+            .chunks(32)
+            .map(|batch| batch.iter().collect::<Vec<_>>());
+        let codes = batches.flat_map(|batch| hasher.encode(&batch).unwrap());
+        codes.flatten().collect()
+    };
+    let known = codes(Device::Cpu, Kind::Float);
+    let bits: usize = known.iter().map(|code| code.length().bits()).sum();
+    for (name, device, kind) in [
+        ("bf16 on Cpu", Device::Cpu, Kind::BFloat16),
+        ("fp32 on the device", device, Kind::Float),
+        ("bf16 on the device", device, Kind::BFloat16),
+    ] {
+        let other = codes(device, kind);
+        let pairs = known.iter().zip(&other);
+        let differing: u32 = pairs
+            .map(|(one, other)| (one.word() ^ other.word()).count_ones())
+            .sum();
+        println!(
+            "{name} ({device:?}): {differing} of {bits} bits differ from fp32 on Cpu ({:.4} %)",
+            100.0 * f64::from(differing) / bits as f64
+        );
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut entries: Vec<PathBuf> = entries.collect();
+    entries.sort();
+    let each = entries.into_iter().flat_map(|path| match path {
+        path if path.is_dir() => files(&path),
+        path if path.extension().is_some_and(|end| end == "jpg") => vec![path],
+        _ => Vec::new(),
+    });
+    each.collect()
 }
 
 fn pixels(size: u32) -> Pixels {
@@ -84,7 +152,8 @@ fn through_worker(batcher: &Batcher, pixels: &Pixels, batch: usize) -> f64 {
                 tokio::spawn(async move {
                     let mut done = 0;
                     while started.elapsed() < LENGTH {
-                        batcher.encode(pixels.clone()).await.unwrap();
+                        let place = batcher.admit().unwrap();
+                        batcher.encode(place, pixels.clone()).await.unwrap();
                         done += 1;
                     }
                     done

@@ -1,20 +1,27 @@
-//! Batching: requests' pixels queue for the one thread that owns the model, which takes what waits as a batch.
+//! Batching: requests' pixels queue for the threads that own a model each, which take what waits as a batch.
 //! Knows queues and time; neither HTTP nor what becomes of the codes.
 
 mod form;
 mod worker;
 
 use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use metrics::{counter, gauge};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     code::HashCode,
     image::Pixels,
     model::{Card, Hasher, ModelError},
+    telemetry::{DROPPED, QUEUE_DEPTH},
 };
 
 /// How batches are formed.
@@ -22,8 +29,23 @@ use crate::{
 pub struct BatchConfig {
     /// The most images of one forward pass.
     pub max_batch: usize,
-    /// The most images that may wait; one more is refused.
+    /// How long a batch that is not full waits for more images while the service is busy.
+    pub max_delay: Duration,
+    /// The most images between their acceptance and their codes; one more is refused.
     pub queue: usize,
+    /// How old an image may be when its batch is formed; one that is older is answered without codes.
+    pub deadline: Duration,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        BatchConfig {
+            max_batch: 32,
+            max_delay: Duration::ZERO,
+            queue: 256,
+            deadline: Duration::from_secs(10),
+        }
+    }
 }
 
 /// An image's codes and the time they took.
@@ -41,19 +63,25 @@ pub struct Encoded {
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// As many images wait as may.
-    #[error("{waiting} images wait already")]
+    #[error("{waiting} images wait already, which is as many as may; try again soon")]
     Full {
         /// How many.
         waiting: usize,
     },
-    /// The worker has stopped.
-    #[error("the model's worker has stopped")]
+    /// The image waited past the deadline.
+    #[error("the image's turn did not come within {} s; try again soon", deadline.as_secs_f64())]
+    Late {
+        /// How long it may wait.
+        deadline: Duration,
+    },
+    /// The workers have stopped.
+    #[error("the model no longer answers; the service has to be started again")]
     Closed,
     /// The forward pass failed.
-    #[error("inference failed: {reason}")]
+    #[error("inference failed: {source}")]
     Inference {
-        /// What the model said; one failure answers a whole batch, so it is told in words.
-        reason: String,
+        /// What the model said; one failure may answer several images.
+        source: Arc<ModelError>,
     },
     /// The model could not be loaded, or its first pass failed.
     #[error(transparent)]
@@ -70,98 +98,175 @@ pub enum BatchError {
     },
 }
 
+/// The right to have one image encoded, held until it is. It ages from the moment it is given.
+pub struct Place {
+    since: Instant,
+    deadline: Duration,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, deadline: Duration) -> Self {
+        gauge!(QUEUE_DEPTH).increment(1.0);
+        Place {
+            since: Instant::now(),
+            deadline,
+            _permit: permit,
+        }
+    }
+
+    /// Refuses what has waited too long, before more is spent on it.
+    ///
+    /// # Errors
+    /// [`BatchError::Late`].
+    pub fn check(&self) -> Result<(), BatchError> {
+        let deadline = self.deadline;
+        if self.since.elapsed() < deadline {
+            return Ok(());
+        }
+        counter!(DROPPED, "reason" => "late").increment(1);
+        Err(BatchError::Late { deadline })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        gauge!(QUEUE_DEPTH).decrement(1.0);
+    }
+}
+
 /// One image that waits, and who waits for it.
 struct Waiting {
     pixels: Pixels,
-    since: Instant,
+    place: Place,
+    /// When it came to the model's queue.
+    queued: Instant,
     answer: oneshot::Sender<Result<Encoded, BatchError>>,
 }
 
-/// A handle on the worker, cheap to clone. When the last is dropped, the worker finishes what waits and ends.
+/// A handle on the workers, cheap to clone. When the last is dropped, they finish what waits and end.
 #[derive(Clone)]
 pub struct Batcher {
     queue: mpsc::Sender<Waiting>,
+    places: Arc<Semaphore>,
+    /// How many workers there were and how many there are.
+    started: usize,
+    alive: Arc<AtomicUsize>,
+    config: BatchConfig,
 }
 
-/// A worker that has its model loaded and warm.
+/// Workers that have their models loaded and warm.
 pub struct Started {
-    /// The handle on it.
+    /// The handle on them.
     pub batcher: Batcher,
-    /// Ends when the worker does.
-    pub worker: JoinHandle<()>,
-    /// What its model is.
+    /// Each ends when its worker does.
+    pub workers: Vec<JoinHandle<()>>,
+    /// What their model is.
     pub card: Card,
     /// The model's id.
     pub model_id: String,
 }
 
 impl Batcher {
-    /// Starts the worker, which loads its model and runs a first pass, for that sets up libtorch's kernels. All of it on the
-    /// worker's own thread: each thread that computes gets its own OpenMP threads, and where these are more than the cores, OpenMP
-    /// sleeps between operations instead of spinning, and an image alone takes twice as long.
+    /// Starts a worker for each loader; they take turns at one queue. A worker loads its model and runs a first pass, for that
+    /// sets up libtorch's kernels. All of it on the worker's own thread: each thread that computes gets its own OpenMP threads,
+    /// and where these are more than the cores, OpenMP sleeps between operations instead of spinning, and an image alone takes
+    /// twice as long.
     ///
     /// # Errors
     /// [`BatchError::Start`] and [`BatchError::Thread`].
-    pub fn start(
-        load: impl FnOnce() -> Result<Hasher, ModelError> + Send + 'static,
+    pub fn start<F>(
+        loaders: impl IntoIterator<Item = F>,
         config: BatchConfig,
-    ) -> Result<Started, BatchError> {
-        let (queue, waiting) = mpsc::channel(config.queue.max(1));
-        let (ready, started) = std::sync::mpsc::channel();
-        let run = move || {
-            let warm = load().and_then(|hasher| worker::warm_up(&hasher).map(|()| hasher));
-            let hasher = match warm {
-                Ok(hasher) => hasher,
-                Err(error) => return drop(ready.send(Err(error))),
+    ) -> Result<Started, BatchError>
+    where
+        F: FnOnce() -> Result<Hasher, ModelError> + Send + 'static,
+    {
+        let (queue, waiting) = mpsc::channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        let alive = Arc::new(AtomicUsize::new(0));
+        let (mut workers, mut told) = (Vec::new(), None);
+        for load in loaders {
+            let (waiting, alive) = (waiting.clone(), worker::Alive::new(alive.clone()));
+            let (ready, started) = mpsc::channel();
+            let run = move || {
+                let _alive = alive;
+                let warm = load().and_then(|hasher| worker::warm_up(&hasher).map(|()| hasher));
+                let hasher = match warm {
+                    Ok(hasher) => hasher,
+                    Err(error) => return drop(ready.send(Err(error))),
+                };
+                let told = (hasher.card().clone(), hasher.id().to_owned());
+                if ready.send(Ok(told)).is_ok() {
+                    worker::run(&hasher, &waiting, config);
+                }
             };
-            let told = (hasher.card().clone(), hasher.id().to_owned());
-            if ready.send(Ok(told)).is_ok() {
-                worker::run(&hasher, waiting, config.max_batch.max(1));
-            }
-        };
-        let worker = thread::Builder::new()
-            .name("model".to_owned())
-            .spawn(run)
-            .map_err(|source| BatchError::Thread { source })?;
-        let (card, model_id) = started.recv().map_err(|_| BatchError::Closed)??;
+            let worker = thread::Builder::new()
+                .name(format!("model-{}", workers.len()))
+                .spawn(run)
+                .map_err(|source| BatchError::Thread { source })?;
+            told = Some(started.recv().map_err(|_| BatchError::Closed)??);
+            workers.push(worker);
+        }
+        let (card, model_id) = told.ok_or(BatchError::Closed)?;
         Ok(Started {
-            batcher: Batcher { queue },
-            worker,
+            batcher: Batcher {
+                queue,
+                places: Arc::new(Semaphore::new(config.queue.max(1))),
+                started: workers.len(),
+                alive,
+                config,
+            },
+            workers,
             card,
             model_id,
         })
     }
 
+    /// A place for one image, if there is one.
+    ///
+    /// # Errors
+    /// [`BatchError::Full`] at once, and [`BatchError::Closed`].
+    pub fn admit(&self) -> Result<Place, BatchError> {
+        match self.places.clone().try_acquire_owned() {
+            _ if !self.is_alive() => Err(BatchError::Closed),
+            Ok(permit) => Ok(Place::new(permit, self.config.deadline)),
+            Err(_) => {
+                counter!(DROPPED, "reason" => "full").increment(1);
+                let waiting = self.config.queue;
+                Err(BatchError::Full { waiting })
+            }
+        }
+    }
+
+    /// A place for one image as soon as there is one, for callers that can make their own sources wait.
+    ///
+    /// # Errors
+    /// [`BatchError::Closed`].
+    pub async fn admit_in_turn(&self) -> Result<Place, BatchError> {
+        let permit = self.places.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| BatchError::Closed)?;
+        Ok(Place::new(permit, self.config.deadline))
+    }
+
     /// Codes of one image, together with whichever others wait.
     ///
     /// # Errors
-    /// [`BatchError`], by its variants; `Full` at once.
-    pub async fn encode(&self, pixels: Pixels) -> Result<Encoded, BatchError> {
+    /// [`BatchError::Late`], [`Inference`](BatchError::Inference) and [`Closed`](BatchError::Closed).
+    pub async fn encode(&self, place: Place, pixels: Pixels) -> Result<Encoded, BatchError> {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             pixels,
-            since: Instant::now(),
+            place,
+            queued: Instant::now(),
             answer,
         };
-        self.queue.try_send(waiting).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => BatchError::Full {
-                waiting: self.queue.max_capacity(),
-            },
-            mpsc::error::TrySendError::Closed(_) => BatchError::Closed,
-        })?;
+        self.queue.send(waiting).map_err(|_| BatchError::Closed)?;
         answered.await.map_err(|_| BatchError::Closed)?
     }
 
-    /// Whether the worker still takes images.
+    /// Whether every worker is alive. One ends when its thread panics or its device fails, and then only a new process helps.
     pub fn is_alive(&self) -> bool {
-        !self.queue.is_closed()
-    }
-}
-
-impl From<&ModelError> for BatchError {
-    fn from(error: &ModelError) -> Self {
-        BatchError::Inference {
-            reason: error.to_string(),
-        }
+        self.alive.load(Ordering::Acquire) == self.started
     }
 }

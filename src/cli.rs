@@ -17,10 +17,10 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    config::{Compute, DEFAULT_MODEL, Serve, Train, defaults_from},
+    config::{Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
     image,
     index::Index,
-    model, serve,
+    model, serve, telemetry,
     train::{self, data::Collection},
 };
 
@@ -145,6 +145,10 @@ impl Cli {
     /// # Errors
     /// Whatever stopped it, in words.
     pub fn run(self) -> anyhow::Result<()> {
+        telemetry::start(match &self {
+            Cli::Serve(config) => config.log_format,
+            _ => LogFormat::default(),
+        });
         match self {
             Cli::Serve(config) => serve::run(&config)?,
             Cli::Index {

@@ -4,7 +4,7 @@
 mod file;
 mod train;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -32,35 +32,75 @@ pub struct Compute {
 }
 
 /// How the service is run.
+///
+/// Keys come from `--keys-file` and from the variables `SCIHCGRL_READ_KEYS`, `SCIHCGRL_WRITE_KEYS` and `SCIHCGRL_ADMIN_KEYS`, each one key
+/// or two with a comma between; there are no flags for them, for flags are seen by every user of a machine.
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
-    /// Where to listen. Anything but loopback needs `--insecure-no-auth`, for there are no keys yet.
+    /// Where to listen. Anything but loopback needs keys, or `--insecure-no-auth`.
     #[arg(long, env = "SCIHCGRL_ADDR", default_value = "127.0.0.1:8080")]
     pub addr: SocketAddr,
-    /// Listen on other addresses than loopback although whoever reaches them may read and write.
+    /// Listen on other addresses than loopback without keys although whoever reaches them may read and write.
     #[arg(long, env = "SCIHCGRL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
+    /// A TOML file with the keys of each role: `read`, `write` and `admin`, each a list of one or two.
+    #[arg(long, env = "SCIHCGRL_KEYS_FILE", value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
+    /// How many requests a second each key is good for; as many as one likes by default.
+    #[arg(long, env = "SCIHCGRL_REQUESTS_PER_SECOND", value_name = "N")]
+    pub requests_per_second: Option<NonZeroU32>,
+    /// Origins whose pages may use the service from a browser; `*` is any. May be repeated.
+    #[arg(
+        long,
+        env = "SCIHCGRL_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub cors_origin: Vec<String>,
     /// Where images and codes are kept.
     #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
     /// The checkpoint.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
-    /// Where the model computes.
+    /// Where the model computes. Several devices with commas between have a copy of the model and a worker each; `cpu,cpu` with
+    /// `--threads 1` is two workers of one thread.
     #[command(flatten)]
     pub compute: Compute,
     /// The most images of one forward pass.
     #[arg(long, env = "SCIHCGRL_MAX_BATCH", default_value_t = 32)]
     pub max_batch: usize,
-    /// The most images that may wait for the model; one more is answered 429.
-    #[arg(long, env = "SCIHCGRL_QUEUE", default_value_t = 512)]
+    /// Under load, for how many microseconds a batch that is not full waits for more.
+    #[arg(long, env = "SCIHCGRL_MAX_BATCH_DELAY_US", default_value_t = 0)]
+    pub max_batch_delay_us: u64,
+    /// The most images between their acceptance and their codes; one more is answered 429.
+    #[arg(long, env = "SCIHCGRL_QUEUE", default_value_t = 256)]
     pub queue: usize,
-    /// The most bytes of a request's body.
+    /// How long an image may wait for its turn, in milliseconds, before it is answered 503 instead of being encoded.
+    #[arg(long, env = "SCIHCGRL_DEADLINE_MS", default_value_t = 10_000)]
+    pub deadline_ms: u64,
+    /// For how many seconds, once told to stop, what was accepted may go on.
+    #[arg(long, env = "SCIHCGRL_DRAIN_SECONDS", default_value_t = 25)]
+    pub drain_seconds: u64,
+    /// The most bytes of a request's body, and of each image in `POST /images/batch`.
     #[arg(long, env = "SCIHCGRL_MAX_BODY_BYTES", default_value_t = 20 << 20)]
     pub max_body_bytes: usize,
     /// Bytes of memory for the store's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,
+    /// How log lines are written.
+    #[arg(long, env = "SCIHCGRL_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// A floating-point type.
@@ -71,4 +111,13 @@ pub enum Precision {
     Fp32,
     /// bfloat16: faster on processors and GPUs made for it.
     Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::Fp32 => "fp32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }

@@ -1,31 +1,39 @@
-//! The HTTP layer: which routes there are and what wraps them all: request ids, traces, limits, panics, readiness.
+//! The HTTP layer: which routes there are and what wraps them all: request ids, traces, metrics, keys, limits, panics, readiness.
 //! Knows no route's own request or answer; these live with their handlers in the files below.
+
+use std::time::Duration;
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{from_fn, from_fn_with_state, map_request},
     response::Response,
 };
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
+    cors::{AllowOrigin, CorsLayer},
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
 use tracing::{Span, field};
 use uuid::Uuid;
 
+mod batch_upload;
 mod error;
 mod extract;
 mod health;
 mod images;
+mod keys;
 mod linger;
+mod metrics;
 mod search;
 mod state;
 
 pub use error::ApiError;
+pub use keys::{KeyError, Keys, Role};
 pub use state::{AppState, Parts};
 
 /// The header that carries a request's id, both ways.
@@ -36,16 +44,20 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(search::routes())
         .merge(images::routes())
+        .merge(batch_upload::routes())
         .merge(health::routes())
         .route_layer(from_fn_with_state(state.clone(), state::gate))
-        .merge(health::probes());
-    let max_body_bytes = state.max_body_bytes();
-    layered(routes, max_body_bytes).with_state(state)
+        .merge(health::pages())
+        .merge(health::probes())
+        .merge(metrics::routes())
+        .layer(from_fn_with_state(state.clone(), keys::guard));
+    layered(routes, &state.parts().cors_origins, state.max_body_bytes()).with_state(state)
 }
 
 /// Routes within what wraps them all; the first layer is the outermost.
 fn layered<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
+    cors_origins: &[String],
     max_body_bytes: usize,
 ) -> Router<S> {
     let layers = ServiceBuilder::new()
@@ -59,11 +71,45 @@ fn layered<S: Clone + Send + Sync + 'static>(
                 .on_response(traced)
                 .on_failure(()),
         )
+        .layer(from_fn(metrics::observe))
+        .layer(CompressionLayer::new())
+        .layer(cors(cors_origins))
         .layer(from_fn(error::as_problem))
         .layer(CatchPanicLayer::new())
         .layer(from_fn(linger::linger))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     routes.layer(layers)
+}
+
+/// What pages of other origins may do: all that the service does, with a key, where their origin is one of these.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static(REQUEST_ID),
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static(REQUEST_ID),
+        ])
+        .max_age(Duration::from_secs(3600))
 }
 
 /// Ids sort by time, as log lines do.
@@ -98,7 +144,7 @@ fn span(request: &Request) -> Span {
     )
 }
 
-fn traced(response: &Response, latency: std::time::Duration, span: &Span) {
+fn traced(response: &Response, latency: Duration, span: &Span) {
     span.record("status", response.status().as_u16());
     let latency_ms = millis(latency);
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
@@ -115,7 +161,7 @@ fn request_id(request: &Request) -> &str {
 }
 
 /// Milliseconds, to the microsecond.
-fn millis(duration: std::time::Duration) -> f64 {
+fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
@@ -129,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_as_a_problem() {
         let fails = get(|| async { panic!("a bug") as &'static str });
-        let routes: Router = layered(Router::new().route("/", fails), 1);
+        let routes: Router = layered(Router::new().route("/", fails), &[], 1);
         let request = Request::builder()
             .header(REQUEST_ID, "mine")
             .body(Body::empty());

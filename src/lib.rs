@@ -2,7 +2,7 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image | model, index | batch, train, eval | http | serve | cli | main`.
+//! `code, image, telemetry | model, index | batch, train, eval | http | serve | cli | main`.
 //! Only `model` and `train` name tch, only `index` names sled, only `http` and `serve` name axum.
 
 pub mod batch;
@@ -15,6 +15,7 @@ pub mod image;
 pub mod index;
 pub mod model;
 pub mod serve;
+pub mod telemetry;
 pub mod train;
 
 /// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives

@@ -128,18 +128,16 @@ impl Network {
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
-        let images = images
-            .f_to_kind(Kind::Float)?
-            .f_div_scalar(255.0)?
-            .f_sub(&self.mean)?
-            .f_div(&self.deviation)?;
+        let mut images = images.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+        let _ = images.f_sub_(&self.mean)?;
+        let _ = images.f_div_(&self.deviation)?;
         self.backbone.features(&images, pass)
     }
 
-    /// Folds what only training needs.
-    fn fold(&mut self) -> Result<(), ModelError> {
+    /// Folds what only training needs, to compute in `kind`.
+    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
         self.variables.freeze();
-        self.backbone.fold()?;
+        self.backbone.fold(kind)?;
         self.policy.fold()
     }
 }
@@ -159,7 +157,7 @@ impl Hasher {
     /// [`ModelError::File`], [`ModelError::Format`] and [`ModelError::Tensor`].
     pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
         let (mut network, card, id) = checkpoint::load(path, device)?;
-        network.fold()?;
+        network.fold(kind)?;
         Ok(Hasher {
             network,
             card,

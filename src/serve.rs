@@ -1,40 +1,48 @@
-//! The composition root: opens the store, starts the model's worker, listens, and shuts all of it down in order.
+//! The composition root: opens the store, starts the model's workers, listens, and shuts all of it down in order.
 //! Knows what depends on what; no layer's own work.
 
-use std::future::Future;
+mod keys;
+
+use std::{future::Future, time::Duration};
 
 use anyhow::{Context, ensure};
-use tokio::{net::TcpListener, signal::unix};
+use axum_server::{Handle, accept::NoDelayAcceptor};
+use hyper_util::rt::TokioTimer;
+use tokio::signal::unix;
 
 use crate::{
     batch::{BatchConfig, Batcher, Started},
-    config::Serve,
+    config::{Compute, Serve},
     http::{self, AppState, Parts},
     index::{Index, IndexConfig},
     model::Hasher,
+    telemetry,
 };
+
+/// How long a caller may take to send a request's head. Whoever is slower holds a connection that others need.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often histograms are folded where nobody asks for them.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT, then finishes what was accepted, flushes and returns.
 ///
 /// # Errors
 /// What kept it from starting, in one sentence: a model or a data folder that cannot be used, an address that is taken.
 pub fn run(config: &Serve) -> anyhow::Result<()> {
+    let keys = keys::read(config)?;
     ensure!(
-        config.addr.ip().is_loopback() || config.insecure_no_auth,
-        "without keys only loopback is served, not {}; --insecure-no-auth serves it all the same",
+        config.addr.ip().is_loopback() || !keys.is_empty() || config.insecure_no_auth,
+        "without keys only loopback is served, not {}; give keys (--keys-file, SCIHCGRL_WRITE_KEYS, …), or --insecure-no-auth to serve it \
+         all the same",
         config.addr
     );
-    let batching = BatchConfig {
-        max_batch: config.max_batch,
-        queue: config.queue,
-    };
-    let (model, compute) = (config.model.clone(), config.compute.clone());
+    let metrics = telemetry::metrics();
     let Started {
         batcher,
-        worker,
+        workers,
         card,
         model_id,
-    } = Batcher::start(move || Hasher::start(&model, &compute), batching)?;
+    } = Batcher::start(loaders(config), batching(config))?;
     let index = Index::open(IndexConfig {
         path: config.data_dir.clone(),
         model: model_id.clone(),
@@ -49,35 +57,89 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         input_size: card.input_size,
         lengths: card.lengths,
         max_body_bytes: config.max_body_bytes,
+        compute: config.compute.clone(),
+        keys,
+        cors_origins: config.cors_origin.clone(),
     });
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            metrics.run_upkeep();
+        }
+    });
     runtime.block_on(listen(config, state))?;
-    // Handlers are done; with the last handle on the batcher the worker ends, and then nothing writes any more.
+    // Handlers are done; with the last handle on the batcher the workers end, and then nothing writes any more.
     drop(runtime);
-    if worker.join().is_err() {
-        tracing::error!("the model's thread panicked");
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a model's thread panicked");
+        }
     }
     index.close()?;
     tracing::info!("stopped");
     Ok(())
 }
 
+fn batching(config: &Serve) -> BatchConfig {
+    BatchConfig {
+        max_batch: config.max_batch,
+        max_delay: Duration::from_micros(config.max_batch_delay_us),
+        queue: config.queue,
+        deadline: Duration::from_millis(config.deadline_ms),
+    }
+}
+
+/// What loads the model, once for each device.
+fn loaders(
+    config: &Serve,
+) -> Vec<impl FnOnce() -> Result<Hasher, crate::model::ModelError> + Send + 'static> {
+    let devices = config.compute.device.split(',');
+    devices
+        .map(|device| {
+            let (model, compute) = (
+                config.model.clone(),
+                Compute {
+                    device: device.trim().to_owned(),
+                    ..config.compute.clone()
+                },
+            );
+            move || Hasher::start(&model, &compute)
+        })
+        .collect()
+}
+
 async fn listen(config: &Serve, state: AppState) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(config.addr)
-        .await
+    let listener = std::net::TcpListener::bind(config.addr)
         .with_context(|| format!("cannot listen on {}", config.addr))?;
+    listener.set_nonblocking(true)?;
     let stop = stop_signal().context("cannot listen for signals")?;
+    let handle = Handle::new();
+    let address = listener.local_addr()?;
+    let mut server = axum_server::from_tcp(listener)?
+        .handle(handle.clone())
+        .first_request_timeout(HEAD_TIMEOUT)
+        .acceptor(NoDelayAcceptor::new());
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    server.http_builder().http2().timer(TokioTimer::new());
+    let draining = state.clone();
+    let drain = Duration::from_secs(config.drain_seconds);
+    tokio::spawn(async move {
+        stop.await;
+        tracing::info!(requests = handle.connection_count(), "draining");
+        draining.set_ready(false);
+        handle.graceful_shutdown(Some(drain));
+    });
     state.set_ready(true);
     // Scripts and tests that ask for port 0 read the address here.
-    println!("listening on http://{}", listener.local_addr()?);
-    let draining = state.clone();
+    println!("listening on http://{address}");
     let router = http::router(state);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            stop.await;
-            tracing::info!("draining");
-            draining.set_ready(false);
-        })
+    server
+        .serve(router.into_make_service())
         .await
         .context("the listener failed")
 }

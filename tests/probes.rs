@@ -12,7 +12,8 @@ use axum::{
 };
 use scihcgrl::{
     batch::{BatchConfig, Batcher, Started},
-    http::{self, AppState, Parts},
+    config::{Compute, Precision},
+    http::{self, AppState, Keys, Parts},
     index::{Index, IndexConfig},
     model::Hasher,
 };
@@ -35,10 +36,11 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     let batching = BatchConfig {
         max_batch: 1,
         queue: 1,
+        ..BatchConfig::default()
     };
     // As the service does it, outside of any runtime.
     let load = move || Hasher::load(&model, tch::Device::Cpu, tch::Kind::Float);
-    let started = tokio::task::spawn_blocking(move || Batcher::start(load, batching));
+    let started = tokio::task::spawn_blocking(move || Batcher::start([load], batching));
     let Started {
         batcher,
         card,
@@ -59,6 +61,13 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         lengths: card.lengths,
         card: serde_json::Value::Null,
         max_body_bytes: 1 << 20,
+        compute: Compute {
+            device: "cpu".to_owned(),
+            precision: Precision::Fp32,
+            threads: None,
+        },
+        keys: Keys::default(),
+        cors_origins: Vec::new(),
     });
     let router = http::router(state.clone());
     let (get, post) = (Method::GET, Method::POST);

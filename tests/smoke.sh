@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks a running deployment: tests/smoke.sh URL [IMAGE]
-# Needs bash and curl, stores one image under an id of its own, and removes it again.
+# Needs bash and curl, stores one image under an id of its own and one under an id that the service makes, and removes both again.
+# A service with keys needs one of the role write in SCIHCGRL_KEY.
 
 set -u
 url=${1:?usage: smoke.sh URL [IMAGE]}
@@ -10,7 +11,13 @@ dir=$(mktemp -d)
 id=smoke-$$-$RANDOM
 passed=0 failed=0
 
-trap 'curl -s -o /dev/null -X DELETE "$url/images/$id"; rm -rf "$dir"' EXIT
+# In a file, for arguments are seen by every user of a machine.
+touch "$dir/curlrc" && chmod 600 "$dir/curlrc"
+[ -z "${SCIHCGRL_KEY:-}" ] || printf 'header = "authorization: Bearer %s"\n' "$SCIHCGRL_KEY" >"$dir/curlrc"
+curl() { command curl -K "$dir/curlrc" "$@"; }
+
+made=
+trap 'for each in "$id" $made; do curl -s -o /dev/null -X DELETE "$url/images/$each"; done; rm -rf "$dir"' EXIT
 
 image=${2:-$(find "$here/../samples" -name '*.jpg' 2>/dev/null | sort | head -n 1)}
 if [ -z "$image" ]; then
@@ -30,7 +37,7 @@ check() {
     local name=$1 status=$2 pattern=$3 got type
     shift 3
     : >"$dir/body"
-    read -r got type < <(curl -s -m 60 -o "$dir/body" -w '%{http_code} %{content_type}\n' "$@")
+    read -r got type < <(curl -s -m 60 -D "$dir/head.new" -o "$dir/body" -w '%{http_code} %{content_type}\n' "$@")
     if [ "$got" != "$status" ]; then
         fail "$name" "status $got, not $status"
     elif [ "$status" -ge 400 ] && [ "$type" != application/problem+json ]; then
@@ -59,12 +66,15 @@ check 'alive' 200 '' "$url/livez"
 check 'ready' 200 '' "$url/readyz"
 check 'info names the model' 200 '"model_id":"[^"]' "$url/info"
 check 'contract' 200 '^openapi: 3\.1' "$url/openapi.yaml"
+check 'contract to be tried' 200 'swagger-ui' "$url/docs/"
+check 'metrics' 200 '^scihcgrl_ready 1' "$url/metrics"
 
 check 'store, multipart' 201 "\"id\":\"$id\"" -X PUT "$url/images/$id" -F "image=@$image" -F labels=smoke -F 'payload={"n":1}'
 check 'replace, raw' 200 '"labels":\["smoke","test"\]' -X PUT "$url/images/$id?label=smoke&label=test" -H "$raw" --data-binary "@$image"
 check 'read the record' 200 '"codes":\{"24":"[0-9a-f]{6}"' "$url/images/$id"
 code=$(sed -n 's/.*"48":"\([0-9a-f]*\)".*/\1/p' "$dir/body")
 check 'read the original' 200 '' "$url/images/$id/content"
+cp "$dir/head.new" "$dir/head"
 if cmp -s "$dir/body" "$image"; then
     passed=$((passed + 1))
     echo 'ok    the original is unchanged'
@@ -72,6 +82,9 @@ else
     fail 'the original is unchanged' 'it differs'
 fi
 check 'change' 200 '"payload":\{"n":2\}' -X PATCH "$url/images/$id" -H "$json" -d '{"payload":{"n":2}}'
+check 'the original once more' 304 '' -H "if-none-match: $(sed -n 's/^etag: *\([^[:space:]]*\).*/\1/p' "$dir/head")" "$url/images/$id/content"
+check 'store two, one of them no image' 200 '"stored":1,"failed":1' "$url/images/batch?label=smoke" -F "image=@$image" -F image=nothing
+made=$(sed -n 's/.*"id":"\([^"]*\)".*/\1/p' "$dir/body")
 check 'list' 200 '"images":\[\{' "$url/images?limit=1"
 
 # By a label nobody else is likely to use, so that a large gallery does not push the image off the page.
@@ -99,6 +112,7 @@ check 'radius past the code' 422 '0 to 48' "$url/search?radius=49" -F "image=@$i
 check 'unknown parameter' 422 'expected one of' "$url/search?near=1" -F "image=@$image"
 check 'wrong field' 422 '"unknown_field"' "$url/search" -F "file=@$image"
 
+check 'delete what was made' 204 '' -X DELETE "$url/images/$made"
 check 'delete' 204 '' -X DELETE "$url/images/$id"
 check 'gone' 404 '"image_not_found"' "$url/images/$id"
 

@@ -1,15 +1,40 @@
-//! The thread that owns the model: forms a batch of what waits, runs it, answers each. Takes what is there and never waits for
-//! more, so an idle service answers at once and a busy one fills its batches by itself.
+//! The thread that owns a model: forms a batch of what waits, runs it, answers each. An idle service answers at once, for nothing is
+//! waited for; a busy one fills its batches by itself, for images come while a batch runs. Knows nothing of callers but that they wait.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::Instant,
+};
 
-use tokio::sync::mpsc;
+use metrics::{counter, histogram};
 
-use super::{BatchError, Encoded, Waiting, form};
+use super::{BatchConfig, BatchError, Encoded, Waiting, form};
 use crate::{
+    code::HashCode,
     image::Pixels,
     model::{Hasher, ModelError},
+    telemetry::{BATCH_IMAGES, DROPPED, INFERENCE_SECONDS, QUEUE_SECONDS},
 };
+
+/// Counts a worker until its thread ends, however it does.
+pub(super) struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    pub(super) fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Alive(count)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// One pass over a black picture.
 pub(super) fn warm_up(hasher: &Hasher) -> Result<(), ModelError> {
@@ -18,39 +43,109 @@ pub(super) fn warm_up(hasher: &Hasher) -> Result<(), ModelError> {
     hasher.encode(&[&Pixels { size, rgb }]).map(drop)
 }
 
-pub(super) fn run(hasher: &Hasher, mut queue: mpsc::Receiver<Waiting>, most: usize) {
-    while let Some(first) = queue.blocking_recv() {
-        let batch = form::batch(
-            first,
-            || queue.try_recv().ok(),
-            |item| !item.answer.is_closed(),
-            most,
-        );
+/// Works until the queue is closed and empty, or the device fails.
+pub(super) fn run(hasher: &Hasher, queue: &Mutex<Receiver<Waiting>>, config: BatchConfig) {
+    while let Some(batch) = next_batch(queue, config) {
         if batch.is_empty() {
             continue;
         }
-        let started = Instant::now();
         let pixels: Vec<_> = batch.iter().map(|item| &item.pixels).collect();
-        let codes = hasher.encode(&pixels);
-        let inference = started.elapsed();
-        match codes {
-            Ok(codes) => {
-                for (item, codes) in batch.into_iter().zip(codes) {
-                    let queue = started.duration_since(item.since);
-                    // A caller that hung up meanwhile is no fault.
-                    let _ = item.answer.send(Ok(Encoded {
-                        codes,
-                        queue,
-                        inference,
-                    }));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, images = batch.len(), "inference failed");
-                for item in batch {
-                    let _ = item.answer.send(Err(BatchError::from(&error)));
-                }
+        histogram!(BATCH_IMAGES).record(pixels.len() as f64);
+        let started = Instant::now();
+        let mut codes = encode(hasher, &pixels);
+        if batch.len() > 1 && codes.iter().all(Result::is_err) {
+            // What one image did shall not cost its neighbours their codes.
+            codes = pixels
+                .iter()
+                .flat_map(|one| encode(hasher, &[one]))
+                .collect();
+        }
+        let failed = codes.iter().filter(|codes| codes.is_err()).count();
+        answer(batch, codes, started);
+        if failed > 0 {
+            counter!(DROPPED, "reason" => "failed").increment(failed as u64);
+            // A device that failed once for good fails at anything; the service has to say so to be replaced.
+            if let Err(error) = warm_up(hasher) {
+                tracing::error!(%error, "the device has failed");
+                return;
             }
         }
+    }
+}
+
+/// The next images to encode; none when no more will come.
+fn next_batch(queue: &Mutex<Receiver<Waiting>>, config: BatchConfig) -> Option<Vec<Waiting>> {
+    // The worker that forms a batch holds the queue; the others run theirs, or wait behind it. It holds nothing that a panic breaks.
+    let queue = queue
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (first, busy) = match queue.try_recv() {
+        Ok(first) => (first, true),
+        Err(TryRecvError::Empty) => (queue.recv().ok()?, false),
+        Err(TryRecvError::Disconnected) => return None,
+    };
+    let formed = Instant::now() + config.max_delay;
+    let more = || match queue.try_recv() {
+        Err(TryRecvError::Empty) if busy && !config.max_delay.is_zero() => {
+            let left = formed.saturating_duration_since(Instant::now());
+            queue.recv_timeout(left).ok()
+        }
+        more => more.ok(),
+    };
+    Some(form::batch(
+        first,
+        more,
+        still_wanted,
+        config.max_batch.max(1),
+    ))
+}
+
+/// The image, unless nobody waits for it any more or it has waited too long.
+fn still_wanted(item: Waiting) -> Option<Waiting> {
+    if item.answer.is_closed() {
+        counter!(DROPPED, "reason" => "left").increment(1);
+        return None;
+    }
+    match item.place.check() {
+        Ok(()) => Some(item),
+        Err(late) => {
+            let _ = item.answer.send(Err(late));
+            None
+        }
+    }
+}
+
+/// Codes of each, or the same error for each.
+fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Vec<HashCode>, Arc<ModelError>>> {
+    let started = Instant::now();
+    let codes = hasher.encode(pixels);
+    histogram!(INFERENCE_SECONDS).record(started.elapsed());
+    match codes {
+        Ok(codes) => codes.into_iter().map(Ok).collect(),
+        Err(error) => {
+            tracing::error!(%error, images = pixels.len(), "inference failed");
+            let error = Arc::new(error);
+            pixels.iter().map(|_| Err(error.clone())).collect()
+        }
+    }
+}
+
+fn answer(
+    batch: Vec<Waiting>,
+    codes: Vec<Result<Vec<HashCode>, Arc<ModelError>>>,
+    started: Instant,
+) {
+    let inference = started.elapsed();
+    for (item, codes) in batch.into_iter().zip(codes) {
+        let queue = started.duration_since(item.queued);
+        histogram!(QUEUE_SECONDS).record(queue);
+        let encoded = codes.map(|codes| Encoded {
+            codes,
+            queue,
+            inference,
+        });
+        // A caller that hung up meanwhile is no fault.
+        let answer = encoded.map_err(|source| BatchError::Inference { source });
+        let _ = item.answer.send(answer);
     }
 }

@@ -17,12 +17,16 @@ pub struct Service {
     /// The service's address.
     #[arg(long, env = "SCIHCGRL_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
+    /// A key of the service, where it has any. Better given as the variable, for flags are seen by every user of a machine.
+    #[arg(long, env = "SCIHCGRL_KEY", hide_env_values = true)]
+    key: Option<String>,
 }
 
 #[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     url: String,
+    key: Option<String>,
 }
 
 impl Client {
@@ -30,12 +34,17 @@ impl Client {
         Client {
             http: reqwest::Client::new(),
             url: service.url.trim_end_matches('/').to_owned(),
+            key: service.key.clone(),
         }
     }
 
     /// A request to a path of the service.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url))
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// The answer, or in words why the service refuses.

@@ -1,6 +1,8 @@
 //! Every way a request can fail, and its form as `application/problem+json`, for the framework's own failures too.
 //! Knows no routes; what a lower layer calls an error gets its status here and nowhere else.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{
@@ -65,6 +67,23 @@ pub enum ApiError {
     /// No codes were made.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// No key, or one that is none.
+    #[error("{}", if *given { "the key is not one of this service's; the header is `Authorization: Bearer KEY`" } else { "a key is needed: `Authorization: Bearer KEY`" })]
+    NoKey {
+        /// Whether there was something in its place.
+        given: bool,
+    },
+    /// A key of a lesser role.
+    #[error("the key's role is {has}; this needs {needs}")]
+    WrongRole {
+        /// The key's.
+        has: &'static str,
+        /// What would be right.
+        needs: &'static str,
+    },
+    /// A key that was used too often.
+    #[error("the key has been used as often as it may for now; try again in {} s", .0.as_secs())]
+    RateLimited(Duration),
     /// Starting or draining.
     #[error("the service is starting or stopping; try again soon")]
     NotReady,
@@ -112,7 +131,11 @@ impl ApiError {
             ApiError::Index(IndexError::Payload { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_payload")
             }
+            ApiError::NoKey { .. } => (S::UNAUTHORIZED, "no_key"),
+            ApiError::WrongRole { .. } => (S::FORBIDDEN, "wrong_role"),
+            ApiError::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited"),
             ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
+            ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::NotReady
             | ApiError::Dead
             | ApiError::Index(IndexError::Closed)
@@ -124,9 +147,9 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    /// The status with the problem set aside; [`as_problem`] writes the body, since it knows the request.
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// As callers are told it, without the request's id.
+    pub(super) fn problem(&self) -> Problem {
         let (status, code) = self.kind();
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = ?self, "{self}");
@@ -134,34 +157,58 @@ impl IntoResponse for ApiError {
         } else {
             self.to_string()
         };
+        Problem {
+            r#type: format!("urn:scihcgrl:problem:{code}"),
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail,
+            code,
+            request_id: None,
+        }
+    }
+
+    /// Seconds after which it is worth trying again.
+    fn retry_after(&self, status: StatusCode) -> Option<u64> {
+        match self {
+            ApiError::RateLimited(wait) => Some(wait.as_secs()),
+            ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. }) => Some(1),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The status with the problem set aside; [`as_problem`] writes the body, since it knows the request.
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let (status, _) = self.kind();
         let mut response = status.into_response();
-        response.extensions_mut().insert(Problem { code, detail });
-        let wait = match status {
-            StatusCode::TOO_MANY_REQUESTS => HeaderValue::from_static("1"),
-            StatusCode::SERVICE_UNAVAILABLE => HeaderValue::from_static("5"),
-            _ => return response,
-        };
-        response.headers_mut().insert(header::RETRY_AFTER, wait);
+        response.extensions_mut().insert(problem);
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after(status) {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
         response
     }
 }
 
 const INTERNAL: &str = "the service failed; its log has the cause under this request_id";
 
-#[derive(Clone)]
-struct Problem {
-    code: &'static str,
-    detail: String,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
+/// A failure in the form of RFC 9457.
+#[derive(Clone, Serialize)]
+pub(super) struct Problem {
     r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    request_id: &'a str,
+    title: &'static str,
+    pub status: u16,
+    detail: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 /// Gives every failure its body, whoever made it: a handler, an extractor, the router or a caught panic.
@@ -185,24 +232,17 @@ pub(super) async fn as_problem(request: Request, next: Next) -> Response {
         response = described;
     }
     let status = response.status();
-    let Some(Problem { code, detail }) = response.extensions_mut().remove() else {
+    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
-    let body = Json(Body {
-        r#type: format!("urn:scihcgrl:problem:{code}"),
-        title: status.canonical_reason().unwrap_or_default(),
-        status: status.as_u16(),
-        detail: &detail,
-        code,
-        request_id: &id,
-    });
+    problem.request_id = Some(id);
     let mut headers = std::mem::take(response.headers_mut());
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    (status, headers, body).into_response()
+    (status, headers, Json(problem)).into_response()
 }
 
 /// Rejections of one extractor, told by their status.

@@ -186,7 +186,8 @@ async fn form(mut multipart: Multipart, fields: &[&str]) -> Result<Upload, ApiEr
     })
 }
 
-fn json(text: &str) -> Result<Value, ApiError> {
+/// The payload in a field.
+pub(super) fn json(text: &str) -> Result<Value, ApiError> {
     serde_json::from_str(text).map_err(|error| {
         ApiError::Invalid("invalid_payload", format!("`payload` is not JSON: {error}"))
     })
@@ -197,7 +198,8 @@ fn twice(name: &str) -> ApiError {
     ApiError::Invalid("invalid_form", detail)
 }
 
-fn unknown_field(found: &str, fields: &[&str]) -> ApiError {
+/// A field that a form does not have.
+pub(super) fn unknown_field(found: &str, fields: &[&str]) -> ApiError {
     let found: String = found.chars().take(40).collect();
     let expected = fields.join("`, `");
     let detail = format!("the form has a field `{found}`; expected `{expected}`");

@@ -1,9 +1,10 @@
-//! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml` and `/`.
+//! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml`, `/docs` and `/`.
 //! Knows nothing of images; it tells how the service is, not what it holds.
 
 use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{error::ApiError, state::AppState};
 use crate::{code::Length, index::Facts};
@@ -14,7 +15,7 @@ const POINTER: &str = "scihcgrl: image retrieval by learned hash codes
 
 POST /search        near images      POST /encode   codes of an image
 PUT  /images/{id}   store an image   GET  /images   what is stored
-GET  /info          model and index  GET  /openapi.yaml  the whole contract
+GET  /info          model and index  GET  /docs     the whole contract
 ";
 
 pub(super) fn routes() -> Router<AppState> {
@@ -22,6 +23,13 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/info", get(info))
         .route("/openapi.yaml", get(contract))
         .route("/", get(|| async { POINTER }))
+}
+
+/// The contract as a page that tries it out; all of it comes from this program.
+pub(super) fn pages() -> Router<AppState> {
+    SwaggerUi::new("/docs")
+        .config(Config::new(["/openapi.yaml"]).try_it_out_enabled(true))
+        .into()
 }
 
 /// Answered in every state of the service, for the orchestrator.
@@ -70,7 +78,7 @@ async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
 }
 
 async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
-    if state.is_ready() && state.parts().batcher.is_alive() {
+    if state.is_ready() {
         Ok("ready\n")
     } else {
         Err(ApiError::NotReady)

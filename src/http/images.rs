@@ -6,19 +6,20 @@ use std::collections::BTreeMap;
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     error::ApiError,
     extract::{Id, Params, Upload, whole},
     search::by_length,
-    state::AppState,
+    state::{AppState, Turn},
 };
 use crate::{
     code::{HashCode, Length},
@@ -47,7 +48,7 @@ pub(super) fn content_url(id: &ImageId) -> String {
 
 /// A record as answers show it.
 #[derive(Serialize)]
-struct Image {
+pub(super) struct Image {
     id: ImageId,
     codes: BTreeMap<Length, HashCode>,
     labels: Vec<String>,
@@ -75,9 +76,10 @@ impl From<Record> for Image {
     }
 }
 
-#[derive(Deserialize)]
+/// What may be said of a stored image beside its form.
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PutParams {
+pub(super) struct PutParams {
     #[serde(default)]
     label: Vec<String>,
 }
@@ -105,10 +107,32 @@ async fn store(
     params: PutParams,
     upload: Upload,
 ) -> Result<Response, ApiError> {
+    let (image, created) = keep(&state, id, params, upload, Turn::Refused).await?;
+    let location = format!("/images/{}", image.id);
+    Ok(if created {
+        (
+            StatusCode::CREATED,
+            [(header::LOCATION, location)],
+            Json(image),
+        )
+            .into_response()
+    } else {
+        Json(image).into_response()
+    })
+}
+
+/// Encodes and stores an image, and tells whether it is new.
+pub(super) async fn keep(
+    state: &AppState,
+    id: ImageId,
+    params: PutParams,
+    upload: Upload,
+    turn: Turn,
+) -> Result<(Image, bool), ApiError> {
     let labels = [params.label, upload.labels].concat();
     check_labels(&labels)?;
     check_payload(upload.payload.as_ref())?;
-    let coded = state.encode(upload.image.clone()).await?;
+    let coded = state.encode(upload.image.clone(), turn).await?;
     let image = NewImage {
         id,
         codes: coded.encoded.codes,
@@ -120,13 +144,7 @@ async fn store(
         },
     };
     let (record, created) = state.parts().index.put(image).await?;
-    let location = format!("/images/{}", record.id);
-    let image = Json(Image::from(record));
-    Ok(if created {
-        (StatusCode::CREATED, [(header::LOCATION, location)], image).into_response()
-    } else {
-        image.into_response()
-    })
+    Ok((record.into(), created))
 }
 
 #[derive(Deserialize)]
@@ -171,16 +189,39 @@ async fn read(State(state): State<AppState>, Id(id): Id) -> Result<Json<Image>, 
     Ok(Json(record.ok_or(missing)?.into()))
 }
 
-async fn content(State(state): State<AppState>, Id(id): Id) -> Result<Response, ApiError> {
+async fn content(
+    State(state): State<AppState>,
+    Id(id): Id,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
     let content = state.read(move |index| index.content(&id)).await?;
     let Content { bytes, media_type } = content.ok_or(missing)?;
-    let headers = [
+    let tag = format!("\"{:x}\"", Sha256::digest(&bytes));
+    let held = [
+        (header::ETAG, tag.clone()),
+        // It may be replaced at any time, so whoever keeps it asks whether it still is.
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
+    ];
+    if known(&headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, held).into_response());
+    }
+    let about = [
         (header::CONTENT_TYPE, media_type),
         // An upload may be HTML behind a picture's first bytes; no browser shall find that out.
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
-    Ok((headers, bytes).into_response())
+    Ok((held, about, bytes).into_response())
+}
+
+/// Whether the caller has the content with this tag already.
+fn known(headers: &HeaderMap, tag: &str) -> bool {
+    let given = headers.get_all(header::IF_NONE_MATCH).into_iter();
+    given
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|value| value.trim().trim_start_matches("W/"))
+        .any(|value| value == tag || value == "*")
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use axum::{Json, Router, extract::State, routing::post};
+use metrics::histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,11 +13,12 @@ use super::{
     extract::{Params, Subject, whole},
     images::content_url,
     millis,
-    state::{AppState, Coded},
+    state::{AppState, Coded, Turn},
 };
 use crate::{
     code::{HashCode, Length},
     index::{ImageId, Match, Query},
+    telemetry::INDEX_SECONDS,
 };
 
 /// The most matches in one answer.
@@ -144,6 +146,8 @@ async fn search(
     };
     let searching = Instant::now();
     let found = state.read(move |index| index.search(&query)).await?;
+    let index = searching.elapsed();
+    histogram!(INDEX_SECONDS).record(index);
     Ok(Json(SearchAnswer {
         query: Asked {
             code,
@@ -155,7 +159,7 @@ async fn search(
         matches: found.matches.into_iter().map(Near::from).collect(),
         timing_ms: SearchTiming {
             encoding,
-            index: millis(searching.elapsed()),
+            index: millis(index),
             total: millis(started.elapsed()),
         },
     }))
@@ -219,7 +223,7 @@ impl SearchParams {
 async fn codes(state: &AppState, subject: Subject) -> Result<(Vec<HashCode>, Encoding), ApiError> {
     match subject {
         Subject::Image(bytes) => {
-            let coded = state.encode(bytes).await?;
+            let coded = state.encode(bytes, Turn::Refused).await?;
             let encoding = Encoding::of(&coded);
             Ok((coded.encoded.codes, encoding))
         }

@@ -15,15 +15,18 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use metrics::histogram;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::error::ApiError;
+use super::{error::ApiError, keys::Keys};
 use crate::{
     batch::{Batcher, Encoded},
     code::Length,
+    config::Compute,
     image,
     index::{Index, IndexError},
+    telemetry::DECODE_SECONDS,
 };
 
 /// What an [`AppState`] is made of.
@@ -42,6 +45,12 @@ pub struct Parts {
     pub lengths: Vec<Length>,
     /// The most bytes a request's body may have.
     pub max_body_bytes: usize,
+    /// Where the model computes, and in which type.
+    pub compute: Compute,
+    /// Who may do what.
+    pub keys: Keys,
+    /// The origins whose pages may use the service; `*` is any.
+    pub cors_origins: Vec<String>,
 }
 
 /// A handle on what all requests share, cheap to clone. Not ready until told so.
@@ -52,6 +61,15 @@ struct Shared {
     parts: Parts,
     decoders: Arc<Semaphore>,
     ready: AtomicBool,
+}
+
+/// What becomes of an image for which there is no place just now.
+#[derive(Clone, Copy)]
+pub(super) enum Turn {
+    /// It is refused.
+    Refused,
+    /// It waits, and so does what it comes from.
+    Waits,
 }
 
 /// An image, coded.
@@ -80,8 +98,9 @@ impl AppState {
         self.0.ready.store(ready, Ordering::Release);
     }
 
+    /// Whether requests are taken: the service has started, does not drain, and its model answers.
     pub(super) fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::Acquire)
+        self.0.ready.load(Ordering::Acquire) && self.0.parts.batcher.is_alive()
     }
 
     pub(super) fn max_body_bytes(&self) -> usize {
@@ -92,20 +111,30 @@ impl AppState {
         &self.0.parts
     }
 
-    /// Codes of an image. As many are decoded at once as there are cores, since more would only share them.
-    pub(super) async fn encode(&self, bytes: Bytes) -> Result<Coded, ApiError> {
+    /// Codes of an image. As many are decoded at once as there are cores, since more would only share them. What nobody waits
+    /// for any more, or has waited too long, is not decoded.
+    pub(super) async fn encode(&self, bytes: Bytes, turn: Turn) -> Result<Coded, ApiError> {
+        let batcher = &self.0.parts.batcher;
+        let place = match turn {
+            Turn::Refused => batcher.admit()?,
+            Turn::Waits => batcher.admit_in_turn().await?,
+        };
         let started = Instant::now();
         let size = self.0.parts.input_size;
         let permit = self.0.decoders.clone().acquire_owned().await;
+        place.check()?;
         let decoded = tokio::task::spawn_blocking(move || {
             // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
             let _permit = permit;
-            image::decode(&bytes, size)
+            let started = Instant::now();
+            let decoded = image::decode(&bytes, size);
+            histogram!(DECODE_SECONDS).record(started.elapsed());
+            decoded
         })
         .await
         .map_err(ApiError::internal)??;
         let decode = started.elapsed();
-        let encoded = self.0.parts.batcher.encode(decoded.pixels).await?;
+        let encoded = batcher.encode(place, decoded.pixels).await?;
         Ok(Coded {
             encoded,
             media_type: decoded.media_type,

@@ -14,7 +14,7 @@ use super::{ModelError, efficientnet_lite::EfficientNetLite, vgg::Vgg19};
 pub struct Pass {
     /// Drop out, normalise by the batch's own statistics and update the running ones; otherwise use the running ones.
     pub train: bool,
-    /// The type convolutions compute in: `Float` or `BFloat16`. Weights stay `Float` and are cast on the way.
+    /// The type convolutions compute in: `Float` or `BFloat16`. Weights that are trained stay `Float` and are cast on the way.
     pub kind: Kind,
 }
 
@@ -29,11 +29,12 @@ pub trait Backbone: Send {
     /// [`ModelError::Tensor`] where libtorch refuses, for lack of memory for example.
     fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError>;
 
-    /// Folds each batch norm into the convolution before it, for inference only: a training pass afterwards is wrong.
+    /// Folds each batch norm into the convolution before it and casts all weights to `kind`, for inference in it only: a training
+    /// pass afterwards is wrong.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    fn fold(&mut self) -> Result<(), ModelError>;
+    fn fold(&mut self, kind: Kind) -> Result<(), ModelError>;
 }
 
 impl BackboneKind {

@@ -95,13 +95,13 @@ impl ConvNorm {
 
     fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
         let kind = self.kind(pass);
-        let x = self.pad(&x.f_to_kind(kind)?)?;
+        let (x, padding) = self.pad(&x.f_to_kind(kind)?)?;
         let weight = self.weight.f_to_kind(kind)?;
         let bias = match &self.norm {
             Norm::Folded { bias } => Some(bias.f_to_kind(kind)?),
             Norm::Batch { .. } => None,
         };
-        let y = x.f_conv2d(&weight, bias.as_ref(), self.stride, 0, 1, self.groups)?;
+        let y = x.f_conv2d(&weight, bias.as_ref(), self.stride, padding, 1, self.groups)?;
         match &self.norm {
             Norm::Folded { .. } => Ok(y),
             Norm::Batch {
@@ -133,20 +133,23 @@ impl ConvNorm {
         }
     }
 
-    /// TensorFlow's "same": the output has ⌈side / stride⌉, and an odd row or column of zeros goes to the end.
-    fn pad(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+    /// TensorFlow's "same": the output has ⌈side / stride⌉, and an odd row or column of zeros goes to the end. Returns what the
+    /// convolution still has to pad by itself, which it does for nothing, where both ends are alike.
+    fn pad(&self, x: &Tensor) -> Result<(Tensor, [i64; 2]), ModelError> {
         let (_, _, height, width) = x.size4()?;
         let missing = |side: i64| {
             ((side + self.stride - 1) / self.stride - 1) * self.stride + self.kernel - side
         };
         let (h, w) = (missing(height).max(0), missing(width).max(0));
-        if h == 0 && w == 0 {
-            return Ok(x.shallow_clone());
+        if h % 2 == 0 && w % 2 == 0 {
+            return Ok((x.shallow_clone(), [h / 2, w / 2]));
         }
-        Ok(x.f_constant_pad_nd([w / 2, w - w / 2, h / 2, h - h / 2])?)
+        let ends = [w / 2, w - w / 2, h / 2, h - h / 2];
+        Ok((x.f_constant_pad_nd(ends)?, [0, 0]))
     }
 
-    fn fold(&mut self) -> Result<(), ModelError> {
+    /// Folds the norm and casts to the type that is computed in, so that no pass has to.
+    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
         if let Norm::Batch {
             weight,
             bias,
@@ -155,9 +158,12 @@ impl ConvNorm {
         } = &self.norm
         {
             let scale = weight.f_div(&var.f_add_scalar(EPSILON)?.f_sqrt()?)?;
-            self.weight = self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?.detach();
-            let bias = bias.f_sub(&mean.f_mul(&scale)?)?.detach();
-            self.norm = Norm::Folded { bias };
+            let weight = self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+            let bias = bias.f_sub(&mean.f_mul(&scale)?)?;
+            self.weight = weight.detach().f_to_kind(kind)?;
+            self.norm = Norm::Folded {
+                bias: bias.detach().f_to_kind(kind)?,
+            };
         }
         Ok(())
     }
@@ -166,10 +172,10 @@ impl ConvNorm {
 impl Block {
     fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
         let expanded = match &self.expand {
-            Some(expand) => expand.forward(x, pass)?.f_relu6()?,
+            Some(expand) => expand.forward(x, pass)?.f_relu6_()?,
             None => x.shallow_clone(),
         };
-        let y = self.depthwise.forward(&expanded, pass)?.f_relu6()?;
+        let y = self.depthwise.forward(&expanded, pass)?.f_relu6_()?;
         let y = self.project.forward(&y, pass)?;
         Ok(if self.shortcut { y.f_add(x)? } else { y })
     }
@@ -250,23 +256,23 @@ impl Backbone for EfficientNetLite {
 
     fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
         let x = channels_last(images, pass.kind)?;
-        let mut x = self.stem.forward(&x, pass)?.f_relu6()?; // [batch, 32, side / 2, side / 2]
+        let mut x = self.stem.forward(&x, pass)?.f_relu6_()?; // [batch, 32, side / 2, side / 2]
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        let x = self.head.forward(&x, pass)?.f_relu6()?; // [batch, 1280, side / 32, side / 32]
+        let x = self.head.forward(&x, pass)?.f_relu6_()?; // [batch, 1280, side / 32, side / 32]
         Ok(x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?) // [batch, 1280]
     }
 
-    fn fold(&mut self) -> Result<(), ModelError> {
-        self.stem.fold()?;
-        self.head.fold()?;
+    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
+        self.stem.fold(kind)?;
+        self.head.fold(kind)?;
         for block in &mut self.blocks {
             if let Some(expand) = &mut block.expand {
-                expand.fold()?;
+                expand.fold(kind)?;
             }
-            block.depthwise.fold()?;
-            block.project.fold()?;
+            block.depthwise.fold(kind)?;
+            block.project.fold(kind)?;
         }
         Ok(())
     }

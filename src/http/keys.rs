@@ -1,0 +1,247 @@
+//! API keys: who may do what, and how often. A key is known here by its SHA-256 alone and is never written anywhere.
+//! Knows roles and routes by their paths; not where keys come from, nor what a route does.
+
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    http::{Method, header::AUTHORIZATION},
+    middleware::Next,
+    response::Response,
+};
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{error::ApiError, state::AppState};
+
+/// What a key allows; each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Search, encode, and read what is stored.
+    Read,
+    /// Store, change and remove images.
+    Write,
+    /// Jobs, models and snapshots.
+    Admin,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Role; 3] = [Role::Read, Role::Write, Role::Admin];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Read => "read",
+            Role::Write => "write",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// What a request needs; none where it needs no key.
+    fn needed(method: &Method, path: &str) -> Option<Role> {
+        let open = ["/", "/livez", "/readyz", "/openapi.yaml", "/docs"];
+        if open.contains(&path) || path.starts_with("/docs/") || method == Method::OPTIONS {
+            return None;
+        }
+        Some(match path {
+            _ if path == "/admin" || path.starts_with("/admin/") => Role::Admin,
+            "/search" | "/encode" => Role::Read,
+            _ if method == Method::GET || method == Method::HEAD => Role::Read,
+            _ => Role::Write,
+        })
+    }
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// More than a rotation needs.
+    #[error("there are {found} keys of the role {}; there may be two, the old one and the new", role.name())]
+    TooMany {
+        /// Of which role.
+        role: Role,
+        /// How many.
+        found: usize,
+    },
+    /// One that is easily guessed, or that no header carries.
+    #[error("a key of the role {} is not 16 to 256 visible ASCII characters", role.name())]
+    Form {
+        /// Of which role.
+        role: Role,
+    },
+    /// The same for two roles, which would make the lesser one worth the greater.
+    #[error("a key of the role {} is that of another role too", role.name())]
+    Twice {
+        /// The second role.
+        role: Role,
+    },
+}
+
+/// The keys of a service. Without any, every request may do everything.
+#[derive(Clone, Default)]
+pub struct Keys(Arc<[Key]>);
+
+struct Key {
+    role: Role,
+    digest: [u8; 32],
+    limiter: Option<DefaultDirectRateLimiter>,
+}
+
+impl Keys {
+    /// The most keys of one role, so that a new one is known before the old one goes.
+    const MOST: usize = 2;
+
+    /// From texts, each good for at most so many requests a second.
+    ///
+    /// # Errors
+    /// [`KeyError`], which names roles and no keys.
+    pub fn new(
+        keys: &BTreeMap<Role, Vec<String>>,
+        per_second: Option<NonZeroU32>,
+    ) -> Result<Self, KeyError> {
+        let mut all: Vec<Key> = Vec::new();
+        for (&role, texts) in keys {
+            if texts.len() > Self::MOST {
+                let found = texts.len();
+                return Err(KeyError::TooMany { role, found });
+            }
+            for text in texts {
+                let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+                if !visible || !(16..=256).contains(&text.len()) {
+                    return Err(KeyError::Form { role });
+                }
+                let digest = Sha256::digest(text).into();
+                if all.iter().any(|other| other.digest == digest) {
+                    return Err(KeyError::Twice { role });
+                }
+                all.push(Key {
+                    role,
+                    digest,
+                    limiter: per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
+                });
+            }
+        }
+        Ok(Keys(all.into()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key that a request carries. All are compared, so that time tells nothing of which is like it.
+    fn find(&self, text: &str) -> Option<&Key> {
+        let digest = Sha256::digest(text);
+        let mut found = None;
+        for key in self.0.iter() {
+            if bool::from(key.digest.ct_eq(&digest)) {
+                found = Some(key);
+            }
+        }
+        found
+    }
+}
+
+impl Key {
+    fn take(&self) -> Result<(), ApiError> {
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
+        limiter.check().map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            // Whole seconds, as Retry-After has them.
+            let seconds = wait.as_secs_f64().ceil().max(1.0);
+            ApiError::RateLimited(Duration::from_secs_f64(seconds))
+        })
+    }
+}
+
+/// Turns away whoever lacks the key that a request needs, or uses it too often.
+pub(super) async fn guard(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let keys = &state.parts().keys;
+    let needed = Role::needed(request.method(), request.uri().path());
+    if let Some(needed) = needed.filter(|_| !keys.is_empty()) {
+        let given = request.headers().get(AUTHORIZATION);
+        let key = given
+            .and_then(|value| value.to_str().ok()?.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .and_then(|(_, text)| keys.find(text.trim()))
+            .ok_or(ApiError::NoKey {
+                given: given.is_some(),
+            })?;
+        if key.role < needed {
+            let has = key.role.name();
+            let needs = needed.name();
+            return Err(ApiError::WrongRole { has, needs });
+        }
+        key.take()?;
+    }
+    Ok(next.run(request).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(of: &[(Role, &[&str])]) -> Result<Keys, KeyError> {
+        let texts = |texts: &&[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let map = of.iter().map(|(role, of)| (*role, texts(of))).collect();
+        Keys::new(&map, None)
+    }
+
+    #[test]
+    fn requests_need_the_least_role_that_fits() {
+        let needed = |method: &str, path| Role::needed(&method.parse().unwrap(), path);
+        for (method, path, role) in [
+            ("GET", "/livez", None),
+            ("GET", "/docs/index.css", None),
+            ("OPTIONS", "/images/1", None),
+            ("POST", "/search", Some(Role::Read)),
+            ("GET", "/images/1/content", Some(Role::Read)),
+            ("GET", "/metrics", Some(Role::Read)),
+            ("PUT", "/images/1", Some(Role::Write)),
+            ("POST", "/nowhere", Some(Role::Write)),
+            ("GET", "/admin/jobs", Some(Role::Admin)),
+        ] {
+            assert_eq!(needed(method, path), role, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn two_keys_of_a_role_are_found_and_no_others() {
+        let (old, new) = ("an-old-key-of-some-length", "a-new-key-of-some-length");
+        let known = keys(&[(Role::Write, &[old, new])]).unwrap();
+        for key in [old, new] {
+            assert_eq!(known.find(key).unwrap().role, Role::Write);
+        }
+        for other in ["", "an-old-key-of-some-lengt", "an-old-key-of-some-length "] {
+            assert!(known.find(other).is_none());
+        }
+    }
+
+    #[test]
+    fn keys_that_protect_nothing_are_refused_without_being_told() {
+        let said = |of: &[(Role, &[&str])]| keys(of).err().unwrap().to_string();
+        let good = "0123456789abcdef";
+        assert!(said(&[(Role::Read, &["short"])]).contains("16 to 256"));
+        assert!(said(&[(Role::Read, &["with a space in between"])]).contains("visible"));
+        assert!(said(&[(Role::Read, &[good, good])]).contains("another"));
+        assert!(said(&[(Role::Read, &[good]), (Role::Admin, &[good])]).contains("admin"));
+        let three = [
+            "0123456789abcdef0",
+            "0123456789abcdef1",
+            "0123456789abcdef2",
+        ];
+        assert!(said(&[(Role::Read, &three)]).contains("there are 3 keys"));
+        assert!(!said(&[(Role::Read, &[good, good])]).contains(good));
+    }
+}

@@ -1,0 +1,164 @@
+//! What operators see: log lines as text or JSON, and the metrics, each with its name, help and buckets and there from the start.
+//! Knows names and forms; not when any of it happens.
+
+use std::sync::{LazyLock, Once};
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Requests answered, by `method`, `route` and `status`.
+pub const REQUESTS: &str = "scihcgrl_requests_total";
+/// How long they took, by `route`: from the request's head to the answer's head.
+pub const REQUEST_SECONDS: &str = "scihcgrl_request_duration_seconds";
+/// Requests that are being answered.
+pub const IN_FLIGHT: &str = "scihcgrl_requests_in_flight";
+/// Panics, caught or not.
+pub const PANICS: &str = "scihcgrl_panics_total";
+/// Images between their acceptance and their codes.
+pub const QUEUE_DEPTH: &str = "scihcgrl_queue_depth";
+/// Images that got no codes, by `reason`: `full`, `late`, `left` or `failed`.
+pub const DROPPED: &str = "scihcgrl_images_dropped_total";
+/// How long images waited for the model.
+pub const QUEUE_SECONDS: &str = "scihcgrl_queue_duration_seconds";
+/// How long images took to be decoded and resized.
+pub const DECODE_SECONDS: &str = "scihcgrl_decode_duration_seconds";
+/// How long forward passes took.
+pub const INFERENCE_SECONDS: &str = "scihcgrl_inference_duration_seconds";
+/// How many images they had.
+pub const BATCH_IMAGES: &str = "scihcgrl_batch_images";
+/// How long searches of the index took.
+pub const INDEX_SECONDS: &str = "scihcgrl_index_duration_seconds";
+/// Images stored.
+pub const IMAGES: &str = "scihcgrl_images";
+/// Different codes of each length, by `bits`.
+pub const DISTINCT_CODES: &str = "scihcgrl_distinct_codes";
+/// Memory that the directory of codes takes.
+pub const INDEX_BYTES: &str = "scihcgrl_index_memory_bytes";
+/// Size of the data folder.
+pub const DISK_BYTES: &str = "scihcgrl_store_disk_bytes";
+/// Things found damaged when the data folder was opened.
+pub const DAMAGED: &str = "scihcgrl_store_damaged";
+/// 1, with the `version` of the program, and the `model` with its `device` and `precision`.
+pub const INFO: &str = "scihcgrl_info";
+/// Whether requests are taken: 1 or 0.
+pub const READY: &str = "scihcgrl_ready";
+
+const COUNTERS: [(&str, &str); 3] = [
+    (REQUESTS, "Requests answered."),
+    (PANICS, "Panics, caught or not."),
+    (DROPPED, "Images that got no codes."),
+];
+
+const GAUGES: [(&str, &str); 9] = [
+    (IN_FLIGHT, "Requests that are being answered."),
+    (
+        QUEUE_DEPTH,
+        "Images between their acceptance and their codes.",
+    ),
+    (IMAGES, "Images stored."),
+    (DISTINCT_CODES, "Different codes of a length."),
+    (INDEX_BYTES, "Memory that the directory of codes takes."),
+    (DISK_BYTES, "Size of the data folder."),
+    (
+        DAMAGED,
+        "Things found damaged when the data folder was opened.",
+    ),
+    (INFO, "1, with what serves."),
+    (READY, "Whether requests are taken."),
+];
+
+const HISTOGRAMS: [(&str, &str); 6] = [
+    (
+        REQUEST_SECONDS,
+        "From a request's head to the head of its answer.",
+    ),
+    (QUEUE_SECONDS, "How long an image waited for the model."),
+    (DECODE_SECONDS, "How long an image took to be decoded."),
+    (INFERENCE_SECONDS, "How long a forward pass took."),
+    (INDEX_SECONDS, "How long a search of the index took."),
+    (BATCH_IMAGES, "How many images a forward pass had."),
+];
+
+/// Seconds from a probe of the index to a request that hangs.
+const SECONDS: [f64; 16] = [
+    1e-5, 5e-5, 2e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+const BATCHES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// The process's metrics; the first use makes them, with every one that has no labels at zero.
+pub fn metrics() -> &'static PrometheusHandle {
+    static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| {
+        let builder = PrometheusBuilder::new();
+        let builder = builder
+            .set_buckets_for_metric(Matcher::Full(BATCH_IMAGES.to_owned()), &BATCHES)
+            .and_then(|builder| {
+                let seconds = Matcher::Suffix("_seconds".to_owned());
+                builder.set_buckets_for_metric(seconds, &SECONDS)
+            });
+        // Buckets are refused where there are none, and there are.
+        let recorder = builder.unwrap_or_default().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("another recorder of metrics is installed; there will be none of ours");
+        }
+        start_at_zero();
+        handle
+    });
+    &METRICS
+}
+
+fn start_at_zero() {
+    for (name, help) in COUNTERS {
+        describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+    for (name, help) in HISTOGRAMS {
+        describe_histogram!(name, help);
+    }
+    counter!(PANICS).absolute(0);
+    for reason in ["full", "late", "left", "failed"] {
+        counter!(DROPPED, "reason" => reason).absolute(0);
+    }
+    for name in [
+        IN_FLIGHT,
+        QUEUE_DEPTH,
+        IMAGES,
+        INDEX_BYTES,
+        DISK_BYTES,
+        DAMAGED,
+        READY,
+    ] {
+        gauge!(name).set(0.0);
+    }
+    for (name, _) in HISTOGRAMS {
+        // Made, and so told; nothing has been measured yet.
+        if name != REQUEST_SECONDS {
+            let _ = histogram!(name);
+        }
+    }
+}
+
+/// Starts logging to standard error, `RUST_LOG` choosing what, and counts panics from then on.
+pub fn start(format: LogFormat) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+        let lines = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_env_filter(filter);
+        match format {
+            LogFormat::Text => lines.init(),
+            LogFormat::Json => lines.json().flatten_event(true).init(),
+        }
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            counter!(PANICS).increment(1);
+            before(panic);
+        }));
+    });
+}
