@@ -137,6 +137,8 @@ fn answer(
 ) {
     let inference = started.elapsed();
     for (item, codes) in batch.into_iter().zip(codes) {
+        // Before the answer, so that whoever has it finds a place for the next image.
+        drop(item.place);
         let queue = started.duration_since(item.queued);
         histogram!(QUEUE_SECONDS).record(queue);
         let encoded = codes.map(|codes| Encoded {
