@@ -23,8 +23,9 @@ pub struct Compute {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, env = "SCIHCGRL_DEVICE", default_value = "auto")]
     pub device: String,
-    /// The type that convolutions compute in.
-    #[arg(long, env = "SCIHCGRL_PRECISION", default_value = "fp32")]
+    /// The type that convolutions compute in: auto, fp32 or bf16. A service's auto is what the codes of its data folder were made in, and
+    /// for a new one bf16 where the device has instructions for it; elsewhere auto is fp32.
+    #[arg(long, env = "SCIHCGRL_PRECISION", default_value = "auto")]
     pub precision: Precision,
     /// Threads of libtorch; as many as there are cores by default.
     #[arg(long, env = "SCIHCGRL_THREADS")]
@@ -107,6 +108,8 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
+    /// What suits.
+    Auto,
     /// IEEE single precision.
     Fp32,
     /// bfloat16: faster on processors and GPUs made for it.
@@ -116,6 +119,7 @@ pub enum Precision {
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Precision::Auto => "auto",
             Precision::Fp32 => "fp32",
             Precision::Bf16 => "bf16",
         })

@@ -54,10 +54,21 @@ pub struct IndexConfig {
     pub path: PathBuf,
     /// The id of the checkpoint that makes the codes.
     pub model: String,
+    /// The numeric type that it makes them in.
+    pub precision: Precision,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
     /// How much memory sled may use to keep pages of the store.
     pub cache_bytes: u64,
+}
+
+/// The numeric type in which codes are made, which decides a bit here and there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// No other will do.
+    Exactly(String),
+    /// This in a new store; one that is there keeps to its own.
+    Rather(String),
 }
 
 /// An image to insert, or to take the place of the one with its id.
@@ -91,10 +102,27 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::InUse`], [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
-    /// [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt), [`Store`](IndexError::Store).
+    /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
+    /// [`Store`](IndexError::Store).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
-        let wanted = Generation::first(config.model, &config.lengths)?;
-        Index::start(config.path, config.cache_bytes, Some(wanted))
+        let (exactly, precision) = match config.precision {
+            Precision::Exactly(precision) => (true, precision),
+            Precision::Rather(precision) => (false, precision),
+        };
+        let wanted = Generation::first(config.model, precision, &config.lengths)?;
+        let given = wanted.precision.clone();
+        let index = Index::start(config.path, config.cache_bytes, Some(wanted))?;
+        let stored = index.precision();
+        if exactly && stored != given {
+            let stored = stored.to_owned();
+            return Err(IndexError::Precision { stored, given });
+        }
+        Ok(index)
+    }
+
+    /// The numeric type that its codes are made in.
+    pub fn precision(&self) -> &str {
+        &self.0.store.generation.precision
     }
 
     /// Opens the index in a folder, whatever model filled it.
@@ -251,6 +279,7 @@ impl Index {
             distinct_codes: directory.distinct().collect(),
             memory_bytes: directory.bytes() as u64,
             damage: store.damage.clone(),
+            precision: store.generation.precision.clone(),
             generation: store.generation.number,
             schema: migrate::SCHEMA,
             disk_bytes: store.db.size_on_disk().unwrap_or_else(|error| {

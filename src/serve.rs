@@ -3,19 +3,20 @@
 
 mod keys;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use axum_server::{Handle, accept::NoDelayAcceptor};
+use clap::ValueEnum;
 use hyper_util::rt::TokioTimer;
 use tokio::signal::unix;
 
 use crate::{
     batch::{BatchConfig, Batcher, Started},
-    config::{Compute, Serve},
+    config::{Compute, Precision, Serve},
     http::{self, AppState, Parts},
-    index::{Index, IndexConfig},
-    model::Hasher,
+    index::{self, Index, IndexConfig},
+    model::{self, Hasher, ModelError, checkpoint},
     telemetry,
 };
 
@@ -37,18 +38,32 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         config.addr
     );
     let metrics = telemetry::metrics();
+    let (card, model_id) = checkpoint::describe(&config.model)?;
+    let index = Index::open(IndexConfig {
+        path: config.data_dir.clone(),
+        model: model_id,
+        precision: match config.compute.precision {
+            Precision::Auto => {
+                let preferred = model::preferred(&config.compute.device)?;
+                index::Precision::Rather(preferred.to_string())
+            }
+            exactly => index::Precision::Exactly(exactly.to_string()),
+        },
+        lengths: card.lengths,
+        cache_bytes: config.cache_bytes,
+    })?;
+    let precision = Precision::from_str(index.precision(), false)
+        .map_err(|_| anyhow!("the codes' type, {}, is not known", index.precision()))?;
+    let compute = Compute {
+        precision,
+        ..config.compute.clone()
+    };
     let Started {
         batcher,
         workers,
         card,
         model_id,
-    } = Batcher::start(loaders(config), batching(config))?;
-    let index = Index::open(IndexConfig {
-        path: config.data_dir.clone(),
-        model: model_id.clone(),
-        lengths: card.lengths.clone(),
-        cache_bytes: config.cache_bytes,
-    })?;
+    } = Batcher::start(loaders(&config.model, &compute), batching(config))?;
     let state = AppState::new(Parts {
         index: index.clone(),
         batcher,
@@ -57,7 +72,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         input_size: card.input_size,
         lengths: card.lengths,
         max_body_bytes: config.max_body_bytes,
-        compute: config.compute.clone(),
+        compute,
         keys,
         cors_origins: config.cors_origin.clone(),
     });
@@ -92,21 +107,18 @@ fn batching(config: &Serve) -> BatchConfig {
 
 /// What loads the model, once for each device.
 fn loaders(
-    config: &Serve,
-) -> Vec<impl FnOnce() -> Result<Hasher, crate::model::ModelError> + Send + 'static> {
-    let devices = config.compute.device.split(',');
-    devices
-        .map(|device| {
-            let (model, compute) = (
-                config.model.clone(),
-                Compute {
-                    device: device.trim().to_owned(),
-                    ..config.compute.clone()
-                },
-            );
-            move || Hasher::start(&model, &compute)
-        })
-        .collect()
+    model: &Path,
+    compute: &Compute,
+) -> Vec<impl FnOnce() -> Result<Hasher, ModelError> + Send + 'static> {
+    let devices = compute.device.split(',').map(|device| Compute {
+        device: device.trim().to_owned(),
+        ..compute.clone()
+    });
+    let loader = |compute| {
+        let model = model.to_owned();
+        move || Hasher::start(&model, &compute)
+    };
+    devices.map(loader).collect()
 }
 
 async fn listen(config: &Serve, state: AppState) -> anyhow::Result<()> {

@@ -153,7 +153,11 @@ pub fn start(format: LogFormat) {
             .with_env_filter(filter);
         match format {
             LogFormat::Text => lines.init(),
-            LogFormat::Json => lines.json().flatten_event(true).init(),
+            LogFormat::Json => lines
+                .json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .init(),
         }
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {

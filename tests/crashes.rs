@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage},
+    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Precision},
 };
 use serde_json::json;
 
@@ -128,6 +128,7 @@ fn open(folder: &Path) -> Result<Index, IndexError> {
     Index::open(IndexConfig {
         path: folder.to_owned(),
         model: "m".to_owned(),
+        precision: Precision::Rather("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
         cache_bytes: 16 << 20,
     })

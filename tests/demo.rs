@@ -64,7 +64,7 @@ fn the_demo_finds_what_is_alike_and_leaves_a_service() {
         .output()
         .unwrap();
     let smoke = String::from_utf8_lossy(&smoke.stdout).into_owned();
-    assert!(smoke.ends_with("32 passed, 0 failed\n"), "{smoke}");
+    assert!(smoke.ends_with("37 passed, 0 failed\n"), "{smoke}");
 }
 
 #[test]

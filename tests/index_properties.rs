@@ -7,7 +7,7 @@ use std::path::Path;
 
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Record},
+    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Precision, Record},
 };
 use serde_json::json;
 
@@ -23,9 +23,19 @@ fn open(path: &Path) -> Result<Index, IndexError> {
 }
 
 fn open_as(path: &Path, model: &str, lengths: &[Length]) -> Result<Index, IndexError> {
+    open_in(path, model, Precision::Rather("fp32".to_owned()), lengths)
+}
+
+fn open_in(
+    path: &Path,
+    model: &str,
+    precision: Precision,
+    lengths: &[Length],
+) -> Result<Index, IndexError> {
     Index::open(IndexConfig {
         path: path.to_owned(),
         model: model.to_owned(),
+        precision,
         lengths: lengths.to_vec(),
         cache_bytes: 16 << 20,
     })

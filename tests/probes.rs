@@ -14,7 +14,7 @@ use scihcgrl::{
     batch::{BatchConfig, Batcher, Started},
     config::{Compute, Precision},
     http::{self, AppState, Keys, Parts},
-    index::{Index, IndexConfig},
+    index::{self, Index, IndexConfig},
     model::Hasher,
 };
 use tower::ServiceExt;
@@ -50,6 +50,7 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     let index = Index::open(IndexConfig {
         path: folder.path().join("data"),
         model: model_id.clone(),
+        precision: index::Precision::Rather("fp32".to_owned()),
         lengths: card.lengths.clone(),
         cache_bytes: 1 << 20,
     });

@@ -14,7 +14,8 @@ const README: &str = include_str!("../README.md");
 
 /// The blocks of a language, with the address that they ask.
 fn blocks(language: &str, url: &str) -> Vec<String> {
-    let starts = README.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let starts = README.split(&fence).skip(1);
     let blocks = starts.map(|rest| rest.split("```").next().unwrap());
     blocks
         .map(|block| block.replace("http://localhost:8080", url))

@@ -59,6 +59,16 @@ pub enum IndexError {
         /// The model the caller came with.
         given: String,
     },
+    /// The codes in the store were made in another numeric type, so that some of their bits are others.
+    #[error(
+        "the data folder holds codes made in {stored}, not in {given}; start with --precision {stored}, or auto"
+    )]
+    Precision {
+        /// That of the stored codes.
+        stored: String,
+        /// What the caller makes codes in.
+        given: String,
+    },
     /// The lengths asked for are not those of the store, or there are none.
     #[error("codes of {given} bits were asked of the index, which takes {expected}")]
     Lengths {

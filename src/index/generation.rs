@@ -1,4 +1,4 @@
-//! The active generation: which model made the codes that are searched, and of which lengths they are.
+//! The active generation: which model made the codes that are searched, in which numeric type, and of which lengths they are.
 //! Knows how it is stored and whether a caller fits it; nothing of the codes themselves.
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,16 @@ pub struct Generation {
     pub number: u32,
     /// The checkpoint that made its codes.
     pub model: String,
+    /// The numeric type that it computed them in.
+    #[serde(default = "fp32")]
+    pub precision: String,
     /// The lengths of its codes, ascending.
     pub lengths: Vec<Length>,
+}
+
+/// Before the type was written down there was no other by default.
+fn fp32() -> String {
+    "fp32".to_owned()
 }
 
 impl Generation {
@@ -26,7 +34,7 @@ impl Generation {
     ///
     /// # Errors
     /// [`IndexError::Lengths`] where there are none.
-    pub fn first(model: String, lengths: &[Length]) -> Result<Self, IndexError> {
+    pub fn first(model: String, precision: String, lengths: &[Length]) -> Result<Self, IndexError> {
         if lengths.is_empty() {
             return Err(IndexError::Lengths {
                 given: spell([]),
@@ -39,6 +47,7 @@ impl Generation {
         Ok(Generation {
             number: 1,
             model,
+            precision,
             lengths,
         })
     }
@@ -99,8 +108,9 @@ mod tests {
 
     #[test]
     fn only_the_same_model_and_lengths_fit() {
-        let new =
-            |model: &str, lengths: &[Length]| Generation::first(model.to_owned(), lengths).unwrap();
+        let new = |model: &str, lengths: &[Length]| {
+            Generation::first(model.to_owned(), fp32(), lengths).unwrap()
+        };
         let stored = new("aaaaaaaaaaaa", &[Length::L48, Length::L24, Length::L48]);
         assert!(
             stored
@@ -117,8 +127,10 @@ mod tests {
             .check(&new("aaaaaaaaaaaa", &Length::ALL))
             .unwrap_err();
         assert!(lengths.to_string().contains("24, 48"));
+        let old = r#"{"number":1,"model":"aaaaaaaaaaaa","lengths":[24,48]}"#;
+        assert_eq!(serde_json::from_str::<Generation>(old).unwrap(), stored);
         assert!(
-            Generation::first(String::new(), &[])
+            Generation::first(String::new(), fp32(), &[])
                 .unwrap_err()
                 .to_string()
                 .contains("at least one")

@@ -86,6 +86,8 @@ pub struct Facts {
     pub memory_bytes: u64,
     /// What was found damaged when the index was opened. What it does not name is whole.
     pub damage: Vec<Damage>,
+    /// The numeric type that codes are made in.
+    pub precision: String,
     /// The number of the active generation.
     pub generation: u32,
     /// The version of the layout on disk.

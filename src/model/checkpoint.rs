@@ -90,12 +90,22 @@ pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), Mode
     let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
     let wanted = network.variables.variables().into_iter().collect();
     fill(wanted, &[], &file, path)?;
-    let id = Sha256::digest(&bytes)
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((network, card, id))
+    Ok((network, card, id(&bytes)))
+}
+
+/// A checkpoint's card and id, without its weights.
+///
+/// # Errors
+/// As [`load`], as far as that can be told.
+pub fn describe(path: &Path) -> Result<(Card, String), ModelError> {
+    let bytes = read(path)?;
+    Ok((read_card(&bytes, path)?, id(&bytes)))
+}
+
+fn id(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let first = digest.iter().take(6);
+    first.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The card of a checkpoint's bytes, if it is sound.

@@ -40,10 +40,26 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
     }
 }
 
-/// The type that a precision stands for. Warns of a CPU that has no instructions for it.
+/// What new codes are best made in on some devices: bf16 where all of them have instructions for it.
+///
+/// # Errors
+/// As [`device`].
+pub fn preferred(names: &str) -> Result<Precision, ModelError> {
+    let mut fast = true;
+    for name in names.split(',') {
+        fast &= device(name.trim())? != Device::Cpu || computes_bf16();
+    }
+    Ok(if fast {
+        Precision::Bf16
+    } else {
+        Precision::Fp32
+    })
+}
+
+/// The type that a precision stands for; auto is fp32. Warns of a CPU that has no instructions for it.
 pub fn kind(precision: Precision, device: Device) -> Kind {
     match precision {
-        Precision::Fp32 => Kind::Float,
+        Precision::Auto | Precision::Fp32 => Kind::Float,
         Precision::Bf16 => {
             if device == Device::Cpu && !computes_bf16() {
                 tracing::warn!(

@@ -5,11 +5,11 @@ use std::{path::Path, thread, time::Duration};
 
 use scihcgrl::{
     code::Length,
-    index::{Index, IndexError, Query},
+    index::{Index, IndexError, Precision, Query},
 };
 use tokio::runtime::Runtime;
 
-use super::{codes as codes_of, id, image, open, open_as};
+use super::{codes as codes_of, id, image, open, open_as, open_in};
 
 #[test]
 fn a_second_open_is_told_that_the_folder_is_in_use() {
@@ -41,6 +41,20 @@ fn another_model_or_other_lengths_are_refused_by_name() {
         .unwrap();
     assert!(matches!(error, IndexError::Lengths { .. }), "{error}");
     open(folder.path()).unwrap();
+}
+
+#[test]
+fn codes_of_another_numeric_type_are_not_mixed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |precision| open_in(folder.path(), "0123456789ab", precision, &Length::ALL);
+    let (exactly, rather) = (Precision::Exactly, Precision::Rather);
+    drop(open(exactly("bf16".to_owned())).unwrap());
+    let kept = open(rather("fp32".to_owned())).unwrap();
+    assert_eq!(kept.precision(), "bf16");
+    drop(kept);
+    let error = open(exactly("fp32".to_owned())).err().unwrap();
+    assert!(error.to_string().contains("--precision bf16"), "{error}");
+    drop(open(exactly("bf16".to_owned())).unwrap());
 }
 
 /// Opens the store as sled sees it, once the index has let go of it.

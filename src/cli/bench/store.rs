@@ -20,7 +20,7 @@ use tokio::{runtime::Runtime, task::JoinSet};
 use super::{images::Images, percentiles, rounded};
 use crate::{
     code::Length,
-    index::{Index, IndexConfig, IndexError, NewImage, Query},
+    index::{Index, IndexConfig, IndexError, NewImage, Precision, Query},
 };
 
 /// See the module.
@@ -200,6 +200,7 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
             .keep_for
             .clone()
             .unwrap_or_else(|| "benchmark".to_owned()),
+        precision: Precision::Rather("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
         cache_bytes: options.cache_bytes,
     })?)
