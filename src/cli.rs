@@ -145,7 +145,7 @@ impl Cli {
     /// # Errors
     /// Whatever stopped it, in words.
     pub fn run(self) -> anyhow::Result<()> {
-        telemetry::start(match &self {
+        let _traces = telemetry::start(match &self {
             Cli::Serve(config) => config.log_format,
             _ => LogFormat::default(),
         });

@@ -21,6 +21,8 @@ use tower_http::{
 use tracing::{Span, field};
 use uuid::Uuid;
 
+use crate::telemetry;
+
 mod batch_upload;
 mod error;
 mod extract;
@@ -135,13 +137,15 @@ async fn drop_odd_id(mut request: Request) -> Request {
 }
 
 fn span(request: &Request) -> Span {
-    tracing::info_span!(
+    let span = tracing::info_span!(
         "request",
         method = %request.method(),
         path = request.uri().path(),
         request_id = request_id(request),
         status = field::Empty,
-    )
+    );
+    telemetry::continue_trace(&span, request.headers());
+    span
 }
 
 fn traced(response: &Response, latency: Duration, span: &Span) {

@@ -1,11 +1,19 @@
-//! What operators see: log lines as text or JSON, and the metrics, each with its name, help and buckets and there from the start.
+//! What operators see: log lines as text or JSON, spans for a collector, and the metrics, each with its name, help and buckets and there
+//! from the start.
 //! Knows names and forms; not when any of it happens.
 
-use std::sync::{LazyLock, Once};
+use std::{env, sync::LazyLock};
 
+use axum::http::HeaderMap;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use opentelemetry::{propagation::TextMapPropagator, trace::TracerProvider};
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
 
@@ -143,26 +151,73 @@ fn start_at_zero() {
     }
 }
 
-/// Starts logging to standard error, `RUST_LOG` choosing what, and counts panics from then on.
-pub fn start(format: LogFormat) {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-        let lines = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_env_filter(filter);
-        match format {
-            LogFormat::Text => lines.init(),
-            LogFormat::Json => lines
-                .json()
-                .flatten_event(true)
-                .with_span_list(false)
-                .init(),
-        }
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            counter!(PANICS).increment(1);
-            before(panic);
-        }));
+/// Starts logging to standard error, `RUST_LOG` choosing what; counts panics from then on; and sends spans to an OpenTelemetry
+/// collector where its own variables say so (`OTEL_EXPORTER_OTLP_ENDPOINT`, for OTLP over HTTP). Once in a process.
+pub fn start(format: LogFormat) -> Traces {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
+    };
+    let exporter = env::var_os(ENDPOINT).map(|_| SpanExporter::builder().with_http().build());
+    let (provider, failed) = match exporter.transpose() {
+        Ok(exporter) => (exporter.map(provider), None),
+        Err(error) => (None, Some(error)),
+    };
+    let spans = provider.as_ref().map(|provider| {
+        let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
+        tracing_opentelemetry::layer().with_tracer(tracer)
     });
+    tracing_subscriber::registry()
+        .with(spans)
+        .with(lines)
+        .with(filter)
+        .init();
+    if let Some(error) = failed {
+        tracing::error!(%error, "{ENDPOINT} cannot be used; no spans are sent");
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        counter!(PANICS).increment(1);
+        before(panic);
+    }));
+    Traces(provider)
+}
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+fn provider(exporter: SpanExporter) -> SdkTracerProvider {
+    let resource = match env::var_os("OTEL_SERVICE_NAME") {
+        Some(_) => Resource::builder(),
+        None => Resource::builder().with_service_name(env!("CARGO_PKG_NAME")),
+    };
+    SdkTracerProvider::builder()
+        .with_resource(resource.build())
+        .with_batch_exporter(exporter)
+        .build()
+}
+
+/// Spans on their way to a collector, if there is one; dropped, it sends the rest.
+pub struct Traces(Option<SdkTracerProvider>);
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0
+            && let Err(error) = provider.shutdown()
+        {
+            eprintln!("the last spans were not sent: {error}");
+        }
+    }
+}
+
+/// Makes a request's span a part of its caller's trace, where the caller tells of one (W3C `traceparent`).
+pub fn continue_trace(span: &Span, headers: &HeaderMap) {
+    let caller = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+    // Refused only where no spans are sent.
+    let _ = span.set_parent(caller);
 }

@@ -5,7 +5,11 @@
 
 mod server;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    sync::{Arc, Mutex},
+};
 
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
@@ -235,6 +239,58 @@ async fn http_2_without_tls_is_spoken() {
     let answer = client.get(server.at("/info")).send().await.unwrap();
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);
     assert_eq!(answer.status(), 200);
+}
+
+/// A collector of spans, as little of one as there can be: it keeps what is posted.
+fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = kept.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut request, mut part) = (stream.unwrap(), Vec::new(), [0; 4096]);
+            // A request ends where as many bytes follow its head as it has said.
+            let whole = |request: &[u8]| {
+                let text = String::from_utf8_lossy(request).to_lowercase();
+                let (head, _) = text.split_once("\r\n\r\n")?;
+                let length = head.split("content-length: ").nth(1)?.lines().next()?;
+                let length: usize = length.trim().parse().ok()?;
+                (request.len() >= head.len() + 4 + length).then_some(())
+            };
+            while whole(&request).is_none() {
+                let read = stream.read(&mut part).unwrap();
+                request.extend_from_slice(&part[..read]);
+            }
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+            keep.lock().unwrap().extend(request);
+        }
+    });
+    (address, kept)
+}
+
+#[tokio::test]
+async fn a_request_is_a_part_of_its_callers_trace() {
+    let (address, kept) = collector();
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let mut server = TestServer::start_with(folder, |program| {
+        program.env("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+    });
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = server.client.post(server.at("/encode")).body(UPRIGHT);
+    let request = request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert!(server.terminate());
+    let kept = kept.lock().unwrap();
+    let id: Vec<u8> = (0..16)
+        .map(|at| u8::from_str_radix(&trace[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    for wanted in [&b"POST /v1/traces"[..], b"/encode", b"scihcgrl", &id] {
+        let found = kept.windows(wanted.len()).any(|window| window == wanted);
+        assert!(found, "{}", String::from_utf8_lossy(wanted));
+    }
 }
 
 /// Every metric that the dashboard shows is one that a service has.

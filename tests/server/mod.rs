@@ -101,9 +101,13 @@ impl TestServer {
 
     /// Starts one in a folder that has a model already, with more arguments.
     pub fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        Self::start_with(folder, |program| program.args(arguments))
+    }
+
+    /// Starts one in a folder that has a model already, set up as `more` does it.
+    pub fn start_with(folder: TempDir, more: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let model = folder.path().join("model.safetensors");
-        let mut process = program(folder.path(), &model)
-            .args(arguments)
+        let mut process = more(&mut program(folder.path(), &model))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
