@@ -134,6 +134,16 @@ impl TestServer {
         format!("{}{path}", self.url)
     }
 
+    /// The value of a metric, by its name with labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.client.get(self.at("/metrics")).send().await.unwrap();
+        let text = text.error_for_status().unwrap().text().await.unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
+    }
+
     /// Kills it without warning and gives back its folder.
     pub fn kill(mut self) -> TempDir {
         self.process.kill().unwrap();
