@@ -144,10 +144,20 @@ struct Waiting {
     answer: oneshot::Sender<Result<Encoded, BatchError>>,
 }
 
+/// The queue from which the workers take turns.
+struct Queue {
+    images: Mutex<mpsc::Receiver<Waiting>>,
+    /// How many images are in it.
+    length: Arc<AtomicUsize>,
+    /// How many workers share them.
+    workers: usize,
+}
+
 /// A handle on the workers, cheap to clone. When the last is dropped, they finish what waits and end.
 #[derive(Clone)]
 pub struct Batcher {
     queue: mpsc::Sender<Waiting>,
+    length: Arc<AtomicUsize>,
     places: Arc<Semaphore>,
     /// How many workers there were and how many there are.
     started: usize,
@@ -182,8 +192,14 @@ impl Batcher {
     where
         F: FnOnce() -> Result<Hasher, ModelError> + Send + 'static,
     {
-        let (queue, waiting) = mpsc::channel();
-        let waiting = Arc::new(Mutex::new(waiting));
+        let loaders: Vec<F> = loaders.into_iter().collect();
+        let (queue, images) = mpsc::channel();
+        let length = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Queue {
+            images: Mutex::new(images),
+            length: length.clone(),
+            workers: loaders.len(),
+        });
         let alive = Arc::new(AtomicUsize::new(0));
         let (mut workers, mut told) = (Vec::new(), None);
         for load in loaders {
@@ -212,6 +228,7 @@ impl Batcher {
         Ok(Started {
             batcher: Batcher {
                 queue,
+                length,
                 places: Arc::new(Semaphore::new(config.queue.max(1))),
                 started: workers.len(),
                 alive,
@@ -261,6 +278,7 @@ impl Batcher {
             queued: Instant::now(),
             answer,
         };
+        self.length.fetch_add(1, Ordering::Relaxed);
         self.queue.send(waiting).map_err(|_| BatchError::Closed)?;
         answered.await.map_err(|_| BatchError::Closed)?
     }

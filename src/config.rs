@@ -20,14 +20,14 @@ pub const DEFAULT_MODEL: &str = "models/cifar10.safetensors";
 /// Where a model computes and in which type.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct Compute {
-    /// auto, cpu, cuda or cuda:N.
+    /// auto, cpu, cuda or cuda:N; a service takes several with commas between, and has a copy of the model and a worker on each.
     #[arg(long, env = "SCIHCGRL_DEVICE", default_value = "auto")]
     pub device: String,
     /// The type that convolutions compute in: auto, fp32 or bf16. A service's auto is what the codes of its data folder were made in, and
     /// for a new one bf16 where the device has instructions for it; elsewhere auto is fp32.
     #[arg(long, env = "SCIHCGRL_PRECISION", default_value = "auto")]
     pub precision: Precision,
-    /// Threads of libtorch; as many as there are cores by default.
+    /// Threads of libtorch; as many as there are cores by default. A service on a CPU has a worker of one thread on every core instead.
     #[arg(long, env = "SCIHCGRL_THREADS")]
     pub threads: Option<usize>,
 }
@@ -64,8 +64,7 @@ pub struct Serve {
     /// The checkpoint.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
-    /// Where the model computes. Several devices with commas between have a copy of the model and a worker each; `cpu,cpu` with
-    /// `--threads 1` is two workers of one thread.
+    /// Where the model computes.
     #[command(flatten)]
     pub compute: Compute,
     /// The most images of one forward pass.

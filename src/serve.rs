@@ -3,7 +3,7 @@
 
 mod keys;
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, iter::repeat_n, num::NonZeroUsize, path::Path, thread, time::Duration};
 
 use anyhow::{Context, anyhow, ensure};
 use axum_server::{Handle, accept::NoDelayAcceptor};
@@ -105,14 +105,22 @@ fn batching(config: &Serve) -> BatchConfig {
     }
 }
 
-/// What loads the model, once for each device.
+/// What loads the model, once for each device. A CPU is as many devices of one thread as it has cores, unless it is said how many threads:
+/// one that is not given all its cores at once then waits for none of them, where OpenMP's threads wait for each other after every operation.
 fn loaders(
     model: &Path,
     compute: &Compute,
 ) -> Vec<impl FnOnce() -> Result<Hasher, ModelError> + Send + 'static> {
-    let devices = compute.device.split(',').map(|device| Compute {
-        device: device.trim().to_owned(),
-        ..compute.clone()
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let devices = compute.device.split(',').map(str::trim);
+    let devices = devices.flat_map(|device| {
+        let spread = compute.threads.is_none() && matches!(model::is_cpu(device), Ok(true));
+        let one = Compute {
+            device: device.to_owned(),
+            threads: if spread { Some(1) } else { compute.threads },
+            ..compute.clone()
+        };
+        repeat_n(one, if spread { cores } else { 1 })
     });
     let loader = |compute| {
         let model = model.to_owned();

@@ -3,16 +3,16 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, TryRecvError},
+        mpsc::TryRecvError,
     },
     time::Instant,
 };
 
 use metrics::{counter, histogram};
 
-use super::{BatchConfig, BatchError, Encoded, Waiting, form};
+use super::{BatchConfig, BatchError, Encoded, Queue, Waiting, form};
 use crate::{
     code::HashCode,
     image::Pixels,
@@ -44,7 +44,7 @@ pub(super) fn warm_up(hasher: &Hasher) -> Result<(), ModelError> {
 }
 
 /// Works until the queue is closed and empty, or the device fails.
-pub(super) fn run(hasher: &Hasher, queue: &Mutex<Receiver<Waiting>>, config: BatchConfig) {
+pub(super) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
     while let Some(batch) = next_batch(queue, config) {
         if batch.is_empty() {
             continue;
@@ -74,30 +74,32 @@ pub(super) fn run(hasher: &Hasher, queue: &Mutex<Receiver<Waiting>>, config: Bat
 }
 
 /// The next images to encode; none when no more will come.
-fn next_batch(queue: &Mutex<Receiver<Waiting>>, config: BatchConfig) -> Option<Vec<Waiting>> {
+fn next_batch(queue: &Queue, config: BatchConfig) -> Option<Vec<Waiting>> {
     // The worker that forms a batch holds the queue; the others run theirs, or wait behind it. It holds nothing that a panic breaks.
-    let queue = queue
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let (first, busy) = match queue.try_recv() {
+    let images = (queue.images.lock()).unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (first, busy) = match images.try_recv() {
         Ok(first) => (first, true),
-        Err(TryRecvError::Empty) => (queue.recv().ok()?, false),
+        Err(TryRecvError::Empty) => (images.recv().ok()?, false),
         Err(TryRecvError::Disconnected) => return None,
     };
+    let waits = busy && !config.max_delay.is_zero();
+    // No more than its share of what is there, so that no other idles meanwhile.
+    let share = queue.length.load(Ordering::Relaxed).div_ceil(queue.workers);
+    let most = if waits { usize::MAX } else { share };
+    let most = most.min(config.max_batch).max(1);
     let formed = Instant::now() + config.max_delay;
-    let more = || match queue.try_recv() {
-        Err(TryRecvError::Empty) if busy && !config.max_delay.is_zero() => {
+    let more = || match images.try_recv() {
+        Err(TryRecvError::Empty) if waits => {
             let left = formed.saturating_duration_since(Instant::now());
-            queue.recv_timeout(left).ok()
+            images.recv_timeout(left).ok()
         }
         more => more.ok(),
     };
-    Some(form::batch(
-        first,
-        more,
-        still_wanted,
-        config.max_batch.max(1),
-    ))
+    let wanted = |item| {
+        queue.length.fetch_sub(1, Ordering::Relaxed);
+        still_wanted(item)
+    };
+    Some(form::batch(first, more, wanted, most))
 }
 
 /// The image, unless nobody waits for it any more or it has waited too long.

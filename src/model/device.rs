@@ -40,6 +40,14 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
     }
 }
 
+/// Whether a name stands for the CPU here.
+///
+/// # Errors
+/// As [`device`].
+pub fn is_cpu(name: &str) -> Result<bool, ModelError> {
+    Ok(device(name)? == Device::Cpu)
+}
+
 /// What new codes are best made in on some devices: bf16 where all of them have instructions for it.
 ///
 /// # Errors
@@ -47,7 +55,7 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
 pub fn preferred(names: &str) -> Result<Precision, ModelError> {
     let mut fast = true;
     for name in names.split(',') {
-        fast &= device(name.trim())? != Device::Cpu || computes_bf16();
+        fast &= !is_cpu(name.trim())? || computes_bf16();
     }
     Ok(if fast {
         Precision::Bf16
