@@ -23,7 +23,7 @@ help:
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
-	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--precision bf16")'
+	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
 	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'

@@ -1,23 +1,23 @@
 //! What serving cannot exceed: images a second that all cores decode and resize, that the model's forward pass takes at each batch size,
-//! and that both together do in turns. Prints a line of JSON. Knows nothing of HTTP, queues or the index.
+//! and, as the limit, both one after the other. Prints a line of JSON. Knows nothing of HTTP, queues or the index.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::Barrier,
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use clap::Parser;
 use scihcgrl::{
     config::{Compute, DEFAULT_MODEL},
     image::{self, Pixels},
-    model::Hasher,
+    model::{Hasher, checkpoint},
 };
-use serde_json::json;
+use serde_json::{Map, json};
 
 #[derive(Parser)]
 struct Options {
@@ -46,47 +46,82 @@ fn main() {
     let mut files = Vec::new();
     jpegs(&options.photos, &mut files);
     assert!(!files.is_empty(), "no JPEG files there");
-    let length = Duration::from_secs_f64(options.seconds);
-    // On this thread alone, as the service's worker does.
-    let hasher = Hasher::start(&options.model, &options.compute).unwrap();
-    let side = hasher.card().input_size;
+    let (card, _) = checkpoint::describe(&options.model).unwrap();
+    let side = card.input_size;
+    let decode = |file: &Vec<u8>| image::decode(file, side).unwrap().pixels;
+    let pixels: Vec<Pixels> = files.iter().map(decode).collect();
 
-    let pixels = decode(&files, side);
-    let decoded = rate(length, || decode(&files, side).len());
-    let mut forward = Vec::new();
-    for &batch in &options.batches {
-        let mut batches = pixels.chunks_exact(batch).cycle();
-        let pass = || {
-            let batch: Vec<&Pixels> = batches.next().unwrap().iter().collect();
-            hasher.encode(&batch).unwrap().len()
-        };
-        forward.push((batch, rate(length, pass)));
-    }
-    let (best, passed) = forward
-        .iter()
-        .copied()
-        .max_by(|one, other| one.1.total_cmp(&other.1))
-        .unwrap();
-    let mut some = files.chunks_exact(best).cycle();
-    let together = rate(length, || {
-        let pixels = decode(some.next().unwrap(), side);
-        hasher
-            .encode(&pixels.iter().collect::<Vec<_>>())
-            .unwrap()
-            .len()
+    let decoded = on_all_cores(&options, |_, number| {
+        decode(&files[number % files.len()]);
+        1
     });
-    let forward: serde_json::Map<_, _> = forward
+    let (mut forward, mut together) = (Map::new(), Vec::new());
+    for &batch in &options.batches {
+        let at = |number: usize| number * batch % (files.len() - batch);
+        let passed = on_all_cores(&options, |hasher, number| {
+            let batch: Vec<_> = pixels[at(number)..][..batch].iter().collect();
+            hasher.encode(&batch).unwrap().len()
+        });
+        forward.insert(batch.to_string(), json!(passed));
+        let both = on_all_cores(&options, |hasher, number| {
+            let pixels: Vec<_> = files[at(number)..][..batch].iter().map(decode).collect();
+            let batch: Vec<_> = pixels.iter().collect();
+            hasher.encode(&batch).unwrap().len()
+        });
+        together.push((batch, both));
+    }
+    let best = together
         .iter()
-        .map(|(batch, rate)| (batch.to_string(), json!(rate)))
-        .collect();
+        .max_by(|one, other| one.1.total_cmp(&other.1));
+    let (best_batch, limit) = *best.unwrap();
     let line = json!({
         "decoded_per_s": decoded,
         "forward_per_s": forward,
-        "best_batch": best,
-        "together_per_s": together,
-        "limit_per_s": 1.0 / (1.0 / decoded + 1.0 / passed),
+        "best_batch": best_batch,
+        "limit_per_s": limit,
     });
     println!("{line}");
+}
+
+/// Images a second that all cores do of some work, each with a model of one thread, as the service has them; or one model with as many
+/// threads as the options say.
+fn on_all_cores(options: &Options, work: impl Fn(&Hasher, usize) -> usize + Sync) -> f64 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let models = if options.compute.threads.is_some() {
+        1
+    } else {
+        cores
+    };
+    let compute = Compute {
+        threads: options.compute.threads.or(Some(1)),
+        ..options.compute.clone()
+    };
+    let ready = Barrier::new(models);
+    let one = |model: usize| {
+        let hasher = Hasher::start(&options.model, &compute).unwrap();
+        for number in 0..3 {
+            work(&hasher, number);
+        }
+        ready.wait();
+        let (started, mut done) = (Instant::now(), 0);
+        for number in (model * 1000).. {
+            done += work(&hasher, number);
+            if started.elapsed().as_secs_f64() >= options.seconds {
+                break;
+            }
+        }
+        done as f64 / started.elapsed().as_secs_f64()
+    };
+    thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..models)
+            .map(|model| scope.spawn(move || one(model)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    })
 }
 
 fn jpegs(folder: &Path, files: &mut Vec<Vec<u8>>) {
@@ -98,31 +133,4 @@ fn jpegs(folder: &Path, files: &mut Vec<Vec<u8>>) {
             files.push(fs::read(path).unwrap());
         }
     }
-}
-
-/// Decodes files on all cores.
-fn decode(files: &[Vec<u8>], side: u32) -> Vec<Pixels> {
-    let next = AtomicUsize::new(0);
-    let some = || {
-        let take = || files.get(next.fetch_add(1, Ordering::Relaxed));
-        std::iter::from_fn(take)
-            .map(|file| image::decode(file, side).unwrap().pixels)
-            .collect::<Vec<_>>()
-    };
-    thread::scope(|scope| {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(some)).collect();
-        let parts = threads.into_iter().map(|thread| thread.join().unwrap());
-        parts.flatten().collect()
-    })
-}
-
-/// Images a second, after a first time that is not counted.
-fn rate(length: Duration, mut work: impl FnMut() -> usize) -> f64 {
-    work();
-    let (started, mut done) = (Instant::now(), 0);
-    while started.elapsed() < length {
-        done += work();
-    }
-    done as f64 / started.elapsed().as_secs_f64()
 }

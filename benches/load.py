@@ -2,14 +2,14 @@
 """Searches by photo under load: this service beside one written in Python and beside what decoding and the model alone take, in
 alternation; then more load than it can carry. Prints lines of JSON and, at the end, tables.
 
-usage: load.py --photos FOLDER [--program target/release/scihcgrl] [--model models/photos.safetensors] [--serve "--precision bf16"]
+usage: load.py --photos FOLDER [--program target/release/scihcgrl] [--model models/photos.safetensors] [--precision bf16|fp32] [--serve "…"]
                [--peer python_service.py --peer-forms "" "--batching --bf16"] [--rounds 5]
 
 `--photos` is a folder of JPEG files at any depth, `--serve` what else the service is told. The peer is a program that takes a port,
 `--size` for the pixels a side, `--gallery` for the number of codes and the words of one of its forms, and answers POST /search with a
 raw image. It runs in this environment: `make bench-load` fetches what one of Starlette, PyTorch and faiss imports. The load comes from
-`cargo bench --bench load`, the limit from `cargo bench --bench limit`: 1 / (1 / images a second that all cores decode and resize +
-1 / images a second of the forward pass at its best batch size)."""
+`cargo bench --bench load`, the limit from `cargo bench --bench limit`: what all cores decode, resize and encode, in batches of the best
+size, with nothing else to do."""
 import argparse, contextlib, hashlib, http.client, json, shlex, socket, statistics, subprocess, sys, tempfile, time
 
 
@@ -77,8 +77,9 @@ def read_options():
     parser.add_argument("--photos", required=True)
     parser.add_argument("--program", default="target/release/scihcgrl")
     parser.add_argument("--model", default="models/photos.safetensors")
+    parser.add_argument("--precision", default="bf16", help="of the service and of the limit")
     parser.add_argument("--serve", default="", help="more arguments of the service")
-    parser.add_argument("--limit", help="how the limit computes, in the service's arguments; as --serve unless given")
+    parser.add_argument("--limit", default="", help="more arguments of the limit")
     parser.add_argument("--peer")
     parser.add_argument("--peer-forms", nargs="+", default=["", "--batching --bf16"])
     parser.add_argument("--images", type=int, default=100_000, help="codes in the gallery")
@@ -97,7 +98,7 @@ def main():
     model = hashlib.sha256(open(options.model, "rb").read()).hexdigest()[:12]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as services:
         data = f"{folder}/data"
-        store = [options.program, "bench", "store", "--data-dir", data, "--keep-for", model, "--changes", "0"]
+        store = [options.program, "bench", "store", "--data-dir", data, "--keep-for", model, "--precision", options.precision, "--changes", "0"]
         subprocess.run(store + ["--images", str(options.images), "--seconds", "1"], check=True, stdout=subprocess.DEVNULL)
         serve = [options.program, "serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--model", options.model]
         pid, ours = services.enter_context(running(serve + told))
@@ -115,7 +116,7 @@ def main():
         idle = say(name="the load alone", **offer(ours, 5, "--clients", options.clients, "--target", "/nowhere"))
         lines = {name: [] for name in ["limit", *targets]}
         for _ in range(options.rounds):
-            how = told if options.limit is None else shlex.split(options.limit)
+            how = ["--precision", options.precision, *shlex.split(options.limit)]
             lines["limit"].append(say(name="limit", **measure(limit, "--model", options.model, "--photos", options.photos, *how)))
             for name, address in targets.items():
                 line = offer(address, options.seconds, "--clients", options.clients)
@@ -135,12 +136,11 @@ def table(options, side, idle, lines):
     median = lambda name, of: statistics.median(of(line) for line in lines[name])
     limit = median("limit", lambda line: line["limit_per_s"])
     decoded = median("limit", lambda line: line["decoded_per_s"])
-    together = median("limit", lambda line: line["together_per_s"])
     best = lines["limit"][0]["best_batch"]
     busy = max(line["own_share_of_a_core"] for name in lines if name != "limit" for line in lines[name])
     rows = [f"\n{options.clients} clients, {side}x{side} pixels, {options.images:,} codes, medians of {options.rounds} rounds of {options.seconds:g} s.",
             f"The load takes at most {busy:.1%} of a core; alone it makes {idle['requests'] / idle['seconds']:,.0f} requests/s.",
-            f"Decoding alone {decoded:,.0f} images/s; decoding and batches of {best} in turns {together:,.0f}.\n",
+            f"Decoding alone {decoded:,.0f} images/s; the limit is of batches of {best}, in {options.precision}.\n",
             "| | requests/s | of the limit | p50 ms | p95 ms | p99 ms | not answered 200 |", "|---|---|---|---|---|---|---|",
             f"| limit | {limit:.1f} | | | | | |"]
     for name in lines:

@@ -47,6 +47,9 @@ pub struct StoreBench {
     /// Leave the folder there, as one that the model with this id filled, so that `serve` takes it.
     #[arg(long, value_name = "MODEL_ID")]
     keep_for: Option<String>,
+    /// The numeric type in which that model is said to have made the codes.
+    #[arg(long, default_value = "fp32")]
+    precision: String,
 }
 
 /// How many writes are under way at once where they are to be committed in large groups.
@@ -200,7 +203,7 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
             .keep_for
             .clone()
             .unwrap_or_else(|| "benchmark".to_owned()),
-        precision: Precision::Rather("fp32".to_owned()),
+        precision: Precision::Rather(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
         cache_bytes: options.cache_bytes,
     })?)
