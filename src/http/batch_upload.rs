@@ -3,7 +3,10 @@
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Multipart, State, multipart::Field},
+    extract::{
+        DefaultBodyLimit, Multipart, State,
+        multipart::{Field, MultipartRejection},
+    },
     http::StatusCode,
     routing::post,
 };
@@ -65,8 +68,9 @@ struct Said {
 async fn store(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    form: Multipart,
+    form: Result<Multipart, MultipartRejection>,
 ) -> Result<Json<Answer>, ApiError> {
+    let form = form?;
     let mut batch = Batch {
         state,
         params,

@@ -1,6 +1,8 @@
 //! Request bodies and parameters in every form they come in, turned into one each.
 //! Knows the forms, not what becomes of them: no pixels, no index, no answers.
 
+use std::{fmt, marker::PhantomData};
+
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Multipart, Path, Request},
@@ -15,7 +17,7 @@ use base64::{
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error},
+    de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
 
@@ -54,11 +56,17 @@ pub struct Params<T>(pub T);
 /// The image id in the path.
 pub struct Id(pub ImageId);
 
+/// A JSON object. Serde alone takes an array of its members as well, in an order that nobody promised.
+pub struct Object<T>(pub T);
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonSubject {
+    #[serde(default, deserialize_with = "given")]
     image: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     code: Option<String>,
 }
 
@@ -67,7 +75,8 @@ impl FromRequest<AppState> for Subject {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if media_type(&request).is_some_and(|found| found.subtype() == mime::JSON) {
-            return json_subject(Json::from_request(request, state).await?.0);
+            let Json(Object(subject)) = Json::from_request(request, state).await?;
+            return json_subject(subject);
         }
         let upload = upload(request, state, &["image"]).await?;
         Ok(Subject::Image(upload.image))
@@ -91,6 +100,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_map(OfMap(PhantomData))
+    }
+}
+
+struct OfMap<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, text: &mut fmt::Formatter) -> fmt::Result {
+        text.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = ApiError;
 
@@ -107,6 +136,13 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error
         let found: String = text.chars().take(40).collect();
         Error::custom(format!("'{found}' is not a whole number from 0 on"))
     })
+}
+
+/// What is there, even if null or empty, has to be right; serde alone takes that for left out.
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 fn media_type(request: &Request) -> Option<mime::Mime> {

@@ -10,14 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     error::ApiError,
-    extract::{Id, Params, Upload, whole},
+    extract::{Id, Object, Params, Upload, given, whole},
     search::by_length,
     state::{AppState, Turn},
 };
@@ -150,6 +150,7 @@ pub(super) async fn keep(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
     #[serde(default = "default_list", deserialize_with = "whole")]
     limit: u64,
@@ -228,21 +229,17 @@ fn known(headers: &HeaderMap, tag: &str) -> bool {
 #[serde(deny_unknown_fields)]
 struct Change {
     labels: Option<Vec<String>>,
+    /// Null, which removes it, is told from nothing, which keeps it.
     #[serde(default, deserialize_with = "given")]
     payload: Option<Option<Value>>,
-}
-
-/// Tells null, which removes, from nothing, which keeps.
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }
 
 async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
-    change: Result<Json<Change>, axum::extract::rejection::JsonRejection>,
+    change: Result<Json<Object<Change>>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Json<Image>, ApiError> {
-    let Json(Change { labels, payload }) = change?;
+    let Json(Object(Change { labels, payload })) = change?;
     check_labels(labels.as_deref().unwrap_or_default())?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;
     let missing = ApiError::NoImage(id.to_string());

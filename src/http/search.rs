@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     error::ApiError,
-    extract::{Params, Subject, whole},
+    extract::{Params, Subject, given, whole},
     images::content_url,
     millis,
     state::{AppState, Coded, Turn},
@@ -33,6 +33,7 @@ pub(super) fn routes() -> Router<AppState> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SearchParams {
+    #[serde(default, deserialize_with = "given")]
     bits: Option<Length>,
     #[serde(default = "default_radius", deserialize_with = "whole")]
     radius: u64,

@@ -117,6 +117,9 @@ pub fn bodies(api: &Api) -> Vec<Case> {
         "two subjects": json(json!({"id": "a", "code": "abcdef"})) => 422 "invalid_json" "exactly one";
         "no subject": json(json!({})) => 422 "invalid_json" "exactly one";
         "broken base64": json(json!({"image": "@@@"})) => 400 "malformed_base64" "base64";
+        "an array of members": json(json!([null, "a", null])) => 422 "invalid_json" "an object";
+        "null for a text": json(json!({"id": "a", "image": null})) => 422 "invalid_json" "null";
+        "a batch that is no form": api.post("/images/batch") => 400 "malformed_request" "boundary";
         "odd code": json(json!({"code": "abcd"})) => 422 "invalid_code" "6, 8 or 12";
         "code of other bits": short.json(&json!({"code": "0123456789ab"})) => 422 "invalid_code" "48 bits";
         "code to encode": api.post("/encode").json(&json!({"code": "abcdef"})) => 422 "invalid_json" "already";
@@ -131,6 +134,7 @@ pub fn parameters(api: &Api) -> Vec<Case> {
         "negative radius": api.search("radius=-1") => 422 "invalid_parameter" "'-1' is not a whole number";
         "radius in words": api.search("radius=near") => 422 "invalid_parameter" "radius";
         "bits": api.search("bits=25") => 422 "invalid_parameter" "24, 32 and 48";
+        "no bits": api.search("bits=") => 422 "invalid_parameter" "bits";
         "limit 0": api.search("limit=0") => 422 "invalid_parameter" "1 to 1000";
         "limit 1001": api.search("limit=1001") => 422 "invalid_parameter" "1 to 1000";
         "list limit": api.get("/images?limit=1001") => 422 "invalid_parameter" "1 to 1000";
@@ -149,7 +153,8 @@ pub fn names(api: &Api) -> Vec<Case> {
     let label = form(Form::new().text("labels", "x".repeat(101)));
     let payload = form(Form::new().text("payload", "{"));
     let heavy = form(Form::new().text("payload", format!("\"{}\"", "x".repeat(17_000))));
-    let patch = api.client.patch(format!("{}/images/a", api.url));
+    let patch = || api.client.patch(format!("{}/images/a", api.url));
+    let array = patch().json(&json!([null, null]));
     let delete = api.client.delete(format!("{}/search", api.url));
     cases! {
         "id with a slash": api.put("/images/a/b") => 404 "route_not_found" "/images/a/b";
@@ -157,12 +162,14 @@ pub fn names(api: &Api) -> Vec<Case> {
         "id of 10 kB": long => 422 "invalid_id" "10000 characters";
         "id that is not text": api.put("/images/%ff") => 400 "malformed_request" "UTF-8";
         "cursor": api.get("/images?after=a%20b") => 422 "invalid_parameter" "goes on";
+        "empty cursor": api.get("/images?after=") => 422 "invalid_parameter" "goes on";
         "empty label": api.put("/images/a?label=") => 422 "invalid_label" "0 characters";
         "many labels": many => 422 "invalid_label" "33 labels";
         "long label": label => 422 "invalid_label" "101";
         "payload": payload => 422 "invalid_payload" "not JSON";
         "heavy payload": heavy => 422 "invalid_payload" "16384";
-        "patch of text": patch.body("{}") => 415 "unsupported_media_type" "application/json";
+        "patch of text": patch().body("{}") => 415 "unsupported_media_type" "application/json";
+        "patch of an array": array => 422 "invalid_json" "an object";
         "no route": api.get("/nowhere") => 404 "route_not_found" "/nowhere";
         "no method": delete => 405 "method_not_allowed" "DELETE";
     }
