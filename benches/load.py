@@ -100,7 +100,7 @@ def main():
         data = f"{folder}/data"
         store = [options.program, "bench", "store", "--data-dir", data, "--keep-for", model, "--precision", options.precision, "--changes", "0"]
         subprocess.run(store + ["--images", str(options.images), "--seconds", "1"], check=True, stdout=subprocess.DEVNULL)
-        serve = [options.program, "serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--model", options.model]
+        serve = [options.program, "serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--model", options.model, "--precision", options.precision]
         pid, ours = services.enter_context(running(serve + told))
         side = ask(ours, "/info")["input_size"]
         targets = {"this service": ours}
