@@ -20,10 +20,12 @@ if [ -n "$old" ] && [ "$(cat "/proc/$old/comm" 2>/dev/null)" = scihcgrl ]; then
     while kill -0 "$old" 2>/dev/null; do sleep 0.1; done
 fi
 
+# An earlier run's log tells of another start.
+rm -f "$run/log"
 nohup "$scihcgrl" serve --addr "127.0.0.1:$port" --data-dir "$data" --model $model >"$run/log" 2>&1 </dev/null &
 pid=$!
 echo "$pid" >"$run/pid"
-until grep -q '^listening on' "$run/log"; do
+until grep -qs '^listening on' "$run/log"; do
     if ! kill -0 "$pid" 2>/dev/null; then
         echo "The service did not start; $run/log says:" >&2
         tail -n 3 "$run/log" >&2
