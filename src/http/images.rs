@@ -29,6 +29,8 @@ use crate::{
 const MAX_LABELS: usize = 32;
 const MAX_LABEL_CHARS: usize = 100;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
+/// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.
+const MAX_PAYLOAD_DEPTH: usize = 100;
 const MAX_LIST: u64 = 1000;
 
 pub(super) fn routes() -> Router<AppState> {
@@ -281,5 +283,20 @@ fn check_payload(payload: Option<&Value>) -> Result<(), ApiError> {
             format!("the payload has {bytes} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are kept");
         return Err(ApiError::Invalid("invalid_payload", detail));
     }
+    let depth = payload.map_or(0, depth);
+    if depth > MAX_PAYLOAD_DEPTH {
+        let detail =
+            format!("the payload is nested {depth} deep; at most {MAX_PAYLOAD_DEPTH} are kept");
+        return Err(ApiError::Invalid("invalid_payload", detail));
+    }
     Ok(())
+}
+
+/// How many arrays and objects stand within each other. The parser has bounded it already.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }

@@ -176,8 +176,9 @@ fn fields() -> Vec<Case> {
         "a label of 101 characters": labels(1, 101) => 422 "invalid_label";
         "a payload of 16,384 bytes": text(16_384) => 201 "";
         "a payload of 16,385 bytes": text(16_385) => 422 "invalid_payload";
-        "a payload nested 127 deep": nested(127) => 201 "";
-        "a payload nested 128 deep": nested(128) => 422 "invalid_payload";
+        "a payload nested 100 deep": nested(100) => 201 "";
+        "a payload nested 101 deep": nested(101) => 422 "invalid_payload";
+        "a payload nested 1,000 deep": nested(1000) => 422 "invalid_payload";
         "a field with 32 header lines": lines(31) => 200 "";
         "a field with 33 header lines": lines(32) => 400 "malformed_request";
     }

@@ -9,6 +9,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Mutex,
 };
 
 use scihcgrl::{
@@ -63,6 +64,9 @@ pub fn card() -> Card {
 
 /// Writes a model of random weights, the same every time, and returns its path.
 pub fn model(folder: &Path) -> PathBuf {
+    // libtorch's generator is one for all threads, and tests run beside each other.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
     tch::manual_seed(11);
     let card = card();
     let network = Network::new(&card, tch::Device::Cpu).unwrap();
