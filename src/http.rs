@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::telemetry;
 
 mod batch_upload;
+mod content;
 mod error;
 mod extract;
 mod health;
@@ -46,6 +47,7 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(search::routes())
         .merge(images::routes())
+        .merge(content::routes())
         .merge(batch_upload::routes())
         .merge(health::routes())
         .route_layer(from_fn_with_state(state.clone(), state::gate))

@@ -40,7 +40,7 @@ pub use code_set::CodeSet;
 pub use damage::Damage;
 pub use error::IndexError;
 pub use query::{Cursor, Facts, Found, Listing, Match, Query};
-pub use record::{Content, ImageId, Record};
+pub use record::{Content, ImageId, NewImage, Record};
 
 use error::spell;
 use generation::Generation;
@@ -69,21 +69,6 @@ pub enum Precision {
     Exactly(String),
     /// This in a new store; one that is there keeps to its own.
     Rather(String),
-}
-
-/// An image to insert, or to take the place of the one with its id.
-#[derive(Clone, Debug)]
-pub struct NewImage {
-    /// Its id.
-    pub id: ImageId,
-    /// One code of each length of the index, ascending.
-    pub codes: Vec<HashCode>,
-    /// Its labels.
-    pub labels: Vec<String>,
-    /// Anything the caller wants kept with it; JSON null is kept as none.
-    pub payload: Option<Value>,
-    /// The original.
-    pub content: Content,
 }
 
 /// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.

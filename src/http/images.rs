@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use axum::{
     Json, Router,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
+    content::content_url,
     error::ApiError,
     extract::{Id, Object, Params, Upload, given, whole},
     search::by_length,
@@ -40,12 +40,6 @@ pub(super) fn routes() -> Router<AppState> {
             "/images/{id}",
             get(read).put(put).patch(patch).delete(delete),
         )
-        .route("/images/{id}/content", get(content))
-}
-
-/// Where the original of an image is.
-pub(super) fn content_url(id: &ImageId) -> String {
-    format!("/images/{id}/content")
 }
 
 /// A record as answers show it.
@@ -190,41 +184,6 @@ async fn read(State(state): State<AppState>, Id(id): Id) -> Result<Json<Image>, 
     let missing = ApiError::NoImage(id.to_string());
     let record = state.read(move |index| index.get(&id)).await?;
     Ok(Json(record.ok_or(missing)?.into()))
-}
-
-async fn content(
-    State(state): State<AppState>,
-    Id(id): Id,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let missing = ApiError::NoImage(id.to_string());
-    let content = state.read(move |index| index.content(&id)).await?;
-    let Content { bytes, media_type } = content.ok_or(missing)?;
-    let tag = format!("\"{:x}\"", Sha256::digest(&bytes));
-    let held = [
-        (header::ETAG, tag.clone()),
-        // It may be replaced at any time, so whoever keeps it asks whether it still is.
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
-    ];
-    if known(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, held).into_response());
-    }
-    let about = [
-        (header::CONTENT_TYPE, media_type),
-        // An upload may be HTML behind a picture's first bytes; no browser shall find that out.
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-    ];
-    Ok((held, about, bytes).into_response())
-}
-
-/// Whether the caller has the content with this tag already.
-fn known(headers: &HeaderMap, tag: &str) -> bool {
-    let given = headers.get_all(header::IF_NONE_MATCH).into_iter();
-    given
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|value| value.trim().trim_start_matches("W/"))
-        .any(|value| value == tag || value == "*")
 }
 
 #[derive(Deserialize)]

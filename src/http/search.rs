@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    content::content_url,
     error::ApiError,
     extract::{Params, Subject, given, whole},
-    images::content_url,
     millis,
     state::{AppState, Coded, Turn},
 };

@@ -64,6 +64,21 @@ pub struct Content {
     pub media_type: String,
 }
 
+/// An image to insert, or to take the place of the one with its id.
+#[derive(Clone, Debug)]
+pub struct NewImage {
+    /// Its id.
+    pub id: ImageId,
+    /// One code of each length of the index, ascending.
+    pub codes: Vec<HashCode>,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Anything the caller wants kept with it; JSON null is kept as none.
+    pub payload: Option<Value>,
+    /// The original.
+    pub content: Content,
+}
+
 /// What the index tells of an image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
