@@ -38,15 +38,17 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         config.addr
     );
     let metrics = telemetry::metrics();
-    let (card, model_id) = checkpoint::describe(&config.model)?;
+    // Before a data folder is made for them: a model and a device that can be used. In a thread that ends, for it takes its OpenMP
+    // threads with it.
+    let path = config.model.clone();
+    let described = thread::spawn(move || checkpoint::describe(&path)).join();
+    let (card, model_id) = described.map_err(|_| anyhow!("reading the model panicked"))??;
+    let preferred = model::preferred(&config.compute.device)?;
     let index = Index::open(IndexConfig {
         path: config.data_dir.clone(),
         model: model_id,
         precision: match config.compute.precision {
-            Precision::Auto => {
-                let preferred = model::preferred(&config.compute.device)?;
-                index::Precision::Rather(preferred.to_string())
-            }
+            Precision::Auto => index::Precision::Rather(preferred.to_string()),
             exactly => index::Precision::Exactly(exactly.to_string()),
         },
         lengths: card.lengths,

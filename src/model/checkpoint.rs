@@ -93,13 +93,13 @@ pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), Mode
     Ok((network, card, id(&bytes)))
 }
 
-/// A checkpoint's card and id, without its weights.
+/// The card and id of a checkpoint that can be loaded.
 ///
 /// # Errors
-/// As [`load`], as far as that can be told.
+/// As [`load`].
 pub fn describe(path: &Path) -> Result<(Card, String), ModelError> {
-    let bytes = read(path)?;
-    Ok((read_card(&bytes, path)?, id(&bytes)))
+    let (_, card, id) = load(path, Device::Cpu)?;
+    Ok((card, id))
 }
 
 fn id(bytes: &[u8]) -> String {
