@@ -17,7 +17,8 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    config::{Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
+    config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
+    gallery::{Gallery, Originals},
     image,
     index::Index,
     model, serve, telemetry,
@@ -88,11 +89,11 @@ pub enum Cli {
     Evaluate(Box<evaluate::Evaluate>),
     /// Reproduce the paper's tables: its protocol, all methods and ablations, over several seeds. Goes on where it was stopped.
     Reproduce(Box<reproduce::Reproduce>),
-    /// Read a data folder from end to end, without serving it, and name what is damaged in it.
+    /// Read a data folder from end to end, without serving it, compare it with its originals, and name what is damaged.
     Fsck {
-        /// The folder.
-        #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
-        data_dir: PathBuf,
+        /// Which.
+        #[command(flatten)]
+        gallery: config::Gallery,
     },
     /// Measure the index, with codes of one's own or with images made for it.
     #[command(subcommand)]
@@ -194,15 +195,20 @@ impl Cli {
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
             Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,
-            Cli::Fsck { data_dir } => {
-                let index = Index::open_present(data_dir, FSCK_CACHE_BYTES)?;
-                let (damage, images) = (index.verify()?, index.facts().images);
+            Cli::Fsck { gallery } => wait(async {
+                let index = Index::open_present(gallery.data_dir.clone(), FSCK_CACHE_BYTES)?;
+                let images = index.facts().images;
+                let (id, kept) = (index.id(), index.has_originals());
+                let originals = Originals::open(&gallery.originals(), id, kept).await?;
+                let (gallery, _) = Gallery::new(index, originals);
+                let damage = gallery.verify().await?;
                 for damage in &damage {
                     println!("{damage}");
                 }
                 println!("{images} images, {} things damaged", damage.len());
                 anyhow::ensure!(damage.is_empty(), "the data folder is damaged");
-            }
+                Ok(())
+            })?,
             Cli::Bench(bench) => bench::run(&bench)?,
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;

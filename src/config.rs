@@ -58,9 +58,9 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub cors_origin: Vec<String>,
-    /// Where images and codes are kept.
-    #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
-    pub data_dir: PathBuf,
+    /// Where the gallery is kept.
+    #[command(flatten)]
+    pub gallery: Gallery,
     /// The checkpoint.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
@@ -91,6 +91,26 @@ pub struct Serve {
     /// How log lines are written.
     #[arg(long, env = "SCIHCGRL_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// Where a gallery is kept.
+#[derive(Args, Clone, Debug)]
+pub struct Gallery {
+    /// Where records and codes are kept.
+    #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Where the images themselves are kept: a folder, or s3://bucket/path, gs://bucket/path or az://container/path with keys and region
+    /// in the variables that the clouds' own tools read, such as AWS_ACCESS_KEY_ID. By default in `originals` under the data folder.
+    #[arg(long, env = "SCIHCGRL_ORIGINALS", value_name = "FOLDER|URL")]
+    pub originals: Option<String>,
+}
+
+impl Gallery {
+    /// Where the images themselves are kept.
+    pub fn originals(&self) -> String {
+        let beside = || self.data_dir.join("originals").display().to_string();
+        self.originals.clone().unwrap_or_else(beside)
+    }
 }
 
 /// How log lines are written.

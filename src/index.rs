@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::code::{HashCode, Length};
 
@@ -22,7 +23,9 @@ mod load;
 mod merge;
 mod migrate;
 mod names;
+mod naming;
 mod open;
+mod original;
 mod page;
 mod pages;
 mod priority;
@@ -39,8 +42,9 @@ mod writer;
 pub use code_set::CodeSet;
 pub use damage::Damage;
 pub use error::IndexError;
+pub use original::Original;
 pub use query::{Cursor, Facts, Found, Listing, Match, Query};
-pub use record::{Content, ImageId, NewImage, Record};
+pub use record::{ImageId, NewImage, Record};
 
 use error::spell;
 use generation::Generation;
@@ -79,6 +83,8 @@ struct Shared {
     // Dropped before the store, which its thread uses.
     writer: Writer,
     store: Arc<Store>,
+    /// Names for originals that were not given yet.
+    names: Mutex<Vec<Original>>,
 }
 
 impl Index {
@@ -129,7 +135,12 @@ impl Index {
             path,
             source: source.into(),
         })?;
-        Ok(Index(Arc::new(Shared { writer, store })))
+        let names = Mutex::default();
+        Ok(Index(Arc::new(Shared {
+            writer,
+            store,
+            names,
+        })))
     }
 
     /// Inserts or replaces an image and tells whether it is new; returns when it is on disk. A replaced image keeps its
@@ -186,20 +197,6 @@ impl Index {
         self.0.store.steady(|directory, reading| {
             Ok(match reading.place(directory, id)? {
                 Some(Some(sequence)) => reading.record(sequence)?.map(Some),
-                Some(None) => Some(None),
-                None => None,
-            })
-        })
-    }
-
-    /// The original of an image.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn content(&self, id: &ImageId) -> Result<Option<Content>, IndexError> {
-        self.0.store.steady(|directory, reading| {
-            Ok(match reading.place(directory, id)? {
-                Some(Some(sequence)) => reading.content(sequence)?.map(Some),
                 Some(None) => Some(None),
                 None => None,
             })

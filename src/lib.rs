@@ -2,14 +2,16 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry | model, index | batch, train, eval | http | serve | cli | main`.
-//! Only `model` and `train` name tch, only `index` names sled, only `http` and `serve` name axum.
+//! `code, image, telemetry | model, index | gallery, batch, train, eval | http | serve | cli | main`.
+//! Only `model` and `train` name tch, only `index` names sled, only `gallery` names object_store, only
+//! `http` and `serve` name axum.
 
 pub mod batch;
 pub mod cli;
 pub mod code;
 pub mod config;
 pub mod eval;
+pub mod gallery;
 pub mod http;
 pub mod image;
 pub mod index;

@@ -14,6 +14,7 @@ use tokio::signal::unix;
 use crate::{
     batch::{BatchConfig, Batcher, Started},
     config::{Compute, Precision, Serve},
+    gallery::{Gallery, Originals},
     http::{self, AppState, Parts},
     index::{self, Index, IndexConfig},
     model::{self, Hasher, ModelError, checkpoint},
@@ -45,7 +46,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let (card, model_id) = described.map_err(|_| anyhow!("reading the model panicked"))??;
     let preferred = model::preferred(&config.compute.device)?;
     let index = Index::open(IndexConfig {
-        path: config.data_dir.clone(),
+        path: config.gallery.data_dir.clone(),
         model: model_id,
         precision: match config.compute.precision {
             Precision::Auto => index::Precision::Rather(preferred.to_string()),
@@ -66,8 +67,13 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         card,
         model_id,
     } = Batcher::start(loaders(&config.model, &compute), batching(config))?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let place = config.gallery.originals();
+    let originals = Originals::open(&place, index.id(), index.has_originals());
+    let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
+    runtime.spawn(removal.run());
     let state = AppState::new(Parts {
-        index: index.clone(),
+        gallery,
         batcher,
         model_id,
         card: serde_json::to_value(&card)?,
@@ -78,7 +84,6 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         keys,
         cors_origins: config.cors_origin.clone(),
     });
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;

@@ -39,6 +39,8 @@ pub const INFERENCE_SECONDS: &str = "scihcgrl_inference_duration_seconds";
 pub const BATCH_IMAGES: &str = "scihcgrl_batch_images";
 /// How long searches of the index took.
 pub const INDEX_SECONDS: &str = "scihcgrl_index_duration_seconds";
+/// How long originals took to be kept or fetched, by `operation`: `put` or `get`.
+pub const ORIGINAL_SECONDS: &str = "scihcgrl_original_duration_seconds";
 /// Images stored.
 pub const IMAGES: &str = "scihcgrl_images";
 /// Different codes of each length, by `bits`.
@@ -78,7 +80,7 @@ const GAUGES: [(&str, &str); 9] = [
     (READY, "Whether requests are taken."),
 ];
 
-const HISTOGRAMS: [(&str, &str); 6] = [
+const HISTOGRAMS: [(&str, &str); 7] = [
     (
         REQUEST_SECONDS,
         "From a request's head to the head of its answer.",
@@ -87,6 +89,10 @@ const HISTOGRAMS: [(&str, &str); 6] = [
     (DECODE_SECONDS, "How long an image took to be decoded."),
     (INFERENCE_SECONDS, "How long a forward pass took."),
     (INDEX_SECONDS, "How long a search of the index took."),
+    (
+        ORIGINAL_SECONDS,
+        "How long an original took to be kept or fetched.",
+    ),
     (BATCH_IMAGES, "How many images a forward pass had."),
 ];
 

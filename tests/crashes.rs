@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Precision},
+    index::{ImageId, Index, IndexConfig, IndexError, NewImage, Precision},
 };
 use serde_json::json;
 
@@ -63,13 +63,9 @@ fn image(writer: usize, image: usize, version: usize) -> NewImage {
         codes: Length::ALL.map(code).to_vec(),
         labels: vec![format!("label {version}")],
         payload: Some(json!(version)),
-        content: Content {
-            bytes: format!("version {version}")
-                .repeat(1 + version % 40)
-                .into_bytes()
-                .into(),
-            media_type: "image/png".to_owned(),
-        },
+        media_type: format!("image/{}", version % 40),
+        bytes: version as u64,
+        original: None,
     }
 }
 
@@ -94,13 +90,15 @@ fn after(writer: usize, steps: usize) -> BTreeMap<usize, String> {
 /// One image as the index holds it, checked against itself.
 fn whole(index: &Index, writer: usize, number: usize) -> Result<Option<String>, IndexError> {
     let id = id(writer, number);
-    let (Some(record), Some(content)) = (index.get(&id)?, index.content(&id)?) else {
+    let Some(record) = index.get(&id)? else {
         return Ok(None);
     };
     let version = record.payload.unwrap().as_u64().unwrap() as usize;
     let expected = image(writer, number, version);
-    assert_eq!(content, expected.content);
     assert_eq!(record.codes, expected.codes);
+    assert_eq!(record.media_type, expected.media_type);
+    assert_eq!(record.bytes, expected.bytes);
+    assert!(record.original.is_some());
     let label = record.labels[0].strip_prefix("label ").unwrap();
     Ok(Some(line(version, label.parse().unwrap())))
 }
@@ -115,7 +113,11 @@ fn found(index: &Index, writer: usize) -> BTreeMap<usize, String> {
 /// Does a writer's step.
 async fn take(index: &Index, writer: usize, number: usize) {
     match step(writer, number) {
-        Step::Put(at) => drop(index.put(image(writer, at, number)).await.unwrap()),
+        Step::Put(at) => {
+            let mut image = image(writer, at, number);
+            image.original = Some(index.name_original().await.unwrap());
+            drop(index.put(image).await.unwrap());
+        }
         Step::Relabel(at) => {
             let labels = Some(vec![format!("label {number}")]);
             drop(index.patch(id(writer, at), labels, None).await.unwrap());
@@ -224,6 +226,12 @@ fn two_hundred_kills_lose_nothing_and_invent_nothing() {
             images += found.len() as u64;
         }
         assert_eq!(index.facts().images, images);
+        // Each image has an original of its own, and those that were left behind are known.
+        let tied = index.originals().unwrap();
+        assert_eq!(tied.len() as u64, images);
+        let mut loose = index.released().unwrap();
+        let loose: Vec<_> = std::iter::from_fn(|| loose.try_recv().ok()).collect();
+        assert!(loose.iter().all(|name| !tied.contains_key(name)));
         if kill % 20 == 0 {
             assert_eq!(index.verify().unwrap(), []);
         }

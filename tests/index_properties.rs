@@ -7,7 +7,7 @@ use std::path::Path;
 
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Content, ImageId, Index, IndexConfig, IndexError, NewImage, Precision, Record},
+    index::{ImageId, Index, IndexConfig, IndexError, NewImage, Precision, Record},
 };
 use serde_json::json;
 
@@ -68,10 +68,9 @@ fn image(number: usize, seed: u8, bits: u8) -> NewImage {
         codes: codes(seed),
         labels: labels(bits),
         payload: (bits & 8 != 0).then(|| json!({ "seed": seed })),
-        content: Content {
-            bytes: vec![seed; usize::from(bits)].into(),
-            media_type: format!("image/{seed}"),
-        },
+        media_type: format!("image/{seed}"),
+        bytes: u64::from(bits),
+        original: None,
     }
 }
 
@@ -80,7 +79,8 @@ fn check_record(record: &Record, image: &NewImage) {
     assert_eq!(record.codes, image.codes);
     assert_eq!(record.labels, image.labels);
     assert_eq!(record.payload, image.payload);
-    assert_eq!(record.media_type, image.content.media_type);
-    assert_eq!(record.bytes, image.content.bytes.len() as u64);
+    assert_eq!(record.media_type, image.media_type);
+    assert_eq!(record.bytes, image.bytes);
+    assert_eq!(record.original, image.original);
     assert!(record.created_at_ms > 0 && record.created_at_ms <= record.updated_at_ms);
 }

@@ -13,6 +13,7 @@ use axum::{
 use scihcgrl::{
     batch::{BatchConfig, Batcher, Started},
     config::{Compute, Precision},
+    gallery::{Gallery, Originals},
     http::{self, AppState, Keys, Parts},
     index::{self, Index, IndexConfig},
     model::Hasher,
@@ -54,8 +55,11 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         lengths: card.lengths.clone(),
         cache_bytes: 1 << 20,
     });
+    let index = index.unwrap();
+    let place = folder.path().join("originals").display().to_string();
+    let originals = Originals::open(&place, index.id(), false).await.unwrap();
     let state = AppState::new(Parts {
-        index: index.unwrap(),
+        gallery: Gallery::new(index, originals).0,
         batcher,
         model_id,
         input_size: card.input_size,

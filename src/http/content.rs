@@ -1,5 +1,5 @@
 //! `/images/{id}/content`: originals as they were uploaded, sent once to whoever keeps them.
-//! Knows nothing of records.
+//! Knows a record by the name of its original, which tells one upload from another; not where originals lie.
 
 use axum::{
     Router,
@@ -8,10 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use sha2::{Digest, Sha256};
 
 use super::{error::ApiError, extract::Id, state::AppState};
-use crate::index::{Content, ImageId};
+use crate::index::{ImageId, Record};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/images/{id}/content", get(content))
@@ -27,24 +26,36 @@ async fn content(
     Id(id): Id,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let missing = ApiError::NoImage(id.to_string());
-    let content = state.read(move |index| index.content(&id)).await?;
-    let Content { bytes, media_type } = content.ok_or(missing)?;
-    let tag = format!("\"{:x}\"", Sha256::digest(&bytes));
-    let held = [
-        (header::ETAG, tag.clone()),
-        // It may be replaced at any time, so whoever keeps it asks whether it still is.
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
-    ];
-    if known(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, held).into_response());
+    loop {
+        let (missing, id) = (ApiError::NoImage(id.to_string()), id.clone());
+        let record = state.read(move |index| index.get(&id)).await?;
+        let record = record.ok_or(missing)?;
+        let held = [
+            (header::ETAG, tag(&state, &record)),
+            // It may be replaced at any time, so whoever keeps it asks whether it still is.
+            (header::CACHE_CONTROL, "private, no-cache".to_owned()),
+        ];
+        if known(&headers, &held[0].1) {
+            return Ok((StatusCode::NOT_MODIFIED, held).into_response());
+        }
+        // It was replaced or deleted between record and original.
+        let Some(bytes) = state.parts().gallery.original(&record).await? else {
+            continue;
+        };
+        let about = [
+            (header::CONTENT_TYPE, record.media_type),
+            // An upload may be HTML behind a picture's first bytes; no browser shall find that out.
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        ];
+        return Ok((held, about, bytes).into_response());
     }
-    let about = [
-        (header::CONTENT_TYPE, media_type),
-        // An upload may be HTML behind a picture's first bytes; no browser shall find that out.
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-    ];
-    Ok((held, about, bytes).into_response())
+}
+
+/// The store and the name of the original in it: no other upload ever has both, so no original has to be read for its tag.
+fn tag(state: &AppState, record: &Record) -> String {
+    let store = state.parts().gallery.index().id();
+    let name = record.original.map(|name| name.to_string());
+    format!("\"{store}/{}\"", name.unwrap_or_default())
 }
 
 /// Whether the caller has the content with this tag already.

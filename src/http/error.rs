@@ -18,7 +18,13 @@ use axum_extra::extract::QueryRejection;
 use serde::Serialize;
 
 use super::request_id;
-use crate::{batch::BatchError, code::CodeError, image::ImageError, index::IndexError};
+use crate::{
+    batch::BatchError,
+    code::CodeError,
+    gallery::{GalleryError, OriginalsError},
+    image::ImageError,
+    index::IndexError,
+};
 
 /// Why a request is not answered as it wished.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,9 @@ pub enum ApiError {
     /// The index refused or failed.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The place of originals failed.
+    #[error("{0}; try again soon")]
+    Originals(#[from] OriginalsError),
     /// No codes were made.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -136,6 +145,7 @@ impl ApiError {
             ApiError::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited"),
             ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
+            ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
             ApiError::NotReady
             | ApiError::Dead
             | ApiError::Index(IndexError::Closed)
@@ -151,8 +161,11 @@ impl ApiError {
     /// As callers are told it, without the request's id.
     pub(super) fn problem(&self) -> Problem {
         let (status, code) = self.kind();
-        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
+        let fault = status == StatusCode::INTERNAL_SERVER_ERROR;
+        if fault || matches!(self, ApiError::Originals(_)) {
             tracing::error!(error = ?self, "{self}");
+        }
+        let detail = if fault {
             INTERNAL.to_owned()
         } else {
             self.to_string()
@@ -174,6 +187,16 @@ impl ApiError {
             ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. }) => Some(1),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
+        }
+    }
+}
+
+impl From<GalleryError> for ApiError {
+    fn from(error: GalleryError) -> Self {
+        match error {
+            GalleryError::Index { source } => source.into(),
+            GalleryError::Originals { source } => source.into(),
+            panicked @ GalleryError::Panicked { .. } => ApiError::internal(panicked),
         }
     }
 }

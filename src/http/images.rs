@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     code::{HashCode, Length},
-    index::{Content, Cursor, ImageId, NewImage, Record},
+    index::{Cursor, ImageId, NewImage, Record},
 };
 
 const MAX_LABELS: usize = 32;
@@ -134,12 +134,11 @@ pub(super) async fn keep(
         codes: coded.encoded.codes,
         labels,
         payload: upload.payload,
-        content: Content {
-            bytes: upload.image,
-            media_type: coded.media_type.to_owned(),
-        },
+        media_type: coded.media_type.to_owned(),
+        bytes: 0,
+        original: None,
     };
-    let (record, created) = state.parts().index.put(image).await?;
+    let (record, created) = state.parts().gallery.put(image, upload.image).await?;
     Ok((record.into(), created))
 }
 
@@ -204,13 +203,18 @@ async fn patch(
     check_labels(labels.as_deref().unwrap_or_default())?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;
     let missing = ApiError::NoImage(id.to_string());
-    let record = state.parts().index.patch(id, labels, payload).await?;
+    let record = state
+        .parts()
+        .gallery
+        .index()
+        .patch(id, labels, payload)
+        .await?;
     Ok(Json(record.ok_or(missing)?.into()))
 }
 
 async fn delete(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
-    if state.parts().index.delete(id).await? {
+    if state.parts().gallery.index().delete(id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(missing)

@@ -1,4 +1,4 @@
-//! What handlers share: the index, the batcher, facts of the model, the decoding limit and readiness.
+//! What handlers share: the gallery, the batcher, facts of the model, the decoding limit and readiness.
 //! Knows no routes; it offers them the walks they have in common, with errors they can return.
 
 use std::{
@@ -24,6 +24,7 @@ use crate::{
     batch::{Batcher, Encoded},
     code::Length,
     config::Compute,
+    gallery::Gallery,
     image,
     index::{Index, IndexError},
     telemetry::DECODE_SECONDS,
@@ -32,7 +33,7 @@ use crate::{
 /// What an [`AppState`] is made of.
 pub struct Parts {
     /// Where images are kept and found.
-    pub index: Index,
+    pub gallery: Gallery,
     /// What makes codes.
     pub batcher: Batcher,
     /// The id of the model behind it.
@@ -147,7 +148,7 @@ impl AppState {
         &self,
         read: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let index = self.0.parts.index.clone();
+        let index = self.0.parts.gallery.index().clone();
         let answer = tokio::task::spawn_blocking(move || read(&index)).await;
         Ok(answer.map_err(ApiError::internal)??)
     }

@@ -5,6 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::code::Length;
 
+use super::original::Original;
+
 /// Every failure of the index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -122,6 +124,12 @@ pub enum IndexError {
         expected: String,
         /// The lengths given.
         found: String,
+    },
+    /// An image came with the name of an original that another image has.
+    #[error("the original {name} belongs to another image; each upload needs a name of its own")]
+    Original {
+        /// The name given.
+        name: Original,
     },
     /// All sequence numbers have been given away.
     #[error(

@@ -1,5 +1,5 @@
 //! A group of writes that is committed as one: each is staged over those before it, then all are applied in one batch.
-//! Knows what a write does to row, codes, payload, original and directory; nothing of who waits for it.
+//! Knows what a write does to row, codes, payload, names of originals and directory; nothing of who waits for it.
 
 mod staged;
 
@@ -17,6 +17,7 @@ use super::{
     error::IndexError,
     key::Key,
     names::Names,
+    original::{self, Original},
     page::{self, Words},
     record::{ImageId, PackedId, Record, Row, encode_payload},
     segment::{Change, Entry, Segment},
@@ -32,6 +33,7 @@ pub struct Group<'a> {
     state: State,
     staged: Staged<'a>,
     changes: Vec<Change>,
+    originals: original::Changes,
 }
 
 impl<'a> Group<'a> {
@@ -42,10 +44,11 @@ impl<'a> Group<'a> {
             state,
             staged: Staged::new(store, names),
             changes: Vec::new(),
+            originals: original::Changes::default(),
         }
     }
 
-    /// The size of the originals staged.
+    /// The size of the payloads staged.
     pub fn bytes(&self) -> usize {
         self.staged.bytes
     }
@@ -70,8 +73,9 @@ impl<'a> Group<'a> {
                 .map_or(0, |found| found.row.version.wrapping_add(1)),
             payload: json.is_some(),
             labels: self.staged.numbers(&image.labels)?,
-            media_type: self.staged.number(&image.content.media_type)?,
-            bytes: image.content.bytes.len() as u64,
+            media_type: self.staged.number(&image.media_type)?,
+            bytes: image.bytes,
+            original: image.original,
             created_at_ms,
             updated_after_ms: now.saturating_sub(created_at_ms),
         };
@@ -79,21 +83,15 @@ impl<'a> Group<'a> {
         let (number, _) = page::place(sequence);
         self.staged.rows(number)?;
         self.staged.codes(number)?;
+        let had = before.as_ref().and_then(|found| found.row.original);
+        self.originals
+            .replace(&self.store.db, had, image.original)?;
 
         let created = before.is_none();
         if created {
             self.state.next += 1;
             self.state.images += 1;
             self.state.marks = self.state.marks.wrapping_add(mark(sequence, &image.id));
-        }
-        self.staged.bytes += image.content.bytes.len();
-        let original = Key::Original(sequence).to_bytes();
-        if !image.content.bytes.is_empty() {
-            self.staged
-                .batch
-                .insert(original, image.content.bytes.as_ref());
-        } else if before.as_ref().is_some_and(|found| found.row.bytes > 0) {
-            self.staged.batch.remove(original);
         }
         let had_payload = before.as_ref().is_some_and(|found| found.row.payload);
         self.staged
@@ -104,8 +102,9 @@ impl<'a> Group<'a> {
             codes: image.codes,
             labels: image.labels,
             payload,
-            media_type: image.content.media_type,
+            media_type: image.media_type,
             bytes: row.bytes,
+            original: row.original,
             created_at_ms,
             updated_at_ms: now,
         };
@@ -150,6 +149,7 @@ impl<'a> Group<'a> {
             payload,
             media_type,
             bytes: row.bytes,
+            original: row.original,
             created_at_ms: row.created_at_ms,
             updated_at_ms: row.created_at_ms + row.updated_after_ms,
             id,
@@ -164,9 +164,8 @@ impl<'a> Group<'a> {
             return Ok(false);
         };
         let sequence = before.sequence;
-        if before.row.bytes > 0 {
-            self.staged.batch.remove(Key::Original(sequence).to_bytes());
-        }
+        self.originals
+            .replace(&self.store.db, before.row.original, None)?;
         self.staged.save_payload(sequence, None, before.row.payload);
         self.state.images -= 1;
         self.state.marks = self.state.marks.wrapping_sub(mark(sequence, &id));
@@ -175,10 +174,26 @@ impl<'a> Group<'a> {
         Ok(true)
     }
 
+    /// Opens a block of names for originals, all of them loose, and tells its number.
+    pub fn open_block(&mut self) -> u64 {
+        let block = self.state.blocks;
+        self.state.blocks += 1;
+        self.originals.open(block);
+        block
+    }
+
+    /// Takes note that nothing lies under these names, which are loose.
+    pub fn forget(&mut self, names: &[Original]) -> Result<(), IndexError> {
+        let db = &self.store.db;
+        names
+            .iter()
+            .try_for_each(|name| self.originals.forget(db, *name))
+    }
+
     /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directory change
     /// together for whoever holds the gate; the flush, which is slow, happens outside it.
     pub fn commit(mut self) -> Result<State, IndexError> {
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.originals.is_empty() {
             return Ok(self.state);
         }
         let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
@@ -197,6 +212,7 @@ impl<'a> Group<'a> {
         self.state.commit += 1;
         self.state.names = self.staged.next_name();
         self.state.write(&mut self.staged.batch)?;
+        let released = self.originals.write(&mut self.staged.batch)?;
         let directory = self.store.directory();
         let segment = Arc::new(Segment::from_changes(directory.kinds(), &self.changes));
         let distinct = directory.distinct_after(&segment);
@@ -214,6 +230,7 @@ impl<'a> Group<'a> {
         self.store.db.flush()?;
         let acknowledged = self.store.acknowledged.set(self.state.commit);
         acknowledged.map_err(sled::Error::from)?;
+        self.store.release(released);
         Ok(self.state)
     }
 

@@ -13,8 +13,8 @@ pub mod prefix {
     pub const META: u8 = b'm';
     /// The name of a number.
     pub const NUMBER: u8 = b'n';
-    /// The original bytes of an image.
-    pub const ORIGINAL: u8 = b'o';
+    /// Which names of originals are loose.
+    pub const LOOSE: u8 = b'l';
     /// The payload of an image.
     pub const PAYLOAD: u8 = b'x';
     /// What is known of images, a page of them each.
@@ -24,6 +24,7 @@ pub mod prefix {
 const SCHEMA: &[u8] = b"schema";
 const GENERATION: &[u8] = b"generation";
 const STATE: &[u8] = b"state";
+const ID: &[u8] = b"id";
 
 /// A key of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Key<'a> {
     Generation,
     /// How much there is.
     State,
+    /// The store's own id.
+    Id,
     /// A page of rows.
     Rows(u32),
     /// A page of codes.
@@ -43,8 +46,8 @@ pub enum Key<'a> {
         /// The page.
         page: u32,
     },
-    /// The original of the image with a sequence number.
-    Original(u32),
+    /// The loose names of a block of originals.
+    Loose(u64),
     /// The payload of the image with a sequence number.
     Payload(u32),
     /// A name that has a number.
@@ -61,12 +64,13 @@ impl<'a> Key<'a> {
             Key::Schema => join(prefix::META, &[SCHEMA]),
             Key::Generation => join(prefix::META, &[GENERATION]),
             Key::State => join(prefix::META, &[STATE]),
+            Key::Id => join(prefix::META, &[ID]),
             Key::Rows(page) => number(prefix::ROWS, page),
             Key::Codes { generation, page } => join(
                 prefix::CODES,
                 &[&generation.to_be_bytes(), &page.to_be_bytes()],
             ),
-            Key::Original(sequence) => number(prefix::ORIGINAL, sequence),
+            Key::Loose(block) => join(prefix::LOOSE, &[&block.to_be_bytes()]),
             Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
             Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
             Key::Number(name) => number(prefix::NUMBER, name),
@@ -80,6 +84,7 @@ impl<'a> Key<'a> {
         match first {
             prefix::META if rest == SCHEMA => Some(Key::Schema),
             prefix::META if rest == GENERATION => Some(Key::Generation),
+            prefix::META if rest == ID => Some(Key::Id),
             prefix::META if rest == STATE => Some(Key::State),
             prefix::ROWS => number().map(Key::Rows),
             prefix::CODES => {
@@ -89,7 +94,7 @@ impl<'a> Key<'a> {
                     page: u32::from_be_bytes(page.try_into().ok()?),
                 })
             }
-            prefix::ORIGINAL => number().map(Key::Original),
+            prefix::LOOSE => Some(Key::Loose(u64::from_be_bytes(rest.try_into().ok()?))),
             prefix::PAYLOAD => number().map(Key::Payload),
             prefix::NAME => str::from_utf8(rest).ok().map(Key::Name),
             prefix::NUMBER => number().map(Key::Number),
@@ -131,7 +136,8 @@ mod tests {
             Key::State,
             Key::Rows(3),
             codes,
-            Key::Original(u32::MAX),
+            Key::Id,
+            Key::Loose(u64::MAX),
             Key::Payload(9),
             Key::Name("a label"),
             Key::Number(4),

@@ -38,6 +38,8 @@ struct Part {
     /// Hashes, one an image.
     ids: Vec<u64>,
     marks: u64,
+    /// The block of names after the last that a row has one of.
+    blocks: u64,
     damage: Vec<Damage>,
 }
 
@@ -86,6 +88,7 @@ pub fn load(
         .iter()
         .fold(0u64, |sum, part| sum.wrapping_add(part.marks));
     for part in &parts {
+        state.blocks = state.blocks.max(part.blocks);
         damage.extend_from_slice(&part.damage);
     }
     if stored.is_some_and(|state| (state.images, state.marks) != (images, marks)) {
@@ -227,6 +230,8 @@ impl Part {
             self.labels
                 .extend(row.labels.iter().map(|&label| (label.into(), sequence)));
             self.ids.push(hash(&id).into());
+            let after = row.original.map_or(0, |name| name.block() + 1);
+            self.blocks = self.blocks.max(after);
             self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
         }
         for (alone, _) in codes {

@@ -4,7 +4,7 @@
 use super::{error::IndexError, key::Key};
 
 /// The version this program reads and writes.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Whether a store is in use already; a new one is to be [stamped](stamp).
 ///
@@ -41,7 +41,7 @@ mod tests {
     /// The newest description is of the version written, under the prefixes written.
     #[test]
     fn the_description_agrees_with_the_keys() {
-        let file = include_str!("../../migrations/0002_pages.json");
+        let file = include_str!("../../migrations/0003_originals.json");
         let description: serde_json::Value = serde_json::from_str(file).unwrap();
         assert_eq!(description["version"], SCHEMA);
         let keys = description["keys"].as_object().unwrap();
@@ -50,9 +50,9 @@ mod tests {
             prefix::NAME,
             prefix::ROWS,
             prefix::CODES,
+            prefix::LOOSE,
             prefix::META,
             prefix::NUMBER,
-            prefix::ORIGINAL,
             prefix::PAYLOAD,
         ]
         .map(char::from);
@@ -67,12 +67,12 @@ mod tests {
         stamp(&mut batch);
         store.apply_batch(batch).unwrap();
         assert!(check(&store).unwrap());
-        store.insert(Key::Schema.to_bytes(), "3").unwrap();
+        store.insert(Key::Schema.to_bytes(), "4").unwrap();
         assert!(matches!(
             check(&store),
             Err(IndexError::Schema {
-                found: 3,
-                supported: 2
+                found: 4,
+                supported: 3
             })
         ));
         store.insert(Key::Schema.to_bytes(), "two").unwrap();

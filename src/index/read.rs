@@ -14,7 +14,7 @@ use super::{
     key::{self, Key},
     names,
     page::{self, Words},
-    record::{Content, ImageId, PackedId, Record, Row},
+    record::{ImageId, PackedId, Record, Row},
     store::Store,
 };
 
@@ -131,6 +131,7 @@ impl<'a> Reading<'a> {
                 Err(error) => return Err(error),
             },
             bytes: row.bytes,
+            original: row.original,
             created_at_ms: row.created_at_ms,
             updated_at_ms: row.created_at_ms + row.updated_after_ms,
         }))
@@ -213,29 +214,6 @@ impl<'a> Reading<'a> {
             records,
             next: None,
         }))
-    }
-
-    /// The original of an image.
-    pub fn content(&mut self, sequence: u32) -> Result<Option<Content>, IndexError> {
-        let Some(row) = self.row(sequence)? else {
-            return Ok(None);
-        };
-        let bytes = match self.store.db.get(Key::Original(sequence).to_bytes())? {
-            Some(bytes) => bytes::Bytes::from_owner(bytes),
-            None => bytes::Bytes::new(),
-        };
-        if bytes.len() as u64 != row.bytes {
-            if !self.still()? {
-                return Ok(None);
-            }
-            let damage = Damage {
-                what: format!("the original of image {}", ImageId::from(row.id)),
-                why: format!("it has {} bytes instead of {}", bytes.len(), row.bytes),
-            };
-            return Err(damage.into());
-        }
-        let media_type = self.name(row.media_type)?;
-        Ok(Some(Content { bytes, media_type }))
     }
 }
 

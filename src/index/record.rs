@@ -1,16 +1,15 @@
-//! What is kept of an image: its id, its record and its original bytes, and the form of a row on disk.
+//! What is kept of an image: its id, its record and the name of its original, and the form of a row on disk.
 //! Knows no keys and no sled, and nothing of where an image stands in the directory.
 
 use std::{fmt, str::FromStr};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::code::HashCode;
 
-use super::error::IndexError;
+use super::{error::IndexError, original::Original};
 
 /// The name of an image: 1 to 200 of the characters A–Z a–z 0–9 . _ ~ : @ -, and not "." or "..".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -55,15 +54,6 @@ impl fmt::Display for ImageId {
     }
 }
 
-/// The original of an image, as it was uploaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// Its media type, such as `image/png`.
-    pub media_type: String,
-}
-
 /// An image to insert, or to take the place of the one with its id.
 #[derive(Clone, Debug)]
 pub struct NewImage {
@@ -75,8 +65,12 @@ pub struct NewImage {
     pub labels: Vec<String>,
     /// Anything the caller wants kept with it; JSON null is kept as none.
     pub payload: Option<Value>,
-    /// The original.
-    pub content: Content,
+    /// The media type of its original, such as `image/png`.
+    pub media_type: String,
+    /// The size of its original.
+    pub bytes: u64,
+    /// The name under which its original is kept already, if it is.
+    pub original: Option<Original>,
 }
 
 /// What the index tells of an image.
@@ -94,6 +88,9 @@ pub struct Record {
     pub media_type: String,
     /// The size of its original.
     pub bytes: u64,
+    /// The name under which its original is kept, if it is.
+    #[serde(skip)]
+    pub original: Option<Original>,
     /// When the id was first inserted, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// When it was last changed, in milliseconds since 1970.
@@ -115,6 +112,8 @@ pub(super) struct Row {
     pub media_type: u32,
     /// See [`Record::bytes`].
     pub bytes: u64,
+    /// See [`Record::original`].
+    pub original: Option<Original>,
     /// See [`Record::created_at_ms`].
     pub created_at_ms: u64,
     /// How much later it was last changed.

@@ -25,6 +25,8 @@ pub struct State {
     pub names: u32,
     /// The sum of every image's [`mark`].
     pub marks: u64,
+    /// The first block of originals' names that was never opened.
+    pub blocks: u64,
 }
 
 impl State {

@@ -5,8 +5,11 @@ use std::{
     hash::{BuildHasher, RandomState},
     ops::Range,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::{
     damage::Damage,
@@ -16,6 +19,7 @@ use super::{
     key::Key,
     load::{self, Loaded},
     migrate, names, open,
+    original::{self, Original},
     page::{self, Page, Words},
     record::{ImageId, Row},
     segment::Segment,
@@ -32,6 +36,14 @@ pub struct Store {
     pub damage: Vec<Damage>,
     /// How many commits were acknowledged.
     pub acknowledged: Acknowledged,
+    /// Whether names were given to originals before it was opened.
+    pub named: bool,
+    /// Its own id, which no other store has.
+    pub id: Uuid,
+    /// Where names go that rows have let go of.
+    released: mpsc::UnboundedSender<Original>,
+    /// Whoever takes them.
+    pub removals: Mutex<Option<mpsc::UnboundedReceiver<Original>>>,
     /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
     pub gate: RwLock<()>,
     directory: RwLock<Arc<Directory>>,
@@ -72,13 +84,14 @@ impl Store {
             migrate::stamp(&mut batch);
             generation.write(&mut batch);
             State::default().write(&mut batch)?;
+            batch.insert(Key::Id.to_bytes(), Uuid::new_v4().as_bytes());
             db.apply_batch(batch)?;
             db.flush()?;
         }
         let hasher = RandomState::new();
         let Loaded {
             directory,
-            state,
+            mut state,
             mut damage,
         } = load::load(&db, &generation, |id| hash(&hasher, id))?;
         if commits > state.commit {
@@ -90,10 +103,24 @@ impl Store {
                 ),
             });
         }
+        let loose = match original::loose(&db) {
+            Ok(loose) => loose,
+            Err(IndexError::Corrupt { what, why }) => {
+                damage.push(Damage { what, why });
+                Vec::new()
+            }
+            Err(other) => return Err(other),
+        };
         for damage in &damage {
             tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
         }
+        let id = Self::id(&db)?;
+        let (released, removals) = mpsc::unbounded_channel();
         let store = Store {
+            named: state.blocks > 0,
+            id,
+            released,
+            removals: Mutex::new(Some(removals)),
             db,
             generation,
             damage,
@@ -102,7 +129,31 @@ impl Store {
             directory: RwLock::new(Arc::new(directory)),
             hasher,
         };
+        if store.damage.is_empty() {
+            // Left behind by a process that was killed, or by removals that failed.
+            store.release(loose);
+        } else {
+            // Rows that are lost may have had names that look loose now, or that look as if they had never been given.
+            state.blocks += original::LEAP;
+        }
         Ok((store, state))
+    }
+
+    fn id(db: &sled::Db) -> Result<Uuid, IndexError> {
+        let value = db.get(Key::Id.to_bytes())?;
+        let id = value.and_then(|value| Uuid::from_slice(&value).ok());
+        Ok(id.ok_or_else(|| Damage {
+            what: "the store's id".to_owned(),
+            why: "it is missing or malformed".to_owned(),
+        })?)
+    }
+
+    /// Tells whoever removes originals that no row has these.
+    pub fn release(&self, names: impl IntoIterator<Item = Original>) {
+        for name in names {
+            // Where nobody removes any, they stay loose.
+            let _ = self.released.send(name);
+        }
     }
 
     /// The directory as it is now.

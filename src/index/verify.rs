@@ -1,10 +1,17 @@
-//! Checking a store from end to end: every page, payload, original and name, and that none is left over.
+//! Checking a store from end to end: every page, payload and name, and that each name of an original is either an image's or loose.
 //! Names what is damaged and changes nothing; knows nothing of what may be done about it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    damage::Damage, error::IndexError, key::Key, load, names, page, record::Row, store::Store,
+    damage::Damage,
+    error::IndexError,
+    key::{self, Key},
+    load, names,
+    original::{self, Original},
+    page,
+    record::Row,
+    store::Store,
 };
 
 /// See the module. What is written meanwhile may be seen or not.
@@ -24,7 +31,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
             why: why.to_owned(),
         });
     };
-    let (mut payloads, mut originals) = (BTreeSet::new(), BTreeMap::new());
+    let (mut payloads, mut originals) = (BTreeSet::new(), HashSet::new());
     let mut numbers = HashSet::new();
     for entry in store.db.iter() {
         let (key, value) = entry?;
@@ -35,8 +42,10 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
                     if row.payload {
                         payloads.insert(sequence);
                     }
-                    if row.bytes > 0 {
-                        originals.insert(sequence, row.bytes);
+                    if let Some(name) = row.original
+                        && !originals.insert(name)
+                    {
+                        damaged(format!("the original {name}"), "two images have it");
                     }
                     numbers.extend(row.labels);
                     numbers.insert(row.media_type);
@@ -54,16 +63,18 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
             damaged(what, &why);
         }
     }
-    for (sequence, bytes) in &originals {
-        let what = || format!("the original of the image with sequence number {sequence}");
-        match store.db.get(Key::Original(*sequence).to_bytes())? {
-            Some(value) if value.len() as u64 == *bytes => {}
-            Some(value) => damaged(
-                what(),
-                &format!("it has {} bytes instead of {bytes}", value.len()),
-            ),
-            None => damaged(what(), "it is missing"),
-        }
+    match original::loose(&store.db) {
+        Ok(loose) => loose
+            .iter()
+            .filter(|name| originals.contains(*name))
+            .for_each(|name| {
+                damaged(
+                    format!("the original {name}"),
+                    "an image has it and it is loose",
+                )
+            }),
+        Err(IndexError::Corrupt { what, why }) => damaged(what, &why),
+        Err(other) => return Err(other),
     }
     for number in numbers {
         if let Err(IndexError::Corrupt { what, why }) = names::name(&store.db, number) {
@@ -71,4 +82,17 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
         }
     }
     Ok(damage)
+}
+
+/// The names of originals that images have, with the size of what lies there. Damaged pages are passed over.
+pub fn originals(store: &Store) -> Result<HashMap<Original, u64>, IndexError> {
+    let mut originals = HashMap::new();
+    for entry in store.db.range(key::rows(0..u32::MAX)) {
+        let rows = page::decode_slots::<Row>(&entry?.1).unwrap_or_default();
+        let named = rows
+            .iter()
+            .filter_map(|(_, row)| Some((row.original?, row.bytes)));
+        originals.extend(named);
+    }
+    Ok(originals)
 }

@@ -23,7 +23,7 @@ use super::{
 const QUEUE: usize = 2048;
 /// How many writes one flush may carry.
 const GROUP: usize = 1024;
-/// How large the originals of a group may grow; sled has readers wait while it copies them to its log.
+/// How large the payloads of a group may grow; sled has readers wait while it copies them to its log.
 const GROUP_BYTES: usize = 1 << 20;
 
 /// A write: staged when its turn comes, answered when its group is committed.

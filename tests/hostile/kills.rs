@@ -3,13 +3,15 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::Cursor,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use image::{ImageFormat, RgbImage};
@@ -150,11 +152,36 @@ async fn a_hundred_kills_lose_nothing_acknowledged_and_show_no_half() {
     }
     let server = TestServer::start_in(folder, &[]);
     done += check(&server, &mut writers).await;
+    no_more_originals_than_records(&server, &writers).await;
     let acknowledged: usize = writers.iter().map(|w| w.version).sum::<usize>() - under_way;
     println!(
         "{KILLS} kills: {acknowledged} writes acknowledged, {under_way} under way when killed, of which {done} were done"
     );
     assert!(acknowledged > 1000, "the writers hardly ran");
+}
+
+/// Waits until the originals on disk, those begun included, are as many as the records: what the kills left behind is removed.
+async fn no_more_originals_than_records(server: &TestServer, writers: &[Writer]) {
+    let known = writers.iter().flat_map(|w| w.acknowledged.values());
+    let known = known.filter(|state| state.is_some()).count();
+    let place = server.folder.path().join("data/originals");
+    let started = Instant::now();
+    loop {
+        // Beside them lies the mark of whose they are.
+        let found = files(&place) - 1;
+        if found == known {
+            return;
+        }
+        let late = started.elapsed() > Duration::from_secs(30);
+        assert!(!late, "{found} originals of {known} images");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let count = |path: PathBuf| if path.is_dir() { files(&path) } else { 1 };
+    entries.map(|entry| count(entry.path())).sum()
 }
 
 /// Compares all that the server shows with what is known, and takes what was done without acknowledgement for known from then on.

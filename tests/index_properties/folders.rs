@@ -76,15 +76,15 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "3").unwrap())
+        drop(store.insert("mschema", "4").unwrap())
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
             IndexError::Schema {
-                found: 3,
-                supported: 2
+                found: 4,
+                supported: 3
             }
         ),
         "{error}"

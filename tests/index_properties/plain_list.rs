@@ -1,15 +1,15 @@
 //! The index against a plain list that does the same by brute force: same answers, same order, same totals.
 //! Knows nothing of pages, groups or files; what it does not ask for is not promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Found, ImageId, Index, IndexError, NewImage, Query, Record},
+    index::{Found, ImageId, Index, IndexError, NewImage, Original, Query, Record},
 };
 use serde_json::json;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
 
 use super::{check_record, codes, id, image, labels, open};
 
@@ -65,6 +65,11 @@ impl Model {
         false
     }
 
+    fn originals(&self) -> HashMap<Original, u64> {
+        let named = |image: &NewImage| Some((image.original?, image.bytes));
+        self.0.iter().filter_map(named).collect()
+    }
+
     fn search(&self, query: &Query) -> (u64, Vec<(u32, HashCode, ImageId)>) {
         let wanted = |image: &&NewImage| {
             query.labels.is_empty()
@@ -103,15 +108,13 @@ fn check_all(index: &Index, model: &Model) {
     assert_eq!(records.len(), images.len());
     for (record, image) in records.iter().zip(images) {
         check_record(record, image);
-        assert_eq!(
-            index.content(&image.id).unwrap().as_ref(),
-            Some(&image.content)
-        );
     }
+    assert_eq!(index.originals().unwrap(), model.originals());
+    assert_eq!(index.verify().unwrap(), []);
     let facts = index.facts();
     assert_eq!(
         (facts.images, facts.generation, facts.schema),
-        (model.0.len() as u64, 1, 2)
+        (model.0.len() as u64, 1, 3)
     );
     for (at, length) in Length::ALL.into_iter().enumerate() {
         let distinct: BTreeSet<u64> = model.0.iter().map(|image| image.codes[at].word()).collect();
@@ -119,14 +122,27 @@ fn check_all(index: &Index, model: &Model) {
     }
 }
 
+/// The names that the index lets go of, until now.
+fn until_now(names: &mut UnboundedReceiver<Original>) -> Vec<Original> {
+    std::iter::from_fn(|| names.try_recv().ok()).collect()
+}
+
 fn play(steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let (mut index, mut model) = (open(folder.path()).unwrap(), Model::default());
+    let mut released = index.released().unwrap();
+    // The names that were given and may have something under them.
+    let mut given = BTreeSet::new();
     for step in steps {
         match step {
             Step::Put(number, seed, bits) => {
-                let image = image(number, seed, bits);
+                let mut image = image(number, seed, bits);
+                if bits % 2 == 0 {
+                    let name = runtime.block_on(index.name_original()).unwrap();
+                    assert!(given.insert(name), "{name} was given twice");
+                    image.original = Some(name);
+                }
                 let before = index.get(&image.id).unwrap();
                 let (record, created) = runtime.block_on(index.put(image.clone())).unwrap();
                 check_record(&record, &image);
@@ -164,11 +180,23 @@ fn play(steps: Vec<Step>) {
                 let deleted = runtime.block_on(index.delete(id(number))).unwrap();
                 assert_eq!(deleted, model.0.len() < there);
                 assert!(index.get(&id(number)).unwrap().is_none());
-                assert!(index.content(&id(number)).unwrap().is_none());
             }
             Step::Reopen => {
                 drop(index);
                 index = open(folder.path()).unwrap();
+                released = index.released().unwrap();
+                let loose = until_now(&mut released);
+                let tied = model.originals();
+                let is_loose = |name: &&Original| !tied.contains_key(*name);
+                assert!(
+                    given
+                        .iter()
+                        .filter(is_loose)
+                        .all(|name| loose.contains(name))
+                );
+                assert!(loose.iter().all(|name| is_loose(&name)));
+                given.retain(|name| tied.contains_key(name));
+                runtime.block_on(index.forget(loose)).unwrap();
                 check_all(&index, &model);
             }
             Step::Search {
@@ -221,6 +249,13 @@ fn play(steps: Vec<Step>) {
         }
     }
     check_all(&index, &model);
+    // Of all that were released, none is an image's.
+    let released = until_now(&mut released);
+    assert!(
+        released
+            .iter()
+            .all(|name| !model.originals().contains_key(name))
+    );
 }
 
 /// Polls all at once and in order, so that they reach the writer in order and share groups.

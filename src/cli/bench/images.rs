@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     code::{HashCode, Length},
-    index::{Content, ImageId, NewImage},
+    index::{ImageId, NewImage},
 };
 
 /// Images by number, the same every time.
@@ -59,10 +59,9 @@ impl Images {
             codes: self.codes(number),
             labels: Vec::new(),
             payload: None,
-            content: Content {
-                bytes: bytes::Bytes::new(),
-                media_type: "image/jpeg".to_owned(),
-            },
+            media_type: "image/jpeg".to_owned(),
+            bytes: 0,
+            original: None,
         }
     }
 }

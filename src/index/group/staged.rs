@@ -27,7 +27,7 @@ pub struct Staged<'a> {
     /// Pages of codes that are to be written.
     pub codes: HashMap<u32, Page<Words>>,
     payloads: HashMap<u32, Option<Value>>,
-    /// The size of the originals.
+    /// The size of the payloads.
     pub bytes: usize,
 }
 
@@ -111,7 +111,10 @@ impl<'a> Staged<'a> {
         let key = Key::Payload(sequence).to_bytes();
         let (json, payload) = payload.unzip();
         match json {
-            Some(json) => self.batch.insert(key, page::seal(json)),
+            Some(json) => {
+                self.bytes += json.len();
+                self.batch.insert(key, page::seal(json));
+            }
             None if was_there => self.batch.remove(key),
             None => {}
         }

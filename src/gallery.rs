@@ -1,0 +1,188 @@
+//! The gallery: images in the index with their originals in a folder or an object store, which never disagree, whatever is killed when.
+//! Knows in which order the two are written; neither how either is kept nor what codes are made of.
+
+mod originals;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, task::JoinError};
+
+use crate::index::{Damage, Index, IndexError, NewImage, Original, Record};
+
+pub use originals::{Originals, OriginalsError};
+
+/// How many originals are removed at a time.
+const AT_ONCE: usize = 1000;
+/// When those that could not be removed are tried again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Every failure of a gallery.
+#[derive(Debug, thiserror::Error)]
+pub enum GalleryError {
+    /// The index refused or failed.
+    #[error(transparent)]
+    Index {
+        /// With what.
+        #[from]
+        source: IndexError,
+    },
+    /// The place of originals refused or failed.
+    #[error(transparent)]
+    Originals {
+        /// With what.
+        #[from]
+        source: OriginalsError,
+    },
+    /// A write panicked.
+    #[error("storing an image panicked")]
+    Panicked {
+        /// With what.
+        #[from]
+        source: JoinError,
+    },
+}
+
+/// A handle on a gallery, cheap to clone.
+#[derive(Clone)]
+pub struct Gallery {
+    index: Index,
+    originals: Arc<Originals>,
+}
+
+/// The removal of what no image has any more. It ends with the index.
+pub struct Removal {
+    gallery: Gallery,
+    released: Option<mpsc::UnboundedReceiver<Original>>,
+}
+
+impl Gallery {
+    /// A gallery of an index and the place where its originals are, and what has to run for replaced and deleted originals to be removed.
+    pub fn new(index: Index, originals: Originals) -> (Self, Removal) {
+        let released = index.released();
+        let originals = Arc::new(originals);
+        let gallery = Gallery { index, originals };
+        let removal = Removal {
+            gallery: gallery.clone(),
+            released,
+        };
+        (gallery, removal)
+    }
+
+    /// The index, for everything but originals.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Inserts or replaces an image with its original, and tells whether it is new; returns when both are durable. A caller that stops
+    /// waiting does not undo it.
+    ///
+    /// # Errors
+    /// [`GalleryError`]; the gallery is as it was then.
+    pub async fn put(
+        &self,
+        image: NewImage,
+        original: Bytes,
+    ) -> Result<(Record, bool), GalleryError> {
+        let gallery = self.clone();
+        tokio::spawn(async move { gallery.store(image, original).await }).await?
+    }
+
+    /// The original lies there before a row has its name. What is cut short or fails leaves a loose name, which is released when the store
+    /// is opened again and not before: a late upload may still arrive, and a write that failed may be found done.
+    async fn store(
+        &self,
+        mut image: NewImage,
+        original: Bytes,
+    ) -> Result<(Record, bool), GalleryError> {
+        let name = self.index.name_original().await?;
+        image.bytes = original.len() as u64;
+        image.original = Some(name);
+        self.originals.put(name, original).await?;
+        Ok(self.index.put(image).await?)
+    }
+
+    /// The original of a record; none where the record was replaced or deleted since it was read.
+    ///
+    /// # Errors
+    /// [`GalleryError`], among them [`IndexError::Corrupt`] where the original is not what the record says.
+    pub async fn original(&self, record: &Record) -> Result<Option<Bytes>, GalleryError> {
+        let Some(name) = record.original else {
+            return Ok(Some(Bytes::new()));
+        };
+        let damage = |why: String| IndexError::Corrupt {
+            what: format!("the original of image {}, {name}", record.id),
+            why,
+        };
+        match self.originals.get(name).await? {
+            Some(bytes) if bytes.len() as u64 == record.bytes => Ok(Some(bytes)),
+            Some(bytes) => {
+                let why = format!("it has {} bytes instead of {}", bytes.len(), record.bytes);
+                Err(damage(why).into())
+            }
+            None => {
+                let (index, id) = (self.index.clone(), record.id.clone());
+                let now = tokio::task::spawn_blocking(move || index.get(&id)).await??;
+                // It was replaced or deleted meanwhile.
+                if now.and_then(|now| now.original) != Some(name) {
+                    return Ok(None);
+                }
+                Err(damage("it is missing".to_owned()).into())
+            }
+        }
+    }
+
+    /// Reads all there is of the index, compares it with what lies where originals are kept, and tells what is damaged.
+    ///
+    /// # Errors
+    /// [`GalleryError`] where either gives up.
+    pub async fn verify(&self) -> Result<Vec<Damage>, GalleryError> {
+        let index = self.index.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            Ok::<_, IndexError>((index.verify()?, index.originals()?))
+        });
+        let (mut damage, named) = read.await??;
+        let lying: HashMap<String, u64> = self.originals.list().await?.into_iter().collect();
+        for (name, bytes) in named {
+            let why = match lying.get(&name.to_string()) {
+                Some(found) if *found == bytes => continue,
+                Some(found) => format!("it has {found} bytes instead of {bytes}"),
+                None => "it is missing".to_owned(),
+            };
+            let what = format!("the original {name}");
+            damage.push(Damage { what, why });
+        }
+        Ok(damage)
+    }
+}
+
+impl Removal {
+    /// Removes what was replaced or deleted as it comes, and what could not be removed once more later. It never ends by itself but where
+    /// the index was closed.
+    pub async fn run(self) {
+        let Some(mut released) = self.released else {
+            return;
+        };
+        let mut left = Vec::new();
+        loop {
+            let mut names = Vec::new();
+            let more = released.recv_many(&mut names, AT_ONCE);
+            if left.is_empty() {
+                more.await;
+            } else if tokio::time::timeout(AGAIN, more).await.is_err() {
+                names.append(&mut left);
+            }
+            let gone = self.gallery.originals.remove(&names).await;
+            let is_gone: HashSet<Original> = gone.iter().copied().collect();
+            left.extend(names.into_iter().filter(|name| !is_gone.contains(name)));
+            if let Err(error) = self.gallery.index.forget(gone).await {
+                tracing::debug!(%error, "originals are no longer removed");
+                return;
+            }
+        }
+    }
+}
