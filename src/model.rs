@@ -134,10 +134,10 @@ impl Network {
         self.backbone.features(&images, pass)
     }
 
-    /// Folds what only training needs, to compute in `kind`.
-    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
+    /// Folds what only training needs, to compute in `kind` on images of a side.
+    fn fold(&mut self, side: u32, kind: Kind) -> Result<(), ModelError> {
         self.variables.freeze();
-        self.backbone.fold(kind)?;
+        self.backbone.fold(side, kind)?;
         self.policy.fold()
     }
 }
@@ -157,7 +157,7 @@ impl Hasher {
     /// [`ModelError::File`], [`ModelError::Format`] and [`ModelError::Tensor`].
     pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self, ModelError> {
         let (mut network, card, id) = checkpoint::load(path, device)?;
-        network.fold(kind)?;
+        network.fold(card.input_size, kind)?;
         Ok(Hasher {
             network,
             card,

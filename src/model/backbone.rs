@@ -29,12 +29,12 @@ pub trait Backbone: Send {
     /// [`ModelError::Tensor`] where libtorch refuses, for lack of memory for example.
     fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError>;
 
-    /// Folds each batch norm into the convolution before it and casts all weights to `kind`, for inference in it only: a training
-    /// pass afterwards is wrong.
+    /// Folds each batch norm into the convolution before it and casts all weights to `kind`, for inference only, in it and on images of
+    /// this side: any other pass afterwards is wrong.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    fn fold(&mut self, kind: Kind) -> Result<(), ModelError>;
+    fn fold(&mut self, side: u32, kind: Kind) -> Result<(), ModelError>;
 }
 
 impl BackboneKind {

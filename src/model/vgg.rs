@@ -96,7 +96,7 @@ impl Backbone for Vgg19 {
     }
 
     /// There is no batch norm to fold.
-    fn fold(&mut self, kind: Kind) -> Result<(), ModelError> {
+    fn fold(&mut self, _side: u32, kind: Kind) -> Result<(), ModelError> {
         for layer in self.stages.iter_mut().flatten().chain(&mut self.full) {
             let (weight, bias) = layer.cast(kind)?;
             (layer.weight, layer.bias) = (weight.detach(), bias.detach());
