@@ -85,6 +85,9 @@ pub struct Serve {
     /// The most bytes of a request's body, and of each image in `POST /images/batch`.
     #[arg(long, env = "SCIHCGRL_MAX_BODY_BYTES", default_value_t = 20 << 20)]
     pub max_body_bytes: usize,
+    /// How many seconds a request's body may take to come, but for `POST /images/batch`, which is read as long as it comes.
+    #[arg(long, env = "SCIHCGRL_BODY_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub body_seconds: u64,
     /// Bytes of memory for the store's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,

@@ -58,6 +58,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let precision = Precision::from_str(index.precision(), false)
         .map_err(|_| anyhow!("the codes' type, {}, is not known", index.precision()))?;
     let compute = Compute {
+        device: model::resolved(&config.compute.device)?,
         precision,
         ..config.compute.clone()
     };
@@ -80,6 +81,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         input_size: card.input_size,
         lengths: card.lengths,
         max_body_bytes: config.max_body_bytes,
+        body_time: Duration::from_secs(config.body_seconds),
         compute,
         keys,
         cors_origins: config.cors_origin.clone(),

@@ -5,6 +5,8 @@
 
 mod server;
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::Body,
@@ -66,6 +68,7 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         lengths: card.lengths,
         card: serde_json::Value::Null,
         max_body_bytes: 1 << 20,
+        body_time: Duration::from_secs(1),
         compute: Compute {
             device: "cpu".to_owned(),
             precision: Precision::Fp32,

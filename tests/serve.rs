@@ -202,6 +202,8 @@ async fn a_start_that_cannot_be_says_why() {
         !missing.status.success() && said.contains("none.safetensors"),
         "{said}"
     );
+    let made = || folder.path().join("data").exists();
+    assert!(!made(), "a data folder was made for nothing");
 
     let model = server::model(folder.path());
     let mut bytes = std::fs::read(&model).unwrap();
@@ -213,4 +215,5 @@ async fn a_start_that_cannot_be_says_why() {
         !corrupt.status.success() && said.contains("not a usable model file"),
         "{said}"
     );
+    assert!(!made(), "a data folder was made for nothing");
 }

@@ -55,6 +55,9 @@ pub enum ApiError {
     /// A body past the limit.
     #[error("the body is larger than this service reads; GET /info tells the most")]
     BodyTooLarge,
+    /// A body that took too long to come.
+    #[error("the body did not come within {} s, which is as long as it may take", .0.as_secs())]
+    BodyTooSlow(Duration),
     /// A body of a media type the route does not read.
     #[error("{0}")]
     MediaType(String),
@@ -121,6 +124,7 @@ impl ApiError {
             ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
             ApiError::Method { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             ApiError::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
+            ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow"),
             ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             ApiError::Invalid(code, _) => (S::UNPROCESSABLE_ENTITY, code),
             ApiError::Image(error) => match error {

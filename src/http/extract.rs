@@ -20,6 +20,7 @@ use serde::{
     de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{error::ApiError, state::AppState};
 use crate::{code::HashCode, index::ImageId};
@@ -56,6 +57,9 @@ pub struct Params<T>(pub T);
 /// The image id in the path.
 pub struct Id(pub ImageId);
 
+/// A body that came in the time it has. Whoever sends slower holds memory that others need.
+pub struct InTime<T>(pub T);
+
 /// A JSON object. Serde alone takes an array of its members as well, in an order that nobody promised.
 pub struct Object<T>(pub T);
 
@@ -68,6 +72,20 @@ struct JsonSubject {
     id: Option<String>,
     #[serde(default, deserialize_with = "given")]
     code: Option<String>,
+}
+
+impl<T: FromRequest<AppState>> FromRequest<AppState> for InTime<T>
+where
+    ApiError: From<T::Rejection>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let limit = state.parts().body_time;
+        let read = timeout(limit, T::from_request(request, state)).await;
+        let read = read.map_err(|_| ApiError::BodyTooSlow(limit))?;
+        Ok(InTime(read?))
+    }
 }
 
 impl FromRequest<AppState> for Subject {
@@ -132,7 +150,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 /// A whole number of a parameter; serde's own words for what is not one do not say what would be.
 pub(super) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
     let text = String::deserialize(value)?;
-    text.parse().map_err(|_| {
+    let number = text.parse().ok();
+    // Rust reads a sign too.
+    let number = number.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number.ok_or_else(|| {
         let found: String = text.chars().take(40).collect();
         Error::custom(format!("'{found}' is not a whole number from 0 on"))
     })

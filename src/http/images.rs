@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     content::content_url,
     error::ApiError,
-    extract::{Id, Object, Params, Upload, given, whole},
+    extract::{Id, InTime, Object, Params, Upload, given, whole},
     search::by_length,
     state::{AppState, Turn},
 };
@@ -84,7 +84,7 @@ async fn put(
     State(state): State<AppState>,
     Id(id): Id,
     Params(params): Params<PutParams>,
-    upload: Upload,
+    InTime(upload): InTime<Upload>,
 ) -> Result<Response, ApiError> {
     store(state, id, params, upload).await
 }
@@ -92,7 +92,7 @@ async fn put(
 async fn create(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    upload: Upload,
+    InTime(upload): InTime<Upload>,
 ) -> Result<Response, ApiError> {
     store(state, Uuid::now_v7().to_string().parse()?, params, upload).await
 }
@@ -197,9 +197,8 @@ struct Change {
 async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
-    change: Result<Json<Object<Change>>, axum::extract::rejection::JsonRejection>,
+    InTime(Json(Object(Change { labels, payload }))): InTime<Json<Object<Change>>>,
 ) -> Result<Json<Image>, ApiError> {
-    let Json(Object(Change { labels, payload })) = change?;
     check_labels(labels.as_deref().unwrap_or_default())?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;
     let missing = ApiError::NoImage(id.to_string());

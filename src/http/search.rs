@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     content::content_url,
     error::ApiError,
-    extract::{Params, Subject, given, whole},
+    extract::{InTime, Params, Subject, given, whole},
     millis,
     state::{AppState, Coded, Turn},
 };
@@ -126,7 +126,7 @@ impl Encoding {
 async fn search(
     State(state): State<AppState>,
     Params(params): Params<SearchParams>,
-    subject: Subject,
+    InTime(subject): InTime<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let started = Instant::now();
     params.check(&state.parts().lengths)?;
@@ -169,7 +169,7 @@ async fn search(
 async fn encode(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
-    subject: Subject,
+    InTime(subject): InTime<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
     if let Subject::Code(_) = subject {

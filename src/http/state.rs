@@ -46,6 +46,8 @@ pub struct Parts {
     pub lengths: Vec<Length>,
     /// The most bytes a request's body may have.
     pub max_body_bytes: usize,
+    /// How long a request's body may take to come.
+    pub body_time: Duration,
     /// Where the model computes, and in which type.
     pub compute: Compute,
     /// Who may do what.

@@ -59,9 +59,10 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, IndexError> {
         let found = || text.chars().take(40).collect();
-        let number = text
-            .parse()
-            .map_err(|_| IndexError::Cursor { found: found() });
+        // As it is written, and so without a sign.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| digits);
+        let number = number.ok_or_else(|| IndexError::Cursor { found: found() });
         number.map(Cursor)
     }
 }

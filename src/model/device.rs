@@ -40,6 +40,18 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
     }
 }
 
+/// The devices that names with commas between stand for here, by their own names: `cpu`, `cuda:N`.
+///
+/// # Errors
+/// As [`device`].
+pub fn resolved(names: &str) -> Result<String, ModelError> {
+    let own = names.split(',').map(|name| match device(name.trim())? {
+        Device::Cuda(number) => Ok(format!("cuda:{number}")),
+        _ => Ok("cpu".to_owned()),
+    });
+    Ok(own.collect::<Result<Vec<_>, ModelError>>()?.join(","))
+}
+
 /// Whether a name stands for the CPU here.
 ///
 /// # Errors

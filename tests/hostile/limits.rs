@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -54,6 +55,30 @@ async fn at_a_limit_is_served_and_past_it_is_refused_in_words() {
         if !case.code.is_empty() {
             assert_eq!(code, case.code, "{}", case.what);
         }
+    }
+    search(&server.client, &server.url).await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--body-seconds", "1"]);
+    let json = "content-type: application/json\r\n";
+    let form = "content-type: multipart/form-data; boundary=b\r\n";
+    let starts = [
+        ("POST /search", ""),
+        ("POST /encode", json),
+        ("POST /images", form),
+        ("PUT /images/one", form),
+        ("PATCH /images/one", json),
+    ];
+    let each = starts.map(|(start, head)| {
+        format!("{start} HTTP/1.1\r\nhost: x\r\n{head}content-length: 99\r\n\r\n{{").into_bytes()
+    });
+    for (status, body) in join_all(each.iter().map(|request| exchange(&server, request))).await {
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &problem["code"]), (408, &"body_too_slow".into()));
     }
     search(&server.client, &server.url).await;
 }
