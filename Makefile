@@ -29,7 +29,7 @@ help:
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
-	@echo 'make contract   fetch what tests/contract.rs and tests/readme.rs run into $(CONTRACT)/'
+	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
 
 libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 
