@@ -107,7 +107,7 @@ bench-gpu:
 PHOTOS     ?= samples/queries
 MODEL      ?= models/photos.safetensors
 PEER       ?=
-PEER_FORMS ?= "" "--batching --bf16"
+PEER_FORMS ?=
 SERVE      ?=
 ROUNDS     ?= 5
 # What a service of Starlette, PyTorch and faiss imports beside the weights, which are here already: 5 GB, most of it torch's for CUDA.
@@ -122,7 +122,7 @@ $(SERVICE_PEERS)/.fetched:
 bench-load: libtorch $(if $(PEER),weights $(SERVICE_PEERS)/.fetched)
 	cargo build --release --locked
 	PYTHONPATH=$(SERVICE_PEERS):weights $(PYTHON) benches/load.py \
-		--photos $(PHOTOS) --model $(MODEL) --serve "$(SERVE)" --rounds $(ROUNDS) $(if $(PEER),--peer $(PEER) --peer-forms $(PEER_FORMS))
+		--photos $(PHOTOS) --model $(MODEL) --serve "$(SERVE)" --rounds $(ROUNDS) $(if $(PEER),--peer $(PEER) $(if $(PEER_FORMS),--peer-forms $(PEER_FORMS)))
 
 MINUTES ?= 10
 

@@ -73,15 +73,18 @@ def say(**line):
 
 
 def read_options():
+    # What each side would choose: bf16 is slow where the processor has no instructions for it.
+    flags = open("/proc/cpuinfo").read()
+    precision = "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True)
     parser.add_argument("--program", default="target/release/scihcgrl")
     parser.add_argument("--model", default="models/photos.safetensors")
-    parser.add_argument("--precision", default="bf16", help="of the service and of the limit")
+    parser.add_argument("--precision", default=precision, help="of the service and of the limit")
     parser.add_argument("--serve", default="", help="more arguments of the service")
     parser.add_argument("--limit", default="", help="more arguments of the limit")
     parser.add_argument("--peer")
-    parser.add_argument("--peer-forms", nargs="+", default=["", "--batching --bf16"])
+    parser.add_argument("--peer-forms", nargs="+", default=["", f"--batching{' --bf16' if precision == 'bf16' else ''}"])
     parser.add_argument("--images", type=int, default=100_000, help="codes in the gallery")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)

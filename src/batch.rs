@@ -283,6 +283,11 @@ impl Batcher {
         answered.await.map_err(|_| BatchError::Closed)?
     }
 
+    /// How many images wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
+
     /// Whether every worker is alive. One ends when its thread panics or its device fails, and then only a new process helps.
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire) == self.started

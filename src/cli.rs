@@ -6,6 +6,7 @@ mod client;
 mod evaluate;
 mod folder;
 mod index;
+mod jobs;
 mod quality;
 mod reproduce;
 mod search;
@@ -98,6 +99,26 @@ pub enum Cli {
     /// Measure the index, with codes of one's own or with images made for it.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Have a running service learn from its gallery, or change its model, and follow what it does.
+    Jobs {
+        /// What is asked.
+        #[command(subcommand)]
+        jobs: jobs::Jobs,
+        /// Of which service.
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Do the fine-tuning job whose task and images are in a folder; a service starts it by itself.
+    FineTune {
+        /// The folder; what comes of it is left there.
+        folder: PathBuf,
+        /// End when standard input does.
+        #[arg(long)]
+        attended: bool,
+        /// Where it computes.
+        #[command(flatten)]
+        compute: Compute,
+    },
     /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
     ImportWeights {
         /// The state dict, as `torch.save` wrote it.
@@ -210,6 +231,14 @@ impl Cli {
                 Ok(())
             })?,
             Cli::Bench(bench) => bench::run(&bench)?,
+            Cli::FineTune {
+                folder,
+                attended,
+                compute,
+            } => crate::jobs::tune(&folder, &compute, attended)?,
+            Cli::Jobs { jobs, service } => {
+                wait(jobs::run(client::Client::new(&service), &jobs))?;
+            }
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;
                 println!("wrote {count} tensors to {}", out.display());

@@ -61,7 +61,7 @@ pub struct Serve {
     /// Where the gallery is kept.
     #[command(flatten)]
     pub gallery: Gallery,
-    /// The checkpoint.
+    /// The checkpoint that a new data folder begins with. One that is there goes on with its active model, and has this one among its models.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
     /// Where the model computes.
@@ -88,6 +88,9 @@ pub struct Serve {
     /// How many seconds a request's body may take to come, but for `POST /images/batch`, which is read as long as it comes.
     #[arg(long, env = "SCIHCGRL_BODY_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub body_seconds: u64,
+    /// Threads of a job that trains, which everything that answers goes before; as many as there are cores by default.
+    #[arg(long, env = "SCIHCGRL_JOB_THREADS", value_name = "N")]
+    pub job_threads: Option<usize>,
     /// Bytes of memory for the store's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinError};
 
-use crate::index::{Damage, Index, IndexError, NewImage, Original, Record};
+use crate::index::{Damage, ImageId, Index, IndexError, NewImage, Original, Record};
 
 pub use originals::{Originals, OriginalsError};
 
@@ -111,21 +111,35 @@ impl Gallery {
     /// # Errors
     /// [`GalleryError`], among them [`IndexError::Corrupt`] where the original is not what the record says.
     pub async fn original(&self, record: &Record) -> Result<Option<Bytes>, GalleryError> {
-        let Some(name) = record.original else {
+        self.original_of(&record.id, record.original, record.bytes)
+            .await
+    }
+
+    /// The original that an image has, or had a moment ago, by its name and size; as [`original`](Self::original) otherwise.
+    ///
+    /// # Errors
+    /// As [`original`](Self::original).
+    pub async fn original_of(
+        &self,
+        id: &ImageId,
+        original: Option<Original>,
+        bytes: u64,
+    ) -> Result<Option<Bytes>, GalleryError> {
+        let Some(name) = original else {
             return Ok(Some(Bytes::new()));
         };
         let damage = |why: String| IndexError::Corrupt {
-            what: format!("the original of image {}, {name}", record.id),
+            what: format!("the original of image {id}, {name}"),
             why,
         };
         match self.originals.get(name).await? {
-            Some(bytes) if bytes.len() as u64 == record.bytes => Ok(Some(bytes)),
-            Some(bytes) => {
-                let why = format!("it has {} bytes instead of {}", bytes.len(), record.bytes);
+            Some(found) if found.len() as u64 == bytes => Ok(Some(found)),
+            Some(found) => {
+                let why = format!("it has {} bytes instead of {bytes}", found.len());
                 Err(damage(why).into())
             }
             None => {
-                let (index, id) = (self.index.clone(), record.id.clone());
+                let (index, id) = (self.index.clone(), id.clone());
                 let now = tokio::task::spawn_blocking(move || index.get(&id)).await??;
                 // It was replaced or deleted meanwhile.
                 if now.and_then(|now| now.original) != Some(name) {

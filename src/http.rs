@@ -29,9 +29,11 @@ mod error;
 mod extract;
 mod health;
 mod images;
+mod jobs;
 mod keys;
 mod linger;
 mod metrics;
+mod models;
 mod search;
 mod state;
 
@@ -49,6 +51,8 @@ pub fn router(state: AppState) -> Router {
         .merge(images::routes())
         .merge(content::routes())
         .merge(batch_upload::routes())
+        .merge(jobs::routes())
+        .merge(models::routes())
         .merge(health::routes())
         .route_layer(from_fn_with_state(state.clone(), state::gate))
         .merge(health::pages())

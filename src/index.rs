@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::code::{HashCode, Length};
+use crate::code::Length;
 
 mod code_set;
 mod column;
@@ -28,7 +28,7 @@ mod open;
 mod original;
 mod page;
 mod pages;
-mod priority;
+mod present;
 mod probe;
 mod query;
 mod read;
@@ -36,18 +36,20 @@ mod record;
 mod segment;
 mod state;
 mod store;
+mod turning;
 mod verify;
 mod writer;
 
 pub use code_set::CodeSet;
 pub use damage::Damage;
 pub use error::IndexError;
+pub use generation::Generation;
 pub use original::Original;
 pub use query::{Cursor, Facts, Found, Listing, Match, Query};
-pub use record::{ImageId, NewImage, Record};
+pub use record::{Codes, ImageId, NewImage, Record};
+pub use turning::{Missing, Recoded, Turning};
 
 use error::spell;
-use generation::Generation;
 use store::Store;
 use writer::Writer;
 
@@ -57,22 +59,31 @@ pub struct IndexConfig {
     /// The folder, made if it is not there.
     pub path: PathBuf,
     /// The id of the checkpoint that makes the codes.
-    pub model: String,
+    pub model: Wanted,
     /// The numeric type that it makes them in.
-    pub precision: Precision,
+    pub precision: Wanted,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
     /// How much memory sled may use to keep pages of the store.
     pub cache_bytes: u64,
 }
 
-/// The numeric type in which codes are made, which decides a bit here and there.
+/// The model that makes codes, or the numeric type that it makes them in, which decides a bit here and there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Precision {
+pub enum Wanted {
     /// No other will do.
     Exactly(String),
     /// This in a new store; one that is there keeps to its own.
     Rather(String),
+}
+
+impl Wanted {
+    fn split(self) -> (bool, String) {
+        match self {
+            Wanted::Exactly(text) => (true, text),
+            Wanted::Rather(text) => (false, text),
+        }
+    }
 }
 
 /// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.
@@ -96,24 +107,21 @@ impl Index {
     /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
     /// [`Store`](IndexError::Store).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
-        let (exactly, precision) = match config.precision {
-            Precision::Exactly(precision) => (true, precision),
-            Precision::Rather(precision) => (false, precision),
-        };
-        let wanted = Generation::first(config.model, precision, &config.lengths)?;
+        let (exactly, precision) = config.precision.split();
+        let (this_model, model) = config.model.split();
+        let wanted = Generation::new(model, precision, &config.lengths)?;
         let given = wanted.precision.clone();
-        let index = Index::start(config.path, config.cache_bytes, Some(wanted))?;
+        let index = Index::start(config.path, config.cache_bytes, Some(wanted), this_model)?;
         let stored = index.precision();
         if exactly && stored != given {
-            let stored = stored.to_owned();
             return Err(IndexError::Precision { stored, given });
         }
         Ok(index)
     }
 
-    /// The numeric type that its codes are made in.
-    pub fn precision(&self) -> &str {
-        &self.0.store.generation.precision
+    /// The numeric type that the codes are made in that are searched.
+    pub fn precision(&self) -> String {
+        self.0.store.present().active.generation.precision.clone()
     }
 
     /// Opens the index in a folder, whatever model filled it.
@@ -121,15 +129,16 @@ impl Index {
     /// # Errors
     /// As [`open`](Self::open), and [`IndexError::Empty`].
     pub fn open_present(path: PathBuf, cache_bytes: u64) -> Result<Index, IndexError> {
-        Index::start(path, cache_bytes, None)
+        Index::start(path, cache_bytes, None, false)
     }
 
     fn start(
         path: PathBuf,
         cache_bytes: u64,
         wanted: Option<Generation>,
+        exactly: bool,
     ) -> Result<Index, IndexError> {
-        let (store, state) = Store::open(&path, cache_bytes, wanted)?;
+        let (store, state) = Store::open(&path, cache_bytes, wanted, exactly)?;
         let store = Arc::new(store);
         let writer = Writer::start(store.clone(), state).map_err(|source| IndexError::Open {
             path,
@@ -147,21 +156,10 @@ impl Index {
     /// age and its time of creation.
     ///
     /// # Errors
-    /// [`IndexError::WrongCodes`], [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
+    /// [`IndexError::WrongCodes`], [`Generation`](IndexError::Generation) where codes of the active generation are lacking,
+    /// [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
     /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
     pub async fn put(&self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        let lengths = &self.0.store.generation.lengths;
-        if !image
-            .codes
-            .iter()
-            .map(HashCode::length)
-            .eq(lengths.iter().copied())
-        {
-            return Err(IndexError::WrongCodes {
-                expected: spell(lengths.iter().copied()),
-                found: spell(image.codes.iter().map(HashCode::length)),
-            });
-        }
         self.0.writer.submit(|group| group.put(image)).await
     }
 
@@ -189,12 +187,24 @@ impl Index {
         self.0.writer.submit(|group| group.delete(id)).await
     }
 
-    /// An image.
+    /// An image, with its codes in the active generation.
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
     pub fn get(&self, id: &ImageId) -> Result<Option<Record>, IndexError> {
-        self.0.store.steady(|directory, reading| {
+        self.get_in(None, id)
+    }
+
+    /// An image, with its codes in a generation.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and [`IndexError::Generation`] where there is no such generation any more.
+    pub fn get_in(
+        &self,
+        generation: Option<u32>,
+        id: &ImageId,
+    ) -> Result<Option<Record>, IndexError> {
+        self.0.store.steady(generation, |directory, reading| {
             Ok(match reading.place(directory, id)? {
                 Some(Some(sequence)) => reading.record(sequence)?.map(Some),
                 Some(None) => Some(None),
@@ -209,13 +219,16 @@ impl Index {
     /// As [`get`](Self::get).
     pub fn list(&self, from: Option<Cursor>, limit: usize) -> Result<Listing, IndexError> {
         let Cursor(from) = from.unwrap_or_default();
-        self.0.store.steady(|_, reading| reading.list(from, limit))
+        self.0
+            .store
+            .steady(None, |_, reading| reading.list(from, limit))
     }
 
     /// The images within a radius: exact, by distance, then code, then age. A radius past the length finds all.
     ///
     /// # Errors
-    /// [`IndexError::NoSuchLength`], [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
+    /// [`IndexError::NoSuchLength`], [`Generation`](IndexError::Generation) where there is no such generation any more,
+    /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
     pub fn search(&self, query: &Query) -> Result<Found, IndexError> {
         let Query {
             code,
@@ -223,14 +236,15 @@ impl Index {
             limit,
             offset,
             labels,
+            generation,
         } = query;
         let store = &self.0.store;
-        let no_such_length = || IndexError::NoSuchLength {
-            given: code.length(),
-            expected: spell(store.generation.lengths.iter().copied()),
-        };
         let everything = *radius as usize >= code.length().bits();
-        store.steady(|directory, reading| {
+        store.steady(*generation, |directory, reading| {
+            let no_such_length = || IndexError::NoSuchLength {
+                given: code.length(),
+                expected: spell(directory.distinct().map(|(length, _)| length)),
+            };
             let numbers = store.numbers(labels)?;
             let (total, hits) = if !labels.is_empty() {
                 let filter = directory.labelled(&numbers);
@@ -255,20 +269,31 @@ impl Index {
     /// Figures about the index.
     pub fn facts(&self) -> Facts {
         let store = &self.0.store;
-        let directory = store.directory();
+        let present = store.present();
+        let (directory, generation) = (&present.active.directory, &present.active.generation);
+        let memory = present.sides().map(|side| side.directory.bytes() as u64);
         Facts {
-            images: directory.images(),
+            images: present.images,
+            left_out: present.active.left_out,
             distinct_codes: directory.distinct().collect(),
-            memory_bytes: directory.bytes() as u64,
+            memory_bytes: memory.sum(),
             damage: store.damage.clone(),
-            precision: store.generation.precision.clone(),
-            generation: store.generation.number,
+            precision: generation.precision.clone(),
+            generation: generation.number,
             schema: migrate::SCHEMA,
             disk_bytes: store.db.size_on_disk().unwrap_or_else(|error| {
                 tracing::warn!(%error, "the size of the store is not known");
                 0
             }),
         }
+    }
+
+    /// Another tree of the store, for what is kept beside images, under a name of its own.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`].
+    pub fn tree(&self, name: &str) -> Result<sled::Tree, IndexError> {
+        Ok(self.0.store.db.open_tree(name)?)
     }
 
     /// Reads everything there is and tells what is damaged; nothing, where all is well. Writes may go on beside it.

@@ -2,8 +2,8 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry | model, index | gallery, batch, train, eval | http | serve | cli | main`.
-//! Only `model` and `train` name tch, only `index` names sled, only `gallery` names object_store, only
+//! `code, image, telemetry, priority | model, index | gallery, batch, registry, train, eval | serving | jobs | http | serve | cli | main`.
+//! Only `model` and `train` name tch, only `index` and `jobs/store` name sled, only `gallery` names object_store, only
 //! `http` and `serve` name axum.
 
 pub mod batch;
@@ -15,8 +15,12 @@ pub mod gallery;
 pub mod http;
 pub mod image;
 pub mod index;
+pub mod jobs;
 pub mod model;
+pub mod priority;
+pub mod registry;
 pub mod serve;
+pub mod serving;
 pub mod telemetry;
 pub mod train;
 

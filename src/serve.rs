@@ -1,23 +1,25 @@
-//! The composition root: opens the store, starts the model's workers, listens, and shuts all of it down in order.
+//! The composition root: opens the store, starts the models, listens, and shuts all of it down in order.
 //! Knows what depends on what; no layer's own work.
 
 mod keys;
 
-use std::{future::Future, iter::repeat_n, num::NonZeroUsize, path::Path, thread, time::Duration};
+use std::{future::Future, time::Duration};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use axum_server::{Handle, accept::NoDelayAcceptor};
-use clap::ValueEnum;
 use hyper_util::rt::TokioTimer;
 use tokio::signal::unix;
 
 use crate::{
-    batch::{BatchConfig, Batcher, Started},
+    batch::BatchConfig,
     config::{Compute, Precision, Serve},
     gallery::{Gallery, Originals},
     http::{self, AppState, Parts},
-    index::{self, Index, IndexConfig},
-    model::{self, Hasher, ModelError, checkpoint},
+    index::{Index, IndexConfig, Wanted},
+    jobs::{Jobs, JobsConfig},
+    model,
+    registry::{self, Registry},
+    serving::{Serving, ServingConfig},
     telemetry,
 };
 
@@ -39,50 +41,24 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         config.addr
     );
     let metrics = telemetry::metrics();
-    // Before a data folder is made for them: a model and a device that can be used. In a thread that ends, for it takes its OpenMP
-    // threads with it.
-    let path = config.model.clone();
-    let described = thread::spawn(move || checkpoint::describe(&path)).join();
-    let (card, model_id) = described.map_err(|_| anyhow!("reading the model panicked"))??;
-    let preferred = model::preferred(&config.compute.device)?;
-    let index = Index::open(IndexConfig {
-        path: config.gallery.data_dir.clone(),
-        model: model_id,
-        precision: match config.compute.precision {
-            Precision::Auto => index::Precision::Rather(preferred.to_string()),
-            exactly => index::Precision::Exactly(exactly.to_string()),
-        },
-        lengths: card.lengths,
-        cache_bytes: config.cache_bytes,
-    })?;
-    let precision = Precision::from_str(index.precision(), false)
-        .map_err(|_| anyhow!("the codes' type, {}, is not known", index.precision()))?;
-    let compute = Compute {
-        device: model::resolved(&config.compute.device)?,
-        precision,
-        ..config.compute.clone()
-    };
-    let Started {
-        batcher,
-        workers,
-        card,
-        model_id,
-    } = Batcher::start(loaders(&config.model, &compute), batching(config))?;
+    let (index, serving) = open(config)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let place = config.gallery.originals();
     let originals = Originals::open(&place, index.id(), index.has_originals());
     let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
     runtime.spawn(removal.run());
+    let jobs = JobsConfig {
+        folder: config.gallery.data_dir.join("jobs"),
+        threads: config.job_threads,
+    };
+    let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs)?;
+    runtime.spawn(jobs.clone().run());
     let state = AppState::new(Parts {
         gallery,
-        batcher,
-        model_id,
-        card: serde_json::to_value(&card)?,
-        input_size: card.input_size,
-        lengths: card.lengths,
+        jobs,
+        serving: serving.clone(),
         max_body_bytes: config.max_body_bytes,
         body_time: Duration::from_secs(config.body_seconds),
-        compute,
         keys,
         cors_origins: config.cors_origin.clone(),
     });
@@ -93,16 +69,57 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         }
     });
     runtime.block_on(listen(config, state))?;
-    // Handlers are done; with the last handle on the batcher the workers end, and then nothing writes any more.
+    // Handlers are done; with the last handle on the models their workers end, and then nothing writes any more.
     drop(runtime);
-    for worker in workers {
-        if worker.join().is_err() {
-            tracing::error!("a model's thread panicked");
-        }
-    }
+    serving.close();
     index.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the store and starts the models of its generations; a new store begins with the checkpoint that is given. Before a folder is
+/// made there are a model and a device that can be used.
+fn open(config: &Serve) -> anyhow::Result<(Index, Serving)> {
+    let folder = &config.gallery.data_dir;
+    let (card, id) = registry::describe(&config.model)?;
+    let preferred = model::preferred(&config.compute.device)?;
+    let precision = match config.compute.precision {
+        Precision::Auto => Wanted::Rather(preferred.to_string()),
+        exactly => Wanted::Exactly(exactly.to_string()),
+    };
+    let device = model::resolved(&config.compute.device)?;
+    let index = Index::open(IndexConfig {
+        path: folder.clone(),
+        model: Wanted::Rather(id.clone()),
+        precision,
+        lengths: card.lengths,
+        cache_bytes: config.cache_bytes,
+    })?;
+    let registry = Registry::open(folder.join("models"))?;
+    registry.take(&config.model, id.clone())?;
+    let active = index.generations().active.model;
+    ensure!(
+        registry.get(&active)?.is_some(),
+        "the data folder {} holds codes of model {active}, which is not among its models; start once with --model and that \
+         model's file instead of {id}",
+        folder.display()
+    );
+    if active != id {
+        tracing::warn!(
+            active,
+            given = id,
+            "the data folder goes on with its active model"
+        );
+    }
+    let serving = ServingConfig {
+        compute: Compute {
+            device,
+            ..config.compute.clone()
+        },
+        batching: batching(config),
+    };
+    let serving = Serving::start(index.clone(), registry, serving)?;
+    Ok((index, serving))
 }
 
 fn batching(config: &Serve) -> BatchConfig {
@@ -112,30 +129,6 @@ fn batching(config: &Serve) -> BatchConfig {
         queue: config.queue,
         deadline: Duration::from_millis(config.deadline_ms),
     }
-}
-
-/// What loads the model, once for each device. A CPU is as many devices of one thread as it has cores, unless it is said how many threads:
-/// one that is not given all its cores at once then waits for none of them, where OpenMP's threads wait for each other after every operation.
-fn loaders(
-    model: &Path,
-    compute: &Compute,
-) -> Vec<impl FnOnce() -> Result<Hasher, ModelError> + Send + 'static> {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let devices = compute.device.split(',').map(str::trim);
-    let devices = devices.flat_map(|device| {
-        let spread = compute.threads.is_none() && matches!(model::is_cpu(device), Ok(true));
-        let one = Compute {
-            device: device.to_owned(),
-            threads: if spread { Some(1) } else { compute.threads },
-            ..compute.clone()
-        };
-        repeat_n(one, if spread { cores } else { 1 })
-    });
-    let loader = |compute| {
-        let model = model.to_owned();
-        move || Hasher::start(&model, &compute)
-    };
-    devices.map(loader).collect()
 }
 
 async fn listen(config: &Serve, state: AppState) -> anyhow::Result<()> {

@@ -45,6 +45,16 @@ pub const ORIGINAL_SECONDS: &str = "scihcgrl_original_duration_seconds";
 pub const IMAGES: &str = "scihcgrl_images";
 /// Different codes of each length, by `bits`.
 pub const DISTINCT_CODES: &str = "scihcgrl_distinct_codes";
+/// Images without codes, which no search finds.
+pub const LEFT_OUT: &str = "scihcgrl_images_left_out";
+/// The number of the generation of codes that is searched.
+pub const GENERATION: &str = "scihcgrl_generation";
+/// Images that lack codes of the model beside the active one.
+pub const MISSING: &str = "scihcgrl_standby_images_missing";
+/// Jobs that are not over, by `state`: `queued` or `running`.
+pub const JOBS: &str = "scihcgrl_jobs";
+/// Jobs that are over, by `kind` and `state`.
+pub const JOBS_OVER: &str = "scihcgrl_jobs_total";
 /// Memory that the directory of codes takes.
 pub const INDEX_BYTES: &str = "scihcgrl_index_memory_bytes";
 /// Size of the data folder.
@@ -56,19 +66,24 @@ pub const INFO: &str = "scihcgrl_info";
 /// Whether requests are taken: 1 or 0.
 pub const READY: &str = "scihcgrl_ready";
 
-const COUNTERS: [(&str, &str); 3] = [
+const COUNTERS: [(&str, &str); 4] = [
     (REQUESTS, "Requests answered."),
     (PANICS, "Panics, caught or not."),
     (DROPPED, "Images that got no codes."),
+    (JOBS_OVER, "Jobs that are over."),
 ];
 
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 13] = [
     (IN_FLIGHT, "Requests that are being answered."),
     (
         QUEUE_DEPTH,
         "Images between their acceptance and their codes.",
     ),
     (IMAGES, "Images stored."),
+    (LEFT_OUT, "Images without codes, which no search finds."),
+    (GENERATION, "The number of the generation that is searched."),
+    (MISSING, "Images that lack codes of the model beside."),
+    (JOBS, "Jobs that wait or are under way."),
     (DISTINCT_CODES, "Different codes of a length."),
     (INDEX_BYTES, "Memory that the directory of codes takes."),
     (DISK_BYTES, "Size of the data folder."),
@@ -138,10 +153,21 @@ fn start_at_zero() {
     for reason in ["full", "late", "left", "failed"] {
         counter!(DROPPED, "reason" => reason).absolute(0);
     }
+    for state in ["queued", "running"] {
+        gauge!(JOBS, "state" => state).set(0.0);
+    }
+    for kind in ["fine_tune", "reencode"] {
+        for state in ["succeeded", "failed", "cancelled"] {
+            counter!(JOBS_OVER, "kind" => kind, "state" => state).absolute(0);
+        }
+    }
     for name in [
         IN_FLIGHT,
         QUEUE_DEPTH,
         IMAGES,
+        LEFT_OUT,
+        GENERATION,
+        MISSING,
         INDEX_BYTES,
         DISK_BYTES,
         DAMAGED,

@@ -3,6 +3,7 @@
 
 mod average;
 pub mod data;
+pub mod encode;
 pub mod frozen;
 mod given;
 mod joint;
@@ -65,7 +66,7 @@ pub enum TrainError {
         /// What is wrong, and what would be right.
         reason: String,
     },
-    /// The loss is no longer a number.
+    /// The loss is no longer a number, or beyond all measure.
     #[error("the loss became {loss} at step {step}; a lower learning rate may help")]
     Diverged {
         /// The loss.
@@ -146,9 +147,12 @@ pub fn train_on(
     let begun = resume::read(out, &of)?;
     tch::manual_seed(config.seed as i64);
     let mut card = card(config, &pictures.classes)?;
-    let mut network = match &config.start {
-        Some(path) => given::start(path, &mut card, device)?,
-        None => Network::new(&card, device)?,
+    let (mut network, parent) = match &config.start {
+        Some(path) => {
+            let (network, parent) = given::start(path, &mut card, config.seed, device)?;
+            (network, Some(parent))
+        }
+        None => (Network::new(&card, device)?, None),
     };
     let mut run = Run::new(config, &card, &pictures.sets, &pictures.labels, device)?;
     if let Some(path) = &config.teacher {
@@ -198,7 +202,7 @@ pub fn train_on(
             "images": images.train.len(), "epochs_done": mark.epoch, "options": config,
             "seconds": mark.seconds, "validation_accuracy": validation,
             "skipped_files": pictures.skipped.len(), "share_of_time_waiting_for_pictures": pace.waited,
-            "joint_images_per_second": pace.images,
+            "joint_images_per_second": pace.images, "parent": parent,
         });
         checkpoint::save(network, &card, out)
     };

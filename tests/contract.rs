@@ -63,7 +63,8 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
     let folder = tempfile::tempdir().unwrap();
     server::model(folder.path());
     let keys = folder.path().join("keys.toml");
-    fs::write(&keys, format!("write = ['{KEY}']")).unwrap();
+    fs::write(&keys, format!("admin = ['{KEY}']")).unwrap();
+    let models = [server::another(folder.path()), server::third(folder.path())];
     let server = TestServer::start_in(folder, &["--keys-file", keys.to_str().unwrap()]);
     for (id, image) in [
         (EXAMPLE, "upright.jpg"),
@@ -78,8 +79,49 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
         answer.unwrap().error_for_status().unwrap();
     }
 
+    let post = async |path: &str, body: reqwest::Body, kind: &str| {
+        let post = server.client.post(server.at(path)).bearer_auth(KEY);
+        let answer = post.header("content-type", kind).body(body).send().await;
+        answer
+            .unwrap()
+            .error_for_status()
+            .unwrap()
+            .json::<Value>()
+            .await
+            .unwrap()
+    };
+    let mut stored = Vec::new();
+    for model in &models {
+        let file = fs::read(model).unwrap();
+        stored.push(
+            post("/admin/models", file.into(), "application/octet-stream").await["id"].clone(),
+        );
+    }
+    let info = server
+        .client
+        .get(server.at("/info"))
+        .bearer_auth(KEY)
+        .send()
+        .await
+        .unwrap();
+    let active = info.json::<Value>().await.unwrap()["model_id"].clone();
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let asked = json!({ "kind": "reencode", "model": active }).to_string();
+        jobs.push(post("/admin/jobs", asked.into(), "application/json").await["id"].clone());
+    }
+    let named = json!({
+        "GET /admin/models/{id}": active, "GET /admin/models/{id}/content": active,
+        "POST /admin/models/{id}/activate": active, "DELETE /admin/models/{id}": stored[0],
+        "DELETE /admin/models/{id}/codes": stored[1], "POST /admin/jobs": active,
+        "GET /admin/jobs/{id}": jobs[0], "POST /admin/jobs/{id}/cancel": jobs[0],
+        "GET /admin/jobs/{id}/events": jobs[0], "DELETE /admin/jobs/{id}": jobs[1],
+    });
+
     let report = server.folder.path().join("report.json");
     let said = run(python()
+        .env("CONTRACT_NAMED", named.to_string())
+        .env("CONTRACT_MODEL", &models[1])
         .env("HYPOTHESIS_STORAGE_DIRECTORY", server.folder.path())
         .args(["-m", "schemathesis.cli", "--no-color"])
         .args(["--config-file", "tests/contract/schemathesis.toml"])

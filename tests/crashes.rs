@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{ImageId, Index, IndexConfig, IndexError, NewImage, Precision},
+    index::{Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Wanted},
 };
 use serde_json::json;
 
@@ -60,7 +60,10 @@ fn image(writer: usize, image: usize, version: usize) -> NewImage {
     let code = |length: Length| HashCode::from_word(length, (version * 0x10_0201) as u64);
     NewImage {
         id: id(writer, image),
-        codes: Length::ALL.map(code).to_vec(),
+        codes: vec![Codes {
+            generation: 1,
+            codes: Length::ALL.map(code).to_vec(),
+        }],
         labels: vec![format!("label {version}")],
         payload: Some(json!(version)),
         media_type: format!("image/{}", version % 40),
@@ -95,7 +98,7 @@ fn whole(index: &Index, writer: usize, number: usize) -> Result<Option<String>, 
     };
     let version = record.payload.unwrap().as_u64().unwrap() as usize;
     let expected = image(writer, number, version);
-    assert_eq!(record.codes, expected.codes);
+    assert_eq!(record.codes, expected.codes[0].codes);
     assert_eq!(record.media_type, expected.media_type);
     assert_eq!(record.bytes, expected.bytes);
     assert!(record.original.is_some());
@@ -129,8 +132,8 @@ async fn take(index: &Index, writer: usize, number: usize) {
 fn open(folder: &Path) -> Result<Index, IndexError> {
     Index::open(IndexConfig {
         path: folder.to_owned(),
-        model: "m".to_owned(),
-        precision: Precision::Rather("fp32".to_owned()),
+        model: Wanted::Exactly("m".to_owned()),
+        precision: Wanted::Rather("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
         cache_bytes: 16 << 20,
     })

@@ -1,5 +1,5 @@
 //! The index as its callers meet it; here, the images all of these tests use.
-//! Knows the public interface, and of the disk only what migrations/0002_pages.json says.
+//! Knows the public interface, and of the disk only what the newest file in migrations/ says.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{ImageId, Index, IndexConfig, IndexError, NewImage, Precision, Record},
+    index::{Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Record, Wanted},
 };
 use serde_json::json;
 
@@ -17,24 +17,26 @@ mod folders;
 mod plain_list;
 #[path = "index_properties/together.rs"]
 mod together;
+#[path = "index_properties/turning.rs"]
+mod turning;
 
 fn open(path: &Path) -> Result<Index, IndexError> {
     open_as(path, "0123456789ab", &Length::ALL)
 }
 
 fn open_as(path: &Path, model: &str, lengths: &[Length]) -> Result<Index, IndexError> {
-    open_in(path, model, Precision::Rather("fp32".to_owned()), lengths)
+    open_in(path, model, Wanted::Rather("fp32".to_owned()), lengths)
 }
 
 fn open_in(
     path: &Path,
     model: &str,
-    precision: Precision,
+    precision: Wanted,
     lengths: &[Length],
 ) -> Result<Index, IndexError> {
     Index::open(IndexConfig {
         path: path.to_owned(),
-        model: model.to_owned(),
+        model: Wanted::Exactly(model.to_owned()),
         precision,
         lengths: lengths.to_vec(),
         cache_bytes: 16 << 20,
@@ -65,7 +67,10 @@ fn labels(bits: u8) -> Vec<String> {
 fn image(number: usize, seed: u8, bits: u8) -> NewImage {
     NewImage {
         id: id(number),
-        codes: codes(seed),
+        codes: vec![Codes {
+            generation: 1,
+            codes: codes(seed),
+        }],
         labels: labels(bits),
         payload: (bits & 8 != 0).then(|| json!({ "seed": seed })),
         media_type: format!("image/{seed}"),
@@ -76,7 +81,7 @@ fn image(number: usize, seed: u8, bits: u8) -> NewImage {
 
 fn check_record(record: &Record, image: &NewImage) {
     assert_eq!(record.id, image.id);
-    assert_eq!(record.codes, image.codes);
+    assert_eq!(record.codes, image.codes[0].codes);
     assert_eq!(record.labels, image.labels);
     assert_eq!(record.payload, image.payload);
     assert_eq!(record.media_type, image.media_type);

@@ -13,12 +13,14 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use scihcgrl::{
-    batch::{BatchConfig, Batcher, Started},
+    batch::BatchConfig,
     config::{Compute, Precision},
     gallery::{Gallery, Originals},
     http::{self, AppState, Keys, Parts},
     index::{self, Index, IndexConfig},
-    model::Hasher,
+    jobs::{Jobs, JobsConfig},
+    registry::Registry,
+    serving::{Serving, ServingConfig},
 };
 use tower::ServiceExt;
 
@@ -42,38 +44,38 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         ..BatchConfig::default()
     };
     // As the service does it, outside of any runtime.
-    let load = move || Hasher::load(&model, tch::Device::Cpu, tch::Kind::Float);
-    let started = tokio::task::spawn_blocking(move || Batcher::start([load], batching));
-    let Started {
-        batcher,
-        card,
-        model_id,
-        ..
-    } = started.await.unwrap().unwrap();
+    let registry = Registry::open(folder.path().join("models")).unwrap();
+    let entry = registry.add(&model).unwrap();
     let index = Index::open(IndexConfig {
         path: folder.path().join("data"),
-        model: model_id.clone(),
-        precision: index::Precision::Rather("fp32".to_owned()),
-        lengths: card.lengths.clone(),
+        model: index::Wanted::Exactly(entry.id),
+        precision: index::Wanted::Rather("fp32".to_owned()),
+        lengths: entry.card.lengths,
         cache_bytes: 1 << 20,
     });
     let index = index.unwrap();
+    let compute = Compute {
+        device: "cpu".to_owned(),
+        precision: Precision::Fp32,
+        threads: None,
+    };
+    let config = ServingConfig { compute, batching };
+    let of = index.clone();
+    let started = tokio::task::spawn_blocking(move || Serving::start(of, registry, config));
+    let serving = started.await.unwrap().unwrap();
     let place = folder.path().join("originals").display().to_string();
     let originals = Originals::open(&place, index.id(), false).await.unwrap();
+    let gallery = Gallery::new(index, originals).0;
+    let jobs = JobsConfig {
+        folder: folder.path().join("jobs"),
+        threads: None,
+    };
     let state = AppState::new(Parts {
-        gallery: Gallery::new(index, originals).0,
-        batcher,
-        model_id,
-        input_size: card.input_size,
-        lengths: card.lengths,
-        card: serde_json::Value::Null,
+        jobs: Jobs::open(gallery.clone(), serving.clone(), jobs).unwrap(),
+        gallery,
+        serving,
         max_body_bytes: 1 << 20,
         body_time: Duration::from_secs(1),
-        compute: Compute {
-            device: "cpu".to_owned(),
-            precision: Precision::Fp32,
-            threads: None,
-        },
         keys: Keys::default(),
         cors_origins: Vec::new(),
     });

@@ -7,6 +7,7 @@ mod server;
 
 use std::{fs, path::Path, process::Command};
 
+use serde_json::Value;
 use server::TestServer;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -41,7 +42,7 @@ async fn the_clients_find_what_is_stored() {
     let folder = tempfile::tempdir().unwrap();
     photo(folder.path());
 
-    let [batch, _] = &blocks("sh", &server.url)[..] else {
+    let [batch, _, _] = &blocks("sh", &server.url)[..] else {
         panic!("the README has other blocks than this test knows")
     };
     let told = run(Command::new("sh").args(["-euc", batch]), folder.path());
@@ -87,4 +88,36 @@ fn a_service_for_others_is_set_up_as_it_says() {
     shell.args(["-euc", &script]).env("SCIHCGRL_MODEL", model);
     let told = run(&mut shell, folder.path());
     assert!(told.contains("\"total\":0"), "{told}");
+}
+
+#[tokio::test]
+async fn a_service_is_taught_as_it_says() {
+    let server = TestServer::start().await;
+    for class in ["cat", "ship"] {
+        let files = fs::read_dir(Path::new(ROOT).join("samples/gallery").join(class)).unwrap();
+        for (number, file) in files.take(6).enumerate() {
+            let at = server.at(&format!("/images/{class}-{number}?label={class}"));
+            let put = server
+                .client
+                .put(at)
+                .body(fs::read(file.unwrap().path()).unwrap());
+            put.send().await.unwrap().error_for_status().unwrap();
+        }
+    }
+    let block = &blocks("sh", &server.url)[2];
+    let [learn, follow, models, activate] = &block.lines().collect::<Vec<_>>()[..] else {
+        panic!("the block has other commands than this test knows")
+    };
+    let shell = |line: &str| run(Command::new("sh").args(["-euc", line]), Path::new(ROOT));
+    let json = |line: &str| serde_json::from_str::<Value>(&shell(line)).unwrap();
+    let job = json(learn)["id"].as_str().unwrap().to_owned();
+    let told = shell(&follow.replace("JOB", &job));
+    assert!(told.contains("event: succeeded"), "{told}");
+    let there = json(models)["models"].clone();
+    let [first, learned] = &there.as_array().unwrap()[..] else {
+        panic!("other models than two: {there}")
+    };
+    assert_eq!(learned["parent"], first["id"]);
+    let answer = json(&activate.replace("MODEL", learned["id"].as_str().unwrap()));
+    assert_eq!(answer["model"], learned["id"]);
 }

@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::mpsc::{SyncSender, sync_channel},
 };
 
 use anyhow::{Context, ensure};
@@ -15,16 +14,15 @@ use serde_json::json;
 
 use super::quality;
 use crate::{
-    code::{HashCode, Length},
+    code::Length,
     config::{Compute, DEFAULT_MODEL},
     eval,
-    image::{self, Pixels},
     model::{Hasher, checkpoint},
-    train::data::{self, Item},
+    train::{
+        data::{self, Item},
+        encode::encode,
+    },
 };
-
-/// Images a forward pass.
-const BATCH: usize = 64;
 
 /// What is measured, and on what.
 #[derive(Args)]
@@ -59,17 +57,13 @@ pub struct Evaluate {
     compute: Compute,
 }
 
-/// An item's place in the order read, and its pixels.
-type Picture = (usize, Pixels);
-/// The number of an image's set of classes, and its codes by length.
-type Coded = (usize, Vec<HashCode>);
-
 pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     let hasher = Hasher::start(&evaluate.model, &evaluate.compute)?;
     let collection = data::open(&evaluate.data)?;
     let mut items: Vec<&Item> = collection.items.iter().collect();
     items.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
-    let (coded, skipped) = encode(&hasher, &items)?;
+    let coded = encode(&hasher, &items)?;
+    let skipped = items.len() - coded.len();
     let (queries, classes) = (evaluate.queries, collection.classes);
     ensure!(
         (1..coded.len()).contains(&queries),
@@ -117,45 +111,4 @@ pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
 
 fn write(path: &Path, text: String) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// The set of classes and the codes of every item that can be read, in order, and how many cannot.
-fn encode(hasher: &Hasher, items: &[&Item]) -> anyhow::Result<(Vec<Coded>, usize)> {
-    let size = hasher.card().input_size;
-    // Decoding runs a few batches ahead of the model.
-    let (ahead, batches) = sync_channel(2);
-    std::thread::scope(|scope| {
-        scope.spawn(move || decode(items, size, &ahead));
-        let mut coded = Vec::with_capacity(items.len());
-        for batch in batches {
-            let pixels: Vec<&Pixels> = batch.iter().map(|(_, pixels)| pixels).collect();
-            let codes = hasher.encode(&pixels)?;
-            coded.extend(
-                batch
-                    .iter()
-                    .zip(codes)
-                    .map(|((place, _), codes)| (items[*place].set, codes)),
-            );
-        }
-        let skipped = items.len() - coded.len();
-        Ok((coded, skipped))
-    })
-}
-
-fn decode(items: &[&Item], size: u32, ahead: &SyncSender<Vec<Picture>>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    for (place, item) in items.iter().enumerate() {
-        let read = item.decode().map_err(anyhow::Error::from);
-        match read.and_then(|picture| Ok(image::resize(&picture, size)?)) {
-            Ok(pixels) => batch.push((place, pixels)),
-            Err(reason) => tracing::warn!(name = item.name, %reason, "skipped"),
-        }
-        // The receiver is gone only when inference failed, which is told there.
-        if batch.len() == BATCH && ahead.send(std::mem::take(&mut batch)).is_err() {
-            return;
-        }
-    }
-    if !batch.is_empty() {
-        let _ = ahead.send(batch);
-    }
 }

@@ -239,7 +239,8 @@ pub struct Train {
     /// Weights of the backbone to start from (safetensors, published names), or a trained model whose backbone is; random without.
     #[arg(long, env = "SCIHCGRL_BACKBONE")]
     pub backbone: Option<PathBuf>,
-    /// Instead: a trained model to go on from, with its hash centres; of the same backbone, policies, lengths and classes.
+    /// Instead: a trained model to go on from, of the same backbone, policies and lengths. Its classes keep their hash centres, and classes
+    /// that it does not know get new ones.
     #[arg(long, env = "SCIHCGRL_START", conflicts_with = "backbone")]
     pub start: Option<PathBuf>,
     /// A trained model whose answers are learned, whatever the images are labelled: the action values of each picture as it is and

@@ -1,20 +1,17 @@
 //! Every way a request can fail, and its form as `application/problem+json`, for the framework's own failures too.
 //! Knows no routes; what a lower layer calls an error gets its status here and nowhere else.
 
+mod rejection;
+
 use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{
-        Request,
-        multipart::{MultipartError, MultipartRejection},
-        rejection::{BytesRejection, JsonRejection, PathRejection},
-    },
+    extract::Request,
     http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use axum_extra::extract::QueryRejection;
 use serde::Serialize;
 
 use super::request_id;
@@ -24,6 +21,10 @@ use crate::{
     gallery::{GalleryError, OriginalsError},
     image::ImageError,
     index::IndexError,
+    jobs::JobError,
+    model::ModelError,
+    registry::RegistryError,
+    serving::ServingError,
 };
 
 /// Why a request is not answered as it wished.
@@ -41,6 +42,29 @@ pub enum ApiError {
     /// An image id nobody has.
     #[error("there is no image '{0}'")]
     NoImage(String),
+    /// A model id nobody has.
+    #[error("there is no model '{0}'; GET /admin/models tells which there are")]
+    NoModel(String),
+    /// A model whose codes are searched or kept.
+    #[error("model {id} {why}")]
+    ModelInUse {
+        /// Which.
+        id: String,
+        /// For what, and what would free it.
+        why: &'static str,
+    },
+    /// A job id nobody has.
+    #[error("there is no job '{0}'")]
+    NoJob(String),
+    /// The jobs refused or failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The registry of models refused or failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A change of models was refused or failed.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
     /// No route of this path.
     #[error("there is nothing at {0}; GET /openapi.yaml tells what there is")]
     NoRoute(String),
@@ -121,6 +145,21 @@ impl ApiError {
             ApiError::EmptyBody => (S::BAD_REQUEST, "empty_body"),
             ApiError::Base64(_) => (S::BAD_REQUEST, "malformed_base64"),
             ApiError::NoImage(_) => (S::NOT_FOUND, "image_not_found"),
+            ApiError::NoModel(_) | ApiError::Serving(ServingError::NoModel { .. }) => {
+                (S::NOT_FOUND, "model_not_found")
+            }
+            ApiError::ModelInUse { .. } | ApiError::Serving(ServingError::Active { .. }) => {
+                (S::CONFLICT, "model_in_use")
+            }
+            ApiError::Registry(RegistryError::Model {
+                source: ModelError::Format { .. },
+            }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
+            ApiError::NoJob(_) | ApiError::Job(JobError::NoJob { .. }) => {
+                (S::NOT_FOUND, "job_not_found")
+            }
+            ApiError::Job(JobError::Option { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_json"),
+            ApiError::Job(JobError::NotOver { .. }) => (S::CONFLICT, "job_not_over"),
+            ApiError::Job(JobError::OtherRequest { .. }) => (S::CONFLICT, "idempotency_key_reused"),
             ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
             ApiError::Method { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             ApiError::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
@@ -154,9 +193,12 @@ impl ApiError {
             | ApiError::Dead
             | ApiError::Index(IndexError::Closed)
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
-            ApiError::Index(_) | ApiError::Batch(_) | ApiError::Internal(_) => {
-                (S::INTERNAL_SERVER_ERROR, "internal")
-            }
+            ApiError::Index(_)
+            | ApiError::Batch(_)
+            | ApiError::Job(_)
+            | ApiError::Registry(_)
+            | ApiError::Serving(_)
+            | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }
@@ -270,41 +312,4 @@ pub(super) async fn as_problem(request: Request, next: Next) -> Response {
         HeaderValue::from_static("application/problem+json"),
     );
     (status, headers, Json(problem)).into_response()
-}
-
-/// Rejections of one extractor, told by their status.
-macro_rules! rejections {
-    ($($rejection:ty => $unprocessable:literal),+ $(,)?) => {
-        $(impl From<$rejection> for ApiError {
-            fn from(rejection: $rejection) -> Self {
-                let detail = rejection.body_text();
-                match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::MediaType(detail),
-                    StatusCode::UNPROCESSABLE_ENTITY => ApiError::Invalid($unprocessable, detail),
-                    status if status.is_server_error() => ApiError::Internal(detail),
-                    _ => ApiError::Malformed(detail),
-                }
-            }
-        })+
-    };
-}
-
-rejections! {
-    BytesRejection => "invalid_body",
-    JsonRejection => "invalid_json",
-    MultipartError => "invalid_body",
-    MultipartRejection => "invalid_body",
-    PathRejection => "invalid_id",
-}
-
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        // The sentence of the cause; the framework's own before it says nothing.
-        let cause = std::error::Error::source(&rejection).map(ToString::to_string);
-        ApiError::Invalid(
-            "invalid_parameter",
-            cause.unwrap_or_else(|| rejection.body_text()),
-        )
-    }
 }

@@ -32,6 +32,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What to look for or to encode: an image, one that is stored, or a code.
+#[derive(Clone)]
 pub enum Subject {
     /// An image file, as yet unchecked.
     Image(Bytes),
@@ -56,6 +57,9 @@ pub struct Params<T>(pub T);
 
 /// The image id in the path.
 pub struct Id(pub ImageId);
+
+/// A name in the path, of a model or a job.
+pub struct Name(pub String);
 
 /// A body that came in the time it has. Whoever sends slower holds memory that others need.
 pub struct InTime<T>(pub T);
@@ -144,6 +148,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
         let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
         Ok(Id(id.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state).await?;
+        Ok(Name(name))
     }
 }
 

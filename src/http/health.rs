@@ -3,11 +3,10 @@
 
 use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{error::ApiError, state::AppState};
-use crate::{code::Length, index::Facts};
+use crate::{code::Length, index::Facts, jobs::Waiting, model::Card};
 
 const CONTRACT: &str = include_str!("../../openapi.yaml");
 
@@ -43,23 +42,41 @@ pub(super) fn probes() -> Router<AppState> {
 struct Info {
     version: &'static str,
     model_id: String,
-    model: Value,
+    model: Card,
     lengths: Vec<Length>,
     input_size: u32,
     max_body_bytes: usize,
     index: Facts,
+    standby: Option<Standby>,
+    jobs: Waiting,
+}
+
+/// The model whose codes are kept beside those that are searched.
+#[derive(Serialize)]
+struct Standby {
+    model: String,
+    generation: u32,
+    missing: u64,
 }
 
 async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
     let index = state.read(|index| Ok(index.facts())).await?;
-    let parts = state.parts();
+    let generations = state.parts().gallery.index().generations();
+    let standby = generations.beside.map(|beside| Standby {
+        model: beside.model,
+        generation: beside.number,
+        missing: generations.missing,
+    });
+    let active = state.models().active;
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION"),
-        model_id: parts.model_id.clone(),
-        model: parts.card.clone(),
-        lengths: parts.lengths.clone(),
-        input_size: parts.input_size,
-        max_body_bytes: parts.max_body_bytes,
+        model_id: active.id.clone(),
+        model: active.card.clone(),
+        lengths: active.card.lengths.clone(),
+        input_size: active.card.input_size,
+        max_body_bytes: state.max_body_bytes(),
+        standby,
+        jobs: state.parts().jobs.waiting()?,
         index,
     }))
 }
@@ -70,7 +87,7 @@ async fn contract() -> impl IntoResponse {
 
 /// Dead means that the model's thread is gone, which only a restart mends.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
-    if state.parts().batcher.is_alive() {
+    if state.models().active.batcher.is_alive() {
         Ok("live\n")
     } else {
         Err(ApiError::Dead)

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     code::{HashCode, Length},
-    index::{Cursor, ImageId, NewImage, Record},
+    gallery::GalleryError,
+    index::{Cursor, ImageId, IndexError, NewImage, Record},
 };
 
 const MAX_LABELS: usize = 32;
@@ -128,18 +129,28 @@ pub(super) async fn keep(
     let labels = [params.label, upload.labels].concat();
     check_labels(&labels)?;
     check_payload(upload.payload.as_ref())?;
-    let coded = state.encode(upload.image.clone(), turn).await?;
-    let image = NewImage {
-        id,
-        codes: coded.encoded.codes,
-        labels,
-        payload: upload.payload,
-        media_type: coded.media_type.to_owned(),
-        bytes: 0,
-        original: None,
-    };
-    let (record, created) = state.parts().gallery.put(image, upload.image).await?;
-    Ok((record.into(), created))
+    loop {
+        let (codes, media_type) = state.encode_to_keep(upload.image.clone(), turn).await?;
+        let image = NewImage {
+            id: id.clone(),
+            codes,
+            labels: labels.clone(),
+            payload: upload.payload.clone(),
+            media_type: media_type.to_owned(),
+            bytes: 0,
+            original: None,
+        };
+        match state.parts().gallery.put(image, upload.image.clone()).await {
+            // Another model became the active one meanwhile.
+            Err(GalleryError::Index {
+                source: IndexError::Generation { .. },
+            }) => continue,
+            done => {
+                let (record, created) = done?;
+                return Ok((record.into(), created));
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -14,9 +14,12 @@ use axum::{
 use metrics::{Gauge, counter, gauge, histogram};
 
 use super::{error::ApiError, state::AppState};
-use crate::telemetry::{
-    self, DAMAGED, DISK_BYTES, DISTINCT_CODES, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, READY,
-    REQUEST_SECONDS, REQUESTS,
+use crate::{
+    serving::Models,
+    telemetry::{
+        self, DAMAGED, DISK_BYTES, DISTINCT_CODES, GENERATION, IMAGES, IN_FLIGHT, INDEX_BYTES,
+        INFO, JOBS, LEFT_OUT, MISSING, READY, REQUEST_SECONDS, REQUESTS,
+    },
 };
 
 /// The form of Prometheus's text.
@@ -29,8 +32,16 @@ pub(super) fn routes() -> Router<AppState> {
 /// Answered in every state of the service: one that drains is looked at most.
 async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let facts = state.read(|index| Ok(index.facts())).await?;
+    let waiting = state.parts().jobs.waiting()?;
+    for (name, count) in [("queued", waiting.queued), ("running", waiting.running)] {
+        gauge!(JOBS, "state" => name).set(count as f64);
+    }
+    let missing = state.parts().gallery.index().generations().missing;
     for (name, value) in [
         (IMAGES, facts.images),
+        (LEFT_OUT, facts.left_out),
+        (GENERATION, facts.generation.into()),
+        (MISSING, missing),
         (INDEX_BYTES, facts.memory_bytes),
         (DISK_BYTES, facts.disk_bytes),
         (DAMAGED, facts.damage.len() as u64),
@@ -41,14 +52,17 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     for (length, count) in facts.distinct_codes {
         gauge!(DISTINCT_CODES, "bits" => length.to_string()).set(count as f64);
     }
-    let parts = state.parts();
-    let info = [
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("model", parts.model_id.clone()),
-        ("device", parts.compute.device.clone()),
-        ("precision", parts.compute.precision.to_string()),
-    ];
-    gauge!(INFO, &info).set(1.0);
+    let Models { active, beside } = state.models();
+    for (served, value) in [(Some(active), 1.0), (beside, 0.0)] {
+        let Some(served) = served else { continue };
+        let info = [
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("model", served.id.clone()),
+            ("device", state.parts().serving.compute().device.clone()),
+            ("precision", served.precision.to_string()),
+        ];
+        gauge!(INFO, &info).set(value);
+    }
     metrics_process::Collector::default().collect();
     Ok((
         [(header::CONTENT_TYPE, TEXT)],

@@ -17,10 +17,12 @@ use super::{
 };
 use crate::{
     code::{HashCode, Length},
-    index::{ImageId, Match, Query},
+    index::{ImageId, IndexError, Match, Query},
+    serving::Served,
     telemetry::INDEX_SECONDS,
 };
 
+const WITHOUT: &str = "the image has no codes of the active model, since its original could not be read when codes were made; store it again";
 /// The most matches in one answer.
 const MAX_LIMIT: u64 = 1000;
 
@@ -55,7 +57,7 @@ fn default_limit() -> u64 {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NoParams {}
+pub(super) struct NoParams {}
 
 #[derive(Serialize)]
 struct SearchAnswer {
@@ -128,9 +130,26 @@ async fn search(
     Params(params): Params<SearchParams>,
     InTime(subject): InTime<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
+    loop {
+        let served = state.models().active;
+        match search_in(&state, &served, &params, subject.clone()).await {
+            // Its codes were let go of meanwhile, since other models are active now.
+            Err(ApiError::Index(IndexError::Generation { .. })) => continue,
+            answer => return answer.map(Json),
+        }
+    }
+}
+
+/// Searches among the codes of one model by a code of its own.
+async fn search_in(
+    state: &AppState,
+    served: &Served,
+    params: &SearchParams,
+    subject: Subject,
+) -> Result<SearchAnswer, ApiError> {
     let started = Instant::now();
-    params.check(&state.parts().lengths)?;
-    let (codes, encoding) = codes(&state, subject).await?;
+    params.check(&served.card.lengths)?;
+    let (codes, encoding) = codes(state, served, subject).await?;
     let code = params.pick(&codes)?;
     let (bits, radius) = (code.length(), params.radius);
     if radius > bits.bits() as u64 {
@@ -143,18 +162,19 @@ async fn search(
         radius: radius as u32,
         limit: params.limit as usize,
         offset: usize::try_from(params.offset).unwrap_or(usize::MAX),
-        labels: params.label,
+        labels: params.label.clone(),
+        generation: Some(served.generation),
     };
     let searching = Instant::now();
     let found = state.read(move |index| index.search(&query)).await?;
     let index = searching.elapsed();
     histogram!(INDEX_SECONDS).record(index);
-    Ok(Json(SearchAnswer {
+    Ok(SearchAnswer {
         query: Asked {
             code,
             bits,
             radius,
-            model: state.parts().model_id.clone(),
+            model: served.id.clone(),
         },
         total: found.total,
         matches: found.matches.into_iter().map(Near::from).collect(),
@@ -163,7 +183,7 @@ async fn search(
             index: millis(index),
             total: millis(started.elapsed()),
         },
-    }))
+    })
 }
 
 async fn encode(
@@ -176,10 +196,11 @@ async fn encode(
         let detail = "a code is encoded already; give `image` or `id`".to_owned();
         return Err(ApiError::Invalid("invalid_json", detail));
     }
-    let (codes, encoding) = codes(&state, subject).await?;
+    let served = state.models().active;
+    let (codes, encoding) = codes(&state, &served, subject).await?;
     Ok(Json(EncodeAnswer {
         codes: by_length(codes),
-        model: state.parts().model_id.clone(),
+        model: served.id.clone(),
         timing_ms: EncodeTiming {
             encoding,
             total: millis(started.elapsed()),
@@ -220,18 +241,26 @@ impl SearchParams {
     }
 }
 
-/// All the codes of a subject, or the one it is.
-async fn codes(state: &AppState, subject: Subject) -> Result<(Vec<HashCode>, Encoding), ApiError> {
+/// All the codes of a subject by a model, or the one it is.
+async fn codes(
+    state: &AppState,
+    served: &Served,
+    subject: Subject,
+) -> Result<(Vec<HashCode>, Encoding), ApiError> {
     match subject {
         Subject::Image(bytes) => {
-            let coded = state.encode(bytes, Turn::Refused).await?;
+            let coded = state.encode(served, bytes, Turn::Refused).await?;
             let encoding = Encoding::of(&coded);
             Ok((coded.encoded.codes, encoding))
         }
         Subject::Id(id) => {
             let name = id.to_string();
-            let record = state.read(move |index| index.get(&id)).await?;
-            let record = record.ok_or(ApiError::NoImage(name))?;
+            let generation = Some(served.generation);
+            let record = state.read(move |index| index.get_in(generation, &id));
+            let record = record.await?.ok_or(ApiError::NoImage(name))?;
+            if record.codes.is_empty() {
+                return Err(ApiError::Invalid("image_without_codes", WITHOUT.to_owned()));
+            }
             Ok((record.codes, Encoding::default()))
         }
         Subject::Code(code) => Ok((vec![code], Encoding::default())),

@@ -1,4 +1,4 @@
-//! What handlers share: the gallery, the batcher, facts of the model, the decoding limit and readiness.
+//! What handlers share: the gallery, the models that answer, the decoding limit and readiness.
 //! Knows no routes; it offers them the walks they have in common, with errors they can return.
 
 use std::{
@@ -16,17 +16,16 @@ use axum::{
 };
 use bytes::Bytes;
 use metrics::histogram;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{error::ApiError, keys::Keys};
 use crate::{
-    batch::{Batcher, Encoded},
-    code::Length,
-    config::Compute,
+    batch::Encoded,
     gallery::Gallery,
     image,
-    index::{Index, IndexError},
+    index::{Codes, Index, IndexError},
+    jobs::Jobs,
+    serving::{Models, Served, Serving},
     telemetry::DECODE_SECONDS,
 };
 
@@ -35,21 +34,13 @@ pub struct Parts {
     /// Where images are kept and found.
     pub gallery: Gallery,
     /// What makes codes.
-    pub batcher: Batcher,
-    /// The id of the model behind it.
-    pub model_id: String,
-    /// The model's card, shown as it is.
-    pub card: Value,
-    /// The pixels a side that the model reads.
-    pub input_size: u32,
-    /// The lengths of the model's codes.
-    pub lengths: Vec<Length>,
+    pub serving: Serving,
+    /// What goes on beside.
+    pub jobs: Jobs,
     /// The most bytes a request's body may have.
     pub max_body_bytes: usize,
     /// How long a request's body may take to come.
     pub body_time: Duration,
-    /// Where the model computes, and in which type.
-    pub compute: Compute,
     /// Who may do what.
     pub keys: Keys,
     /// The origins whose pages may use the service; `*` is any.
@@ -103,7 +94,7 @@ impl AppState {
 
     /// Whether requests are taken: the service has started, does not drain, and its model answers.
     pub(super) fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::Acquire) && self.0.parts.batcher.is_alive()
+        self.0.ready.load(Ordering::Acquire) && self.models().active.batcher.is_alive()
     }
 
     pub(super) fn max_body_bytes(&self) -> usize {
@@ -114,16 +105,55 @@ impl AppState {
         &self.0.parts
     }
 
-    /// Codes of an image. As many are decoded at once as there are cores, since more would only share them. What nobody waits
+    /// The models as they are now.
+    pub(super) fn models(&self) -> Models {
+        self.0.parts.serving.models()
+    }
+
+    /// Codes of an image by every model whose codes are kept, and its media type. Where the one beside fails, whoever makes its
+    /// generation finds the image.
+    pub(super) async fn encode_to_keep(
+        &self,
+        bytes: Bytes,
+        turn: Turn,
+    ) -> Result<(Vec<Codes>, &'static str), ApiError> {
+        let Models { active, beside } = self.models();
+        let of = |served: &Served, coded: Coded| Codes {
+            generation: served.generation,
+            codes: coded.encoded.codes,
+        };
+        let more = async {
+            let beside = beside.as_ref()?;
+            match self.encode(beside, bytes.clone(), Turn::Waits).await {
+                Ok(coded) => Some(of(beside, coded)),
+                Err(error) => {
+                    tracing::debug!(%error, "an image has no codes of the model beside yet");
+                    None
+                }
+            }
+        };
+        let (coded, more) = tokio::join!(self.encode(&active, bytes.clone(), turn), more);
+        let coded = coded?;
+        let media_type = coded.media_type;
+        let codes = [of(&active, coded)].into_iter().chain(more);
+        Ok((codes.collect(), media_type))
+    }
+
+    /// Codes of an image by one model. As many are decoded at once as there are cores, since more would only share them. What nobody waits
     /// for any more, or has waited too long, is not decoded.
-    pub(super) async fn encode(&self, bytes: Bytes, turn: Turn) -> Result<Coded, ApiError> {
-        let batcher = &self.0.parts.batcher;
+    pub(super) async fn encode(
+        &self,
+        served: &Served,
+        bytes: Bytes,
+        turn: Turn,
+    ) -> Result<Coded, ApiError> {
+        let batcher = &served.batcher;
         let place = match turn {
             Turn::Refused => batcher.admit()?,
             Turn::Waits => batcher.admit_in_turn().await?,
         };
         let started = Instant::now();
-        let size = self.0.parts.input_size;
+        let size = served.card.input_size;
         let permit = self.0.decoders.clone().acquire_owned().await;
         place.check()?;
         let decoded = tokio::task::spawn_blocking(move || {

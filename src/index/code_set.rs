@@ -17,9 +17,9 @@ impl CodeSet {
         let mut pairs: Vec<(u64, u32)> = words.into_iter().zip(0..).collect();
         pairs.sort_unstable();
         let empty = Directory::new(&[length]);
-        let none = |kind: &Kind| Column::from_sorted(*kind, &[]);
+        let none = |kind: &Kind| Arc::new(Column::from_sorted(*kind, &[]));
         let column = |kind: &Kind| match kind {
-            Kind::Codes(_) => Column::from_sorted(*kind, &pairs),
+            Kind::Codes(_) => Arc::new(Column::from_sorted(*kind, &pairs)),
             Kind::Labels | Kind::Ids => none(kind),
         };
         let segment = Segment {

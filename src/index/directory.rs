@@ -42,6 +42,15 @@ impl Directory {
         }
     }
 
+    /// Of the same images, under codes of other lengths, which none of them has yet.
+    pub fn without_codes(&self, lengths: &[Length]) -> Self {
+        let mut directory = Directory::new(lengths);
+        let segments = self.segments.iter();
+        let segments = segments.map(|segment| Arc::new(segment.without_codes(&directory.kinds)));
+        directory.segments = segments.collect();
+        directory
+    }
+
     /// What each column holds.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
@@ -68,7 +77,7 @@ impl Directory {
         distinct
     }
 
-    /// With one more segment, after which there are so many distinct words and images.
+    /// With one more segment, after which there are so many distinct words and images with codes.
     pub fn with(&self, segment: Arc<Segment>, distinct: Vec<u64>, images: u64) -> Self {
         let mut segments = self.segments.clone();
         segments.push(segment);
@@ -99,7 +108,7 @@ impl Directory {
         &self.segments
     }
 
-    /// How many images there are.
+    /// How many images there are that have codes.
     pub fn images(&self) -> u64 {
         self.images
     }
@@ -148,7 +157,7 @@ impl Directory {
     fn columns(&self, at: usize) -> Vec<&Column> {
         self.segments
             .iter()
-            .flat_map(|segment| [&segment.added[at], &segment.removed[at]])
+            .flat_map(|segment| [&*segment.added[at], &*segment.removed[at]])
             .collect()
     }
 

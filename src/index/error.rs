@@ -125,6 +125,24 @@ pub enum IndexError {
         /// The lengths given.
         found: String,
     },
+    /// Codes of a generation that the store does not have or no longer searches.
+    #[error("codes of generation {given} were given or asked for; the active one is {active}")]
+    Generation {
+        /// The one the caller came with.
+        given: u32,
+        /// The one that is searched.
+        active: u32,
+    },
+    /// A generation that is to be activated and lacks codes.
+    #[error(
+        "{missing} images have no codes of generation {number} yet; it cannot be activated before they have"
+    )]
+    Unfinished {
+        /// The generation.
+        number: u32,
+        /// How many images lack codes.
+        missing: u64,
+    },
     /// An image came with the name of an original that another image has.
     #[error("the original {name} belongs to another image; each upload needs a name of its own")]
     Original {

@@ -1,11 +1,12 @@
-//! The active generation: which model made the codes that are searched, in which numeric type, and of which lengths they are.
-//! Knows how it is stored and whether a caller fits it; nothing of the codes themselves.
+//! Generations: sets of codes that one model each made, of which one is searched and another may stand beside it.
+//! Knows how they are stored and whether a caller fits them; nothing of the codes themselves.
 
 use serde::{Deserialize, Serialize};
 
 use crate::code::{HashCode, Length};
 
 use super::{
+    damage::Damage,
     error::{IndexError, spell},
     key::Key,
 };
@@ -13,7 +14,7 @@ use super::{
 /// A set of codes made by one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// Under which its pages are.
+    /// Under which its pages are. No other generation of the store ever has it.
     pub number: u32,
     /// The checkpoint that made its codes.
     pub model: String,
@@ -29,12 +30,26 @@ fn fp32() -> String {
     "fp32".to_owned()
 }
 
+/// The generations that a store has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generations {
+    /// The one that is searched.
+    #[serde(flatten)]
+    pub active: Generation,
+    /// One that is being made, or was active before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Generation>,
+    /// The last number that was given to one beside; pages of those between may still be about.
+    #[serde(default)]
+    pub last: u32,
+}
+
 impl Generation {
-    /// The generation of a new store.
+    /// A generation that has no number yet.
     ///
     /// # Errors
     /// [`IndexError::Lengths`] where there are none.
-    pub fn first(model: String, precision: String, lengths: &[Length]) -> Result<Self, IndexError> {
+    pub fn new(model: String, precision: String, lengths: &[Length]) -> Result<Self, IndexError> {
         if lengths.is_empty() {
             return Err(IndexError::Lengths {
                 given: spell([]),
@@ -45,40 +60,25 @@ impl Generation {
         lengths.sort_unstable();
         lengths.dedup();
         Ok(Generation {
-            number: 1,
+            number: 0,
             model,
             precision,
             lengths,
         })
     }
 
-    /// The active generation of a store.
-    ///
-    /// # Errors
-    /// [`IndexError::Corrupt`] where it is missing or malformed, [`IndexError::Store`].
-    pub fn read(tree: &sled::Tree) -> Result<Self, IndexError> {
-        let corrupt = |why: String| IndexError::Corrupt {
-            what: "the active generation".to_owned(),
-            why,
-        };
-        let value = tree
-            .get(Key::Generation.to_bytes())?
-            .ok_or_else(|| corrupt("it is missing".to_owned()))?;
-        serde_json::from_slice(&value).map_err(|error| corrupt(error.to_string()))
-    }
-
-    /// Makes it the active one when the batch is applied.
-    pub fn write(&self, batch: &mut sled::Batch) {
-        let value = serde_json::json!(self).to_string();
-        batch.insert(Key::Generation.to_bytes(), value.as_bytes());
-    }
-
-    /// Words, one of each length, as codes.
+    /// Words, one of each length, as codes; none where the image has none.
     pub fn codes(&self, words: &[u64]) -> Vec<HashCode> {
         let lengths = self.lengths.iter().zip(words);
         lengths
             .map(|(&length, &word)| HashCode::from_word(length, word))
             .collect()
+    }
+
+    /// The key of a page of its codes.
+    pub fn codes_key(&self, page: u32) -> Vec<u8> {
+        let generation = self.number;
+        Key::Codes { generation, page }.to_bytes()
     }
 
     /// Whether codes of a wanted generation, whatever its number, may be compared with those of this one.
@@ -102,6 +102,47 @@ impl Generation {
     }
 }
 
+impl Generations {
+    /// Those of a new store.
+    pub fn first(mut active: Generation) -> Self {
+        active.number = 1;
+        Generations {
+            active,
+            beside: None,
+            last: 1,
+        }
+    }
+
+    /// Those of a store.
+    ///
+    /// # Errors
+    /// [`IndexError::Corrupt`] where they are missing or malformed, [`IndexError::Store`].
+    pub fn read(tree: &sled::Tree) -> Result<Self, IndexError> {
+        let corrupt = |why: String| Damage {
+            what: "the active generation".to_owned(),
+            why,
+        };
+        let value = tree
+            .get(Key::Generation.to_bytes())?
+            .ok_or_else(|| corrupt("it is missing".to_owned()))?;
+        let read: Result<Generations, _> = serde_json::from_slice(&value);
+        let mut read = read.map_err(|error| corrupt(error.to_string()))?;
+        read.last = read.last.max(read.active.number);
+        Ok(read)
+    }
+
+    /// Makes them those of the store when the batch is applied.
+    pub fn write(&self, batch: &mut sled::Batch) {
+        let value = serde_json::json!(self).to_string();
+        batch.insert(Key::Generation.to_bytes(), value.as_bytes());
+    }
+
+    /// All of them, the active one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Generation> {
+        [&self.active].into_iter().chain(&self.beside)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +150,7 @@ mod tests {
     #[test]
     fn only_the_same_model_and_lengths_fit() {
         let new = |model: &str, lengths: &[Length]| {
-            Generation::first(model.to_owned(), fp32(), lengths).unwrap()
+            Generation::new(model.to_owned(), fp32(), lengths).unwrap()
         };
         let stored = new("aaaaaaaaaaaa", &[Length::L48, Length::L24, Length::L48]);
         assert!(
@@ -127,13 +168,27 @@ mod tests {
             .check(&new("aaaaaaaaaaaa", &Length::ALL))
             .unwrap_err();
         assert!(lengths.to_string().contains("24, 48"));
-        let old = r#"{"number":1,"model":"aaaaaaaaaaaa","lengths":[24,48]}"#;
-        assert_eq!(serde_json::from_str::<Generation>(old).unwrap(), stored);
         assert!(
-            Generation::first(String::new(), fp32(), &[])
+            Generation::new(String::new(), fp32(), &[])
                 .unwrap_err()
                 .to_string()
                 .contains("at least one")
         );
+    }
+
+    #[test]
+    fn what_earlier_programs_wrote_is_read() {
+        let store = sled::Config::new().temporary(true).open().unwrap();
+        let old = r#"{"number":1,"model":"aaaaaaaaaaaa","lengths":[24,48]}"#;
+        store.insert(Key::Generation.to_bytes(), old).unwrap();
+        let lengths = [Length::L24, Length::L48];
+        let active = Generation::new("aaaaaaaaaaaa".to_owned(), fp32(), &lengths).unwrap();
+        let mut generations = Generations::first(active);
+        assert_eq!(Generations::read(&store).unwrap(), generations);
+        generations.beside = Some(generations.active.clone());
+        let mut batch = sled::Batch::default();
+        generations.write(&mut batch);
+        store.apply_batch(batch).unwrap();
+        assert_eq!(Generations::read(&store).unwrap(), generations);
     }
 }

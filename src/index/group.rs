@@ -2,6 +2,7 @@
 //! Knows what a write does to row, codes, payload, names of originals and directory; nothing of who waits for it.
 
 mod staged;
+mod turn;
 
 use std::{
     sync::{Arc, PoisonError},
@@ -14,37 +15,56 @@ use crate::code::HashCode;
 
 use super::{
     NewImage,
-    error::IndexError,
+    error::{IndexError, spell},
     key::Key,
     names::Names,
     original::{self, Original},
     page::{self, Words},
-    record::{ImageId, PackedId, Record, Row, encode_payload},
+    present::{Added, Counts, Side},
+    record::{Codes, ImageId, PackedId, Record, Row, encode_payload},
     segment::{Change, Entry, Segment},
     state::{State, mark},
     store::Store,
 };
 
 use staged::{Found, Staged};
+use turn::Turn;
 
 /// Writes staged and not yet committed. One that fails leaves nothing behind.
 pub struct Group<'a> {
     store: &'a Store,
     state: State,
     staged: Staged<'a>,
-    changes: Vec<Change>,
+    /// What becomes of the directory of each generation, the active one first.
+    sides: Vec<Changed>,
     originals: original::Changes,
+    turn: Option<Turn>,
+    /// How many pages of generations that are gone it removes.
+    purged: usize,
+}
+
+/// What a group changes of a generation.
+struct Changed {
+    changes: Vec<Change>,
+    counts: Counts,
 }
 
 impl<'a> Group<'a> {
     /// An empty group, after the commits that `state` tells of.
     pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Self {
+        let staged = Staged::new(store, names);
+        let changed = |side: &Side| Changed {
+            changes: Vec::new(),
+            counts: side.counts(),
+        };
         Group {
             store,
             state,
-            staged: Staged::new(store, names),
-            changes: Vec::new(),
+            sides: staged.present.sides().map(changed).collect(),
+            staged,
             originals: original::Changes::default(),
+            turn: None,
+            purged: 0,
         }
     }
 
@@ -55,6 +75,7 @@ impl<'a> Group<'a> {
 
     /// Inserts or replaces an image, and tells whether it is new. A replaced one keeps its age.
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
+        let words = self.words(&image.codes)?;
         let before = self.staged.find(&image.id)?;
         let payload = image.payload.filter(|payload| !payload.is_null());
         let json = payload.as_ref().map(encode_payload).transpose()?;
@@ -79,10 +100,7 @@ impl<'a> Group<'a> {
             created_at_ms,
             updated_after_ms: now.saturating_sub(created_at_ms),
         };
-        let words: Words = image.codes.iter().map(HashCode::word).collect();
-        let (number, _) = page::place(sequence);
-        self.staged.rows(number)?;
-        self.staged.codes(number)?;
+        self.touch(sequence)?;
         let had = before.as_ref().and_then(|found| found.row.original);
         self.originals
             .replace(&self.store.db, had, image.original)?;
@@ -99,7 +117,7 @@ impl<'a> Group<'a> {
         self.staged.places.insert(image.id.clone(), Some(sequence));
         let record = Record {
             id: image.id,
-            codes: image.codes,
+            codes: self.active_codes(&words),
             labels: image.labels,
             payload,
             media_type: image.media_type,
@@ -144,7 +162,7 @@ impl<'a> Group<'a> {
         self.staged
             .save_payload(sequence, json.zip(payload.clone()), before.row.payload);
         let record = Record {
-            codes: self.store.generation.codes(&words),
+            codes: self.active_codes(&words),
             labels,
             payload,
             media_type,
@@ -190,10 +208,11 @@ impl<'a> Group<'a> {
             .try_for_each(|name| self.originals.forget(db, *name))
     }
 
-    /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directory change
+    /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directories change
     /// together for whoever holds the gate; the flush, which is slow, happens outside it.
     pub fn commit(mut self) -> Result<State, IndexError> {
-        if self.changes.is_empty() && self.originals.is_empty() {
+        let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
+        if unchanged && self.originals.is_empty() && self.turn.is_none() && self.purged == 0 {
             return Ok(self.state);
         }
         let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
@@ -204,18 +223,33 @@ impl<'a> Group<'a> {
             let bytes = (!page.is_empty()).then(|| page::encode(page)).transpose()?;
             put(&mut self.staged.batch, Key::Rows(*number).to_bytes(), bytes);
         }
-        let lengths = &self.store.generation.lengths;
-        for (number, page) in &self.staged.codes {
-            let bytes = (!page.is_empty()).then(|| page::encode_codes(page, lengths));
-            put(&mut self.staged.batch, self.store.codes_key(*number), bytes);
+        let present = self.staged.present.clone();
+        for (side, pages) in present.sides().zip(&self.staged.codes) {
+            let generation = &side.generation;
+            for (number, page) in pages {
+                let encode = || page::encode_codes(page, &generation.lengths);
+                let bytes = (!page.is_empty()).then(encode);
+                put(&mut self.staged.batch, generation.codes_key(*number), bytes);
+            }
         }
         self.state.commit += 1;
         self.state.names = self.staged.next_name();
         self.state.write(&mut self.staged.batch)?;
+        if let Some(turn) = &self.turn {
+            turn.write(&mut self.staged.batch);
+        }
         let released = self.originals.write(&mut self.staged.batch)?;
-        let directory = self.store.directory();
-        let segment = Arc::new(Segment::from_changes(directory.kinds(), &self.changes));
-        let distinct = directory.distinct_after(&segment);
+        let segments = present.sides().zip(&self.sides).map(|(side, changed)| {
+            let directory = &side.directory;
+            let segment = Segment::from_changes(directory.kinds(), &changed.changes);
+            let distinct = directory.distinct_after(&segment);
+            Added {
+                segment: Arc::new(segment),
+                distinct,
+                counts: changed.counts,
+            }
+        });
+        let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
         {
             let _gate = self
@@ -224,8 +258,13 @@ impl<'a> Group<'a> {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             self.store.db.apply_batch(self.staged.batch)?;
-            self.store
-                .publish(|now| now.with(segment, distinct, images));
+            self.store.publish(|now| {
+                let after = now.after(segments, images);
+                match self.turn {
+                    Some(turn) => turn.of(&after),
+                    None => after,
+                }
+            });
         }
         self.store.db.flush()?;
         let acknowledged = self.store.acknowledged.set(self.state.commit);
@@ -234,36 +273,83 @@ impl<'a> Group<'a> {
         Ok(self.state)
     }
 
-    /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directory.
+    /// The words that codes are in each generation: those of the active one have to be among them.
+    fn words(&self, codes: &[Codes]) -> Result<Vec<Option<Words>>, IndexError> {
+        let present = &self.staged.present;
+        let words = present.sides().map(|side| {
+            let generation = &side.generation;
+            let own = |codes: &&Codes| codes.generation == generation.number;
+            let Some(Codes { codes, .. }) = codes.iter().find(own) else {
+                return Ok(None);
+            };
+            let lengths = codes.iter().map(HashCode::length);
+            if !lengths.clone().eq(generation.lengths.iter().copied()) {
+                return Err(IndexError::WrongCodes {
+                    expected: spell(generation.lengths.iter().copied()),
+                    found: spell(lengths),
+                });
+            }
+            Ok(Some(codes.iter().map(HashCode::word).collect()))
+        });
+        let words: Vec<_> = words.collect::<Result<_, _>>()?;
+        match words.first() {
+            Some(Some(_)) => Ok(words),
+            _ => Err(IndexError::Generation {
+                given: codes.first().map_or(0, |codes| codes.generation),
+                active: present.active.generation.number,
+            }),
+        }
+    }
+
+    fn active_codes(&self, words: &[Option<Words>]) -> Vec<HashCode> {
+        let words = words.first().cloned().flatten().unwrap_or_default();
+        self.staged.present.active.generation.codes(&words)
+    }
+
+    /// Reads the pages that a write of an image changes, so that what is damaged fails before anything is staged.
+    fn touch(&mut self, sequence: u32) -> Result<(), IndexError> {
+        let (number, _) = page::place(sequence);
+        self.staged.rows(number)?;
+        (0..self.sides.len()).try_for_each(|side| self.staged.codes(side, number).map(drop))
+    }
+
+    /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directories.
     fn change(
         &mut self,
         sequence: u32,
         id: &ImageId,
         before: Option<Found>,
-        after: Option<(Row, Words)>,
+        after: Option<(Row, Vec<Option<Words>>)>,
     ) -> Result<(), IndexError> {
         let (number, slot) = page::place(sequence);
         let hash = self.store.hash(id);
-        let entry = |row: &Row, codes| Entry {
-            codes,
+        let entry = |row: &Row, words: &Option<Words>| Entry {
+            codes: words.clone().unwrap_or_default(),
             labels: row.labels.clone(),
             id: hash,
         };
-        self.changes.push(Change {
-            sequence,
-            before: before.map(|Found { row, words, .. }| entry(&row, words)),
-            after: after.as_ref().map(|(row, words)| entry(row, words.clone())),
-        });
-        match after {
-            Some((row, words)) => {
-                self.staged.rows(number)?.insert(slot, row);
-                self.staged.codes(number)?.insert(slot, words);
-            }
-            None => {
-                self.staged.rows(number)?.remove(&slot);
-                self.staged.codes(number)?.remove(&slot);
-            }
+        for (at, side) in self.sides.iter_mut().enumerate() {
+            let was = before.as_ref().map(|found| (&found.row, &found.words[at]));
+            let is = after.as_ref().map(|(row, words)| (row, &words[at]));
+            side.counts
+                .take(was.and_then(|(_, words)| words.as_ref()), -1);
+            side.counts
+                .take(is.and_then(|(_, words)| words.as_ref()), 1);
+            side.changes.push(Change {
+                sequence,
+                before: was.map(|(row, words)| entry(row, words)),
+                after: is.map(|(row, words)| entry(row, words)),
+            });
+            let page = self.staged.codes(at, number)?;
+            match is.and_then(|(_, words)| words.clone()) {
+                Some(words) => page.insert(slot, words),
+                None => page.remove(&slot),
+            };
         }
+        match after {
+            Some((row, _)) => self.staged.rows(number)?.insert(slot, row),
+            None => self.staged.rows(number)?.remove(&slot),
+        };
         Ok(())
     }
 }

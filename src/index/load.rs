@@ -3,24 +3,26 @@
 
 mod columns;
 
-use std::{ops::Range, thread};
+use std::{ops::Range, sync::Arc, thread};
 
 use super::{
     damage::Damage,
-    directory::Directory,
     error::IndexError,
-    generation::Generation,
+    generation::{Generation, Generations},
     key::{self, Key},
     page::{self, SLOTS},
     pages::Pages,
+    present::Side,
     record::{ImageId, Row},
     state::{self, State},
 };
 
 /// What was found.
 pub struct Loaded {
-    /// The directory.
-    pub directory: Directory,
+    /// What is searched.
+    pub active: Side,
+    /// What stands beside it. Of pages of its codes that are damaged it knows as little as of codes that were not made yet.
+    pub beside: Option<Side>,
     /// The summary, with the numbers that are free in any case.
     pub state: State,
     /// What is wrong.
@@ -31,8 +33,12 @@ pub struct Loaded {
 #[derive(Default)]
 struct Part {
     sequences: Vec<u32>,
-    /// Of each length, a word an image.
+    /// The images that have codes.
+    coded: Vec<u32>,
+    /// Of each length, a word for each of these.
     codes: Vec<Vec<u64>>,
+    /// How many images are marked as without codes.
+    left_out: u64,
     /// Label and image.
     labels: Vec<(u64, u32)>,
     /// Hashes, one an image.
@@ -43,13 +49,13 @@ struct Part {
     damage: Vec<Damage>,
 }
 
-/// Reads all pages of a generation, on all cores. `hash` is that of ids.
+/// Reads all pages, on all cores. `hash` is that of ids.
 ///
 /// # Errors
 /// [`IndexError::Store`] where sled itself gives up.
 pub fn load(
     db: &sled::Db,
-    generation: &Generation,
+    generations: &Generations,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Loaded, IndexError> {
     let mut damage = Vec::new();
@@ -61,28 +67,18 @@ pub fn load(
         }
         Err(other) => return Err(other),
     };
-    let end = end_of_pages(db, generation)?;
+    let end = end_of_pages(db, &generations.active)?;
     let mut state = stored.unwrap_or_default();
     // Whatever a damaged summary said, these are free.
     state.next = state.next.max(end.saturating_mul(SLOTS));
     if stored.is_none() {
         state.names = end_of_names(db)?;
     }
-
-    let each = end.div_ceil(cores() as u32).max(1);
-    let parts: Vec<Result<Part, IndexError>> = thread::scope(|scope| {
-        let runs = (0..end).step_by(each as usize);
-        let runs = runs.map(|start| start..end.min(start + each));
-        let parts: Vec<_> = runs
-            .map(|pages| scope.spawn(|| read(db, generation, pages, &hash)))
-            .collect();
-        parts
-            .into_iter()
-            .map(|part| part.join().unwrap_or_else(|_| Ok(Part::panicked())))
-            .collect()
+    let beside = generations.beside.as_ref().map(|generation| {
+        let parts = parts(db, generation, end, Strict::No, &hash)?;
+        Ok::<_, IndexError>(side(generation, &parts))
     });
-    let parts: Vec<Part> = parts.into_iter().collect::<Result<_, _>>()?;
-
+    let parts = parts(db, &generations.active, end, Strict::Yes, &hash)?;
     let images = parts.iter().map(|part| part.sequences.len() as u64).sum();
     let marks = parts
         .iter()
@@ -98,9 +94,9 @@ pub fn load(
             why,
         });
     }
-    let directory = columns::directory(generation, &parts, images);
     Ok(Loaded {
-        directory,
+        active: side(&generations.active, &parts),
+        beside: beside.transpose()?,
         state: State {
             images,
             marks,
@@ -108,6 +104,44 @@ pub fn load(
         },
         damage,
     })
+}
+
+/// Whether an image without codes is damage.
+#[derive(Clone, Copy, PartialEq)]
+enum Strict {
+    Yes,
+    No,
+}
+
+/// Reads the rows and a generation's codes, run by run of pages.
+fn parts(
+    db: &sled::Db,
+    generation: &Generation,
+    end: u32,
+    strict: Strict,
+    hash: impl Fn(&ImageId) -> u32 + Sync,
+) -> Result<Vec<Part>, IndexError> {
+    let each = end.div_ceil(cores() as u32).max(1);
+    thread::scope(|scope| {
+        let hash = &hash;
+        let runs = (0..end).step_by(each as usize);
+        let runs = runs.map(|start| start..end.min(start + each));
+        let parts: Vec<_> = runs
+            .map(|pages| scope.spawn(move || read(db, generation, pages, strict, hash)))
+            .collect();
+        parts
+            .into_iter()
+            .map(|part| part.join().unwrap_or_else(|_| Ok(Part::panicked())))
+            .collect()
+    })
+}
+
+fn side(generation: &Generation, parts: &[Part]) -> Side {
+    Side {
+        generation: Arc::new(generation.clone()),
+        directory: Arc::new(columns::directory(generation, parts)),
+        left_out: parts.iter().map(|part| part.left_out).sum(),
+    }
 }
 
 impl Part {
@@ -156,6 +190,7 @@ fn read(
     db: &sled::Db,
     generation: &Generation,
     pages: Range<u32>,
+    strict: Strict,
     hash: impl Fn(&ImageId) -> u32,
 ) -> Result<Part, IndexError> {
     let lengths = &generation.lengths;
@@ -182,7 +217,11 @@ fn read(
         let of_codes = (of_codes.as_ref().ok_or(missing))
             .and_then(|bytes| page::decode_code_slots(bytes, lengths));
         match (of_rows, of_codes) {
-            (Ok(rows), Ok(codes)) => part.take(number, rows, codes, &hash),
+            (Ok(rows), Ok(codes)) => part.take(number, rows, Some(codes), strict, &hash),
+            (Ok(rows), Err(_)) if strict == Strict::No => {
+                let none = None::<std::iter::Empty<(u8, std::iter::Empty<u64>)>>;
+                part.take(number, rows, none, strict, &hash);
+            }
             (rows, codes) => {
                 let rows = rows.err().map(|why| Damage::rows(number, why));
                 let codes = codes
@@ -199,6 +238,7 @@ impl Part {
     fn of(images: usize, lengths: usize) -> Self {
         Part {
             sequences: Vec::with_capacity(images),
+            coded: Vec::with_capacity(images),
             codes: vec![Vec::with_capacity(images); lengths],
             ids: Vec::with_capacity(images),
             ..Part::default()
@@ -210,23 +250,26 @@ impl Part {
         &mut self,
         number: u32,
         rows: Vec<(u8, Row)>,
-        codes: impl Iterator<Item = (u8, impl Iterator<Item = u64>)>,
+        codes: Option<impl Iterator<Item = (u8, impl Iterator<Item = u64>)>>,
+        strict: Strict,
         hash: impl Fn(&ImageId) -> u32,
     ) {
-        let mut codes = codes.peekable();
+        let mut codes = codes.into_iter().flatten().peekable();
         for (slot, row) in rows {
             while let Some((alone, _)) = codes.next_if(|(other, _)| *other < slot) {
                 self.half(number, alone, "codes and no row");
             }
-            let Some((_, words)) = codes.next_if(|(other, _)| *other == slot) else {
-                self.half(number, slot, "a row and no codes");
-                continue;
-            };
-            let (sequence, id) = (sequence(number, slot), ImageId::from(row.id));
-            self.sequences.push(sequence);
-            for (column, word) in self.codes.iter_mut().zip(words) {
-                column.push(word);
+            let sequence = sequence(number, slot);
+            match codes.next_if(|(other, _)| *other == slot) {
+                Some((_, words)) => self.take_codes(sequence, words),
+                None if strict == Strict::No => {}
+                None => {
+                    self.half(number, slot, "a row and no codes");
+                    continue;
+                }
             }
+            let id = ImageId::from(row.id);
+            self.sequences.push(sequence);
             self.labels
                 .extend(row.labels.iter().map(|&label| (label.into(), sequence)));
             self.ids.push(hash(&id).into());
@@ -236,6 +279,18 @@ impl Part {
         }
         for (alone, _) in codes {
             self.half(number, alone, "codes and no row");
+        }
+    }
+
+    fn take_codes(&mut self, sequence: u32, words: impl Iterator<Item = u64>) {
+        let mut any = false;
+        for (column, word) in self.codes.iter_mut().zip(words) {
+            column.push(word);
+            any = true;
+        }
+        match any {
+            true => self.coded.push(sequence),
+            false => self.left_out += 1,
         }
     }
 

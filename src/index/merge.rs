@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use super::{priority, segment::Segment, store::Store};
+use super::{segment::Segment, store::Store};
+use crate::priority::Rank;
 
 /// Segments that tell of fewer images are the writer's: it merges them within milliseconds.
 const SMALL: usize = 8192;
@@ -59,7 +60,7 @@ impl Merger {
         // One call may wait; more would say the same.
         let (calls, called) = mpsc::sync_channel(1);
         let run = move || {
-            priority::give_way();
+            Rank::Index.take();
             run(&store, &called);
         };
         thread::Builder::new()

@@ -4,9 +4,11 @@
 use super::{error::IndexError, key::Key};
 
 /// The version this program reads and writes.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
+/// A version that is as this one but for what it may have besides.
+const BEFORE: u32 = 3;
 
-/// Whether a store is in use already; a new one is to be [stamped](stamp).
+/// Whether a store is in use already; a new one is to be [stamped](stamp). One of the version before is stamped here.
 ///
 /// # Errors
 /// [`IndexError::Schema`] for a version other than [`SCHEMA`], [`IndexError::Corrupt`] for none, [`IndexError::Store`].
@@ -20,6 +22,13 @@ pub fn check(tree: &sled::Tree) -> Result<bool, IndexError> {
         None => Err(corrupt("it is missing, though there is data")),
         Some(value) => match serde_json::from_slice(&value) {
             Ok(SCHEMA) => Ok(true),
+            Ok(BEFORE) => {
+                let mut batch = sled::Batch::default();
+                stamp(&mut batch);
+                tree.apply_batch(batch)?;
+                tree.flush()?;
+                Ok(true)
+            }
             Ok(found) => Err(IndexError::Schema {
                 found,
                 supported: SCHEMA,
@@ -41,7 +50,7 @@ mod tests {
     /// The newest description is of the version written, under the prefixes written.
     #[test]
     fn the_description_agrees_with_the_keys() {
-        let file = include_str!("../../migrations/0003_originals.json");
+        let file = include_str!("../../migrations/0004_generations.json");
         let description: serde_json::Value = serde_json::from_str(file).unwrap();
         assert_eq!(description["version"], SCHEMA);
         let keys = description["keys"].as_object().unwrap();
@@ -67,14 +76,16 @@ mod tests {
         stamp(&mut batch);
         store.apply_batch(batch).unwrap();
         assert!(check(&store).unwrap());
-        store.insert(Key::Schema.to_bytes(), "4").unwrap();
-        assert!(matches!(
-            check(&store),
-            Err(IndexError::Schema {
-                found: 4,
-                supported: 3
-            })
-        ));
+        store.insert(Key::Schema.to_bytes(), "3").unwrap();
+        assert!(check(&store).unwrap());
+        assert_eq!(store.get(Key::Schema.to_bytes()).unwrap().unwrap(), "4");
+        for (text, version) in [("2", 2), ("5", 5)] {
+            store.insert(Key::Schema.to_bytes(), text).unwrap();
+            let refused = check(&store);
+            assert!(
+                matches!(refused, Err(IndexError::Schema { found, supported: 4 }) if found == version)
+            );
+        }
         store.insert(Key::Schema.to_bytes(), "two").unwrap();
         assert!(matches!(check(&store), Err(IndexError::Corrupt { .. })));
         store.remove(Key::Schema.to_bytes()).unwrap();

@@ -18,8 +18,11 @@ pub fn place(sequence: u32) -> (u32, u8) {
 /// The used slots of a page.
 pub type Page<T> = BTreeMap<u8, T>;
 
-/// The codes of an image as words, one of each length, ascending.
+/// The codes of an image as words, one of each length, ascending. None where codes were wanted and its original could not be read.
 pub type Words = Vec<u64>;
+
+/// In the number of a slot: its image has no words.
+const NONE: u8 = 0x80;
 
 /// CRC-32 of the rest; then, in postcard's format, the used slots with what is in each.
 pub fn encode<T: Serialize>(page: &Page<T>) -> Result<Vec<u8>, postcard::Error> {
@@ -75,13 +78,13 @@ pub fn find<T: DeserializeOwned>(bytes: &[u8], slot: u8) -> Result<Option<T>, &'
     Ok(None)
 }
 
-/// CRC-32 of the rest; then, of each used slot, its number and its codes packed in order.
+/// CRC-32 of the rest; then, of each used slot, its number and its codes packed in order, or [`NONE`] and zeros.
 pub fn encode_codes(page: &Page<Words>, lengths: &[Length]) -> Vec<u8> {
     let mut body = Vec::with_capacity(page.len() * 14);
     for (slot, words) in page {
-        body.push(*slot);
-        for (word, length) in words.iter().zip(lengths) {
-            let bytes = word.to_be_bytes();
+        body.push(if words.is_empty() { slot | NONE } else { *slot });
+        for (at, length) in lengths.iter().enumerate() {
+            let bytes = words.get(at).copied().unwrap_or(0).to_be_bytes();
             body.extend_from_slice(&bytes[bytes.len() - width(*length)..]);
         }
     }
@@ -97,8 +100,8 @@ pub fn decode_code_slots<'a>(
     lengths: &'a [Length],
 ) -> Result<impl Iterator<Item = (u8, impl Iterator<Item = u64>)>, &'static str> {
     let slots = slots(bytes, lengths)?;
-    in_order(slots.clone().map(|slot| slot[0]))?;
-    Ok(slots.map(|slot| (slot[0], words(&slot[1..], lengths))))
+    in_order(slots.clone().map(|slot| slot[0] & !NONE))?;
+    Ok(slots.map(|slot| (slot[0] & !NONE, words(slot, lengths))))
 }
 
 /// Reads a page of codes back, to change it.
@@ -120,8 +123,8 @@ pub fn find_codes(
     slot: u8,
 ) -> Result<Option<Words>, &'static str> {
     let mut slots = slots(bytes, lengths)?;
-    let found = slots.find(|bytes| bytes[0] == slot);
-    Ok(found.map(|bytes| words(&bytes[1..], lengths).collect()))
+    let found = slots.find(|bytes| bytes[0] & !NONE == slot);
+    Ok(found.map(|bytes| words(bytes, lengths).collect()))
 }
 
 fn slots<'a>(
@@ -136,7 +139,10 @@ fn slots<'a>(
     Ok(body.chunks_exact(stride))
 }
 
-fn words<'a>(mut packed: &'a [u8], lengths: &'a [Length]) -> impl Iterator<Item = u64> + 'a {
+/// The words of a slot, its number before them.
+fn words<'a>(slot: &'a [u8], lengths: &'a [Length]) -> impl Iterator<Item = u64> + 'a {
+    let (none, mut packed) = (slot[0] & NONE != 0, &slot[1..]);
+    let lengths = if none { &[] } else { lengths };
     lengths.iter().map(move |&length| {
         let (code, rest) = packed.split_at(width(length));
         packed = rest;
@@ -171,8 +177,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// An even word stands for an image without codes.
     fn codes(words: &[(u8, u64)], lengths: &[Length]) -> Page<Words> {
         let slot = |&(slot, word): &(u8, u64)| {
+            let lengths = if word % 2 == 0 { &[] } else { lengths };
             let words = lengths.iter().map(|length| word >> (64 - length.bits()));
             (slot % SLOTS as u8, words.collect())
         };

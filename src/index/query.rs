@@ -22,6 +22,8 @@ pub struct Query {
     pub offset: usize,
     /// Only images that have any of these; all images where there are none.
     pub labels: Vec<String>,
+    /// Among the codes of which generation; of the active one where none is named.
+    pub generation: Option<u32>,
 }
 
 /// What was found.
@@ -81,6 +83,8 @@ pub struct Listing {
 pub struct Facts {
     /// How many images it holds.
     pub images: u64,
+    /// How many of these have no codes and are not found by searches, since their originals could not be read when codes were made.
+    pub left_out: u64,
     /// How many different codes of each length these have.
     pub distinct_codes: BTreeMap<Length, u64>,
     /// How many bytes of memory the directory of codes takes, the store's cache not counted.

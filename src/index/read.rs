@@ -11,6 +11,7 @@ use super::{
     damage::Damage,
     directory::{Directory, Hit},
     error::IndexError,
+    generation::Generation,
     key::{self, Key},
     names,
     page::{self, Words},
@@ -24,6 +25,10 @@ const TRIES: usize = 4;
 /// What one read has needed so far.
 pub struct Reading<'a> {
     store: &'a Store,
+    /// Whose codes are read.
+    generation: &'a Generation,
+    /// Whether it is the one beside, which may not have all codes.
+    beside: bool,
     /// The bytes of pages of rows and of codes.
     rows: HashMap<u32, Option<sled::IVec>>,
     codes: HashMap<u32, Option<sled::IVec>>,
@@ -31,29 +36,41 @@ pub struct Reading<'a> {
 }
 
 impl Store {
-    /// Reads what the directory and the tree tell of one moment. `read` returns none where it finds that they do not agree,
-    /// as they may while a commit goes on beside it.
+    /// Reads what a generation's directory and the tree tell of one moment; the active generation's where none is asked for. `read`
+    /// returns none where it finds that they do not agree, as they may while a commit goes on beside it.
+    ///
+    /// # Errors
+    /// [`IndexError::Generation`] where there is no such generation any more, and those of `read`.
     pub fn steady<T>(
         &self,
+        generation: Option<u32>,
         read: impl Fn(&Directory, &mut Reading) -> Result<Option<T>, IndexError>,
     ) -> Result<T, IndexError> {
+        let read = || {
+            let present = self.present();
+            let side = (present.side(generation)).ok_or_else(|| IndexError::Generation {
+                given: generation.unwrap_or_default(),
+                active: present.active.generation.number,
+            })?;
+            let beside = side.generation.number != present.active.generation.number;
+            let mut reading = Reading::of(self, &side.generation, beside);
+            let found = read(&side.directory, &mut reading)?;
+            Ok::<_, IndexError>((found, reading.still()?))
+        };
         let mut gate = self.gate.try_read().ok();
         // A commit is under way, which a reader does not wait for unless it goes wrong again and again.
         for _ in 0..TRIES {
             if gate.is_some() {
                 break;
             }
-            let (directory, mut reading) = (self.directory(), Reading::of(self));
-            if let Some(found) = read(&directory, &mut reading)?
-                && reading.still()?
-            {
+            if let (Some(found), true) = read()? {
                 return Ok(found);
             }
             gate = self.gate.try_read().ok();
         }
         let _gate =
             gate.unwrap_or_else(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
-        let found = read(&self.directory(), &mut Reading::of(self))?;
+        let (found, _) = read()?;
         let damaged = || Damage {
             what: "a row page".to_owned(),
             why: "it lacks an image that was there when the store was opened".to_owned(),
@@ -63,9 +80,11 @@ impl Store {
 }
 
 impl<'a> Reading<'a> {
-    fn of(store: &'a Store) -> Self {
+    fn of(store: &'a Store, generation: &'a Generation, beside: bool) -> Self {
         Reading {
             store,
+            generation,
+            beside,
             rows: HashMap::new(),
             codes: HashMap::new(),
             names: HashMap::new(),
@@ -94,8 +113,8 @@ impl<'a> Reading<'a> {
 
     fn words(&mut self, sequence: u32) -> Result<Option<Words>, IndexError> {
         let (number, slot) = page::place(sequence);
-        let generation = &self.store.generation;
-        let key = || self.store.codes_key(number);
+        let generation = self.generation;
+        let key = || generation.codes_key(number);
         let bytes = get(&mut self.codes, number, &self.store.db, key)?;
         let find = |bytes: &sled::IVec| page::find_codes(bytes, &generation.lengths, slot);
         let words = bytes.as_ref().map(find).transpose();
@@ -112,10 +131,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The image with a sequence number, if it is there whole.
+    /// The image with a sequence number, if it is there whole. One that the generation beside has no codes of yet is, without codes.
     pub fn record(&mut self, sequence: u32) -> Result<Option<Record>, IndexError> {
-        let (Some(row), Some(words)) = (self.row(sequence)?, self.words(sequence)?) else {
+        let Some(row) = self.row(sequence)? else {
             return Ok(None);
+        };
+        let words = match self.words(sequence)? {
+            Some(words) => words,
+            None if self.beside => Words::new(),
+            None => return Ok(None),
         };
         let payload = row.payload.then(|| self.store.payload(sequence));
         let names = row.labels.iter().map(|&label| self.name(label));
@@ -123,7 +147,7 @@ impl<'a> Reading<'a> {
             labels: names.collect::<Result<_, _>>()?,
             media_type: self.name(row.media_type)?,
             id: row.id.into(),
-            codes: self.store.generation.codes(&words),
+            codes: self.generation.codes(&words),
             payload: match payload.transpose() {
                 Ok(payload) => payload,
                 // It may have been removed since its row was read.

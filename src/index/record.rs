@@ -12,8 +12,8 @@ use crate::code::HashCode;
 use super::{error::IndexError, original::Original};
 
 /// The name of an image: 1 to 200 of the characters A–Z a–z 0–9 . _ ~ : @ -, and not "." or "..".
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct ImageId(String);
 
 impl ImageId {
@@ -23,6 +23,20 @@ impl ImageId {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<ImageId> for String {
+    fn from(id: ImageId) -> Self {
+        id.0
+    }
+}
+
+impl TryFrom<String> for ImageId {
+    type Error = IndexError;
+
+    fn try_from(text: String) -> Result<Self, IndexError> {
+        text.parse()
     }
 }
 
@@ -54,13 +68,22 @@ impl fmt::Display for ImageId {
     }
 }
 
+/// An image's codes by the model of one generation.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// The generation's number.
+    pub generation: u32,
+    /// One code of each of its lengths, ascending.
+    pub codes: Vec<HashCode>,
+}
+
 /// An image to insert, or to take the place of the one with its id.
 #[derive(Clone, Debug)]
 pub struct NewImage {
     /// Its id.
     pub id: ImageId,
-    /// One code of each length of the index, ascending.
-    pub codes: Vec<HashCode>,
+    /// Its codes in the active generation, and in the one beside where there are any; others count for nothing.
+    pub codes: Vec<Codes>,
     /// Its labels.
     pub labels: Vec<String>,
     /// Anything the caller wants kept with it; JSON null is kept as none.
@@ -78,7 +101,7 @@ pub struct NewImage {
 pub struct Record {
     /// Its id.
     pub id: ImageId,
-    /// Its codes, one of each length of the index, ascending.
+    /// Its codes in the generation asked for, one of each length, ascending; none where its original could not be read when they were made.
     pub codes: Vec<HashCode>,
     /// Its labels, as they were given.
     pub labels: Vec<String>,

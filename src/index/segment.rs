@@ -8,10 +8,13 @@ use super::{
     probe::Kind,
 };
 
+/// The columns behind those of codes: labels and ids, which are the same whatever model made the codes.
+const SHARED: usize = 2;
+
 /// What the directory knows of an image.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its codes as words, one of each length, ascending.
+    /// Its codes as words, one of each length, ascending, or none.
     pub codes: Vec<u64>,
     /// The numbers of its labels.
     pub labels: Vec<u32>,
@@ -51,9 +54,9 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Segment {
     /// One of each kind of column, in this order.
-    pub added: Vec<Column>,
+    pub added: Vec<Arc<Column>>,
     /// The same.
-    pub removed: Vec<Column>,
+    pub removed: Vec<Arc<Column>>,
 }
 
 impl Segment {
@@ -77,7 +80,7 @@ impl Segment {
                     _ => removed.push((word, sequence)),
                 }
             }
-            let of = |pairs: &[(u64, u32)]| Column::from_sorted(kind, pairs);
+            let of = |pairs: &[(u64, u32)]| Arc::new(Column::from_sorted(kind, pairs));
             (of(&added), of(&removed))
         };
         let (added, removed) = kinds.iter().enumerate().map(column).unzip();
@@ -89,25 +92,47 @@ impl Segment {
         let column = |(at, &kind): (usize, &Kind)| {
             let signed: Vec<(&Column, i32)> = segments
                 .iter()
-                .flat_map(|segment| [(&segment.added[at], 1), (&segment.removed[at], -1)])
+                .flat_map(|segment| [(&*segment.added[at], 1), (&*segment.removed[at], -1)])
                 .filter(|(column, _)| column.len() > 0)
                 .collect();
-            sum(kind, &signed)
+            let (added, removed) = sum(kind, &signed);
+            (added.into(), removed.into())
         };
         let (added, removed) = kinds.iter().enumerate().map(column).unzip();
         Segment { added, removed }
     }
 
+    /// The same images under codes of other lengths, which none of them has yet.
+    pub fn without_codes(&self, kinds: &[Kind]) -> Self {
+        let columns = |of: &[Arc<Column>]| {
+            let shared = &of[of.len() - SHARED..];
+            let codes = &kinds[..kinds.len() - SHARED];
+            let none = |&kind: &Kind| Arc::new(Column::from_sorted(kind, &[]));
+            codes
+                .iter()
+                .map(none)
+                .chain(shared.iter().cloned())
+                .collect()
+        };
+        Segment {
+            added: columns(&self.added),
+            removed: columns(&self.removed),
+        }
+    }
+
     /// The postings of its largest columns: about how many images it tells of.
     pub fn len(&self) -> usize {
-        let longest = |columns: &[Column]| columns.iter().map(Column::len).max().unwrap_or(0);
+        let longest = |columns: &[Arc<Column>]| {
+            let lengths = columns.iter().map(|column| column.len());
+            lengths.max().unwrap_or(0)
+        };
         longest(&self.added) + longest(&self.removed)
     }
 
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
         let columns = self.added.iter().chain(&self.removed);
-        columns.map(Column::bytes).sum()
+        columns.map(|column| column.bytes()).sum()
     }
 }
 

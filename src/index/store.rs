@@ -1,4 +1,4 @@
-//! The opened store: sled, the active generation and the directory, and reading typed things out of them.
+//! The opened store: sled, what readers see of it at present, and reading typed things out of them.
 //! Writes nothing but a new store's first batch; knows no threads and no queries.
 
 use std::{
@@ -15,12 +15,13 @@ use super::{
     damage::Damage,
     directory::Directory,
     error::IndexError,
-    generation::Generation,
+    generation::{Generation, Generations},
     key::Key,
     load::{self, Loaded},
     migrate, names, open,
     original::{self, Original},
     page::{self, Page, Words},
+    present::Present,
     record::{ImageId, Row},
     segment::Segment,
     state::{Acknowledged, State},
@@ -30,8 +31,6 @@ use super::{
 pub struct Store {
     /// sled's default tree.
     pub db: sled::Db,
-    /// What the codes are.
-    pub generation: Generation,
     /// What was wrong when it was opened.
     pub damage: Vec<Damage>,
     /// How many commits were acknowledged.
@@ -46,12 +45,13 @@ pub struct Store {
     pub removals: Mutex<Option<mpsc::UnboundedReceiver<Original>>>,
     /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
     pub gate: RwLock<()>,
-    directory: RwLock<Arc<Directory>>,
+    present: RwLock<Arc<Present>>,
     hasher: RandomState,
 }
 
 impl Store {
-    /// Opens or makes a store, and tells its summary. Without a generation that is wanted there must be one.
+    /// Opens or makes a store, and tells its summary. Without a generation that is wanted there must be one; with `exactly` one that is
+    /// there has to be like it.
     ///
     /// # Errors
     /// All that say why the folder cannot be used. Damaged pages are no error but [`damage`](Store::damage).
@@ -59,15 +59,18 @@ impl Store {
         path: &Path,
         cache_bytes: u64,
         wanted: Option<Generation>,
+        exactly: bool,
     ) -> Result<(Self, State), IndexError> {
         let db = open::open(path, cache_bytes)?;
-        let (generation, new) = match (migrate::check(&db)?, wanted) {
+        let (generations, new) = match (migrate::check(&db)?, wanted) {
             (true, wanted) => {
-                let stored = Generation::read(&db)?;
-                wanted.iter().try_for_each(|wanted| stored.check(wanted))?;
+                let stored = Generations::read(&db)?;
+                if let Some(wanted) = wanted.filter(|_| exactly) {
+                    stored.active.check(&wanted)?;
+                }
                 (stored, false)
             }
-            (false, Some(wanted)) => (wanted, true),
+            (false, Some(wanted)) => (Generations::first(wanted), true),
             (false, None) => {
                 return Err(IndexError::Empty {
                     path: path.to_owned(),
@@ -82,7 +85,7 @@ impl Store {
         if new {
             let mut batch = sled::Batch::default();
             migrate::stamp(&mut batch);
-            generation.write(&mut batch);
+            generations.write(&mut batch);
             State::default().write(&mut batch)?;
             batch.insert(Key::Id.to_bytes(), Uuid::new_v4().as_bytes());
             db.apply_batch(batch)?;
@@ -90,10 +93,11 @@ impl Store {
         }
         let hasher = RandomState::new();
         let Loaded {
-            directory,
+            active,
+            beside,
             mut state,
             mut damage,
-        } = load::load(&db, &generation, |id| hash(&hasher, id))?;
+        } = load::load(&db, &generations, |id| hash(&hasher, id))?;
         if commits > state.commit {
             damage.push(Damage {
                 what: "the end of the store".to_owned(),
@@ -122,11 +126,14 @@ impl Store {
             released,
             removals: Mutex::new(Some(removals)),
             db,
-            generation,
             damage,
             acknowledged,
             gate: RwLock::new(()),
-            directory: RwLock::new(Arc::new(directory)),
+            present: RwLock::new(Arc::new(Present {
+                active,
+                beside,
+                images: state.images,
+            })),
             hasher,
         };
         if store.damage.is_empty() {
@@ -156,36 +163,36 @@ impl Store {
         }
     }
 
-    /// The directory as it is now.
-    pub fn directory(&self) -> Arc<Directory> {
-        let directory = self.directory.read();
-        directory.unwrap_or_else(PoisonError::into_inner).clone()
+    /// What there is now.
+    pub fn present(&self) -> Arc<Present> {
+        let present = self.present.read();
+        present.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another directory in the place of the present one. What `change` does is quick, for readers wait.
-    pub fn publish(&self, change: impl FnOnce(&Directory) -> Directory) {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let after = Arc::new(change(&directory));
-        let before = std::mem::replace(&mut *directory, after);
-        drop(directory);
+    /// Puts something else in the place of what is present. What `change` does is quick, for readers wait.
+    pub fn publish(&self, change: impl FnOnce(&Present) -> Present) {
+        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
+        let after = Arc::new(change(&present));
+        let before = std::mem::replace(&mut *present, after);
+        drop(present);
         // What only the old one held is given back after the lock.
         drop(before);
     }
 
-    /// Merges the neighbouring segments that `choose` picks, if any, and gives those whose place was taken. Several threads
-    /// may do so at once as long as they never pick the same.
+    /// Merges the neighbouring segments of a directory that `choose` picks, if any, and gives those whose place was taken. Several
+    /// threads may do so at once as long as they never pick the same.
     pub fn merge(
         &self,
         choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>,
     ) -> Option<Vec<Arc<Segment>>> {
-        let directory = self.directory();
-        let parts = directory.segments().get(choose(directory.segments())?)?;
-        let merged = Arc::new(Segment::merge(directory.kinds(), parts));
-        self.publish(|now| now.merged(parts, merged));
-        Some(parts.to_vec())
+        self.present().sides().find_map(|side| {
+            let directory: &Directory = &side.directory;
+            let parts = (directory.segments()).get(choose(directory.segments())?)?;
+            let merged = Arc::new(Segment::merge(directory.kinds(), parts));
+            let number = side.generation.number;
+            self.publish(|now| now.changed(number, |now| now.merged(parts, merged)));
+            Some(parts.to_vec())
+        })
     }
 
     /// The hash that the directory knows an id by, of its own in each process.
@@ -219,17 +226,11 @@ impl Store {
         Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
     }
 
-    /// The key of a page of codes of the active generation.
-    pub fn codes_key(&self, page: u32) -> Vec<u8> {
-        let generation = self.generation.number;
-        Key::Codes { generation, page }.to_bytes()
-    }
-
-    /// A page of codes; empty where there is none.
-    pub fn codes(&self, number: u32) -> Result<Page<Words>, IndexError> {
-        match self.db.get(self.codes_key(number))? {
-            Some(value) => page::decode_codes(&value, &self.generation.lengths)
-                .map_err(|why| Damage::codes(number, self.generation.number, why).into()),
+    /// A page of a generation's codes; empty where there is none.
+    pub fn codes(&self, generation: &Generation, page: u32) -> Result<Page<Words>, IndexError> {
+        match self.db.get(generation.codes_key(page))? {
+            Some(value) => page::decode_codes(&value, &generation.lengths)
+                .map_err(|why| Damage::codes(page, generation.number, why).into()),
             None => Ok(Page::new()),
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::{
     damage::Damage,
     error::IndexError,
+    generation::Generations,
     key::{self, Key},
     load, names,
     original::{self, Original},
@@ -16,7 +17,8 @@ use super::{
 
 /// See the module. What is written meanwhile may be seen or not.
 pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
-    let loaded = load::load(&store.db, &store.generation, |id| store.hash(id))?;
+    let generations = Generations::read(&store.db)?;
+    let loaded = load::load(&store.db, &generations, |id| store.hash(id))?;
     let mut damage = loaded.damage;
     damage.extend(
         store

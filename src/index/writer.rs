@@ -9,12 +9,13 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::priority::Rank;
+
 use super::{
     error::IndexError,
     group::Group,
     merge::{self, Merger},
     names::Names,
-    priority,
     state::State,
     store::Store,
 };
@@ -43,7 +44,7 @@ impl Writer {
         let (queue, jobs) = mpsc::channel();
         let merger = Merger::start(store.clone())?;
         let run = move || {
-            priority::give_way();
+            Rank::Index.take();
             run(&store, state, &jobs, &merger);
         };
         let thread = thread::Builder::new()

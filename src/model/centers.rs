@@ -51,7 +51,19 @@ pub fn make(
 
 /// Centres for `classes` more classes beside those there are, which stay as they are: of the rows of [H; −H] and of random codes
 /// each time the one farthest from all before it.
-pub fn more(centers: &[HashCode], length: Length, classes: usize, seed: u64) -> Vec<HashCode> {
+///
+/// # Errors
+/// [`ModelError::Classes`] for more than 1,000 in all.
+pub fn more(
+    centers: &[HashCode],
+    length: Length,
+    classes: usize,
+    seed: u64,
+) -> Result<Vec<HashCode>, ModelError> {
+    let found = centers.len() + classes;
+    if found > MOST {
+        return Err(ModelError::Classes { found, most: MOST });
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut words: Vec<u64> = centers.iter().map(HashCode::word).collect();
     let rows = rows(length.bits());
@@ -63,9 +75,9 @@ pub fn more(centers: &[HashCode], length: Length, classes: usize, seed: u64) -> 
         words.extend(best);
     }
     let added = words.drain(centers.len()..);
-    added
+    Ok(added
         .map(|word| HashCode::from_word(length, word))
-        .collect()
+        .collect())
 }
 
 /// The centre of an image of several classes: the sign of the sum of theirs, bit by bit. A tie takes its bit from one random
@@ -257,8 +269,8 @@ mod tests {
         fn later_classes_stand_apart_and_move_nothing(first in 1usize..20, later in 1usize..20, seed: u64, which in 0usize..3) {
             let length = Length::ALL[which];
             let mut centers = make(Centers::Hadamard, length, first, seed).unwrap();
-            let added = more(&centers, length, later, seed);
-            prop_assert_eq!(&added, &more(&centers, length, later, seed));
+            let added = more(&centers, length, later, seed).unwrap();
+            prop_assert_eq!(&added, &more(&centers, length, later, seed).unwrap());
             prop_assert_eq!(added.len(), later);
             centers.extend(added);
             // Rows of one matrix all the way, for there are more of them than classes here.

@@ -6,18 +6,50 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use super::{FEATURE_BATCH, TrainError, data::pictures::Pictures};
-use crate::model::{Card, ModelError, Network, Pass, checkpoint};
+use crate::model::{Card, ModelError, Network, Pass, centers, checkpoint};
 
-/// The model at `path` to go on from; its hash centres become the card's.
+const BODY: &str = "of the backbone, policies and lengths that are trained";
+const CLASSES: &str = "of the lengths and classes that are trained";
+
+/// The model at `path` to go on from, and its id. Its classes keep their hash centres, those that have no images here after the others;
+/// classes that it does not know get new ones.
 ///
 /// # Errors
-/// [`TrainError::Option`] where it is another backbone's, or of other policies, lengths or classes, and [`TrainError::Model`].
-pub(super) fn start(path: &Path, card: &mut Card, device: Device) -> Result<Network, TrainError> {
-    let (network, given, _) = checkpoint::load(path, device)?;
-    let same = given.backbone == card.backbone && given.policy == card.policy;
-    fits(&given, card, same, "the model to start from")?;
-    card.centers = given.centers;
-    Ok(network)
+/// [`TrainError::Option`] where it is another backbone's, or of other policies or lengths, and [`TrainError::Model`], also where there are
+/// more classes than hash centres.
+pub(super) fn start(
+    path: &Path,
+    card: &mut Card,
+    seed: u64,
+    device: Device,
+) -> Result<(Network, String), TrainError> {
+    let (network, given, id) = checkpoint::load(path, device)?;
+    if given.backbone != card.backbone
+        || given.policy != card.policy
+        || given.lengths != card.lengths
+    {
+        return Err(unfit(&given, "the model to start from", BODY));
+    }
+    let known = |class: &String| given.classes.iter().position(|known| known == class);
+    let new = card.classes.iter().filter(|class| known(class).is_none());
+    let new = new.count();
+    let absent: Vec<usize> = (0..given.classes.len())
+        .filter(|&at| !card.classes.contains(&given.classes[at]))
+        .collect();
+    for (&length, centers) in &mut card.centers {
+        let old = given.centers.get(&length).map_or(&[][..], Vec::as_slice);
+        let mut more = centers::more(old, length, new, seed)?.into_iter();
+        let of = |class: &String| match known(class) {
+            Some(at) => old.get(at).copied(),
+            None => more.next(),
+        };
+        let mut all: Vec<_> = card.classes.iter().filter_map(of).collect();
+        all.extend(absent.iter().filter_map(|&at| old.get(at)));
+        *centers = all;
+    }
+    card.classes
+        .extend(absent.iter().map(|&at| given.classes[at].clone()));
+    Ok((network, id))
 }
 
 /// What the model at `path` answers to all pictures, `[heads, pictures, bits]`: the mean of its action values, −1…1, for each picture
@@ -33,7 +65,9 @@ pub(super) fn answers(
     kind: Kind,
 ) -> Result<Tensor, TrainError> {
     let (network, given, _) = checkpoint::load(path, device)?;
-    fits(&given, card, true, "the teacher")?;
+    if given.lengths != card.lengths || given.classes != card.classes {
+        return Err(unfit(&given, "the teacher", CLASSES));
+    }
     let pass = Pass { train: false, kind };
     let numbers: Vec<usize> = (0..pictures.labels.len()).collect();
     let parts = numbers.chunks(FEATURE_BATCH).map(|numbers| {
@@ -52,12 +86,10 @@ pub(super) fn answers(
     Ok(Tensor::f_cat(&parts, 1).map_err(ModelError::from)?)
 }
 
-fn fits(given: &Card, card: &Card, same: bool, option: &'static str) -> Result<(), TrainError> {
-    if same && given.lengths == card.lengths && given.classes == card.classes {
-        return Ok(());
-    }
+/// What a given model is, where it should be otherwise.
+fn unfit(given: &Card, option: &'static str, expected: &'static str) -> TrainError {
     let lengths: Vec<_> = given.lengths.iter().map(ToString::to_string).collect();
-    Err(TrainError::Option {
+    TrainError::Option {
         option,
         found: format!(
             "{} with policies of {:?} for {} bits and the classes {}",
@@ -66,6 +98,6 @@ fn fits(given: &Card, card: &Card, same: bool, option: &'static str) -> Result<(
             lengths.join(", "),
             given.classes.join(", ")
         ),
-        expected: "of the backbone, policies, lengths and classes that are trained",
-    })
+        expected,
+    }
 }

@@ -27,38 +27,47 @@ pub struct Progress {
 /// The share of the old in a smoothed value.
 const KEEP: f64 = 0.98;
 
+/// A loss so many times the first one, which chance alone gives, will not come down again.
+const DIVERGED: f64 = 100.0;
+
 /// Counts steps and smooths what is told of them.
-pub(super) struct Watch(Progress);
+pub(super) struct Watch {
+    told: Progress,
+    /// The first loss.
+    first: Option<f64>,
+}
 
 impl Watch {
     pub fn new(stage: &'static str, epochs: usize, steps: usize) -> Self {
-        Watch(Progress {
+        let told = Progress {
             stage,
             epochs,
             steps,
             ..Progress::default()
-        })
+        };
+        Watch { told, first: None }
     }
 
     /// Steps done.
     pub fn step(&self) -> usize {
-        self.0.step
+        self.told.step
     }
 
     /// The smoothed loss.
     pub fn loss(&self) -> f64 {
-        self.0.loss
+        self.told.loss
     }
 
     /// Goes on after so many steps, done before a stop.
     pub fn skip(&mut self, steps: usize) {
-        self.0.step = steps;
+        self.told.step = steps;
     }
 
     /// Takes a step's loss and reward.
     pub fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
-        let told = &mut self.0;
-        if !loss.is_finite() {
+        let told = &mut self.told;
+        let first = *self.first.get_or_insert(loss);
+        if !loss.is_finite() || loss > DIVERGED * first.max(1.0) {
             return Err(TrainError::Diverged {
                 loss,
                 step: told.step,
@@ -76,7 +85,7 @@ impl Watch {
         Progress {
             epoch,
             validation,
-            ..self.0.clone()
+            ..self.told.clone()
         }
     }
 }

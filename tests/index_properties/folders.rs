@@ -5,7 +5,7 @@ use std::{path::Path, thread, time::Duration};
 
 use scihcgrl::{
     code::Length,
-    index::{Index, IndexError, Precision, Query},
+    index::{Index, IndexError, Query, Wanted},
 };
 use tokio::runtime::Runtime;
 
@@ -47,7 +47,7 @@ fn another_model_or_other_lengths_are_refused_by_name() {
 fn codes_of_another_numeric_type_are_not_mixed_in() {
     let folder = tempfile::tempdir().unwrap();
     let open = |precision| open_in(folder.path(), "0123456789ab", precision, &Length::ALL);
-    let (exactly, rather) = (Precision::Exactly, Precision::Rather);
+    let (exactly, rather) = (Wanted::Exactly, Wanted::Rather);
     drop(open(exactly("bf16".to_owned())).unwrap());
     let kept = open(rather("fp32".to_owned())).unwrap();
     assert_eq!(kept.precision(), "bf16");
@@ -76,15 +76,15 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "4").unwrap())
+        drop(store.insert("mschema", "5").unwrap())
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
             IndexError::Schema {
-                found: 4,
-                supported: 3
+                found: 5,
+                supported: 4
             }
         ),
         "{error}"
@@ -158,6 +158,7 @@ fn damage_is_named_and_the_rest_is_read() {
             limit: 0,
             offset: 0,
             labels: vec![],
+            generation: None,
         };
         assert_eq!(index.search(&query).unwrap().total, found as u64, "{what}");
         assert!(index.get(&id(0)).unwrap().is_some());

@@ -83,7 +83,7 @@ impl Model {
                 .iter()
                 .filter(wanted)
                 .flat_map(|image| {
-                    image.codes.iter().filter_map(|code| {
+                    image.codes[0].codes.iter().filter_map(|code| {
                         Some((code.distance(&query.code)?, *code, image.id.clone()))
                     })
                 })
@@ -114,10 +114,11 @@ fn check_all(index: &Index, model: &Model) {
     let facts = index.facts();
     assert_eq!(
         (facts.images, facts.generation, facts.schema),
-        (model.0.len() as u64, 1, 3)
+        (model.0.len() as u64, 1, 4)
     );
     for (at, length) in Length::ALL.into_iter().enumerate() {
-        let distinct: BTreeSet<u64> = model.0.iter().map(|image| image.codes[at].word()).collect();
+        let word = |image: &NewImage| image.codes[0].codes[at].word();
+        let distinct: BTreeSet<u64> = model.0.iter().map(word).collect();
         assert_eq!(facts.distinct_codes[&length], distinct.len() as u64);
     }
 }
@@ -215,6 +216,7 @@ fn play(steps: Vec<Step>) {
                     limit,
                     offset,
                     labels: wanted,
+                    generation: None,
                 };
                 let Found { total, matches } = index.search(&query).unwrap();
                 let flat = matches

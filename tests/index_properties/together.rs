@@ -30,6 +30,7 @@ async fn five_hundred_at_once_are_all_there_after_opening_again() {
         limit: 0,
         offset: 0,
         labels: vec![],
+        generation: None,
     };
     assert_eq!(index.search(&query).unwrap().total, 500);
     index.close().unwrap();
@@ -75,6 +76,7 @@ async fn searches_count_right_while_segments_are_merged() {
         limit: 3,
         offset: 100,
         labels: vec![],
+        generation: None,
     };
     let searching = {
         let (index, query) = (index.clone(), query.clone());
@@ -109,7 +111,7 @@ async fn one_bad_write_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(folder.path()).unwrap();
     let mut short = image(1, 1, 1);
-    short.codes.pop();
+    short.codes[0].codes.pop();
     let deep = (0..300).fold(Value::Null, |inner, _| json!([inner]));
     let deep = NewImage {
         payload: Some(deep),
@@ -137,6 +139,7 @@ async fn a_search_by_a_length_there_is_not_says_which_there_are() {
         limit: 1,
         offset: 0,
         labels: vec![],
+        generation: None,
     };
     let error = index.search(&query).unwrap_err();
     assert!(
@@ -170,6 +173,7 @@ async fn readers_never_see_half_an_image() {
                         limit: 9,
                         offset: 0,
                         labels: labels(1),
+                        generation: None,
                     };
                     let found = index.search(&query).unwrap();
                     assert_eq!(found.total, found.matches.len() as u64);

@@ -64,13 +64,27 @@ pub fn card() -> Card {
 
 /// Writes a model of random weights, the same every time, and returns its path.
 pub fn model(folder: &Path) -> PathBuf {
+    random(folder, "model.safetensors", 11)
+}
+
+/// The same of another model.
+pub fn another(folder: &Path) -> PathBuf {
+    random(folder, "another.safetensors", 12)
+}
+
+/// And of one more.
+pub fn third(folder: &Path) -> PathBuf {
+    random(folder, "third.safetensors", 13)
+}
+
+fn random(folder: &Path, name: &str, seed: i64) -> PathBuf {
     // libtorch's generator is one for all threads, and tests run beside each other.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
-    tch::manual_seed(11);
+    tch::manual_seed(seed);
     let card = card();
     let network = Network::new(&card, tch::Device::Cpu).unwrap();
-    let path = folder.join("model.safetensors");
+    let path = folder.join(name);
     checkpoint::save(&network, &card, &path).unwrap();
     path
 }
@@ -87,6 +101,8 @@ pub fn program(folder: &Path, model: &Path) -> Command {
             "--device",
             "cpu",
             "--threads",
+            "1",
+            "--job-threads",
             "1",
         ])
         .arg("--data-dir")

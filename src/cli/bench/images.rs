@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     code::{HashCode, Length},
-    index::{ImageId, NewImage},
+    index::{Codes, ImageId, NewImage},
 };
 
 /// Images by number, the same every time.
@@ -56,7 +56,10 @@ impl Images {
     pub fn image(&self, number: usize) -> NewImage {
         NewImage {
             id: self.id(number),
-            codes: self.codes(number),
+            codes: vec![Codes {
+                generation: 1,
+                codes: self.codes(number),
+            }],
             labels: Vec::new(),
             payload: None,
             media_type: "image/jpeg".to_owned(),

@@ -20,7 +20,7 @@ use tokio::{runtime::Runtime, task::JoinSet};
 use super::{images::Images, percentiles, rounded};
 use crate::{
     code::Length,
-    index::{Index, IndexConfig, IndexError, NewImage, Precision, Query},
+    index::{Index, IndexConfig, IndexError, NewImage, Query, Wanted},
 };
 
 /// See the module.
@@ -181,6 +181,7 @@ fn searches(index: &Index, source: &Images, seconds: u64) -> Value {
             limit: 10,
             offset: 0,
             labels: Vec::new(),
+            generation: None,
         };
         let asked = Instant::now();
         failed += u32::from(index.search(&query).is_err());
@@ -199,11 +200,13 @@ fn searches(index: &Index, source: &Images, seconds: u64) -> Value {
 fn open(options: &StoreBench) -> anyhow::Result<Index> {
     Ok(Index::open(IndexConfig {
         path: options.data_dir.clone(),
-        model: options
-            .keep_for
-            .clone()
-            .unwrap_or_else(|| "benchmark".to_owned()),
-        precision: Precision::Rather(options.precision.clone()),
+        model: Wanted::Exactly(
+            options
+                .keep_for
+                .clone()
+                .unwrap_or_else(|| "benchmark".to_owned()),
+        ),
+        precision: Wanted::Rather(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
         cache_bytes: options.cache_bytes,
     })?)

@@ -1,7 +1,10 @@
 //! What the writes of a group have put aside: pages, payloads and names over those stored, and the batch to be applied.
 //! Reads what was not touched from the store; knows nothing of what a write means.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -10,6 +13,7 @@ use crate::index::{
     key::Key,
     names::Names,
     page::{self, Page, Words},
+    present::Present,
     record::{ImageId, PackedId, Row},
     store::Store,
 };
@@ -24,8 +28,10 @@ pub struct Staged<'a> {
     pub places: HashMap<ImageId, Option<u32>>,
     /// Pages of rows that are to be written.
     pub rows: HashMap<u32, Page<Row>>,
-    /// Pages of codes that are to be written.
-    pub codes: HashMap<u32, Page<Words>>,
+    /// What is present while the group is staged, but for merges.
+    pub present: Arc<Present>,
+    /// Pages of each generation's codes that are to be written.
+    pub codes: Vec<HashMap<u32, Page<Words>>>,
     payloads: HashMap<u32, Option<Value>>,
     /// The size of the payloads.
     pub bytes: usize,
@@ -37,20 +43,23 @@ pub struct Found {
     pub sequence: u32,
     /// What is kept of it but its codes.
     pub row: Row,
-    /// Its codes.
-    pub words: Words,
+    /// Its codes in each generation, the active one first; none in one beside that has not come to it.
+    pub words: Vec<Option<Words>>,
 }
 
 impl<'a> Staged<'a> {
     /// Nothing yet.
     pub fn new(store: &'a Store, names: &'a mut Names) -> Self {
+        let present = store.present();
+        let codes = present.sides().map(|_| HashMap::new()).collect();
         Staged {
             store,
             names,
+            present,
             batch: sled::Batch::default(),
             places: HashMap::new(),
             rows: HashMap::new(),
-            codes: HashMap::new(),
+            codes,
             payloads: HashMap::new(),
             bytes: 0,
         }
@@ -66,11 +75,10 @@ impl<'a> Staged<'a> {
         let packed = PackedId::from(id);
         let candidates: Vec<u32> = match self.places.get(id) {
             Some(place) => place.iter().copied().collect(),
-            None => self
-                .store
-                .directory()
-                .with_id(self.store.hash(id))
-                .collect(),
+            None => {
+                let directory = &self.present.active.directory;
+                directory.with_id(self.store.hash(id)).collect()
+            }
         };
         for sequence in candidates {
             let (number, slot) = page::place(sequence);
@@ -78,11 +86,15 @@ impl<'a> Staged<'a> {
                 continue;
             };
             let row = row.clone();
-            let words = self.codes(number)?.get(&slot).cloned();
-            let words = words.ok_or_else(|| IndexError::Corrupt {
-                what: format!("the image {id}"),
-                why: "it has a row and no codes".to_owned(),
-            })?;
+            let sides = 0..self.codes.len();
+            let words = sides.map(|side| Ok(self.codes(side, number)?.get(&slot).cloned()));
+            let words: Vec<Option<Words>> = words.collect::<Result<_, IndexError>>()?;
+            if words.first().is_none_or(Option::is_none) {
+                return Err(IndexError::Corrupt {
+                    what: format!("the image {id}"),
+                    why: "it has a row and no codes".to_owned(),
+                });
+            }
             return Ok(Some(Found {
                 sequence,
                 row,
@@ -129,12 +141,21 @@ impl<'a> Staged<'a> {
         Ok(self.rows.entry(number).or_default())
     }
 
-    /// A page of codes, to be changed.
-    pub fn codes(&mut self, number: u32) -> Result<&mut Page<Words>, IndexError> {
-        if !self.codes.contains_key(&number) {
-            self.codes.insert(number, self.store.codes(number)?);
-        }
-        Ok(self.codes.entry(number).or_default())
+    /// A page of a side's codes, to be changed. A damaged one of the generation beside is made anew.
+    pub fn codes(&mut self, side: usize, number: u32) -> Result<&mut Page<Words>, IndexError> {
+        let (present, store) = (&self.present, self.store);
+        let page = match self.codes[side].entry(number) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let generation = present.sides().nth(side).map(|side| &side.generation);
+                let page = generation.map_or(Ok(Page::new()), |of| store.codes(of, number));
+                entry.insert(match page {
+                    Err(IndexError::Corrupt { .. }) if side > 0 => Page::new(),
+                    page => page?,
+                })
+            }
+        };
+        Ok(page)
     }
 
     /// The number of a name, which gets one if it has none.

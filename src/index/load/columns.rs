@@ -1,7 +1,10 @@
 //! The directory of what was read: its columns, sorted and made on all cores.
 //! Knows nothing of pages, nor of what was damaged.
 
-use std::{sync::Mutex, thread};
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use super::{
     super::{
@@ -11,10 +14,11 @@ use super::{
 };
 
 /// One segment of all that was read.
-pub fn directory(generation: &Generation, parts: &[Part], images: u64) -> Directory {
+pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
+    let images = parts.iter().map(|part| part.coded.len() as u64).sum();
     let empty = Directory::new(&generation.lengths);
-    let none = |kind: &Kind| Column::from_sorted(*kind, &[]);
-    let mut added: Vec<Column> = empty.kinds().iter().map(none).collect();
+    let none = |kind: &Kind| Arc::new(Column::from_sorted(*kind, &[]));
+    let mut added: Vec<Arc<Column>> = empty.kinds().iter().map(none).collect();
     let columns = Mutex::new(added.iter_mut().zip(empty.kinds()).enumerate());
     // A column takes much memory while it is made, so there are never more under way than cores.
     thread::scope(|scope| {
@@ -22,7 +26,7 @@ pub fn directory(generation: &Generation, parts: &[Part], images: u64) -> Direct
             scope.spawn(|| {
                 let next = || columns.lock().ok()?.next();
                 while let Some((at, (column, &kind))) = next() {
-                    *column = Column::from_sorted(kind, &sorted(pairs(parts, at, kind)));
+                    *column = Column::from_sorted(kind, &sorted(pairs(parts, at, kind))).into();
                 }
             });
         }
@@ -38,21 +42,22 @@ pub fn directory(generation: &Generation, parts: &[Part], images: u64) -> Direct
 /// What a column is made of, by sequence number.
 fn pairs(parts: &[Part], at: usize, kind: Kind) -> Vec<(u64, u32)> {
     let count = parts.iter().map(|part| match kind {
+        Kind::Codes(_) => part.coded.len(),
         Kind::Labels => part.labels.len(),
-        _ => part.sequences.len(),
+        Kind::Ids => part.sequences.len(),
     });
     let mut pairs = Vec::with_capacity(count.sum());
     for part in parts {
-        let words = match kind {
-            Kind::Codes(_) => part.codes.get(at),
-            Kind::Ids => Some(&part.ids),
+        let (words, sequences) = match kind {
+            Kind::Codes(_) => (part.codes.get(at), &part.coded),
+            Kind::Ids => (Some(&part.ids), &part.sequences),
             Kind::Labels => {
                 pairs.extend_from_slice(&part.labels);
                 continue;
             }
         };
         let words = words.into_iter().flatten().copied();
-        pairs.extend(words.zip(part.sequences.iter().copied()));
+        pairs.extend(words.zip(sequences.iter().copied()));
     }
     pairs
 }

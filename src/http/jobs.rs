@@ -1,0 +1,246 @@
+//! `/admin/jobs`: having something done, following it, stopping it and forgetting it.
+//! Knows requests and answers; neither what a job does nor when its turn comes.
+
+use std::{convert::Infallible, ops::RangeInclusive, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event as Sent, KeepAlive, Sse},
+    },
+    routing::{get, post},
+};
+use futures_util::{Stream, StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    error::ApiError,
+    extract::{InTime, Name, Object, Params, given, whole},
+    search::NoParams,
+    state::AppState,
+};
+use crate::jobs::{Event, FineTune, Job, Task};
+
+/// The most jobs of one answer.
+const MAX_LIST: u64 = 1000;
+const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
+/// The most characters of an idempotency key.
+const MAX_KEY: usize = 200;
+/// How often a stream looks whether the service still serves.
+const LOOK: Duration = Duration::from_secs(1);
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/admin/jobs", get(list).post(create))
+        .route("/admin/jobs/{id}", get(read).delete(remove))
+        .route("/admin/jobs/{id}/cancel", post(cancel))
+        .route("/admin/jobs/{id}/events", get(events))
+}
+
+/// A request: what kind of job, how urgent, and by kind what is to be done.
+#[derive(Deserialize)]
+struct Asked {
+    kind: Kind,
+    #[serde(default)]
+    priority: i32,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    FineTune,
+    Reencode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reencode {
+    model: String,
+}
+
+impl Asked {
+    fn task(self) -> Result<Task, ApiError> {
+        let wrong = |error: serde_json::Error| ApiError::Invalid("invalid_json", error.to_string());
+        let rest = Value::Object(self.rest);
+        Ok(match self.kind {
+            Kind::Reencode => {
+                let Reencode { model } = serde_json::from_value(rest).map_err(wrong)?;
+                Task::Reencode { model }
+            }
+            Kind::FineTune => {
+                let options: FineTune = serde_json::from_value(rest).map_err(wrong)?;
+                options.check()?;
+                Task::FineTune(options)
+            }
+        })
+    }
+}
+
+async fn create(
+    State(state): State<AppState>,
+    Params(NoParams {}): Params<NoParams>,
+    headers: HeaderMap,
+    InTime(Json(Object(asked))): InTime<Json<Object<Asked>>>,
+) -> Result<Response, ApiError> {
+    let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
+    let key = key.transpose().unwrap_or(Some(""));
+    if let Some(key) = key.filter(|key| !(1..=MAX_KEY).contains(&key.len())) {
+        let detail = format!(
+            "the idempotency key has {} visible ASCII characters; it has 1 to {MAX_KEY}",
+            key.len()
+        );
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    if !PRIORITIES.contains(&asked.priority) {
+        let detail = format!("priority {} is out of range: -1000 to 1000", asked.priority);
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    let priority = asked.priority;
+    let mut task = asked.task()?;
+    let active = state.models().active.id.clone();
+    let model = match &mut task {
+        Task::FineTune(options) => options.model.get_or_insert(active),
+        Task::Reencode { model } => model,
+    };
+    if state.parts().serving.registry().get(model)?.is_none() {
+        return Err(ApiError::NoModel(model.chars().take(40).collect()));
+    }
+    let (job, new) = state.parts().jobs.create(task, priority, key).await?;
+    let location = format!("/admin/jobs/{}", job.id);
+    let status = if new {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, [(header::LOCATION, location)], Json(job)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    #[serde(default, deserialize_with = "given")]
+    before: Option<String>,
+    #[serde(default = "default_list", deserialize_with = "whole")]
+    limit: u64,
+}
+
+fn default_list() -> u64 {
+    100
+}
+
+#[derive(Serialize)]
+struct Page {
+    jobs: Vec<Job>,
+    next: Option<Uuid>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    Params(ListParams { before, limit }): Params<ListParams>,
+) -> Result<Json<Page>, ApiError> {
+    if !(1..=MAX_LIST).contains(&limit) {
+        let detail = format!("limit {limit} is out of range: 1 to {MAX_LIST}");
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    let before = before.map(|text| {
+        let wrong = || "`before` is not a job's id; give the `next` of the page before".to_owned();
+        Uuid::try_parse(&text).map_err(|_| ApiError::Invalid("invalid_parameter", wrong()))
+    });
+    let jobs = &state.parts().jobs;
+    let mut page = jobs.list(before.transpose()?, limit as usize + 1)?;
+    let more = page.len() > limit as usize;
+    page.truncate(limit as usize);
+    let next = page.last().map(|job| job.id).filter(|_| more);
+    Ok(Json(Page { jobs: page, next }))
+}
+
+fn job(state: &AppState, id: &str) -> Result<Job, ApiError> {
+    let uuid = Uuid::try_parse(id);
+    let uuid = uuid.map_err(|_| ApiError::NoJob(id.chars().take(40).collect()))?;
+    Ok(state.parts().jobs.get(uuid)?)
+}
+
+async fn read(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
+    Ok(Json(job(&state, &id)?))
+}
+
+async fn cancel(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
+    let id = job(&state, &id)?.id;
+    Ok(Json(state.parts().jobs.cancel(id).await?))
+}
+
+async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
+    let id = job(&state, &id)?.id;
+    state.parts().jobs.remove(id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What happened to a job, from the first event or the one after the last that the caller has, until it is over.
+async fn events(
+    State(state): State<AppState>,
+    Name(id): Name,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, ApiError> {
+    let id = job(&state, &id)?.id;
+    let last = headers.get(LAST_EVENT_ID);
+    let last = last.map(|last| last.to_str().ok().and_then(|last| last.parse().ok()));
+    let after: u32 = last.unwrap_or(Some(0)).ok_or_else(|| {
+        let detail = "last-event-id is not the id of an event, a whole number".to_owned();
+        ApiError::Invalid("invalid_parameter", detail)
+    })?;
+    let batches = stream::unfold(Some(after), move |after| {
+        let state = state.clone();
+        async move {
+            let after = after?;
+            let more = follow(&state, id, after).await;
+            let (last, over) = match more.last() {
+                Some(last) => (last.id, is_last(last)),
+                None => return None,
+            };
+            Some((
+                stream::iter(more.into_iter().map(sent)),
+                (!over).then_some(last),
+            ))
+        }
+    });
+    Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
+}
+
+/// The next events after one, as soon as there are any; none where no more will come.
+async fn follow(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
+    let jobs = &state.parts().jobs;
+    let mut changes = jobs.changes();
+    while state.is_ready() {
+        changes.mark_unchanged();
+        let found = jobs.events(id, after).unwrap_or_default();
+        let over = jobs.get(id).map_or(true, |job| job.state.is_over());
+        if !found.is_empty() || over {
+            return found;
+        }
+        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+    }
+    Vec::new()
+}
+
+/// Whether it tells of a state after which nothing happens.
+fn is_last(event: &Event) -> bool {
+    ["succeeded", "failed", "cancelled"].contains(&event.event.as_str())
+}
+
+fn sent(event: Event) -> Result<Sent, Infallible> {
+    let mut data = event.data;
+    if let Some(data) = data.as_object_mut() {
+        data.insert("at_ms".to_owned(), event.at_ms.into());
+    }
+    let sent = Sent::default().id(event.id.to_string()).event(event.event);
+    Ok(sent.data(data.to_string()))
+}

@@ -1,0 +1,258 @@
+//! `/admin/models`: which checkpoints there are, more of them, fewer, and which of them answers.
+//! Knows their states and who may go; neither how models are kept nor how one takes another's place.
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::{fs::File, io::AsyncWriteExt};
+
+use super::{
+    error::ApiError,
+    extract::{Name, Params},
+    search::NoParams,
+    state::AppState,
+};
+use crate::{
+    jobs::{Job, Task},
+    model::Card,
+    registry::Entry,
+};
+
+/// The most bytes of a checkpoint: VGG-19's has 280 MB.
+const MAX_MODEL_BYTES: u64 = 1 << 30;
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/admin/models", get(list).post(upload))
+        .route("/admin/models/{id}", get(read).delete(remove))
+        .route("/admin/models/{id}/content", get(content))
+        .route("/admin/models/{id}/activate", post(activate))
+        .route("/admin/models/{id}/codes", delete(let_go))
+        // An upload is read as it comes, to its own limit.
+        .layer(DefaultBodyLimit::disable())
+}
+
+/// What a model is to the service.
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Use {
+    /// Its codes are searched.
+    Active,
+    /// All its codes are kept, so that it can be activated at once.
+    Standby,
+    /// Its codes are being made, or were not all made.
+    Encoding,
+    /// It is kept.
+    Stored,
+}
+
+/// A checkpoint as answers show it.
+#[derive(Serialize)]
+struct Model {
+    id: String,
+    state: Use,
+    /// The model that it was trained from.
+    parent: Option<Value>,
+    bytes: u64,
+    created_at_ms: u64,
+    card: Card,
+}
+
+#[derive(Serialize)]
+struct All {
+    models: Vec<Model>,
+}
+
+/// What became of an activation: a job, where codes have to be made first.
+#[derive(Serialize)]
+struct Activated {
+    model: String,
+    state: Use,
+    job: Option<Job>,
+}
+
+fn state_of(state: &AppState, id: &str) -> Use {
+    let generations = state.parts().gallery.index().generations();
+    let beside = generations.beside.is_some_and(|beside| beside.model == id);
+    match (state.models().active.id == id, beside, generations.missing) {
+        (true, ..) => Use::Active,
+        (_, true, 0) => Use::Standby,
+        (_, true, _) => Use::Encoding,
+        _ => Use::Stored,
+    }
+}
+
+fn model(state: &AppState, entry: Entry) -> Model {
+    Model {
+        state: state_of(state, &entry.id),
+        parent: entry.card.training.get("parent").cloned(),
+        id: entry.id,
+        bytes: entry.bytes,
+        created_at_ms: entry.created_at_ms,
+        card: entry.card,
+    }
+}
+
+async fn entry(state: &AppState, id: &str) -> Result<Entry, ApiError> {
+    let (registry, of) = (state.parts().serving.registry().clone(), id.to_owned());
+    let found = tokio::task::spawn_blocking(move || registry.get(&of)).await;
+    let found = found.map_err(ApiError::internal)??;
+    found.ok_or_else(|| ApiError::NoModel(id.chars().take(40).collect()))
+}
+
+async fn list(
+    State(state): State<AppState>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<All>, ApiError> {
+    let registry = state.parts().serving.registry().clone();
+    let entries = tokio::task::spawn_blocking(move || registry.list()).await;
+    let entries = entries.map_err(ApiError::internal)??;
+    let models = entries.into_iter().map(|entry| model(&state, entry));
+    Ok(Json(All {
+        models: models.collect(),
+    }))
+}
+
+async fn read(State(state): State<AppState>, Name(id): Name) -> Result<Json<Model>, ApiError> {
+    let entry = entry(&state, &id).await?;
+    Ok(Json(model(&state, entry)))
+}
+
+async fn upload(
+    State(state): State<AppState>,
+    Params(NoParams {}): Params<NoParams>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let registry = state.parts().serving.registry().clone();
+    let part = registry.part();
+    let written = write(request, &part).await;
+    let taken = match written {
+        Ok(()) => {
+            let (registry, part) = (registry.clone(), part.clone());
+            let taken = tokio::task::spawn_blocking(move || registry.add(&part)).await;
+            taken
+                .map_err(ApiError::internal)
+                .and_then(|taken| Ok(taken?))
+        }
+        Err(error) => Err(error),
+    };
+    let _ = tokio::fs::remove_file(&part).await;
+    let taken = taken?;
+    let location = format!("/admin/models/{}", taken.id);
+    let model = Json(model(&state, taken));
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], model).into_response())
+}
+
+/// Writes a body to a file as it comes.
+async fn write(request: Request, path: &std::path::Path) -> Result<(), ApiError> {
+    let mut file = File::create(path).await.map_err(ApiError::internal)?;
+    let mut body = request.into_body().into_data_stream();
+    let mut bytes = 0;
+    while let Some(chunk) = body.next().await {
+        let chunk =
+            chunk.map_err(|error| ApiError::Malformed(format!("the body broke off: {error}")))?;
+        bytes += chunk.len() as u64;
+        if bytes > MAX_MODEL_BYTES {
+            return Err(ApiError::BodyTooLarge);
+        }
+        file.write_all(&chunk).await.map_err(ApiError::internal)?;
+    }
+    if bytes == 0 {
+        return Err(ApiError::EmptyBody);
+    }
+    file.flush().await.map_err(ApiError::internal)
+}
+
+async fn content(State(state): State<AppState>, Name(id): Name) -> Result<Response, ApiError> {
+    let entry = entry(&state, &id).await?;
+    let file = File::open(&entry.path).await.map_err(ApiError::internal)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, entry.bytes.to_string()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{}.safetensors\"", entry.id),
+        ),
+    ];
+    let body = Body::from_stream(tokio_util::io::ReaderStream::new(file));
+    Ok((headers, body).into_response())
+}
+
+async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
+    let entry = entry(&state, &id).await?;
+    let why = match state_of(&state, &entry.id) {
+        Use::Active => "is active; activate another first",
+        Use::Standby | Use::Encoding => {
+            "has codes, to activate it by; let them go first: DELETE /admin/models/{id}/codes"
+        }
+        Use::Stored => {
+            let registry = state.parts().serving.registry().clone();
+            let removed = tokio::task::spawn_blocking(move || registry.remove(&entry.id)).await;
+            removed.map_err(ApiError::internal)??;
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    };
+    Err(ApiError::ModelInUse { id, why })
+}
+
+/// At once where all codes are kept; by a job where they have to be made.
+async fn activate(State(state): State<AppState>, Name(id): Name) -> Result<Response, ApiError> {
+    let entry = entry(&state, &id).await?;
+    let id = entry.id;
+    let serving = &state.parts().serving;
+    let beside = state.models().beside.filter(|beside| beside.id == id);
+    if let (Use::Standby, Some(beside)) = (state_of(&state, &id), beside)
+        // What was written at this moment may lack codes, which a job then makes.
+        && serving.activate(beside.generation).await.is_ok()
+    {
+        tracing::info!(model = id, "activated");
+    }
+    let now = state_of(&state, &id);
+    if now == Use::Active {
+        let answer = Activated {
+            model: id,
+            state: now,
+            job: None,
+        };
+        return Ok(Json(answer).into_response());
+    }
+    let task = Task::Reencode { model: id.clone() };
+    let job = state.parts().jobs.create_once(task).await?;
+    let location = format!("/admin/jobs/{}", job.id);
+    let answer = Activated {
+        model: id,
+        state: now,
+        job: Some(job),
+    };
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(answer),
+    )
+        .into_response())
+}
+
+/// Lets the codes of the model beside the active one go.
+async fn let_go(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
+    let id = entry(&state, &id).await?.id;
+    let why = match state_of(&state, &id) {
+        Use::Active => "is active; activate another first",
+        Use::Encoding if state.parts().jobs.encodes(&id)? => {
+            "is being encoded with; cancel the job"
+        }
+        Use::Standby | Use::Encoding => {
+            state.parts().serving.discard().await?;
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        Use::Stored => return Ok(StatusCode::NO_CONTENT),
+    };
+    Err(ApiError::ModelInUse { id, why })
+}

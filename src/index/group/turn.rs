@@ -1,0 +1,151 @@
+//! Changes of generations as writes: one is begun beside the active one, images get codes in it, it takes the active one's place, it goes.
+//! Knows when each may be; neither what makes the codes nor who decides.
+
+use crate::index::{
+    error::IndexError,
+    generation::{Generation, Generations},
+    key,
+    present::Present,
+    turning::Recoded,
+};
+
+use super::Group;
+
+/// A change of generations that a commit makes.
+pub struct Turn {
+    /// What there are then.
+    generations: Generations,
+}
+
+impl Turn {
+    /// Makes it durable with the batch.
+    pub fn write(&self, batch: &mut sled::Batch) {
+        self.generations.write(batch);
+    }
+
+    /// What is present after it.
+    pub fn of(&self, now: &Present) -> Present {
+        let Generations { active, beside, .. } = &self.generations;
+        let kept = |generation: &Generation| now.side(Some(generation.number)).cloned();
+        Present {
+            active: kept(active).unwrap_or_else(|| now.active.clone()),
+            beside: beside.as_ref().map(|generation| {
+                kept(generation).unwrap_or_else(|| now.active.without_codes(generation.clone()))
+            }),
+            images: now.images,
+        }
+    }
+}
+
+impl Group<'_> {
+    /// The generations as the writes staged so far leave them.
+    fn generations(&self) -> Result<Generations, IndexError> {
+        match &self.turn {
+            Some(turn) => Ok(turn.generations.clone()),
+            None => Generations::read(&self.store.db),
+        }
+    }
+
+    /// A generation of another model beside the active one, in the place of whichever is there; its number. The one there stays if it
+    /// is what is wanted.
+    pub fn begin(&mut self, mut wanted: Generation) -> Result<u32, IndexError> {
+        let mut generations = self.generations()?;
+        if let Some(beside) = &generations.beside {
+            wanted.number = beside.number;
+            if *beside == wanted {
+                return Ok(wanted.number);
+            }
+        }
+        generations.last += 1;
+        let number = generations.last;
+        wanted.number = number;
+        generations.beside = Some(wanted);
+        self.turn = Some(Turn { generations });
+        Ok(number)
+    }
+
+    /// Codes of images in the generation beside, where they still lack them and have the original that the codes are of; how many
+    /// images got theirs.
+    pub fn recode(&mut self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
+        let side = self.beside(number)?;
+        let mut count = 0;
+        for Recoded {
+            id,
+            original,
+            codes,
+        } in images
+        {
+            let Some(before) = self.staged.find(&id)? else {
+                continue;
+            };
+            if before.row.original != original || before.words[side].is_some() {
+                continue;
+            }
+            let mut words = before.words.clone();
+            words[side] = Some(codes.iter().map(|code| code.word()).collect());
+            let row = before.row.clone();
+            self.change(before.sequence, &id, Some(before), Some((row, words)))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Whether a number is that of the generation beside.
+    fn beside(&self, number: u32) -> Result<usize, IndexError> {
+        let present = &self.staged.present;
+        let is = present
+            .beside
+            .as_ref()
+            .is_some_and(|side| side.generation.number == number);
+        match is && self.turn.is_none() {
+            true => Ok(1),
+            false => Err(IndexError::Generation {
+                given: number,
+                active: present.active.generation.number,
+            }),
+        }
+    }
+
+    /// Has the generation beside take the active one's place, which then stands beside it.
+    pub fn activate(&mut self, number: u32) -> Result<(), IndexError> {
+        let side = self.beside(number)?;
+        let counts = self.sides[side].counts;
+        let missing = self
+            .state
+            .images
+            .saturating_sub(counts.coded + counts.left_out);
+        if missing > 0 {
+            return Err(IndexError::Unfinished { number, missing });
+        }
+        let mut generations = self.generations()?;
+        if let Some(beside) = &mut generations.beside {
+            std::mem::swap(&mut generations.active, beside);
+        }
+        self.turn = Some(Turn { generations });
+        Ok(())
+    }
+
+    /// Has the generation beside go. Its pages are [purged](Self::purge).
+    pub fn discard(&mut self) -> Result<(), IndexError> {
+        let mut generations = self.generations()?;
+        if generations.beside.take().is_some() {
+            self.turn = Some(Turn { generations });
+        }
+        Ok(())
+    }
+
+    /// Removes at most so many pages of generations that are no more, and tells whether there may be others.
+    pub fn purge(&mut self, most: usize) -> Result<bool, IndexError> {
+        let generations = self.generations()?;
+        let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
+        let gone = (0..=generations.last).filter(|number| !kept.contains(number));
+        let keys =
+            gone.flat_map(|number| self.store.db.range(key::codes(number, 0..u32::MAX)).keys());
+        let keys = keys.take(most).collect::<Result<Vec<_>, _>>()?;
+        let more = keys.len() == most;
+        self.purged += keys.len();
+        keys.into_iter()
+            .for_each(|key| self.staged.batch.remove(key));
+        Ok(more)
+    }
+}

@@ -1,0 +1,173 @@
+//! What an index does for a change of models: a generation is begun beside the active one, filled while that is searched, and takes its place.
+//! Knows which images lack codes; neither what makes these nor when a change is wanted.
+
+use std::collections::BTreeMap;
+
+use crate::code::HashCode;
+
+use super::{
+    Index,
+    damage::Damage,
+    error::IndexError,
+    generation::Generation,
+    group::Group,
+    key::{self, Key},
+    original::Original,
+    page,
+    record::{ImageId, Row},
+};
+
+/// How many pages of a generation that is gone are removed at a time.
+const PURGED: usize = 512;
+
+/// An image that has no codes yet in the generation beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its id.
+    pub id: ImageId,
+    /// Its original, of which codes are to be made.
+    pub original: Option<Original>,
+    /// The original's size.
+    pub bytes: u64,
+}
+
+/// What an image's codes are in the generation beside.
+#[derive(Clone, Debug)]
+pub struct Recoded {
+    /// Its id.
+    pub id: ImageId,
+    /// The original that they are of.
+    pub original: Option<Original>,
+    /// One of each length, ascending; none where the original could not be read, which leaves the image out of searches.
+    pub codes: Vec<HashCode>,
+}
+
+/// The generations of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turning {
+    /// What is searched.
+    pub active: Generation,
+    /// What is being made, or was active before.
+    pub beside: Option<Generation>,
+    /// How many images still lack codes there.
+    pub missing: u64,
+    /// How many images there are.
+    pub images: u64,
+}
+
+impl Index {
+    /// Its generations.
+    pub fn generations(&self) -> Turning {
+        let present = self.0.store.present();
+        let of = |generation: &Generation| generation.clone();
+        Turning {
+            active: of(&present.active.generation),
+            beside: (present.beside.as_ref()).map(|side| of(&side.generation)),
+            missing: present.missing(),
+            images: present.images,
+        }
+    }
+
+    /// Begins a generation beside the active one, in the place of whichever is there, and tells its number. One of the same model, type
+    /// and lengths is gone on with.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`IndexError::Lengths`] where there are none.
+    pub async fn begin(&self, wanted: Generation) -> Result<u32, IndexError> {
+        let begin = move |group: &mut Group<'_>| group.begin(wanted);
+        let number = self.0.writer.submit(begin).await?;
+        self.purge().await?;
+        Ok(number)
+    }
+
+    /// Images that lack codes in the generation beside, from a page of rows on, at least `enough` where there are as many; and the page
+    /// to go on from, if any is left. What is written meanwhile may be seen or not; damaged pages are passed over.
+    ///
+    /// # Errors
+    /// [`IndexError::Generation`] where it is not the one beside, [`IndexError::Store`].
+    pub fn missing(
+        &self,
+        number: u32,
+        from: u32,
+        enough: usize,
+    ) -> Result<(Vec<Missing>, Option<u32>), IndexError> {
+        let store = &self.0.store;
+        let present = store.present();
+        let beside = present.beside.as_ref().map(|side| &side.generation);
+        let beside = beside.filter(|beside| beside.number == number);
+        let beside = beside.ok_or_else(|| IndexError::Generation {
+            given: number,
+            active: present.active.generation.number,
+        })?;
+        let mut missing = Vec::new();
+        for entry in store.db.range(key::rows(from..u32::MAX)) {
+            let (key, value) = entry?;
+            let Some(Key::Rows(page)) = Key::from_bytes(&key) else {
+                continue;
+            };
+            if missing.len() >= enough {
+                return Ok((missing, Some(page)));
+            }
+            let rows = match page::decode::<Row>(&value) {
+                Ok(rows) => rows,
+                Err(why) => {
+                    let damage = Damage::rows(page, why);
+                    tracing::error!(%damage, "its images get no codes of another model");
+                    continue;
+                }
+            };
+            let codes = match store.codes(beside, page) {
+                // One that is damaged is made anew.
+                Err(IndexError::Corrupt { .. }) => BTreeMap::new(),
+                codes => codes?,
+            };
+            let lacking = rows
+                .into_iter()
+                .filter(|(slot, _)| !codes.contains_key(slot));
+            missing.extend(lacking.map(|(_, row)| Missing {
+                id: row.id.into(),
+                original: row.original,
+                bytes: row.bytes,
+            }));
+        }
+        Ok((missing, None))
+    }
+
+    /// Gives images their codes in the generation beside, where they still lack them and still have the original that these are of; how
+    /// many of them got theirs.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`IndexError::Generation`] where it is not the one beside.
+    pub async fn recode(&self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
+        let recode = move |group: &mut Group<'_>| group.recode(number, images);
+        self.0.writer.submit(recode).await
+    }
+
+    /// Has the generation beside be searched from now on, and the one searched until now stand beside it: one commit, after which each
+    /// search sees the one or the other.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), [`IndexError::Generation`] where it is not the one beside, [`IndexError::Unfinished`] where images lack codes.
+    pub async fn activate(&self, number: u32) -> Result<(), IndexError> {
+        let activate = move |group: &mut Group<'_>| group.activate(number);
+        self.0.writer.submit(activate).await
+    }
+
+    /// Has the generation beside go, if there is one.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn discard(&self) -> Result<(), IndexError> {
+        self.0.writer.submit(|group| group.discard()).await?;
+        self.purge().await
+    }
+
+    /// Removes what is left of generations that are gone, with whatever else is written in between.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn purge(&self) -> Result<(), IndexError> {
+        while self.0.writer.submit(|group| group.purge(PURGED)).await? {}
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Why a job is not accepted, found, or ended otherwise than it wished, each in words that whoever asked for it can act on.
+//! Knows no status codes, and nothing of what jobs do.
+
+use std::{io, path::PathBuf};
+
+use uuid::Uuid;
+
+use super::{State, StoreError};
+use crate::{
+    gallery::GalleryError, index::IndexError, model::ModelError, registry::RegistryError,
+    serving::ServingError,
+};
+
+/// Why a job is not accepted, found or ended as it wished.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// No job of this id.
+    #[error("there is no job {id}")]
+    NoJob {
+        /// Which.
+        id: Uuid,
+    },
+    /// A job that is not over cannot be removed.
+    #[error("job {id} is {}; cancel it first", state.name())]
+    NotOver {
+        /// Which.
+        id: Uuid,
+        /// What it is.
+        state: State,
+    },
+    /// The key of an earlier request that asked for something else.
+    #[error("the idempotency key was given with another request, which made job {id}")]
+    OtherRequest {
+        /// The job made then.
+        id: Uuid,
+    },
+    /// An option out of its range.
+    #[error("{option} is {found}; it must be {expected}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What it was.
+        found: String,
+        /// What is right.
+        expected: &'static str,
+    },
+    /// No checkpoint of this id.
+    #[error("there is no model {id} to go on from")]
+    NoModel {
+        /// Which.
+        id: String,
+    },
+    /// Lengths that the model has no heads for.
+    #[error(
+        "model {model} has heads for {lengths} bits, and these are what it is fine-tuned for; leave `lengths` out"
+    )]
+    Lengths {
+        /// Which model.
+        model: String,
+        /// Its lengths.
+        lengths: String,
+    },
+    /// Nothing to learn from.
+    #[error(
+        "no image of the gallery has {}; label images first: PATCH /images/{{id}}",
+        one_of(labels)
+    )]
+    NoImages {
+        /// The labels asked for; none is any.
+        labels: Vec<String>,
+    },
+    /// A disk that would be filled.
+    #[error("{} has {free} bytes free, and the job needs {needed}; it was not begun, since the service writes there too", path.display())]
+    Disk {
+        /// Where.
+        path: PathBuf,
+        /// How much is needed, what is left to the service included.
+        needed: u64,
+        /// How much there is.
+        free: u64,
+    },
+    /// A file of the job that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The process that learns could not be run.
+    #[error("the process that learns cannot be run: {source}")]
+    Process {
+        /// Why not.
+        source: io::Error,
+    },
+    /// It could not learn.
+    #[error("{reason}")]
+    Learning {
+        /// Why not.
+        reason: String,
+    },
+    /// The job was cancelled.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// What is kept of jobs cannot be read or written.
+    #[error(transparent)]
+    Store {
+        /// Why not.
+        #[from]
+        source: StoreError,
+    },
+    /// The models refused or failed.
+    #[error(transparent)]
+    Serving {
+        /// With what.
+        #[from]
+        source: ServingError,
+    },
+    /// The registry failed.
+    #[error(transparent)]
+    Registry {
+        /// With what.
+        #[from]
+        source: RegistryError,
+    },
+    /// The gallery refused or failed.
+    #[error(transparent)]
+    Gallery {
+        /// With what.
+        #[from]
+        source: GalleryError,
+    },
+    /// The model that encodes could not be loaded, or failed.
+    #[error(transparent)]
+    Model {
+        /// Why.
+        #[from]
+        source: ModelError,
+    },
+    /// The operating system gives no thread.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// What it said.
+        source: io::Error,
+    },
+    /// A thread of the job panicked.
+    #[error("the job's thread panicked")]
+    Panicked,
+}
+
+fn one_of(labels: &[String]) -> String {
+    match labels {
+        [] => "a label".to_owned(),
+        [one] => format!("the label '{one}'"),
+        several => format!("one of the labels '{}'", several.join("', '")),
+    }
+}
+
+impl From<IndexError> for JobError {
+    fn from(source: IndexError) -> Self {
+        JobError::Gallery {
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What a fine-tuning job may be asked for, with its defaults and ranges.
+//! Plain data; knows neither galleries nor networks.
+
+use serde::{Deserialize, Serialize};
+
+use super::JobError;
+use crate::{code::Length, index::ImageId};
+
+/// When the model that a job made takes the active one's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activate {
+    /// When it is told to.
+    #[default]
+    Manual,
+    /// As soon as it is made.
+    Always,
+    /// As soon as it is made, if its MAP is higher than that of the model that it was made of.
+    IfBetter,
+}
+
+/// What a model is to be trained on, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FineTune {
+    /// The model to go on from; the active one where none is named.
+    pub model: Option<String>,
+    /// The labels that are classes; all that images have where none is named.
+    pub labels: Vec<String>,
+    /// The images to learn from; all that have such a label where none is named.
+    pub images: Vec<ImageId>,
+    /// How many images of classes that the model knows, and that are not among `labels`, are learned from besides: so many times those
+    /// of `labels`. They keep it from forgetting.
+    pub replay: f64,
+    /// At most so many images of a class.
+    pub per_class: Option<usize>,
+    /// The share of each class's images that is kept from training, to compare the models by.
+    pub validation_fraction: f64,
+    /// Epochs in which the heads alone learn, on frozen features.
+    pub warm_up_epochs: usize,
+    /// Epochs in which both networks learn.
+    pub epochs: usize,
+    /// Whether the backbone learns too; otherwise `epochs` is of no account.
+    pub train_backbone: bool,
+    /// Images a step.
+    pub batch_size: usize,
+    /// The highest rate of the heads.
+    pub learning_rate: f64,
+    /// The highest rate of the backbone; 0.6 of the heads' where none is given.
+    pub backbone_rate: Option<f64>,
+    /// The weight of L_g, the REINFORCE term.
+    pub reinforce_weight: f64,
+    /// The weight of R_g, the differentiable term.
+    pub global_weight: f64,
+    /// How much pictures are changed at random, 0 to 1.
+    pub augment: f64,
+    /// The lengths of codes; those of the model, which are the only ones that can be had.
+    pub lengths: Option<Vec<Length>>,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// When the new model takes the active one's place.
+    pub activate: Activate,
+}
+
+impl Default for FineTune {
+    fn default() -> Self {
+        FineTune {
+            model: None,
+            labels: Vec::new(),
+            images: Vec::new(),
+            replay: 1.0,
+            per_class: None,
+            validation_fraction: 0.1,
+            warm_up_epochs: 4,
+            epochs: 4,
+            train_backbone: true,
+            batch_size: 64,
+            learning_rate: 5e-4,
+            backbone_rate: None,
+            reinforce_weight: 0.1,
+            global_weight: 1.0,
+            augment: 0.5,
+            lengths: None,
+            seed: 0,
+            activate: Activate::Manual,
+        }
+    }
+}
+
+impl FineTune {
+    /// Refuses what is out of its range.
+    ///
+    /// # Errors
+    /// [`JobError::Option`], for the first.
+    pub fn check(&self) -> Result<(), JobError> {
+        let rate = self.backbone_rate.unwrap_or(self.learning_rate);
+        let within = |least: f64, value: f64, most: f64| (least..=most).contains(&value);
+        let epochs = self.warm_up_epochs + if self.train_backbone { self.epochs } else { 0 };
+        let per_class = self.per_class.unwrap_or(2);
+        for (option, found, right, expected) in [
+            (
+                "replay",
+                self.replay.to_string(),
+                within(0.0, self.replay, 100.0),
+                "0 to 100",
+            ),
+            (
+                "validation_fraction",
+                self.validation_fraction.to_string(),
+                within(0.01, self.validation_fraction, 0.5),
+                "0.01 to 0.5",
+            ),
+            (
+                "warm_up_epochs and epochs",
+                epochs.to_string(),
+                (1..=1000).contains(&epochs),
+                "1 to 1000 together, `epochs` counting where the backbone learns",
+            ),
+            (
+                "batch_size",
+                self.batch_size.to_string(),
+                (2..=1024).contains(&self.batch_size),
+                "2 to 1024",
+            ),
+            (
+                "learning_rate",
+                self.learning_rate.to_string(),
+                within(1e-9, self.learning_rate, 10.0),
+                "above 0 and at most 10",
+            ),
+            (
+                "backbone_rate",
+                rate.to_string(),
+                within(0.0, rate, 10.0),
+                "0 to 10",
+            ),
+            (
+                "reinforce_weight",
+                self.reinforce_weight.to_string(),
+                within(0.0, self.reinforce_weight, 100.0),
+                "0 to 100",
+            ),
+            (
+                "global_weight",
+                self.global_weight.to_string(),
+                within(0.0, self.global_weight, 100.0),
+                "0 to 100",
+            ),
+            (
+                "augment",
+                self.augment.to_string(),
+                within(0.0, self.augment, 1.0),
+                "0 to 1",
+            ),
+            (
+                "per_class",
+                per_class.to_string(),
+                per_class >= 2,
+                "at least 2",
+            ),
+        ] {
+            if !right {
+                return Err(JobError::Option {
+                    option,
+                    found,
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! A job as it is kept and told: what is to be done, where it stands, how far it is and what came of it.
+//! Plain data; knows nothing of how a job is done.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::FineTune;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// To train a model on images of the gallery.
+    FineTune(FineTune),
+    /// To encode every original with a model and then search by its codes.
+    Reencode {
+        /// The model's id.
+        model: String,
+    },
+}
+
+impl Task {
+    /// Its kind's name, as in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Task::FineTune(_) => "fine_tune",
+            Task::Reencode { .. } => "reencode",
+        }
+    }
+}
+
+/// How many jobs are not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// They wait for their turn.
+    pub queued: usize,
+    /// They are under way.
+    pub running: usize,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for its turn.
+    Queued,
+    /// It is under way; after a crash it goes on.
+    Running,
+    /// It did what it was to do.
+    Succeeded,
+    /// It could not; its error says why.
+    Failed,
+    /// It was told to stop.
+    Cancelled,
+}
+
+impl State {
+    /// Its name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_over(self) -> bool {
+        !matches!(self, State::Queued | State::Running)
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What it is at: `export`, `measure`, `warm-up`, `joint` or `encode`.
+    pub stage: String,
+    /// The epoch, from 1; 0 outside of training.
+    pub epoch: u64,
+    /// Of how many.
+    pub epochs: u64,
+    /// Steps done: images, where images are copied or encoded.
+    pub step: u64,
+    /// Of how many.
+    pub steps: u64,
+    /// Seconds until it is done, at the pace so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<u64>,
+}
+
+/// A job, as it is kept and told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// A UUIDv7, so that ids sort by age.
+    pub id: Uuid,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub task: Task,
+    /// Where it stands.
+    pub state: State,
+    /// The higher goes first.
+    pub priority: i32,
+    /// When it was asked for, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it was first begun.
+    pub started_at_ms: Option<u64>,
+    /// When it was over.
+    pub finished_at_ms: Option<u64>,
+    /// How often it went on after the service had been stopped or killed.
+    pub resumed: u32,
+    /// How far it is.
+    pub progress: Progress,
+    /// What came of it.
+    pub result: Value,
+    /// Why it failed.
+    pub error: Option<String>,
+}

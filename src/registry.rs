@@ -1,0 +1,213 @@
+//! The registry: checkpoints in a folder, each under its id, whole and checked before it is there.
+//! Knows files and cards; neither which model is in use nor what any is used for.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    thread,
+    time::UNIX_EPOCH,
+};
+
+use uuid::Uuid;
+
+use crate::model::{Card, ModelError, checkpoint};
+
+/// How many hexadecimal digits an id has.
+const DIGITS: usize = 12;
+
+/// Every failure of the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The folder cannot be read or written.
+    #[error("the folder of models {}: {source}", path.display())]
+    Folder {
+        /// Which, or the file in it.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Reading a checkpoint panicked.
+    #[error("reading the model panicked")]
+    Panicked,
+    /// A file that is no checkpoint.
+    #[error(transparent)]
+    Model {
+        /// Why not.
+        #[from]
+        source: ModelError,
+    },
+}
+
+/// A folder of checkpoints.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    folder: PathBuf,
+}
+
+/// A checkpoint of the registry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The first 12 hexadecimal digits of its file's SHA-256.
+    pub id: String,
+    /// What it is.
+    pub card: Card,
+    /// The size of its file.
+    pub bytes: u64,
+    /// When it came here, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+impl Registry {
+    /// The registry in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`RegistryError::Folder`].
+    pub fn open(folder: PathBuf) -> Result<Self, RegistryError> {
+        let failed = |source| RegistryError::Folder {
+            path: folder.clone(),
+            source,
+        };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        for file in fs::read_dir(&folder).map_err(failed)? {
+            let path = file.map_err(failed)?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "part")
+            {
+                // Left by a process that was killed.
+                fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        Ok(Registry { folder })
+    }
+
+    /// Takes a file in, if it is a checkpoint that can be loaded. One that is there already stays as it is.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn add(&self, file: &Path) -> Result<Entry, RegistryError> {
+        let (_, id) = describe(file)?;
+        self.take(file, id)
+    }
+
+    /// Takes in the file of a checkpoint that is known to be of this id: a copy of it, whole and durable before it has its name.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn take(&self, file: &Path, id: String) -> Result<Entry, RegistryError> {
+        let path = self.path(&id);
+        if !path.exists() {
+            let part = self.folder.join(format!("{id}.part"));
+            let copied = fs::copy(file, &part)
+                .and_then(|_| File::open(&part)?.sync_all())
+                .and_then(|()| fs::rename(&part, &path))
+                .and_then(|()| File::open(&self.folder)?.sync_all());
+            copied.map_err(|source| {
+                let _ = fs::remove_file(&part);
+                RegistryError::Folder {
+                    path: path.clone(),
+                    source,
+                }
+            })?;
+        }
+        entry(id, path)
+    }
+
+    /// A file of the folder that no other has, to write a checkpoint to before it is [added](Self::add).
+    pub fn part(&self) -> PathBuf {
+        self.folder.join(format!("{}.part", Uuid::new_v4()))
+    }
+
+    /// The checkpoint of an id, if there is one.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn get(&self, id: &str) -> Result<Option<Entry>, RegistryError> {
+        let path = self.path(id);
+        match is_id(id) && path.exists() {
+            true => entry(id.to_owned(), path).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// All of them, the oldest first. A file that is no checkpoint is passed over.
+    ///
+    /// # Errors
+    /// [`RegistryError::Folder`].
+    pub fn list(&self) -> Result<Vec<Entry>, RegistryError> {
+        let failed = |source| RegistryError::Folder {
+            path: self.folder.clone(),
+            source,
+        };
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&self.folder).map_err(failed)? {
+            let path = file.map_err(failed)?.path();
+            let id = path.file_stem().and_then(|stem| stem.to_str());
+            let Some(id) = id.filter(|id| is_id(id) && self.path(id) == path) else {
+                continue;
+            };
+            match entry(id.to_owned(), path.clone()) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => tracing::error!(%error, "left out of the models"),
+            }
+        }
+        entries.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
+        Ok(entries)
+    }
+
+    /// Removes the checkpoint of an id, and tells whether there was one.
+    ///
+    /// # Errors
+    /// [`RegistryError::Folder`].
+    pub fn remove(&self, id: &str) -> Result<bool, RegistryError> {
+        if !is_id(id) {
+            return Ok(false);
+        }
+        let path = self.path(id);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(RegistryError::Folder { path, source }),
+        }
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.safetensors"))
+    }
+}
+
+/// The card and id of a checkpoint that can be loaded. In a thread that ends, for it takes its OpenMP threads with it.
+///
+/// # Errors
+/// [`RegistryError::Model`], and [`RegistryError::Panicked`].
+pub fn describe(file: &Path) -> Result<(Card, String), RegistryError> {
+    let described = thread::scope(|scope| scope.spawn(|| checkpoint::describe(file)).join());
+    Ok(described.map_err(|_| RegistryError::Panicked)??)
+}
+
+/// Whether a text is written as an id is, so that it names a file of the folder and no other.
+fn is_id(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == DIGITS && text.bytes().all(digit)
+}
+
+fn entry(id: String, path: PathBuf) -> Result<Entry, RegistryError> {
+    let card = checkpoint::card(&path)?;
+    let failed = |source| RegistryError::Folder {
+        path: path.clone(),
+        source,
+    };
+    let metadata = fs::metadata(&path).map_err(failed)?;
+    let modified = metadata.modified().map_err(failed)?;
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Entry {
+        id,
+        card,
+        bytes: metadata.len(),
+        created_at_ms: since.as_millis() as u64,
+        path,
+    })
+}
