@@ -199,7 +199,7 @@ async fn what_keeps_a_job_from_learning_is_said() {
         "{none}"
     );
     store(&server, &CLASSES[1..2], 6).await;
-    let absurd = failed(json!({ "learning_rate": 10.0, "backbone_rate": 10.0, "epochs": 8 })).await;
+    let absurd = failed(json!({ "learning_rate": 10.0, "epochs": 8, "batch_size": 2 })).await;
     assert!(
         absurd.contains("a lower learning rate may help"),
         "{absurd}"
@@ -408,7 +408,7 @@ async fn a_job_that_is_killed_goes_on_from_its_last_epoch() {
     let job = over(&server, &job).await;
     assert_eq!(job["state"], "succeeded", "{job}");
     println!(
-        "{KILLS} kills, the job went on {} times, at epoch {epoch} of {EPOCHS} after the last",
+        "{kills} kills, the job went on {} times, at epoch {epoch} of {EPOCHS} after the last",
         job["resumed"]
     );
     assert!(job["resumed"].as_u64().unwrap() > 0 && epoch > 0, "{job}");

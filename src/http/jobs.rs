@@ -67,9 +67,34 @@ struct Reencode {
     model: String,
 }
 
+fn wrong(error: serde_json::Error) -> ApiError {
+    ApiError::Invalid("invalid_json", error.to_string())
+}
+
+/// Whole numbers as such: JSON has 4 and 4.0 for one number, serde for two.
+fn whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|float| {
+                number.is_f64() && float.fract() == 0.0 && float.abs() < 2f64.powi(53)
+            });
+            float.map_or(Value::Number(number), |float| (float as i64).into())
+        }
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter();
+            Value::Object(
+                members
+                    .map(|(name, value)| (name, whole_numbers(value)))
+                    .collect(),
+            )
+        }
+        other => other,
+    }
+}
+
 impl Asked {
     fn task(self) -> Result<Task, ApiError> {
-        let wrong = |error: serde_json::Error| ApiError::Invalid("invalid_json", error.to_string());
         let rest = Value::Object(self.rest);
         Ok(match self.kind {
             Kind::Reencode => {
@@ -89,15 +114,16 @@ async fn create(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
     headers: HeaderMap,
-    InTime(Json(Object(asked))): InTime<Json<Object<Asked>>>,
+    InTime(Json(Object(asked))): InTime<Json<Object<Map<String, Value>>>>,
 ) -> Result<Response, ApiError> {
+    let asked: Asked = serde_json::from_value(whole_numbers(asked.into())).map_err(wrong)?;
     let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
     let key = key.transpose().unwrap_or(Some(""));
-    if let Some(key) = key.filter(|key| !(1..=MAX_KEY).contains(&key.len())) {
-        let detail = format!(
-            "the idempotency key has {} visible ASCII characters; it has 1 to {MAX_KEY}",
-            key.len()
-        );
+    let fits = |key: &&str| {
+        (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if !key.as_ref().is_none_or(fits) {
+        let detail = format!("an idempotency key is 1 to {MAX_KEY} visible ASCII characters");
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
     if !PRIORITIES.contains(&asked.priority) {

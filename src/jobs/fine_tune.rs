@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::index::Record;
+use crate::{image, index::Record};
 
 use super::{
     Activate, Context, FineTune, JobError, Progress, TOLD, Task,
@@ -33,6 +34,8 @@ const PAGE: usize = 1000;
 const SPARE_BYTES: u64 = 64 << 20;
 /// What training writes for each byte of the model that it goes on from: weights, averages and moments, in floats, and the new model.
 const STATE: u64 = 10;
+/// Pixels a side that a picture is read at to see whether it can be.
+const LEAST_SIDE: u32 = 32;
 /// Lines of its errors that are kept of a process.
 const LINES: usize = 20;
 /// The most skipped images that a job lists.
@@ -200,10 +203,12 @@ async fn export(
     let mut told = Instant::now();
     for (number, Chosen { record, labels }) in chosen.into_iter().enumerate() {
         context.check()?;
-        match context
-            .original(&record.id, record.original, record.bytes)
-            .await?
-        {
+        let original = context.original(&record.id, record.original, record.bytes);
+        let picture = match original.await? {
+            Ok(bytes) => readable(bytes).await?,
+            Err(reason) => Err(reason),
+        };
+        match picture {
             Ok(bytes) => {
                 let name = format!("{IMAGES}/{number}");
                 let path = folder.join(&name);
@@ -227,6 +232,16 @@ async fn export(
     }
     write(&folder.join(MANIFEST), lines.as_bytes())?;
     Ok(skipped)
+}
+
+/// Bytes that are a picture, or why they are none.
+async fn readable(bytes: Bytes) -> Result<Result<Bytes, String>, JobError> {
+    let decode = move || match image::decode(&bytes, LEAST_SIDE) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    };
+    let decoded = tokio::task::spawn_blocking(decode).await;
+    decoded.map_err(|_| JobError::Panicked)
 }
 
 /// Runs the process that learns, and tells what it tells.

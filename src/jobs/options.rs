@@ -1,7 +1,7 @@
 //! What a fine-tuning job may be asked for, with its defaults and ranges.
 //! Plain data; knows neither galleries nor networks.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JobError;
 use crate::{code::Length, index::ImageId};
@@ -24,6 +24,7 @@ pub enum Activate {
 #[serde(default, deny_unknown_fields)]
 pub struct FineTune {
     /// The model to go on from; the active one where none is named.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The labels that are classes; all that images have where none is named.
     pub labels: Vec<String>,
@@ -33,6 +34,7 @@ pub struct FineTune {
     /// of `labels`. They keep it from forgetting.
     pub replay: f64,
     /// At most so many images of a class.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub per_class: Option<usize>,
     /// The share of each class's images that is kept from training, to compare the models by.
     pub validation_fraction: f64,
@@ -47,6 +49,7 @@ pub struct FineTune {
     /// The highest rate of the heads.
     pub learning_rate: f64,
     /// The highest rate of the backbone; 0.6 of the heads' where none is given.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub backbone_rate: Option<f64>,
     /// The weight of L_g, the REINFORCE term.
     pub reinforce_weight: f64,
@@ -55,11 +58,17 @@ pub struct FineTune {
     /// How much pictures are changed at random, 0 to 1.
     pub augment: f64,
     /// The lengths of codes; those of the model, which are the only ones that can be had.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub lengths: Option<Vec<Length>>,
     /// The seed of everything random.
     pub seed: u64,
     /// When the new model takes the active one's place.
     pub activate: Activate,
+}
+
+/// What is named has to be right: null is no way of leaving it out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 impl Default for FineTune {

@@ -75,7 +75,7 @@ impl Run<'_> {
         let count = images.train.len();
         let per_epoch = count / size + usize::from(count % size > 1);
         let steps = config.epochs * per_epoch;
-        let mut watch = Watch::new("joint", config.epochs, steps);
+        let mut watch = Watch::new("joint", config.epochs, steps, self.most_loss());
         watch.skip(mark.epoch * per_epoch);
         let (began, before) = (Instant::now(), mark.seconds);
         let (mut waited, mut trained) = (Duration::ZERO, Duration::ZERO);

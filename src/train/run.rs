@@ -90,6 +90,15 @@ impl<'a> Run<'a> {
         rng
     }
 
+    /// The loss beyond which a training has diverged: chance alone gives a fifteenth of it. Methods without hash centres have no such measure.
+    pub(super) fn most_loss(&self) -> f64 {
+        let weights = self.config.global_weight + self.config.reinforce_weight;
+        match method::has_targets(self.config.method) {
+            true => 10.0 * weights.max(1.0),
+            false => f64::INFINITY,
+        }
+    }
+
     /// One step of the optimiser on features `[batch, feature]`; the loss and the reward.
     pub(super) fn learn(
         &self,

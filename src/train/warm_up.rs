@@ -36,7 +36,7 @@ impl Run<'_> {
         let mut optimizer = Optimizer::new(variables, self.config)?;
         let per_epoch = numbers.len().div_ceil(WARM_UP_BATCH);
         let steps = epochs * per_epoch;
-        let mut watch = Watch::new("warm-up", epochs, steps);
+        let mut watch = Watch::new("warm-up", epochs, steps, self.most_loss());
         for epoch in 1..=epochs {
             let mut rng = self.random(Stage::WarmUp, epoch);
             let mut places: Vec<i64> = (0..numbers.len() as i64).collect();

@@ -27,25 +27,22 @@ pub struct Progress {
 /// The share of the old in a smoothed value.
 const KEEP: f64 = 0.98;
 
-/// A loss so many times the first one, which chance alone gives, will not come down again.
-const DIVERGED: f64 = 100.0;
-
 /// Counts steps and smooths what is told of them.
 pub(super) struct Watch {
     told: Progress,
-    /// The first loss.
-    first: Option<f64>,
+    /// A smoothed loss above this will not come down again.
+    most: f64,
 }
 
 impl Watch {
-    pub fn new(stage: &'static str, epochs: usize, steps: usize) -> Self {
+    pub fn new(stage: &'static str, epochs: usize, steps: usize, most: f64) -> Self {
         let told = Progress {
             stage,
             epochs,
             steps,
             ..Progress::default()
         };
-        Watch { told, first: None }
+        Watch { told, most }
     }
 
     /// Steps done.
@@ -66,8 +63,7 @@ impl Watch {
     /// Takes a step's loss and reward.
     pub fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
         let told = &mut self.told;
-        let first = *self.first.get_or_insert(loss);
-        if !loss.is_finite() || loss > DIVERGED * first.max(1.0) {
+        if !loss.is_finite() {
             return Err(TrainError::Diverged {
                 loss,
                 step: told.step,
@@ -77,6 +73,12 @@ impl Watch {
         let keep = if told.loss == 0.0 { 0.0 } else { KEEP };
         told.loss = keep * told.loss + (1.0 - keep) * loss;
         told.reward = keep * told.reward + (1.0 - keep) * reward;
+        if told.loss > self.most {
+            return Err(TrainError::Diverged {
+                loss: told.loss,
+                step: told.step,
+            });
+        }
         told.step += 1;
         Ok(())
     }

@@ -56,7 +56,7 @@ def close(schema):
         close(schema["items"])
 
 
-@schemathesis.deserializer("image/*")
+@schemathesis.deserializer("application/octet-stream", "image/*")
 def read(context, response):
     return response.content.decode("latin-1")
 
@@ -102,7 +102,8 @@ def map_case(context, case):
     negative = case.meta is not None and case.meta.generation.mode.is_negative
     if not negative and case.operation.path.startswith("/admin/"):
         named = NAMED.get(f"{case.method.upper()} {case.operation.path}")
-        if named is not None and "{id}" in case.operation.path:
+        # What was made a moment ago has a name already.
+        if named is not None and "{id}" in case.operation.path and case.meta.phase.name != "stateful":
             case.path_parameters["id"] = named
         if named is not None and isinstance(case.body, dict):
             case.body["model"] = named
