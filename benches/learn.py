@@ -156,10 +156,10 @@ def main():
     print(f"the job took {learned:.1f} min, encoding {len(of[new])} images {encoded:.2f} min, going back {1000 * back:.0f} ms")
     print("the job's own figures: " + json.dumps(job["result"]["metrics"]))
     print("bits  model   old six  new four  all ten")
-    for length, name in [(length, name) for length in ("24", "32", "48") for name in ("before", "after")]:
-        file = model if name == "before" else checkpoint
-        means = evaluated(arguments, file, folder / "test", 10 * arguments.queries)[length]
-        print(f"{length:>4}  {name:<6}" + "".join(f"{value:>9.4f}" for value in means))
+    both = {name: evaluated(arguments, file, folder / "test", 10 * arguments.queries) for name, file in (("before", model), ("after", checkpoint))}
+    for length in both["before"]:
+        for name, means in both.items():
+            print(f"{length:>4}  {name:<6}" + "".join(f"{value:>9.4f}" for value in means[length]))
     wrong = [error for searcher in searchers for error in searcher.wrong]
     answers = [answer for searcher in searchers for answer in searcher.answers]
     for answer in answers:
