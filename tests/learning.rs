@@ -377,12 +377,10 @@ async fn a_job_that_is_killed_goes_on_from_its_last_epoch() {
     let kills = kills();
     for kill in 0..kills {
         // Every other time once both networks learn.
-        while kill % 2 == 1 {
-            let (_, now) = ask(&server, Method::GET, &path(&job)).await;
-            if now["progress"]["stage"] == "joint" || now["state"] == "succeeded" {
-                break;
+        if kill % 2 == 1 {
+            while !learns(&server, &job).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(100..2500))).await;
         let (_, now) = ask(&server, Method::GET, &path(&job)).await;
@@ -414,6 +412,12 @@ async fn a_job_that_is_killed_goes_on_from_its_last_epoch() {
     assert!(job["resumed"].as_u64().unwrap() > 0 && epoch > 0, "{job}");
     let activation = over(&server, &json!({ "id": job["result"]["activation"] })).await;
     assert_eq!(activation["state"], "succeeded", "{activation}");
+}
+
+/// Whether both networks learn, or have.
+async fn learns(server: &TestServer, job: &Value) -> bool {
+    let (_, now) = ask(server, Method::GET, &path(job)).await;
+    now["progress"]["stage"] == "joint" || now["state"] == "succeeded"
 }
 
 /// How often it is killed; more where `KILLS` says so.
