@@ -205,6 +205,12 @@ impl Serving {
     /// # Errors
     /// [`ServingError::Index`], with [`IndexError::Unfinished`] where images lack codes in it.
     pub async fn activate(&self, number: u32) -> Result<(), ServingError> {
+        // A caller who leaves between the commit and the change would leave the two apart.
+        let serving = self.clone();
+        tokio::spawn(async move { serving.switch(number).await }).await?
+    }
+
+    async fn switch(&self, number: u32) -> Result<(), ServingError> {
         let _change = self.0.change.lock().await;
         self.0.index.activate(number).await?;
         self.change(|models| {
