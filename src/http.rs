@@ -36,6 +36,7 @@ mod metrics;
 mod models;
 mod search;
 mod state;
+mod upload;
 
 pub use error::ApiError;
 pub use keys::{KeyError, Keys, Role};

@@ -1,33 +1,39 @@
 //! Jobs: work that goes on beside the service, one at a time, by priority and age, kept through every crash.
 //! Knows how a job is asked for, told of, cancelled and ended; what each kind does stands in a file below.
 
+mod archive;
+mod comparison;
 mod context;
 mod error;
 mod fine_tune;
+mod folders;
+mod learner;
 mod options;
 mod record;
 mod reencode;
+mod runner;
 mod store;
+mod training_set;
 mod tuning;
 
 use std::{
-    fs, io,
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use metrics::counter;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use crate::{gallery::Gallery, serving::Serving, telemetry::JOBS_OVER};
+use crate::{gallery::Gallery, serving::Serving};
 use context::{Context, TOLD};
 use store::Store;
 
+pub use archive::MAX_BYTES as MAX_ARCHIVE_BYTES;
 pub use error::JobError;
-pub use options::{Activate, FineTune};
+pub use options::{Activate, Archive, FineTune};
 pub use record::{Job, Progress, State, Task, Waiting};
 pub use store::{Event, StoreError};
 pub use tuning::run as tune;
@@ -39,6 +45,8 @@ pub struct JobsConfig {
     pub folder: PathBuf,
     /// Threads of those that learn; as many as there are cores where it is not said.
     pub threads: Option<usize>,
+    /// The share of a GPU's memory that one that learns may take.
+    pub gpu_memory: f64,
 }
 
 /// A handle on the jobs, cheap to clone.
@@ -62,8 +70,10 @@ impl Jobs {
     /// The jobs of a store; those under way when it was last closed wait to go on.
     ///
     /// # Errors
-    /// [`JobError::Store`].
+    /// [`JobError::Store`], and [`JobError::File`] where what jobs left behind cannot be removed.
     pub fn open(gallery: Gallery, serving: Serving, config: JobsConfig) -> Result<Self, JobError> {
+        fs::create_dir_all(&config.folder)
+            .map_err(|source| fine_tune::failed(&config.folder, source))?;
         let tree = gallery.index().tree("jobs")?;
         let jobs = Jobs(Arc::new(Shared {
             store: Store::new(tree),
@@ -81,18 +91,21 @@ impl Jobs {
                 jobs.0.store.write(&job)?;
             }
         }
+        jobs.tidy()?;
         Ok(jobs)
     }
 
-    /// Has something done, and tells the job and whether it is new: a key that was given before names the job made then.
+    /// Has something done, and tells the job and whether it is new: a key that was given before names the job made then. An archive that
+    /// is to be learned from is taken away from where it was [uploaded](Self::upload).
     ///
     /// # Errors
-    /// [`JobError::OtherRequest`], [`JobError::Store`].
+    /// [`JobError::OtherRequest`], [`JobError::Archive`], [`JobError::Disk`], [`JobError::Store`].
     pub async fn create(
         &self,
         task: Task,
         priority: i32,
         key: Option<&str>,
+        archive: Option<&Path>,
     ) -> Result<(Job, bool), JobError> {
         let job = Job {
             id: Uuid::now_v7(),
@@ -107,7 +120,11 @@ impl Jobs {
             result: Value::Null,
             error: None,
         };
-        if let Some(earlier) = self.0.store.add(&job, key)? {
+        let added = self.add(&job, key, archive).await;
+        if !matches!(added, Ok(None)) {
+            self.clear(job.id).await;
+        }
+        if let Some(earlier) = added? {
             return match earlier.task == job.task && earlier.priority == job.priority {
                 true => Ok((earlier, false)),
                 false => Err(JobError::OtherRequest { id: earlier.id }),
@@ -119,6 +136,23 @@ impl Jobs {
         Ok((job, true))
     }
 
+    /// Adds a job once what it is to learn from is in its folder, or tells the one that its key was given with.
+    async fn add(
+        &self,
+        job: &Job,
+        key: Option<&str>,
+        archive: Option<&Path>,
+    ) -> Result<Option<Job>, JobError> {
+        if let (Some(archive), Task::FineTune(options)) = (archive, &job.task) {
+            let (archive, labels) = (archive.to_owned(), options.labels.clone());
+            let folder = self.folder(job.id);
+            let taken = move || archive::take(&archive, &folder, &labels);
+            let taken = tokio::task::spawn_blocking(taken).await;
+            taken.map_err(|_| JobError::Panicked)??;
+        }
+        Ok(self.0.store.add(job, key)?)
+    }
+
     /// The job that does this already or is about to, or a new one.
     ///
     /// # Errors
@@ -127,7 +161,7 @@ impl Jobs {
         let unfinished = self.0.store.unfinished()?;
         match unfinished.into_iter().find(|job| job.task == task) {
             Some(job) => Ok(job),
-            None => Ok(self.create(task, 0, None).await?.0),
+            None => Ok(self.create(task, 0, None, None).await?.0),
         }
     }
 
@@ -203,6 +237,7 @@ impl Jobs {
             self.end(job, Err(JobError::Cancelled))?;
         }
         self.0.store.flush().await?;
+        self.clear(id).await;
         self.get(id)
     }
 
@@ -219,91 +254,6 @@ impl Jobs {
                 state: job.state,
             }),
         }
-    }
-
-    /// Does what waits, one job after the other. It never ends by itself.
-    pub async fn run(self) {
-        loop {
-            match self.begin() {
-                Ok(Some((job, context))) => self.perform(job, context).await,
-                Ok(None) => self.0.waiting.notified().await,
-                Err(error) => {
-                    tracing::error!(%error, "no job is begun any more");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The next job, marked as under way.
-    fn begin(&self) -> Result<Option<(Job, Context)>, JobError> {
-        let mut running = self.running();
-        let waiting = self.0.store.unfinished()?;
-        // Of those equally urgent the oldest, and they come by age.
-        let next = waiting.into_iter().rev().max_by_key(|job| job.priority);
-        let Some(mut job) = next else {
-            return Ok(None);
-        };
-        let (stop, cancelled) = watch::channel(false);
-        *running = Some((job.id, stop));
-        job.state = State::Running;
-        job.started_at_ms.get_or_insert_with(now_ms);
-        self.0.store.write(&job)?;
-        self.happened(job.id, "running", json!({ "resumed": job.resumed }))?;
-        let context = Context {
-            jobs: self.clone(),
-            id: job.id,
-            cancelled,
-        };
-        Ok(Some((job, context)))
-    }
-
-    async fn perform(&self, job: Job, context: Context) {
-        tracing::info!(id = %job.id, task = ?job.task, resumed = job.resumed, "a job is begun");
-        let id = job.id;
-        let done = match &job.task {
-            Task::FineTune(options) => fine_tune::run(&context, options).await,
-            Task::Reencode { model } => reencode::run(&context, model).await,
-        };
-        // What it worked on; a job that is over needs it no more.
-        if let Err(error) = fs::remove_dir_all(context.folder())
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%id, %error, "the folder of a job is left");
-        }
-        let ended = {
-            let mut running = self.running();
-            *running = None;
-            self.get(id).and_then(|job| self.end(job, done))
-        };
-        let flushed = self.0.store.flush().await.map_err(JobError::from);
-        if let Err(error) = ended.and(flushed) {
-            tracing::error!(%id, %error, "what became of a job could not be written");
-        }
-    }
-
-    /// Writes down what became of a job.
-    fn end(&self, mut job: Job, done: Result<Value, JobError>) -> Result<(), JobError> {
-        job.finished_at_ms = Some(now_ms());
-        job.state = match done {
-            Ok(result) => {
-                job.result = result;
-                State::Succeeded
-            }
-            Err(JobError::Cancelled) => State::Cancelled,
-            Err(error) => {
-                tracing::error!(id = %job.id, error = ?error, "a job failed: {error}");
-                job.error = Some(error.to_string());
-                State::Failed
-            }
-        };
-        job.progress.eta_seconds = None;
-        tracing::info!(id = %job.id, state = job.state.name(), "a job is over");
-        let labels = [("kind", job.task.kind()), ("state", job.state.name())];
-        counter!(JOBS_OVER, &labels).increment(1);
-        self.0.store.write(&job)?;
-        let told = json!({ "result": job.result, "error": job.error });
-        self.happened(job.id, job.state.name(), told)
     }
 
     fn happened(&self, id: Uuid, what: &str, data: Value) -> Result<(), JobError> {

@@ -2,7 +2,7 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry, priority | model, index | gallery, batch, registry, train, eval | serving | jobs | http | serve | cli | main`.
+//! `code, image, telemetry, priority, disk | model, index | gallery, batch, registry, train, eval | serving | jobs | http | serve | cli | main`.
 //! Only `model` and `train` name tch, only `index` and `jobs/store` name sled, only `gallery` names object_store, only
 //! `http` and `serve` name axum.
 
@@ -10,6 +10,7 @@ pub mod batch;
 pub mod cli;
 pub mod code;
 pub mod config;
+pub mod disk;
 pub mod eval;
 pub mod gallery;
 pub mod http;

@@ -50,6 +50,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let jobs = JobsConfig {
         folder: config.gallery.data_dir.join("jobs"),
         threads: config.job_threads,
+        gpu_memory: config.job_gpu_memory,
     };
     let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs)?;
     runtime.spawn(jobs.clone().run());

@@ -3,62 +3,25 @@
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
+#[path = "learning/archive.rs"]
+mod archive;
+#[path = "learning/kills.rs"]
+mod kills;
 mod server;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
 use server::TestServer;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const CLASSES: [&str; 4] = ["cat", "dog", "ship", "truck"];
-
-/// The samples of a class.
-fn samples(class: &str, most: usize) -> Vec<PathBuf> {
-    let folder = Path::new(ROOT).join("samples/gallery").join(class);
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
-    files.sort();
-    files.truncate(most);
-    files
-}
 
 /// A service with so many images of each of some classes.
 async fn gallery(classes: &[&str], each: usize) -> TestServer {
     let server = TestServer::start().await;
-    store(&server, classes, each).await;
+    server.store(classes, each).await;
     server
-}
-
-async fn store(server: &TestServer, classes: &[&str], each: usize) {
-    for class in classes {
-        for (number, file) in samples(class, each).into_iter().enumerate() {
-            let at = server.at(&format!("/images/{class}-{number}?label={class}"));
-            let put = server.client.put(at).body(fs::read(file).unwrap());
-            put.send().await.unwrap().error_for_status().unwrap();
-        }
-    }
-}
-
-async fn ask(server: &TestServer, method: Method, path: &str) -> (StatusCode, Value) {
-    let answer = server
-        .client
-        .request(method, server.at(path))
-        .send()
-        .await
-        .unwrap();
-    let status = answer.status();
-    (status, answer.json().await.unwrap_or_default())
 }
 
 /// Quick to do: one epoch of each kind on few images.
@@ -89,25 +52,12 @@ fn path(job: &Value) -> String {
     format!("/admin/jobs/{}", job["id"].as_str().unwrap())
 }
 
-async fn until(server: &TestServer, job: &Value, states: &[&str]) -> Value {
-    loop {
-        let (_, job) = ask(server, Method::GET, &path(job)).await;
-        if states.contains(&job["state"].as_str().unwrap()) {
-            return job;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn over(server: &TestServer, job: &Value) -> Value {
-    until(server, job, &["succeeded", "failed", "cancelled"]).await
-}
-
 /// The processes that learn for a service.
-fn learners(folder: &Path) -> usize {
+fn learners(folder: &Path) -> Vec<String> {
     let of = format!("fine-tune.*{}", folder.display());
     let found = Command::new("pgrep").args(["-f", &of]).output().unwrap();
-    String::from_utf8_lossy(&found.stdout).lines().count()
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    found.lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -119,7 +69,7 @@ async fn a_job_learns_new_classes_and_its_model_takes_over() {
         .client
         .get(server.at(&format!("{}/events", path(&job))));
     let told = events.send().await.unwrap().text().await.unwrap();
-    let job = over(&server, &job).await;
+    let job = server.over(&job["id"]).await;
     assert_eq!(job["state"], "succeeded", "{job}");
     let progress: Vec<Value> = told
         .lines()
@@ -150,31 +100,31 @@ async fn a_job_learns_new_classes_and_its_model_takes_over() {
         }
     }
     // Three classes of the random model were "a", "b" and "c".
-    let (_, model) = ask(
-        &server,
-        Method::GET,
-        &format!("/admin/models/{}", result["model"].as_str().unwrap()),
-    )
-    .await;
+    let (_, model) = server
+        .ask(
+            Method::GET,
+            &format!("/admin/models/{}", result["model"].as_str().unwrap()),
+        )
+        .await;
     assert_eq!(model["parent"], result["parent"]);
     let classes = model["card"]["classes"].as_array().unwrap();
     assert_eq!(
         classes,
         json!(["ship", "truck", "a", "b", "c"]).as_array().unwrap()
     );
-    let (_, parent) = ask(
-        &server,
-        Method::GET,
-        &format!("/admin/models/{}", result["parent"].as_str().unwrap()),
-    )
-    .await;
+    let (_, parent) = server
+        .ask(
+            Method::GET,
+            &format!("/admin/models/{}", result["parent"].as_str().unwrap()),
+        )
+        .await;
     assert_eq!(
         model["card"]["centers"]["48"].as_array().unwrap()[2..],
         parent["card"]["centers"]["48"].as_array().unwrap()[..]
     );
-    let activation = over(&server, &json!({ "id": result["activation"] })).await;
+    let activation = server.over(&result["activation"]).await;
     assert_eq!(activation["state"], "succeeded", "{activation}");
-    let (_, info) = ask(&server, Method::GET, "/info").await;
+    let (_, info) = server.ask(Method::GET, "/info").await;
     assert_eq!(info["model_id"], result["model"]);
 }
 
@@ -184,13 +134,13 @@ async fn what_keeps_a_job_from_learning_is_said() {
     let said = |job: Value| job["error"].as_str().unwrap_or_default().to_owned();
     let failed = async |asked: Value| {
         let job = create(&server, &quick(asked)).await;
-        let job = over(&server, &job).await;
+        let job = server.over(&job["id"]).await;
         assert_eq!(job["state"], "failed", "{job}");
         said(job)
     };
     let one_class = failed(json!({})).await;
     assert!(
-        one_class.contains("'cat' is its only class; at least two are needed"),
+        one_class.contains("'cat' is the only class of the images; at least two are needed"),
         "{one_class}"
     );
     let none = failed(json!({ "labels": ["zebra"] })).await;
@@ -198,7 +148,7 @@ async fn what_keeps_a_job_from_learning_is_said() {
         none.contains("no image of the gallery has the label 'zebra'; label images first"),
         "{none}"
     );
-    store(&server, &CLASSES[1..2], 6).await;
+    server.store(&CLASSES[1..2], 6).await;
     let absurd = failed(json!({ "learning_rate": 10.0, "epochs": 8, "batch_size": 2 })).await;
     assert!(
         absurd.contains("a lower learning rate may help"),
@@ -246,37 +196,22 @@ async fn what_keeps_a_job_from_learning_is_said() {
 
     // An original that is no picture any more is left out and told of.
     let folder = server.folder.path().join("data/originals");
-    let broken = files(&folder).swap_remove(3);
+    let broken = server::originals(&folder).swap_remove(3);
     fs::write(
         &broken,
         vec![0; fs::metadata(&broken).unwrap().len() as usize],
     )
     .unwrap();
-    let gone = files(&folder).swap_remove(5);
+    let gone = server::originals(&folder).swap_remove(5);
     fs::remove_file(&gone).unwrap();
     let job = create(&server, &quick(json!({}))).await;
-    let job = over(&server, &job).await;
+    let job = server.over(&job["id"]).await;
     assert_eq!(
         (&job["state"], &job["result"]["skipped_count"]),
         (&json!("succeeded"), &json!(2)),
         "{job}"
     );
     println!("{}", job["result"]["skipped"]);
-}
-
-/// The files of originals below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false if path.file_name().unwrap() != "scihcgrl" => found.push(path),
-            false => {}
-        }
-    }
-    found.sort();
-    found
 }
 
 #[tokio::test]
@@ -286,30 +221,32 @@ async fn jobs_wait_for_each_other_and_stop_when_told() {
     let first = create(&server, &long).await;
     let plain = create(&server, &quick(json!({ "seed": 1 }))).await;
     let urgent = create(&server, &quick(json!({ "seed": 2, "priority": 5 }))).await;
-    until(&server, &first, &["running"]).await;
+    server.until(&first["id"], &["running"]).await;
     // Until it trains.
     loop {
-        let (_, job) = ask(&server, Method::GET, &path(&first)).await;
+        let (_, job) = server.ask(Method::GET, &path(&first)).await;
         if job["progress"]["stage"] == "joint" {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(learners(server.folder.path()), 1);
+    assert_eq!(learners(server.folder.path()).len(), 1);
     for waiting in [&plain, &urgent] {
         assert_eq!(
-            until(&server, waiting, &["queued", "running"]).await["state"],
+            server.until(&waiting["id"], &["queued", "running"]).await["state"],
             "queued"
         );
     }
-    let (status, refused) = ask(&server, Method::DELETE, &path(&first)).await;
+    let (status, refused) = server.ask(Method::DELETE, &path(&first)).await;
     assert_eq!(
         (status.as_u16(), &refused["code"]),
         (409, &json!("job_not_over"))
     );
     let started = std::time::Instant::now();
-    ask(&server, Method::POST, &format!("{}/cancel", path(&first))).await;
-    let cancelled = over(&server, &first).await;
+    server
+        .ask(Method::POST, &format!("{}/cancel", path(&first)))
+        .await;
+    let cancelled = server.over(&first["id"]).await;
     println!(
         "a job under way was over {:?} after it was told to stop",
         started.elapsed()
@@ -320,13 +257,17 @@ async fn jobs_wait_for_each_other_and_stop_when_told() {
         .path()
         .join("data/jobs")
         .join(first["id"].as_str().unwrap());
-    assert!(!folder.exists());
+    while folder.exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // The urgent one goes first, and one that waits stops at once.
-    until(&server, &urgent, &["running"]).await;
-    let (_, stopped) = ask(&server, Method::POST, &format!("{}/cancel", path(&plain))).await;
+    server.until(&urgent["id"], &["running"]).await;
+    let (_, stopped) = server
+        .ask(Method::POST, &format!("{}/cancel", path(&plain)))
+        .await;
     assert_eq!(stopped["state"], "cancelled");
-    assert_eq!(over(&server, &urgent).await["state"], "succeeded");
-    assert_eq!(learners(server.folder.path()), 0);
+    assert_eq!(server.over(&urgent["id"]).await["state"], "succeeded");
+    assert!(learners(server.folder.path()).is_empty());
 
     // The same request is made once; another under its key is refused.
     let again = async |asked: &Value| {
@@ -349,81 +290,19 @@ async fn jobs_wait_for_each_other_and_stop_when_told() {
         (status, &other["code"]),
         (409, &json!("idempotency_key_reused"))
     );
-    ask(&server, Method::POST, &format!("{}/cancel", path(&made))).await;
-    over(&server, &made).await;
-    let (_, page) = ask(&server, Method::GET, "/admin/jobs?limit=2").await;
+    server
+        .ask(Method::POST, &format!("{}/cancel", path(&made)))
+        .await;
+    server.over(&made["id"]).await;
+    let (_, page) = server.ask(Method::GET, "/admin/jobs?limit=2").await;
     assert_eq!(page["jobs"][0]["id"], made["id"]);
-    let (_, rest) = ask(
-        &server,
-        Method::GET,
-        &format!("/admin/jobs?before={}", page["next"].as_str().unwrap()),
-    )
-    .await;
+    let (_, rest) = server
+        .ask(
+            Method::GET,
+            &format!("/admin/jobs?before={}", page["next"].as_str().unwrap()),
+        )
+        .await;
     assert_eq!(rest["jobs"].as_array().unwrap().len(), 2);
-    assert_eq!(ask(&server, Method::DELETE, &path(&made)).await.0, 204);
-    assert_eq!(ask(&server, Method::GET, &path(&made)).await.0, 404);
+    assert_eq!(server.ask(Method::DELETE, &path(&made)).await.0, 204);
+    assert_eq!(server.ask(Method::GET, &path(&made)).await.0, 404);
 }
-
-#[tokio::test]
-async fn a_job_that_is_killed_goes_on_from_its_last_epoch() {
-    let mut server = gallery(&CLASSES[..3], 10).await;
-    let job = create(
-        &server,
-        &quick(json!({ "epochs": EPOCHS, "activate": "always" })),
-    )
-    .await;
-    let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let mut epoch = 0;
-    let kills = kills();
-    for kill in 0..kills {
-        // Every other time once both networks learn.
-        if kill % 2 == 1 {
-            while !learns(&server, &job).await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(rng.random_range(100..2500))).await;
-        let (_, now) = ask(&server, Method::GET, &path(&job)).await;
-        let at = now["progress"]["epoch"].as_u64().unwrap();
-        if now["progress"]["stage"] == "joint" {
-            // What was trained before is not trained again, but for the epoch that was cut off.
-            assert!(at >= epoch, "epoch {at} after {epoch}");
-            epoch = at.max(epoch);
-        }
-        let folder = server.kill();
-        // Whoever learned for it is gone with it.
-        for _ in 0..100 {
-            if learners(folder.path()) == 0 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(learners(folder.path()), 0);
-        server = TestServer::start_in(folder, &[]);
-        let (_, info) = ask(&server, Method::GET, "/info").await;
-        assert_eq!(info["index"]["images"], 30);
-    }
-    let job = over(&server, &job).await;
-    assert_eq!(job["state"], "succeeded", "{job}");
-    println!(
-        "{kills} kills, the job went on {} times, at epoch {epoch} of {EPOCHS} after the last",
-        job["resumed"]
-    );
-    assert!(job["resumed"].as_u64().unwrap() > 0 && epoch > 0, "{job}");
-    let activation = over(&server, &json!({ "id": job["result"]["activation"] })).await;
-    assert_eq!(activation["state"], "succeeded", "{activation}");
-}
-
-/// Whether both networks learn, or have.
-async fn learns(server: &TestServer, job: &Value) -> bool {
-    let (_, now) = ask(server, Method::GET, &path(job)).await;
-    now["progress"]["stage"] == "joint" || now["state"] == "succeeded"
-}
-
-/// How often it is killed; more where `KILLS` says so.
-fn kills() -> usize {
-    let kills = std::env::var("KILLS").ok();
-    kills.map_or(6, |kills| kills.parse().unwrap())
-}
-
-const EPOCHS: usize = 30;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
+#[path = "models/kills.rs"]
+mod kills;
 mod server;
 
 use std::{
@@ -21,7 +23,7 @@ use ::image::{ImageFormat, RgbImage};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use reqwest::{Client, Method, StatusCode};
-use scihcgrl::{image, model::Hasher};
+use scihcgrl::{config::Precision, image, model::Hasher};
 use serde_json::{Value, json};
 use server::TestServer;
 
@@ -54,11 +56,16 @@ impl Known {
     /// Writes two models into a folder and asks them.
     fn make(folder: &Path) -> Self {
         let files = [server::model(folder), server::another(folder)];
+        // What a service takes for a new folder.
+        let kind = match scihcgrl::model::preferred("cpu").unwrap() {
+            Precision::Bf16 => tch::Kind::BFloat16,
+            _ => tch::Kind::Float,
+        };
         let decoded = |number| image::decode(&picture(number), 64).unwrap().pixels;
         let pictures: Vec<_> = (0..PICTURES).map(decoded).collect();
         let mut codes = BTreeMap::new();
         let ids = files.map(|file| {
-            let hasher = Hasher::load(&file, tch::Device::Cpu, tch::Kind::Float).unwrap();
+            let hasher = Hasher::load(&file, tch::Device::Cpu, kind).unwrap();
             let of = |pixels| hasher.encode(&[pixels]).unwrap()[0][2].to_string();
             codes.insert(hasher.id().to_owned(), pictures.iter().map(of).collect());
             hasher.id().to_owned()
@@ -113,31 +120,10 @@ async fn search(
     (model, ids.collect())
 }
 
-async fn ask(server: &TestServer, method: Method, path: &str) -> (StatusCode, Value) {
-    let answer = server
-        .client
-        .request(method, server.at(path))
-        .send()
-        .await
-        .unwrap();
-    let status = answer.status();
-    (status, answer.json().await.unwrap_or_default())
-}
-
-/// Waits until a job is over.
-async fn over(server: &TestServer, id: &Value) -> Value {
-    let path = format!("/admin/jobs/{}", id.as_str().unwrap());
-    loop {
-        let (_, job) = ask(server, Method::GET, &path).await;
-        if !["queued", "running"].contains(&job["state"].as_str().unwrap()) {
-            return job;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn state(server: &TestServer, model: &str) -> Value {
-    let (status, model) = ask(server, Method::GET, &format!("/admin/models/{model}")).await;
+    let (status, model) = server
+        .ask(Method::GET, &format!("/admin/models/{model}"))
+        .await;
     assert_eq!(status, 200);
     model["state"].clone()
 }
@@ -157,12 +143,9 @@ async fn upload(server: &TestServer) -> Value {
 }
 
 async fn activate(server: &TestServer, model: &str) -> (StatusCode, Value) {
-    ask(
-        server,
-        Method::POST,
-        &format!("/admin/models/{model}/activate"),
-    )
-    .await
+    server
+        .ask(Method::POST, &format!("/admin/models/{model}/activate"))
+        .await
 }
 
 #[tokio::test]
@@ -254,7 +237,7 @@ async fn a_model_takes_anothers_place_without_a_gap() {
         told.ends_with(&after) && !after.contains("event: queued"),
         "{after}"
     );
-    let job = over(&server, id).await;
+    let job = server.over(id).await;
     assert_eq!(
         (&job["state"], &job["result"]["left_out_count"]),
         (&json!("succeeded"), &json!(0))
@@ -273,7 +256,7 @@ async fn a_model_takes_anothers_place_without_a_gap() {
         );
         if status == 202 {
             assert_eq!(
-                over(&server, &answer["job"]["id"]).await["state"],
+                server.over(&answer["job"]["id"]).await["state"],
                 "succeeded"
             );
         }
@@ -303,18 +286,20 @@ async fn a_model_takes_anothers_place_without_a_gap() {
 
     // What is in use stays; what is not may go.
     let at = format!("/admin/models/{old}");
-    let (status, refused) = ask(&server, Method::DELETE, &at).await;
+    let (status, refused) = server.ask(Method::DELETE, &at).await;
     assert_eq!(
         (status.as_u16(), &refused["code"]),
         (409, &json!("model_in_use"))
     );
     assert_eq!(
-        ask(&server, Method::DELETE, &format!("{at}/codes")).await.0,
+        server.ask(Method::DELETE, &format!("{at}/codes")).await.0,
         204
     );
-    assert_eq!(ask(&server, Method::DELETE, &at).await.0, 204);
-    assert_eq!(ask(&server, Method::GET, &at).await.0, 404);
-    let (status, _) = ask(&server, Method::DELETE, &format!("/admin/models/{new}")).await;
+    assert_eq!(server.ask(Method::DELETE, &at).await.0, 204);
+    assert_eq!(server.ask(Method::GET, &at).await.0, 404);
+    let (status, _) = server
+        .ask(Method::DELETE, &format!("/admin/models/{new}"))
+        .await;
     assert_eq!(status, 409);
     let content = server
         .client
@@ -326,20 +311,6 @@ async fn a_model_takes_anothers_place_without_a_gap() {
     );
 }
 
-/// The files of originals below a folder.
-fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false if path.file_name().unwrap() != "scihcgrl" => found.push(path),
-            false => {}
-        }
-    }
-    found
-}
-
 #[tokio::test]
 async fn images_whose_originals_are_gone_are_listed_and_not_lost() {
     let folder = tempfile::tempdir().unwrap();
@@ -348,14 +319,14 @@ async fn images_whose_originals_are_gone_are_listed_and_not_lost() {
     for number in 0..10 {
         put(&server.client, &server.url, number).await;
     }
-    let files = files(&server.folder.path().join("data/originals"));
+    let files = server::originals(&server.folder.path().join("data/originals"));
     assert_eq!(files.len(), 10);
     fs::remove_file(&files[2]).unwrap();
     let size = fs::metadata(&files[5]).unwrap().len() as usize;
     fs::write(&files[5], vec![b'x'; size]).unwrap();
     upload(&server).await;
     let (_, accepted) = activate(&server, &known.ids[1]).await;
-    let job = over(&server, &accepted["job"]["id"]).await;
+    let job = server.over(&accepted["job"]["id"]).await;
     assert_eq!(
         (&job["state"], &job["result"]["left_out_count"]),
         (&json!("succeeded"), &json!(2))
@@ -371,7 +342,7 @@ async fn images_whose_originals_are_gone_are_listed_and_not_lost() {
     for image in left_out {
         let id = image["id"].as_str().unwrap();
         assert!(!image["reason"].as_str().unwrap().is_empty());
-        let (status, record) = ask(&server, Method::GET, &format!("/images/{id}")).await;
+        let (status, record) = server.ask(Method::GET, &format!("/images/{id}")).await;
         assert_eq!((status.as_u16(), &record["codes"]), (200, &json!({})));
         let search = server
             .client
@@ -389,72 +360,3 @@ async fn images_whose_originals_are_gone_are_listed_and_not_lost() {
         assert_eq!(found, known.same(&model, number, &all));
     }
 }
-
-#[tokio::test]
-async fn killed_at_any_moment_of_a_change_it_goes_on() {
-    let mut folder = tempfile::tempdir().unwrap();
-    let known = Known::make(folder.path());
-    let all: BTreeSet<usize> = (0..PICTURES).collect();
-    let server = TestServer::start_in(folder, &[]);
-    for number in 0..PICTURES {
-        put(&server.client, &server.url, number).await;
-    }
-    upload(&server).await;
-    folder = server.kill();
-    let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let (mut resumed, mut switched) = (0, 0);
-    let kills = kills();
-    for round in 0..kills {
-        let server = TestServer::start_in(folder, &[]);
-        let (active, _) = search(&server.client, &server.url, 0, &known).await;
-        let other = known.ids.iter().find(|id| **id != active).unwrap();
-        // Every other time all codes are to be made anew.
-        let codes = format!("/admin/models/{other}/codes");
-        if round % 2 == 0 && ask(&server, Method::DELETE, &codes).await.0 == 409 {
-            // A job that was cut off goes on with it.
-            resumed += 1;
-        }
-        let (client, at) = (
-            server.client.clone(),
-            server.at(&format!("/admin/models/{other}/activate")),
-        );
-        let asked = tokio::spawn(async move { client.post(at).send().await.is_ok() });
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..MOST_MS))).await;
-        folder = server.kill();
-        drop(asked.await);
-        let server = TestServer::start_in(folder, &[]);
-        let (_, models) = ask(&server, Method::GET, "/admin/models").await;
-        let active_now: Vec<&Value> = models["models"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|model| model["state"] == "active")
-            .collect();
-        assert_eq!(active_now.len(), 1, "{models}");
-        switched += usize::from(active_now[0]["id"] != json!(active));
-        for number in 0..PICTURES {
-            let (model, found) = search(&server.client, &server.url, number, &known).await;
-            assert_eq!(found, known.same(&model, number, &all), "round {round}");
-        }
-        let (_, jobs) = ask(&server, Method::GET, "/admin/jobs?limit=1").await;
-        if let Some(job) = jobs["jobs"].as_array().unwrap().first() {
-            let job = over(&server, &job["id"]).await;
-            assert_eq!(job["state"], "succeeded", "{job}");
-            resumed += job["resumed"].as_u64().unwrap() as usize;
-        }
-        folder = server.kill();
-    }
-    println!(
-        "{kills} kills: {resumed} jobs went on, {switched} changes had come about before the kill or were completed by the next start"
-    );
-    assert!(resumed > 0 && switched > 0);
-}
-
-/// How often it is killed; more where `KILLS` says so.
-fn kills() -> usize {
-    let kills = std::env::var("KILLS").ok();
-    kills.map_or(16, |kills| kills.parse().unwrap())
-}
-
-/// The longest that a server lives after it was asked.
-const MOST_MS: u64 = 250;

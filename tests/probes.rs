@@ -69,6 +69,7 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     let jobs = JobsConfig {
         folder: folder.path().join("jobs"),
         threads: None,
+        gpu_memory: 0.5,
     };
     let state = AppState::new(Parts {
         jobs: Jobs::open(gallery.clone(), serving.clone(), jobs).unwrap(),

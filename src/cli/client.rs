@@ -55,34 +55,46 @@ impl Client {
         let mut tries = 0;
         loop {
             tries += 1;
-            let again = request
-                .try_clone()
-                .context("the body of this request cannot be sent again")?;
-            let answer = again.send().await.with_context(|| {
-                format!("no answer from {}; is `scihcgrl serve` running?", self.url)
-            })?;
-            let status = answer.status();
+            // A body that is read as it is sent cannot be sent again.
+            let (now, again) = match request.try_clone() {
+                Some(now) => (now, tries < TRIES),
+                None => return self.answer(request.send().await).await,
+            };
+            let answer = now.send().await;
             let busy = [
                 StatusCode::TOO_MANY_REQUESTS,
                 StatusCode::SERVICE_UNAVAILABLE,
             ];
-            if busy.contains(&status) && tries < TRIES {
-                let wait = answer
-                    .headers()
-                    .get(RETRY_AFTER)
-                    .and_then(|wait| wait.to_str().ok()?.parse().ok());
-                tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
-                continue;
+            match &answer {
+                Ok(answer) if again && busy.contains(&answer.status()) => {
+                    let wait = answer
+                        .headers()
+                        .get(RETRY_AFTER)
+                        .and_then(|wait| wait.to_str().ok()?.parse().ok());
+                    tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
+                }
+                _ => return self.answer(answer).await,
             }
-            let body: Result<Value, _> = answer.json().await;
-            return match body {
-                Ok(body) if status.is_success() => Ok(Ok(body)),
-                Ok(problem) if problem["detail"].is_string() => Ok(Err(problem["detail"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned())),
-                _ => anyhow::bail!("{} answers {status}, not as this service does", self.url),
-            };
+        }
+    }
+
+    async fn answer(
+        &self,
+        answer: reqwest::Result<reqwest::Response>,
+    ) -> anyhow::Result<Result<Value, String>> {
+        let answer = answer.with_context(|| {
+            format!("no answer from {}; is `scihcgrl serve` running?", self.url)
+        })?;
+        let status = answer.status();
+        let body: Result<Value, _> = answer.json().await;
+        match body {
+            Ok(body) if status.is_success() => Ok(Ok(body)),
+            Ok(problem) if problem["detail"].is_string() => Ok(Err(problem["detail"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned())),
+            _ if status == StatusCode::NO_CONTENT => Ok(Ok(Value::Null)),
+            _ => anyhow::bail!("{} answers {status}, not as this service does", self.url),
         }
     }
 }

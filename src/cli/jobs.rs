@@ -1,12 +1,19 @@
 //! `scihcgrl jobs`: has a running service learn or change its model, follows what it does, stops it.
 //! Knows requests and how progress reads; what a job does is the service's.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::Method;
+use reqwest::{
+    Method,
+    multipart::{Form, Part},
+};
 use serde_json::{Map, Value};
 
 use super::client::Client;
@@ -14,8 +21,11 @@ use super::client::Client;
 /// What is asked of a service's jobs.
 #[derive(Subcommand, Clone)]
 pub enum Jobs {
-    /// Train a model further on labelled images of the gallery, and follow it.
+    /// Train a model further on labelled images of the gallery or of an archive, and follow it.
     FineTune {
+        /// A .tar or .tar.gz file with a folder of images per class, to learn from instead of the gallery.
+        #[arg(long, value_name = "FILE")]
+        archive: Option<PathBuf>,
         /// Options as in the contract, such as `labels=cat,dog`, `epochs=8` or `activate=if_better`.
         #[arg(value_name = "OPTION=VALUE")]
         options: Vec<String>,
@@ -44,6 +54,12 @@ pub enum Jobs {
         /// The job's id.
         id: String,
     },
+    /// Forget jobs that have been over for so many days, with what happened to them.
+    Prune {
+        /// How many days.
+        #[arg(long)]
+        days: u64,
+    },
     /// Stop a job.
     Cancel {
         /// The job's id.
@@ -51,20 +67,32 @@ pub enum Jobs {
     },
 }
 
+const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Options whose values are lists, with commas between.
 const LISTS: [&str; 3] = ["labels", "images", "lengths"];
 
 pub(super) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
     match jobs {
-        Jobs::FineTune { options, detach } => {
-            let job = post(&client, "/admin/jobs", Some(fine_tune(options)?)).await?;
+        Jobs::FineTune {
+            archive,
+            options,
+            detach,
+        } => {
+            let asked = fine_tune(options)?;
+            let request = client.request(Method::POST, "/admin/jobs");
+            let request = match archive {
+                Some(archive) => request.multipart(with_archive(&asked, archive).await?),
+                None => request.json(&asked),
+            };
+            let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
             match detach {
                 true => println!("{}", text(&job["id"])),
                 false => watch(&client, text(&job["id"])).await?,
             }
         }
         Jobs::Activate { model } => {
-            let answer = post(&client, &format!("/admin/models/{model}/activate"), None).await?;
+            let path = format!("/admin/models/{model}/activate");
+            let answer = send(&client, Method::POST, &path).await?;
             match answer["job"]["id"].as_str() {
                 Some(id) => watch(&client, id).await?,
                 None => println!("model {model} is {}", text(&answer["state"])),
@@ -80,8 +108,13 @@ pub(super) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
         }
         Jobs::Show { id } => println!("{:#}", get(&client, &format!("/admin/jobs/{id}")).await?),
         Jobs::Watch { id } => watch(&client, id).await?,
+        Jobs::Prune { days } => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+            let pruned = prune(&client, now.saturating_sub(days.saturating_mul(DAY_MS))).await?;
+            println!("{pruned} jobs forgotten");
+        }
         Jobs::Cancel { id } => {
-            let job = post(&client, &format!("/admin/jobs/{id}/cancel"), None).await?;
+            let job = send(&client, Method::POST, &format!("/admin/jobs/{id}/cancel")).await?;
             println!("{}", text(&job["state"]));
         }
     }
@@ -117,17 +150,40 @@ fn text(value: &Value) -> &str {
 }
 
 async fn get(client: &Client, path: &str) -> anyhow::Result<Value> {
-    let answer = client.send(client.request(Method::GET, path)).await?;
+    send(client, Method::GET, path).await
+}
+
+async fn send(client: &Client, method: Method, path: &str) -> anyhow::Result<Value> {
+    let answer = client.send(client.request(method, path)).await?;
     answer.map_err(anyhow::Error::msg)
 }
 
-async fn post(client: &Client, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-    let request = client.request(Method::POST, path);
-    let request = match &body {
-        Some(body) => request.json(body),
-        None => request,
-    };
-    client.send(request).await?.map_err(anyhow::Error::msg)
+/// A request with the archive that is to be learned from, which is read as it is sent.
+async fn with_archive(asked: &Value, archive: &Path) -> anyhow::Result<Form> {
+    let file = Part::file(archive).await;
+    let file = file.with_context(|| format!("cannot read {}", archive.display()))?;
+    Ok(Form::new()
+        .text("job", asked.to_string())
+        .part("archive", file))
+}
+
+/// Forgets the jobs that were over before a moment, in milliseconds since 1970, and tells how many there were.
+async fn prune(client: &Client, before: u64) -> anyhow::Result<usize> {
+    let (mut pruned, mut page) = (0, "/admin/jobs?limit=1000".to_owned());
+    loop {
+        let jobs = get(client, &page).await?;
+        for job in jobs["jobs"].as_array().into_iter().flatten() {
+            if job["finished_at_ms"].as_u64().is_some_and(|at| at < before) {
+                let path = format!("/admin/jobs/{}", text(&job["id"]));
+                send(client, Method::DELETE, &path).await?;
+                pruned += 1;
+            }
+        }
+        let Some(next) = jobs["next"].as_str() else {
+            return Ok(pruned);
+        };
+        page = format!("/admin/jobs?limit=1000&before={next}");
+    }
 }
 
 /// Follows a job, over a service that is started again too, and fails where it does.

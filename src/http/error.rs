@@ -1,6 +1,7 @@
 //! Every way a request can fail, and its form as `application/problem+json`, for the framework's own failures too.
-//! Knows no routes; what a lower layer calls an error gets its status here and nowhere else.
+//! Knows no routes. Which status each has stands in `kind`, what the framework's extractors say in `rejection`.
 
+mod kind;
 mod rejection;
 
 use std::time::Duration;
@@ -18,11 +19,11 @@ use super::request_id;
 use crate::{
     batch::BatchError,
     code::CodeError,
+    disk::DiskError,
     gallery::{GalleryError, OriginalsError},
     image::ImageError,
     index::IndexError,
     jobs::JobError,
-    model::ModelError,
     registry::RegistryError,
     serving::ServingError,
 };
@@ -36,6 +37,9 @@ pub enum ApiError {
     /// A body was needed.
     #[error("the body is empty; it has to be an image, multipart with an image, or JSON")]
     EmptyBody,
+    /// A file was needed.
+    #[error("the file that was sent is empty")]
+    EmptyUpload,
     /// A base64 text that is not.
     #[error("`image` is not base64: {0}")]
     Base64(#[from] base64::DecodeError),
@@ -79,6 +83,12 @@ pub enum ApiError {
     /// A body past the limit.
     #[error("the body is larger than this service reads; GET /info tells the most")]
     BodyTooLarge,
+    /// A file past the limit.
+    #[error("the file is larger than {0} bytes, which is the most that is taken")]
+    UploadTooLarge(u64),
+    /// A disk without room for what was sent.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A body that took too long to come.
     #[error("the body did not come within {} s, which is as long as it may take", .0.as_secs())]
     BodyTooSlow(Duration),
@@ -135,71 +145,6 @@ impl ApiError {
     /// A fault that no caller can mend; its cause is logged, not told.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         ApiError::Internal(cause.to_string())
-    }
-
-    /// The status and the problem's code, which callers may rely on.
-    fn kind(&self) -> (StatusCode, &'static str) {
-        use StatusCode as S;
-        match self {
-            ApiError::Malformed(_) => (S::BAD_REQUEST, "malformed_request"),
-            ApiError::EmptyBody => (S::BAD_REQUEST, "empty_body"),
-            ApiError::Base64(_) => (S::BAD_REQUEST, "malformed_base64"),
-            ApiError::NoImage(_) => (S::NOT_FOUND, "image_not_found"),
-            ApiError::NoModel(_) | ApiError::Serving(ServingError::NoModel { .. }) => {
-                (S::NOT_FOUND, "model_not_found")
-            }
-            ApiError::ModelInUse { .. } | ApiError::Serving(ServingError::Active { .. }) => {
-                (S::CONFLICT, "model_in_use")
-            }
-            ApiError::Registry(RegistryError::Model {
-                source: ModelError::Format { .. },
-            }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
-            ApiError::NoJob(_) | ApiError::Job(JobError::NoJob { .. }) => {
-                (S::NOT_FOUND, "job_not_found")
-            }
-            ApiError::Job(JobError::Option { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_json"),
-            ApiError::Job(JobError::NotOver { .. }) => (S::CONFLICT, "job_not_over"),
-            ApiError::Job(JobError::OtherRequest { .. }) => (S::CONFLICT, "idempotency_key_reused"),
-            ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
-            ApiError::Method { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            ApiError::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
-            ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow"),
-            ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-            ApiError::Invalid(code, _) => (S::UNPROCESSABLE_ENTITY, code),
-            ApiError::Image(error) => match error {
-                ImageError::Empty => (S::UNPROCESSABLE_ENTITY, "missing_image"),
-                ImageError::Format { .. } => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image"),
-                ImageError::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "malformed_image"),
-                ImageError::TooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "image_too_large"),
-                ImageError::Resize(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
-            },
-            ApiError::Code(_) | ApiError::Index(IndexError::NoSuchLength { .. }) => {
-                (S::UNPROCESSABLE_ENTITY, "invalid_code")
-            }
-            ApiError::Index(IndexError::Id { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_id"),
-            ApiError::Index(IndexError::Cursor { .. }) => {
-                (S::UNPROCESSABLE_ENTITY, "invalid_parameter")
-            }
-            ApiError::Index(IndexError::Payload { .. }) => {
-                (S::UNPROCESSABLE_ENTITY, "invalid_payload")
-            }
-            ApiError::NoKey { .. } => (S::UNAUTHORIZED, "no_key"),
-            ApiError::WrongRole { .. } => (S::FORBIDDEN, "wrong_role"),
-            ApiError::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited"),
-            ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
-            ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
-            ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
-            ApiError::NotReady
-            | ApiError::Dead
-            | ApiError::Index(IndexError::Closed)
-            | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
-            ApiError::Index(_)
-            | ApiError::Batch(_)
-            | ApiError::Job(_)
-            | ApiError::Registry(_)
-            | ApiError::Serving(_)
-            | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
-        }
     }
 }
 

@@ -184,6 +184,12 @@ fn media_type(request: &Request) -> Option<mime::Mime> {
     value.to_str().ok()?.parse().ok()
 }
 
+/// Whether a body says that it is multipart/form-data.
+pub(super) fn is_form(request: &Request) -> bool {
+    media_type(request)
+        .is_some_and(|found| (found.type_(), found.subtype()) == (mime::MULTIPART, mime::FORM_DATA))
+}
+
 fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
     match json {
         JsonSubject {
@@ -216,10 +222,7 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
 
 /// Anything but multipart is taken for the image itself: curl declares a form by default, and content decides anyway.
 async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<Upload, ApiError> {
-    let multipart = media_type(&request).is_some_and(|found| {
-        (found.type_(), found.subtype()) == (mime::MULTIPART, mime::FORM_DATA)
-    });
-    if multipart {
+    if is_form(&request) {
         return form(Multipart::from_request(request, state).await?, fields).await;
     }
     let image = Bytes::from_request(request, state).await?;
@@ -263,7 +266,8 @@ pub(super) fn json(text: &str) -> Result<Value, ApiError> {
     })
 }
 
-fn twice(name: &str) -> ApiError {
+/// A field that comes again.
+pub(super) fn twice(name: &str) -> ApiError {
     let detail = format!("the field `{name}` comes twice; it is taken once");
     ApiError::Invalid("invalid_form", detail)
 }

@@ -1,7 +1,9 @@
 //! `/admin/jobs`: having something done, following it, stopping it and forgetting it.
 //! Knows requests and answers; neither what a job does nor when its turn comes.
 
-use std::{convert::Infallible, ops::RangeInclusive, time::Duration};
+mod request;
+
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Json, Router,
@@ -15,20 +17,19 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     error::ApiError,
-    extract::{InTime, Name, Object, Params, given, whole},
+    extract::{Name, Params, given, whole},
     search::NoParams,
     state::AppState,
 };
-use crate::jobs::{Event, FineTune, Job, Task};
+use crate::jobs::{Event, Job, Task};
+use request::NewJob;
 
 /// The most jobs of one answer.
 const MAX_LIST: u64 = 1000;
-const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
 /// The most characters of an idempotency key.
 const MAX_KEY: usize = 200;
 /// How often a stream looks whether the service still serves.
@@ -44,79 +45,12 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/admin/jobs/{id}/events", get(events))
 }
 
-/// A request: what kind of job, how urgent, and by kind what is to be done.
-#[derive(Deserialize)]
-struct Asked {
-    kind: Kind,
-    #[serde(default)]
-    priority: i32,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    FineTune,
-    Reencode,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reencode {
-    model: String,
-}
-
-fn wrong(error: serde_json::Error) -> ApiError {
-    ApiError::Invalid("invalid_json", error.to_string())
-}
-
-/// Whole numbers as such: JSON has 4 and 4.0 for one number, serde for two.
-fn whole_numbers(value: Value) -> Value {
-    match value {
-        Value::Number(number) => {
-            let float = number.as_f64().filter(|float| {
-                number.is_f64() && float.fract() == 0.0 && float.abs() < 2f64.powi(53)
-            });
-            float.map_or(Value::Number(number), |float| (float as i64).into())
-        }
-        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
-        Value::Object(members) => {
-            let members = members.into_iter();
-            Value::Object(
-                members
-                    .map(|(name, value)| (name, whole_numbers(value)))
-                    .collect(),
-            )
-        }
-        other => other,
-    }
-}
-
-impl Asked {
-    fn task(self) -> Result<Task, ApiError> {
-        let rest = Value::Object(self.rest);
-        Ok(match self.kind {
-            Kind::Reencode => {
-                let Reencode { model } = serde_json::from_value(rest).map_err(wrong)?;
-                Task::Reencode { model }
-            }
-            Kind::FineTune => {
-                let options: FineTune = serde_json::from_value(rest).map_err(wrong)?;
-                options.check()?;
-                Task::FineTune(options)
-            }
-        })
-    }
-}
-
 async fn create(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
     headers: HeaderMap,
-    InTime(Json(Object(asked))): InTime<Json<Object<Map<String, Value>>>>,
+    request: NewJob,
 ) -> Result<Response, ApiError> {
-    let asked: Asked = serde_json::from_value(whole_numbers(asked.into())).map_err(wrong)?;
     let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
     let key = key.transpose().unwrap_or(Some(""));
     let fits = |key: &&str| {
@@ -126,12 +60,11 @@ async fn create(
         let detail = format!("an idempotency key is 1 to {MAX_KEY} visible ASCII characters");
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
-    if !PRIORITIES.contains(&asked.priority) {
-        let detail = format!("priority {} is out of range: -1000 to 1000", asked.priority);
-        return Err(ApiError::Invalid("invalid_parameter", detail));
-    }
-    let priority = asked.priority;
-    let mut task = asked.task()?;
+    let NewJob {
+        mut task,
+        priority,
+        archive,
+    } = request;
     let active = state.models().active.id.clone();
     let model = match &mut task {
         Task::FineTune(options) => options.model.get_or_insert(active),
@@ -140,7 +73,9 @@ async fn create(
     if state.parts().serving.registry().get(model)?.is_none() {
         return Err(ApiError::NoModel(model.chars().take(40).collect()));
     }
-    let (job, new) = state.parts().jobs.create(task, priority, key).await?;
+    let archive = archive.as_ref().map(|archive| archive.path.as_path());
+    let jobs = &state.parts().jobs;
+    let (job, new) = jobs.create(task, priority, key, archive).await?;
     let location = format!("/admin/jobs/{}", job.id);
     let status = if new {
         StatusCode::ACCEPTED

@@ -9,16 +9,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::{fs::File, io::AsyncWriteExt};
+use tokio::fs::File;
 
 use super::{
     error::ApiError,
     extract::{Name, Params},
     search::NoParams,
     state::AppState,
+    upload::receive,
 };
 use crate::{
     jobs::{Job, Task},
@@ -132,43 +133,18 @@ async fn upload(
     request: Request,
 ) -> Result<Response, ApiError> {
     let registry = state.parts().serving.registry().clone();
-    let part = registry.part();
-    let written = write(request, &part).await;
-    let taken = match written {
-        Ok(()) => {
-            let (registry, part) = (registry.clone(), part.clone());
-            let taken = tokio::task::spawn_blocking(move || registry.add(&part)).await;
-            taken
-                .map_err(ApiError::internal)
-                .and_then(|taken| Ok(taken?))
-        }
-        Err(error) => Err(error),
-    };
-    let _ = tokio::fs::remove_file(&part).await;
-    let taken = taken?;
+    let body = request.into_body().into_data_stream().map_err(broke_off);
+    let patience = state.parts().body_time;
+    let upload = receive(body, registry.part(), MAX_MODEL_BYTES, patience).await?;
+    let taken = tokio::task::spawn_blocking(move || registry.add(&upload.path)).await;
+    let taken = taken.map_err(ApiError::internal)??;
     let location = format!("/admin/models/{}", taken.id);
     let model = Json(model(&state, taken));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], model).into_response())
 }
 
-/// Writes a body to a file as it comes.
-async fn write(request: Request, path: &std::path::Path) -> Result<(), ApiError> {
-    let mut file = File::create(path).await.map_err(ApiError::internal)?;
-    let mut body = request.into_body().into_data_stream();
-    let mut bytes = 0;
-    while let Some(chunk) = body.next().await {
-        let chunk =
-            chunk.map_err(|error| ApiError::Malformed(format!("the body broke off: {error}")))?;
-        bytes += chunk.len() as u64;
-        if bytes > MAX_MODEL_BYTES {
-            return Err(ApiError::BodyTooLarge);
-        }
-        file.write_all(&chunk).await.map_err(ApiError::internal)?;
-    }
-    if bytes == 0 {
-        return Err(ApiError::EmptyBody);
-    }
-    file.flush().await.map_err(ApiError::internal)
+fn broke_off(error: axum::Error) -> ApiError {
+    ApiError::Malformed(format!("the body broke off: {error}"))
 }
 
 async fn content(State(state): State<AppState>, Name(id): Name) -> Result<Response, ApiError> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{JobError, Jobs, Progress};
+use super::{JobError, Jobs, JobsConfig, Progress};
 use crate::{
     gallery::{Gallery, GalleryError},
     index::{ImageId, IndexError, Original},
@@ -86,7 +86,11 @@ impl Context {
 
     /// The job's folder, made by whoever needs it.
     pub fn folder(&self) -> PathBuf {
-        self.jobs.0.config.folder.join(self.id.to_string())
+        self.jobs.folder(self.id)
+    }
+
+    pub fn config(&self) -> &JobsConfig {
+        &self.jobs.0.config
     }
 
     pub fn gallery(&self) -> &Gallery {

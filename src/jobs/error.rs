@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{State, StoreError};
 use crate::{
-    gallery::GalleryError, index::IndexError, model::ModelError, registry::RegistryError,
-    serving::ServingError,
+    disk::DiskError, gallery::GalleryError, index::IndexError, model::ModelError,
+    registry::RegistryError, serving::ServingError,
 };
 
 /// Why a job is not accepted, found or ended as it wished.
@@ -69,15 +69,29 @@ pub enum JobError {
         /// The labels asked for; none is any.
         labels: Vec<String>,
     },
+    /// Images of a single class.
+    #[error("'{class}' is the only class of the images; at least two are needed")]
+    OneClass {
+        /// Which.
+        class: String,
+    },
+    /// A single image of each class.
+    #[error(
+        "no class has two images, so none can be kept to compare the models by; label more images"
+    )]
+    TooFew,
+    /// An archive that is none of class folders, or not of those asked for.
+    #[error("nothing can be learned from the archive: {reason}")]
+    Archive {
+        /// Why not.
+        reason: String,
+    },
     /// A disk that would be filled.
-    #[error("{} has {free} bytes free, and the job needs {needed}; it was not begun, since the service writes there too", path.display())]
+    #[error(transparent)]
     Disk {
-        /// Where.
-        path: PathBuf,
-        /// How much is needed, what is left to the service included.
-        needed: u64,
-        /// How much there is.
-        free: u64,
+        /// Which.
+        #[from]
+        source: DiskError,
     },
     /// A file of the job that cannot be read or written.
     #[error("{}: {source}", path.display())]

@@ -19,6 +19,15 @@ pub enum Activate {
     IfBetter,
 }
 
+/// An archive that came with a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Archive {
+    /// The SHA-256 of its file, in hexadecimal digits.
+    pub sha256: String,
+    /// The size of its file.
+    pub bytes: u64,
+}
+
 /// What a model is to be trained on, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,10 +35,13 @@ pub struct FineTune {
     /// The model to go on from; the active one where none is named.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The labels that are classes; all that images have where none is named.
+    /// The labels that are classes; all that images have where none is named, or all folders of an archive.
     pub labels: Vec<String>,
     /// The images to learn from; all that have such a label where none is named.
     pub images: Vec<ImageId>,
+    /// The archive of class folders to learn from instead of the gallery, where one came with the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
     /// How many images of classes that the model knows, and that are not among `labels`, are learned from besides: so many times those
     /// of `labels`. They keep it from forgetting.
     pub replay: f64,
@@ -77,6 +89,7 @@ impl Default for FineTune {
             model: None,
             labels: Vec::new(),
             images: Vec::new(),
+            archive: None,
             replay: 1.0,
             per_class: None,
             validation_fraction: 0.1,
@@ -107,6 +120,12 @@ impl FineTune {
         let epochs = self.warm_up_epochs + if self.train_backbone { self.epochs } else { 0 };
         let per_class = self.per_class.unwrap_or(2);
         for (option, found, right, expected) in [
+            (
+                "images",
+                self.images.len().to_string(),
+                self.images.is_empty() || self.archive.is_none(),
+                "left out where an archive is learned from",
+            ),
             (
                 "replay",
                 self.replay.to_string(),

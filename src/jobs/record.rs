@@ -12,7 +12,7 @@ use super::FineTune;
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
     /// To train a model on images of the gallery.
-    FineTune(FineTune),
+    FineTune(Box<FineTune>),
     /// To encode every original with a model and then search by its codes.
     Reencode {
         /// The model's id.

@@ -11,22 +11,18 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::FineTune;
+use super::{
+    FineTune, JobError,
+    comparison::{Parts, of_each_class, quality, rounded},
+};
 use crate::{
     config::{Compute, Train},
-    eval::{self, Labelled},
     model::{Hasher, checkpoint},
     priority::Rank,
-    train::{
-        self, Progress,
-        data::{self, Collection, Item},
-        encode::encode,
-    },
+    train::{self, Progress, data},
 };
 
 /// The files of a job's folder.
@@ -39,12 +35,9 @@ const BEFORE: &str = "before.json";
 
 /// How often it is told how far it is.
 const TOLD: Duration = Duration::from_millis(500);
-/// Of each class, the most images that are searched for and searched among when models are compared.
-const QUERIES: usize = 100;
-const DATABASE: usize = 500;
-/// The same after an epoch.
-const QUERIES_AT_EPOCH: usize = 20;
-const DATABASE_AT_EPOCH: usize = 100;
+/// Of each class, the most images that are searched for and searched among when models are compared, and after an epoch.
+const FULL: (usize, usize) = (100, 500);
+const AT_EPOCH: (usize, usize) = (20, 100);
 
 /// What is to be done, as the service leaves it in the folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,7 +85,7 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
     let parts = Parts::of(&collection, &task.options);
     ensure!(
         !parts.held_out.is_empty() && !parts.training.is_empty(),
-        "no class has two images, so none can be kept to compare the models by; label more images"
+        JobError::TooFew
     );
     let known: BTreeSet<String> = checkpoint::card(&task.parent)?
         .classes
@@ -116,7 +109,7 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
             stage: "measure".to_owned(),
             ..Told::default()
         });
-        let before = measure(&task.parent, (QUERIES, DATABASE))?;
+        let before = measure(&task.parent, FULL)?;
         write(&file(BEFORE), &before)?;
     }
     if !file(TRAINED).exists() {
@@ -131,7 +124,7 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
             false,
             &mut |progress| {
                 let map = progress.validation.is_some().then(|| {
-                    let measured = measure(&out, (QUERIES_AT_EPOCH, DATABASE_AT_EPOCH));
+                    let measured = measure(&out, AT_EPOCH);
                     measured.map_or(Value::Null, |measured| measured["all"].clone())
                 });
                 teller.tell(&progress, map);
@@ -143,7 +136,7 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
         stage: "measure".to_owned(),
         ..Told::default()
     });
-    let after = measure(&file(TRAINED), (QUERIES, DATABASE))?;
+    let after = measure(&file(TRAINED), FULL)?;
     let before: Value = serde_json::from_slice(&fs::read(file(BEFORE))?)?;
     let metrics = json!({
         "before": before, "after": after, "queries": parts.held_out.len(), "training_images": parts.training.len(),
@@ -187,93 +180,6 @@ fn config(task: &Task, compute: &Compute) -> anyhow::Result<Train> {
     config.validation_fraction = 0.0;
     config.compute = compute.clone();
     Ok(config)
-}
-
-/// Which items are learned from, and which are kept to compare the models by.
-struct Parts {
-    training: Vec<usize>,
-    held_out: Vec<usize>,
-}
-
-impl Parts {
-    /// A share of each class, drawn at random; an item of several classes counts with the first. A class keeps at least one image, and
-    /// gives one where it has two.
-    fn of(collection: &Collection, options: &FineTune) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-        let mut members = vec![Vec::new(); collection.classes.len()];
-        for (number, item) in collection.items.iter().enumerate() {
-            members[collection.sets[item.set][0]].push(number);
-        }
-        let (mut training, mut held_out) = (Vec::new(), Vec::new());
-        for mut class in members {
-            class.shuffle(&mut rng);
-            class.truncate(options.per_class.unwrap_or(usize::MAX));
-            let share = (class.len() as f64 * options.validation_fraction).round() as usize;
-            let kept = share.max(1).min(class.len().saturating_sub(1));
-            held_out.extend(class.drain(..kept));
-            training.extend(class);
-        }
-        training.sort_unstable();
-        held_out.sort_unstable();
-        Parts { training, held_out }
-    }
-}
-
-/// At most so many of some items of each class.
-fn of_each_class<'a>(collection: &'a Collection, of: &[usize], most: usize) -> Vec<&'a Item> {
-    let mut taken = vec![0; collection.classes.len()];
-    let items = of.iter().map(|&number| &collection.items[number]);
-    let few = items.filter(|item| {
-        let class = collection.sets[item.set][0];
-        taken[class] += 1;
-        taken[class] <= most
-    });
-    few.collect()
-}
-
-/// MAP and precision within radius 2 by length: of all queries, of those of classes that the first model knew, and of the others.
-fn quality(
-    hasher: &Hasher,
-    collection: &Collection,
-    known: &BTreeSet<String>,
-    (queries, database): (&[&Item], &[&Item]),
-    options: &FineTune,
-) -> anyhow::Result<Value> {
-    let (queries, database) = (encode(hasher, queries)?, encode(hasher, database)?);
-    let is_known = |set: usize| {
-        let mut classes = collection.sets[set].iter();
-        classes.any(|&class| known.contains(&collection.classes[class]))
-    };
-    let groups: [(&str, &dyn Fn(usize) -> bool); 3] = [
-        ("all", &|_| true),
-        ("old", &is_known),
-        ("new", &|set| !is_known(set)),
-    ];
-    let mut measured = Map::new();
-    for (name, wanted) in groups {
-        let mut by_length = Map::new();
-        for (head, length) in hasher.card().lengths.iter().enumerate() {
-            let labelled = |(set, codes): &train::encode::Coded| (codes[head], *set);
-            let queries = queries.iter().filter(|(set, _)| wanted(*set)).map(labelled);
-            let queries: Vec<Labelled> = queries.collect();
-            if queries.is_empty() {
-                continue;
-            }
-            let database: Vec<Labelled> = database.iter().map(labelled).collect();
-            let quality = eval::quality(&queries, &database, &collection.sets, options.seed);
-            let figures = json!({
-                "map": rounded(quality.map), "precision_radius_2": rounded(quality.precision_radius_2),
-                "queries": queries.len(),
-            });
-            by_length.insert(length.to_string(), figures);
-        }
-        measured.insert(name.to_owned(), by_length.into());
-    }
-    Ok(measured.into())
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
 }
 
 /// Tells what a training tells, now and then, with its pace.

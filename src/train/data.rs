@@ -22,6 +22,7 @@ use std::{
 };
 
 use ::image::RgbImage;
+use bytes::Bytes;
 
 use super::TrainError;
 use crate::image;
@@ -78,13 +79,26 @@ impl Item {
     /// # Errors
     /// Where it cannot be read, or is not a picture ([`image::ImageError`], as `InvalidData`).
     pub fn decode(&self) -> IoResult<RgbImage> {
-        let bytes = self.source.read()?;
+        let bytes = self.bytes()?;
         match self.form {
             Form::Planes => cifar::picture(&bytes),
             Form::Encoded => {
                 image::decode_rgb(&bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))
             }
         }
+    }
+
+    /// Its bytes as the data set has them.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn bytes(&self) -> IoResult<Bytes> {
+        self.source.read()
+    }
+
+    /// How many bytes that is.
+    pub fn size(&self) -> u64 {
+        self.source.size()
     }
 
     /// The longer side in pixels, from the header alone.
@@ -101,12 +115,19 @@ impl Item {
     }
 }
 
-/// Opens a data set of whichever kind the path holds. Lists; reads no picture.
+/// Opens a data set of whichever kind the path holds, to train on. Lists; reads no picture.
 ///
 /// # Errors
-/// [`TrainError::Data`] where it is of no kind that is read, is not as its kind should be, has a class without images or fewer
-/// than two classes.
+/// As [`list`], and where it has fewer than two classes.
 pub fn open(path: &Path) -> Result<Collection, TrainError> {
+    list(path)?.trainable()
+}
+
+/// Lists a data set of whichever kind the path holds; it may be a part of one, of a single class.
+///
+/// # Errors
+/// [`TrainError::Data`] where it is of no kind that is read, is not as its kind should be, or has a class without images.
+pub fn list(path: &Path) -> Result<Collection, TrainError> {
     let metadata =
         fs::metadata(path).map_err(|error| wrong(path, format!("{error}; it may be {KINDS}")))?;
     if metadata.is_dir() {
@@ -194,7 +215,22 @@ impl Collection {
                 })
             },
         );
-        collect(&path, &[], found.collect())
+        collect(&path, &[], found.collect())?.trainable()
+    }
+
+    fn trainable(self) -> Result<Collection, TrainError> {
+        let reason = match &self.classes[..] {
+            [] => "it has no class with images; at least two are needed".to_owned(),
+            [only] => format!("'{only}' is its only class; at least two are needed"),
+            _ => return Ok(self),
+        };
+        Err(wrong(&self.path, reason))
+    }
+
+    /// The classes of an item.
+    pub fn classes_of(&self, item: &Item) -> impl Iterator<Item = &String> {
+        let classes = self.sets[item.set].iter();
+        classes.map(|&class| &self.classes[class])
     }
 }
 
@@ -217,15 +253,6 @@ fn collect(path: &Path, classes: &[String], found: Vec<Found>) -> Result<Collect
         return Err(wrong(
             path,
             format!("class '{empty}' has no image; each needs at least one"),
-        ));
-    }
-    if places.len() < 2 {
-        return Err(wrong(
-            path,
-            match places.keys().next() {
-                Some(only) => format!("'{only}' is its only class; at least two are needed"),
-                None => "it has no class with images; at least two are needed".to_owned(),
-            },
         ));
     }
     for (number, place) in places.values_mut().enumerate() {

@@ -10,13 +10,16 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Mutex,
+    time::Duration,
 };
 
+use reqwest::{Method, StatusCode};
 use scihcgrl::{
     code::Length,
     config::Centers,
     model::{Card, Network, backbone::BackboneKind, centers, checkpoint},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A running server.
@@ -60,6 +63,38 @@ pub fn card() -> Card {
         training: serde_json::Value::Null,
         quality: serde_json::Value::Null,
     }
+}
+
+/// The sample images of a class, in the order of their names.
+pub fn samples(class: &str) -> Vec<PathBuf> {
+    let gallery = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/gallery");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(gallery.join(class))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// The files of originals below a folder, in the order of their names.
+pub fn originals(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(originals(&path)),
+            false if path.file_name().unwrap() != "scihcgrl" => found.push(path),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// How often a service is killed; more where `KILLS` says so.
+pub fn kills(few: usize) -> usize {
+    let kills = std::env::var("KILLS").ok();
+    kills.map_or(few, |kills| kills.parse().unwrap())
 }
 
 /// Writes a model of random weights, the same every time, and returns its path.
@@ -153,6 +188,41 @@ impl TestServer {
     /// A URL on it.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
+    }
+
+    /// What it answers to a request without a body; null where that is not JSON.
+    pub async fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
+        let answer = self.client.request(method, self.at(path)).send().await;
+        let answer = answer.unwrap();
+        (answer.status(), answer.json().await.unwrap_or_default())
+    }
+
+    /// A job once it is in one of some states.
+    pub async fn until(&self, job: &Value, states: &[&str]) -> Value {
+        let path = format!("/admin/jobs/{}", job.as_str().unwrap());
+        loop {
+            let (_, job) = self.ask(Method::GET, &path).await;
+            if states.contains(&job["state"].as_str().unwrap()) {
+                return job;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A job once it is over, by its id.
+    pub async fn over(&self, job: &Value) -> Value {
+        self.until(job, &["succeeded", "failed", "cancelled"]).await
+    }
+
+    /// Stores so many samples of each of some classes, as CLASS-NUMBER.
+    pub async fn store(&self, classes: &[&str], each: usize) {
+        for class in classes {
+            for (number, file) in samples(class).into_iter().take(each).enumerate() {
+                let at = self.at(&format!("/images/{class}-{number}?label={class}"));
+                let put = self.client.put(at).body(std::fs::read(file).unwrap());
+                put.send().await.unwrap().error_for_status().unwrap();
+            }
+        }
     }
 
     /// The value of a metric, by its name with labels.

@@ -37,6 +37,15 @@ impl Source {
         Ok(bytes.into())
     }
 
+    /// How many bytes it has; none where its file is gone.
+    pub fn size(&self) -> u64 {
+        match self {
+            Source::Memory(bytes) => bytes.len() as u64,
+            Source::File(path) => std::fs::metadata(path).map_or(0, |file| file.len()),
+            Source::Part(_, range) => range.end - range.start,
+        }
+    }
+
     /// A part of it, which must lie within.
     pub fn part(&self, range: Range<usize>) -> Source {
         let from = |start: u64| start + range.start as u64..start + range.end as u64;

@@ -1,0 +1,85 @@
+//! The status and the code that each failure is told by; what a lower layer calls an error gets them here and nowhere else.
+//! Knows no routes and no words.
+
+use axum::http::StatusCode;
+
+use super::ApiError;
+use crate::{
+    batch::BatchError, disk::DiskError, image::ImageError, index::IndexError, jobs::JobError,
+    model::ModelError, registry::RegistryError, serving::ServingError,
+};
+
+impl ApiError {
+    /// The status and the problem's code, which callers may rely on.
+    pub(super) fn kind(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            ApiError::Malformed(_) => (S::BAD_REQUEST, "malformed_request"),
+            ApiError::EmptyBody | ApiError::EmptyUpload => (S::BAD_REQUEST, "empty_body"),
+            ApiError::Base64(_) => (S::BAD_REQUEST, "malformed_base64"),
+            ApiError::NoImage(_) => (S::NOT_FOUND, "image_not_found"),
+            ApiError::NoModel(_) | ApiError::Serving(ServingError::NoModel { .. }) => {
+                (S::NOT_FOUND, "model_not_found")
+            }
+            ApiError::ModelInUse { .. } | ApiError::Serving(ServingError::Active { .. }) => {
+                (S::CONFLICT, "model_in_use")
+            }
+            ApiError::Registry(RegistryError::Model {
+                source: ModelError::Format { .. },
+            }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
+            ApiError::NoJob(_) | ApiError::Job(JobError::NoJob { .. }) => {
+                (S::NOT_FOUND, "job_not_found")
+            }
+            ApiError::Job(JobError::Option { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_json"),
+            ApiError::Job(JobError::NotOver { .. }) => (S::CONFLICT, "job_not_over"),
+            ApiError::Job(JobError::OtherRequest { .. }) => (S::CONFLICT, "idempotency_key_reused"),
+            ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
+            ApiError::Method { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            ApiError::BodyTooLarge | ApiError::UploadTooLarge(_) => {
+                (S::PAYLOAD_TOO_LARGE, "body_too_large")
+            }
+            ApiError::Disk(DiskError::Full { .. })
+            | ApiError::Job(JobError::Disk {
+                source: DiskError::Full { .. },
+            }) => (S::INSUFFICIENT_STORAGE, "disk_full"),
+            ApiError::Job(JobError::Archive { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_archive"),
+            ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow"),
+            ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            ApiError::Invalid(code, _) => (S::UNPROCESSABLE_ENTITY, code),
+            ApiError::Image(error) => match error {
+                ImageError::Empty => (S::UNPROCESSABLE_ENTITY, "missing_image"),
+                ImageError::Format { .. } => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image"),
+                ImageError::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "malformed_image"),
+                ImageError::TooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "image_too_large"),
+                ImageError::Resize(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            ApiError::Code(_) | ApiError::Index(IndexError::NoSuchLength { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_code")
+            }
+            ApiError::Index(IndexError::Id { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_id"),
+            ApiError::Index(IndexError::Cursor { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_parameter")
+            }
+            ApiError::Index(IndexError::Payload { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_payload")
+            }
+            ApiError::NoKey { .. } => (S::UNAUTHORIZED, "no_key"),
+            ApiError::WrongRole { .. } => (S::FORBIDDEN, "wrong_role"),
+            ApiError::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited"),
+            ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
+            ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
+            ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
+            ApiError::NotReady
+            | ApiError::Dead
+            | ApiError::Index(IndexError::Closed)
+            | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
+            ApiError::Index(_)
+            | ApiError::Disk(_)
+            | ApiError::Batch(_)
+            | ApiError::Job(_)
+            | ApiError::Registry(_)
+            | ApiError::Serving(_)
+            | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What a fine-tuning job learns from: chosen images of the gallery or of an archive, with old ones replayed, as files and a list of them.
+//! Knows galleries, archives and labels; nothing of networks.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::{
+    Context, FineTune, JobError, Progress, TOLD,
+    archive::{self, ARCHIVE},
+    fine_tune::{failed, write},
+};
+use crate::{disk, image, index::Record, train::data::Item};
+
+/// Where the images are, and the list of them, which comes last.
+const IMAGES: &str = "images";
+pub(super) const MANIFEST: &str = "images.jsonl";
+/// Records that are read at a time.
+const PAGE: usize = 1000;
+/// What training writes for each byte of the model that it goes on from: weights, averages and moments, in floats, and the new model.
+const STATE: u64 = 10;
+/// Pixels a side that a picture is read at to see whether it can be.
+const LEAST_SIDE: u32 = 32;
+
+/// An image that is learned from, with those of its labels that are classes.
+struct Chosen {
+    from: From,
+    labels: Vec<String>,
+}
+
+enum From {
+    Gallery(Record),
+    Archive(Item),
+}
+
+impl Chosen {
+    fn bytes(&self) -> u64 {
+        match &self.from {
+            From::Gallery(record) => record.bytes,
+            From::Archive(item) => item.size(),
+        }
+    }
+}
+
+/// Makes the list and the files in a job's folder, if they are not there, and tells which images were left out, and why.
+pub(super) async fn make(
+    context: &Context,
+    options: &FineTune,
+    known: BTreeSet<String>,
+    model_bytes: u64,
+) -> Result<Vec<Value>, JobError> {
+    let folder = context.folder();
+    if folder.join(MANIFEST).exists() {
+        return Ok(Vec::new());
+    }
+    let chosen = choose(context, options, known).await?;
+    let images = folder.join(IMAGES);
+    fs::create_dir_all(&images).map_err(|source| failed(&images, source))?;
+    let bytes = chosen.iter().map(|one| one.bytes().next_multiple_of(4096));
+    disk::room(&folder, bytes.sum::<u64>() + STATE * model_bytes)?;
+    let skipped = export(context, &folder, chosen).await?;
+    let _ = fs::remove_file(folder.join(ARCHIVE));
+    Ok(skipped)
+}
+
+/// The images to learn from, with the labels that count.
+async fn choose(
+    context: &Context,
+    options: &FineTune,
+    known: BTreeSet<String>,
+) -> Result<Vec<Chosen>, JobError> {
+    let index = context.gallery().index().clone();
+    let (options, archive) = (options.clone(), context.folder().join(ARCHIVE));
+    let choose = move || {
+        let mut chosen = match options.archive {
+            Some(_) => of_archive(&archive, &options.labels)?,
+            None => Vec::new(),
+        };
+        let from_gallery = options.archive.is_none();
+        let all = from_gallery && options.labels.is_empty();
+        let wanted: BTreeSet<String> = match from_gallery {
+            true => options.labels.iter().cloned().collect(),
+            false => chosen.iter().flat_map(|one| one.labels.clone()).collect(),
+        };
+        let only: BTreeSet<_> = options.images.iter().collect();
+        let counts = |label: &&String| all || wanted.contains(*label) || known.contains(*label);
+        let (mut replay, mut from) = (Vec::new(), None);
+        loop {
+            let page = index.list(from, PAGE)?;
+            for record in page.records {
+                let labels: Vec<String> = record.labels.iter().filter(counts).cloned().collect();
+                let is_one = from_gallery
+                    && !labels.is_empty()
+                    && (all || labels.iter().any(|label| wanted.contains(label)));
+                let is_named = only.is_empty() || only.contains(&record.id);
+                let from = From::Gallery(record);
+                if is_one && is_named {
+                    chosen.push(Chosen { from, labels });
+                } else if !is_one && !labels.is_empty() {
+                    replay.push(Chosen { from, labels });
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        if chosen.is_empty() {
+            return Err(JobError::NoImages {
+                labels: options.labels,
+            });
+        }
+        replay.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
+        replay.truncate((chosen.len() as f64 * options.replay).round() as usize);
+        chosen.extend(replay);
+        enough(&chosen)?;
+        Ok(chosen)
+    };
+    let chosen = tokio::task::spawn_blocking(choose).await;
+    chosen.map_err(|_| JobError::Panicked)?
+}
+
+/// Refuses what nothing can be learned from: two classes are needed, and of one of them an image to compare the models by.
+fn enough(chosen: &[Chosen]) -> Result<(), JobError> {
+    let classes: BTreeSet<&String> = chosen.iter().flat_map(|one| &one.labels).collect();
+    if let (Some(only), 1) = (classes.first(), classes.len()) {
+        return Err(JobError::OneClass {
+            class: (*only).clone(),
+        });
+    }
+    let mut seen = BTreeSet::new();
+    match chosen
+        .iter()
+        .all(|one| seen.insert(one.labels.iter().min()))
+    {
+        true => Err(JobError::TooFew),
+        false => Ok(()),
+    }
+}
+
+/// The images of an archive's folders, or of some of them.
+fn of_archive(archive: &Path, folders: &[String]) -> Result<Vec<Chosen>, JobError> {
+    let mut listed = archive::list(archive)?;
+    let items = std::mem::take(&mut listed.items).into_iter();
+    let chosen = items.map(|item| Chosen {
+        labels: listed.classes_of(&item).cloned().collect(),
+        from: From::Archive(item),
+    });
+    let wanted =
+        |one: &Chosen| folders.is_empty() || one.labels.iter().any(|label| folders.contains(label));
+    Ok(chosen.filter(wanted).collect())
+}
+
+/// Puts copies of the originals into the folder, since what a job learns from must not change under it, and then their list. Those that
+/// cannot be read are told of.
+async fn export(
+    context: &Context,
+    folder: &Path,
+    chosen: Vec<Chosen>,
+) -> Result<Vec<Value>, JobError> {
+    let (mut lines, mut skipped, steps) = (String::new(), Vec::new(), chosen.len() as u64);
+    let mut told = Instant::now();
+    for (number, Chosen { from, labels }) in chosen.into_iter().enumerate() {
+        context.check()?;
+        let name = match &from {
+            From::Gallery(record) => json!({ "id": record.id }),
+            From::Archive(item) => json!({ "file": item.name }),
+        };
+        let bytes = match from {
+            From::Gallery(record) => {
+                let original = context.original(&record.id, record.original, record.bytes);
+                original.await?
+            }
+            From::Archive(item) => {
+                let read = tokio::task::spawn_blocking(move || item.bytes()).await;
+                let read = read.map_err(|_| JobError::Panicked)?;
+                read.map_err(|error| error.to_string())
+            }
+        };
+        let picture = match bytes {
+            Ok(bytes) => readable(bytes).await?,
+            Err(reason) => Err(reason),
+        };
+        match picture {
+            Ok(bytes) => {
+                let path = PathBuf::from(IMAGES).join(number.to_string());
+                let written = tokio::fs::write(folder.join(&path), bytes).await;
+                written.map_err(|source| failed(&folder.join(&path), source))?;
+                lines += &json!({ "path": path, "labels": labels }).to_string();
+                lines.push('\n');
+            }
+            Err(reason) => {
+                let mut image = name;
+                image["reason"] = reason.into();
+                skipped.push(image);
+            }
+        }
+        if told.elapsed() >= TOLD {
+            told = Instant::now();
+            let progress = Progress {
+                stage: "export".to_owned(),
+                step: number as u64 + 1,
+                steps,
+                ..Progress::default()
+            };
+            context.progress(&progress, json!({}))?;
+        }
+    }
+    write(&folder.join(MANIFEST), lines.as_bytes())?;
+    Ok(skipped)
+}
+
+/// Bytes that are a picture, or why they are none.
+async fn readable(bytes: Bytes) -> Result<Result<Bytes, String>, JobError> {
+    let decode = move || match image::decode(&bytes, LEAST_SIDE) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    };
+    let decoded = tokio::task::spawn_blocking(decode).await;
+    decoded.map_err(|_| JobError::Panicked)
+}

