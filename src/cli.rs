@@ -10,12 +10,12 @@ mod jobs;
 mod quality;
 mod reproduce;
 mod search;
+mod train;
 
-use std::{fs, future::Future, io::IsTerminal, path::PathBuf, time::Instant};
+use std::{fs, future::Future, path::PathBuf};
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
@@ -23,7 +23,6 @@ use crate::{
     image,
     index::Index,
     model, serve, telemetry,
-    train::{self, data::Collection},
 };
 
 /// The memory that a check gives the store's cache.
@@ -194,25 +193,7 @@ impl Cli {
                 options,
                 ..
             } => {
-                let started = Instant::now();
-                let mut show = Show::default();
-                let tell = &mut |progress: train::Progress| show.tell(&progress);
-                match (data, classifier) {
-                    (Some(data), _) => train::train(&data, &out, &options, restart, tell)?,
-                    (None, Some(classifier)) => train::unlabelled::train_unlabelled(
-                        &Collection::unlabelled(&unlabelled)?,
-                        &classifier,
-                        &out,
-                        &options,
-                        tell,
-                    )?,
-                    (None, None) => anyhow::bail!("--data or --unlabelled says what to train on"),
-                };
-                println!(
-                    "wrote {} after {} s",
-                    out.display(),
-                    started.elapsed().as_secs()
-                );
+                train::run((data, unlabelled, classifier), &out, restart, &options)?;
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
             Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,
@@ -269,42 +250,4 @@ fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         .enable_all()
         .build();
     runtime.context("cannot start the runtime")?.block_on(work)
-}
-
-/// A progress bar on a terminal, a log line every hundred steps elsewhere.
-#[derive(Default)]
-struct Show {
-    bar: Option<(&'static str, ProgressBar)>,
-}
-
-impl Show {
-    fn tell(&mut self, progress: &train::Progress) {
-        let words = format!(
-            "{} {}/{}  loss {:.4}  reward {:.4}",
-            progress.stage, progress.epoch, progress.epochs, progress.loss, progress.reward
-        );
-        let (stage, step, steps) = (progress.stage, progress.step, progress.steps);
-        if let Some(validation) = &progress.validation {
-            let shares: Vec<String> = validation
-                .iter()
-                .map(|share| format!("{share:.4}"))
-                .collect();
-            tracing::info!("{words}  validation {}", shares.join(" "));
-        } else if std::io::stderr().is_terminal() {
-            if self.bar.as_ref().is_none_or(|(of, _)| *of != stage) {
-                let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left  {msg}");
-                let bar = ProgressBar::new(steps as u64);
-                self.bar = Some((
-                    stage,
-                    style.map_or(bar.clone(), |style| bar.with_style(style)),
-                ));
-            }
-            if let Some((_, bar)) = &self.bar {
-                bar.set_position(step as u64);
-                bar.set_message(words);
-            }
-        } else if step % 100 == 0 || step == steps {
-            tracing::info!("{words}  step {step}/{steps}");
-        }
-    }
 }

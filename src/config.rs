@@ -91,7 +91,7 @@ pub struct Serve {
     /// Threads of a job that trains, which everything that answers goes before; as many as there are cores by default.
     #[arg(long, env = "SCIHCGRL_JOB_THREADS", value_name = "N")]
     pub job_threads: Option<usize>,
-    /// The share of a GPU's memory that a job may take, 0.05 to 1; one that needs more fails, and the service keeps what it has.
+    /// The share of a GPU's memory that a job may take, 0.01 to 1; one that needs more fails, and the service keeps what it has.
     #[arg(long, env = "SCIHCGRL_JOB_GPU_MEMORY", value_name = "SHARE", default_value_t = 0.7, value_parser = gpu_memory)]
     pub job_gpu_memory: f64,
     /// Bytes of memory for the store's cache.
@@ -106,8 +106,8 @@ fn gpu_memory(text: &str) -> Result<f64, String> {
     let share = text
         .parse()
         .ok()
-        .filter(|share| (0.05..=1.0).contains(share));
-    share.ok_or_else(|| "it must be 0.05 to 1".to_owned())
+        .filter(|share| (0.01..=1.0).contains(share));
+    share.ok_or_else(|| "it must be 0.01 to 1".to_owned())
 }
 
 /// Where a gallery is kept.

@@ -8,10 +8,9 @@ use std::{path::PathBuf, sync::Arc};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::code::Length;
-
 mod code_set;
 mod column;
+mod config;
 mod damage;
 mod directory;
 mod error;
@@ -41,6 +40,7 @@ mod verify;
 mod writer;
 
 pub use code_set::CodeSet;
+pub use config::{IndexConfig, Wanted};
 pub use damage::Damage;
 pub use error::IndexError;
 pub use generation::Generation;
@@ -52,39 +52,6 @@ pub use turning::{Missing, Recoded, Turning};
 use error::spell;
 use store::Store;
 use writer::Writer;
-
-/// Where an index lies and what it has to hold.
-#[derive(Clone, Debug)]
-pub struct IndexConfig {
-    /// The folder, made if it is not there.
-    pub path: PathBuf,
-    /// The id of the checkpoint that makes the codes.
-    pub model: Wanted,
-    /// The numeric type that it makes them in.
-    pub precision: Wanted,
-    /// The lengths of its codes.
-    pub lengths: Vec<Length>,
-    /// How much memory sled may use to keep pages of the store.
-    pub cache_bytes: u64,
-}
-
-/// The model that makes codes, or the numeric type that it makes them in, which decides a bit here and there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// No other will do.
-    Exactly(String),
-    /// This in a new store; one that is there keeps to its own.
-    Rather(String),
-}
-
-impl Wanted {
-    fn split(self) -> (bool, String) {
-        match self {
-            Wanted::Exactly(text) => (true, text),
-            Wanted::Rather(text) => (false, text),
-        }
-    }
-}
 
 /// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.
 #[derive(Clone)]

@@ -54,6 +54,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     };
     let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs)?;
     runtime.spawn(jobs.clone().run());
+    runtime.spawn(purge(index.clone()));
     let state = AppState::new(Parts {
         gallery,
         jobs,
@@ -76,6 +77,13 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     index.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Codes of a generation that was let go while the service was killed take room until they are removed.
+async fn purge(index: Index) {
+    if let Err(error) = index.purge().await {
+        tracing::warn!(%error, "codes of a generation that is gone are left until another begins");
+    }
 }
 
 /// Opens the store and starts the models of its generations; a new store begins with the checkpoint that is given. Before a folder is

@@ -1,6 +1,8 @@
 //! The models that answer: the active one, and one beside it whose generation is being made or was active before, each with its workers.
 //! Knows which codes belong to which generation; neither who asks nor what is trained.
 
+mod error;
+
 use std::{
     iter::repeat_n,
     num::NonZeroUsize,
@@ -9,67 +11,16 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use clap::ValueEnum;
-use tokio::task::JoinError;
-
 use crate::{
-    batch::{BatchConfig, BatchError, Batcher, Started},
+    batch::{BatchConfig, Batcher, Started},
     config::{Compute, Precision},
-    index::{Generation, Index, IndexError},
+    index::{Generation, Index},
     model::{self, Card, Hasher, ModelError},
-    registry::{Entry, Registry, RegistryError},
+    registry::{Entry, Registry},
 };
+use clap::ValueEnum;
 
-/// Every failure of a change of models.
-#[derive(Debug, thiserror::Error)]
-pub enum ServingError {
-    /// No checkpoint of this id.
-    #[error("there is no model {id} in the registry")]
-    NoModel {
-        /// Which.
-        id: String,
-    },
-    /// The model's codes are searched.
-    #[error("model {id} is active")]
-    Active {
-        /// Which.
-        id: String,
-    },
-    /// A numeric type that this program does not know.
-    #[error("the codes' type, {precision}, is not known")]
-    Precision {
-        /// What the store says.
-        precision: String,
-    },
-    /// The registry failed.
-    #[error(transparent)]
-    Registry {
-        /// With what.
-        #[from]
-        source: RegistryError,
-    },
-    /// The index refused or failed.
-    #[error(transparent)]
-    Index {
-        /// With what.
-        #[from]
-        source: IndexError,
-    },
-    /// The model's workers could not be started.
-    #[error(transparent)]
-    Batch {
-        /// Why not.
-        #[from]
-        source: BatchError,
-    },
-    /// Loading a model panicked.
-    #[error("loading the model panicked")]
-    Panicked {
-        /// With what.
-        #[from]
-        source: JoinError,
-    },
-}
+pub use error::ServingError;
 
 /// A model with its workers, and the generation of its codes. Who holds it keeps its workers alive.
 pub struct Served {

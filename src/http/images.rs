@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     content::content_url,
     error::ApiError,
-    extract::{Id, InTime, Object, Params, Upload, given, whole},
+    extract::{Id, InTime, Object, PageSize, Params, Upload, given},
     search::by_length,
     state::{AppState, Turn},
 };
@@ -32,7 +32,6 @@ const MAX_LABEL_CHARS: usize = 100;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
 /// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.
 const MAX_PAYLOAD_DEPTH: usize = 100;
-const MAX_LIST: u64 = 1000;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -158,12 +157,8 @@ pub(super) async fn keep(
 struct ListParams {
     #[serde(default, deserialize_with = "given")]
     after: Option<String>,
-    #[serde(default = "default_list", deserialize_with = "whole")]
-    limit: u64,
-}
-
-fn default_list() -> u64 {
-    100
+    #[serde(default)]
+    limit: PageSize,
 }
 
 #[derive(Serialize)]
@@ -174,16 +169,13 @@ struct Page {
 
 async fn list(
     State(state): State<AppState>,
-    Params(ListParams { after, limit }): Params<ListParams>,
+    Params(ListParams {
+        after,
+        limit: PageSize(limit),
+    }): Params<ListParams>,
 ) -> Result<Json<Page>, ApiError> {
-    if !(1..=MAX_LIST).contains(&limit) {
-        let detail = format!("limit {limit} is out of range: 1 to {MAX_LIST}");
-        return Err(ApiError::Invalid("invalid_parameter", detail));
-    }
     let after: Option<Cursor> = after.map(|cursor| cursor.parse()).transpose()?;
-    let listing = state
-        .read(move |index| index.list(after, limit as usize))
-        .await?;
+    let listing = state.read(move |index| index.list(after, limit)).await?;
     Ok(Json(Page {
         images: listing.records.into_iter().map(Image::from).collect(),
         next: listing.next,

@@ -21,15 +21,13 @@ use uuid::Uuid;
 
 use super::{
     error::ApiError,
-    extract::{Name, Params, given, whole},
+    extract::{Name, PageSize, Params, given},
     search::NoParams,
     state::AppState,
 };
 use crate::jobs::{Event, Job, Task};
 use request::NewJob;
 
-/// The most jobs of one answer.
-const MAX_LIST: u64 = 1000;
 /// The most characters of an idempotency key.
 const MAX_KEY: usize = 200;
 /// How often a stream looks whether the service still serves.
@@ -90,12 +88,8 @@ async fn create(
 struct ListParams {
     #[serde(default, deserialize_with = "given")]
     before: Option<String>,
-    #[serde(default = "default_list", deserialize_with = "whole")]
-    limit: u64,
-}
-
-fn default_list() -> u64 {
-    100
+    #[serde(default)]
+    limit: PageSize,
 }
 
 #[derive(Serialize)]
@@ -106,20 +100,19 @@ struct Page {
 
 async fn list(
     State(state): State<AppState>,
-    Params(ListParams { before, limit }): Params<ListParams>,
+    Params(ListParams {
+        before,
+        limit: PageSize(limit),
+    }): Params<ListParams>,
 ) -> Result<Json<Page>, ApiError> {
-    if !(1..=MAX_LIST).contains(&limit) {
-        let detail = format!("limit {limit} is out of range: 1 to {MAX_LIST}");
-        return Err(ApiError::Invalid("invalid_parameter", detail));
-    }
     let before = before.map(|text| {
         let wrong = || "`before` is not a job's id; give the `next` of the page before".to_owned();
         Uuid::try_parse(&text).map_err(|_| ApiError::Invalid("invalid_parameter", wrong()))
     });
     let jobs = &state.parts().jobs;
-    let mut page = jobs.list(before.transpose()?, limit as usize + 1)?;
-    let more = page.len() > limit as usize;
-    page.truncate(limit as usize);
+    let mut page = jobs.list(before.transpose()?, limit + 1)?;
+    let more = page.len() > limit;
+    page.truncate(limit);
     let next = page.last().map(|job| job.id).filter(|_| more);
     Ok(Json(Page { jobs: page, next }))
 }

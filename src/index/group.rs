@@ -1,13 +1,11 @@
 //! A group of writes that is committed as one: each is staged over those before it, then all are applied in one batch.
 //! Knows what a write does to row, codes, payload, names of originals and directory; nothing of who waits for it.
 
+mod commit;
 mod staged;
 mod turn;
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -16,13 +14,12 @@ use crate::code::HashCode;
 use super::{
     NewImage,
     error::{IndexError, spell},
-    key::Key,
     names::Names,
     original::{self, Original},
     page::{self, Words},
-    present::{Added, Counts, Side},
+    present::{Counts, Side},
     record::{Codes, ImageId, PackedId, Record, Row, encode_payload},
-    segment::{Change, Entry, Segment},
+    segment::{Change, Entry},
     state::{State, mark},
     store::Store,
 };
@@ -206,71 +203,6 @@ impl<'a> Group<'a> {
         names
             .iter()
             .try_for_each(|name| self.originals.forget(db, *name))
-    }
-
-    /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directories change
-    /// together for whoever holds the gate; the flush, which is slow, happens outside it.
-    pub fn commit(mut self) -> Result<State, IndexError> {
-        let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
-        if unchanged && self.originals.is_empty() && self.turn.is_none() && self.purged == 0 {
-            return Ok(self.state);
-        }
-        let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
-            Some(page) => batch.insert(key, page),
-            None => batch.remove(key),
-        };
-        for (number, page) in &self.staged.rows {
-            let bytes = (!page.is_empty()).then(|| page::encode(page)).transpose()?;
-            put(&mut self.staged.batch, Key::Rows(*number).to_bytes(), bytes);
-        }
-        let present = self.staged.present.clone();
-        for (side, pages) in present.sides().zip(&self.staged.codes) {
-            let generation = &side.generation;
-            for (number, page) in pages {
-                let encode = || page::encode_codes(page, &generation.lengths);
-                let bytes = (!page.is_empty()).then(encode);
-                put(&mut self.staged.batch, generation.codes_key(*number), bytes);
-            }
-        }
-        self.state.commit += 1;
-        self.state.names = self.staged.next_name();
-        self.state.write(&mut self.staged.batch)?;
-        if let Some(turn) = &self.turn {
-            turn.write(&mut self.staged.batch);
-        }
-        let released = self.originals.write(&mut self.staged.batch)?;
-        let segments = present.sides().zip(&self.sides).map(|(side, changed)| {
-            let directory = &side.directory;
-            let segment = Segment::from_changes(directory.kinds(), &changed.changes);
-            let distinct = directory.distinct_after(&segment);
-            Added {
-                segment: Arc::new(segment),
-                distinct,
-                counts: changed.counts,
-            }
-        });
-        let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
-        let images = self.state.images;
-        {
-            let _gate = self
-                .store
-                .gate
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            self.store.db.apply_batch(self.staged.batch)?;
-            self.store.publish(|now| {
-                let after = now.after(segments, images);
-                match self.turn {
-                    Some(turn) => turn.of(&after),
-                    None => after,
-                }
-            });
-        }
-        self.store.db.flush()?;
-        let acknowledged = self.store.acknowledged.set(self.state.commit);
-        acknowledged.map_err(sled::Error::from)?;
-        self.store.release(released);
-        Ok(self.state)
     }
 
     /// The words that codes are in each generation: those of the active one have to be among them.

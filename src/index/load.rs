@@ -2,6 +2,7 @@
 //! What is damaged is named and left out, and the rest is read; knows nothing of who will search it.
 
 mod columns;
+mod part;
 
 use std::{ops::Range, sync::Arc, thread};
 
@@ -14,8 +15,10 @@ use super::{
     pages::Pages,
     present::Side,
     record::{ImageId, Row},
-    state::{self, State},
+    state::State,
 };
+
+use part::{Part, Strict};
 
 /// What was found.
 pub struct Loaded {
@@ -27,26 +30,6 @@ pub struct Loaded {
     pub state: State,
     /// What is wrong.
     pub damage: Vec<Damage>,
-}
-
-/// What a run of pages holds.
-#[derive(Default)]
-struct Part {
-    sequences: Vec<u32>,
-    /// The images that have codes.
-    coded: Vec<u32>,
-    /// Of each length, a word for each of these.
-    codes: Vec<Vec<u64>>,
-    /// How many images are marked as without codes.
-    left_out: u64,
-    /// Label and image.
-    labels: Vec<(u64, u32)>,
-    /// Hashes, one an image.
-    ids: Vec<u64>,
-    marks: u64,
-    /// The block of names after the last that a row has one of.
-    blocks: u64,
-    damage: Vec<Damage>,
 }
 
 /// Reads all pages, on all cores. `hash` is that of ids.
@@ -106,13 +89,6 @@ pub fn load(
     })
 }
 
-/// Whether an image without codes is damage.
-#[derive(Clone, Copy, PartialEq)]
-enum Strict {
-    Yes,
-    No,
-}
-
 /// Reads the rows and a generation's codes, run by run of pages.
 fn parts(
     db: &sled::Db,
@@ -141,19 +117,6 @@ fn side(generation: &Generation, parts: &[Part]) -> Side {
         generation: Arc::new(generation.clone()),
         directory: Arc::new(columns::directory(generation, parts)),
         left_out: parts.iter().map(|part| part.left_out).sum(),
-    }
-}
-
-impl Part {
-    fn panicked() -> Self {
-        let damage = Damage {
-            what: "the store".to_owned(),
-            why: "reading it failed in a way that sled did not expect".to_owned(),
-        };
-        Part {
-            damage: vec![damage],
-            ..Part::default()
-        }
     }
 }
 
@@ -231,77 +194,4 @@ fn read(
             }
         }
     }
-}
-
-impl Part {
-    /// With room for so many images.
-    fn of(images: usize, lengths: usize) -> Self {
-        Part {
-            sequences: Vec::with_capacity(images),
-            coded: Vec::with_capacity(images),
-            codes: vec![Vec::with_capacity(images); lengths],
-            ids: Vec::with_capacity(images),
-            ..Part::default()
-        }
-    }
-
-    /// Takes in what a page holds.
-    fn take(
-        &mut self,
-        number: u32,
-        rows: Vec<(u8, Row)>,
-        codes: Option<impl Iterator<Item = (u8, impl Iterator<Item = u64>)>>,
-        strict: Strict,
-        hash: impl Fn(&ImageId) -> u32,
-    ) {
-        let mut codes = codes.into_iter().flatten().peekable();
-        for (slot, row) in rows {
-            while let Some((alone, _)) = codes.next_if(|(other, _)| *other < slot) {
-                self.half(number, alone, "codes and no row");
-            }
-            let sequence = sequence(number, slot);
-            match codes.next_if(|(other, _)| *other == slot) {
-                Some((_, words)) => self.take_codes(sequence, words),
-                None if strict == Strict::No => {}
-                None => {
-                    self.half(number, slot, "a row and no codes");
-                    continue;
-                }
-            }
-            let id = ImageId::from(row.id);
-            self.sequences.push(sequence);
-            self.labels
-                .extend(row.labels.iter().map(|&label| (label.into(), sequence)));
-            self.ids.push(hash(&id).into());
-            let after = row.original.map_or(0, |name| name.block() + 1);
-            self.blocks = self.blocks.max(after);
-            self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
-        }
-        for (alone, _) in codes {
-            self.half(number, alone, "codes and no row");
-        }
-    }
-
-    fn take_codes(&mut self, sequence: u32, words: impl Iterator<Item = u64>) {
-        let mut any = false;
-        for (column, word) in self.codes.iter_mut().zip(words) {
-            column.push(word);
-            any = true;
-        }
-        match any {
-            true => self.coded.push(sequence),
-            false => self.left_out += 1,
-        }
-    }
-
-    fn half(&mut self, number: u32, slot: u8, has: &str) {
-        self.damage.push(Damage {
-            what: format!("the image with sequence number {}", sequence(number, slot)),
-            why: format!("it has {has}"),
-        });
-    }
-}
-
-fn sequence(page: u32, slot: u8) -> u32 {
-    page * SLOTS + u32::from(slot)
 }

@@ -67,7 +67,7 @@ pub fn card() -> Card {
 
 /// The sample images of a class, in the order of their names.
 pub fn samples(class: &str) -> Vec<PathBuf> {
-    let gallery = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/gallery");
+    let gallery = root().join("samples/gallery");
     let mut files: Vec<PathBuf> = std::fs::read_dir(gallery.join(class))
         .unwrap()
         .map(|file| file.unwrap().path())
@@ -124,17 +124,34 @@ fn random(folder: &Path, name: &str, seed: i64) -> PathBuf {
     path
 }
 
+/// Where the project is: where it is run, for a test that was built elsewhere.
+pub fn root() -> PathBuf {
+    let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    run.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+}
+
+/// The program; another than cargo's where `SCIHCGRL_PROGRAM` says so.
+pub fn scihcgrl() -> Command {
+    let program = std::env::var_os("SCIHCGRL_PROGRAM");
+    Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_scihcgrl").into()))
+}
+
+/// The device that is tested: a CPU, or what `TEST_DEVICE` says.
+pub fn device() -> String {
+    std::env::var("TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned())
+}
+
 /// The program with the arguments that serve a folder. One thread computes, for tests run beside each other, and OpenMP's threads wait
 /// for one another by spinning: two on a busy machine take ten times as long as one.
 pub fn program(folder: &Path, model: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scihcgrl"));
+    let mut command = scihcgrl();
     command
         .args([
             "serve",
             "--addr",
             "127.0.0.1:0",
             "--device",
-            "cpu",
+            &device(),
             "--threads",
             "1",
             "--job-threads",

@@ -1,0 +1,39 @@
+//! What an index is opened with: where it lies, and which codes it has to hold.
+//! Plain data; knows nothing of what is stored.
+
+use std::path::PathBuf;
+
+use crate::code::Length;
+
+/// Where an index lies and what it has to hold.
+#[derive(Clone, Debug)]
+pub struct IndexConfig {
+    /// The folder, made if it is not there.
+    pub path: PathBuf,
+    /// The id of the checkpoint that makes the codes.
+    pub model: Wanted,
+    /// The numeric type that it makes them in.
+    pub precision: Wanted,
+    /// The lengths of its codes.
+    pub lengths: Vec<Length>,
+    /// How much memory sled may use to keep pages of the store.
+    pub cache_bytes: u64,
+}
+
+/// The model that makes codes, or the numeric type that it makes them in, which decides a bit here and there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// No other will do.
+    Exactly(String),
+    /// This in a new store; one that is there keeps to its own.
+    Rather(String),
+}
+
+impl Wanted {
+    pub(super) fn split(self) -> (bool, String) {
+        match self {
+            Wanted::Exactly(text) => (true, text),
+            Wanted::Rather(text) => (false, text),
+        }
+    }
+}
