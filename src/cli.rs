@@ -5,11 +5,13 @@ mod bench;
 mod client;
 mod evaluate;
 mod folder;
+mod health;
 mod index;
 mod jobs;
 mod quality;
 mod reproduce;
 mod search;
+mod snapshots;
 mod train;
 
 use std::{fs, future::Future, path::PathBuf};
@@ -107,6 +109,23 @@ pub enum Cli {
         #[command(flatten)]
         service: client::Service,
     },
+    /// Whether a service takes requests: ends with 0 if it does.
+    Health {
+        /// Which service.
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Have a running service make snapshots, tell which there are, and remove old ones.
+    Snapshots {
+        /// What is asked.
+        #[command(subcommand)]
+        snapshots: snapshots::Snapshots,
+        /// Of which service.
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Restore a snapshot to an empty data folder, and read it from end to end.
+    Import(snapshots::Import),
     /// Do the fine-tuning job whose task and images are in a folder; a service starts it by itself.
     FineTune {
         /// The folder; what comes of it is left there.
@@ -220,6 +239,11 @@ impl Cli {
             Cli::Jobs { jobs, service } => {
                 wait(jobs::run(client::Client::new(&service), &jobs))?;
             }
+            Cli::Health { service } => wait(health::run(client::Client::new(&service)))?,
+            Cli::Snapshots { snapshots, service } => {
+                wait(snapshots::run(client::Client::new(&service), &snapshots))?;
+            }
+            Cli::Import(import) => wait(snapshots::import(&import))?,
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;
                 println!("wrote {count} tensors to {}", out.display());

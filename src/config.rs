@@ -88,6 +88,9 @@ pub struct Serve {
     /// How many seconds a request's body may take to come, but for `POST /images/batch`, which is read as long as it comes.
     #[arg(long, env = "SCIHCGRL_BODY_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub body_seconds: u64,
+    /// Where snapshots are kept: a folder, or a URL as of originals. By default in `snapshots` under the data folder, which is no backup of it.
+    #[arg(long, env = "SCIHCGRL_SNAPSHOTS", value_name = "FOLDER|URL")]
+    pub snapshots: Option<String>,
     /// Threads of a job that trains, which everything that answers goes before; as many as there are cores by default.
     #[arg(long, env = "SCIHCGRL_JOB_THREADS", value_name = "N")]
     pub job_threads: Option<usize>,

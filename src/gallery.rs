@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinError};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, RwLock, mpsc},
+    task::JoinError,
+};
 
 use crate::index::{Damage, ImageId, Index, IndexError, NewImage, Original, Record};
 
@@ -52,6 +55,8 @@ pub enum GalleryError {
 pub struct Gallery {
     index: Index,
     originals: Arc<Originals>,
+    /// Held by whoever removes originals, and shared by those who need all of them to stay.
+    removing: Arc<RwLock<()>>,
 }
 
 /// The removal of what no image has any more. It ends with the index.
@@ -65,7 +70,11 @@ impl Gallery {
     pub fn new(index: Index, originals: Originals) -> (Self, Removal) {
         let released = index.released();
         let originals = Arc::new(originals);
-        let gallery = Gallery { index, originals };
+        let gallery = Gallery {
+            index,
+            originals,
+            removing: Arc::default(),
+        };
         let removal = Removal {
             gallery: gallery.clone(),
             released,
@@ -76,6 +85,16 @@ impl Gallery {
     /// The index, for everything but originals.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The originals, for whoever copies them.
+    pub fn originals(&self) -> &Originals {
+        &self.originals
+    }
+
+    /// While this is held no original is removed.
+    pub async fn keep_originals(&self) -> OwnedRwLockReadGuard<()> {
+        self.removing.clone().read_owned().await
     }
 
     /// Inserts or replaces an image with its original, and tells whether it is new; returns when both are durable. A caller that stops
@@ -190,7 +209,9 @@ impl Removal {
             } else if tokio::time::timeout(AGAIN, more).await.is_err() {
                 names.append(&mut left);
             }
+            let removing = self.gallery.removing.write().await;
             let gone = self.gallery.originals.remove(&names).await;
+            drop(removing);
             let is_gone: HashSet<Original> = gone.iter().copied().collect();
             left.extend(names.into_iter().filter(|name| !is_gone.contains(name)));
             if let Err(error) = self.gallery.index.forget(gone).await {

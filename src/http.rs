@@ -35,6 +35,7 @@ mod linger;
 mod metrics;
 mod models;
 mod search;
+mod snapshots;
 mod state;
 mod upload;
 
@@ -54,6 +55,7 @@ pub fn router(state: AppState) -> Router {
         .merge(batch_upload::routes())
         .merge(jobs::routes())
         .merge(models::routes())
+        .merge(snapshots::routes())
         .merge(health::routes())
         .route_layer(from_fn_with_state(state.clone(), state::gate))
         .merge(health::pages())

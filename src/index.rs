@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 mod code_set;
 mod column;
 mod config;
+mod copy;
 mod damage;
 mod directory;
 mod error;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use code_set::CodeSet;
 pub use config::{IndexConfig, Wanted};
+pub use copy::{Cut, restore};
 pub use damage::Damage;
 pub use error::IndexError;
 pub use generation::Generation;
@@ -52,6 +54,9 @@ pub use turning::{Missing, Recoded, Turning};
 use error::spell;
 use store::Store;
 use writer::Writer;
+
+/// A file that is in a data folder while it is restored from a snapshot.
+pub const RESTORING: &str = "restoring";
 
 /// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.
 #[derive(Clone)]
@@ -70,7 +75,7 @@ impl Index {
     /// pages are left out and told of in [`facts`](Self::facts); what they held is not found until it is inserted again.
     ///
     /// # Errors
-    /// [`IndexError::InUse`], [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
+    /// [`IndexError::Restoring`], [`InUse`](IndexError::InUse), [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
     /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
     /// [`Store`](IndexError::Store).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
@@ -78,6 +83,9 @@ impl Index {
         let (this_model, model) = config.model.split();
         let wanted = Generation::new(model, precision, &config.lengths)?;
         let given = wanted.precision.clone();
+        if config.path.join(RESTORING).exists() {
+            return Err(IndexError::Restoring { path: config.path });
+        }
         let index = Index::start(config.path, config.cache_bytes, Some(wanted), this_model)?;
         let stored = index.precision();
         if exactly && stored != given {

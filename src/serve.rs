@@ -20,6 +20,7 @@ use crate::{
     model,
     registry::{self, Registry},
     serving::{Serving, ServingConfig},
+    snapshots::Snapshots,
     telemetry,
 };
 
@@ -55,9 +56,16 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs)?;
     runtime.spawn(jobs.clone().run());
     runtime.spawn(purge(index.clone()));
+    let place = config.snapshots.clone().unwrap_or_else(|| {
+        let beside = config.gallery.data_dir.join("snapshots");
+        beside.display().to_string()
+    });
+    let snapshots = Snapshots::open(&place, gallery.clone(), serving.registry().clone())?;
+    runtime.spawn(look(snapshots.clone()));
     let state = AppState::new(Parts {
         gallery,
         jobs,
+        snapshots,
         serving: serving.clone(),
         max_body_bytes: config.max_body_bytes,
         body_time: Duration::from_secs(config.body_seconds),
@@ -77,6 +85,13 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     index.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// So that the metric of the newest snapshot is right from the start.
+async fn look(snapshots: Snapshots) {
+    if let Err(error) = snapshots.list().await {
+        tracing::warn!(%error, "which snapshots there are is not known");
+    }
 }
 
 /// Codes of a generation that was let go while the service was killed take room until they are removed.

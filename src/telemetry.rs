@@ -55,6 +55,8 @@ pub const MISSING: &str = "scihcgrl_standby_images_missing";
 pub const JOBS: &str = "scihcgrl_jobs";
 /// Jobs that are over, by `kind` and `state`.
 pub const JOBS_OVER: &str = "scihcgrl_jobs_total";
+/// When the newest snapshot was made.
+pub const SNAPSHOT_SECONDS: &str = "scihcgrl_snapshot_timestamp_seconds";
 /// Memory that the directory of codes takes.
 pub const INDEX_BYTES: &str = "scihcgrl_index_memory_bytes";
 /// Size of the data folder.
@@ -73,7 +75,7 @@ const COUNTERS: [(&str, &str); 4] = [
     (JOBS_OVER, "Jobs that are over."),
 ];
 
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 14] = [
     (IN_FLIGHT, "Requests that are being answered."),
     (
         QUEUE_DEPTH,
@@ -84,6 +86,10 @@ const GAUGES: [(&str, &str); 13] = [
     (GENERATION, "The number of the generation that is searched."),
     (MISSING, "Images that lack codes of the model beside."),
     (JOBS, "Jobs that wait or are under way."),
+    (
+        SNAPSHOT_SECONDS,
+        "When the newest snapshot was made, in seconds since 1970; 0 where there is none.",
+    ),
     (DISTINCT_CODES, "Different codes of a length."),
     (INDEX_BYTES, "Memory that the directory of codes takes."),
     (DISK_BYTES, "Size of the data folder."),
@@ -168,6 +174,7 @@ fn start_at_zero() {
         LEFT_OUT,
         GENERATION,
         MISSING,
+        SNAPSHOT_SECONDS,
         INDEX_BYTES,
         DISK_BYTES,
         DAMAGED,

@@ -110,12 +110,18 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
         let asked = json!({ "kind": "reencode", "model": active }).to_string();
         jobs.push(post("/admin/jobs", asked.into(), "application/json").await["id"].clone());
     }
+    let mut snapshots = Vec::new();
+    for _ in 0..2 {
+        let made = post("/admin/snapshots", "".into(), "application/octet-stream").await;
+        snapshots.push(made["id"].clone());
+    }
     let named = json!({
         "GET /admin/models/{id}": active, "GET /admin/models/{id}/content": active,
         "POST /admin/models/{id}/activate": active, "DELETE /admin/models/{id}": stored[0],
         "DELETE /admin/models/{id}/codes": stored[1], "POST /admin/jobs": active,
         "GET /admin/jobs/{id}": jobs[0], "POST /admin/jobs/{id}/cancel": jobs[0],
         "GET /admin/jobs/{id}/events": jobs[0], "DELETE /admin/jobs/{id}": jobs[1],
+        "GET /admin/snapshots/{id}": snapshots[0], "DELETE /admin/snapshots/{id}": snapshots[1],
     });
 
     let report = server.folder.path().join("report.json");

@@ -21,6 +21,7 @@ use scihcgrl::{
     jobs::{Jobs, JobsConfig},
     registry::Registry,
     serving::{Serving, ServingConfig},
+    snapshots::Snapshots,
 };
 use tower::ServiceExt;
 
@@ -71,7 +72,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         threads: None,
         gpu_memory: 0.5,
     };
+    let snapshots = folder.path().join("snapshots").display().to_string();
+    let registry = serving.registry().clone();
     let state = AppState::new(Parts {
+        snapshots: Snapshots::open(&snapshots, gallery.clone(), registry).unwrap(),
         jobs: Jobs::open(gallery.clone(), serving.clone(), jobs).unwrap(),
         gallery,
         serving,

@@ -2,8 +2,8 @@
 //! Knows places, paths and patience; not which original is an image's.
 
 use std::{
-    env, fs, io,
-    path::{Path as FilePath, PathBuf},
+    fs, io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,14 +11,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use metrics::histogram;
-use object_store::{
-    Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, local::LocalFileSystem, parse_url_opts,
-    path::Path,
-};
-use url::Url;
+use object_store::{Error, ObjectStore, ObjectStoreExt, path::Path};
 use uuid::Uuid;
 
-use crate::{index::Original, telemetry::ORIGINAL_SECONDS};
+use crate::{index::Original, place::Place, telemetry::ORIGINAL_SECONDS};
 
 /// How long a place may take to store or give an original.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -28,8 +24,6 @@ const REMOVALS: usize = 16;
 const MARK: &str = "scihcgrl";
 const MARK_TEXT: &str =
     "The originals of the data folder with this id, by the names that its records have.\n";
-/// Of the environment's variables, those with these beginnings are settings of a bucket, as the clouds' own tools read them.
-const SETTINGS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// Every failure of the place of originals.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +85,11 @@ impl Originals {
             place: place.to_owned(),
             source,
         };
-        let (objects, root, folder) = parse(place).map_err(cannot)?;
+        let Place {
+            objects,
+            root,
+            folder,
+        } = Place::open(place).map_err(cannot)?;
         let originals = Originals {
             objects,
             root: root.join(id.to_string()),
@@ -122,11 +120,24 @@ impl Originals {
         Ok(originals)
     }
 
+    /// Whether they are in a folder of this machine.
+    pub fn are_local(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// Keeps an original; returns when it is durable.
     ///
     /// # Errors
     /// [`OriginalsError::Failed`], [`Late`](OriginalsError::Late); it may be kept all the same.
     pub async fn put(&self, name: Original, bytes: Bytes) -> Result<(), OriginalsError> {
+        self.write(&name.to_string(), bytes).await
+    }
+
+    /// As [`put`](Self::put), by the name that [`list`](Self::list) tells.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn write(&self, name: &str, bytes: Bytes) -> Result<(), OriginalsError> {
         let path = self.path(name);
         timed(
             "put",
@@ -141,6 +152,14 @@ impl Originals {
     /// # Errors
     /// [`OriginalsError::Failed`], [`Late`](OriginalsError::Late).
     pub async fn get(&self, name: Original) -> Result<Option<Bytes>, OriginalsError> {
+        self.read(&name.to_string()).await
+    }
+
+    /// As [`get`](Self::get), by the name that [`list`](Self::list) tells.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn read(&self, name: &str) -> Result<Option<Bytes>, OriginalsError> {
         let path = self.path(name);
         let read = async { self.objects.get(&path).await?.bytes().await };
         match timed("get", patient("read", read)).await {
@@ -156,7 +175,7 @@ impl Originals {
     /// Removes originals, and what was begun of them, and tells which are gone, those that were not there included.
     pub async fn remove(&self, names: &[Original]) -> Vec<Original> {
         let each = names.iter().copied().map(|name| async move {
-            let removed = match self.objects.delete(&self.path(name)).await {
+            let removed = match self.objects.delete(&self.path(&name.to_string())).await {
                 Ok(()) | Err(Error::NotFound { .. }) => self.remove_begun(name),
                 Err(error) => Err(error.into()),
             };
@@ -192,8 +211,7 @@ impl Originals {
         Ok(listed)
     }
 
-    fn path(&self, name: Original) -> Path {
-        let name = name.to_string();
+    fn path(&self, name: &str) -> Path {
         name.split('/')
             .fold(self.root.clone(), |path, part| path.join(part))
     }
@@ -208,38 +226,6 @@ impl Originals {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
-    }
-}
-
-type Place = (Arc<dyn ObjectStore>, Path, Option<PathBuf>);
-
-fn parse(place: &str) -> Result<Place, Box<dyn std::error::Error + Send + Sync>> {
-    let local = |folder: &FilePath| {
-        fs::create_dir_all(folder)?;
-        let objects = LocalFileSystem::new_with_prefix(folder)?
-            .with_fsync(true)
-            .with_automatic_cleanup(true);
-        let folder = folder.canonicalize()?;
-        Ok((Arc::new(objects) as _, Path::default(), Some(folder)))
-    };
-    if !place.contains("://") {
-        return local(FilePath::new(place));
-    }
-    let url = Url::parse(place)?;
-    match ObjectStoreScheme::parse(&url)?.0 {
-        ObjectStoreScheme::Local => {
-            let folder = url.to_file_path();
-            local(&folder.map_err(|()| "it is not the URL of a folder")?)
-        }
-        ObjectStoreScheme::AmazonS3
-        | ObjectStoreScheme::GoogleCloudStorage
-        | ObjectStoreScheme::MicrosoftAzure => {
-            let is_setting = |name: &str| SETTINGS.iter().any(|start| name.starts_with(start));
-            let settings = env::vars().filter(|(name, _)| is_setting(name));
-            let (objects, root) = parse_url_opts(&url, settings)?;
-            Ok((objects.into(), root, None))
-        }
-        _ => Err("no originals are kept by this kind of URL".into()),
     }
 }
 

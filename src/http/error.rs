@@ -26,6 +26,7 @@ use crate::{
     jobs::JobError,
     registry::RegistryError,
     serving::ServingError,
+    snapshots::SnapshotError,
 };
 
 /// Why a request is not answered as it wished.
@@ -60,6 +61,12 @@ pub enum ApiError {
     /// A job id nobody has.
     #[error("there is no job '{0}'")]
     NoJob(String),
+    /// A snapshot id nobody has.
+    #[error("there is no snapshot '{0}'; GET /admin/snapshots tells which there are")]
+    NoSnapshot(String),
+    /// A snapshot could not be made or read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The jobs refused or failed.
     #[error(transparent)]
     Job(#[from] JobError),

@@ -26,6 +26,7 @@ use crate::{
     index::{Codes, Index, IndexError},
     jobs::Jobs,
     serving::{Models, Served, Serving},
+    snapshots::Snapshots,
     telemetry::DECODE_SECONDS,
 };
 
@@ -37,6 +38,8 @@ pub struct Parts {
     pub serving: Serving,
     /// What goes on beside.
     pub jobs: Jobs,
+    /// Copies of all that is kept.
+    pub snapshots: Snapshots,
     /// The most bytes a request's body may have.
     pub max_body_bytes: usize,
     /// How long a request's body may take to come.

@@ -40,6 +40,21 @@ pub enum IndexError {
         #[from]
         source: sled::Error,
     },
+    /// A folder that was not wholly restored.
+    #[error(
+        "the data folder {} was being restored from a snapshot, which was not completed; empty it and restore it again",
+        path.display()
+    )]
+    Restoring {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A copy of the store could not be written or read.
+    #[error("the copy of the store: {source}")]
+    Copy {
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The store was written under a schema this program does not know.
     #[error(
         "the data folder has schema {found}, and this program reads schema {supported}; run the program that wrote it"

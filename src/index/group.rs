@@ -65,6 +65,11 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// How many commits there were before it.
+    pub fn commits(&self) -> u64 {
+        self.state.commit
+    }
+
     /// The size of the payloads staged.
     pub fn bytes(&self) -> usize {
         self.staged.bytes

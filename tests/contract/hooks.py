@@ -56,7 +56,7 @@ def before_load_schema(context, raw_schema):
     """Callers have to bear answers that grow, and services without keys; here neither is so, and what is not written is a fault."""
     raw_schema["security"].remove({})
     schemas = raw_schema["components"]["schemas"]
-    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated"):
+    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated", "Snapshot"):
         close(schemas[name])
 
 

@@ -1,6 +1,8 @@
 //! An S3 of its own for a test: moto's server on a free port, with one bucket. Stopped when dropped.
 //! Knows what of S3's interface tells what a bucket holds.
 
+#![allow(dead_code)] // each test uses its part
+
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use super::ApiError;
 use crate::{
     batch::BatchError, disk::DiskError, image::ImageError, index::IndexError, jobs::JobError,
-    model::ModelError, registry::RegistryError, serving::ServingError,
+    model::ModelError, registry::RegistryError, serving::ServingError, snapshots::SnapshotError,
 };
 
 impl ApiError {
@@ -27,6 +27,8 @@ impl ApiError {
             ApiError::Registry(RegistryError::Model {
                 source: ModelError::Format { .. },
             }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
+            ApiError::NoSnapshot(_) => (S::NOT_FOUND, "snapshot_not_found"),
+            ApiError::Snapshot(SnapshotError::UnderWay) => (S::CONFLICT, "snapshot_under_way"),
             ApiError::NoJob(_) | ApiError::Job(JobError::NoJob { .. }) => {
                 (S::NOT_FOUND, "job_not_found")
             }
@@ -78,6 +80,7 @@ impl ApiError {
             | ApiError::Batch(_)
             | ApiError::Job(_)
             | ApiError::Registry(_)
+            | ApiError::Snapshot(_)
             | ApiError::Serving(_)
             | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
         }

@@ -1,0 +1,130 @@
+//! `scihcgrl snapshots`: has a running service make snapshots, tells which there are and removes old ones; `import` restores one.
+//! Knows requests and how a snapshot reads in a line; what it holds is the service's.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::client::Client;
+use crate::{
+    config,
+    snapshots::{Target, restore},
+};
+
+/// The memory that a restoring takes for the store's cache.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// What is asked of a service's snapshots.
+#[derive(Subcommand, Clone)]
+pub enum Snapshots {
+    /// Make one, and print its id.
+    Create {
+        /// Whether it has copies of the originals; by default where these are in a folder and not in a bucket.
+        #[arg(long)]
+        originals: Option<bool>,
+    },
+    /// Those there are, a line each, the newest first.
+    List,
+    /// Remove all but the newest.
+    Prune {
+        /// How many are kept.
+        #[arg(long)]
+        keep: usize,
+    },
+    /// Remove one.
+    Remove {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// What is restored to where.
+#[derive(Args, Clone)]
+pub struct Import {
+    /// The snapshot: its folder, or its URL, such as s3://bucket/snapshots/ID.
+    from: String,
+    /// The data folder, which has to be empty, and where originals are to be kept.
+    #[command(flatten)]
+    gallery: config::Gallery,
+}
+
+pub(super) async fn run(client: Client, snapshots: &Snapshots) -> anyhow::Result<()> {
+    match snapshots {
+        Snapshots::Create { originals } => {
+            let mut request = client.request(Method::POST, "/admin/snapshots");
+            if let Some(originals) = originals {
+                request = request.query(&[("originals", originals)]);
+            }
+            let made = client.send(request).await?.map_err(anyhow::Error::msg)?;
+            println!("{}", text(&made["id"]));
+        }
+        Snapshots::List => {
+            for snapshot in list(&client).await? {
+                println!(
+                    "{}  {} images  {} bytes  model {}  originals {}",
+                    text(&snapshot["id"]),
+                    snapshot["images"],
+                    snapshot["bytes"],
+                    text(&snapshot["model"]),
+                    match snapshot["originals"] == true {
+                        true => "copied",
+                        false => "elsewhere",
+                    },
+                );
+            }
+        }
+        Snapshots::Prune { keep } => {
+            let all = list(&client).await?;
+            for snapshot in all.iter().skip(*keep) {
+                remove(&client, text(&snapshot["id"])).await?;
+            }
+            println!("{} snapshots removed", all.len().saturating_sub(*keep));
+        }
+        Snapshots::Remove { id } => remove(&client, id).await?,
+    }
+    Ok(())
+}
+
+async fn list(client: &Client) -> anyhow::Result<Vec<Value>> {
+    let request = client.request(Method::GET, "/admin/snapshots");
+    let answer = client.send(request).await?.map_err(anyhow::Error::msg)?;
+    Ok(answer["snapshots"].as_array().cloned().unwrap_or_default())
+}
+
+async fn remove(client: &Client, id: &str) -> anyhow::Result<()> {
+    let path = format!("/admin/snapshots/{id}");
+    let answer = client.send(client.request(Method::DELETE, &path)).await?;
+    answer.map(drop).map_err(anyhow::Error::msg)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Restores a snapshot to an empty data folder and reads what came of it from end to end.
+pub(super) async fn import(import: &Import) -> anyhow::Result<()> {
+    let data_dir: PathBuf = import.gallery.data_dir.clone();
+    let target = Target {
+        originals: import.gallery.originals(),
+        cache_bytes: CACHE_BYTES,
+        data_dir,
+    };
+    let restored = restore(&import.from, &target).await;
+    let (manifest, damage) =
+        restored.with_context(|| format!("{} is not restored", import.from))?;
+    for damage in &damage {
+        println!("{damage}");
+    }
+    println!(
+        "{} images of model {} are in {}, {} things damaged",
+        manifest.images,
+        manifest.model,
+        target.data_dir.display(),
+        damage.len()
+    );
+    ensure!(damage.is_empty(), "the data folder is damaged");
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Snapshots: the gallery and its models as they were at one moment, in a folder or a bucket, each file with its digest.
+//! Knows what belongs to one and in which order it is written; neither how a store is copied nor when a snapshot is wanted.
+
+mod error;
+mod file;
+mod manifest;
+mod restore;
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use metrics::gauge;
+use object_store::{ObjectStoreExt, path::Path};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::{gallery::Gallery, place::Place, registry::Registry, telemetry::SNAPSHOT_SECONDS};
+use file::{Out, blocking};
+
+pub use error::SnapshotError;
+pub use manifest::{File, Manifest};
+pub use restore::{Target, restore};
+
+/// The file that is written last, so that what lacks it is no snapshot.
+const MANIFEST: &str = "manifest.json";
+const STORE: &str = "store";
+const MODELS: &str = "models";
+/// About how large a file of originals grows.
+const VOLUME_BYTES: u64 = 1 << 30;
+/// How many bytes of originals are fetched before they are written, and how many at a time.
+const FETCHED_BYTES: u64 = 16 << 20;
+const FETCHES: usize = 8;
+
+/// A handle on the snapshots of a gallery, cheap to clone.
+#[derive(Clone)]
+pub struct Snapshots(Arc<Shared>);
+
+struct Shared {
+    place: Place,
+    gallery: Gallery,
+    registry: Registry,
+    /// Held by whoever makes one.
+    one: Mutex<()>,
+}
+
+impl Snapshots {
+    /// The snapshots at a place, a folder or a URL.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Place`].
+    pub fn open(place: &str, gallery: Gallery, registry: Registry) -> Result<Self, SnapshotError> {
+        let opened = Place::open(place).map_err(|source| SnapshotError::Place {
+            place: place.to_owned(),
+            source,
+        })?;
+        Ok(Snapshots(Arc::new(Shared {
+            place: opened,
+            gallery,
+            registry,
+            one: Mutex::default(),
+        })))
+    }
+
+    /// Makes a snapshot, with copies of all originals or by reference to where they are, and tells what it is. A caller that stops waiting
+    /// does not undo it; one that fails leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`SnapshotError`], [`UnderWay`](SnapshotError::UnderWay) where one is being made.
+    pub async fn create(&self, originals: bool) -> Result<Manifest, SnapshotError> {
+        let snapshots = self.clone();
+        let made = tokio::spawn(async move {
+            let one = snapshots.0.one.try_lock();
+            let _one = one.map_err(|_| SnapshotError::UnderWay)?;
+            let id = Uuid::now_v7();
+            let made = snapshots.make(id, originals).await;
+            if made.is_err()
+                && let Err(error) = snapshots.clear(id).await
+            {
+                tracing::warn!(%id, %error, "what was begun of a snapshot is left");
+            }
+            made
+        });
+        made.await.map_err(|_| SnapshotError::Panicked)?
+    }
+
+    async fn make(&self, id: Uuid, originals: bool) -> Result<Manifest, SnapshotError> {
+        let Shared {
+            gallery, registry, ..
+        } = &*self.0;
+        // What rows have until then must still lie there when it is copied.
+        let _kept = gallery.keep_originals().await;
+        let generation = gallery.index().generations().active;
+        let (out, cut) = gallery.index().copy(self.out(id, STORE)).await?;
+        let mut files = vec![file::finish(STORE, out).await?];
+        for entry in registry.list()? {
+            let name = format!("{MODELS}/{}.safetensors", entry.id);
+            let mut out = self.out(id, &name);
+            let copied = blocking(move || {
+                io::copy(&mut std::fs::File::open(&entry.path)?, &mut out)?;
+                Ok::<_, io::Error>(out)
+            });
+            files.push(file::finish(&name, copied.await?).await?);
+        }
+        if originals {
+            files.append(&mut self.copy_originals(id).await?);
+        }
+        let manifest = Manifest {
+            id,
+            format: manifest::FORMAT,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            schema: cut.schema,
+            store: gallery.index().id(),
+            created_at_ms: now().as_millis() as u64,
+            commit: cut.commit,
+            images: cut.images,
+            model: generation.model,
+            precision: generation.precision,
+            originals,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            files,
+        };
+        let text = serde_json::to_vec_pretty(&manifest)?;
+        let path = self.path(id).join(MANIFEST);
+        self.0.place.objects.put(&path, text.into()).await?;
+        gauge!(SNAPSHOT_SECONDS).set(now().as_secs_f64());
+        tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "a snapshot was made");
+        Ok(manifest)
+    }
+
+    /// Writes all originals that lie at their place into tar files; those of no row are removed when the store is opened again.
+    async fn copy_originals(&self, id: Uuid) -> Result<Vec<File>, SnapshotError> {
+        let originals = self.0.gallery.originals();
+        let mut listed = originals.list().await?;
+        listed.sort();
+        let (mut files, mut volume) = (Vec::new(), None::<(String, tar::Builder<Out>, u64)>);
+        let mut rest = listed.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut bytes = 0;
+            let some: Vec<_> = std::iter::from_fn(|| {
+                let next = rest.next_if(|_| bytes < FETCHED_BYTES)?;
+                bytes += next.1;
+                Some(next.0)
+            })
+            .collect();
+            let fetched = stream::iter(some).map(|name| async move {
+                let found = originals.read(&name).await?;
+                Ok::<_, SnapshotError>(found.map(|bytes| (name, bytes)))
+            });
+            let fetched: Vec<_> = fetched.buffered(FETCHES).try_collect().await?;
+            let (name, mut tar, size) = volume.take().unwrap_or_else(|| {
+                let name = format!("originals-{:06}.tar", files.len() + 1);
+                let tar = tar::Builder::new(self.out(id, &name));
+                (name, tar, 0)
+            });
+            let written = blocking(move || {
+                for (name, bytes) in fetched.into_iter().flatten() {
+                    let mut header = tar::Header::new_gnu();
+                    header.set_size(bytes.len() as u64);
+                    header.set_mode(0o644);
+                    tar.append_data(&mut header, name, &bytes[..])?;
+                }
+                Ok::<_, io::Error>(tar)
+            });
+            let tar = written.await?;
+            match size + bytes < VOLUME_BYTES && rest.peek().is_some() {
+                true => volume = Some((name, tar, size + bytes)),
+                false => {
+                    let out = blocking(move || tar.into_inner()).await?;
+                    files.push(file::finish(&name, out).await?);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// All there are, the newest first.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; one whose manifest cannot be read is passed over and told of in the log.
+    pub async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
+        let place = &self.0.place;
+        let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
+        let listed = place.objects.list_with_delimiter(root).await?;
+        let mut found = Vec::new();
+        for folder in listed.common_prefixes {
+            let id = folder
+                .filename()
+                .and_then(|name| Uuid::try_parse(name).ok());
+            if let Some(id) = id {
+                match self.get(id).await {
+                    Ok(manifest) => found.extend(manifest),
+                    Err(error) => tracing::warn!(%id, %error, "a snapshot is passed over"),
+                }
+            }
+        }
+        found.sort_by_key(|manifest| std::cmp::Reverse(manifest.id));
+        if let Some(newest) = found.first() {
+            gauge!(SNAPSHOT_SECONDS).set(newest.created_at_ms as f64 / 1000.0);
+        }
+        Ok(found)
+    }
+
+    /// A snapshot, if there is one.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub async fn get(&self, id: Uuid) -> Result<Option<Manifest>, SnapshotError> {
+        let found = manifest::read(&*self.0.place.objects, &self.path(id).join(MANIFEST)).await;
+        match found {
+            Err(SnapshotError::Objects {
+                source: object_store::Error::NotFound { .. },
+            }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// Removes a snapshot, and tells whether there was one.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; it may be half removed, and then it is none.
+    pub async fn remove(&self, id: Uuid) -> Result<bool, SnapshotError> {
+        if self.get(id).await?.is_none() {
+            return Ok(false);
+        }
+        // From then on it is none, whatever is left of it.
+        let manifest = self.path(id).join(MANIFEST);
+        self.0.place.objects.delete(&manifest).await?;
+        self.clear(id).await?;
+        Ok(true)
+    }
+
+    async fn clear(&self, id: Uuid) -> Result<(), SnapshotError> {
+        let Place {
+            objects, folder, ..
+        } = &self.0.place;
+        let path = self.path(id);
+        let listed = objects.list(Some(&path)).map_ok(|object| object.location);
+        let listed: Vec<Path> = listed.try_collect().await?;
+        for file in listed {
+            objects.delete(&file).await?;
+        }
+        // A folder has folders besides, and what was begun of a file.
+        if let Some(folder) = folder {
+            match tokio::fs::remove_dir_all(folder.join(id.to_string())).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, id: Uuid) -> Path {
+        self.0.place.root.clone().join(id.to_string())
+    }
+
+    fn out(&self, id: Uuid, name: &str) -> Out {
+        let path = name
+            .split('/')
+            .fold(self.path(id), |path, part| path.join(part));
+        file::out(self.0.place.objects.clone(), path)
+    }
+}
+
+fn now() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
+}
