@@ -1,0 +1,39 @@
+"""Finding one's way in what kustomize renders: documents by kind and name, what lies at a path, pods and containers wherever they are.
+
+Knows the shape of Kubernetes' objects, and refuses to know what any of it should be.
+"""
+
+
+def get(node, path, default=None):
+    """What lies at a path of names and numbers with dots between."""
+    for part in path.split("."):
+        if isinstance(node, list):
+            node = node[int(part)] if int(part) < len(node) else None
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
+    return default if node is None else node
+
+
+def name(document):
+    return f"{document['kind']}/{get(document, 'metadata.name')}"
+
+
+def of_kind(documents, kind):
+    return [document for document in documents if document["kind"] == kind]
+
+
+def containers(spec):
+    for group in ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec.get(group) or []
+
+
+def pods(document):
+    """The pod templates in a document, whatever its kind."""
+    if isinstance(document, dict):
+        if get(document, "spec.containers"):
+            yield document
+            return
+        document = list(document.values())
+    if isinstance(document, list):
+        for node in document:
+            yield from pods(node)

@@ -1,0 +1,110 @@
+"""Faults that are planted, to see whether the checks find them: what has to be said, and where what is put.
+
+Knows the manifests as they are rendered; the checks are given.
+"""
+
+from copy import deepcopy
+
+from documents import get, name
+from pod_security import ARMOR
+
+GONE = object()
+SERVER, CLIENT = "StatefulSet/scihcgrl", "CronJob/scihcgrl-snapshots"
+POD, JOB = "spec.template.spec", "spec.jobTemplate.spec.template.spec"
+ONE, INIT = f"{POD}.containers.0", f"{JOB}.initContainers.0"
+# What has to be said, and where what is put.
+PLANTED = [
+    ("schema 1.35", SERVER, f"{POD}.nonsense", 1),
+    ("schema 1.36", SERVER, f"{ONE}.ports.0.containerPort", "http"),
+    ("schema 1.37", SERVER, "spec.template", GONE),
+    ("schema 1.37", "PodDisruptionBudget/scihcgrl", "apiVersion", "policy/v1beta1"),
+    ("shape", "ServiceMonitor/scihcgrl", "spec.endpoints.0.nonsense", 1),
+    ("shape", "ServiceMonitor/scihcgrl", "spec.endpoints.0.authorization.credentials.key", GONE),
+    ("HostProcess", SERVER, f"{POD}.securityContext.windowsOptions", {"hostProcess": True}),
+    ("privileged", SERVER, f"{ONE}.securityContext.privileged", True),
+    ("AppArmor", SERVER, f"{ONE}.securityContext.appArmorProfile", {"type": "Unconfined"}),
+    ("AppArmor", SERVER, "spec.template.metadata.annotations", {ARMOR + "scihcgrl": "unconfined"}),
+    ("SELinux", CLIENT, f"{JOB}.securityContext.seLinuxOptions", {"type": "spc_t"}),
+    ("SELinux", CLIENT, f"{INIT}.securityContext.seLinuxOptions", {"user": "root"}),
+    ("SELinux", CLIENT, f"{INIT}.securityContext.seLinuxOptions", {"role": "admin"}),
+    ("/proc mount", SERVER, f"{ONE}.securityContext.procMount", "Unmasked"),
+    ("escalation", SERVER, f"{ONE}.securityContext.allowPrivilegeEscalation", GONE),
+    ("escalation", CLIENT, f"{INIT}.securityContext.allowPrivilegeEscalation", True),
+    ("non-root:", SERVER, f"{POD}.securityContext.runAsNonRoot", GONE),
+    ("non-root:", SERVER, f"{ONE}.securityContext.runAsNonRoot", False),
+    ("non-root user", CLIENT, f"{INIT}.securityContext.runAsUser", 0),
+    ("seccomp", SERVER, f"{POD}.securityContext.seccompProfile", GONE),
+    ("seccomp", CLIENT, f"{INIT}.securityContext.seccompProfile", {"type": "Unconfined"}),
+    ("drop ALL", SERVER, f"{ONE}.securityContext.capabilities.drop", ["NET_RAW"]),
+    ("drop ALL", CLIENT, f"{INIT}.securityContext", GONE),
+    ("adds some", SERVER, f"{ONE}.securityContext.capabilities.add", ["CHOWN"]),
+    ("host namespaces", SERVER, f"{POD}.hostNetwork", True),
+    ("host namespaces", CLIENT, f"{JOB}.hostPID", True),
+    ("host namespaces", CLIENT, f"{JOB}.hostIPC", True),
+    ("volume types", SERVER, f"{POD}.volumes.0", {"name": "tmp", "hostPath": {"path": "/tmp"}}),
+    ("volume types", SERVER, f"{POD}.volumes.0", {"name": "tmp", "nfs": {"server": "a", "path": "/"}}),
+    ("sysctls", SERVER, f"{POD}.securityContext.sysctls", [{"name": "kernel.msgmax", "value": "1"}]),
+    ("host ports", SERVER, f"{ONE}.ports.0.hostPort", 8080),
+    ("host probes", SERVER, f"{ONE}.livenessProbe.httpGet.host", "127.0.0.1"),
+    ("host probes", SERVER, f"{ONE}.lifecycle.postStart", {"httpGet": {"host": "a", "port": 80}}),
+    ("token", CLIENT, f"{JOB}.automountServiceAccountToken", GONE),
+    ("enableServiceLinks", SERVER, f"{POD}.enableServiceLinks", GONE),
+    ("write to its root", SERVER, f"{ONE}.securityContext.readOnlyRootFilesystem", False),
+    ("no tag", SERVER, f"{ONE}.image", "scihcgrl"),
+    ("no tag", "Job/scihcgrl-fine-tune", f"{ONE}.image", "registry:5000/scihcgrl:latest"),
+    ("no quantity", SERVER, f"{ONE}.resources.limits.memory", "6GiB"),
+    ("no quantity", CLIENT, f"{INIT}.resources.requests.cpu", GONE),
+    ("selects other pods", "Service/scihcgrl", "spec.selector", {"app.kubernetes.io/name": "scihcgrl"}),
+    ("selects other pods", "PodDisruptionBudget/scihcgrl", "spec.selector.matchLabels", {"app": "scihcgrl"}),
+    ("under no NetworkPolicy", "NetworkPolicy/scihcgrl-clients", "spec.podSelector.matchExpressions.0.values", ["snapshots"]),
+    ("does not find one Service", "ServiceMonitor/scihcgrl", "spec.selector.matchLabels", {"app.kubernetes.io/name": "scihcgrl"}),
+    ("does not find one Service", "ServiceMonitor/scihcgrl", "spec.endpoints.0.port", "metrics"),
+    ("startupProbe", SERVER, f"{ONE}.startupProbe", GONE),
+    ("livenessProbe", SERVER, f"{ONE}.ports", GONE),
+    ("readinessProbe", SERVER, f"{ONE}.readinessProbe.httpGet.port", "https"),
+    ("leads to a port", "Service/scihcgrl-headless", "spec.ports.0.targetPort", "https"),
+    ("direction open", "NetworkPolicy/scihcgrl", "spec.policyTypes", ["Ingress"]),
+    ("other ports", "NetworkPolicy/scihcgrl", "spec.ingress.0.ports.0.port", 80),
+    ("other ports", "NetworkPolicy/scihcgrl", "spec.ingress.0.ports", GONE),
+    ("SCIHCGRL_ADDR", SERVER, f"{ONE}.ports.0.containerPort", 80),
+    ("SCIHCGRL_URL", CLIENT, f"{INIT}.env.0.value", "http://scihcgrl:80"),
+    ("two owners", SERVER, "spec.replicas", 2),
+    ("two owners", SERVER, "spec.updateStrategy.type", "OnDelete"),
+    ("one pod's own", SERVER, "spec.volumeClaimTemplates.0.spec.accessModes", ["ReadWriteMany"]),
+    ("one pod's own", SERVER, f"{ONE}.volumeMounts.0.mountPath", "/elsewhere"),
+    ("one pod's own", SERVER, "spec.volumeClaimTemplates", GONE),
+    ("headless", SERVER, "spec.serviceName", "scihcgrl"),
+    ("before it has drained", SERVER, f"{POD}.terminationGracePeriodSeconds", 30),
+    ("before it has drained", SERVER, f"{ONE}.lifecycle", GONE),
+    ("before it has drained", SERVER, f"{ONE}.env.3.value", "25s"),
+    ("without a token", "ServiceAccount/scihcgrl", "automountServiceAccountToken", True),
+    ("that it has not", SERVER, f"{ONE}.volumeMounts.1.name", "other"),
+    ("ConfigMap", SERVER, f"{ONE}.envFrom.0.configMapRef.name", "other"),
+    ("same for everybody", "ConfigMap", "kind", "Secret"),
+    ("several namespaces", "Job/scihcgrl-fine-tune", "metadata.namespace", "other"),
+    ("README.md", CLIENT, f"{INIT}.env.1.valueFrom.secretKeyRef.key", "other"),
+]
+
+
+def plant(documents, where, path, value):
+    documents = deepcopy(documents)
+    node = next(document for document in documents if where in (name(document), document["kind"]))
+    *parents, last = path.split(".")
+    node = get(node, ".".join(parents)) if parents else node
+    last = int(last) if isinstance(node, list) else last
+    if value is GONE:
+        del node[last]
+    else:
+        node[last] = value
+    return documents
+
+
+def self_test(documents, faults):
+    before, unseen = set(faults(documents)), 0
+    for word, where, path, value in PLANTED:
+        said = set(faults(plant(documents, where, path, value))) - before
+        if not any(word in fault for fault in said):
+            unseen += 1
+            print(f"{where}: {path}: nothing was said of '{word}', but {said or 'nothing'}")
+    print(f"{len(PLANTED)} planted faults, {unseen} unseen")
+    return unseen > 0
