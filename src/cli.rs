@@ -21,9 +21,9 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
-    gallery::{Gallery, Originals},
+    gallery::{Gallery, Migration, Originals, migrate},
     image,
-    index::Index,
+    index::{Index, SCHEMA, compact},
     model, serve, telemetry,
 };
 
@@ -93,6 +93,21 @@ pub enum Cli {
     Reproduce(Box<reproduce::Reproduce>),
     /// Read a data folder from end to end, without serving it, compare it with its originals, and name what is damaged.
     Fsck {
+        /// Which.
+        #[command(flatten)]
+        gallery: config::Gallery,
+    },
+    /// Turn a data folder of an earlier version into one of this; `serve` does it by itself. The old store is kept in the folder.
+    Migrate {
+        /// Read all of it, and say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Which.
+        #[command(flatten)]
+        gallery: config::Gallery,
+    },
+    /// Make the store in a data folder anew, without the space that it holds and does not use. It must not be served meanwhile.
+    Compact {
         /// Which.
         #[command(flatten)]
         gallery: config::Gallery,
@@ -230,6 +245,16 @@ impl Cli {
                 anyhow::ensure!(damage.is_empty(), "the data folder is damaged");
                 Ok(())
             })?,
+            Cli::Migrate { dry_run, gallery } => {
+                let (folder, place) = (&gallery.data_dir, gallery.originals());
+                let migration = migrate(folder, &place, FSCK_CACHE_BYTES, dry_run);
+                let migration = wait(async { Ok(migration.await?) })?;
+                println!("{}", migrated(&migration, dry_run));
+            }
+            Cli::Compact { gallery } => {
+                let (before, after) = compact(&gallery.data_dir, FSCK_CACHE_BYTES)?;
+                println!("the store had {before} bytes and has {after}");
+            }
             Cli::Bench(bench) => bench::run(&bench)?,
             Cli::FineTune {
                 folder,
@@ -268,8 +293,30 @@ impl Cli {
     }
 }
 
+/// What is said of a migration.
+fn migrated(migration: &Option<Migration>, dry_run: bool) -> String {
+    let Some(migration) = migration else {
+        return "the data folder is of this version, or there is none".to_owned();
+    };
+    let Migration {
+        from,
+        images,
+        model,
+        kept,
+    } = migration;
+    let (to, kept) = (SCHEMA, kept.display());
+    match dry_run {
+        true => format!(
+            "{images} images of model {model} would be stored anew, from schema {from} to {to}; the old store would be kept in {kept}"
+        ),
+        false => format!(
+            "{images} images of model {model} were stored anew, from schema {from} to {to}; the old store is kept in {kept}"
+        ),
+    }
+}
+
 /// Runs what speaks to a service, on this thread.
-fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -1,6 +1,7 @@
 //! The gallery: images in the index with their originals in a folder or an object store, which never disagree, whatever is killed when.
 //! Knows in which order the two are written; neither how either is kept nor what codes are made of.
 
+mod migration;
 mod originals;
 
 use std::{
@@ -17,6 +18,7 @@ use tokio::{
 
 use crate::index::{Damage, ImageId, Index, IndexError, NewImage, Original, Record};
 
+pub use migration::{Migration, migrate};
 pub use originals::{Originals, OriginalsError};
 
 /// How many originals are removed at a time.

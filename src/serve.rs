@@ -13,7 +13,7 @@ use tokio::signal::unix;
 use crate::{
     batch::BatchConfig,
     config::{Compute, Precision, Serve},
-    gallery::{Gallery, Originals},
+    gallery::{self, Gallery, Originals},
     http::{self, AppState, Parts},
     index::{Index, IndexConfig, Wanted},
     jobs::{Jobs, JobsConfig},
@@ -42,9 +42,11 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         config.addr
     );
     let metrics = telemetry::metrics();
-    let (index, serving) = open(config)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let place = config.gallery.originals();
+    let folder = &config.gallery.data_dir;
+    runtime.block_on(gallery::migrate(folder, &place, config.cache_bytes, false))?;
+    let (index, serving) = open(config)?;
     let originals = Originals::open(&place, index.id(), index.has_originals());
     let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
     runtime.spawn(removal.run());

@@ -69,6 +69,7 @@ fn image(writer: usize, image: usize, version: usize) -> NewImage {
         media_type: format!("image/{}", version % 40),
         bytes: version as u64,
         original: None,
+        times: None,
     }
 }
 

@@ -76,6 +76,7 @@ fn image(number: usize, seed: u8, bits: u8) -> NewImage {
         media_type: format!("image/{seed}"),
         bytes: u64::from(bits),
         original: None,
+        times: None,
     }
 }
 

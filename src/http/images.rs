@@ -138,6 +138,7 @@ pub(super) async fn keep(
             media_type: media_type.to_owned(),
             bytes: 0,
             original: None,
+            times: None,
         };
         match state.parts().gallery.put(image, upload.image.clone()).await {
             // Another model became the active one meanwhile.

@@ -57,7 +57,8 @@ pub enum IndexError {
     },
     /// The store was written under a schema this program does not know.
     #[error(
-        "the data folder has schema {found}, and this program reads schema {supported}; run the program that wrote it"
+        "the data folder has schema {found}, and this program reads schema {supported}; {}",
+        if found < supported { "migrate it: scihcgrl migrate --data-dir" } else { "a newer program wrote it, and a program as new as that reads it" }
     )]
     Schema {
         /// The version in the store.

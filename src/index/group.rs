@@ -87,8 +87,9 @@ impl<'a> Group<'a> {
         if sequence == u32::MAX {
             return Err(IndexError::Full);
         }
-        let now = now_ms();
-        let created_at_ms = before.as_ref().map_or(now, |found| found.row.created_at_ms);
+        let now = image.times.map_or_else(now_ms, |times| times.updated_at_ms);
+        let created = image.times.map_or(now, |times| times.created_at_ms);
+        let created_at_ms = (before.as_ref()).map_or(created, |found| found.row.created_at_ms);
         let row = Row {
             id: PackedId::from(&image.id),
             version: before

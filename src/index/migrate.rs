@@ -8,33 +8,59 @@ pub const SCHEMA: u32 = 4;
 /// A version that is as this one but for what it may have besides.
 const BEFORE: u32 = 3;
 
-/// Whether a store is in use already; a new one is to be [stamped](stamp). One of the version before is stamped here.
+/// What is found in a folder.
+pub enum Schema {
+    /// Nothing.
+    New,
+    /// A store that is read as it is.
+    Read(u32),
+    /// One that has to be migrated.
+    Old(u32),
+}
+
+/// Which schema a store has.
 ///
 /// # Errors
-/// [`IndexError::Schema`] for a version other than [`SCHEMA`], [`IndexError::Corrupt`] for none, [`IndexError::Store`].
-pub fn check(tree: &sled::Tree) -> Result<bool, IndexError> {
+/// As [`check`].
+pub fn find(tree: &sled::Tree) -> Result<Schema, IndexError> {
     let corrupt = |why: &str| IndexError::Corrupt {
         what: "the schema version".to_owned(),
         why: why.to_owned(),
     };
     match tree.get(Key::Schema.to_bytes())? {
-        None if tree.is_empty() => Ok(false),
+        None if tree.is_empty() => Ok(Schema::New),
         None => Err(corrupt("it is missing, though there is data")),
         Some(value) => match serde_json::from_slice(&value) {
-            Ok(SCHEMA) => Ok(true),
-            Ok(BEFORE) => {
-                let mut batch = sled::Batch::default();
-                stamp(&mut batch);
-                tree.apply_batch(batch)?;
-                tree.flush()?;
-                Ok(true)
-            }
+            Ok(found @ BEFORE..=SCHEMA) => Ok(Schema::Read(found)),
+            Ok(found @ 1..BEFORE) => Ok(Schema::Old(found)),
             Ok(found) => Err(IndexError::Schema {
                 found,
                 supported: SCHEMA,
             }),
             Err(_) => Err(corrupt("it is not a number")),
         },
+    }
+}
+
+/// Whether a store is in use already; a new one is to be [stamped](stamp). One of the version before is stamped here.
+///
+/// # Errors
+/// [`IndexError::Schema`] for a version other than [`SCHEMA`], [`IndexError::Corrupt`] for none, [`IndexError::Store`].
+pub fn check(tree: &sled::Tree) -> Result<bool, IndexError> {
+    match find(tree)? {
+        Schema::New => Ok(false),
+        Schema::Read(SCHEMA) => Ok(true),
+        Schema::Read(_) => {
+            let mut batch = sled::Batch::default();
+            stamp(&mut batch);
+            tree.apply_batch(batch)?;
+            tree.flush()?;
+            Ok(true)
+        }
+        Schema::Old(found) => Err(IndexError::Schema {
+            found,
+            supported: SCHEMA,
+        }),
     }
 }
 

@@ -77,6 +77,15 @@ pub struct Codes {
     pub codes: Vec<HashCode>,
 }
 
+/// When an image was stored, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// First.
+    pub created_at_ms: u64,
+    /// Last.
+    pub updated_at_ms: u64,
+}
+
 /// An image to insert, or to take the place of the one with its id.
 #[derive(Clone, Debug)]
 pub struct NewImage {
@@ -94,6 +103,8 @@ pub struct NewImage {
     pub bytes: u64,
     /// The name under which its original is kept already, if it is.
     pub original: Option<Original>,
+    /// When it was stored, if that was not now.
+    pub times: Option<Times>,
 }
 
 /// What the index tells of an image.

@@ -23,6 +23,7 @@ use super::{
     page::{self, Page, Words},
     present::Present,
     record::{ImageId, Row},
+    replace,
     segment::Segment,
     state::{Acknowledged, State},
 };
@@ -61,6 +62,7 @@ impl Store {
         wanted: Option<Generation>,
         exactly: bool,
     ) -> Result<(Self, State), IndexError> {
+        replace::finish(path)?;
         let db = open::open(path, cache_bytes)?;
         let (generations, new) = match (migrate::check(&db)?, wanted) {
             (true, wanted) => {

@@ -65,6 +65,7 @@ impl Images {
             media_type: "image/jpeg".to_owned(),
             bytes: 0,
             original: None,
+            times: None,
         }
     }
 }
