@@ -15,7 +15,7 @@ use crate::{
     config::{Compute, Precision, Serve},
     gallery::{self, Gallery, Originals},
     http::{self, AppState, Parts},
-    index::{Index, IndexConfig, Wanted},
+    index::{Index, IndexConfig, IndexError, Wanted},
     jobs::{Jobs, JobsConfig},
     model,
     registry::{self, Registry},
@@ -44,9 +44,14 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let metrics = telemetry::metrics();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let place = config.gallery.originals();
-    let folder = &config.gallery.data_dir;
-    runtime.block_on(gallery::migrate(folder, &place, config.cache_bytes, false))?;
-    let (index, serving) = open(config)?;
+    let (index, serving) = match open(config) {
+        Err(error) if is_old(&error) => {
+            let folder = &config.gallery.data_dir;
+            runtime.block_on(gallery::migrate(folder, &place, config.cache_bytes, false))?;
+            open(config)?
+        }
+        opened => opened?,
+    };
     let originals = Originals::open(&place, index.id(), index.has_originals());
     let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
     runtime.spawn(removal.run());
@@ -87,6 +92,12 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     index.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Whether a data folder cannot be opened since an earlier program wrote it.
+fn is_old(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref();
+    matches!(error, Some(IndexError::Schema { found, supported }) if found < supported)
 }
 
 /// So that the metric of the newest snapshot is right from the start.
