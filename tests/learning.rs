@@ -128,6 +128,26 @@ async fn a_job_learns_new_classes_and_its_model_takes_over() {
     assert_eq!(info["model_id"], result["model"]);
 }
 
+/// As the model for photographs does.
+#[tokio::test]
+async fn a_model_that_knows_as_many_classes_as_there_can_be_learns_others_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    server::full(folder.path());
+    let server = TestServer::start_in(folder, &[]);
+    server.store(&CLASSES[..2], 6).await;
+    let job = create(&server, &quick(json!({}))).await;
+    let job = server.over(&job["id"]).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    let at = format!("/admin/models/{}", job["result"]["model"].as_str().unwrap());
+    let (_, model) = server.ask(Method::GET, &at).await;
+    let classes = model["card"]["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 1000);
+    assert_eq!(
+        classes[..3],
+        [json!("cat"), json!("dog"), json!("class-0000")]
+    );
+}
+
 #[tokio::test]
 async fn what_keeps_a_job_from_learning_is_said() {
     let server = gallery(&CLASSES[..1], 6).await;

@@ -19,7 +19,7 @@ const DRAWS: usize = 2_000;
 /// How many random codes are tried for one centre, before less distance is asked for.
 const TRIES: usize = 1_000;
 /// The most classes: past that random codes of 24 bits stand hardly apart.
-const MOST: usize = 1_000;
+pub const MOST: usize = 1_000;
 
 /// Hash centres for `classes` classes at `length`, the same for the same seed.
 ///

@@ -11,8 +11,8 @@ use crate::model::{Card, ModelError, Network, Pass, centers, checkpoint};
 const BODY: &str = "of the backbone, policies and lengths that are trained";
 const CLASSES: &str = "of the lengths and classes that are trained";
 
-/// The model at `path` to go on from, and its id. Its classes keep their hash centres, those that have no images here after the others;
-/// classes that it does not know get new ones.
+/// The model at `path` to go on from, and its id. Its classes keep their hash centres, those that have no images here after the others,
+/// as many as there is room for; classes that it does not know get new ones.
 ///
 /// # Errors
 /// [`TrainError::Option`] where it is another backbone's, or of other policies or lengths, and [`TrainError::Model`], also where there are
@@ -33,12 +33,18 @@ pub(super) fn start(
     let known = |class: &String| given.classes.iter().position(|known| known == class);
     let new = card.classes.iter().filter(|class| known(class).is_none());
     let new = new.count();
-    let absent: Vec<usize> = (0..given.classes.len())
+    let mut absent: Vec<usize> = (0..given.classes.len())
         .filter(|&at| !card.classes.contains(&given.classes[at]))
         .collect();
+    // Of a class without images nothing is learned: where there are more classes than centres, the last of these make room.
+    absent.truncate(centers::MOST.saturating_sub(card.classes.len()));
     for (&length, centers) in &mut card.centers {
         let old = given.centers.get(&length).map_or(&[][..], Vec::as_slice);
-        let mut more = centers::more(old, length, new, seed)?.into_iter();
+        let is_kept =
+            |at: &usize| absent.contains(at) || card.classes.contains(&given.classes[*at]);
+        let kept = (0..old.len()).filter(is_kept).map(|at| old[at]);
+        let kept: Vec<_> = kept.collect();
+        let mut more = centers::more(&kept, length, new, seed)?.into_iter();
         let of = |class: &String| match known(class) {
             Some(at) => old.get(at).copied(),
             None => more.next(),

@@ -35,13 +35,18 @@ pub struct TestServer {
 
 /// A small model's card.
 pub fn card() -> Card {
+    card_of(["a", "b", "c"].map(str::to_owned).to_vec())
+}
+
+/// The same of other classes.
+pub fn card_of(classes: Vec<String>) -> Card {
     let lengths = Length::ALL.to_vec();
     let centers: BTreeMap<_, _> = lengths
         .iter()
         .map(|&length| {
             (
                 length,
-                centers::make(Centers::Hadamard, length, 3, 0).unwrap(),
+                centers::make(Centers::Hadamard, length, classes.len(), 0).unwrap(),
             )
         })
         .collect();
@@ -58,7 +63,7 @@ pub fn card() -> Card {
         input_size: 64,
         mean: [0.5; 3],
         deviation: [0.5; 3],
-        classes: vec!["a".into(), "b".into(), "c".into()],
+        classes,
         centers,
         training: serde_json::Value::Null,
         quality: serde_json::Value::Null,
@@ -112,15 +117,24 @@ pub fn third(folder: &Path) -> PathBuf {
     random(folder, "third.safetensors", 13)
 }
 
+/// One that knows as many classes as there can be.
+pub fn full(folder: &Path) -> PathBuf {
+    let classes = (0..centers::MOST).map(|class| format!("class-{class:04}"));
+    write(folder, "model.safetensors", 14, &card_of(classes.collect()))
+}
+
 fn random(folder: &Path, name: &str, seed: i64) -> PathBuf {
+    write(folder, name, seed, &card())
+}
+
+fn write(folder: &Path, name: &str, seed: i64, card: &Card) -> PathBuf {
     // libtorch's generator is one for all threads, and tests run beside each other.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
     tch::manual_seed(seed);
-    let card = card();
-    let network = Network::new(&card, tch::Device::Cpu).unwrap();
+    let network = Network::new(card, tch::Device::Cpu).unwrap();
     let path = folder.join(name);
-    checkpoint::save(&network, &card, &path).unwrap();
+    checkpoint::save(&network, card, &path).unwrap();
     path
 }
 
