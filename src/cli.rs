@@ -12,6 +12,7 @@ mod quality;
 mod reproduce;
 mod search;
 mod snapshots;
+mod store;
 mod train;
 
 use std::{fs, future::Future, path::PathBuf};
@@ -21,14 +22,8 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
-    gallery::{Gallery, Migration, Originals, migrate},
-    image,
-    index::{Index, SCHEMA, compact},
-    model, serve, telemetry,
+    image, model, serve, telemetry,
 };
-
-/// The memory that a check gives the store's cache.
-const FSCK_CACHE_BYTES: u64 = 64 << 20;
 
 /// Image retrieval by learned hash codes.
 #[derive(Parser)]
@@ -231,30 +226,9 @@ impl Cli {
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
             Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,
-            Cli::Fsck { gallery } => wait(async {
-                let index = Index::open_present(gallery.data_dir.clone(), FSCK_CACHE_BYTES)?;
-                let images = index.facts().images;
-                let (id, kept) = (index.id(), index.has_originals());
-                let originals = Originals::open(&gallery.originals(), id, kept).await?;
-                let (gallery, _) = Gallery::new(index, originals);
-                let damage = gallery.verify().await?;
-                for damage in &damage {
-                    println!("{damage}");
-                }
-                println!("{images} images, {} things damaged", damage.len());
-                anyhow::ensure!(damage.is_empty(), "the data folder is damaged");
-                Ok(())
-            })?,
-            Cli::Migrate { dry_run, gallery } => {
-                let (folder, place) = (&gallery.data_dir, gallery.originals());
-                let migration = migrate(folder, &place, FSCK_CACHE_BYTES, dry_run);
-                let migration = wait(async { Ok(migration.await?) })?;
-                println!("{}", migrated(&migration, dry_run));
-            }
-            Cli::Compact { gallery } => {
-                let (before, after) = compact(&gallery.data_dir, FSCK_CACHE_BYTES)?;
-                println!("the store had {before} bytes and has {after}");
-            }
+            Cli::Fsck { gallery } => wait(store::fsck(&gallery))?,
+            Cli::Migrate { dry_run, gallery } => wait(store::migrate(&gallery, dry_run))?,
+            Cli::Compact { gallery } => store::compact(&gallery)?,
             Cli::Bench(bench) => bench::run(&bench)?,
             Cli::FineTune {
                 folder,
@@ -293,30 +267,8 @@ impl Cli {
     }
 }
 
-/// What is said of a migration.
-fn migrated(migration: &Option<Migration>, dry_run: bool) -> String {
-    let Some(migration) = migration else {
-        return "the data folder is of this version, or there is none".to_owned();
-    };
-    let Migration {
-        from,
-        images,
-        model,
-        kept,
-    } = migration;
-    let (to, kept) = (SCHEMA, kept.display());
-    match dry_run {
-        true => format!(
-            "{images} images of model {model} would be stored anew, from schema {from} to {to}; the old store would be kept in {kept}"
-        ),
-        false => format!(
-            "{images} images of model {model} were stored anew, from schema {from} to {to}; the old store is kept in {kept}"
-        ),
-    }
-}
-
 /// Runs what speaks to a service, on this thread.
-fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

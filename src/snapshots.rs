@@ -18,7 +18,9 @@ use object_store::{ObjectStoreExt, path::Path};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::{gallery::Gallery, place::Place, registry::Registry, telemetry::SNAPSHOT_SECONDS};
+use crate::{
+    disk, gallery::Gallery, place::Place, registry::Registry, telemetry::SNAPSHOT_SECONDS,
+};
 use file::{Out, blocking};
 
 pub use error::SnapshotError;
@@ -31,6 +33,8 @@ const STORE: &str = "store";
 const MODELS: &str = "models";
 /// About how large a file of originals grows.
 const VOLUME_BYTES: u64 = 1 << 30;
+/// What a tar file takes for each besides, at most.
+const TAR_BYTES: u64 = 1024;
 /// How many bytes of originals are fetched before they are written, and how many at a time.
 const FETCHED_BYTES: u64 = 16 << 20;
 const FETCHES: usize = 8;
@@ -93,6 +97,7 @@ impl Snapshots {
         } = &*self.0;
         // What rows have until then must still lie there when it is copied.
         let _kept = gallery.keep_originals().await;
+        self.room(originals).await?;
         let generation = gallery.index().generations().active;
         let (out, cut) = gallery.index().copy(self.out(id, STORE)).await?;
         let mut files = vec![file::finish(STORE, out).await?];
@@ -129,6 +134,26 @@ impl Snapshots {
         gauge!(SNAPSHOT_SECONDS).set(now().as_secs_f64());
         tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "a snapshot was made");
         Ok(manifest)
+    }
+
+    /// Refuses to begin what would fill the disk of a folder, on which the service may write too.
+    async fn room(&self, originals: bool) -> Result<(), SnapshotError> {
+        let Shared {
+            place,
+            gallery,
+            registry,
+            ..
+        } = &*self.0;
+        let Some(folder) = &place.folder else {
+            return Ok(());
+        };
+        let models = registry.list()?.into_iter().map(|entry| entry.bytes);
+        let mut bytes = gallery.index().facts().disk_bytes + models.sum::<u64>();
+        if originals {
+            let listed = gallery.originals().list().await?.into_iter();
+            bytes += listed.map(|(_, bytes)| bytes + TAR_BYTES).sum::<u64>();
+        }
+        Ok(disk::room(folder, bytes)?)
     }
 
     /// Writes all originals that lie at their place into tar files; those of no row are removed when the store is opened again.

@@ -1,6 +1,8 @@
 //! Request bodies and parameters in every form they come in, turned into one each.
 //! Knows the forms, not what becomes of them: no pixels, no index, no answers.
 
+mod parameter;
+
 use std::{fmt, marker::PhantomData};
 
 use axum::{
@@ -17,13 +19,16 @@ use base64::{
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{error::ApiError, state::AppState};
 use crate::{code::HashCode, index::ImageId};
+
+pub use parameter::PageSize;
+pub(super) use parameter::{given, whole};
 
 /// Padding is often left out by hand-written clients, and says nothing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -54,9 +59,6 @@ pub struct Upload {
 
 /// Query parameters; an unknown one is an error that names those there are.
 pub struct Params<T>(pub T);
-
-/// How many of a list are asked for: 1 to 1000, and 100 where it is not said.
-pub struct PageSize(pub usize);
 
 /// The image id in the path.
 pub struct Id(pub ImageId);
@@ -125,24 +127,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-impl Default for PageSize {
-    fn default() -> Self {
-        PageSize(100)
-    }
-}
-
-impl<'de> Deserialize<'de> for PageSize {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        match whole(value)? {
-            limit @ 1..=1000 => Ok(PageSize(limit as usize)),
-            limit => {
-                let detail = format!("limit {limit} is out of range: 1 to 1000");
-                Err(Error::custom(detail))
-            }
-        }
-    }
-}
-
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         value.deserialize_map(OfMap(PhantomData))
@@ -179,25 +163,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
         let Path(name) = Path::<String>::from_request_parts(parts, state).await?;
         Ok(Name(name))
     }
-}
-
-/// A whole number of a parameter; serde's own words for what is not one do not say what would be.
-pub(super) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(value)?;
-    let number = text.parse().ok();
-    // Rust reads a sign too.
-    let number = number.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-    number.ok_or_else(|| {
-        let found: String = text.chars().take(40).collect();
-        Error::custom(format!("'{found}' is not a whole number from 0 on"))
-    })
-}
-
-/// What is there, even if null or empty, has to be right; serde alone takes that for left out.
-pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    value: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(value).map(Some)
 }
 
 fn media_type(request: &Request) -> Option<mime::Mime> {

@@ -23,6 +23,8 @@ use crate::{disk, image, index::Record, train::data::Item};
 /// Where the images are, and the list of them, which comes last.
 const IMAGES: &str = "images";
 pub(super) const MANIFEST: &str = "images.jsonl";
+/// Which were left out, for a job that goes on.
+const SKIPPED: &str = "skipped.json";
 /// Records that are read at a time.
 const PAGE: usize = 1000;
 /// What training writes for each byte of the model that it goes on from: weights, averages and moments, in floats, and the new model.
@@ -59,7 +61,8 @@ pub(super) async fn make(
 ) -> Result<Vec<Value>, JobError> {
     let folder = context.folder();
     if folder.join(MANIFEST).exists() {
-        return Ok(Vec::new());
+        let skipped = fs::read(folder.join(SKIPPED)).unwrap_or_default();
+        return Ok(serde_json::from_slice(&skipped).unwrap_or_default());
     }
     let chosen = choose(context, options, known).await?;
     let images = folder.join(IMAGES);
@@ -214,6 +217,8 @@ async fn export(
             context.progress(&progress, json!({}))?;
         }
     }
+    let text = json!(skipped).to_string();
+    write(&folder.join(SKIPPED), text.as_bytes())?;
     write(&folder.join(MANIFEST), lines.as_bytes())?;
     Ok(skipped)
 }

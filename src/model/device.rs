@@ -35,7 +35,7 @@ pub fn device(name: &str) -> Result<Device, ModelError> {
         _ if name == "auto" => Ok(Device::Cpu),
         Ok(()) => refuse(format!("CUDA sees {there} devices here; use cpu or auto")),
         Err(reason) => refuse(format!(
-            "libtorch's CUDA libraries are not installed ({reason}); run `make libtorch DEVICE=cuda`, or use cpu"
+            "libtorch's CUDA libraries are not installed ({reason}); run `make libtorch DEVICE=cuda`, or take the image that was built with it, or use cpu"
         )),
     }
 }

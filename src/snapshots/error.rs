@@ -4,6 +4,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    disk::DiskError,
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
     place::PlaceError,
@@ -22,6 +23,13 @@ pub enum SnapshotError {
         place: String,
         /// Why not.
         source: PlaceError,
+    },
+    /// It would fill the disk.
+    #[error(transparent)]
+    Disk {
+        /// Which.
+        #[from]
+        source: DiskError,
     },
     /// One is being made.
     #[error("a snapshot is being made; there can be another when it is done")]

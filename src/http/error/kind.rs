@@ -41,6 +41,9 @@ impl ApiError {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large")
             }
             ApiError::Disk(DiskError::Full { .. })
+            | ApiError::Snapshot(SnapshotError::Disk {
+                source: DiskError::Full { .. },
+            })
             | ApiError::Job(JobError::Disk {
                 source: DiskError::Full { .. },
             }) => (S::INSUFFICIENT_STORAGE, "disk_full"),

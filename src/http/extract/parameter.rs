@@ -1,0 +1,44 @@
+//! Values of query parameters: whole numbers, how long a page is, and what counts as given.
+//! Knows serde and words for what is wrong; no route.
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// How many of a list are asked for: 1 to 1000, and 100 where it is not said.
+pub struct PageSize(pub usize);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        PageSize(100)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageSize {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        match whole(value)? {
+            limit @ 1..=1000 => Ok(PageSize(limit as usize)),
+            limit => {
+                let detail = format!("limit {limit} is out of range: 1 to 1000");
+                Err(Error::custom(detail))
+            }
+        }
+    }
+}
+
+/// A whole number of a parameter; serde's own words for what is not one do not say what would be.
+pub(in crate::http) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(value)?;
+    let number = text.parse().ok();
+    // Rust reads a sign too.
+    let number = number.filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    number.ok_or_else(|| {
+        let found: String = text.chars().take(40).collect();
+        Error::custom(format!("'{found}' is not a whole number from 0 on"))
+    })
+}
+
+/// What is there, even if null or empty, has to be right; serde alone takes that for left out.
+pub(in crate::http) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
