@@ -1,7 +1,10 @@
 //! A store of an earlier schema becomes one of today: every image is stored anew with its codes, age and times, and the old store is kept.
 //! Knows in which order; neither what old stores look like nor where originals are kept.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures_util::future::try_join_all;
 use tokio::task::spawn_blocking;
@@ -35,17 +38,12 @@ pub async fn migrate(
 ) -> Result<Option<Migration>, GalleryError> {
     let path = folder.to_owned();
     let opened = spawn_blocking(move || Old::open(&path, cache_bytes));
-    let Some(mut old) = opened.await?? else {
+    let Some(old) = opened.await??.map(Arc::new) else {
         return Ok(None);
     };
     let mut images = 0;
     let mut from = 0;
-    while let Some((page, next)) = {
-        let read = spawn_blocking(move || old.page(from).map(|page| (old, page)));
-        let (back, page) = read.await??;
-        old = back;
-        page
-    } {
+    while let Some((page, next)) = read(&old, from).await? {
         images += page.len() as u64;
         from = next;
     }
@@ -72,12 +70,7 @@ pub async fn migrate(
     let (gallery, removal) = Gallery::new(index, originals);
     drop(removal);
     let mut from = 0;
-    while let Some((page, next)) = {
-        let read = spawn_blocking(move || old.page(from).map(|page| (old, page)));
-        let (back, page) = read.await??;
-        old = back;
-        page
-    } {
+    while let Some((page, next)) = read(&old, from).await? {
         gallery.adopt(page).await?;
         from = next;
     }
@@ -93,6 +86,12 @@ pub async fn migrate(
     changed.await??;
     tracing::info!(images = stored, kept = %migration.kept.display(), "the data folder is migrated");
     Ok(Some(migration))
+}
+
+/// A page of an old store, and where the next begins.
+async fn read(old: &Arc<Old>, from: u64) -> Result<Option<(Vec<OldImage>, u64)>, GalleryError> {
+    let old = old.clone();
+    Ok(spawn_blocking(move || old.page(from)).await??)
 }
 
 impl Gallery {
