@@ -15,6 +15,7 @@ mod copy;
 mod damage;
 mod directory;
 mod error;
+mod facts;
 mod filter;
 mod generation;
 mod group;
@@ -245,28 +246,6 @@ impl Index {
             let matches = matches.collect::<Result<Option<_>, _>>()?;
             Ok(matches.map(|matches| Found { total, matches }))
         })
-    }
-
-    /// Figures about the index.
-    pub fn facts(&self) -> Facts {
-        let store = &self.0.store;
-        let present = store.present();
-        let (directory, generation) = (&present.active.directory, &present.active.generation);
-        let memory = present.sides().map(|side| side.directory.bytes() as u64);
-        Facts {
-            images: present.images,
-            left_out: present.active.left_out,
-            distinct_codes: directory.distinct().collect(),
-            memory_bytes: memory.sum(),
-            damage: store.damage.clone(),
-            precision: generation.precision.clone(),
-            generation: generation.number,
-            schema: migrate::SCHEMA,
-            disk_bytes: store.db.size_on_disk().unwrap_or_else(|error| {
-                tracing::warn!(%error, "the size of the store is not known");
-                0
-            }),
-        }
     }
 
     /// Another tree of the store, for what is kept beside images, under a name of its own.

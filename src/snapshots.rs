@@ -33,6 +33,8 @@ const STORE: &str = "store";
 const MODELS: &str = "models";
 /// About how large a file of originals grows.
 const VOLUME_BYTES: u64 = 1 << 30;
+/// After how long one that was begun and never completed is taken for left behind.
+const BEGUN: Duration = Duration::from_secs(24 * 3600);
 /// What a tar file takes for each besides, at most.
 const TAR_BYTES: u64 = 1024;
 /// How many bytes of originals are fetched before they are written, and how many at a time.
@@ -79,6 +81,9 @@ impl Snapshots {
         let made = tokio::spawn(async move {
             let one = snapshots.0.one.try_lock();
             let _one = one.map_err(|_| SnapshotError::UnderWay)?;
+            if let Err(error) = snapshots.sweep().await {
+                tracing::warn!(%error, "what was begun of earlier snapshots is left");
+            }
             let id = Uuid::now_v7();
             let made = snapshots.make(id, originals).await;
             if made.is_err()
@@ -134,6 +139,18 @@ impl Snapshots {
         gauge!(SNAPSHOT_SECONDS).set(now().as_secs_f64());
         tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "a snapshot was made");
         Ok(manifest)
+    }
+
+    /// Removes what a service that was killed had begun of a snapshot. Another service may be making one at this place, but not for a day.
+    async fn sweep(&self) -> Result<(), SnapshotError> {
+        for id in self.ids().await? {
+            let begun = id.get_timestamp().map_or(0, |begun| begun.to_unix().0);
+            let is_old = begun + BEGUN.as_secs() < now().as_secs();
+            if is_old && self.get(id).await?.is_none() {
+                self.clear(id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses to begin what would fill the disk of a folder, on which the service may write too.
@@ -207,19 +224,11 @@ impl Snapshots {
     /// # Errors
     /// [`SnapshotError`]; one whose manifest cannot be read is passed over and told of in the log.
     pub async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
-        let place = &self.0.place;
-        let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
-        let listed = place.objects.list_with_delimiter(root).await?;
         let mut found = Vec::new();
-        for folder in listed.common_prefixes {
-            let id = folder
-                .filename()
-                .and_then(|name| Uuid::try_parse(name).ok());
-            if let Some(id) = id {
-                match self.get(id).await {
-                    Ok(manifest) => found.extend(manifest),
-                    Err(error) => tracing::warn!(%id, %error, "a snapshot is passed over"),
-                }
+        for id in self.ids().await? {
+            match self.get(id).await {
+                Ok(manifest) => found.extend(manifest),
+                Err(error) => tracing::warn!(%id, %error, "a snapshot is passed over"),
             }
         }
         found.sort_by_key(|manifest| std::cmp::Reverse(manifest.id));
@@ -227,6 +236,16 @@ impl Snapshots {
             gauge!(SNAPSHOT_SECONDS).set(newest.created_at_ms as f64 / 1000.0);
         }
         Ok(found)
+    }
+
+    /// Of all that are there, whole or not.
+    async fn ids(&self) -> Result<Vec<Uuid>, SnapshotError> {
+        let place = &self.0.place;
+        let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
+        let listed = place.objects.list_with_delimiter(root).await?;
+        let folders = listed.common_prefixes.into_iter();
+        let id = |folder: Path| Uuid::try_parse(folder.filename()?).ok();
+        Ok(folders.filter_map(id).collect())
     }
 
     /// A snapshot, if there is one.

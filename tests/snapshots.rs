@@ -129,6 +129,15 @@ async fn a_snapshot_is_of_one_moment_however_much_is_written_meanwhile() {
             }
         })
     };
+    // One that was begun in 2024 by a service that was killed, and one that was begun a moment ago.
+    let snapshots = server.folder.path().join("data/snapshots");
+    let young = uuid::Uuid::now_v7().to_string();
+    let [left, begun] =
+        ["018f0000-0000-7000-8000-000000000000", &young].map(|id| snapshots.join(id));
+    for folder in [&left, &begun] {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("store"), "").unwrap();
+    }
     let mut made = Vec::new();
     for _ in 0..6 {
         let before = done.load(Ordering::SeqCst);
@@ -138,6 +147,8 @@ async fn a_snapshot_is_of_one_moment_however_much_is_written_meanwhile() {
     }
     stop.store(true, Ordering::Relaxed);
     writer.await.unwrap();
+    assert!(!left.exists() && begun.exists());
+    fs::remove_dir_all(begun).unwrap();
     let listed = told(&["snapshots", "list"], &server.url);
     assert_eq!(listed.lines().count(), 6, "{listed}");
     assert!(listed.starts_with(&made[5].0), "{listed}");
