@@ -4,6 +4,7 @@
 mod error;
 mod file;
 mod manifest;
+mod originals;
 mod restore;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use metrics::gauge;
 use object_store::{ObjectStoreExt, path::Path};
 use tokio::sync::Mutex;
@@ -31,16 +32,10 @@ pub use restore::{Target, restore};
 const MANIFEST: &str = "manifest.json";
 const STORE: &str = "store";
 const MODELS: &str = "models";
-/// About how large a file of originals grows.
-const VOLUME_BYTES: u64 = 1 << 30;
 /// After how long one that was begun and never completed is taken for left behind.
 const BEGUN: Duration = Duration::from_secs(24 * 3600);
 /// What a tar file takes for each besides, at most.
 const TAR_BYTES: u64 = 1024;
-/// How many bytes of originals are fetched before they are written, and how many at a time.
-const FETCHED_BYTES: u64 = 16 << 20;
-const FETCHES: usize = 8;
-
 /// A handle on the snapshots of a gallery, cheap to clone.
 #[derive(Clone)]
 pub struct Snapshots(Arc<Shared>);
@@ -171,52 +166,6 @@ impl Snapshots {
             bytes += listed.map(|(_, bytes)| bytes + TAR_BYTES).sum::<u64>();
         }
         Ok(disk::room(folder, bytes)?)
-    }
-
-    /// Writes all originals that lie at their place into tar files; those of no row are removed when the store is opened again.
-    async fn copy_originals(&self, id: Uuid) -> Result<Vec<File>, SnapshotError> {
-        let originals = self.0.gallery.originals();
-        let mut listed = originals.list().await?;
-        listed.sort();
-        let (mut files, mut volume) = (Vec::new(), None::<(String, tar::Builder<Out>, u64)>);
-        let mut rest = listed.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut bytes = 0;
-            let some: Vec<_> = std::iter::from_fn(|| {
-                let next = rest.next_if(|_| bytes < FETCHED_BYTES)?;
-                bytes += next.1;
-                Some(next.0)
-            })
-            .collect();
-            let fetched = stream::iter(some).map(|name| async move {
-                let found = originals.read(&name).await?;
-                Ok::<_, SnapshotError>(found.map(|bytes| (name, bytes)))
-            });
-            let fetched: Vec<_> = fetched.buffered(FETCHES).try_collect().await?;
-            let (name, mut tar, size) = volume.take().unwrap_or_else(|| {
-                let name = format!("originals-{:06}.tar", files.len() + 1);
-                let tar = tar::Builder::new(self.out(id, &name));
-                (name, tar, 0)
-            });
-            let written = blocking(move || {
-                for (name, bytes) in fetched.into_iter().flatten() {
-                    let mut header = tar::Header::new_gnu();
-                    header.set_size(bytes.len() as u64);
-                    header.set_mode(0o644);
-                    tar.append_data(&mut header, name, &bytes[..])?;
-                }
-                Ok::<_, io::Error>(tar)
-            });
-            let tar = written.await?;
-            match size + bytes < VOLUME_BYTES && rest.peek().is_some() {
-                true => volume = Some((name, tar, size + bytes)),
-                false => {
-                    let out = blocking(move || tar.into_inner()).await?;
-                    files.push(file::finish(&name, out).await?);
-                }
-            }
-        }
-        Ok(files)
     }
 
     /// All there are, the newest first.
