@@ -79,6 +79,18 @@ refusals() {
     step refused 'to listen without keys, and to start on a GPU that is not there'
 }
 
+# What it is made of, as scanners and lawyers look for it, and what it can compute on.
+contents() {
+    local doc=/usr/share/doc/scihcgrl crates texts
+    inside() { "$docker" run --rm --entrypoint "$1" "$image" "${@:2}"; }
+    crates=$(inside grep -c '' $doc/crates/crates.txt) || fail 'no list of crates'
+    inside grep -q '^sled 0' $doc/crates/crates.txt || fail 'the list of crates lacks sled'
+    texts=$(inside find $doc -iname '*licen[cs]e*' -type f | wc -l)
+    inside grep -q '[.]dep-v0' /opt/scihcgrl/target/release/scihcgrl || fail 'the program does not tell its crates'
+    step contents "$crates crates, told by the program too, $texts licence texts"
+    step devices "$(inside scihcgrl devices | paste -sd ';' | sed 's/;/; /g')"
+}
+
 # A folder a request: its images, with the class as their label.
 store_gallery() {
     local class image form start
@@ -211,6 +223,7 @@ main() {
     bytes=$("$docker" image inspect --format '{{.Size}}' "$image" 2>/dev/null) || fail "no image $image; docker/Dockerfile makes it"
     step image "$image, $((bytes / 1000000)) MB"
     refusals
+    contents
     up
     step start "ready $took after compose up, $(memory)of memory"
     store_gallery

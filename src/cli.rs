@@ -134,8 +134,24 @@ pub enum Cli {
         #[command(flatten)]
         service: client::Service,
     },
-    /// Restore a snapshot to an empty data folder, and read it from end to end.
-    Import(snapshots::Import),
+    /// Write all images of a data folder that is not served, with their labels and codes, into a tar archive that programs of any version read.
+    Export {
+        /// The archive, a new file; - is standard output.
+        to: PathBuf,
+        /// Which.
+        #[command(flatten)]
+        gallery: config::Gallery,
+    },
+    /// Fill an empty data folder from a snapshot or an export, and read it from end to end.
+    Import {
+        /// The snapshot's folder or URL, such as s3://bucket/snapshots/ID, or an export; - is an export on standard input.
+        from: String,
+        /// The data folder, and where originals are to be kept.
+        #[command(flatten)]
+        gallery: config::Gallery,
+    },
+    /// Print what this program can compute on here.
+    Devices,
     /// Do the fine-tuning job whose task and images are in a folder; a service starts it by itself.
     FineTune {
         /// The folder; what comes of it is left there.
@@ -242,7 +258,9 @@ impl Cli {
             Cli::Snapshots { snapshots, service } => {
                 wait(snapshots::run(client::Client::new(&service), &snapshots))?;
             }
-            Cli::Import(import) => wait(snapshots::import(&import))?,
+            Cli::Export { to, gallery } => wait(store::export(&gallery, &to))?,
+            Cli::Import { from, gallery } => wait(store::import(&from, &gallery))?,
+            Cli::Devices => println!("{}", model::devices()),
             Cli::ImportWeights { file, out } => {
                 let count = model::checkpoint::import(&file, &out)?;
                 println!("wrote {count} tensors to {}", out.display());

@@ -11,12 +11,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tokio::{
     sync::{OwnedRwLockReadGuard, RwLock, mpsc},
     task::JoinError,
 };
 
-use crate::index::{Damage, ImageId, Index, IndexError, NewImage, Original, Record};
+use crate::index::{
+    Codes, Damage, ImageId, Index, IndexError, NewImage, Original, Record, WholeImage,
+};
 
 pub use migration::{Migration, migrate};
 pub use originals::{Originals, OriginalsError};
@@ -111,6 +114,36 @@ impl Gallery {
     ) -> Result<(Record, bool), GalleryError> {
         let gallery = self.clone();
         tokio::spawn(async move { gallery.store(image, original).await }).await?
+    }
+
+    /// Stores images that were stored before, with their codes by the active model, their times, and in their order.
+    ///
+    /// # Errors
+    /// [`GalleryError`]; some of them are stored then.
+    pub async fn adopt(&self, images: Vec<WholeImage>) -> Result<(), GalleryError> {
+        let generation = self.index.generations().active.number;
+        let named = images.into_iter().map(|image| async move {
+            let name = self.index.name_original().await?;
+            let bytes = image.original.len() as u64;
+            self.originals.put(name, image.original).await?;
+            Ok::<_, GalleryError>(NewImage {
+                id: image.id,
+                codes: vec![Codes {
+                    generation,
+                    codes: image.codes,
+                }],
+                labels: image.labels,
+                payload: image.payload,
+                media_type: image.media_type,
+                bytes,
+                original: Some(name),
+                times: Some(image.times),
+            })
+        });
+        let named = try_join_all(named).await?;
+        // They are asked for in this order, and so they are stored.
+        try_join_all(named.into_iter().map(|image| self.index.put(image))).await?;
+        Ok(())
     }
 
     /// The original lies there before a row has its name. What is cut short or fails leaves a loose name, which is released when the store

@@ -51,10 +51,10 @@ pub use damage::Damage;
 pub use error::IndexError;
 pub use generation::Generation;
 pub use migrate::SCHEMA;
-pub use old::{Old, OldImage};
+pub use old::Old;
 pub use original::Original;
 pub use query::{Cursor, Facts, Found, Listing, Match, Query};
-pub use record::{Codes, ImageId, NewImage, Record, Times};
+pub use record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
 pub use replace::{beside, compact, replace};
 pub use turning::{Missing, Recoded, Turning};
 
@@ -62,7 +62,7 @@ use error::spell;
 use store::Store;
 use writer::Writer;
 
-/// A file that is in a data folder while it is restored from a snapshot.
+/// A file that is in a data folder while it is restored from a snapshot or an export.
 pub const RESTORING: &str = "restoring";
 
 /// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.
@@ -86,13 +86,21 @@ impl Index {
     /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
     /// [`Store`](IndexError::Store).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
+        if config.path.join(RESTORING).exists() {
+            return Err(IndexError::Restoring { path: config.path });
+        }
+        Index::open_restoring(config)
+    }
+
+    /// As [`open`](Self::open), but in a folder too that is being restored.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) otherwise.
+    pub fn open_restoring(config: IndexConfig) -> Result<Index, IndexError> {
         let (exactly, precision) = config.precision.split();
         let (this_model, model) = config.model.split();
         let wanted = Generation::new(model, precision, &config.lengths)?;
         let given = wanted.precision.clone();
-        if config.path.join(RESTORING).exists() {
-            return Err(IndexError::Restoring { path: config.path });
-        }
         let index = Index::start(config.path, config.cache_bytes, Some(wanted), this_model)?;
         let stored = index.precision();
         if exactly && stored != given {

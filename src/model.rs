@@ -24,7 +24,7 @@ use crate::{
 pub use backbone::Pass;
 use backbone::{Backbone, BackboneKind};
 pub use checkpoint::Card;
-pub use device::{device, is_cpu, kind, preferred, resolved};
+pub use device::{device, devices, is_cpu, kind, preferred, resolved};
 use environment::Environment;
 pub use policy::{Choice, Policy, Unrolled};
 

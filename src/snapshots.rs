@@ -2,7 +2,9 @@
 //! Knows what belongs to one and in which order it is written; neither how a store is copied nor when a snapshot is wanted.
 
 mod error;
+mod export;
 mod file;
+mod import;
 mod manifest;
 mod originals;
 mod restore;
@@ -25,6 +27,8 @@ use crate::{
 use file::{Out, blocking};
 
 pub use error::SnapshotError;
+pub use export::{Head, export};
+pub use import::import;
 pub use manifest::{File, Manifest};
 pub use restore::{Target, restore};
 

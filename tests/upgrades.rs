@@ -1,5 +1,5 @@
-//! Data folders that earlier programs wrote, kept in fixtures/stores by their schema: they open with today's program, whole, whatever is killed
-//! when. And a store that is made anew to give space back. Knows what was stored in them, and files as an operator sees them.
+//! Data folders and exports that earlier programs wrote, kept in fixtures by their schema and format: they open with today's program, whole,
+//! whatever is killed when. And a store that is made anew to give space back. Knows what was stored in them, and files as an operator sees them.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -158,6 +158,21 @@ async fn stores_of_every_schema_open_with_todays_program() {
             );
         }
     }
+}
+
+/// What `export` wrote when its form was new; the store was the one of schema 3.
+#[tokio::test]
+async fn an_export_comes_back_in_todays_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = server::root().join("models/cifar10.safetensors");
+    fs::copy(model, folder.path().join("model.safetensors")).unwrap();
+    let file = server::root().join("tests/fixtures/exports/1.tar");
+    let said = told("import", folder.path(), &[file.to_str().unwrap()]);
+    assert!(
+        said.contains("6 images of model 5470b5afce2f are in"),
+        "{said}"
+    );
+    whole(&TestServer::start_in(folder, &[])).await;
 }
 
 #[tokio::test]

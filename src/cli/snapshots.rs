@@ -1,21 +1,11 @@
-//! `scihcgrl snapshots`: has a running service make snapshots, tells which there are and removes old ones; `import` restores one.
+//! `scihcgrl snapshots`: has a running service make snapshots, tells which there are and removes old ones.
 //! Knows requests and how a snapshot reads in a line; what it holds is the service's.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, ensure};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use reqwest::Method;
 use serde_json::Value;
 
 use super::client::Client;
-use crate::{
-    config,
-    snapshots::{Target, restore},
-};
-
-/// The memory that a restoring takes for the store's cache.
-const CACHE_BYTES: u64 = 64 << 20;
 
 /// What is asked of a service's snapshots.
 #[derive(Subcommand, Clone)]
@@ -39,16 +29,6 @@ pub enum Snapshots {
         /// Its id.
         id: String,
     },
-}
-
-/// What is restored to where.
-#[derive(Args, Clone)]
-pub struct Import {
-    /// The snapshot: its folder, or its URL, such as s3://bucket/snapshots/ID.
-    from: String,
-    /// The data folder, which has to be empty, and where originals are to be kept.
-    #[command(flatten)]
-    gallery: config::Gallery,
 }
 
 pub(super) async fn run(client: Client, snapshots: &Snapshots) -> anyhow::Result<()> {
@@ -102,29 +82,4 @@ async fn remove(client: &Client, id: &str) -> anyhow::Result<()> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-/// Restores a snapshot to an empty data folder and reads what came of it from end to end.
-pub(super) async fn import(import: &Import) -> anyhow::Result<()> {
-    let data_dir: PathBuf = import.gallery.data_dir.clone();
-    let target = Target {
-        originals: import.gallery.originals(),
-        cache_bytes: CACHE_BYTES,
-        data_dir,
-    };
-    let restored = restore(&import.from, &target).await;
-    let (manifest, damage) =
-        restored.with_context(|| format!("{} is not restored", import.from))?;
-    for damage in &damage {
-        println!("{damage}");
-    }
-    println!(
-        "{} images of model {} are in {}, {} things damaged",
-        manifest.images,
-        manifest.model,
-        target.data_dir.display(),
-        damage.len()
-    );
-    ensure!(damage.is_empty(), "the data folder is damaged");
-    Ok(())
 }

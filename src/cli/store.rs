@@ -1,10 +1,20 @@
-//! What is done to a data folder that is not served: read from end to end, brought to this program's schema, made anew in less space.
-//! Knows how each is told; what is done is the gallery's and the index's.
+//! What is done to a data folder that is not served: read from end to end, brought to this program's schema, made anew in less space, written
+//! out for programs of any version, filled from a snapshot or from what was written out.
+//! Knows how each is told; what is done is the layers' below.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Read, Write},
+    path::Path,
+};
+
+use anyhow::{Context, ensure};
 
 use crate::{
     config,
     gallery::{self, Gallery, Migration, Originals},
-    index::{self, Index, SCHEMA},
+    index::{self, Damage, Index, SCHEMA},
+    snapshots::{self, Target},
 };
 
 /// The memory that the store's cache takes meanwhile.
@@ -12,18 +22,88 @@ const CACHE_BYTES: u64 = 64 << 20;
 
 /// Names what is damaged, and fails where anything is.
 pub(super) async fn fsck(gallery: &config::Gallery) -> anyhow::Result<()> {
-    let index = Index::open_present(gallery.data_dir.clone(), CACHE_BYTES)?;
-    let images = index.facts().images;
-    let (id, kept) = (index.id(), index.has_originals());
-    let originals = Originals::open(&gallery.originals(), id, kept).await?;
-    let (gallery, _) = Gallery::new(index, originals);
+    let gallery = open(gallery).await?;
+    let images = gallery.index().facts().images;
     let damage = gallery.verify().await?;
     for damage in &damage {
         println!("{damage}");
     }
     println!("{images} images, {} things damaged", damage.len());
-    anyhow::ensure!(damage.is_empty(), "the data folder is damaged");
+    whole(&damage)
+}
+
+async fn open(folder: &config::Gallery) -> anyhow::Result<Gallery> {
+    let index = Index::open_present(folder.data_dir.clone(), CACHE_BYTES)?;
+    let (id, kept) = (index.id(), index.has_originals());
+    let originals = Originals::open(&folder.originals(), id, kept).await?;
+    Ok(Gallery::new(index, originals).0)
+}
+
+fn whole(damage: &[Damage]) -> anyhow::Result<()> {
+    ensure!(damage.is_empty(), "the data folder is damaged");
     Ok(())
+}
+
+/// What stands for standard input or output where a file is named.
+const STANDARD: &str = "-";
+
+/// Writes all images into an archive that any version reads. What cannot be read is named and left out.
+pub(super) async fn export(folder: &config::Gallery, to: &Path) -> anyhow::Result<()> {
+    let gallery = open(folder).await?;
+    let out: Box<dyn Write + Send> = match to.as_os_str() == STANDARD {
+        true => Box::new(io::stdout()),
+        false => {
+            let new = File::create_new(to);
+            Box::new(new.with_context(|| format!("{} cannot be written", to.display()))?)
+        }
+    };
+    let exported = snapshots::export(&gallery, BufWriter::new(out)).await;
+    if exported.is_err() && to.as_os_str() != STANDARD {
+        // It says itself that it is cut off, but nobody wants it.
+        let _ = fs::remove_file(to);
+    }
+    let (images, damage) = exported.with_context(|| format!("{} is not written", to.display()))?;
+    for damage in &damage {
+        eprintln!("{damage}");
+    }
+    eprintln!(
+        "{images} images were exported, {} things left out",
+        damage.len()
+    );
+    whole(&damage)
+}
+
+/// Fills an empty data folder from a snapshot or an export, and reads what came of it from end to end.
+pub(super) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Result<()> {
+    let target = Target {
+        data_dir: folder.data_dir.clone(),
+        originals: folder.originals(),
+        cache_bytes: CACHE_BYTES,
+    };
+    let is_standard = from == STANDARD;
+    let failed = || format!("{from} is not restored");
+    let (images, model, damage) = if is_standard || Path::new(from).is_file() {
+        let input: Box<dyn Read + Send> = match is_standard {
+            true => Box::new(io::stdin()),
+            false => Box::new(File::open(from).with_context(failed)?),
+        };
+        let imported = snapshots::import(input, &target).await;
+        let (head, images, damage) = imported.with_context(failed)?;
+        (images, head.model, damage)
+    } else {
+        let restored = snapshots::restore(from, &target).await;
+        let (manifest, damage) = restored.with_context(failed)?;
+        (manifest.images, manifest.model, damage)
+    };
+    for damage in &damage {
+        println!("{damage}");
+    }
+    println!(
+        "{images} images of model {model} are in {}, {} things damaged",
+        target.data_dir.display(),
+        damage.len()
+    );
+    whole(&damage)
 }
 
 /// Migrates a folder of an earlier version, or says what would be done.

@@ -6,11 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::try_join_all;
 use tokio::task::spawn_blocking;
 
 use super::{Gallery, GalleryError, Originals};
-use crate::index::{self, Codes, Index, IndexConfig, NewImage, Old, OldImage, Wanted};
+use crate::index::{self, Index, IndexConfig, Old, Wanted, WholeImage};
 
 /// What a migration does, or did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,36 +88,7 @@ pub async fn migrate(
 }
 
 /// A page of an old store, and where the next begins.
-async fn read(old: &Arc<Old>, from: u64) -> Result<Option<(Vec<OldImage>, u64)>, GalleryError> {
+async fn read(old: &Arc<Old>, from: u64) -> Result<Option<(Vec<WholeImage>, u64)>, GalleryError> {
     let old = old.clone();
     Ok(spawn_blocking(move || old.page(from)).await??)
-}
-
-impl Gallery {
-    /// Stores images of an old store in their order.
-    async fn adopt(&self, images: Vec<OldImage>) -> Result<(), GalleryError> {
-        let generation = self.index.generations().active.number;
-        let named = images.into_iter().map(|image| async move {
-            let name = self.index.name_original().await?;
-            let bytes = image.original.len() as u64;
-            self.originals.put(name, image.original).await?;
-            Ok::<_, GalleryError>(NewImage {
-                id: image.id,
-                codes: vec![Codes {
-                    generation,
-                    codes: image.codes,
-                }],
-                labels: image.labels,
-                payload: image.payload,
-                media_type: image.media_type,
-                bytes,
-                original: Some(name),
-                times: Some(image.times),
-            })
-        });
-        let named = try_join_all(named).await?;
-        // They are asked for in this order, and so they are stored.
-        try_join_all(named.into_iter().map(|image| self.index.put(image))).await?;
-        Ok(())
-    }
 }

@@ -6,11 +6,6 @@ mod second;
 
 use std::path::Path;
 
-use bytes::Bytes;
-use serde_json::Value;
-
-use crate::code::HashCode;
-
 use super::{
     damage::Damage,
     error::IndexError,
@@ -18,28 +13,9 @@ use super::{
     key::Key,
     migrate::{self, Schema},
     open,
-    record::{ImageId, Times},
+    record::{ImageId, Times, WholeImage},
     replace,
 };
-
-/// An image of an old store, whole.
-#[derive(Clone, Debug)]
-pub struct OldImage {
-    /// Its id.
-    pub id: ImageId,
-    /// One code of each length, ascending.
-    pub codes: Vec<HashCode>,
-    /// Its labels.
-    pub labels: Vec<String>,
-    /// What the caller keeps with it.
-    pub payload: Option<Value>,
-    /// The media type of its original.
-    pub media_type: String,
-    /// Its original.
-    pub original: Bytes,
-    /// When it was first stored and last changed.
-    pub times: Times,
-}
 
 /// A store of an earlier schema.
 pub struct Old {
@@ -91,7 +67,7 @@ impl Old {
     ///
     /// # Errors
     /// [`IndexError::Corrupt`] where any of it is damaged: what is stored anew has to be whole. [`IndexError::Store`].
-    pub fn page(&self, from: u64) -> Result<Option<(Vec<OldImage>, u64)>, IndexError> {
+    pub fn page(&self, from: u64) -> Result<Option<(Vec<WholeImage>, u64)>, IndexError> {
         match self.schema {
             1 => first::page(&self.db, &self.generation, from),
             _ => second::page(&self.db, &self.generation, from),

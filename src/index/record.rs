@@ -3,6 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -105,6 +106,25 @@ pub struct NewImage {
     pub original: Option<Original>,
     /// When it was stored, if that was not now.
     pub times: Option<Times>,
+}
+
+/// An image with all that belongs to it, as it is read where it was stored before.
+#[derive(Clone, Debug)]
+pub struct WholeImage {
+    /// Its id.
+    pub id: ImageId,
+    /// One code of each length, ascending.
+    pub codes: Vec<HashCode>,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What the caller keeps with it.
+    pub payload: Option<Value>,
+    /// The media type of its original.
+    pub media_type: String,
+    /// Its original.
+    pub original: Bytes,
+    /// When it was first stored and last changed.
+    pub times: Times,
 }
 
 /// What the index tells of an image.

@@ -6,6 +6,26 @@ use tch::{Device, Kind};
 use super::{ModelError, cuda};
 use crate::config::Precision;
 
+/// What there is to compute on here, as lines of text: whether the processor computes in bf16, whether libtorch's CUDA half is installed
+/// (`has_cudart`), and which GPUs it sees.
+pub fn devices() -> String {
+    let opened = cuda::open();
+    let mut lines = vec![
+        format!(
+            "cpu: bf16 {}",
+            if computes_bf16() { "fast" } else { "slow" }
+        ),
+        format!("has_cudart: {}", tch::utils::has_cudart()),
+    ];
+    lines.extend(match opened {
+        Ok(()) => (0..tch::Cuda::device_count().max(0))
+            .map(|number| format!("cuda:{number}"))
+            .collect(),
+        Err(reason) => vec![format!("no CUDA: {reason}")],
+    });
+    lines.join("\n")
+}
+
 /// The device a name stands for: `auto`, `cpu`, `cuda` or `cuda:N`.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ pub enum SnapshotError {
     },
     /// A manifest that this program does not understand.
     #[error(
-        "the snapshot is of format {found}, and this program reads format {supported}; take the program that is as new as it"
+        "it is of format {found}, and this program reads format {supported}; take the program that is as new as it"
     )]
     Format {
         /// The snapshot's.
@@ -56,6 +56,14 @@ pub enum SnapshotError {
         /// Which.
         name: String,
         /// How.
+        why: String,
+    },
+    /// A file that is not as an export has it.
+    #[error("{name} of the export: {why}; `scihcgrl export` writes one")]
+    Export {
+        /// Which.
+        name: String,
+        /// What is wrong.
         why: String,
     },
     /// A data folder that holds something.

@@ -48,7 +48,7 @@ impl<T> Digesting<T> {
         File {
             name: name.to_owned(),
             bytes: self.bytes,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&digest),
         }
     }
 }
@@ -71,6 +71,11 @@ impl<T: Read> Read for Digesting<T> {
         self.take(&into[..read]);
         Ok(read)
     }
+}
+
+/// In hexadecimal digits.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Does what may block.

@@ -1,7 +1,7 @@
 //! The originals of a snapshot: tar files of about a gigabyte, fetched some at a time so that memory holds few.
 //! Knows names, sizes and tar; neither which images have them nor what else a snapshot holds.
 
-use std::io;
+use std::io::{self, Write};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
@@ -14,8 +14,20 @@ use super::{
 /// About how large a file of originals grows.
 const VOLUME_BYTES: u64 = 1 << 30;
 /// How many bytes of originals are fetched before they are written, and how many at a time.
-const FETCHED_BYTES: u64 = 16 << 20;
-const FETCHES: usize = 8;
+pub(super) const FETCHED_BYTES: u64 = 16 << 20;
+pub(super) const FETCHES: usize = 8;
+
+/// Writes a file into a tar archive.
+pub(super) fn append(
+    tar: &mut tar::Builder<impl Write>,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, name, bytes)
+}
 
 impl Snapshots {
     /// Writes all originals that lie at their place into tar files; those of no row are removed when the store is opened again.
@@ -45,10 +57,7 @@ impl Snapshots {
             });
             let written = blocking(move || {
                 for (name, bytes) in fetched.into_iter().flatten() {
-                    let mut header = tar::Header::new_gnu();
-                    header.set_size(bytes.len() as u64);
-                    header.set_mode(0o644);
-                    tar.append_data(&mut header, name, &bytes[..])?;
+                    append(&mut tar, &name, &bytes)?;
                 }
                 Ok::<_, io::Error>(tar)
             });

@@ -54,9 +54,7 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
         other => other,
     })?;
     let folder = &to.data_dir;
-    empty(folder)?;
-    let begun = folder.join(index::RESTORING);
-    fs::write(&begun, "")?;
+    begin(folder)?;
     let (mut volumes, mut store) = (Vec::new(), None);
     for file in &manifest.files {
         match file.name.as_str() {
@@ -87,12 +85,27 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
         unpack(input, volume.clone(), &originals).await?;
     }
     let (gallery, _) = Gallery::new(index, originals);
+    let damage = complete(gallery, folder).await?;
+    Ok((manifest, damage))
+}
+
+/// Marks a folder as begun, which the service refuses; one in which anything is, is refused.
+pub(super) fn begin(folder: &FilePath) -> Result<(), SnapshotError> {
+    empty(folder)?;
+    Ok(fs::write(folder.join(index::RESTORING), "")?)
+}
+
+/// Reads all that was stored in a folder, and lets the service take it.
+pub(super) async fn complete(
+    gallery: Gallery,
+    folder: &FilePath,
+) -> Result<Vec<Damage>, SnapshotError> {
     let damage = gallery.verify().await?;
     let index = gallery.index().clone();
     drop(gallery);
     blocking(move || index.close()).await?;
-    fs::remove_file(&begun)?;
-    Ok((manifest, damage))
+    fs::remove_file(folder.join(index::RESTORING))?;
+    Ok(damage)
 }
 
 /// Refuses a folder in which anything is; makes one that is not there.

@@ -20,7 +20,7 @@ from pod_security import restricted
 from schemas import VERSIONS, against_schemas
 
 K8S = Path(__file__).parents[2] / "k8s"
-OVERLAYS, JOBS = ["overlays/cpu", "overlays/gpu"], "jobs"
+OVERLAYS, JOBS, RESTORE = ["overlays/cpu", "overlays/gpu"], "jobs", "restore"
 
 
 def render(folder):
@@ -141,7 +141,7 @@ def variables(one):
 def one_owner(documents):
     """What keeps a second process from the store, and lets the first one finish."""
     spec, one = server(documents)["spec"], container(documents)
-    if spec.get("replicas") != 1 or get(spec, "updateStrategy.type") != "RollingUpdate":
+    if spec.get("replicas") not in (0, 1) or get(spec, "updateStrategy.type") != "RollingUpdate":
         yield "the store could have two owners"
     claims = {get(claim, "metadata.name"): get(claim, "spec.accessModes") for claim in spec.get("volumeClaimTemplates", [])}
     mounts = {mount["mountPath"]: mount["name"] for mount in one.get("volumeMounts", [])}
@@ -221,6 +221,18 @@ def faults(documents):
         yield from check(documents)
 
 
+def standing(folder, documents):
+    """Faults, and whether the service stands still where it should and nowhere else."""
+    yield from faults(documents)
+    if get(server(documents), "spec.replicas") != (folder != RESTORE):
+        yield "the service should stand still while its store comes back, and only then"
+    claims = {get(claim, "metadata.name"): claim["spec"] for claim in of_kind(documents, "PersistentVolumeClaim")}
+    own = get(server(documents), "spec.volumeClaimTemplates.0")
+    wanted = {f"{get(own, 'metadata.name')}-{get(server(documents), 'metadata.name')}-0": own["spec"]} if folder == RESTORE else {}
+    if claims != wanted:
+        yield "the volume that comes back is another than the service asks for"
+
+
 # Facts
 
 
@@ -251,15 +263,15 @@ def environment(documents, one):
 
 
 def main():
-    rendered = {folder: render(folder) for folder in [*OVERLAYS, JOBS]}
+    rendered = {folder: render(folder) for folder in [*OVERLAYS, JOBS, RESTORE]}
     # A job runs beside either, and what it names is theirs.
-    whole = {overlay: rendered[overlay] + rendered[JOBS] for overlay in OVERLAYS}
+    whole = {overlay: rendered[overlay] + rendered[JOBS] for overlay in OVERLAYS} | {RESTORE: rendered[RESTORE]}
+    wrong = [f"{overlay}: {fault}" for overlay, documents in whole.items() for fault in standing(overlay, documents)]
     if "--facts" in sys.argv:
         print(json.dumps({overlay: facts(documents) for overlay, documents in whole.items()}, indent=1))
         return False
     if "--self-test" in sys.argv:
         return self_test(whole[OVERLAYS[-1]], faults)
-    wrong = [f"{overlay}: {fault}" for overlay, documents in whole.items() for fault in faults(documents)]
     for fault in wrong:
         print(fault)
     print(f"{sum(map(len, rendered.values()))} documents, {len(VERSIONS)} versions, {len(wrong)} wrong")

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::code::{HashCode, Length};
 
-use super::{Generation, ImageId, IndexError, OldImage, Times, corrupt};
+use super::{Generation, ImageId, IndexError, Times, WholeImage, corrupt};
 use crate::index::page;
 
 const CONTENT: u8 = b'c';
@@ -27,7 +27,7 @@ pub(super) fn page(
     db: &sled::Db,
     generation: &Generation,
     from: u64,
-) -> Result<Option<(Vec<OldImage>, u64)>, IndexError> {
+) -> Result<Option<(Vec<WholeImage>, u64)>, IndexError> {
     let key = |number: u64| {
         let start = [&[PAGE], &generation.number.to_be_bytes()[..]].concat();
         [start, number.to_be_bytes().to_vec()].concat()
@@ -70,7 +70,7 @@ fn slots(mut body: &[u8], lengths: &[Length]) -> Option<Vec<(ImageId, Vec<HashCo
     Some(found)
 }
 
-fn image(db: &sled::Db, id: ImageId, codes: Vec<HashCode>) -> Result<OldImage, IndexError> {
+fn image(db: &sled::Db, id: ImageId, codes: Vec<HashCode>) -> Result<WholeImage, IndexError> {
     let get = |prefix: u8, what: &str| {
         let value = db.get([&[prefix], id.as_str().as_bytes()].concat())?;
         value.ok_or_else(|| corrupt(format!("the {what} of image {id}"), "it is missing"))
@@ -84,7 +84,7 @@ fn image(db: &sled::Db, id: ImageId, codes: Vec<HashCode>) -> Result<OldImage, I
     let original = start.and_then(|start| content.get(start..));
     let malformed = || corrupt(format!("the original of image {id}"), "it is malformed");
     let original = Bytes::copy_from_slice(original.ok_or_else(malformed)?);
-    Ok(OldImage {
+    Ok(WholeImage {
         codes,
         labels: stored.labels,
         payload: stored.payload,

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Generation, IndexError, OldImage, Times, corrupt};
+use super::{Generation, IndexError, Times, WholeImage, corrupt};
 use crate::index::{
     damage::Damage,
     key::{self, Key},
@@ -32,7 +32,7 @@ pub(super) fn page(
     db: &sled::Db,
     generation: &Generation,
     from: u64,
-) -> Result<Option<(Vec<OldImage>, u64)>, IndexError> {
+) -> Result<Option<(Vec<WholeImage>, u64)>, IndexError> {
     let from = u32::try_from(from).unwrap_or(u32::MAX);
     let Some(found) = db.range(key::rows(from..u32::MAX)).next() else {
         return Ok(None);
@@ -62,7 +62,7 @@ fn image(
     sequence: u32,
     row: Row,
     codes: Vec<crate::code::HashCode>,
-) -> Result<OldImage, IndexError> {
+) -> Result<WholeImage, IndexError> {
     let id = ImageId::from(row.id);
     let payload = match row.payload {
         false => None,
@@ -76,7 +76,7 @@ fn image(
     };
     let original = db.get([&[ORIGINAL], &sequence.to_be_bytes()[..]].concat())?;
     let labels = row.labels.iter().map(|label| names::name(db, *label));
-    Ok(OldImage {
+    Ok(WholeImage {
         codes,
         labels: labels.collect::<Result<_, _>>()?,
         payload,

@@ -1,0 +1,16 @@
+#!/bin/sh
+# What the program is linked from, for whoever has to know: docker/licences.sh FOLDER
+# Writes crates.txt, a crate a line with its version and licence, and beside it the licence texts that the crates bring. Needs cargo, whose
+# registry has the crates already.
+
+set -eu
+out=$1
+mkdir -p "$out"
+cargo tree --locked --offline --edges normal --prefix none --format '{p} {l}' | sed -E 's/ \(\*\)$//; s/ \(proc-macro\)//' \
+    | grep -v '^scihcgrl ' | sort -u | sed -E 's/^([^ ]+) v/\1 /' >"$out/crates.txt"
+while read -r name version _; do
+    for crate in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$name-$version"/; do
+        found=$(find "$crate" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'unlicense*' -o -iname 'copyright*' \))
+        [ -z "$found" ] || { mkdir -p "$out/$name-$version" && echo "$found" | xargs -d '\n' cp -t "$out/$name-$version"; }
+    done
+done <"$out/crates.txt"

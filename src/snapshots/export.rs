@@ -1,0 +1,235 @@
+//! The logical form of a gallery, for programs of any version: a tar archive of JSON lines and originals, that plain tools read too.
+//! Knows this form and how it is written; neither how a store keeps images nor who reads it.
+//!
+//! In this order: `export.json`, then by groups `images-000001.jsonl`, an image a line, and the originals that its lines name, in the same
+//! order; last `end.json`, which an archive that was cut off lacks.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    SnapshotError,
+    file::{blocking, hex},
+    now,
+    originals::{FETCHED_BYTES, FETCHES, append},
+};
+use crate::{
+    code::{HashCode, Length},
+    gallery::{Gallery, GalleryError},
+    index::{Damage, ImageId, IndexError, Record},
+};
+
+/// The version of the form.
+pub(super) const FORMAT: u32 = 1;
+pub(super) const HEAD: &str = "export.json";
+pub(super) const END: &str = "end.json";
+/// How many images are listed at a time; a group has no more.
+const PAGE: usize = 1000;
+
+/// What an export says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The version of the form.
+    pub format: u32,
+    /// The version of the program that wrote it.
+    pub program: String,
+    /// When it was written, in milliseconds since 1970.
+    pub exported_at_ms: u64,
+    /// The model that made the codes.
+    pub model: String,
+    /// The numeric type that they were made in.
+    pub precision: String,
+    /// How many bits the codes have, ascending.
+    pub lengths: Vec<Length>,
+}
+
+/// An image in a line of JSON; members that a later program adds are passed over.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Line {
+    pub id: ImageId,
+    pub codes: BTreeMap<Length, HashCode>,
+    pub labels: Vec<String>,
+    pub payload: Option<Value>,
+    pub media_type: String,
+    pub created_at_ms: u64,
+    pub updated_at_ms: u64,
+    /// Which file of the archive its original is.
+    pub original: String,
+    /// The original's SHA-256, in hexadecimal digits.
+    pub sha256: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct End {
+    pub images: u64,
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Reads a file of an export.
+pub(super) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, SnapshotError> {
+    serde_json::from_slice(json).map_err(|error| SnapshotError::Export {
+        name: name.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// Writes all images of a gallery, the oldest first, and tells how many, and which could not be read and are left out. Nothing may be
+/// written to the gallery meanwhile.
+///
+/// # Errors
+/// [`SnapshotError`], where the archive cannot be written or the originals' place fails.
+pub async fn export(
+    gallery: &Gallery,
+    to: impl Write + Send + 'static,
+) -> Result<(u64, Vec<Damage>), SnapshotError> {
+    let generation = gallery.index().generations().active;
+    let head = Head {
+        format: FORMAT,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        exported_at_ms: now().as_millis() as u64,
+        model: generation.model,
+        precision: generation.precision,
+        lengths: generation.lengths,
+    };
+    let mut writer = Writer {
+        tar: tar::Builder::new(to),
+        group: Vec::new(),
+        bytes: 0,
+        groups: 0,
+        images: 0,
+    };
+    writer = write(writer, move |writer| writer.json(HEAD, &head)).await?;
+    let (mut damage, mut after) = (Vec::new(), None);
+    loop {
+        let index = gallery.index().clone();
+        let listing = blocking(move || index.list(after, PAGE)).await?;
+        let fetched = stream::iter(listing.records)
+            .map(|record| async move { (gallery.original(&record).await, record) });
+        let mut fetched = fetched.buffered(FETCHES);
+        while let Some((original, record)) = fetched.next().await {
+            match readable(original, &record)? {
+                Ok(original) => writer.add(record, original),
+                Err(why) => damage.push(why),
+            }
+            if writer.bytes >= FETCHED_BYTES {
+                writer = write(writer, Writer::finish_group).await?;
+            }
+        }
+        writer = write(writer, Writer::finish_group).await?;
+        after = listing.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let all = gallery.index().facts().images;
+    let told = writer.images + damage.len() as u64;
+    if told < all {
+        damage.push(Damage {
+            what: format!("pages of {} more images", all - told),
+            why: "they cannot be read; `scihcgrl fsck` names them".to_owned(),
+        });
+    }
+    let writer = write(writer, |writer| {
+        let images = writer.images;
+        writer.json(END, &End { images })?;
+        writer.tar.finish()?;
+        writer.tar.get_mut().flush()
+    });
+    Ok((writer.await?.images, damage))
+}
+
+/// The original of an image that can be exported, or why it cannot.
+fn readable(
+    original: Result<Option<Bytes>, GalleryError>,
+    record: &Record,
+) -> Result<Result<Bytes, Damage>, SnapshotError> {
+    let damage = |why: &str| Damage {
+        what: format!("image {}", record.id),
+        why: why.to_owned(),
+    };
+    match original {
+        Ok(Some(_)) if record.codes.is_empty() => Ok(Err(damage("it has no codes"))),
+        Ok(Some(original)) => Ok(Ok(original)),
+        Ok(None) => Ok(Err(damage("it was changed meanwhile"))),
+        Err(GalleryError::Index {
+            source: IndexError::Corrupt { what, why },
+        }) => Ok(Err(Damage { what, why })),
+        Err(error) => Err(error.into()),
+    }
+}
+
+struct Writer<W: Write> {
+    tar: tar::Builder<W>,
+    /// What the next files are made of.
+    group: Vec<(Line, Bytes)>,
+    /// The size of its originals.
+    bytes: u64,
+    groups: usize,
+    images: u64,
+}
+
+/// Has a writer write where it may block.
+async fn write<W: Write + Send + 'static>(
+    mut writer: Writer<W>,
+    what: impl FnOnce(&mut Writer<W>) -> io::Result<()> + Send + 'static,
+) -> Result<Writer<W>, SnapshotError> {
+    blocking(move || what(&mut writer).map(|()| writer)).await
+}
+
+impl<W: Write> Writer<W> {
+    fn json(&mut self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        append(&mut self.tar, name, &serde_json::to_vec_pretty(value)?)
+    }
+
+    fn add(&mut self, record: Record, original: Bytes) {
+        self.images += 1;
+        self.bytes += original.len() as u64;
+        let kind = record.media_type.rsplit('/').next().unwrap_or("image");
+        let line = Line {
+            id: record.id,
+            codes: record
+                .codes
+                .into_iter()
+                .map(|code| (code.length(), code))
+                .collect(),
+            labels: record.labels,
+            payload: record.payload,
+            created_at_ms: record.created_at_ms,
+            updated_at_ms: record.updated_at_ms,
+            original: format!("originals/{:09}.{kind}", self.images),
+            sha256: sha256(&original),
+            media_type: record.media_type,
+        };
+        self.group.push((line, original));
+    }
+
+    fn finish_group(&mut self) -> io::Result<()> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        self.groups += 1;
+        let mut lines = Vec::new();
+        for (line, _) in &self.group {
+            serde_json::to_writer(&mut lines, line)?;
+            lines.push(b'\n');
+        }
+        let name = format!("images-{:06}.jsonl", self.groups);
+        append(&mut self.tar, &name, &lines)?;
+        for (line, original) in self.group.drain(..) {
+            append(&mut self.tar, &line.original, &original)?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+}

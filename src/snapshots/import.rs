@@ -1,0 +1,162 @@
+//! A data folder is made of an export: every original is checked against its digest, and nothing is served until all of it was there.
+//! Knows the form that `export` writes and the order of its files; not how a store keeps images.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    SnapshotError, Target,
+    export::{END, End, FORMAT, HEAD, Head, Line, parse, sha256},
+    file::blocking,
+    restore::{begin, complete},
+};
+use crate::{
+    gallery::{Gallery, Originals},
+    index::{Damage, Index, IndexConfig, Times, Wanted, WholeImage},
+};
+
+enum Part {
+    Head(Head),
+    Images(Vec<WholeImage>),
+}
+
+/// Makes a data folder of an export, and tells what that said of itself, how many images there are, and what is damaged of what came of it.
+/// Codes, ages and order are those that were exported; originals have other names.
+///
+/// # Errors
+/// [`SnapshotError`]. A folder that was begun is refused by the service until it is emptied and imported to again.
+pub async fn import(
+    from: impl Read + Send + 'static,
+    to: &Target,
+) -> Result<(Head, u64, Vec<Damage>), SnapshotError> {
+    let (send, mut parts) = mpsc::channel(2);
+    let reading = tokio::task::spawn_blocking(move || read(from, &send));
+    let Some(Part::Head(head)) = parts.recv().await else {
+        reading.await.map_err(|_| SnapshotError::Panicked)??;
+        return Err(SnapshotError::Panicked);
+    };
+    begin(&to.data_dir)?;
+    let config = IndexConfig {
+        path: to.data_dir.clone(),
+        model: Wanted::Exactly(head.model.clone()),
+        precision: Wanted::Exactly(head.precision.clone()),
+        lengths: head.lengths.clone(),
+        cache_bytes: to.cache_bytes,
+    };
+    let index = blocking(move || Index::open_restoring(config)).await?;
+    let originals = Originals::open(&to.originals, index.id(), false).await?;
+    let (gallery, removal) = Gallery::new(index, originals);
+    drop(removal);
+    while let Some(part) = parts.recv().await {
+        if let Part::Images(images) = part {
+            gallery.adopt(images).await?;
+        }
+    }
+    reading.await.map_err(|_| SnapshotError::Panicked)??;
+    let images = gallery.index().facts().images;
+    let damage = complete(gallery, &to.data_dir).await?;
+    Ok((head, images, damage))
+}
+
+fn wrong(name: &str, why: impl ToString) -> SnapshotError {
+    SnapshotError::Export {
+        name: name.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+/// Reads an export to its end, and passes it on until nobody takes it.
+fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
+    let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, from));
+    let no_export = |error: io::Error| wrong("the archive", error);
+    let (mut head, mut images, mut ended) = (None, 0, false);
+    let (mut lines, mut group) = (VecDeque::<Line>::new(), Vec::new());
+    for entry in archive.entries().map_err(no_export)? {
+        let mut entry = entry.map_err(no_export)?;
+        if entry.header().entry_type().is_dir() {
+            continue;
+        }
+        let name = entry.path().map_err(no_export)?;
+        let name = name.to_string_lossy().trim_start_matches("./").to_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(no_export)?;
+        let sent = match name.as_str() {
+            HEAD if head.is_none() => {
+                let read: Head = parse(HEAD, &bytes)?;
+                if read.format != FORMAT {
+                    return Err(SnapshotError::Format {
+                        found: read.format,
+                        supported: FORMAT,
+                    });
+                }
+                head = Some(read.clone());
+                to.blocking_send(Part::Head(read))
+            }
+            _ if head.is_none() || ended => {
+                let why = format!("an export begins with {HEAD} and ends with {END}");
+                return Err(wrong(&name, why));
+            }
+            END if lines.is_empty() => {
+                let End { images: all } = parse(END, &bytes)?;
+                if all != images {
+                    return Err(wrong(END, format!("of {all} images {images} are there")));
+                }
+                ended = true;
+                Ok(())
+            }
+            _ if lines.is_empty() && name.ends_with(".jsonl") => {
+                for line in bytes.split(|byte| *byte == b'\n') {
+                    if !line.is_empty() {
+                        lines.push_back(parse(&name, line)?);
+                    }
+                }
+                Ok(())
+            }
+            _ => {
+                group.push(image(lines.pop_front(), &name, bytes)?);
+                images += 1;
+                match lines.is_empty() {
+                    true => to.blocking_send(Part::Images(std::mem::take(&mut group))),
+                    false => Ok(()),
+                }
+            }
+        };
+        if sent.is_err() {
+            // Storing failed, which is told.
+            return Ok(());
+        }
+    }
+    match (head, ended) {
+        (None, _) => Err(wrong(HEAD, "it is missing")),
+        (_, false) => Err(wrong(END, "it is missing: the export was cut off")),
+        _ => Ok(()),
+    }
+}
+
+/// An image of its line and its original.
+fn image(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, SnapshotError> {
+    let Some(line) = line.filter(|line| line.original == name) else {
+        return Err(wrong(name, "no image's line names it at this place"));
+    };
+    let found = sha256(&bytes);
+    if found != line.sha256 {
+        let why = format!("its SHA-256 is {found}, and should be {}", line.sha256);
+        return Err(wrong(name, why));
+    }
+    Ok(WholeImage {
+        id: line.id,
+        codes: line.codes.into_values().collect(),
+        labels: line.labels,
+        payload: line.payload,
+        media_type: line.media_type,
+        original: bytes.into(),
+        times: Times {
+            created_at_ms: line.created_at_ms,
+            updated_at_ms: line.updated_at_ms,
+        },
+    })
+}
