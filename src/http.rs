@@ -34,6 +34,8 @@ mod keys;
 mod linger;
 mod metrics;
 mod models;
+mod overview;
+mod page;
 mod search;
 mod snapshots;
 mod state;
@@ -52,6 +54,7 @@ pub fn router(state: AppState) -> Router {
         .merge(search::routes())
         .merge(images::routes())
         .merge(content::routes())
+        .merge(overview::routes())
         .merge(batch_upload::routes())
         .merge(jobs::routes())
         .merge(models::routes())
@@ -59,6 +62,7 @@ pub fn router(state: AppState) -> Router {
         .merge(health::routes())
         .route_layer(from_fn_with_state(state.clone(), state::gate))
         .merge(health::pages())
+        .merge(page::routes())
         .merge(health::probes())
         .merge(metrics::routes())
         .layer(from_fn_with_state(state.clone(), keys::guard));

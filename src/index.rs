@@ -28,6 +28,7 @@ mod naming;
 mod old;
 mod open;
 mod original;
+mod overview;
 mod page;
 mod pages;
 mod present;
@@ -53,6 +54,7 @@ pub use generation::Generation;
 pub use migrate::SCHEMA;
 pub use old::Old;
 pub use original::Original;
+pub use overview::{Class, Labelled, SharedCode, Sharing};
 pub use query::{Cursor, Facts, Found, Listing, Match, Query};
 pub use record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
 pub use replace::{beside, compact, replace};
@@ -201,17 +203,6 @@ impl Index {
                 None => None,
             })
         })
-    }
-
-    /// At most `limit` images in order of age, from a cursor on or from the oldest. Damaged pages are passed over.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn list(&self, from: Option<Cursor>, limit: usize) -> Result<Listing, IndexError> {
-        let Cursor(from) = from.unwrap_or_default();
-        self.0
-            .store
-            .steady(None, |_, reading| reading.list(from, limit))
     }
 
     /// The images within a radius: exact, by distance, then code, then age. A radius past the length finds all.

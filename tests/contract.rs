@@ -223,9 +223,12 @@ fn routed_paths() -> BTreeSet<String> {
 
 /// A path with something in place of its parameters.
 fn filled(path: &str) -> String {
-    let parts = path
-        .split('/')
-        .map(|part| if part.starts_with('{') { "none" } else { part });
+    let parts = path.split('/').map(|part| match part {
+        // The page's files are all there are.
+        "{file}" => "main.js",
+        _ if part.starts_with('{') => "none",
+        _ => part,
+    });
     parts.collect::<Vec<_>>().join("/")
 }
 

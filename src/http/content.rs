@@ -59,7 +59,7 @@ fn tag(state: &AppState, record: &Record) -> String {
 }
 
 /// Whether the caller has the content with this tag already.
-fn known(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn known(headers: &HeaderMap, tag: &str) -> bool {
     let given = headers.get_all(header::IF_NONE_MATCH).into_iter();
     given
         .filter_map(|value| value.to_str().ok())

@@ -1,4 +1,4 @@
-//! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml`, `/docs` and `/`.
+//! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml` and `/docs`.
 //! Knows nothing of images; it tells how the service is, not what it holds.
 
 use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
@@ -10,18 +10,10 @@ use crate::{code::Length, index::Facts, jobs::Waiting, model::Card};
 
 const CONTRACT: &str = include_str!("../../openapi.yaml");
 
-const POINTER: &str = "scihcgrl: image retrieval by learned hash codes
-
-POST /search        near images      POST /encode   codes of an image
-PUT  /images/{id}   store an image   GET  /images   what is stored
-GET  /info          model and index  GET  /docs     the whole contract
-";
-
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/info", get(info))
         .route("/openapi.yaml", get(contract))
-        .route("/", get(|| async { POINTER }))
 }
 
 /// The contract as a page that tries it out; all of it comes from this program.

@@ -156,6 +156,8 @@ pub(super) async fn keep(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
+    #[serde(default)]
+    label: Vec<String>,
     #[serde(default, deserialize_with = "given")]
     after: Option<String>,
     #[serde(default)]
@@ -166,20 +168,25 @@ struct ListParams {
 struct Page {
     images: Vec<Image>,
     next: Option<Cursor>,
+    total: u64,
 }
 
 async fn list(
     State(state): State<AppState>,
     Params(ListParams {
+        label,
         after,
         limit: PageSize(limit),
     }): Params<ListParams>,
 ) -> Result<Json<Page>, ApiError> {
     let after: Option<Cursor> = after.map(|cursor| cursor.parse()).transpose()?;
-    let listing = state.read(move |index| index.list(after, limit)).await?;
+    let listing = state
+        .read(move |index| index.list(&label, after, limit))
+        .await?;
     Ok(Json(Page {
         images: listing.records.into_iter().map(Image::from).collect(),
         next: listing.next,
+        total: listing.total,
     }))
 }
 

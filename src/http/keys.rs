@@ -45,7 +45,9 @@ impl Role {
     /// What a request needs; none where it needs no key.
     fn needed(method: &Method, path: &str) -> Option<Role> {
         let open = ["/", "/livez", "/readyz", "/openapi.yaml", "/docs"];
-        if open.contains(&path) || path.starts_with("/docs/") || method == Method::OPTIONS {
+        let pages = ["/docs/", "/web/"];
+        let is_open = open.contains(&path) || pages.iter().any(|page| path.starts_with(page));
+        if is_open || method == Method::OPTIONS {
             return None;
         }
         Some(match path {
@@ -204,6 +206,7 @@ mod tests {
         for (method, path, role) in [
             ("GET", "/livez", None),
             ("GET", "/docs/index.css", None),
+            ("GET", "/web/main.js", None),
             ("OPTIONS", "/images/1", None),
             ("POST", "/search", Some(Role::Read)),
             ("GET", "/images/1/content", Some(Role::Read)),

@@ -212,18 +212,11 @@ impl SearchParams {
     /// What can be told before anything is decoded.
     fn check(&self, lengths: &[Length]) -> Result<(), ApiError> {
         let limit = self.limit;
-        let detail = if !(1..=MAX_LIMIT).contains(&limit) {
-            format!("limit {limit} is out of range: 1 to {MAX_LIMIT}")
-        } else if let Some(bits) = self.bits.filter(|bits| !lengths.contains(bits)) {
-            let there = lengths.iter().map(Length::to_string).collect::<Vec<_>>();
-            format!(
-                "the model makes no codes of {bits} bits, only of {}",
-                there.join(", ")
-            )
-        } else {
-            return Ok(());
-        };
-        Err(ApiError::Invalid("invalid_parameter", detail))
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            let detail = format!("limit {limit} is out of range: 1 to {MAX_LIMIT}");
+            return Err(ApiError::Invalid("invalid_parameter", detail));
+        }
+        self.bits.map_or(Ok(()), |bits| check_length(bits, lengths))
     }
 
     /// The code to search by: of `bits`, or else 48, or else the longest there is.
@@ -239,6 +232,19 @@ impl SearchParams {
             ApiError::Invalid("invalid_code", detail)
         })
     }
+}
+
+/// Refuses a length that a model makes no codes of.
+pub(super) fn check_length(bits: Length, lengths: &[Length]) -> Result<(), ApiError> {
+    if lengths.contains(&bits) {
+        return Ok(());
+    }
+    let there = lengths.iter().map(Length::to_string).collect::<Vec<_>>();
+    let detail = format!(
+        "the model makes no codes of {bits} bits, only of {}",
+        there.join(", ")
+    );
+    Err(ApiError::Invalid("invalid_parameter", detail))
 }
 
 /// All the codes of a subject by a model, or the one it is.

@@ -242,6 +242,40 @@ impl Directory {
         })
     }
 
+    /// Every word of a column with the number of images that have it, ascending.
+    fn counts(&self, at: usize) -> impl Iterator<Item = (u64, u64)> {
+        let columns = self.columns(at).into_iter().enumerate();
+        let mut rest: Vec<_> = columns
+            .map(|(list, column)| (column.iter().peekable(), sign(list)))
+            .collect();
+        std::iter::from_fn(move || {
+            loop {
+                let words = rest.iter_mut().filter_map(|(column, _)| column.peek());
+                let word = words.map(|(word, _)| *word).min()?;
+                let mut count = 0;
+                for (column, sign) in &mut rest {
+                    if let Some((_, postings)) = column.next_if(|(other, _)| *other == word) {
+                        count += i64::from(*sign) * postings.len() as i64;
+                    }
+                }
+                if let Ok(count @ 1..) = u64::try_from(count) {
+                    return Some((word, count));
+                }
+            }
+        })
+    }
+
+    /// The numbers of all labels, each with how many images have it.
+    pub fn labels(&self) -> impl Iterator<Item = (u32, u64)> {
+        let counts = self.counts(self.kinds.len() - 2);
+        counts.map(|(label, images)| (label as u32, images))
+    }
+
+    /// All codes of a length as words, each with how many images have it, ascending; `None` where there are none of that length.
+    pub fn codes(&self, length: Length) -> Option<impl Iterator<Item = (u64, u64)>> {
+        Some(self.counts(self.column_of(length)?))
+    }
+
     /// Which images have any of these labels, by their numbers.
     pub fn labelled(&self, labels: &[u32]) -> Filter {
         let at = self.kinds.len() - 2;

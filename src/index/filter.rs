@@ -25,6 +25,11 @@ impl Filter {
         Filter(all)
     }
 
+    /// All of them.
+    pub fn sequences(&self) -> &[u32] {
+        &self.0
+    }
+
     /// Ready to be asked so many times.
     pub fn prepared(&self, times: usize) -> Prepared<'_> {
         let Some(&last) = self.0.last() else {

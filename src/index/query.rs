@@ -76,6 +76,8 @@ pub struct Listing {
     pub records: Vec<Record>,
     /// Where to go on; none after the last.
     pub next: Option<Cursor>,
+    /// How many there are in all.
+    pub total: u64,
 }
 
 /// Figures about an index.

@@ -1,13 +1,15 @@
 //! Records put together from what is stored apart: a row, its codes, its payload, the names of its numbers.
 //! Reads only, and notices a write that came between two of its reads, after which the caller reads again.
 
+mod listing;
+
 use std::{
     collections::{HashMap, hash_map},
     sync::PoisonError,
 };
 
 use super::{
-    Cursor, Listing, Match,
+    Match,
     damage::Damage,
     directory::{Directory, Hit},
     error::IndexError,
@@ -171,9 +173,7 @@ impl<'a> Reading<'a> {
         let Some(record) = self.record(hit.sequence)? else {
             return Ok(None);
         };
-        let labelled = |row: Row| {
-            labels.is_none_or(|labels| row.labels.iter().any(|label| labels.contains(label)))
-        };
+        let labelled = |row: Row| labels.is_none_or(|labels| has_any(&row, labels));
         let code = record.codes.iter().find(|code| code.length() == hit.length);
         let code = code.copied().filter(|code| code.word() == hit.word);
         Ok(
@@ -204,41 +204,10 @@ impl<'a> Reading<'a> {
         }
         Ok(Some(None))
     }
+}
 
-    /// At most `limit` images from a sequence number on.
-    pub fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
-        let mut records = Vec::new();
-        let pages = key::rows(page::place(from).0..u32::MAX);
-        for entry in self.store.db.range(pages) {
-            let Some(Key::Rows(number)) = Key::from_bytes(&entry?.0) else {
-                continue;
-            };
-            for slot in 0..page::SLOTS {
-                let sequence = number * page::SLOTS + slot;
-                if sequence < from {
-                    continue;
-                }
-                let record = match self.record(sequence) {
-                    Ok(Some(record)) => record,
-                    Ok(None) => continue,
-                    Err(IndexError::Corrupt { what, why }) => {
-                        tracing::error!(what, why, "left out of a listing");
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
-                if records.len() == limit {
-                    let next = Some(Cursor(sequence));
-                    return Ok(Some(Listing { records, next }));
-                }
-                records.push(record);
-            }
-        }
-        Ok(Some(Listing {
-            records,
-            next: None,
-        }))
-    }
+fn has_any(row: &Row, labels: &[u32]) -> bool {
+    row.labels.iter().any(|label| labels.contains(label))
 }
 
 /// A page, from the tree where it was not read yet.

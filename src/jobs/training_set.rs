@@ -97,7 +97,7 @@ async fn choose(
         let counts = |label: &&String| all || wanted.contains(*label) || known.contains(*label);
         let (mut replay, mut from) = (Vec::new(), None);
         loop {
-            let page = index.list(from, PAGE)?;
+            let page = index.list(&[], from, PAGE)?;
             for record in page.records {
                 let labels: Vec<String> = record.labels.iter().filter(counts).cloned().collect();
                 let is_one = from_gallery

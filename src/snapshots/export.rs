@@ -113,7 +113,7 @@ pub async fn export(
     let (mut damage, mut after) = (Vec::new(), None);
     loop {
         let index = gallery.index().clone();
-        let listing = blocking(move || index.list(after, PAGE)).await?;
+        let listing = blocking(move || index.list(&[], after, PAGE)).await?;
         let fetched = stream::iter(listing.records)
             .map(|record| async move { (gallery.original(&record).await, record) });
         let mut fetched = fetched.buffered(FETCHES);

@@ -1,7 +1,10 @@
 //! The index against a plain list that does the same by brute force: same answers, same order, same totals.
 //! Knows nothing of pages, groups or files; what it does not ask for is not promised.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use scihcgrl::{
@@ -28,7 +31,7 @@ enum Step {
         offset: usize,
         bits: u8,
     },
-    List(usize),
+    List(usize, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -45,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
                 let radius = radius.min(Length::ALL[length].bits() as u32);
                 Step::Search { length, seed, radius, limit, offset, bits }
             }),
-        1 => (1usize..50).prop_map(Step::List),
+        2 => (1usize..50, 0u8..16).prop_map(|(limit, bits)| Step::List(limit, bits)),
     ]
 }
 
@@ -70,18 +73,25 @@ impl Model {
         self.0.iter().filter_map(named).collect()
     }
 
+    /// Those with any of some labels, or all.
+    fn with(&self, labels: &[String]) -> impl Iterator<Item = &NewImage> {
+        let has = |image: &NewImage| image.labels.iter().any(|label| labels.contains(label));
+        let images = self.0.iter();
+        images.filter(move |image| labels.is_empty() || has(image))
+    }
+
+    /// How often each is there, the most frequent first.
+    fn counted<T: Ord + Clone>(of: impl Iterator<Item = T>) -> Vec<(T, u64)> {
+        let mut counts = BTreeMap::new();
+        of.for_each(|one| *counts.entry(one).or_insert(0) += 1);
+        let mut counts: Vec<(T, u64)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| Reverse(*count));
+        counts
+    }
+
     fn search(&self, query: &Query) -> (u64, Vec<(u32, HashCode, ImageId)>) {
-        let wanted = |image: &&NewImage| {
-            query.labels.is_empty()
-                || image
-                    .labels
-                    .iter()
-                    .any(|label| query.labels.contains(label))
-        };
         let mut all: Vec<(u32, HashCode, ImageId)> =
-            self.0
-                .iter()
-                .filter(wanted)
+            self.with(&query.labels)
                 .flat_map(|image| {
                     image.codes[0].codes.iter().filter_map(|code| {
                         Some((code.distance(&query.code)?, *code, image.id.clone()))
@@ -101,10 +111,49 @@ impl Model {
     }
 }
 
+/// Labels to ask for, one that no image has among them.
+fn wanted(bits: u8) -> Vec<String> {
+    let mut wanted = labels(bits);
+    wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
+    wanted
+}
+
+/// What the index tells at a glance: labels by how many images have them, and how they share codes.
+fn check_overview(index: &Index, model: &Model) {
+    let labels = model.0.iter().flat_map(|image| {
+        let distinct: BTreeSet<&String> = image.labels.iter().collect();
+        distinct.into_iter().cloned()
+    });
+    let mut found = index.labels(usize::MAX).unwrap();
+    found.sort_by_key(|found| (Reverse(found.images), found.label.clone()));
+    let found: Vec<_> = found.into_iter().map(|of| (of.label, of.images)).collect();
+    assert_eq!(found, Model::counted(labels));
+    for (at, length) in Length::ALL.into_iter().enumerate() {
+        let words = model.0.iter().map(|image| image.codes[0].codes[at].word());
+        let expected = Model::counted(words);
+        let sharing = index.sharing(length, 5).unwrap();
+        assert_eq!(sharing.images, model.0.len() as u64);
+        assert_eq!(sharing.distinct, expected.len() as u64);
+        let shared = sharing.shared.iter();
+        let shared: Vec<_> = shared.map(|of| (of.code.word(), of.images)).collect();
+        let most = expected.iter().filter(|(_, images)| *images > 1).take(5);
+        assert_eq!(shared, most.copied().collect::<Vec<_>>());
+        for class in sharing.classes {
+            let of = |count: &u64| (class.from..2 * class.from).contains(count);
+            let of: Vec<u64> = expected.iter().map(|one| one.1).filter(of).collect();
+            assert_eq!(
+                (class.codes, class.images),
+                (of.len() as u64, of.iter().sum())
+            );
+        }
+    }
+}
+
 /// Everything the index tells, against everything the model knows.
 fn check_all(index: &Index, model: &Model) {
+    check_overview(index, model);
     let images: Vec<&NewImage> = model.0.iter().collect();
-    let records = index.list(None, usize::MAX).unwrap().records;
+    let records = index.list(&[], None, usize::MAX).unwrap().records;
     assert_eq!(records.len(), images.len());
     for (record, image) in records.iter().zip(images) {
         check_record(record, image);
@@ -208,14 +257,12 @@ fn play(steps: Vec<Step>) {
                 offset,
                 bits,
             } => {
-                let mut wanted = labels(bits);
-                wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
                 let query = Query {
                     code: codes(seed)[length],
                     radius,
                     limit,
                     offset,
-                    labels: wanted,
+                    labels: wanted(bits),
                     generation: None,
                 };
                 let Found { total, matches } = index.search(&query).unwrap();
@@ -235,18 +282,24 @@ fn play(steps: Vec<Step>) {
                     );
                 }
             }
-            Step::List(limit) => {
+            Step::List(limit, bits) => {
+                let wanted = wanted(bits);
+                let expected: Vec<&NewImage> = model.with(&wanted).collect();
                 let (mut listed, mut from) = (Vec::new(), None);
                 loop {
-                    let page = index.list(from, limit).unwrap();
+                    let page = index.list(&wanted, from, limit).unwrap();
                     assert!(page.records.len() == limit || page.next.is_none());
-                    listed.extend(page.records.into_iter().map(|record| record.id));
+                    assert_eq!(page.total, expected.len() as u64);
+                    listed.extend(page.records);
                     from = page.next;
                     if from.is_none() {
                         break;
                     }
                 }
-                assert!(listed.iter().eq(model.0.iter().map(|image| &image.id)));
+                assert_eq!(listed.len(), expected.len());
+                for (record, image) in listed.iter().zip(expected) {
+                    check_record(record, image);
+                }
             }
         }
     }

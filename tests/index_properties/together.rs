@@ -126,7 +126,7 @@ async fn one_bad_write_fails_alone() {
     );
     assert!(matches!(deep, Err(IndexError::Payload { .. })));
     good.unwrap();
-    assert_eq!(index.list(None, 9).unwrap().records.len(), 1);
+    assert_eq!(index.list(&[], None, 9).unwrap().records.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +183,7 @@ async fn readers_never_see_half_an_image() {
                         assert!(found.record.labels.contains(&query.labels[0]));
                     });
                     index.get(&id(1)).unwrap().iter().for_each(whole);
-                    let listed = index.list(None, 9).unwrap();
+                    let listed = index.list(&[], None, 9).unwrap();
                     listed.records.iter().for_each(whole);
                 }
             })

@@ -1,0 +1,68 @@
+//! `/labels` and `/codes`: what the gallery holds at a glance.
+//! Knows parameters and answers; not how either is counted.
+
+use axum::{Json, Router, extract::State, routing::get};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::ApiError,
+    extract::{PageSize, Params, given},
+    search::check_length,
+    state::AppState,
+};
+use crate::{
+    code::Length,
+    index::{Labelled, Sharing},
+};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/labels", get(labels))
+        .route("/codes", get(codes))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabelParams {
+    #[serde(default)]
+    limit: PageSize,
+}
+
+#[derive(Serialize)]
+struct Labels {
+    labels: Vec<Labelled>,
+}
+
+async fn labels(
+    State(state): State<AppState>,
+    Params(LabelParams {
+        limit: PageSize(limit),
+    }): Params<LabelParams>,
+) -> Result<Json<Labels>, ApiError> {
+    let labels = state.read(move |index| index.labels(limit)).await?;
+    Ok(Json(Labels { labels }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CodeParams {
+    #[serde(default, deserialize_with = "given")]
+    bits: Option<Length>,
+    #[serde(default)]
+    limit: PageSize,
+}
+
+async fn codes(
+    State(state): State<AppState>,
+    Params(CodeParams {
+        bits,
+        limit: PageSize(limit),
+    }): Params<CodeParams>,
+) -> Result<Json<Sharing>, ApiError> {
+    let active = state.models().active;
+    let bits = bits.or(active.card.lengths.iter().max().copied());
+    let bits = bits.unwrap_or(Length::L48);
+    check_length(bits, &active.card.lengths)?;
+    let sharing = state.read(move |index| index.sharing(bits, limit)).await?;
+    Ok(Json(sharing))
+}

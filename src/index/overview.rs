@@ -1,0 +1,128 @@
+//! What an index holds at a glance: its labels by how many images have them, and how many images share a code.
+//! Walks all distinct words of a column in memory and reads names; reads no image.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use serde::Serialize;
+
+use crate::code::{HashCode, Length};
+
+use super::{
+    Index,
+    error::{IndexError, spell},
+    names,
+};
+
+/// A label that images have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Labelled {
+    /// The label.
+    pub label: String,
+    /// How many images have it.
+    pub images: u64,
+}
+
+/// How the images of an index share codes of one length.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sharing {
+    /// The length.
+    pub bits: Length,
+    /// The model that made the codes.
+    pub model: String,
+    /// How many images have codes.
+    pub images: u64,
+    /// How many distinct codes they have.
+    pub distinct: u64,
+    /// The codes by how many images have each, in classes from a power of two to the next: 1, 2 to 3, 4 to 7, … Up to the last class that
+    /// has any.
+    pub classes: Vec<Class>,
+    /// The codes that most images have, the most shared first, then by code; those of one image alone are left out.
+    pub shared: Vec<SharedCode>,
+}
+
+/// Codes that about as many images have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Class {
+    /// The fewest images of such a code; the most are one less than twice that.
+    pub from: u64,
+    /// How many codes.
+    pub codes: u64,
+    /// How many images in all.
+    pub images: u64,
+}
+
+/// A code that several images have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SharedCode {
+    /// The code.
+    pub code: HashCode,
+    /// How many images have it.
+    pub images: u64,
+}
+
+impl Index {
+    /// The labels that most images have, at most so many.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
+    pub fn labels(&self, limit: usize) -> Result<Vec<Labelled>, IndexError> {
+        let store = &self.0.store;
+        let mut labels: Vec<(u32, u64)> = store.present().active.directory.labels().collect();
+        labels.sort_unstable_by_key(|&(number, images)| (Reverse(images), number));
+        let named = labels.into_iter().take(limit).map(|(number, images)| {
+            Ok(Labelled {
+                label: names::name(&store.db, number)?,
+                images,
+            })
+        });
+        named.collect()
+    }
+
+    /// How images share codes of a length, with at most so many codes.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchLength`].
+    pub fn sharing(&self, bits: Length, limit: usize) -> Result<Sharing, IndexError> {
+        let side = self.0.store.present().active.clone();
+        let counts = side.directory.codes(bits);
+        let counts = counts.ok_or_else(|| IndexError::NoSuchLength {
+            given: bits,
+            expected: spell(side.generation.lengths.iter().copied()),
+        })?;
+        let mut classes: Vec<Class> = Vec::new();
+        let mut most = BinaryHeap::new();
+        let mut distinct = 0;
+        for (word, images) in counts {
+            distinct += 1;
+            let class = images.ilog2() as usize;
+            while classes.len() <= class {
+                let from = 1 << classes.len();
+                classes.push(Class {
+                    from,
+                    ..Class::default()
+                });
+            }
+            classes[class].codes += 1;
+            classes[class].images += images;
+            if images > 1 {
+                most.push(Reverse((images, Reverse(word))));
+                if most.len() > limit {
+                    most.pop();
+                }
+            }
+        }
+        let shared = most.into_sorted_vec().into_iter();
+        let shared = shared.map(|Reverse((images, Reverse(word)))| SharedCode {
+            code: HashCode::from_word(bits, word),
+            images,
+        });
+        Ok(Sharing {
+            bits,
+            model: side.generation.model.clone(),
+            images: side.directory.images(),
+            distinct,
+            classes,
+            shared: shared.collect(),
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! Images in order of age, a page at a time: all of them, or those of some labels.
+//! Knows pages of rows and what passes a filter; not who asks.
+
+use super::{Key, Reading, Record, has_any, key, page};
+use crate::index::{Cursor, Index, IndexError, Listing, filter::Filter};
+
+impl Index {
+    /// At most `limit` images in order of age, from a cursor on or from the oldest; where there are labels, of those that have any of them.
+    /// Damaged pages are passed over.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn list(
+        &self,
+        labels: &[String],
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Listing, IndexError> {
+        let Cursor(from) = from.unwrap_or_default();
+        let store = &self.0.store;
+        store.steady(None, |directory, reading| {
+            if labels.is_empty() {
+                return reading.list(from, limit, store.present().images);
+            }
+            let numbers = store.numbers(labels)?;
+            reading.list_of(&directory.labelled(&numbers), &numbers, from, limit)
+        })
+    }
+}
+
+impl Reading<'_> {
+    /// At most `limit` images from a sequence number on.
+    fn list(&mut self, from: u32, limit: usize, total: u64) -> Result<Option<Listing>, IndexError> {
+        let mut records = Vec::new();
+        let pages = key::rows(page::place(from).0..u32::MAX);
+        for entry in self.store.db.range(pages) {
+            let Some(Key::Rows(number)) = Key::from_bytes(&entry?.0) else {
+                continue;
+            };
+            for slot in 0..page::SLOTS {
+                let sequence = number * page::SLOTS + slot;
+                if sequence < from {
+                    continue;
+                }
+                let Some(record) = self.listed(sequence)?.flatten() else {
+                    continue;
+                };
+                if records.len() == limit {
+                    return Ok(Some(Listing {
+                        records,
+                        next: Some(Cursor(sequence)),
+                        total,
+                    }));
+                }
+                records.push(record);
+            }
+        }
+        Ok(Some(Listing {
+            records,
+            next: None,
+            total,
+        }))
+    }
+
+    /// At most `limit` images from a sequence number on, of those that pass a filter, which have one of some labels; none where rows say
+    /// otherwise than the filter.
+    fn list_of(
+        &mut self,
+        filter: &Filter,
+        labels: &[u32],
+        from: u32,
+        limit: usize,
+    ) -> Result<Option<Listing>, IndexError> {
+        let all = filter.sequences();
+        let mut listing = Listing {
+            records: Vec::new(),
+            next: None,
+            total: all.len() as u64,
+        };
+        for &sequence in &all[all.partition_point(|&sequence| sequence < from)..] {
+            let record = match self.listed(sequence)? {
+                Some(Some(record)) => record,
+                Some(None) => return Ok(None),
+                None => continue,
+            };
+            if !(self.row(sequence)?).is_some_and(|row| has_any(&row, labels)) {
+                return Ok(None);
+            }
+            if listing.records.len() == limit {
+                listing.next = Some(Cursor(sequence));
+                break;
+            }
+            listing.records.push(record);
+        }
+        Ok(Some(listing))
+    }
+
+    /// A record for a listing, if there is one: the outer option is none where it is damaged.
+    fn listed(&mut self, sequence: u32) -> Result<Option<Option<Record>>, IndexError> {
+        match self.record(sequence) {
+            Ok(record) => Ok(Some(record)),
+            Err(IndexError::Corrupt { what, why }) => {
+                tracing::error!(what, why, "left out of a listing");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+"""A real service and a real browser: started, listened to, and ended. Knows processes, keys and consoles; nothing of what the page shows."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+
+
+class Service:
+    """A service of its own on a free port, with a folder of its own."""
+
+    def __init__(self, program, model, keys=None):
+        self.program, self.model, self.keys = program, model, keys or {}
+        self.folder = Path(tempfile.mkdtemp(prefix="scihcgrl-page-"))
+        self.start("127.0.0.1:0")
+
+    def start(self, address):
+        arguments = ["serve", "--addr", address, "--device", "cpu", "--data-dir", self.folder / "data", "--model", self.model]
+        variables = {f"SCIHCGRL_{role}_KEYS": key for role, key in self.keys.items()}
+        log = open(self.folder / "log", "a", encoding="utf-8")
+        self.process = subprocess.Popen([self.program, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | variables)
+        line = self.process.stdout.readline()
+        found = re.search(r"http://(\S+)", line)
+        if not found:
+            raise SystemExit(f"the service did not start: {(self.folder / 'log').read_text(encoding='utf-8')[-500:]}")
+        self.address, self.url = found[1], found[0]
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def again(self):
+        """Where it was before."""
+        self.start(self.address)
+
+    def store(self, folder):
+        key = {"SCIHCGRL_KEY": self.keys["WRITE"]} if self.keys else {}
+        arguments = ["index", folder, "--url", self.url]
+        subprocess.run([self.program, *arguments], check=True, capture_output=True, env=os.environ | key)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+class Console:
+    """What a browser complains of: errors, exceptions, and all that the page's own policy forbids."""
+
+    def __init__(self, context):
+        self.complaints = []
+        context.on("console", lambda message: message.type in ("error", "warning") and self.complaints.append(message.text))
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        # What is forbidden is told in the console too, but not by every version.
+        context.add_init_script("addEventListener('securitypolicyviolation', (event) => console.error(`forbidden: ${event.violatedDirective}`))")
+
+    def check(self, refusals):
+        """Nothing but, where the service was to refuse something, the browser's own line on that."""
+        is_refusal = re.compile(r"^Failed to load resource: (the server responded with a status of 4\d\d|net::ERR_)")
+        wrong = [text for text in self.complaints if not (refusals and is_refusal.match(text))]
+        assert not wrong, f"the console says: {wrong}"
+        self.complaints.clear()
+
+
+def until(page, expression, seconds=10):
+    """Waits until something is so in the page. Playwright's own way has the page evaluate a string, which the policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"it never came to be that {expression}"
+        time.sleep(0.02)
+
+
+@contextmanager
+def browser():
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        raise SystemExit("no Chromium; `make browser` installs Debian's, or CHROMIUM names one")
+    # Chromium refuses its sandbox to root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield started
+        started.close()

@@ -1,0 +1,488 @@
+"""The page as people use it, in a browser, against a service: check.py PROGRAM
+
+Does each of SCENARIOS and ends with 1 where one fails. After each the browser's console has to be empty. Knows the page by what can be seen
+and reached: roles, names, text.
+"""
+
+import base64
+import re
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from browser import ROOT, SAMPLES, Console, Service, browser, until
+
+QUERY = sorted((SAMPLES / "queries/horse").iterdir())[0]
+VIEWS = ["search", "gallery", "models", "status"]
+KEYS = {"READ": "a-key-to-read-with", "WRITE": "a-key-to-write-with", "ADMIN": "a-key-to-administer-with"}
+# A training on a busy machine.
+LONG = 240_000
+
+
+def file_of(path):
+    return {"name": path.name, "mimeType": "image/jpeg", "buffer": path.read_bytes()}
+
+
+def summary(page):
+    return page.get_by_role("region", name="Results").get_by_role("status")
+
+
+def found(page):
+    """How many images the results show."""
+    return page.get_by_role("region", name="Results").get_by_role("listitem")
+
+
+def search_by_file(page):
+    page.goto("#search")
+    page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+    expect(summary(page)).to_contain_text(re.compile(r"^\d+ images? within 2 bits"))
+    expect(page.get_by_alt_text(f"What is searched for: {QUERY.name}")).to_be_visible()
+    assert "horse" in found(page).first.inner_text()
+    distances = [text for text in page.get_by_role("heading", level=2).all_inner_texts() if "away" in text or "same code" in text]
+    assert distances, "no rings"
+    loaded = "[...document.querySelectorAll('.found img')].slice(0, 4).every((image) => image.complete && image.naturalWidth > 0)"
+    until(page, loaded)
+    assert re.search(r"inference [\d.]+ ms", summary(page).inner_text())
+
+
+def search_by_drop(page):
+    page.goto("#search")
+    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    transfer = page.evaluate_handle(
+        """([name, base64]) => {
+            const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: 'image/jpeg' }));
+            return transfer;
+        }""",
+        [QUERY.name, base64.b64encode(QUERY.read_bytes()).decode()],
+    )
+    page.get_by_role("main").dispatch_event("drop", {"dataTransfer": transfer})
+    expect(page.get_by_alt_text(f"What is searched for: {QUERY.name}")).to_be_visible()
+    expect(summary(page)).to_contain_text("within 2 bits")
+
+
+def search_by_paste(page):
+    page.goto("#search")
+    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    page.evaluate(
+        """async (base64) => {
+            const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
+            await navigator.clipboard.write([new ClipboardItem({ 'image/png': new Blob([bytes], { type: 'image/png' }) })]);
+        }""",
+        base64.b64encode((ROOT / "tests/fixtures/alpha.png").read_bytes()).decode(),
+    )
+    page.keyboard.press("Control+V")
+    expect(page.get_by_alt_text(re.compile("What is searched for: .*png"))).to_be_visible()
+    expect(summary(page)).to_contain_text("within 2 bits")
+
+
+def another_radius_length_and_label(page):
+    page.goto("#search?id=cat:0030.jpg")
+    expect(summary(page)).to_contain_text("within 2 bits")
+    few = found(page).count()
+    page.get_by_label("Most images").fill("200")
+    page.get_by_label("Radius").fill("20")
+    expect(summary(page)).to_contain_text("within 20 bits")
+    expect(page.get_by_role("heading", name=re.compile(r"^\d+ bits away"))).not_to_have_count(0)
+    assert found(page).count() > few
+    page.get_by_label("24", exact=True).check()
+    expect(page.get_by_role("region", name="Results").locator("code").first).to_have_text(re.compile(r"^[0-9a-f]{6}$"))
+    page.get_by_label("Only with the label").fill("dog")
+    page.get_by_label("Only with the label").press("Tab")
+    until(page, "[...document.querySelectorAll('.found li')].every((one) => one.innerText.startsWith('dog'))")
+    assert "label=dog" in page.url and "bits=24" in page.url and "radius=20" in page.url
+
+
+def nothing_near_and_wider(page):
+    page.goto("#search?code=000000000000&radius=0")
+    page.get_by_role("button", name="Look within 4 bits").click()
+    expect(summary(page)).to_contain_text("within 4 bits")
+
+
+def more_of_the_same(page):
+    page.goto("#search?id=cat:0030.jpg&radius=48&limit=10")
+    expect(summary(page)).to_contain_text("400 images within 48 bits, 10 shown")
+    page.get_by_role("button", name="Show more").click()
+    expect(summary(page)).to_contain_text("20 shown")
+    expect(found(page)).to_have_count(20)
+
+
+def what_differs(page):
+    page.goto("#search?id=cat:0030.jpg&radius=48&limit=200")
+    page.locator(".ring").last.get_by_role("button").first.click()
+    dialog = page.get_by_role("dialog")
+    bits = re.search(r"They differ in (\d+) of 48 bits: ([\d, ]+)\.", dialog.get_by_text("They differ").inner_text())
+    assert int(bits[1]) == len(bits[2].split(",")) == dialog.locator(".differs").count()
+    codes = [int(code, 16) for code in dialog.locator("code").all_inner_texts()[:2]]
+    wanted = [49 - bit for bit in range(48, 0, -1) if (codes[0] ^ codes[1]) >> (bit - 1) & 1]
+    assert [int(bit) for bit in bits[2].split(",")] == wanted
+    expect(dialog.get_by_role("img", name=re.compile("differs in bits"))).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def link_and_curl(page, service):
+    page.goto("#search")
+    page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+    expect(summary(page)).to_contain_text("within 2 bits")
+    page.get_by_text("Share, or ask with curl").click()
+    shown = found(page).all_inner_texts()
+    total = int(re.match(r"\d+", summary(page).inner_text())[0])
+    link = page.get_by_label("link", exact=True).input_value()
+    curl = page.get_by_label("curl", exact=True).input_value()
+    answer = subprocess.run(["sh", "-c", curl], cwd=QUERY.parent, capture_output=True, text=True, check=True).stdout
+    assert f'"total":{total}' in answer, (curl, answer)
+    page.get_by_role("button", name="Copy curl").click()
+    assert page.evaluate("navigator.clipboard.readText()") == curl
+    other = page.context.new_page()
+    other.goto(link)
+    expect(summary(other)).to_contain_text(f"{total} image")
+    assert found(other).all_inner_texts() == shown
+    expect(other.get_by_text("a code, without a picture")).to_be_visible()
+    other.close()
+
+
+def no_image(page):
+    page.goto("#search")
+    page.get_by_label("Drop, paste or choose an image").set_input_files({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture at all"})
+    alert = page.get_by_role("region", name="Results").get_by_role("alert")
+    expect(alert).to_contain_text("JPEG, PNG")
+    page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+    expect(summary(page)).to_contain_text("within 2 bits")
+
+
+def paging_and_filter(page):
+    page.goto("#gallery")
+    status = page.get_by_text(re.compile(r"^\d+ to \d+ of"))
+    expect(status).to_have_text("1 to 60 of 400 images")
+    first = page.locator("main > .grid img").first.get_attribute("alt")
+    page.get_by_role("button", name="Next page").click()
+    expect(status).to_have_text("61 to 120 of 400 images")
+    assert page.locator("main > .grid img").first.get_attribute("alt") != first
+    page.get_by_role("button", name="Previous page").click()
+    expect(status).to_have_text("1 to 60 of 400 images")
+    assert page.locator("main > .grid img").first.get_attribute("alt") == first
+    page.get_by_label("Show").select_option(label="frog (40)")
+    expect(status).to_have_text("1 to 40 of 40 images")
+    assert all(alt.startswith("frog") for alt in page.locator("main > .grid img").evaluate_all("(all) => all.map((one) => one.alt)"))
+    expect(page.get_by_role("button", name="Next page")).to_be_disabled()
+    page.reload()
+    expect(status).to_have_text("1 to 40 of 40 images")
+    page.get_by_text("Near-duplicates").click()
+    group = page.get_by_role("link", name=re.compile(r"^\d+ images$")).first
+    size = int(group.inner_text().split()[0])
+    group.click()
+    expect(summary(page)).to_contain_text(f"{size} images within 0 bits")
+
+
+def four_good_files_and_a_bad_one(page):
+    page.goto("#gallery")
+    page.get_by_label("Labels for them").fill("mine, new ones")
+    good = [file_of(path) for path in sorted((SAMPLES / "queries/cat").iterdir())[:4]]
+    page.get_by_label("Drop, paste or choose files").set_input_files([*good[:2], {"name": "bad.jpg", "mimeType": "image/jpeg", "buffer": b"bad"}, *good[2:]])
+    expect(page.get_by_text("4 of 5 files stored, 1 refused.")).to_be_visible()
+    bad = page.locator(".files li", has_text="bad.jpg")
+    expect(bad).to_contain_text("JPEG, PNG")
+    expect(page.locator(".files li", has_text="stored")).to_have_count(4)
+    page.get_by_label("Show").select_option(label="new ones (4)")
+    expect(page.get_by_text("1 to 4 of 4 images")).to_be_visible()
+
+
+def other_labels_and_an_end(page):
+    page.goto("#gallery?label=new+ones")
+    expect(page.get_by_text("1 to 4 of 4 images")).to_be_visible()
+    page.locator("main > .grid button").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Labels").fill("mine, old ones , mine")
+    dialog.get_by_role("button", name="Change labels").click()
+    expect(dialog.get_by_role("status")).to_have_text("The labels are changed.")
+    assert dialog.get_by_label("Labels").input_value() == "mine, old ones"
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("1 to 3 of 3 images")).to_be_visible()
+    for left in (2, 1, 0):
+        page.locator("main > .grid button").first.click()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Really delete?").click()
+        expect(page.get_by_text(f"1 to {left} of {left} image" if left else "No images here yet.")).to_be_visible()
+    page.get_by_label("Show").select_option(label="old ones (1)")
+    page.locator("main > .grid button").first.click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Really delete?").click()
+    expect(page.get_by_text("No images here yet.")).to_be_visible()
+
+
+def row(page, state):
+    return page.get_by_role("row").filter(has=page.locator("strong", has_text=state))
+
+
+def a_job_from_the_form_to_its_model(page):
+    page.goto("#models")
+    expect(row(page, "active")).to_have_count(1)
+    page.get_by_role("button", name="Teach it from the gallery").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Epochs of the policies").fill("0")
+    dialog.get_by_label("Epochs of both networks").fill("0")
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("epochs")
+    dialog.get_by_label("Labels").fill("cat, dog, horse")
+    dialog.get_by_label("Activate").select_option("manual")
+    dialog.get_by_label("Epochs of the policies").fill("2")
+    dialog.get_by_label("Epochs of both networks").fill("2")
+    dialog.get_by_text("More options").click()
+    dialog.get_by_label("Images a step").fill("32")
+    dialog.get_by_role("button", name="Start").click()
+    job = page.get_by_role("region", name="The job that is followed")
+    expect(job.get_by_role("status")).to_contain_text(re.compile("learn|measuring|copying|Waits"))
+    # Gone to and come back to, it is followed on.
+    page.get_by_role("link", name="Status").click()
+    expect(page.get_by_role("heading", name="Status")).to_be_visible()
+    page.get_by_role("link", name="Models").click()
+    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text(re.compile(r"mean MAP 0\.\d+ → 0\.\d+"))
+    for name, least in (("Loss", 2), ("Reward", 2), ("Validation MAP", 3)):
+        chart = job.get_by_role("img", name=re.compile(f"^{name}: "))
+        label = chart.get_attribute("aria-label")
+        assert int(re.search(r"of (\d+) points", label)[1]) >= least, label
+        drawn = chart.locator("polyline").evaluate_all("(lines) => lines.map((line) => line.points.length)")
+        assert all(points >= 2 for points in drawn), (name, drawn)
+    expect(row(page, "stored")).to_have_count(1)
+
+
+def a_job_that_is_cancelled(page):
+    page.goto("#models")
+    page.get_by_role("button", name="Teach it from the gallery").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Epochs of both networks").fill("200")
+    dialog.get_by_role("button", name="Start").click()
+    job = page.get_by_role("region", name="The job that is followed")
+    expect(job.get_by_role("status")).to_contain_text(re.compile("learn|measuring"), timeout=LONG)
+    job.get_by_role("button", name="Cancel").click()
+    expect(job.get_by_role("status")).to_contain_text("cancelled", timeout=LONG)
+
+
+def a_job_that_cannot_be_done(page):
+    page.goto("#models")
+    page.get_by_role("button", name="Teach it from the gallery").click()
+    page.get_by_role("dialog").get_by_label("Labels").fill("no such label")
+    page.get_by_role("button", name="Start").click()
+    job = page.get_by_role("region", name="The job that is followed")
+    expect(job.get_by_role("status")).to_contain_text("failed · no image of the gallery has the label 'no such label'")
+
+
+def two_models_compared(page):
+    page.goto("#models")
+    for box in page.get_by_role("checkbox").all():
+        name = box.get_attribute("aria-label")
+        page.get_by_label(name).check()
+    expect(page.get_by_text("Both were measured on the same")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("MAP, 48 bits"))).to_contain_text(re.compile(r"[▲▼±]"))
+
+
+def activation_and_the_way_back(page):
+    page.goto("#models")
+    old = row(page, "active").get_by_role("rowheader").inner_text()
+    new = row(page, "stored").get_by_role("rowheader").inner_text()
+    row(page, "stored").get_by_role("button", name="Activate").click()
+    job = page.get_by_role("region", name="The job that is followed")
+    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
+    expect(row(page, "active").get_by_role("rowheader")).to_have_text(new)
+    expect(row(page, "standby").get_by_role("rowheader")).to_have_text(old)
+    row(page, "standby").get_by_role("button", name="Go back to it").click()
+    expect(page.get_by_text(f"Model {old} answers now.")).to_be_visible()
+    expect(row(page, "active").get_by_role("rowheader")).to_have_text(old)
+    row(page, "standby").get_by_role("button", name="Let its codes go").click()
+    row(page, "stored").get_by_role("button", name="Delete").click()
+    models = page.get_by_role("region", name="Models").get_by_role("row")
+    expect(models).to_have_count(2)
+    expect(models.last).to_contain_text(old)
+
+
+def status_now(page):
+    page.goto("#status")
+    expect(page.get_by_text("a second").first).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Codes of 48 bits by how many images share them: .*1 images each"))).to_be_visible()
+    expect(page.get_by_text("efficientnet_lite0")).to_be_visible()
+
+
+def a_service_that_stops_in_mid_use(page, service):
+    page.goto("#search?id=cat:0030.jpg")
+    expect(summary(page)).to_contain_text("within 2 bits")
+    service.stop()
+    page.get_by_label("Radius").fill("6")
+    expect(page.get_by_role("region", name="Results").get_by_role("alert")).to_contain_text("The service does not answer")
+    page.get_by_role("link", name="Gallery").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer")
+    service.again()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text(re.compile("1 to 60 of 400 images"))).to_be_visible()
+
+
+def keys(page):
+    """Against a service that wants them."""
+    page.goto("#search")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("alert")).to_contain_text("key")
+    dialog.get_by_label("Key").fill("a-key-that-is-wrong-altogether")
+    dialog.get_by_role("button", name="Use it").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("key")
+    dialog.get_by_label("Key").fill(KEYS["READ"])
+    dialog.get_by_role("button", name="Use it").click()
+    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    # Pictures come with the key, which an address does not carry.
+    until(page, "[...document.querySelectorAll('.found img')].length > 3 && [...document.querySelectorAll('.found img')].every((image) => image.naturalWidth > 0)")
+    page.get_by_role("link", name="Models").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("admin")
+    dialog.get_by_label("Key").fill(KEYS["ADMIN"])
+    dialog.get_by_role("button", name="Use it").click()
+    expect(row(page, "active")).to_have_count(1)
+    stored = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
+    assert stored == [0, 0, ""], stored
+    page.reload()
+    expect(dialog.get_by_role("alert")).to_contain_text("key")
+
+
+def by_keyboard_alone(page):
+    page.goto("#gallery")
+    expect(page.get_by_text("1 to 60 of")).to_be_visible()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('main > .grid') !== null"):
+            break
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "Search near it":
+            break
+    page.keyboard.press("Enter")
+    expect(summary(page)).to_contain_text("within 2 bits")
+    page.get_by_label("Radius").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(summary(page)).to_contain_text("within 5 bits")
+
+
+def everyone_can_use_it(page):
+    """By axe's rules, in both colour schemes and on a narrow screen, and without scrolling sideways there."""
+    axe = Axe()
+    wrong = []
+    for width, scheme in ((1280, "light"), (360, "dark"), (1920, "light")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "dialog", "form"]:
+            if view == "dialog":
+                page.locator(".ring").last.get_by_role("button").first.click()
+                expect(page.get_by_role("dialog")).to_be_visible()
+            elif view == "form":
+                page.keyboard.press("Escape")
+                page.goto("#models")
+                page.get_by_role("button", name="Teach it from the gallery").click()
+                page.get_by_text("More options").click()
+            else:
+                page.goto(f"#{view}")
+                page.wait_for_load_state("networkidle")
+            for found in axe.run(page).response["violations"]:
+                where = [node["target"] for node in found["nodes"]][:3]
+                wrong.append(f"{view} at {width}, {scheme}: {found['impact']}: {found['help']}: {where}")
+            sideways = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            if sideways > 0:
+                wrong.append(f"{view} at {width} is {sideways} pixels too wide")
+        page.keyboard.press("Escape")
+    assert not wrong, "\n".join(wrong)
+
+
+def small_and_its_own(page):
+    """All of it weighs little, and nothing is asked of anybody else."""
+    page.goto("#search")
+    page.wait_for_load_state("networkidle")
+    entries = page.evaluate(
+        """[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+            .map((entry) => [entry.name, entry.decodedBodySize, entry.encodedBodySize])"""
+    )
+    own = page.evaluate("location.origin")
+    assert all(url.startswith(own) for url, *_ in entries), entries
+    files = [(size, sent) for url, size, sent in entries if "/web/" in url or url.rstrip("/").split("#")[0].rstrip("/") == own]
+    weight = sum(size for size, _ in files)
+    print(f"      {len(files)} files, {weight / 1000:.0f} kB, {sum(sent for _, sent in files) / 1000:.0f} kB as sent")
+    assert len(files) > 20 and weight < 150_000, files
+    policy = page.request.get("/", headers={"accept": "text/html"}).headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy, policy
+
+
+# Each with whether the service refuses something in it, which a browser's console tells of.
+SCENARIOS = [
+    (search_by_file, False),
+    (search_by_drop, False),
+    (search_by_paste, False),
+    (another_radius_length_and_label, False),
+    (nothing_near_and_wider, False),
+    (more_of_the_same, False),
+    (what_differs, False),
+    (link_and_curl, False),
+    (no_image, True),
+    (paging_and_filter, False),
+    (four_good_files_and_a_bad_one, True),
+    (other_labels_and_an_end, False),
+    (by_keyboard_alone, False),
+    (status_now, False),
+    (small_and_its_own, False),
+    (a_job_from_the_form_to_its_model, True),
+    (a_job_that_cannot_be_done, False),
+    (two_models_compared, False),
+    (activation_and_the_way_back, False),
+    (a_job_that_is_cancelled, False),
+    (everyone_can_use_it, False),
+    (a_service_that_stops_in_mid_use, True),
+]
+
+
+def run(chromium, service, scenario, refusals):
+    """One scenario in a browser profile of its own; tells whether all went well."""
+    context = chromium.new_context(base_url=service.url + "/", permissions=["clipboard-read", "clipboard-write"])
+    console = Console(context)
+    page = context.new_page()
+    page.goto("/")
+    started = time.monotonic()
+    try:
+        scenario(page, service) if scenario.__code__.co_argcount == 2 else scenario(page)
+        console.check(refusals)
+        print(f"ok    {scenario.__name__.replace('_', ' ')}, {time.monotonic() - started:.1f} s", flush=True)
+        return True
+    except Exception:  # pylint: disable=broad-except
+        page.screenshot(path=service.folder.parent / f"failed-{scenario.__name__}.png")
+        print(f"FAIL  {scenario.__name__.replace('_', ' ')}\n{traceback.format_exc(limit=-1)}console: {console.complaints}", flush=True)
+        return False
+    finally:
+        context.close()
+
+
+def main():
+    program, *only = sys.argv[1:]
+    wanted = [one for one in [*SCENARIOS, (keys, True)] if not only or one[0].__name__ in only]
+    model = ROOT / "models/cifar10.safetensors"
+    services = {}
+    good = []
+    try:
+        with browser() as chromium:
+            for scenario, refusals in wanted:
+                kind = "keys" if scenario is keys else "open"
+                if kind not in services:
+                    services[kind] = Service(program, model, KEYS if scenario is keys else None)
+                    services[kind].store(SAMPLES / "gallery")
+                good.append(run(chromium, services[kind], scenario, refusals))
+    finally:
+        for service in services.values():
+            service.end()
+    print(f"{sum(good)} of {len(good)} scenarios went well")
+    return not all(good)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

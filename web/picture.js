@@ -1,0 +1,30 @@
+// Pictures of the gallery, with the key where there is one: an address in an <img> carries none. Knows no view.
+import { el } from './dom.js';
+import { hasKey, send } from './service.js';
+
+async function load(image, url) {
+  try {
+    const answer = await send(url);
+    const shown = URL.createObjectURL(await answer.blob());
+    image.addEventListener('load', () => URL.revokeObjectURL(shown), { once: true });
+    image.src = shown;
+  } catch {
+    image.dispatchEvent(new Event('error'));
+  }
+}
+
+/** The picture at a URL of the service. */
+export function picture(url, alt) {
+  const image = el('img', { alt, loading: 'lazy', decoding: 'async', onerror: () => image.classList.add('missing') });
+  if (hasKey()) load(image, url);
+  else image.src = url;
+  return image;
+}
+
+/** The picture of a file that was chosen. */
+export function preview(file, alt) {
+  const shown = URL.createObjectURL(file);
+  // A browser that cannot show it still sends it.
+  const image = el('img', { src: shown, alt, onload: () => URL.revokeObjectURL(shown), onerror: () => image.classList.add('missing') });
+  return image;
+}
