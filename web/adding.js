@@ -38,6 +38,7 @@ export function adding(signal, changed) {
 
   async function take(files) {
     if (files.length === 0) return;
+    form.open = true;
     const of = split(labels.value);
     const rows = files.map(row);
     list.replaceChildren(...rows.map((one) => one.shown));

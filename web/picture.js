@@ -2,14 +2,21 @@
 import { el } from './dom.js';
 import { hasKey, send } from './service.js';
 
+// A key may have a rate, and a page has many pictures.
+const TRIES = 20;
+
 async function load(image, url) {
-  try {
-    const answer = await send(url);
-    const shown = URL.createObjectURL(await answer.blob());
-    image.addEventListener('load', () => URL.revokeObjectURL(shown), { once: true });
-    image.src = shown;
-  } catch {
-    image.dispatchEvent(new Event('error'));
+  for (let tries = 1; ; tries++) {
+    try {
+      const answer = await send(url);
+      const shown = URL.createObjectURL(await answer.blob());
+      image.addEventListener('load', () => URL.revokeObjectURL(shown), { once: true });
+      image.src = shown;
+      return;
+    } catch (problem) {
+      if (problem.status !== 429 || tries === TRIES) return void image.dispatchEvent(new Event('error'));
+      await new Promise((after) => setTimeout(after, 1000));
+    }
   }
 }
 

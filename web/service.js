@@ -81,9 +81,10 @@ export function upload(path, file, { progress, signal }) {
 
 /** Server-sent events of a stream, each `{ id, event, data }`. EventSource does not send keys. */
 async function* events(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const blocks = (rest + text).split('\n\n');
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const blocks = (rest + part.value).split('\n\n');
     rest = blocks.pop();
     for (const block of blocks) {
       const event = {};

@@ -59,7 +59,7 @@ export async function show(main, params, signal) {
   const told = el('p', { class: 'problem', role: 'alert' });
   main.append(el('h1', {}, 'Status'), told, el('h2', {}, 'Just now'), live, el('h2', {}, 'Index'), index, el('h2', {}, 'How codes are shared'), shares, el('h2', {}, 'Model'), about);
   let before;
-  let sharedBy;
+  let counted = { images: -1 };
 
   async function refresh() {
     const [info, text] = await Promise.all([ask('/info', { signal }), send('/metrics', { signal }).then((answer) => answer.text())]);
@@ -74,10 +74,11 @@ export async function show(main, params, signal) {
       leftOut > 0 && fact('Without codes', count(leftOut)), damage.length > 0 && fact('Damaged', el('ul', {}, damage.map(({ what, why }) => el('li', {}, `${what}: ${why}`)))),
     ].filter(Boolean));
     about.replaceChildren(...card(info).filter(Boolean));
-    // All codes are counted for it, so only when there is something new.
-    const state = JSON.stringify([images, distinct, generation]);
-    if (state !== sharedBy) shares.replaceChildren(histogram(await ask('/codes?limit=1', { signal })));
-    sharedBy = state;
+    // All codes are counted for it, so not for every image that comes.
+    if (generation !== counted.generation || Math.abs(images - counted.images) > counted.images / 50) {
+      shares.replaceChildren(histogram(await ask('/codes?limit=1', { signal })));
+      counted = { generation, images };
+    }
   }
 
   await refresh();

@@ -6,7 +6,8 @@ const DEFAULTS = { radius: 2, limit: 50 };
 /** What the address asks for. */
 export function read(params, lengths) {
   const number = (name) => (/^\d+$/.test(params.get(name)) ? Number(params.get(name)) : DEFAULTS[name]);
-  const code = params.get('code');
+  const given = params.get('code') ?? '';
+  const code = /^[0-9a-f]+$/i.test(given) && lengths.includes(given.length * 4) && given;
   const bits = code ? code.length * 4 : Number(params.get('bits'));
   const subject = params.get('id') ? { id: params.get('id') } : code ? { codes: { [bits]: code }, model: params.get('model') } : undefined;
   return { subject, bits: lengths.includes(bits) ? bits : Math.max(...lengths), radius: number('radius'), limit: number('limit'), label: params.get('label') ?? '' };
