@@ -21,7 +21,7 @@ QUERY = sorted((SAMPLES / "queries/horse").iterdir())[0]
 VIEWS = ["search", "gallery", "models", "status"]
 KEYS = {"READ": "a-key-to-read-with", "WRITE": "a-key-to-write-with", "ADMIN": "a-key-to-administer-with"}
 # A training on a busy machine.
-LONG = 240_000
+LONG = 600_000
 
 
 def file_of(path):
@@ -277,6 +277,7 @@ def a_job_that_cannot_be_done(page):
 
 def two_models_compared(page):
     page.goto("#models")
+    expect(page.get_by_role("checkbox")).to_have_count(2)
     for box in page.get_by_role("checkbox").all():
         name = box.get_attribute("aria-label")
         page.get_by_label(name).check()
