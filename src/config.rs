@@ -61,6 +61,9 @@ pub struct Serve {
     /// Where the gallery is kept.
     #[command(flatten)]
     pub gallery: Gallery,
+    /// Whether it is one of several, and of which.
+    #[command(flatten)]
+    pub nats: Nats,
     /// The checkpoint that a new data folder begins with. One that is there goes on with its active model, and has this one among its models.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
@@ -111,6 +114,35 @@ fn gpu_memory(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|share| (0.01..=1.0).contains(share));
     share.ok_or_else(|| "it must be 0.01 to 1".to_owned())
+}
+
+/// A gallery that several services share.
+#[derive(Args, Clone, Debug)]
+pub struct Nats {
+    /// Servers of NATS with JetStream, such as nats://host:4222, with commas between: the service is then a replica of a gallery whose writes
+    /// go through a log there, and `--originals` is a place that all replicas share.
+    #[arg(long, env = "SCIHCGRL_NATS", value_name = "URLS")]
+    pub nats: Option<String>,
+    /// A file of NATS credentials, where the servers ask for them.
+    #[arg(long, env = "SCIHCGRL_NATS_CREDENTIALS", value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+    /// The gallery's name among others on the servers: letters, digits, _ and -.
+    #[arg(long, env = "SCIHCGRL_NATS_GALLERY", default_value = "gallery", value_parser = gallery_name)]
+    pub nats_gallery: String,
+    /// How many servers keep the log, 1, 3 or 5: it outlives the loss of fewer than half of them. Only the first replica's counts.
+    #[arg(long, env = "SCIHCGRL_NATS_REPLICAS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub nats_replicas: u8,
+    /// With each snapshot, let go of the log that the one before it has. Only where new replicas find `--snapshots` too.
+    #[arg(long, env = "SCIHCGRL_NATS_TRIM", requires = "snapshots")]
+    pub nats_trim: bool,
+}
+
+fn gallery_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if !text.is_empty() && text.len() <= 100 && text.chars().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has 1 to 100 letters, digits, _ and -".to_owned())
 }
 
 /// Where a gallery is kept.

@@ -68,6 +68,7 @@ pub struct Gallery {
 pub struct Removal {
     gallery: Gallery,
     released: Option<mpsc::UnboundedReceiver<Original>>,
+    after: Duration,
 }
 
 impl Gallery {
@@ -83,6 +84,7 @@ impl Gallery {
         let removal = Removal {
             gallery: gallery.clone(),
             released,
+            after: Duration::ZERO,
         };
         (gallery, removal)
     }
@@ -229,6 +231,11 @@ impl Gallery {
 }
 
 impl Removal {
+    /// The same, but what no image has any more is left for a while, for those who do not know it yet.
+    pub fn after(self, after: Duration) -> Self {
+        Removal { after, ..self }
+    }
+
     /// Removes what was replaced or deleted as it comes, and what could not be removed once more later. It never ends by itself but where
     /// the index was closed.
     pub async fn run(self) {
@@ -244,6 +251,7 @@ impl Removal {
             } else if tokio::time::timeout(AGAIN, more).await.is_err() {
                 names.append(&mut left);
             }
+            tokio::time::sleep(self.after).await;
             let removing = self.gallery.removing.write().await;
             let gone = self.gallery.originals.remove(&names).await;
             drop(removing);

@@ -60,6 +60,7 @@ pub fn router(state: AppState) -> Router {
         .merge(models::routes())
         .merge(snapshots::routes())
         .merge(health::routes())
+        .route_layer(from_fn_with_state(state.clone(), state::replicated))
         .route_layer(from_fn_with_state(state.clone(), state::gate))
         .merge(health::pages())
         .merge(page::routes())
@@ -117,8 +118,11 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
             HeaderName::from_static(REQUEST_ID),
+            HeaderName::from_static(state::AFTER),
         ])
         .expose_headers([
+            HeaderName::from_static(state::POSITION),
+            HeaderName::from_static(state::LAG),
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,

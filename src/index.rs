@@ -3,7 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -21,6 +24,7 @@ mod generation;
 mod group;
 mod key;
 mod load;
+mod log;
 mod merge;
 mod migrate;
 mod names;
@@ -51,6 +55,7 @@ pub use copy::{Cut, restore};
 pub use damage::Damage;
 pub use error::IndexError;
 pub use generation::Generation;
+pub use log::{Done, Log, Write};
 pub use migrate::SCHEMA;
 pub use old::Old;
 pub use original::Original;
@@ -77,6 +82,8 @@ struct Shared {
     store: Arc<Store>,
     /// Names for originals that were not given yet.
     names: Mutex<Vec<Original>>,
+    /// Where writes go first, if they do.
+    log: OnceLock<Arc<dyn Log>>,
 }
 
 impl Index {
@@ -86,7 +93,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::Restoring`], [`InUse`](IndexError::InUse), [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
     /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
-    /// [`Store`](IndexError::Store).
+    /// [`Store`](IndexError::Store), [`OtherGallery`](IndexError::OtherGallery), [`Follows`](IndexError::Follows).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
         if config.path.join(RESTORING).exists() {
             return Err(IndexError::Restoring { path: config.path });
@@ -103,7 +110,29 @@ impl Index {
         let (this_model, model) = config.model.split();
         let wanted = Generation::new(model, precision, &config.lengths)?;
         let given = wanted.precision.clone();
-        let index = Index::start(config.path, config.cache_bytes, Some(wanted), this_model)?;
+        let IndexConfig {
+            path,
+            cache_bytes,
+            gallery,
+            ..
+        } = config;
+        let folder = path.clone();
+        let new = store::New {
+            generation: wanted,
+            gallery,
+        };
+        let index = Index::start(path, cache_bytes, Some(new), this_model)?;
+        match (gallery, index.position()?) {
+            (Some(gallery), Some(_)) if gallery == index.id() => {}
+            (Some(gallery), _) => {
+                return Err(IndexError::OtherGallery {
+                    path: folder,
+                    gallery,
+                });
+            }
+            (None, Some(_)) => return Err(IndexError::Follows { path: folder }),
+            (None, None) => {}
+        }
         let stored = index.precision();
         if exactly && stored != given {
             return Err(IndexError::Precision { stored, given });
@@ -127,10 +156,10 @@ impl Index {
     fn start(
         path: PathBuf,
         cache_bytes: u64,
-        wanted: Option<Generation>,
+        new: Option<store::New>,
         exactly: bool,
     ) -> Result<Index, IndexError> {
-        let (store, state) = Store::open(&path, cache_bytes, wanted, exactly)?;
+        let (store, state) = Store::open(&path, cache_bytes, new, exactly)?;
         let store = Arc::new(store);
         let writer = Writer::start(store.clone(), state).map_err(|source| IndexError::Open {
             path,
@@ -141,6 +170,7 @@ impl Index {
             writer,
             store,
             names,
+            log: OnceLock::new(),
         })))
     }
 
@@ -152,7 +182,10 @@ impl Index {
     /// [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
     /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
     pub async fn put(&self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        self.0.writer.submit(|group| group.put(image)).await
+        match self.write(Write::put(image)).await? {
+            Done::Put(record, created) => Ok((*record, created)),
+            _ => Err(IndexError::Closed),
+        }
     }
 
     /// Changes the labels, the payload or both of an image, each where given; `None` where there is no such image.
@@ -165,10 +198,10 @@ impl Index {
         labels: Option<Vec<String>>,
         payload: Option<Option<Value>>,
     ) -> Result<Option<Record>, IndexError> {
-        self.0
-            .writer
-            .submit(|group| group.patch(id, labels, payload))
-            .await
+        match self.write(Write::patch(id, labels, payload)).await? {
+            Done::Patched(record) => Ok(record.map(|record| *record)),
+            _ => Err(IndexError::Closed),
+        }
     }
 
     /// Removes an image and tells whether there was one.
@@ -176,7 +209,10 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn delete(&self, id: ImageId) -> Result<bool, IndexError> {
-        self.0.writer.submit(|group| group.delete(id)).await
+        match self.write(Write::Delete { id }).await? {
+            Done::Deleted(found) => Ok(found),
+            _ => Err(IndexError::Closed),
+        }
     }
 
     /// An image, with its codes in the active generation.

@@ -2,9 +2,9 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry, priority, disk, place | model, index | gallery, batch, registry, train, eval | serving | jobs, snapshots | http | serve | cli | main`.
+//! `code, image, telemetry, priority, disk, place | model, index | gallery, batch, registry, train, eval, replica | serving | jobs, snapshots | http | serve | cli | main`.
 //! Only `model` and `train` name tch, only `index` and `jobs/store` name sled, only `place`, `gallery` and `snapshots` name object_store, only
-//! `http` and `serve` name axum.
+//! `replica` names async_nats, only `http` and `serve` name axum.
 
 pub mod batch;
 pub mod cli;
@@ -21,6 +21,7 @@ pub mod model;
 pub mod place;
 pub mod priority;
 pub mod registry;
+pub mod replica;
 pub mod serve;
 pub mod serving;
 pub mod snapshots;

@@ -2,6 +2,7 @@
 //! Knows what depends on what; no layer's own work.
 
 mod keys;
+mod replicas;
 
 use std::{future::Future, time::Duration};
 
@@ -19,6 +20,7 @@ use crate::{
     jobs::{Jobs, JobsConfig},
     model,
     registry::{self, Registry},
+    replica,
     serving::{Serving, ServingConfig},
     snapshots::Snapshots,
     telemetry,
@@ -44,16 +46,30 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let metrics = telemetry::metrics();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let place = config.gallery.originals();
-    let (index, serving) = match open(config) {
+    let shared = config.nats.nats.as_ref();
+    let shared = shared.map(|servers| runtime.block_on(replicas::join(config, servers)));
+    let (log, shared) = shared.transpose()?.unzip();
+    if let Some(shared) = &shared {
+        runtime.block_on(replicas::begin(config, shared))?;
+    }
+    let (index, serving) = match open(config, shared.as_ref()) {
         Err(error) if is_old(&error) => {
             let folder = &config.gallery.data_dir;
             runtime.block_on(gallery::migrate(folder, &place, config.cache_bytes, false))?;
-            open(config)?
+            open(config, shared.as_ref())?
         }
         opened => opened?,
     };
+    let replica = log.map(|log| replicas::follow(log, &index)).transpose()?;
+    if let Some(replica) = &replica {
+        runtime.spawn(replica.clone().run(index.clone()));
+    }
     let originals = Originals::open(&place, index.id(), index.has_originals());
     let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
+    let removal = match replica {
+        Some(_) => removal.after(replicas::REMOVED_AFTER),
+        None => removal,
+    };
     runtime.spawn(removal.run());
     let jobs = JobsConfig {
         folder: config.gallery.data_dir.join("jobs"),
@@ -73,6 +89,8 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
         gallery,
         jobs,
         snapshots,
+        replica,
+        trims_log: config.nats.nats_trim,
         serving: serving.clone(),
         max_body_bytes: config.max_body_bytes,
         body_time: Duration::from_secs(config.body_seconds),
@@ -116,13 +134,14 @@ async fn purge(index: Index) {
 
 /// Opens the store and starts the models of its generations; a new store begins with the checkpoint that is given. Before a folder is
 /// made there are a model and a device that can be used.
-fn open(config: &Serve) -> anyhow::Result<(Index, Serving)> {
+fn open(config: &Serve, shared: Option<&replica::Gallery>) -> anyhow::Result<(Index, Serving)> {
     let folder = &config.gallery.data_dir;
     let (card, id) = registry::describe(&config.model)?;
     let preferred = model::preferred(&config.compute.device)?;
-    let precision = match config.compute.precision {
-        Precision::Auto => Wanted::Rather(preferred.to_string()),
-        exactly => Wanted::Exactly(exactly.to_string()),
+    let precision = match (shared, config.compute.precision) {
+        (Some(shared), _) => Wanted::Exactly(shared.precision.clone()),
+        (None, Precision::Auto) => Wanted::Rather(preferred.to_string()),
+        (None, exactly) => Wanted::Exactly(exactly.to_string()),
     };
     let device = model::resolved(&config.compute.device)?;
     let index = Index::open(IndexConfig {
@@ -130,6 +149,7 @@ fn open(config: &Serve) -> anyhow::Result<(Index, Serving)> {
         model: Wanted::Rather(id.clone()),
         precision,
         lengths: card.lengths,
+        gallery: shared.map(|shared| shared.id),
         cache_bytes: config.cache_bytes,
     })?;
     let registry = Registry::open(folder.join("models"))?;

@@ -30,7 +30,7 @@ pub use error::SnapshotError;
 pub use export::{Head, export};
 pub use import::import;
 pub use manifest::{File, Manifest};
-pub use restore::{Target, restore};
+pub use restore::{Target, newest, restore};
 
 /// The file that is written last, so that what lacks it is no snapshot.
 const MANIFEST: &str = "manifest.json";
@@ -125,6 +125,7 @@ impl Snapshots {
             store: gallery.index().id(),
             created_at_ms: now().as_millis() as u64,
             commit: cut.commit,
+            position: cut.position,
             images: cut.images,
             model: generation.model,
             precision: generation.precision,
@@ -193,12 +194,7 @@ impl Snapshots {
 
     /// Of all that are there, whole or not.
     async fn ids(&self) -> Result<Vec<Uuid>, SnapshotError> {
-        let place = &self.0.place;
-        let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
-        let listed = place.objects.list_with_delimiter(root).await?;
-        let folders = listed.common_prefixes.into_iter();
-        let id = |folder: Path| Uuid::try_parse(folder.filename()?).ok();
-        Ok(folders.filter_map(id).collect())
+        ids(&self.0.place).await
     }
 
     /// A snapshot, if there is one.
@@ -260,6 +256,15 @@ impl Snapshots {
             .fold(self.path(id), |path, part| path.join(part));
         file::out(self.0.place.objects.clone(), path)
     }
+}
+
+/// Of all snapshots at a place, whole or not.
+async fn ids(place: &Place) -> Result<Vec<Uuid>, SnapshotError> {
+    let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
+    let listed = place.objects.list_with_delimiter(root).await?;
+    let folders = listed.common_prefixes.into_iter();
+    let id = |folder: Path| Uuid::try_parse(folder.filename()?).ok();
+    Ok(folders.filter_map(id).collect())
 }
 
 fn now() -> Duration {

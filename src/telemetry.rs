@@ -67,6 +67,12 @@ pub const DAMAGED: &str = "scihcgrl_store_damaged";
 pub const INFO: &str = "scihcgrl_info";
 /// Whether requests are taken: 1 or 0.
 pub const READY: &str = "scihcgrl_ready";
+/// How far a replica has applied the log of its gallery.
+pub const LOG_POSITION: &str = "scihcgrl_log_position";
+/// How many writes of the log a replica is known to be behind.
+pub const LOG_LAG: &str = "scihcgrl_log_lag";
+/// How long ago the log last answered a replica.
+pub const LOG_SILENCE: &str = "scihcgrl_log_silence_seconds";
 
 const COUNTERS: [(&str, &str); 4] = [
     (REQUESTS, "Requests answered."),
@@ -75,7 +81,7 @@ const COUNTERS: [(&str, &str); 4] = [
     (JOBS_OVER, "Jobs that are over."),
 ];
 
-const GAUGES: [(&str, &str); 14] = [
+const GAUGES: [(&str, &str); 17] = [
     (IN_FLIGHT, "Requests that are being answered."),
     (
         QUEUE_DEPTH,
@@ -99,6 +105,15 @@ const GAUGES: [(&str, &str); 14] = [
     ),
     (INFO, "1, with what serves."),
     (READY, "Whether requests are taken."),
+    (
+        LOG_POSITION,
+        "How far a replica has applied the log of its gallery.",
+    ),
+    (
+        LOG_LAG,
+        "How many writes of the log a replica is known to be behind.",
+    ),
+    (LOG_SILENCE, "How long ago the log last answered a replica."),
 ];
 
 const HISTOGRAMS: [(&str, &str); 7] = [
@@ -179,6 +194,9 @@ fn start_at_zero() {
         DISK_BYTES,
         DAMAGED,
         READY,
+        LOG_POSITION,
+        LOG_LAG,
+        LOG_SILENCE,
     ] {
         gauge!(name).set(0.0);
     }

@@ -136,6 +136,7 @@ fn open(folder: &Path) -> Result<Index, IndexError> {
         model: Wanted::Exactly("m".to_owned()),
         precision: Wanted::Rather("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
+        gallery: None,
         cache_bytes: 16 << 20,
     })
 }

@@ -39,6 +39,7 @@ fn open_in(
         model: Wanted::Exactly(model.to_owned()),
         precision,
         lengths: lengths.to_vec(),
+        gallery: None,
         cache_bytes: 16 << 20,
     })
 }

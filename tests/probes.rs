@@ -52,6 +52,7 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         model: index::Wanted::Exactly(entry.id),
         precision: index::Wanted::Rather("fp32".to_owned()),
         lengths: entry.card.lengths,
+        gallery: None,
         cache_bytes: 1 << 20,
     });
     let index = index.unwrap();
@@ -78,6 +79,8 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         snapshots: Snapshots::open(&snapshots, gallery.clone(), registry).unwrap(),
         jobs: Jobs::open(gallery.clone(), serving.clone(), jobs).unwrap(),
         gallery,
+        replica: None,
+        trims_log: false,
         serving,
         max_body_bytes: 1 << 20,
         body_time: Duration::from_secs(1),

@@ -78,6 +78,7 @@ pub(super) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Resu
     let target = Target {
         data_dir: folder.data_dir.clone(),
         originals: folder.originals(),
+        has_originals: false,
         cache_bytes: CACHE_BYTES,
     };
     let is_standard = from == STANDARD;

@@ -62,6 +62,7 @@ pub async fn migrate(
         model: Wanted::Exactly(old.generation().model.clone()),
         precision: Wanted::Exactly(old.generation().precision.clone()),
         lengths: old.generation().lengths.clone(),
+        gallery: None,
         cache_bytes,
     };
     let index = spawn_blocking(move || Index::open(config)).await??;

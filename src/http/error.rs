@@ -76,6 +76,19 @@ pub enum ApiError {
     /// A change of models was refused or failed.
     #[error(transparent)]
     Serving(#[from] ServingError),
+    /// A replica that has not applied what its caller waits for.
+    #[error(
+        "this replica has applied the log up to {position_here}, not to {position}; try again, or ask another"
+    )]
+    Behind {
+        /// Where it should be.
+        position: u64,
+        /// Where it is.
+        position_here: u64,
+    },
+    /// Something that only a service alone does.
+    #[error("{0} is not done by one of several replicas; it would become another than its fellows")]
+    NotReplicated(&'static str),
     /// No route of this path.
     #[error("there is nothing at {0}; GET /openapi.yaml tells what there is")]
     NoRoute(String),
@@ -182,7 +195,9 @@ impl ApiError {
     fn retry_after(&self, status: StatusCode) -> Option<u64> {
         match self {
             ApiError::RateLimited(wait) => Some(wait.as_secs()),
-            ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. }) => Some(1),
+            ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. })
+            | ApiError::Index(IndexError::Log { .. })
+            | ApiError::Behind { .. } => Some(1),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
         }

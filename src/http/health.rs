@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{error::ApiError, state::AppState};
-use crate::{code::Length, index::Facts, jobs::Waiting, model::Card};
+use crate::{code::Length, index::Facts, jobs::Waiting, model::Card, replica::Replica};
 
 const CONTRACT: &str = include_str!("../../openapi.yaml");
 
@@ -77,9 +77,10 @@ async fn contract() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/yaml")], CONTRACT)
 }
 
-/// Dead means that the model's thread is gone, which only a restart mends.
+/// Dead means that the model's thread is gone, or that a replica cannot go on, which only a restart mends.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
-    if state.models().active.batcher.is_alive() {
+    let replica = state.parts().replica.as_ref();
+    if state.models().active.batcher.is_alive() && replica.is_none_or(Replica::is_alive) {
         Ok("live\n")
     } else {
         Err(ApiError::Dead)
@@ -87,7 +88,8 @@ async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
 }
 
 async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
-    if state.is_ready() {
+    let replica = state.parts().replica.as_ref();
+    if state.is_ready() && replica.is_none_or(Replica::is_ready) {
         Ok("ready\n")
     } else {
         Err(ApiError::NotReady)

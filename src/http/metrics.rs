@@ -18,7 +18,8 @@ use crate::{
     serving::Models,
     telemetry::{
         self, DAMAGED, DISK_BYTES, DISTINCT_CODES, GENERATION, IMAGES, IN_FLIGHT, INDEX_BYTES,
-        INFO, JOBS, LEFT_OUT, MISSING, READY, REQUEST_SECONDS, REQUESTS,
+        INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION, LOG_SILENCE, MISSING, READY, REQUEST_SECONDS,
+        REQUESTS,
     },
 };
 
@@ -48,6 +49,12 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         (READY, state.is_ready().into()),
     ] {
         gauge!(name).set(value as f64);
+    }
+    if let Some(replica) = &state.parts().replica {
+        let standing = replica.standing();
+        gauge!(LOG_POSITION).set(standing.position as f64);
+        gauge!(LOG_LAG).set(standing.lag as f64);
+        gauge!(LOG_SILENCE).set(standing.heard.as_secs_f64());
     }
     for (length, count) in facts.distinct_codes {
         gauge!(DISTINCT_CODES, "bits" => length.to_string()).set(count as f64);

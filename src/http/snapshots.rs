@@ -1,4 +1,4 @@
-//! `/admin/snapshots`: making a snapshot, what there are, and removing one.
+//! `/admin/snapshots`: making a snapshot, what there are, and removing one; `/admin/digest`: what the store has in a number.
 //! Knows requests and answers; neither what a snapshot holds nor how it is restored.
 
 use axum::{
@@ -17,10 +17,14 @@ use super::{
     search::NoParams,
     state::AppState,
 };
-use crate::snapshots::Manifest;
+use crate::{
+    replica::Replica,
+    snapshots::{Manifest, Snapshots},
+};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
+        .route("/admin/digest", get(digest))
         .route("/admin/snapshots", get(list).post(create))
         .route("/admin/snapshots/{id}", get(read).delete(remove))
 }
@@ -42,12 +46,32 @@ async fn create(
     State(state): State<AppState>,
     Params(CreateParams { originals }): Params<CreateParams>,
 ) -> Result<Response, ApiError> {
-    let local = state.parts().gallery.originals().are_local();
+    // Those of several replicas are where a new one finds them.
+    let local = state.parts().gallery.originals().are_local() && state.parts().replica.is_none();
     let snapshots = &state.parts().snapshots;
     let manifest = snapshots.create(originals.unwrap_or(local)).await?;
+    if let Some(replica) = &state.parts().replica
+        && state.parts().trims_log
+    {
+        trim(replica, snapshots).await;
+    }
     let location = format!("/admin/snapshots/{}", manifest.id);
     let headers = [(header::LOCATION, location)];
     Ok((StatusCode::CREATED, headers, Json(manifest)).into_response())
+}
+
+/// Lets go of the log that the snapshot before the newest has; a replica that begins with the newest, or is a little behind, finds the rest.
+async fn trim(replica: &Replica, snapshots: &Snapshots) {
+    let trimmed = async {
+        let all = snapshots.list().await.map_err(ApiError::from)?;
+        match all.get(1).and_then(|before| before.position) {
+            Some(position) => replica.trim(position).await.map_err(ApiError::internal),
+            None => Ok(()),
+        }
+    };
+    if let Err(error) = trimmed.await {
+        tracing::warn!(%error, "the log is kept as it is");
+    }
 }
 
 async fn list(
@@ -56,6 +80,21 @@ async fn list(
 ) -> Result<Json<All>, ApiError> {
     let snapshots = state.parts().snapshots.list().await?;
     Ok(Json(All { snapshots }))
+}
+
+/// What replicas are compared by.
+#[derive(Serialize)]
+struct Digest {
+    position: Option<u64>,
+    sha256: String,
+}
+
+async fn digest(
+    State(state): State<AppState>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<Digest>, ApiError> {
+    let (position, sha256) = state.parts().gallery.index().digest().await?;
+    Ok(Json(Digest { position, sha256 }))
 }
 
 fn no_snapshot(id: &str) -> ApiError {

@@ -25,10 +25,19 @@ use crate::{
     image,
     index::{Codes, Index, IndexError},
     jobs::Jobs,
+    replica::{Replica, Standing},
     serving::{Models, Served, Serving},
     snapshots::Snapshots,
     telemetry::DECODE_SECONDS,
 };
+
+/// With an answer of a replica: how far the log is applied there, and how many writes it is known to be behind.
+pub(super) const POSITION: &str = "scihcgrl-position";
+pub(super) const LAG: &str = "scihcgrl-lag";
+/// With a request: how far it has to be applied first.
+pub(super) const AFTER: &str = "scihcgrl-after";
+/// How long such a request waits.
+const BEHIND: Duration = Duration::from_secs(5);
 
 /// What an [`AppState`] is made of.
 pub struct Parts {
@@ -40,6 +49,10 @@ pub struct Parts {
     pub jobs: Jobs,
     /// Copies of all that is kept.
     pub snapshots: Snapshots,
+    /// How it stands to the log of a gallery, where it is one of several.
+    pub replica: Option<Replica>,
+    /// Whether what an earlier snapshot has of that log is let go of with each snapshot.
+    pub trims_log: bool,
     /// The most bytes a request's body may have.
     pub max_body_bytes: usize,
     /// How long a request's body may take to come.
@@ -98,6 +111,14 @@ impl AppState {
     /// Whether requests are taken: the service has started, does not drain, and its model answers.
     pub(super) fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire) && self.models().active.batcher.is_alive()
+    }
+
+    /// Refuses what would set one of several replicas apart.
+    pub(super) fn alone(&self, what: &'static str) -> Result<(), ApiError> {
+        match self.0.parts.replica {
+            Some(_) => Err(ApiError::NotReplicated(what)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn max_body_bytes(&self) -> usize {
@@ -187,6 +208,36 @@ impl AppState {
         let answer = tokio::task::spawn_blocking(move || read(&index)).await;
         Ok(answer.map_err(ApiError::internal)??)
     }
+}
+
+/// Holds a request until what its caller wrote elsewhere is applied here, and tells with the answer how far that goes.
+pub(super) async fn replicated(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let Some(replica) = &state.parts().replica else {
+        return Ok(next.run(request).await);
+    };
+    if let Some(after) = request.headers().get(AFTER) {
+        let position = after.to_str().ok().and_then(|text| text.parse().ok());
+        let position = position.ok_or_else(|| {
+            let detail = format!("{AFTER} is not a position, a whole number as {POSITION} has it");
+            ApiError::Invalid("invalid_parameter", detail)
+        })?;
+        if !replica.reach(position, BEHIND).await {
+            let position_here = replica.standing().position;
+            return Err(ApiError::Behind {
+                position,
+                position_here,
+            });
+        }
+    }
+    let mut answer = next.run(request).await;
+    let Standing { position, lag, .. } = replica.standing();
+    answer.headers_mut().insert(POSITION, position.into());
+    answer.headers_mut().insert(LAG, lag.into());
+    Ok(answer)
 }
 
 /// Turns requests away while the service is not ready.

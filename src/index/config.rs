@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use crate::code::Length;
 
 /// Where an index lies and what it has to hold.
@@ -16,6 +18,9 @@ pub struct IndexConfig {
     pub precision: Wanted,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
+    /// The id of the gallery whose log the index follows, if it does: a new one begins at the log's beginning, one that is there has to follow
+    /// it already.
+    pub gallery: Option<Uuid>,
     /// How much memory sled may use to keep pages of the store.
     pub cache_bytes: u64,
 }

@@ -17,7 +17,7 @@ use std::{
 
 use sled::{Event, IVec, Subscriber};
 
-use super::{Index, error::IndexError, group::Group, migrate, open, state::Acknowledged};
+use super::{Index, error::IndexError, group::Group, log, migrate, open, state::Acknowledged};
 
 /// What a stream begins with.
 const MAGIC: &[u8; 12] = b"scihcgrl-1\r\n";
@@ -41,6 +41,8 @@ pub struct Cut {
     pub images: u64,
     /// The version of the layout.
     pub schema: u32,
+    /// How much of a log was applied, where the index follows one.
+    pub position: Option<u64>,
 }
 
 /// What was changed since it was begun, the last of each key.
@@ -68,6 +70,7 @@ impl Index {
                 commit: group.commits(),
                 images: store.present().images,
                 schema: migrate::SCHEMA,
+                position: log::position(&store.db)?,
             };
             Ok((changes, cut))
         };

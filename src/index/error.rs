@@ -3,6 +3,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use uuid::Uuid;
+
 use crate::code::Length;
 
 use super::original::Original;
@@ -86,6 +88,32 @@ pub enum IndexError {
         stored: String,
         /// What the caller makes codes in.
         given: String,
+    },
+    /// A data folder that does not follow the log of the gallery that it is opened for.
+    #[error(
+        "the data folder {} is not of the gallery {gallery} that the log is of; start with an empty data folder, which is filled from the log",
+        path.display()
+    )]
+    OtherGallery {
+        /// The folder.
+        path: PathBuf,
+        /// The gallery.
+        gallery: Uuid,
+    },
+    /// A data folder that follows a log, opened without one.
+    #[error(
+        "the data folder {} follows the log of a gallery, and without it would become another; start with --nats",
+        path.display()
+    )]
+    Follows {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The log did not take a write, or not in time.
+    #[error("the log of the gallery took no write: {reason}")]
+    Log {
+        /// Why not.
+        reason: String,
     },
     /// The lengths asked for are not those of the store, or there are none.
     #[error("codes of {given} bits were asked of the index, which takes {expected}")]

@@ -4,8 +4,7 @@
 mod commit;
 mod staged;
 mod turn;
-
-use std::time::{SystemTime, UNIX_EPOCH};
+mod write;
 
 use serde_json::Value;
 
@@ -18,7 +17,7 @@ use super::{
     original::{self, Original},
     page::{self, Words},
     present::{Counts, Side},
-    record::{Codes, ImageId, PackedId, Record, Row, encode_payload},
+    record::{Codes, ImageId, PackedId, Record, Row, Times, encode_payload},
     segment::{Change, Entry},
     state::{State, mark},
     store::Store,
@@ -38,6 +37,8 @@ pub struct Group<'a> {
     turn: Option<Turn>,
     /// How many pages of generations that are gone it removes.
     purged: usize,
+    /// How much of a log is applied with it.
+    position: Option<u64>,
 }
 
 /// What a group changes of a generation.
@@ -62,12 +63,24 @@ impl<'a> Group<'a> {
             originals: original::Changes::default(),
             turn: None,
             purged: 0,
+            position: None,
         }
     }
 
     /// How many commits there were before it.
     pub fn commits(&self) -> u64 {
         self.state.commit
+    }
+
+    /// Whether it changes generations. Whatever comes after that needs another group, for what is present is another then.
+    pub fn turns(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// That a log is applied up to a position with it, and whether what rows let go of in the writes that follow is this store's to tell.
+    pub fn at(&mut self, position: u64, own: bool) {
+        self.position = Some(position);
+        self.originals.elsewhere = !own;
     }
 
     /// The size of the payloads staged.
@@ -87,8 +100,10 @@ impl<'a> Group<'a> {
         if sequence == u32::MAX {
             return Err(IndexError::Full);
         }
-        let now = image.times.map_or_else(now_ms, |times| times.updated_at_ms);
-        let created = image.times.map_or(now, |times| times.created_at_ms);
+        let Times {
+            created_at_ms: created,
+            updated_at_ms: now,
+        } = image.times.unwrap_or_else(Times::now);
         let created_at_ms = (before.as_ref()).map_or(created, |found| found.row.created_at_ms);
         let row = Row {
             id: PackedId::from(&image.id),
@@ -139,6 +154,7 @@ impl<'a> Group<'a> {
         id: ImageId,
         labels: Option<Vec<String>>,
         payload: Option<Option<Value>>,
+        at_ms: u64,
     ) -> Result<Option<Record>, IndexError> {
         let Some(before) = self.staged.find(&id)? else {
             return Ok(None);
@@ -160,7 +176,7 @@ impl<'a> Group<'a> {
         let media_type = self.staged.named(&[row.media_type])?.concat();
         row.version = row.version.wrapping_add(1);
         row.payload = json.is_some();
-        row.updated_after_ms = now_ms().saturating_sub(row.created_at_ms);
+        row.updated_after_ms = at_ms.saturating_sub(row.created_at_ms);
         let words = before.words.clone();
         self.staged
             .save_payload(sequence, json.zip(payload.clone()), before.row.payload);
@@ -290,9 +306,4 @@ impl<'a> Group<'a> {
         };
         Ok(())
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }

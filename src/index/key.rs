@@ -25,6 +25,7 @@ const SCHEMA: &[u8] = b"schema";
 const GENERATION: &[u8] = b"generation";
 const STATE: &[u8] = b"state";
 const ID: &[u8] = b"id";
+const POSITION: &[u8] = b"position";
 
 /// A key of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Key<'a> {
     State,
     /// The store's own id.
     Id,
+    /// How much of a log it has applied, if there is one.
+    Position,
     /// A page of rows.
     Rows(u32),
     /// A page of codes.
@@ -65,6 +68,7 @@ impl<'a> Key<'a> {
             Key::Generation => join(prefix::META, &[GENERATION]),
             Key::State => join(prefix::META, &[STATE]),
             Key::Id => join(prefix::META, &[ID]),
+            Key::Position => join(prefix::META, &[POSITION]),
             Key::Rows(page) => number(prefix::ROWS, page),
             Key::Codes { generation, page } => join(
                 prefix::CODES,
@@ -86,6 +90,7 @@ impl<'a> Key<'a> {
             prefix::META if rest == GENERATION => Some(Key::Generation),
             prefix::META if rest == ID => Some(Key::Id),
             prefix::META if rest == STATE => Some(Key::State),
+            prefix::META if rest == POSITION => Some(Key::Position),
             prefix::ROWS => number().map(Key::Rows),
             prefix::CODES => {
                 let (generation, page) = rest.split_first_chunk()?;
@@ -137,6 +142,7 @@ mod tests {
             Key::Rows(3),
             codes,
             Key::Id,
+            Key::Position,
             Key::Loose(u64::MAX),
             Key::Payload(9),
             Key::Name("a label"),

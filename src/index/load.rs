@@ -11,6 +11,7 @@ use super::{
     error::IndexError,
     generation::{Generation, Generations},
     key::{self, Key},
+    log,
     page::{self, SLOTS},
     pages::Pages,
     present::Side,
@@ -52,8 +53,10 @@ pub fn load(
     };
     let end = end_of_pages(db, &generations.active)?;
     let mut state = stored.unwrap_or_default();
-    // Whatever a damaged summary said, these are free.
-    state.next = state.next.max(end.saturating_mul(SLOTS));
+    // Whatever a damaged summary said, these are free. One that follows a log goes on exactly where its fellows do.
+    if log::position(db)?.is_none() {
+        state.next = state.next.max(end.saturating_mul(SLOTS));
+    }
     if stored.is_none() {
         state.names = end_of_names(db)?;
     }

@@ -6,7 +6,13 @@ use std::{collections::HashMap, sync::PoisonError};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Index, error::IndexError, group::Group, original::Original, verify};
+use super::{
+    Index,
+    error::IndexError,
+    log::{Done, Write},
+    original::Original,
+    verify,
+};
 
 impl Index {
     /// The store's own id, under which its originals are kept apart from those of other stores.
@@ -29,7 +35,9 @@ impl Index {
         if let Some(name) = names.pop() {
             return Ok(name);
         }
-        let block = self.0.writer.submit(|group| Ok(group.open_block())).await?;
+        let Done::Block(block) = self.write(Write::OpenBlock).await? else {
+            return Err(IndexError::Closed);
+        };
         names.extend(Original::of_block(block));
         names.reverse();
         names.pop().ok_or(IndexError::Closed)
@@ -47,8 +55,7 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn forget(&self, names: Vec<Original>) -> Result<(), IndexError> {
-        let write = move |group: &mut Group<'_>| group.forget(&names);
-        self.0.writer.submit(write).await
+        self.write(Write::Forget(names)).await.map(drop)
     }
 
     /// All names that images have, and the size of what lies there.

@@ -98,6 +98,8 @@ pub struct Changes {
     blocks: HashMap<u64, Loose>,
     /// What rows have let go of.
     released: Vec<Original>,
+    /// Whether somebody else is told of what rows let go of from now on.
+    pub elsewhere: bool,
 }
 
 impl Changes {
@@ -136,7 +138,7 @@ impl Changes {
         }
         if let Some(name) = before {
             self.block(tree, name.block())?.set(name, true);
-            self.released.push(name);
+            self.released.extend(Some(name).filter(|_| !self.elsewhere));
         }
         Ok(())
     }

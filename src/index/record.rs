@@ -1,7 +1,11 @@
 //! What is kept of an image: its id, its record and the name of its original, and the form of a row on disk.
 //! Knows no keys and no sled, and nothing of where an image stands in the directory.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -70,7 +74,7 @@ impl fmt::Display for ImageId {
 }
 
 /// An image's codes by the model of one generation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Codes {
     /// The generation's number.
     pub generation: u32,
@@ -79,7 +83,7 @@ pub struct Codes {
 }
 
 /// When an image was stored, in milliseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// First.
     pub created_at_ms: u64,
@@ -87,8 +91,20 @@ pub struct Times {
     pub updated_at_ms: u64,
 }
 
+impl Times {
+    /// Of what is stored just now.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| since.as_millis() as u64);
+        Times {
+            created_at_ms: now,
+            updated_at_ms: now,
+        }
+    }
+}
+
 /// An image to insert, or to take the place of the one with its id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewImage {
     /// Its id.
     pub id: ImageId,

@@ -18,7 +18,7 @@ use super::{
     generation::{Generation, Generations},
     key::Key,
     load::{self, Loaded},
-    migrate, names, open,
+    log, migrate, names, open,
     original::{self, Original},
     page::{self, Page, Words},
     present::Present,
@@ -27,6 +27,14 @@ use super::{
     segment::Segment,
     state::{Acknowledged, State},
 };
+
+/// What a store begins with.
+pub struct New {
+    /// The generation that is searched.
+    pub generation: Generation,
+    /// The gallery whose log it follows, if it does.
+    pub gallery: Option<Uuid>,
+}
 
 /// See the module.
 pub struct Store {
@@ -51,7 +59,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes a store, and tells its summary. Without a generation that is wanted there must be one; with `exactly` one that is
+    /// Opens or makes a store, and tells its summary. Without what a new one begins with there must be one; with `exactly` one that is
     /// there has to be like it.
     ///
     /// # Errors
@@ -59,9 +67,11 @@ impl Store {
     pub fn open(
         path: &Path,
         cache_bytes: u64,
-        wanted: Option<Generation>,
+        wanted: Option<New>,
         exactly: bool,
     ) -> Result<(Self, State), IndexError> {
+        let gallery = wanted.as_ref().and_then(|new| new.gallery);
+        let wanted = wanted.map(|new| new.generation);
         replace::finish(path)?;
         let db = open::open(path, cache_bytes)?;
         let (generations, new) = match (migrate::check(&db)?, wanted) {
@@ -89,7 +99,11 @@ impl Store {
             migrate::stamp(&mut batch);
             generations.write(&mut batch);
             State::default().write(&mut batch)?;
-            batch.insert(Key::Id.to_bytes(), Uuid::new_v4().as_bytes());
+            let id = gallery.unwrap_or_else(Uuid::new_v4);
+            batch.insert(Key::Id.to_bytes(), id.as_bytes());
+            if gallery.is_some() {
+                batch.insert(Key::Position.to_bytes(), &0u64.to_be_bytes());
+            }
             db.apply_batch(batch)?;
             db.flush()?;
         }
@@ -138,7 +152,9 @@ impl Store {
             })),
             hasher,
         };
-        if store.damage.is_empty() {
+        if log::position(&store.db)?.is_some() {
+            // Somebody else may just be about to store what they are of.
+        } else if store.damage.is_empty() {
             // Left behind by a process that was killed, or by removals that failed.
             store.release(loose);
         } else {

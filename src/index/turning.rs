@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::code::HashCode;
 
 use super::{
@@ -10,8 +12,8 @@ use super::{
     damage::Damage,
     error::IndexError,
     generation::Generation,
-    group::Group,
     key::{self, Key},
+    log::{Done, Write},
     original::Original,
     page,
     record::{ImageId, Row},
@@ -32,7 +34,7 @@ pub struct Missing {
 }
 
 /// What an image's codes are in the generation beside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recoded {
     /// Its id.
     pub id: ImageId,
@@ -74,8 +76,9 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put), and [`IndexError::Lengths`] where there are none.
     pub async fn begin(&self, wanted: Generation) -> Result<u32, IndexError> {
-        let begin = move |group: &mut Group<'_>| group.begin(wanted);
-        let number = self.0.writer.submit(begin).await?;
+        let Done::Number(number) = self.write(Write::Begin(wanted)).await? else {
+            return Err(IndexError::Closed);
+        };
         self.purge().await?;
         Ok(number)
     }
@@ -139,8 +142,10 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put), and [`IndexError::Generation`] where it is not the one beside.
     pub async fn recode(&self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
-        let recode = move |group: &mut Group<'_>| group.recode(number, images);
-        self.0.writer.submit(recode).await
+        match self.write(Write::Recode { number, images }).await? {
+            Done::Recoded(count) => Ok(count),
+            _ => Err(IndexError::Closed),
+        }
     }
 
     /// Has the generation beside be searched from now on, and the one searched until now stand beside it: one commit, after which each
@@ -149,8 +154,7 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put), [`IndexError::Generation`] where it is not the one beside, [`IndexError::Unfinished`] where images lack codes.
     pub async fn activate(&self, number: u32) -> Result<(), IndexError> {
-        let activate = move |group: &mut Group<'_>| group.activate(number);
-        self.0.writer.submit(activate).await
+        self.write(Write::Activate(number)).await.map(drop)
     }
 
     /// Has the generation beside go, if there is one.
@@ -158,7 +162,7 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn discard(&self) -> Result<(), IndexError> {
-        self.0.writer.submit(|group| group.discard()).await?;
+        self.write(Write::Discard).await?;
         self.purge().await
     }
 

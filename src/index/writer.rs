@@ -62,6 +62,15 @@ impl Writer {
         &self,
         write: impl FnOnce(&mut Group<'_>) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, IndexError> {
+        let answered = self.accept(write).await?;
+        answered.await.unwrap_or(Err(IndexError::Closed))
+    }
+
+    /// The same, but returns when it is accepted: writes are done in the order in which they are. What came of it is told later.
+    pub async fn accept<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Group<'_>) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, IndexError>>, IndexError> {
         let room = self
             .room
             .clone()
@@ -84,7 +93,7 @@ impl Writer {
         if !matches!(sent, Some(Ok(()))) {
             return Err(IndexError::Closed);
         }
-        answered.await.unwrap_or(Err(IndexError::Closed))
+        Ok(answered)
     }
 
     /// Accepts no more, and returns when all that was accepted is committed. The queue is closed by dropping its only
@@ -113,6 +122,7 @@ fn run(store: &Store, mut state: State, jobs: &mpsc::Receiver<Job>, merger: &Mer
         let mut answers = vec![first(&mut group)];
         while answers.len() < GROUP
             && group.bytes() < GROUP_BYTES
+            && !group.turns()
             && let Ok(job) = jobs.try_recv()
         {
             answers.push(job(&mut group));

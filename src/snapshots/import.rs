@@ -45,6 +45,7 @@ pub async fn import(
         model: Wanted::Exactly(head.model.clone()),
         precision: Wanted::Exactly(head.precision.clone()),
         lengths: head.lengths.clone(),
+        gallery: None,
         cache_bytes: to.cache_bytes,
     };
     let index = blocking(move || Index::open_restoring(config)).await?;

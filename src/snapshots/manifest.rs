@@ -27,6 +27,9 @@ pub struct Manifest {
     pub created_at_ms: u64,
     /// How many commits there had been.
     pub commit: u64,
+    /// How much of a log was applied, where the gallery has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
     /// How many images it has.
     pub images: u64,
     /// The model whose codes are searched.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use object_store::{ObjectStore, path::Path};
+use uuid::Uuid;
 
 use super::{
     File, MANIFEST, MODELS, Manifest, STORE, SnapshotError,
@@ -26,8 +27,40 @@ pub struct Target {
     pub data_dir: PathBuf,
     /// Where originals are to be kept, or are, if the snapshot has none.
     pub originals: String,
+    /// Whether all originals are there, so that none is copied from the snapshot.
+    pub has_originals: bool,
     /// The memory that the store's cache may take meanwhile.
     pub cache_bytes: u64,
+}
+
+/// The newest snapshot at a place of a store, by the store's id.
+///
+/// # Errors
+/// [`SnapshotError`].
+pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, SnapshotError> {
+    let opened = open(place)?;
+    let mut ids = super::ids(&opened).await?;
+    ids.sort();
+    for id in ids.into_iter().rev() {
+        let path = opened.root.clone().join(id.to_string()).join(MANIFEST);
+        match manifest::read(&*opened.objects, &path).await {
+            Ok(manifest) if manifest.store == store => return Ok(Some(manifest)),
+            // Of another store, or begun and not completed.
+            Ok(_) => {}
+            Err(SnapshotError::Objects {
+                source: object_store::Error::NotFound { .. },
+            }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn open(place: &str) -> Result<Place, SnapshotError> {
+    Place::open(place).map_err(|source| SnapshotError::Place {
+        place: place.to_owned(),
+        source,
+    })
 }
 
 /// Makes a data folder of the snapshot at a place, a folder or a URL, and tells what is damaged in it, if anything is.
@@ -35,10 +68,7 @@ pub struct Target {
 /// # Errors
 /// [`SnapshotError`]. A folder that was begun is refused by the service until it is emptied and restored to again.
 pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>), SnapshotError> {
-    let place = Place::open(from).map_err(|source| SnapshotError::Place {
-        place: from.to_owned(),
-        source,
-    })?;
+    let place = open(from)?;
     let objects = &*place.objects;
     let at = |name: &str| {
         let parts = name.split('/');
@@ -78,9 +108,10 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
     .await?;
     let (path, cache) = (folder.clone(), to.cache_bytes);
     let index = blocking(move || Index::open_present(path, cache)).await?;
-    let kept = !manifest.originals && index.has_originals();
+    let there = to.has_originals || !manifest.originals;
+    let kept = there && index.has_originals();
     let originals = Originals::open(&to.originals, index.id(), kept).await?;
-    for volume in volumes {
+    for volume in volumes.into_iter().filter(|_| !to.has_originals) {
         let input = file::read(objects, &at(&volume.name)).await?;
         unpack(input, volume.clone(), &originals).await?;
     }

@@ -216,6 +216,11 @@ impl TestServer {
         }
     }
 
+    /// Its process.
+    pub fn process(&self) -> &Child {
+        &self.process
+    }
+
     /// A URL on it.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)

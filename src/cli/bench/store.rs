@@ -208,6 +208,7 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
         ),
         precision: Wanted::Rather(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
+        gallery: None,
         cache_bytes: options.cache_bytes,
     })?)
 }

@@ -13,7 +13,8 @@ impl Group<'_> {
     /// together for whoever holds the gate; the flush, which is slow, happens outside it.
     pub fn commit(mut self) -> Result<State, IndexError> {
         let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
-        if unchanged && self.originals.is_empty() && self.turn.is_none() && self.purged == 0 {
+        let idle = unchanged && self.originals.is_empty() && self.turn.is_none();
+        if idle && self.purged == 0 && self.position.is_none() {
             return Ok(self.state);
         }
         let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
@@ -36,6 +37,10 @@ impl Group<'_> {
         self.state.commit += 1;
         self.state.names = self.staged.next_name();
         self.state.write(&mut self.staged.batch)?;
+        if let Some(position) = self.position {
+            let key = Key::Position.to_bytes();
+            self.staged.batch.insert(key, &position.to_be_bytes());
+        }
         if let Some(turn) = &self.turn {
             turn.write(&mut self.staged.batch);
         }

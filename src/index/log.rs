@@ -1,0 +1,213 @@
+//! Writes as a log keeps them: stores that apply the same in the same order are the same, whatever groups they are committed in.
+//! Knows what a write says and how far a store has come; neither where a log is nor who else applies it.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+
+use super::{
+    Index,
+    damage::Damage,
+    error::IndexError,
+    generation::{Generation, Generations},
+    group::Group,
+    key::Key,
+    original::Original,
+    record::{ImageId, NewImage, Record, Times},
+    state::State,
+    turning::Recoded,
+};
+
+/// A write, with all that it depends on besides the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Write {
+    /// See [`Index::put`]; the image has its times.
+    Put(Box<NewImage>),
+    /// See [`Index::patch`].
+    Patch {
+        /// Of which image.
+        id: ImageId,
+        /// Its labels then, where they change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<Vec<String>>,
+        /// Its payload then, where it changes.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "given"
+        )]
+        payload: Option<Option<Value>>,
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// See [`Index::delete`].
+    Delete {
+        /// Which image.
+        id: ImageId,
+    },
+    /// A block of names for originals is opened.
+    OpenBlock,
+    /// See [`Index::forget`].
+    Forget(Vec<Original>),
+    /// See [`Index::begin`].
+    Begin(Generation),
+    /// See [`Index::recode`].
+    Recode {
+        /// The generation's number.
+        number: u32,
+        /// The images with their codes.
+        images: Vec<Recoded>,
+    },
+    /// See [`Index::activate`].
+    Activate(u32),
+    /// See [`Index::discard`].
+    Discard,
+}
+
+/// Null, which removes a payload, is told from nothing, which keeps it.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// What came of a write.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// The image, and whether it is new.
+    Put(Box<Record>, bool),
+    /// The image, if there is one.
+    Patched(Option<Box<Record>>),
+    /// Whether there was one.
+    Deleted(bool),
+    /// The block's number.
+    Block(u64),
+    /// The generation's number.
+    Number(u32),
+    /// How many images got codes.
+    Recoded(usize),
+    /// There is nothing to tell.
+    Nothing,
+}
+
+/// Where the writes of an index go before they are applied to it.
+pub trait Log: Send + Sync {
+    /// Appends a write, and tells what came of it here once it is applied.
+    fn append(
+        &self,
+        write: Write,
+    ) -> Pin<Box<dyn Future<Output = Result<Done, IndexError>> + Send + '_>>;
+}
+
+impl Write {
+    pub(super) fn put(mut image: NewImage) -> Self {
+        image.times.get_or_insert_with(Times::now);
+        Write::Put(Box::new(image))
+    }
+
+    pub(super) fn patch(
+        id: ImageId,
+        labels: Option<Vec<String>>,
+        payload: Option<Option<Value>>,
+    ) -> Self {
+        Write::Patch {
+            id,
+            labels,
+            payload,
+            at_ms: Times::now().updated_at_ms,
+        }
+    }
+}
+
+impl Index {
+    /// Has all writes from now on go to a log first; it [applies](Self::apply) them here. The first that is given stays.
+    pub fn follow(&self, log: Arc<dyn Log>) {
+        let _ = self.0.log.set(log);
+    }
+
+    /// Does a write: by way of the log, if there is one.
+    pub(super) async fn write(&self, write: Write) -> Result<Done, IndexError> {
+        match self.0.log.get() {
+            None => self.0.writer.submit(|group| group.write(write)).await,
+            Some(log) => log.append(write).await,
+        }
+    }
+
+    /// Applies the write at a position of the log, of which all before it were given here, and returns when its turn has come; what came of it
+    /// is told when it is durable, along with the position. `own` says whether this store is the one that asked for it, which then
+    /// [releases](Self::released) what rows let go of.
+    ///
+    /// # Errors
+    /// [`IndexError::Closed`].
+    pub async fn apply(
+        &self,
+        position: u64,
+        write: Write,
+        own: bool,
+    ) -> Result<oneshot::Receiver<Result<Done, IndexError>>, IndexError> {
+        let apply = move |group: &mut Group<'_>| {
+            group.at(position, own);
+            group.write(write)
+        };
+        self.0.writer.accept(apply).await
+    }
+
+    /// How much of a log the store has applied; none where it never followed one.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
+    pub fn position(&self) -> Result<Option<u64>, IndexError> {
+        position(&self.0.store.db)
+    }
+
+    /// A digest of all that the store has, and the position of the log that it is of: two stores of one gallery have the same at the same
+    /// position. Writes wait while it reads.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn digest(&self) -> Result<(Option<u64>, String), IndexError> {
+        let store = self.0.store.clone();
+        let digest = move |_: &mut Group<'_>| {
+            let generations = Generations::read(&store.db)?;
+            let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
+            let mut digest = Sha256::new();
+            let mut add = |part: &[u8]| {
+                digest.update((part.len() as u64).to_be_bytes());
+                digest.update(part);
+            };
+            for entry in store.db.iter() {
+                let (key, value) = entry?;
+                match Key::from_bytes(&key) {
+                    // How writes were grouped, and what is left of generations that are gone, is each store's own.
+                    Some(Key::State) => {
+                        let state = State::read(&store.db)?.unwrap_or_default();
+                        let state = State { commit: 0, ..state };
+                        add(&postcard::to_stdvec(&state)?);
+                    }
+                    Some(Key::Codes { generation, .. }) if !kept.contains(&generation) => {}
+                    _ => {
+                        add(&key);
+                        add(&value);
+                    }
+                }
+            }
+            let hex = digest.finalize();
+            let hex = hex.iter().map(|byte| format!("{byte:02x}")).collect();
+            Ok((position(&store.db)?, hex))
+        };
+        self.0.writer.submit(digest).await
+    }
+}
+
+/// How much of a log a store has applied.
+pub(super) fn position(tree: &sled::Tree) -> Result<Option<u64>, IndexError> {
+    let value = tree.get(Key::Position.to_bytes())?;
+    let read = |value: sled::IVec| value.as_ref().try_into().map(u64::from_be_bytes);
+    let position = value.map(read).transpose();
+    Ok(position.map_err(|_| Damage {
+        what: "the position in the log".to_owned(),
+        why: "it is malformed".to_owned(),
+    })?)
+}

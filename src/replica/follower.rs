@@ -1,0 +1,175 @@
+//! The log on its way into the index: message by message, in order, each once, however often the connection or the process ends in between.
+//! Knows positions; neither what a write does nor who waits for it.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use async_nats::{
+    header::NATS_MESSAGE_ID,
+    jetstream::{
+        self,
+        consumer::{DeliverPolicy, pull::OrderedConfig},
+    },
+};
+use futures_util::{StreamExt, stream::FuturesOrdered};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Replica, ReplicaError, message};
+use crate::index::{Index, IndexError};
+
+/// How many writes may be on their way to the disk.
+const AHEAD: usize = 2048;
+/// How long after the log failed it is read again.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// How long nothing may come although the log is known to go on. A consumer that was forgotten while it was cut off does not notice it.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// Why following ends for now.
+enum Broken {
+    /// The log cannot be read just now.
+    Log(String),
+    /// The store here cannot go on: it must not pass over what others applied.
+    Store(String),
+}
+
+impl From<ReplicaError> for Broken {
+    fn from(error: ReplicaError) -> Self {
+        Broken::Log(error.to_string())
+    }
+}
+
+/// Applies the log until the index accepts no more.
+pub(super) async fn follow(replica: &Replica, index: &Index) {
+    loop {
+        match apply(replica, index).await {
+            Broken::Log(reason) => {
+                tracing::warn!(reason, "the log cannot be read");
+                sleep(AGAIN).await;
+            }
+            Broken::Store(reason) => {
+                tracing::error!(
+                    reason,
+                    "this replica cannot go on; it takes up where it was when it is started again"
+                );
+                replica.0.failed.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+async fn apply(replica: &Replica, index: &Index) -> Broken {
+    match try_apply(replica, index).await {
+        Ok(never) => match never {},
+        Err(broken) => broken,
+    }
+}
+
+async fn try_apply(replica: &Replica, index: &Index) -> Result<std::convert::Infallible, Broken> {
+    let store = |error: IndexError| Broken::Store(error.to_string());
+    // What was accepted before is applied, or the store has failed.
+    let position = index.position().map_err(store)?.unwrap_or_default();
+    let stream = replica.0.place.stream().await?;
+    let first = stream.cached_info().state.first_sequence;
+    if first > position + 1 {
+        let gone = ReplicaError::Gone { first, position };
+        return Err(Broken::Store(gone.to_string()));
+    }
+    let config = OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: position + 1,
+        },
+        ..OrderedConfig::default()
+    };
+    let log = |error: &dyn std::fmt::Display| Broken::Log(error.to_string());
+    let consumer = stream.create_consumer(config).await;
+    let messages = consumer.map_err(|error| log(&error))?.messages().await;
+    let mut messages = messages.map_err(|error| log(&error))?;
+    let mut next = position + 1;
+    let mut pending = FuturesOrdered::new();
+    let mut broken = None;
+    loop {
+        tokio::select! {
+            Some((position, id, done)) = pending.next(), if !pending.is_empty() => {
+                let done: Result<_, IndexError> = done;
+                match done {
+                    Err(error) if !is_of_the_write(&error) => return Err(store(error)),
+                    done => {
+                        replica.0.applied.send_replace(position);
+                        replica.answer(id, done);
+                    }
+                }
+            }
+            // All that was accepted is answered before it is begun again, so that nothing is accepted twice.
+            _ = std::future::ready(()), if broken.is_some() && pending.is_empty() => {
+                return Err(broken.take().unwrap_or(Broken::Log(String::new())));
+            }
+            () = sleep(STALLED), if broken.is_none() && pending.is_empty() => {
+                if replica.0.head.load(Ordering::Relaxed) >= next {
+                    return Err(Broken::Log("nothing comes of it".to_owned()));
+                }
+            }
+            message = messages.next(), if broken.is_none() && pending.len() < AHEAD => match message {
+                Some(Ok(message)) => match take(replica, &message, next) {
+                    Ok(Some((id, write))) => {
+                        let accepted = index.apply(next, write, replica.is_own(id)).await;
+                        let done = accepted.map_err(store)?;
+                        let position = next;
+                        pending.push_back(async move {
+                            (position, id, done.await.unwrap_or(Err(IndexError::Closed)))
+                        });
+                        next += 1;
+                    }
+                    Ok(None) => {}
+                    Err(error) => broken = Some(error),
+                },
+                Some(Err(error)) => broken = Some(log(&error)),
+                None => broken = Some(Broken::Log("it ended".to_owned())),
+            },
+        }
+    }
+}
+
+/// The id and the write of a message, if it is the next one; none of one that was taken before.
+fn take(
+    replica: &Replica,
+    message: &jetstream::Message,
+    next: u64,
+) -> Result<Option<(Option<Uuid>, crate::index::Write)>, Broken> {
+    let info = message
+        .info()
+        .map_err(|error| Broken::Log(error.to_string()))?;
+    let position = info.stream_sequence;
+    replica.heard(position + info.pending);
+    if position < next {
+        return Ok(None);
+    }
+    if position > next {
+        return Err(Broken::Log(format!("{next} is missing before {position}")));
+    }
+    let id = message.headers.as_ref().and_then(|headers| {
+        let id = headers.get(NATS_MESSAGE_ID)?;
+        Uuid::try_parse(id.as_str()).ok()
+    });
+    let write = message::decode(&message.payload).map_err(|why| {
+        Broken::Store(format!(
+            "the message at {position} is not understood: {why}; a newer program wrote it"
+        ))
+    })?;
+    Ok(Some((id, write)))
+}
+
+/// Whether a failure is that of the write itself, which then fails in every store; any other leaves this store behind the others.
+fn is_of_the_write(error: &IndexError) -> bool {
+    matches!(
+        error,
+        IndexError::Generation { .. }
+            | IndexError::Lengths { .. }
+            | IndexError::WrongCodes { .. }
+            | IndexError::Original { .. }
+            | IndexError::Payload { .. }
+            | IndexError::Unfinished { .. }
+            | IndexError::Full
+    )
+}

@@ -1,0 +1,96 @@
+//! What makes a service one of several: the log that they share, and that it begins where they do.
+//! Knows what has to be the same for all; not how a log is kept.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use uuid::Uuid;
+
+use crate::{
+    config::{Precision, Serve},
+    index::Index,
+    model, registry,
+    replica::{Gallery, Place, Replica, ReplicaError},
+    snapshots::{self, Target},
+};
+
+/// For how long an original stays that no image has any more: another replica may not know of that yet.
+pub(super) const REMOVED_AFTER: Duration = Duration::from_secs(60);
+
+/// Connects to the log, and tells which gallery it is of: the one there, or one that begins with this service's model.
+pub(super) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place, Gallery)> {
+    let nats = &config.nats;
+    ensure!(
+        config.gallery.originals.is_some(),
+        "with --nats all replicas keep originals in one place; say which with --originals"
+    );
+    let (card, id) = registry::describe(&config.model)?;
+    let precision = match config.compute.precision {
+        Precision::Auto => model::preferred(&config.compute.device)?,
+        exactly => exactly,
+    };
+    let new = Gallery {
+        id: Uuid::new_v4(),
+        model: id.clone(),
+        precision: precision.to_string(),
+        lengths: card.lengths,
+    };
+    let place = Place::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
+    let place = place.await?;
+    let gallery = place.gallery(&new, usize::from(nats.nats_replicas)).await?;
+    if gallery.model != id {
+        return Err(ReplicaError::Model {
+            gallery: gallery.model,
+            given: id,
+        }
+        .into());
+    }
+    Ok((place, gallery))
+}
+
+/// Makes an empty data folder of the gallery's newest snapshot, where there is one; the log has what came after it.
+pub(super) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<()> {
+    let folder = &config.gallery.data_dir;
+    let Some(place) = config
+        .snapshots
+        .as_ref()
+        .filter(|_| !folder.join("db").exists())
+    else {
+        return Ok(());
+    };
+    let Some(newest) = snapshots::newest(place, gallery.id).await? else {
+        return Ok(());
+    };
+    tracing::info!(id = %newest.id, position = newest.position, "begins with the newest snapshot");
+    let target = Target {
+        data_dir: folder.clone(),
+        originals: config.gallery.originals(),
+        has_originals: true,
+        cache_bytes: config.cache_bytes,
+    };
+    let from = format!("{}/{}", place.trim_end_matches('/'), newest.id);
+    let restored = snapshots::restore(&from, &target).await;
+    let (_, damage) =
+        restored.with_context(|| format!("the snapshot {from} cannot be begun with"))?;
+    ensure!(
+        damage.is_empty(),
+        "the snapshot {from} is damaged: {}",
+        damage[0]
+    );
+    Ok(())
+}
+
+/// Has an index follow the log. One that lost something is refused, for it would go on as another than its fellows.
+pub(super) fn follow(place: Place, index: &Index) -> anyhow::Result<Replica> {
+    let damage = index.facts().damage;
+    ensure!(
+        damage.is_empty(),
+        "the data folder is damaged ({}); start with an empty one, which is filled from the log",
+        damage
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    );
+    Ok(Replica::new(place, index)?)
+}

@@ -1,0 +1,202 @@
+//! A cluster of real NATS servers on this machine, and ways to it that can be cut.
+//! Knows processes and sockets; nothing of what goes through.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, copy_bidirectional},
+    net,
+    sync::watch,
+};
+
+/// See the module.
+pub struct Nats {
+    folder: TempDir,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    port: u16,
+    process: Child,
+}
+
+fn free() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// Signals a process.
+pub fn signal(process: &Child, name: &str) {
+    let mut kill = Command::new("kill");
+    kill.args([name, &process.id().to_string()]);
+    assert!(kill.status().unwrap().success());
+}
+
+impl Nats {
+    /// Starts so many servers.
+    pub fn start(count: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free(), free())).collect();
+        let routes: Vec<String> = ports
+            .iter()
+            .map(|(_, route)| format!("\"nats://127.0.0.1:{route}\""))
+            .collect();
+        let mut nodes = Vec::new();
+        for (number, (port, route)) in ports.into_iter().enumerate() {
+            let store = folder.path().join(format!("node-{number}"));
+            // What is acknowledged is on the disk, of a node that is killed too.
+            let cluster = format!(
+                "cluster {{ name: test, listen: \"127.0.0.1:{route}\", no_advertise: true, routes: [{}] }}\n",
+                routes.join(", ")
+            );
+            let config = format!(
+                "server_name: node-{number}\nlisten: \"127.0.0.1:{port}\"\n\
+                 jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{}",
+                store.display(),
+                if count > 1 { &cluster } else { "" }
+            );
+            let file = folder.path().join(format!("node-{number}.conf"));
+            fs::write(&file, config).unwrap();
+            let process = spawn(&file);
+            nodes.push(Node { port, process });
+        }
+        let nats = Nats { folder, nodes };
+        nats.nodes.iter().for_each(|node| listening(node.port));
+        nats
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Their ports.
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    /// Their addresses.
+    pub fn urls(&self) -> String {
+        urls(&self.ports())
+    }
+
+    /// The process of one.
+    pub fn process(&self, number: usize) -> &Child {
+        &self.nodes[number].process
+    }
+
+    /// Kills one without warning.
+    pub fn kill(&mut self, number: usize) {
+        let process = &mut self.nodes[number].process;
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Starts one again where it was.
+    pub fn restart(&mut self, number: usize) {
+        let file = self.folder.path().join(format!("node-{number}.conf"));
+        self.nodes[number].process = spawn(&file);
+        listening(self.nodes[number].port);
+    }
+
+    /// Which of them leads the stream of a gallery, if any does.
+    pub async fn leader(&self) -> Option<usize> {
+        let urls = self.urls();
+        let client = async_nats::connect(urls.split(',').collect::<Vec<_>>());
+        let context = async_nats::jetstream::new(client.await.ok()?);
+        let mut stream = context.get_stream("scihcgrl_gallery").await.ok()?;
+        let leader = stream.info().await.ok()?.cluster.as_ref()?.leader.clone()?;
+        leader.strip_prefix("node-")?.parse().ok()
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            let _ = node.process.kill();
+            let _ = node.process.wait();
+        }
+    }
+}
+
+fn urls(ports: &[u16]) -> String {
+    let urls = ports.iter().map(|port| format!("nats://127.0.0.1:{port}"));
+    urls.collect::<Vec<_>>().join(",")
+}
+
+fn spawn(config: &PathBuf) -> Child {
+    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".contract/bin/nats-server");
+    let mut server = Command::new(&program);
+    server.arg("-c").arg(config).stdout(Stdio::null());
+    let spawned = server.stderr(Stdio::null()).spawn();
+    spawned.unwrap_or_else(|error| panic!("{}: {error}; make contract", program.display()))
+}
+
+fn listening(port: u16) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < end, "nats-server does not listen");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The way of one replica to the servers. While it is cut, nothing comes through and nobody is told.
+pub struct Way {
+    ports: Vec<u16>,
+    cut: watch::Sender<bool>,
+}
+
+impl Way {
+    /// To servers at some ports.
+    pub async fn to(servers: &[u16]) -> Self {
+        let cut = watch::Sender::new(false);
+        let mut ports = Vec::new();
+        for &server in servers {
+            let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            ports.push(listener.local_addr().unwrap().port());
+            let cut = cut.subscribe();
+            tokio::spawn(async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    tokio::spawn(pass(client, server, cut.clone()));
+                }
+            });
+        }
+        Way { ports, cut }
+    }
+
+    /// What the replica takes for the servers.
+    pub fn urls(&self) -> String {
+        urls(&self.ports)
+    }
+
+    /// Cuts it, or mends it.
+    pub fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+}
+
+async fn pass(mut client: net::TcpStream, server: u16, mut cut: watch::Receiver<bool>) {
+    let Ok(mut to) = net::TcpStream::connect(("127.0.0.1", server)).await else {
+        return;
+    };
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut to) => return,
+        _ = async { cut.wait_for(|cut| *cut).await.map(drop) } => {}
+    }
+    // The server's side stays open too, and hears nothing. What comes from the client is lost.
+    let mut lost = [0; 1024];
+    while *cut.borrow_and_update() {
+        tokio::select! {
+            _ = cut.changed() => {}
+            read = client.read(&mut lost) => if !matches!(read, Ok(1..)) { return },
+        }
+    }
+}
