@@ -155,6 +155,7 @@ impl Gallery {
         mut image: NewImage,
         original: Bytes,
     ) -> Result<(Record, bool), GalleryError> {
+        self.index.check()?;
         let name = self.index.name_original().await?;
         image.bytes = original.len() as u64;
         image.original = Some(name);

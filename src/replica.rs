@@ -172,15 +172,7 @@ impl Replica {
     }
 
     async fn append(&self, write: Write) -> Result<Done, IndexError> {
-        let unavailable = |reason: &str| IndexError::Log {
-            reason: reason.to_owned(),
-        };
-        if !self.is_alive() {
-            return Err(IndexError::Closed);
-        }
-        if self.standing().heard > CUT_OFF {
-            return Err(unavailable("this replica is cut off from it"));
-        }
+        self.check()?;
         let id = Uuid::now_v7();
         let payload = message::encode(&write).map_err(|error| unavailable(&error.to_string()))?;
         let (answer, mut answered) = oneshot::channel();
@@ -216,11 +208,27 @@ impl Replica {
 }
 
 impl Log for Replica {
+    fn check(&self) -> Result<(), IndexError> {
+        if !self.is_alive() {
+            return Err(IndexError::Closed);
+        }
+        match self.standing().heard > CUT_OFF {
+            true => Err(unavailable("this replica is cut off from it")),
+            false => Ok(()),
+        }
+    }
+
     fn append(
         &self,
         write: Write,
     ) -> Pin<Box<dyn Future<Output = Result<Done, IndexError>> + Send + '_>> {
         Box::pin(self.append(write))
+    }
+}
+
+fn unavailable(reason: &str) -> IndexError {
+    IndexError::Log {
+        reason: reason.to_owned(),
     }
 }
 

@@ -13,6 +13,8 @@ use serde_json::json;
 
 #[path = "index_properties/folders.rs"]
 mod folders;
+#[path = "index_properties/log.rs"]
+mod log;
 #[path = "index_properties/plain_list.rs"]
 mod plain_list;
 #[path = "index_properties/together.rs"]

@@ -94,6 +94,12 @@ pub enum Done {
 
 /// Where the writes of an index go before they are applied to it.
 pub trait Log: Send + Sync {
+    /// Whether it is likely to take a write.
+    ///
+    /// # Errors
+    /// [`IndexError::Log`], [`Closed`](IndexError::Closed).
+    fn check(&self) -> Result<(), IndexError>;
+
     /// Appends a write, and tells what came of it here once it is applied.
     fn append(
         &self,
@@ -125,6 +131,14 @@ impl Index {
     /// Has all writes from now on go to a log first; it [applies](Self::apply) them here. The first that is given stays.
     pub fn follow(&self, log: Arc<dyn Log>) {
         let _ = self.0.log.set(log);
+    }
+
+    /// Whether writes are likely to be done, for whoever does something before that would be left behind otherwise.
+    ///
+    /// # Errors
+    /// [`IndexError::Log`], [`Closed`](IndexError::Closed).
+    pub fn check(&self) -> Result<(), IndexError> {
+        self.0.log.get().map_or(Ok(()), |log| log.check())
     }
 
     /// Does a write: by way of the log, if there is one.

@@ -1,0 +1,127 @@
+//! Stores that apply the same log are the same, however its writes are grouped and whenever a store is opened anew in between.
+//! Knows writes and digests; nothing of where a log is kept.
+
+use proptest::{prelude::*, test_runner::RngSeed};
+use scihcgrl::index::{Generation, Index, IndexConfig, Original, Recoded, Times, Wanted, Write};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::{codes, id, image, labels};
+
+const GALLERY: Uuid = Uuid::from_u128(7);
+
+fn open(path: &std::path::Path) -> Index {
+    Index::open(IndexConfig {
+        path: path.to_owned(),
+        model: Wanted::Rather("0123456789ab".to_owned()),
+        precision: Wanted::Rather("fp32".to_owned()),
+        lengths: scihcgrl::code::Length::ALL.to_vec(),
+        gallery: Some(GALLERY),
+        cache_bytes: 16 << 20,
+    })
+    .unwrap()
+}
+
+/// A name of one of the first blocks, whether it was opened or not.
+fn original(number: u16) -> Original {
+    serde_json::from_value(json!(number % 300)).unwrap()
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let generation = |model: u8| {
+        let lengths = &scihcgrl::code::Length::ALL;
+        Generation::new(format!("{model:012x}"), "fp32".to_owned(), lengths).unwrap()
+    };
+    let put = |(number, seed, bits, name, at): (usize, u8, u8, Option<u16>, u64)| {
+        let mut image = image(number, seed, bits);
+        // Of the generation that is searched at first; later on some fail for it.
+        image.codes[0].generation = 1 + u32::from(bits >> 6);
+        image.original = name.map(original);
+        image.times = Some(Times {
+            created_at_ms: at,
+            updated_at_ms: at,
+        });
+        Write::Put(Box::new(image))
+    };
+    let at = 1_700_000_000_000u64..1_700_000_100_000;
+    prop_oneof![
+        12 => (0usize..50, any::<u8>(), any::<u8>(), any::<Option<u16>>(), at.clone()).prop_map(put),
+        4 => (0usize..50, any::<Option<u8>>(), any::<Option<Option<u8>>>(), at).prop_map(|(number, bits, payload, at_ms)| {
+            Write::Patch {
+                id: id(number),
+                labels: bits.map(labels),
+                payload: payload.map(|payload| payload.map(|payload| json!(payload))),
+                at_ms,
+            }
+        }),
+        4 => (0usize..50).prop_map(|number| Write::Delete { id: id(number) }),
+        2 => Just(Write::OpenBlock),
+        1 => prop::collection::vec(any::<u16>(), 1..5).prop_map(|names| Write::Forget(names.into_iter().map(original).collect())),
+        1 => (0u8..3).prop_map(move |model| Write::Begin(generation(model))),
+        3 => (1u32..5, prop::collection::vec((0usize..50, any::<u8>(), any::<Option<u16>>()), 1..60)).prop_map(|(number, images)| {
+            let recoded = |(number, seed, name): (usize, u8, Option<u16>)| Recoded {
+                id: id(number),
+                original: name.map(original),
+                codes: codes(seed),
+            };
+            Write::Recode { number, images: images.into_iter().map(recoded).collect() }
+        }),
+        1 => (1u32..5).prop_map(Write::Activate),
+        1 => Just(Write::Discard),
+    ]
+}
+
+/// Applies writes in groups of some sizes, with the store opened anew after some of them; what came of each, and the digest.
+fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<u64>, String)) {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let mut index = open(folder.path());
+    let (mut told, mut rest, mut groups) = (Vec::new(), writes, groups.iter().cycle());
+    while !rest.is_empty() {
+        let &(size, again) = groups.next().unwrap();
+        let (group, others) = rest.split_at(size.min(rest.len()));
+        runtime.block_on(async {
+            let mut pending = Vec::new();
+            for write in group {
+                let position = (told.len() + pending.len()) as u64 + 1;
+                pending.push(index.apply(position, write.clone(), true).await.unwrap());
+            }
+            for done in pending {
+                told.push(match done.await.unwrap() {
+                    Ok(done) => format!("{done:?}"),
+                    Err(error) => error.to_string(),
+                });
+            }
+        });
+        rest = others;
+        assert_eq!(index.position().unwrap(), Some(told.len() as u64));
+        if again {
+            index.close().unwrap();
+            drop(index);
+            index = open(folder.path());
+        }
+    }
+    let digest = runtime.block_on(index.digest()).unwrap();
+    (told, digest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(9),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn stores_of_one_log_are_one(
+        writes in prop::collection::vec(write(), 1..250),
+        groups in prop::collection::vec((1usize..40, prop::bool::weighted(0.2)), 1..20),
+    ) {
+        let one_by_one = applied(&writes, &[(1, false)]);
+        let in_groups = applied(&writes, &groups);
+        prop_assert_eq!(&one_by_one.0, &in_groups.0);
+        prop_assert_eq!(one_by_one.1, in_groups.1);
+    }
+}
