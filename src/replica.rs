@@ -5,6 +5,7 @@ mod error;
 mod follower;
 mod gallery;
 mod message;
+mod models;
 
 use std::{
     collections::HashMap,
@@ -53,6 +54,8 @@ struct Shared {
     applied: watch::Sender<u64>,
     /// The last position that the log is known to have.
     head: AtomicU64,
+    /// How often generations have changed, and once more while they do.
+    turns: AtomicU64,
     /// When the log last answered.
     heard: Mutex<Instant>,
     /// Whether the store here accepts no more, so that only a restart helps.
@@ -60,6 +63,9 @@ struct Shared {
 }
 
 type Answer = oneshot::Sender<Result<Done, IndexError>>;
+
+/// Has the models be those of the generations, and tells whether they are.
+pub type Turned = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
 /// How a replica stands to the log.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +90,7 @@ impl Replica {
             waiting: Mutex::default(),
             applied: watch::Sender::new(position),
             head: AtomicU64::new(position),
+            turns: AtomicU64::new(0),
             heard: Mutex::new(Instant::now()),
             failed: AtomicBool::new(false),
         }));
@@ -91,9 +98,15 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Applies the log for as long as the index accepts writes, and looks after how far it goes.
-    pub async fn run(self, index: Index) {
-        tokio::join!(follower::follow(&self, &index), self.look());
+    /// Applies the log for as long as the index accepts writes, and looks after how far it goes. Whenever generations have changed, and at first,
+    /// `turned` has the models changed likewise; until it has, nothing more is applied.
+    pub async fn run(self, index: Index, turned: Turned) {
+        tokio::join!(follower::follow(&self, &index, &turned), self.look());
+    }
+
+    /// How often generations have changed here.
+    pub fn turns(&self) -> u64 {
+        self.0.turns.load(Ordering::Acquire)
     }
 
     /// How it stands to the log.

@@ -20,7 +20,7 @@ use crate::{
     jobs::{Jobs, JobsConfig},
     model,
     registry::{self, Registry},
-    replica,
+    replica::{self, Replica},
     serving::{Serving, ServingConfig},
     snapshots::Snapshots,
     telemetry,
@@ -48,21 +48,24 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     let place = config.gallery.originals();
     let shared = config.nats.nats.as_ref();
     let shared = shared.map(|servers| runtime.block_on(replicas::join(config, servers)));
-    let (log, shared) = shared.transpose()?.unzip();
+    let (mut log, shared) = shared.transpose()?.unzip();
     if let Some(shared) = &shared {
         runtime.block_on(replicas::begin(config, shared))?;
     }
-    let (index, serving) = match open(config, shared.as_ref()) {
+    let (index, serving, replica) = match open(config, shared.as_ref(), &mut log) {
         Err(error) if is_old(&error) => {
             let folder = &config.gallery.data_dir;
             runtime.block_on(gallery::migrate(folder, &place, config.cache_bytes, false))?;
-            open(config, shared.as_ref())?
+            open(config, shared.as_ref(), &mut log)?
         }
         opened => opened?,
     };
-    let replica = log.map(|log| replicas::follow(log, &index)).transpose()?;
     if let Some(replica) = &replica {
-        runtime.spawn(replica.clone().run(index.clone()));
+        runtime.spawn(replicas::run(
+            replica.clone(),
+            index.clone(),
+            serving.clone(),
+        ));
     }
     let originals = Originals::open(&place, index.id(), index.has_originals());
     let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
@@ -134,7 +137,11 @@ async fn purge(index: Index) {
 
 /// Opens the store and starts the models of its generations; a new store begins with the checkpoint that is given. Before a folder is
 /// made there are a model and a device that can be used.
-fn open(config: &Serve, shared: Option<&replica::Gallery>) -> anyhow::Result<(Index, Serving)> {
+fn open(
+    config: &Serve,
+    shared: Option<&replica::Gallery>,
+    log: &mut Option<replica::Place>,
+) -> anyhow::Result<(Index, Serving, Option<Replica>)> {
     let folder = &config.gallery.data_dir;
     let (card, id) = registry::describe(&config.model)?;
     let preferred = model::preferred(&config.compute.device)?;
@@ -175,8 +182,10 @@ fn open(config: &Serve, shared: Option<&replica::Gallery>) -> anyhow::Result<(In
         },
         batching: batching(config),
     };
-    let serving = Serving::start(index.clone(), registry, serving)?;
-    Ok((index, serving))
+    let replica = log.take().map(|log| replicas::follow(log, &index));
+    let replica = replica.transpose()?;
+    let serving = Serving::start(index.clone(), registry, serving, replica.clone())?;
+    Ok((index, serving, replica))
 }
 
 fn batching(config: &Serve) -> BatchConfig {

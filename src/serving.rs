@@ -17,6 +17,7 @@ use crate::{
     index::{Generation, Index},
     model::{self, Card, Hasher, ModelError},
     registry::{Entry, Registry},
+    replica::Replica,
 };
 use clap::ValueEnum;
 
@@ -64,6 +65,8 @@ struct Shared {
     config: ServingConfig,
     models: RwLock<Models>,
     workers: Mutex<Vec<JoinHandle<()>>>,
+    /// Where models come from and changes go, where the service is one of several.
+    replica: Option<Replica>,
     /// Held by whoever changes the models and their generations together.
     change: tokio::sync::Mutex<()>,
 }
@@ -78,6 +81,7 @@ impl Serving {
         index: Index,
         registry: Registry,
         config: ServingConfig,
+        replica: Option<Replica>,
     ) -> Result<Self, ServingError> {
         let mut workers = Vec::new();
         let generations = index.generations();
@@ -101,6 +105,7 @@ impl Serving {
             config,
             models: RwLock::new(Models { active, beside }),
             workers: Mutex::new(workers),
+            replica,
             change: tokio::sync::Mutex::default(),
         })))
     }
@@ -139,6 +144,12 @@ impl Serving {
         }
         let precision = models.active.precision.to_string();
         let wanted = Generation::new(id.to_owned(), precision, &entry.card.lengths)?;
+        if let Some(replica) = &self.0.replica {
+            replica.offer(id, &entry.path).await?;
+            drop(_change);
+            // Every replica, this one too, starts the model when it applies that.
+            return Ok((entry, self.0.index.begin(wanted).await?));
+        }
         let (shared, generation) = (self.0.clone(), wanted.clone());
         let started = tokio::task::spawn_blocking(move || {
             serve(&shared.registry, &shared.config, &generation)
@@ -162,6 +173,9 @@ impl Serving {
     }
 
     async fn switch(&self, number: u32) -> Result<(), ServingError> {
+        if self.0.replica.is_some() {
+            return Ok(self.0.index.activate(number).await?);
+        }
         let _change = self.0.change.lock().await;
         self.0.index.activate(number).await?;
         self.change(|models| {
@@ -177,9 +191,69 @@ impl Serving {
     /// # Errors
     /// [`ServingError::Index`].
     pub async fn discard(&self) -> Result<(), ServingError> {
+        if self.0.replica.is_some() {
+            return Ok(self.0.index.discard().await?);
+        }
         let _change = self.0.change.lock().await;
         self.change(|models| models.beside = None);
         Ok(self.0.index.discard().await?)
+    }
+
+    /// Has the models be those of the index's generations, which the log of a gallery may have changed. One that is not here is fetched.
+    ///
+    /// # Errors
+    /// [`ServingError`]; the models are as they were then.
+    pub async fn reconcile(&self) -> Result<(), ServingError> {
+        let _change = self.0.change.lock().await;
+        let wanted = self.0.index.generations();
+        let Models { active, beside } = self.models();
+        let here: Vec<Arc<Served>> = [active].into_iter().chain(beside).collect();
+        let is = |served: &Served, generation: &Generation| {
+            (served.generation, served.id.as_str()) == (generation.number, &generation.model)
+        };
+        let find = async |generation: &Generation| {
+            if let Some(served) = here.iter().find(|served| is(served, generation)) {
+                return Ok::<_, ServingError>(served.clone());
+            }
+            self.fetch(&generation.model).await?;
+            let (shared, generation) = (self.0.clone(), generation.clone());
+            let started = tokio::task::spawn_blocking(move || {
+                serve(&shared.registry, &shared.config, &generation)
+            });
+            let (served, workers) = started.await??;
+            self.keep(workers);
+            Ok(Arc::new(served))
+        };
+        let active = find(&wanted.active).await?;
+        let beside = match &wanted.beside {
+            Some(generation) => Some(find(generation).await?),
+            None => None,
+        };
+        self.change(|models| *models = Models { active, beside });
+        Ok(())
+    }
+
+    /// Has a model come from the other replicas, where it is not in the registry.
+    async fn fetch(&self, id: &str) -> Result<(), ServingError> {
+        let Shared {
+            registry, replica, ..
+        } = &*self.0;
+        let Some(replica) = replica else {
+            return Ok(());
+        };
+        if registry.get(id)?.is_some() {
+            return Ok(());
+        }
+        let part = registry.part();
+        replica.fetch(id, &part).await?;
+        let taken = registry.clone();
+        let added = tokio::task::spawn_blocking(move || {
+            let added = taken.add(&part);
+            let _ = std::fs::remove_file(&part);
+            added
+        });
+        added.await??;
+        Ok(())
     }
 
     fn change(&self, change: impl FnOnce(&mut Models)) {

@@ -63,7 +63,7 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     };
     let config = ServingConfig { compute, batching };
     let of = index.clone();
-    let started = tokio::task::spawn_blocking(move || Serving::start(of, registry, config));
+    let started = tokio::task::spawn_blocking(move || Serving::start(of, registry, config, None));
     let serving = started.await.unwrap().unwrap();
     let place = folder.path().join("originals").display().to_string();
     let originals = Originals::open(&place, index.id(), false).await.unwrap();

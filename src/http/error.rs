@@ -86,9 +86,6 @@ pub enum ApiError {
         /// Where it is.
         position_here: u64,
     },
-    /// Something that only a service alone does.
-    #[error("{0} is not done by one of several replicas; it would become another than its fellows")]
-    NotReplicated(&'static str),
     /// No route of this path.
     #[error("there is nothing at {0}; GET /openapi.yaml tells what there is")]
     NoRoute(String),

@@ -22,11 +22,10 @@ use uuid::Uuid;
 use super::{
     error::ApiError,
     extract::{Name, PageSize, Params, given},
-    models::CHANGE,
     search::NoParams,
     state::AppState,
 };
-use crate::jobs::{Activate, Event, Job, Task};
+use crate::jobs::{Event, Job, Task};
 use request::NewJob;
 
 /// The most characters of an idempotency key.
@@ -64,13 +63,6 @@ async fn create(
         priority,
         archive,
     } = request;
-    let changes = match &task {
-        Task::Reencode { .. } => true,
-        Task::FineTune(options) => options.activate != Activate::Manual,
-    };
-    if changes {
-        state.alone(CHANGE)?;
-    }
     let active = state.models().active.id.clone();
     let model = match &mut task {
         Task::FineTune(options) => options.model.get_or_insert(active),

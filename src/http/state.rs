@@ -113,14 +113,6 @@ impl AppState {
         self.0.ready.load(Ordering::Acquire) && self.models().active.batcher.is_alive()
     }
 
-    /// Refuses what would set one of several replicas apart.
-    pub(super) fn alone(&self, what: &'static str) -> Result<(), ApiError> {
-        match self.0.parts.replica {
-            Some(_) => Err(ApiError::NotReplicated(what)),
-            None => Ok(()),
-        }
-    }
-
     pub(super) fn max_body_bytes(&self) -> usize {
         self.0.parts.max_body_bytes
     }
@@ -233,9 +225,13 @@ pub(super) async fn replicated(
             });
         }
     }
+    let before = replica.turns();
     let mut answer = next.run(request).await;
     let Standing { position, lag, .. } = replica.standing();
-    answer.headers_mut().insert(POSITION, position.into());
+    // An answer that was made while models changed may be of either, and so of no position.
+    if before == replica.turns() && before.is_multiple_of(2) {
+        answer.headers_mut().insert(POSITION, position.into());
+    }
     answer.headers_mut().insert(LAG, lag.into());
     Ok(answer)
 }

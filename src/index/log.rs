@@ -108,6 +108,11 @@ pub trait Log: Send + Sync {
 }
 
 impl Write {
+    /// Whether it changes generations.
+    pub fn turns(&self) -> bool {
+        matches!(self, Write::Begin(_) | Write::Activate(_) | Write::Discard)
+    }
+
     pub(super) fn put(mut image: NewImage) -> Self {
         image.times.get_or_insert_with(Times::now);
         Write::Put(Box::new(image))

@@ -60,6 +60,13 @@ pub enum ReplicaError {
         /// The last that was applied.
         position: u64,
     },
+    /// A file of a checkpoint cannot be read or written.
+    #[error("a file of a model: {source}")]
+    File {
+        /// Why not.
+        #[from]
+        source: std::io::Error,
+    },
     /// The index failed.
     #[error(transparent)]
     Index {

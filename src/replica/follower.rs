@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Replica, ReplicaError, message};
+use super::{Replica, ReplicaError, Turned, message};
 use crate::index::{Index, IndexError};
 
 /// How many writes may be on their way to the disk.
@@ -40,9 +40,11 @@ impl From<ReplicaError> for Broken {
 }
 
 /// Applies the log until the index accepts no more.
-pub(super) async fn follow(replica: &Replica, index: &Index) {
+pub(super) async fn follow(replica: &Replica, index: &Index, turned: &Turned) {
+    // It may have been killed after a change of generations was stored and before the models were changed.
+    turn(replica, turned).await;
     loop {
-        match apply(replica, index).await {
+        match apply(replica, index, turned).await {
             Broken::Log(reason) => {
                 tracing::warn!(reason, "the log cannot be read");
                 sleep(AGAIN).await;
@@ -59,14 +61,27 @@ pub(super) async fn follow(replica: &Replica, index: &Index) {
     }
 }
 
-async fn apply(replica: &Replica, index: &Index) -> Broken {
-    match try_apply(replica, index).await {
+/// Has the models changed as the generations are, however often it takes.
+async fn turn(replica: &Replica, turned: &Turned) {
+    replica.0.turns.fetch_add(1, Ordering::AcqRel);
+    while !turned().await {
+        sleep(AGAIN).await;
+    }
+    replica.0.turns.fetch_add(1, Ordering::AcqRel);
+}
+
+async fn apply(replica: &Replica, index: &Index, turned: &Turned) -> Broken {
+    match try_apply(replica, index, turned).await {
         Ok(never) => match never {},
         Err(broken) => broken,
     }
 }
 
-async fn try_apply(replica: &Replica, index: &Index) -> Result<std::convert::Infallible, Broken> {
+async fn try_apply(
+    replica: &Replica,
+    index: &Index,
+    turned: &Turned,
+) -> Result<std::convert::Infallible, Broken> {
     let store = |error: IndexError| Broken::Store(error.to_string());
     // What was accepted before is applied, or the store has failed.
     let position = index.position().map_err(store)?.unwrap_or_default();
@@ -91,11 +106,14 @@ async fn try_apply(replica: &Replica, index: &Index) -> Result<std::convert::Inf
     let mut broken = None;
     loop {
         tokio::select! {
-            Some((position, id, done)) = pending.next(), if !pending.is_empty() => {
+            Some((position, id, turns, done)) = pending.next(), if !pending.is_empty() => {
                 let done: Result<_, IndexError> = done;
                 match done {
                     Err(error) if !is_of_the_write(&error) => return Err(store(error)),
                     done => {
+                        if turns && done.is_ok() {
+                            turn(replica, turned).await;
+                        }
                         replica.0.applied.send_replace(position);
                         replica.answer(id, done);
                     }
@@ -113,11 +131,12 @@ async fn try_apply(replica: &Replica, index: &Index) -> Result<std::convert::Inf
             message = messages.next(), if broken.is_none() && pending.len() < AHEAD => match message {
                 Some(Ok(message)) => match take(replica, &message, next) {
                     Ok(Some((id, write))) => {
+                        let turns = write.turns();
                         let accepted = index.apply(next, write, replica.is_own(id)).await;
                         let done = accepted.map_err(store)?;
                         let position = next;
                         pending.push_back(async move {
-                            (position, id, done.await.unwrap_or(Err(IndexError::Closed)))
+                            (position, id, turns, done.await.unwrap_or(Err(IndexError::Closed)))
                         });
                         next += 1;
                     }

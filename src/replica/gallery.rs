@@ -12,10 +12,11 @@ use async_nats::{
     jetstream::{
         Context,
         context::ContextBuilder,
+        object_store::{self, ObjectStore},
         stream::{Compression, Config, Stream},
     },
 };
-use tokio::time::sleep;
+use tokio::{sync::OnceCell, time::sleep};
 use uuid::Uuid;
 
 use super::ReplicaError;
@@ -41,13 +42,14 @@ pub struct Gallery {
     pub lengths: Vec<Length>,
 }
 
-/// Where a log is.
+/// Where a log is, and beside it the models of its gallery.
 pub struct Place {
     /// What speaks to it.
     pub(super) context: Context,
     /// Under which messages are appended.
     pub(super) subject: String,
     stream: String,
+    models: OnceCell<ObjectStore>,
 }
 
 impl Place {
@@ -91,6 +93,7 @@ impl Place {
             context: context.build(client),
             subject: format!("scihcgrl.{gallery}.log"),
             stream: format!("scihcgrl_{gallery}"),
+            models: OnceCell::new(),
         })
     }
 
@@ -142,6 +145,23 @@ impl Place {
         Ok(self.stream().await?.cached_info().state.last_sequence)
     }
 
+    /// The models that replicas have from each other, kept by as many servers as the log.
+    pub(super) async fn models(&self) -> Result<&ObjectStore, ReplicaError> {
+        let make = async || {
+            let config = object_store::Config {
+                bucket: format!("{}_models", self.stream),
+                num_replicas: self.stream().await?.cached_info().config.num_replicas,
+                ..object_store::Config::default()
+            };
+            let made = match self.context.get_object_store(&config.bucket).await {
+                Ok(there) => Ok(there),
+                Err(_) => self.context.create_object_store(config).await,
+            };
+            made.map_err(|error| self.failed(error.to_string()))
+        };
+        self.models.get_or_try_init(make).await
+    }
+
     /// Removes what the log has up to a position.
     pub(super) async fn trim(&self, position: u64) -> Result<(), ReplicaError> {
         let stream = self.stream().await?;
@@ -150,7 +170,7 @@ impl Place {
         Ok(())
     }
 
-    fn failed(&self, reason: String) -> ReplicaError {
+    pub(super) fn failed(&self, reason: String) -> ReplicaError {
         ReplicaError::Stream {
             stream: self.stream.clone(),
             reason,

@@ -10,7 +10,8 @@ use crate::{
     config::{Precision, Serve},
     index::Index,
     model, registry,
-    replica::{Gallery, Place, Replica, ReplicaError},
+    replica::{Gallery, Place, Replica, ReplicaError, Turned},
+    serving::Serving,
     snapshots::{self, Target},
 };
 
@@ -78,6 +79,21 @@ pub(super) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<(
         damage[0]
     );
     Ok(())
+}
+
+/// Applies the log, and has the models follow the generations.
+pub(super) async fn run(replica: Replica, index: Index, serving: Serving) {
+    let turned: Turned = Box::new(move || {
+        let serving = serving.clone();
+        Box::pin(async move {
+            let changed = serving.reconcile().await;
+            if let Err(error) = &changed {
+                tracing::warn!(%error, "a model of the gallery is not started; nothing more is applied until it is");
+            }
+            changed.is_ok()
+        })
+    });
+    replica.run(index, turned).await;
 }
 
 /// Has an index follow the log. One that lost something is refused, for it would go on as another than its fellows.

@@ -3,7 +3,7 @@
 
 use tokio::task::JoinError;
 
-use crate::{batch::BatchError, index::IndexError, registry::RegistryError};
+use crate::{batch::BatchError, index::IndexError, registry::RegistryError, replica::ReplicaError};
 
 /// Every failure of a change of models.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,13 @@ pub enum ServingError {
         /// With what.
         #[from]
         source: RegistryError,
+    },
+    /// Another replica's model could not be had, or this one's not be given.
+    #[error(transparent)]
+    Replica {
+        /// Why not.
+        #[from]
+        source: ReplicaError,
     },
     /// The index refused or failed.
     #[error(transparent)]

@@ -75,7 +75,6 @@ impl ApiError {
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
             ApiError::Behind { .. } => (S::SERVICE_UNAVAILABLE, "behind"),
-            ApiError::NotReplicated(_) => (S::CONFLICT, "not_replicated"),
             ApiError::Index(IndexError::Log { .. }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady
             | ApiError::Dead
