@@ -20,7 +20,8 @@ from pod_security import restricted
 from schemas import VERSIONS, against_schemas
 
 K8S = Path(__file__).parents[2] / "k8s"
-OVERLAYS, JOBS, RESTORE = ["overlays/cpu", "overlays/gpu"], "jobs", "restore"
+SCALED = "overlays/scale-out"
+OVERLAYS, JOBS, RESTORE = ["overlays/cpu", SCALED, "overlays/gpu"], "jobs", "restore"
 
 
 def render(folder):
@@ -141,7 +142,8 @@ def variables(one):
 def one_owner(documents):
     """What keeps a second process from the store, and lets the first one finish."""
     spec, one = server(documents)["spec"], container(documents)
-    if spec.get("replicas") not in (0, 1) or get(spec, "updateStrategy.type") != "RollingUpdate":
+    most = None if environment(documents, one).get("SCIHCGRL_NATS") else 1
+    if (most is not None and spec.get("replicas") not in (0, most)) or get(spec, "updateStrategy.type") != "RollingUpdate":
         yield "the store could have two owners"
     claims = {get(claim, "metadata.name"): get(claim, "spec.accessModes") for claim in spec.get("volumeClaimTemplates", [])}
     mounts = {mount["mountPath"]: mount["name"] for mount in one.get("volumeMounts", [])}
@@ -204,7 +206,21 @@ def told(documents):
         yield "README.md makes another Secret than is asked for"
 
 
-TOGETHER = [selectors, ways_in, addresses, one_owner, references, told]
+def scaling(documents):
+    """Whether what scales the service can, and by what there is."""
+    rules = yaml.safe_load((K8S / SCALED / "adapter-rule.yaml").read_text(encoding="utf-8"))["rules"]["custom"]
+    made = {rule["name"]["as"] for rule in rules}
+    for scaler in of_kind(documents, "HorizontalPodAutoscaler"):
+        if get(scaler, "spec.scaleTargetRef.name") != get(server(documents), "metadata.name"):
+            yield f"{name(scaler)} scales something else"
+        if not environment(documents, container(documents)).get("SCIHCGRL_NATS"):
+            yield f"{name(scaler)} scales what knows nothing of its fellows"
+        asked = {get(metric, "pods.metric.name") for metric in get(scaler, "spec.metrics", [])}
+        if not asked <= made:
+            yield f"{name(scaler)} goes by a metric that no rule makes"
+
+
+TOGETHER = [selectors, ways_in, addresses, one_owner, references, told, scaling]
 
 
 def faults(documents):
@@ -224,7 +240,7 @@ def faults(documents):
 def standing(folder, documents):
     """Faults, and whether the service stands still where it should and nowhere else."""
     yield from faults(documents)
-    if get(server(documents), "spec.replicas") != (folder != RESTORE):
+    if (get(server(documents), "spec.replicas") > 0) != (folder != RESTORE):
         yield "the service should stand still while its store comes back, and only then"
     claims = {get(claim, "metadata.name"): claim["spec"] for claim in of_kind(documents, "PersistentVolumeClaim")}
     own = get(server(documents), "spec.volumeClaimTemplates.0")
@@ -271,7 +287,7 @@ def main():
         print(json.dumps({overlay: facts(documents) for overlay, documents in whole.items()}, indent=1))
         return False
     if "--self-test" in sys.argv:
-        return self_test(whole[OVERLAYS[-1]], faults)
+        return self_test(whole[OVERLAYS[-1]], whole[SCALED], faults)
     for fault in wrong:
         print(fault)
     print(f"{sum(map(len, rendered.values()))} documents, {len(VERSIONS)} versions, {len(wrong)} wrong")

@@ -85,6 +85,16 @@ PLANTED = [
     ("README.md", CLIENT, f"{INIT}.env.1.valueFrom.secretKeyRef.key", "other"),
 ]
 
+SCALER = "HorizontalPodAutoscaler/scihcgrl"
+# Of several replicas.
+PLANTED_OF_SEVERAL = [
+    ("two owners", "ConfigMap", "data.SCIHCGRL_NATS", GONE),
+    ("nothing of its fellows", "ConfigMap", "data.SCIHCGRL_NATS", ""),
+    ("something else", SCALER, "spec.scaleTargetRef.name", "other"),
+    ("no rule makes", SCALER, "spec.metrics.0.pods.metric.name", "scihcgrl_queue"),
+    ("schema 1.36", SCALER, "spec.maxReplicas", GONE),
+]
+
 
 def plant(documents, where, path, value):
     documents = deepcopy(documents)
@@ -99,12 +109,14 @@ def plant(documents, where, path, value):
     return documents
 
 
-def self_test(documents, faults):
-    before, unseen = set(faults(documents)), 0
-    for word, where, path, value in PLANTED:
-        said = set(faults(plant(documents, where, path, value))) - before
-        if not any(word in fault for fault in said):
-            unseen += 1
-            print(f"{where}: {path}: nothing was said of '{word}', but {said or 'nothing'}")
-    print(f"{len(PLANTED)} planted faults, {unseen} unseen")
+def self_test(documents, several, faults):
+    unseen = 0
+    for of, planted in ((documents, PLANTED), (several, PLANTED_OF_SEVERAL)):
+        before = set(faults(of))
+        for word, where, path, value in planted:
+            said = set(faults(plant(of, where, path, value))) - before
+            if not any(word in fault for fault in said):
+                unseen += 1
+                print(f"{where}: {path}: nothing was said of '{word}', but {said or 'nothing'}")
+    print(f"{len(PLANTED) + len(PLANTED_OF_SEVERAL)} planted faults, {unseen} unseen")
     return unseen > 0
