@@ -258,9 +258,14 @@ impl Removal {
             drop(removing);
             let is_gone: HashSet<Original> = gone.iter().copied().collect();
             left.extend(names.into_iter().filter(|name| !is_gone.contains(name)));
-            if let Err(error) = self.gallery.index.forget(gone).await {
-                tracing::debug!(%error, "originals are no longer removed");
-                return;
+            match self.gallery.index.forget(gone.clone()).await {
+                Ok(()) => {}
+                // It takes none just now; what is gone may be removed again.
+                Err(IndexError::Log { .. }) => left.extend(gone),
+                Err(error) => {
+                    tracing::debug!(%error, "originals are no longer removed");
+                    return;
+                }
             }
         }
     }

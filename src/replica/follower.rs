@@ -86,10 +86,16 @@ async fn try_apply(
     // What was accepted before is applied, or the store has failed.
     let position = index.position().map_err(store)?.unwrap_or_default();
     let stream = replica.0.place.stream().await?;
-    let first = stream.cached_info().state.first_sequence;
+    let state = &stream.cached_info().state;
+    let (first, last) = (state.first_sequence, state.last_sequence);
     if first > position + 1 {
         let gone = ReplicaError::Gone { first, position };
         return Err(Broken::Store(gone.to_string()));
+    }
+    if last < position {
+        // A server that has just begun to lead may not know all of it yet. One that lost some would give its positions to other writes.
+        let ends = format!("it ends at {last}, and {position} of it are applied here");
+        return Err(Broken::Log(ends));
     }
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence {

@@ -1,0 +1,66 @@
+//! The models follow the generations where the log of a gallery changes these: what is not here is fetched and started, what is gone is let go.
+//! Knows models and generations; neither who changed them nor when.
+
+use std::sync::Arc;
+
+use super::{Models, Served, Serving, ServingError, Shared, serve};
+use crate::index::Generation;
+
+impl Serving {
+    /// Has the models be those of the index's generations, which the log of a gallery may have changed. One that is not here is fetched.
+    ///
+    /// # Errors
+    /// [`ServingError`]; the models are as they were then.
+    pub async fn reconcile(&self) -> Result<(), ServingError> {
+        let _change = self.0.change.lock().await;
+        let wanted = self.0.index.generations();
+        let Models { active, beside } = self.models();
+        let here: Vec<Arc<Served>> = [active].into_iter().chain(beside).collect();
+        let is = |served: &Served, generation: &Generation| {
+            (served.generation, served.id.as_str()) == (generation.number, &generation.model)
+        };
+        let find = async |generation: &Generation| {
+            if let Some(served) = here.iter().find(|served| is(served, generation)) {
+                return Ok::<_, ServingError>(served.clone());
+            }
+            self.fetch(&generation.model).await?;
+            let (shared, generation) = (self.0.clone(), generation.clone());
+            let started = tokio::task::spawn_blocking(move || {
+                serve(&shared.registry, &shared.config, &generation)
+            });
+            let (served, workers) = started.await??;
+            self.keep(workers);
+            Ok(Arc::new(served))
+        };
+        let active = find(&wanted.active).await?;
+        let beside = match &wanted.beside {
+            Some(generation) => Some(find(generation).await?),
+            None => None,
+        };
+        self.change(|models| *models = Models { active, beside });
+        Ok(())
+    }
+
+    /// Has a model come from the other replicas, where it is not in the registry.
+    async fn fetch(&self, id: &str) -> Result<(), ServingError> {
+        let Shared {
+            registry, replica, ..
+        } = &*self.0;
+        let Some(replica) = replica else {
+            return Ok(());
+        };
+        if registry.get(id)?.is_some() {
+            return Ok(());
+        }
+        let part = registry.part();
+        replica.fetch(id, &part).await?;
+        let taken = registry.clone();
+        let added = tokio::task::spawn_blocking(move || {
+            let added = taken.add(&part);
+            let _ = std::fs::remove_file(&part);
+            added
+        });
+        added.await??;
+        Ok(())
+    }
+}

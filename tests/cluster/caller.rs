@@ -1,0 +1,139 @@
+//! A caller of a gallery's replicas, and what came of all that it did.
+//! Knows requests; nothing of what is done to replicas meanwhile.
+
+use std::{
+    fs,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{
+    AFTER, PATIENCE, POSITION,
+    history::{self, Act, History, Outcome},
+    server::samples,
+};
+
+/// What a caller does, one after the other, at whichever replica.
+pub struct Caller {
+    number: usize,
+    pub urls: Arc<RwLock<Vec<String>>>,
+    client: Client,
+    photos: Vec<Vec<u8>>,
+    random: ChaCha8Rng,
+    pub history: History,
+    pub done: usize,
+    /// Reads of what was written elsewhere, and how many of them were of it.
+    pub reads: usize,
+}
+
+impl Caller {
+    pub fn new(number: usize, urls: Arc<RwLock<Vec<String>>>) -> Self {
+        let files = ["cat", "ship"].into_iter().flat_map(samples).take(20);
+        Caller {
+            number,
+            urls,
+            client: Client::builder().timeout(PATIENCE).build().unwrap(),
+            photos: files.map(|file| fs::read(file).unwrap()).collect(),
+            random: ChaCha8Rng::seed_from_u64(number as u64),
+            history: History::default(),
+            done: 0,
+            reads: 0,
+        }
+    }
+
+    fn url(&mut self) -> String {
+        let urls = self.urls.read().unwrap();
+        urls[self.random.random_range(0..urls.len())].clone()
+    }
+
+    /// One act on an image; tells the position of the log after it, if it was done.
+    async fn act(&mut self, id: &str, act: Act) -> Option<u64> {
+        let at = format!("{}/images/{id}", self.url());
+        let photo = self.photos.choose(&mut self.random).unwrap().clone();
+        let request = match &act {
+            Act::Put(label) => self.client.put(format!("{at}?label={label}")).body(photo),
+            Act::Patch(label) => self.client.patch(at).json(&json!({ "labels": [label] })),
+            Act::Delete => self.client.delete(at),
+        };
+        let answer = request.send().await;
+        let status = answer.as_ref().map(reqwest::Response::status);
+        let outcome = match status {
+            Ok(status) if status.is_success() => Outcome::Done,
+            Ok(StatusCode::NOT_FOUND) => Outcome::Missing,
+            Ok(status) => {
+                assert!(status.is_server_error(), "{act:?} of {id}: {status}");
+                Outcome::Unknown
+            }
+            Err(_) => Outcome::Unknown,
+        };
+        self.history.note(id, act, outcome);
+        if outcome == Outcome::Unknown {
+            // As Retry-After has it, but less patient.
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.done += usize::from(outcome == Outcome::Done);
+        let position = answer.ok()?.headers().get(POSITION)?.to_str().ok()?.parse();
+        position.ok().filter(|_| outcome == Outcome::Done)
+    }
+
+    /// Reads an image where it was not written, once that replica has what was.
+    async fn read(&mut self, id: &str, position: u64) {
+        let acts = self.history.0[id].clone();
+        let at = format!("{}/images/{id}", self.url());
+        let request = self.client.get(at).header(AFTER, position);
+        let Ok(answer) = request.send().await else {
+            return;
+        };
+        let seen = match answer.status() {
+            StatusCode::OK => {
+                let Ok(image) = answer.json::<Value>().await else {
+                    return;
+                };
+                Some(image["labels"][0].as_str().unwrap().to_owned())
+            }
+            StatusCode::NOT_FOUND => None,
+            _ => return,
+        };
+        self.reads += 1;
+        assert!(
+            history::possible(&acts).contains(&seen),
+            "{id} reads as {seen:?} after {acts:?}"
+        );
+    }
+
+    pub async fn go_on(mut self, stop: Arc<AtomicBool>) -> Self {
+        let mut own: Vec<String> = Vec::new();
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let old = own.choose(&mut self.random).cloned();
+            let (id, act) = match (self.random.random_range(0..10), old) {
+                (0..2, Some(id)) => (id, Act::Patch(format!("patch-{number}"))),
+                (2..4, Some(id)) => {
+                    own.retain(|other| *other != id);
+                    (id, Act::Delete)
+                }
+                _ => {
+                    let id = format!("image-{}-{number}", self.number);
+                    own.push(id.clone());
+                    (id, Act::Put(format!("put-{number}")))
+                }
+            };
+            if let Some(position) = self.act(&id, act).await
+                && self.random.random_bool(0.3)
+            {
+                self.read(&id, position).await;
+            }
+        }
+        self
+    }
+}

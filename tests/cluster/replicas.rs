@@ -1,0 +1,115 @@
+//! Replicas of a gallery, each with a way of its own to the servers: started, killed, and waited for until all have the same.
+//! Knows processes, folders and positions; not what is written.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::{
+    REPLICAS,
+    nats::{Nats, Way},
+    server::{self, TestServer},
+};
+
+/// Replicas with the servers between them.
+pub struct Cluster {
+    pub nats: Nats,
+    pub ways: Vec<Way>,
+    pub replicas: Vec<TestServer>,
+    /// The folder of originals, and that of snapshots.
+    shared: TempDir,
+    /// Where each replica is just now.
+    pub urls: Arc<RwLock<Vec<String>>>,
+}
+
+pub fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    folder
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let nats = Nats::start(3);
+        let mut cluster = Cluster {
+            shared: tempfile::tempdir().unwrap(),
+            ways: Vec::new(),
+            replicas: Vec::new(),
+            urls: Arc::default(),
+            nats,
+        };
+        for number in 0..REPLICAS {
+            cluster.ways.push(Way::to(&cluster.nats.ports()).await);
+            let replica = cluster.replica(number, folder());
+            cluster.urls.write().unwrap().push(replica.url.clone());
+            cluster.replicas.push(replica);
+        }
+        cluster
+    }
+
+    pub fn replica(&self, number: usize, folder: TempDir) -> TestServer {
+        let urls = self.ways[number].urls();
+        let [originals, snapshots] = self.places();
+        TestServer::start_with(folder, |program| {
+            program.arg("--originals").arg(originals);
+            program.arg("--snapshots").arg(snapshots);
+            program.args(["--nats", &urls, "--nats-trim"])
+        })
+    }
+
+    pub fn places(&self) -> [PathBuf; 2] {
+        ["originals", "snapshots"].map(|name| self.shared.path().join(name))
+    }
+
+    pub fn kill(&mut self, number: usize) -> TempDir {
+        // Something has to stand in its place.
+        let killed = self.replicas.remove(number);
+        killed.kill()
+    }
+
+    pub fn restart(&mut self, number: usize, folder: TempDir) {
+        let replica = self.replica(number, folder);
+        self.urls.write().unwrap()[number] = replica.url.clone();
+        self.replicas.insert(number, replica);
+    }
+
+    /// Waits until all have applied the same, and compares what they have.
+    pub async fn settle(&self) -> u64 {
+        let end = Instant::now() + Duration::from_secs(90);
+        loop {
+            let mut digests = Vec::new();
+            for replica in &self.replicas {
+                digests.push(replica.ask(Method::GET, "/admin/digest").await.1);
+            }
+            let positions: Vec<&Value> = digests.iter().map(|of| &of["position"]).collect();
+            let head = self.head().await;
+            if let Some(head) = head
+                && positions.iter().all(|position| **position == json!(head))
+            {
+                assert!(
+                    digests.iter().all(|digest| *digest == digests[0]),
+                    "one position, and stores that differ: {digests:?}"
+                );
+                return head;
+            }
+            assert!(Instant::now() < end, "{positions:?} of {head:?}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// How far the log goes, where the servers know just now.
+    async fn head(&self) -> Option<u64> {
+        let urls = self.nats.urls();
+        let client = async_nats::connect(urls.split(',').collect::<Vec<_>>());
+        let context = async_nats::jetstream::new(client.await.ok()?);
+        let stream = context.get_stream("scihcgrl_gallery").await.ok()?;
+        Some(stream.cached_info().state.last_sequence)
+    }
+}
