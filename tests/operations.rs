@@ -45,6 +45,14 @@ fn the_images_are_of_this_version_and_set_what_there_is() {
     let version = format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION"));
     let dockerfile = text("docker/Dockerfile");
     assert!(dockerfile.contains(&version), "{version}");
+    // What the program is made of besides, which the build's context leaves out unless it is named.
+    let context = text("docker/Dockerfile.dockerignore");
+    for part in ["migrations", "openapi.yaml", "src", "web"] {
+        assert!(
+            context.lines().any(|line| line == format!("!{part}")),
+            "{part}"
+        );
+    }
     let own = ["IMAGE", "GPU_IMAGE", "PUBLISH", "MEMORY", "READ_KEY_FILE"];
     let mut known = known();
     known.extend(own.map(|name| format!("SCIHCGRL_{name}")));
