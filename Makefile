@@ -65,9 +65,9 @@ $(CONTRACT)/.fetched: tests/contract/requirements.txt
 	$(PIP) --target $(CONTRACT) --requirement $<
 	touch $@
 
-# apt-get needs root.
+# Debian's, for which apt-get needs root; CHROMIUM may name another.
 browser:
-	@command -v chromium >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	@test -n "$$CHROMIUM" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 demo: libtorch
 	cargo build --release --locked
