@@ -59,8 +59,13 @@ pub fn router(state: AppState) -> Router {
         .merge(jobs::routes())
         .merge(models::routes())
         .merge(snapshots::routes())
-        .merge(health::routes())
-        .route_layer(from_fn_with_state(state.clone(), state::replicated))
+        .merge(health::routes());
+    // A service alone has nothing of it.
+    let routes = match state.parts().replica {
+        Some(_) => routes.route_layer(from_fn_with_state(state.clone(), state::replicated)),
+        None => routes,
+    };
+    let routes = routes
         .route_layer(from_fn_with_state(state.clone(), state::gate))
         .merge(health::pages())
         .merge(page::routes())
