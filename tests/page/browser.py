@@ -84,8 +84,8 @@ def browser():
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         raise SystemExit("no Chromium; `make browser` installs Debian's, or CHROMIUM names one")
-    # Chromium refuses its sandbox to root.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    # Containers have little shared memory, and Chromium refuses its sandbox to root.
+    arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield started
