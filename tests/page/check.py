@@ -20,8 +20,9 @@ from browser import ROOT, SAMPLES, Console, Service, browser, until
 QUERY = sorted((SAMPLES / "queries/horse").iterdir())[0]
 VIEWS = ["search", "gallery", "models", "status"]
 KEYS = {"READ": "a-key-to-read-with", "WRITE": "a-key-to-write-with", "ADMIN": "a-key-to-administer-with"}
-# A training on a busy machine.
+# A training on a busy machine, and anything else on one.
 LONG = 600_000
+expect.set_options(timeout=20_000)
 
 
 def file_of(path):
