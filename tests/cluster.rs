@@ -176,7 +176,7 @@ async fn nothing_acknowledged_is_lost_whatever_dies() {
         "{rounds} rounds: {acts} writes, {done} acknowledged, {} images left, {reads} reads of what was written elsewhere, position {head}",
         galleries[0].len()
     );
-    assert!(done > rounds * 5, "{done}");
+    assert!(done > rounds * 5 && reads > rounds, "{done} {reads}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

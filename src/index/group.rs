@@ -1,6 +1,7 @@
 //! A group of writes that is committed as one: each is staged over those before it, then all are applied in one batch.
 //! Knows what a write does to row, codes, payload, names of originals and directory; nothing of who waits for it.
 
+mod change;
 mod commit;
 mod staged;
 mod turn;
@@ -15,10 +16,10 @@ use super::{
     error::{IndexError, spell},
     names::Names,
     original::{self, Original},
-    page::{self, Words},
+    page::Words,
     present::{Counts, Side},
     record::{Codes, ImageId, PackedId, Record, Row, Times, encode_payload},
-    segment::{Change, Entry},
+    segment::Change,
     state::{State, mark},
     store::Store,
 };
@@ -258,52 +259,5 @@ impl<'a> Group<'a> {
     fn active_codes(&self, words: &[Option<Words>]) -> Vec<HashCode> {
         let words = words.first().cloned().flatten().unwrap_or_default();
         self.staged.present.active.generation.codes(&words)
-    }
-
-    /// Reads the pages that a write of an image changes, so that what is damaged fails before anything is staged.
-    fn touch(&mut self, sequence: u32) -> Result<(), IndexError> {
-        let (number, _) = page::place(sequence);
-        self.staged.rows(number)?;
-        (0..self.sides.len()).try_for_each(|side| self.staged.codes(side, number).map(drop))
-    }
-
-    /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directories.
-    fn change(
-        &mut self,
-        sequence: u32,
-        id: &ImageId,
-        before: Option<Found>,
-        after: Option<(Row, Vec<Option<Words>>)>,
-    ) -> Result<(), IndexError> {
-        let (number, slot) = page::place(sequence);
-        let hash = self.store.hash(id);
-        let entry = |row: &Row, words: &Option<Words>| Entry {
-            codes: words.clone().unwrap_or_default(),
-            labels: row.labels.clone(),
-            id: hash,
-        };
-        for (at, side) in self.sides.iter_mut().enumerate() {
-            let was = before.as_ref().map(|found| (&found.row, &found.words[at]));
-            let is = after.as_ref().map(|(row, words)| (row, &words[at]));
-            side.counts
-                .take(was.and_then(|(_, words)| words.as_ref()), -1);
-            side.counts
-                .take(is.and_then(|(_, words)| words.as_ref()), 1);
-            side.changes.push(Change {
-                sequence,
-                before: was.map(|(row, words)| entry(row, words)),
-                after: is.map(|(row, words)| entry(row, words)),
-            });
-            let page = self.staged.codes(at, number)?;
-            match is.and_then(|(_, words)| words.clone()) {
-                Some(words) => page.insert(slot, words),
-                None => page.remove(&slot),
-            };
-        }
-        match after {
-            Some((row, _)) => self.staged.rows(number)?.insert(slot, row),
-            None => self.staged.rows(number)?.remove(&slot),
-        };
-        Ok(())
     }
 }
