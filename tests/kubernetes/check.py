@@ -21,7 +21,7 @@ from schemas import VERSIONS, against_schemas
 
 K8S = Path(__file__).parents[2] / "k8s"
 SCALED = "overlays/scale-out"
-OVERLAYS, JOBS, RESTORE = ["overlays/cpu", SCALED, "overlays/gpu"], "jobs", "restore"
+OVERLAYS, JOBS, RESTORE = ["overlays/cpu", SCALED, "overlays/gpu-workers", "overlays/gpu"], "jobs", "restore"
 
 
 def render(folder):
@@ -70,10 +70,12 @@ def selected(documents, selector):
 
 
 def selectors(documents):
-    for kind in ("Service", "PodDisruptionBudget", "StatefulSet"):
+    owners = dict.fromkeys(("Service", "PodDisruptionBudget", "StatefulSet"), server(documents))
+    owners |= {kind: one for one in workers(documents) for kind in ("PodMonitor", "Deployment")}
+    for kind, owner in owners.items():
         for document in of_kind(documents, kind):
-            if list(selected(documents, get(document, "spec.selector", {}))) != [name(server(documents))]:
-                yield f"{name(document)} selects other pods than the service's"
+            if list(selected(documents, get(document, "spec.selector", {}))) != [name(owner)]:
+                yield f"{name(document)} selects other pods than those of {name(owner)}"
     policies = [get(document, "spec.podSelector", {}) for document in of_kind(documents, "NetworkPolicy")]
     for document in documents:
         for pod in pods(document):
@@ -92,19 +94,32 @@ def server(documents):
     return of_kind(documents, "StatefulSet")[0]
 
 
+def workers(documents):
+    """What runs workers, if anything does."""
+    return of_kind(documents, "Deployment")
+
+
 def container(documents):
-    return get(server(documents), "spec.template.spec.containers.0")
+    return main_of(server(documents))
 
 
-def opened(documents):
-    return {port.get("name"): port["containerPort"] for port in container(documents).get("ports", [])}
+def main_of(document):
+    return get(document, "spec.template.spec.containers.0")
+
+
+def opened(one):
+    return {port.get("name"): port["containerPort"] for port in one.get("ports", [])}
 
 
 def ways_in(documents):
-    names, numbers = opened(documents).keys(), set(opened(documents).values())
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        if get(container(documents), f"{probe}.httpGet.port") not in names:
-            yield f"{probe} asks a port that is not open"
+    names, numbers = opened(container(documents)).keys(), set(opened(container(documents)).values())
+    for document in (server(documents), *workers(documents)):
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if get(main_of(document), f"{probe}.httpGet.port") not in opened(main_of(document)):
+                yield f"{probe} of {name(document)} asks a port that is not open"
+        asked = {one["port"] for monitor in of_kind(documents, "PodMonitor") for one in monitor["spec"]["podMetricsEndpoints"]}
+        if document in workers(documents) and not asked <= opened(main_of(document)).keys():
+            yield f"{name(document)} is asked for metrics at a port that is not open"
     for service in of_kind(documents, "Service"):
         if not {port.get("targetPort") for port in get(service, "spec.ports", [])} <= names:
             yield f"{name(service)} leads to a port that is not open"
@@ -118,9 +133,10 @@ def ways_in(documents):
 
 
 def addresses(documents):
-    listening = variables(container(documents)).get("SCIHCGRL_ADDR")
-    if {listening} != {f"0.0.0.0:{port}" for port in opened(documents).values()}:
-        yield "SCIHCGRL_ADDR is another than the port that is open"
+    for document in (server(documents), *workers(documents)):
+        listening = variables(main_of(document)).get("SCIHCGRL_ADDR")
+        if {listening} != {f"0.0.0.0:{port}" for port in opened(main_of(document)).values()}:
+            yield f"{name(document)}: SCIHCGRL_ADDR is another than the port that is open"
     services = ((get(one, "metadata.name"), get(one, "spec.ports", [])) for one in of_kind(documents, "Service"))
     urls = {f"http://{host}:{port['port']}" for host, offered in services for port in offered}
     for where, one in every_container(documents):
@@ -139,23 +155,56 @@ def variables(one):
     return {variable["name"]: variable.get("value") for variable in one.get("env") or []}
 
 
+def data_volume(one):
+    """The name of the volume that has the store."""
+    mounts = {mount["mountPath"]: mount["name"] for mount in one.get("volumeMounts", [])}
+    return mounts.get(variables(one).get("SCIHCGRL_DATA_DIR"))
+
+
 def one_owner(documents):
-    """What keeps a second process from the store, and lets the first one finish."""
+    """What keeps a second process from the store."""
     spec, one = server(documents)["spec"], container(documents)
     most = None if environment(documents, one).get("SCIHCGRL_NATS") else 1
     if (most is not None and spec.get("replicas") not in (0, most)) or get(spec, "updateStrategy.type") != "RollingUpdate":
         yield "the store could have two owners"
     claims = {get(claim, "metadata.name"): get(claim, "spec.accessModes") for claim in spec.get("volumeClaimTemplates", [])}
-    mounts = {mount["mountPath"]: mount["name"] for mount in one.get("volumeMounts", [])}
-    if claims.get(mounts.get(variables(one).get("SCIHCGRL_DATA_DIR"))) != ["ReadWriteOncePod"]:
+    if claims.get(data_volume(one)) != ["ReadWriteOncePod"]:
         yield "SCIHCGRL_DATA_DIR is no volume of one pod's own"
     headless = [get(one, "metadata.name") for one in of_kind(documents, "Service") if get(one, "spec.clusterIP") == "None"]
     if spec.get("serviceName") not in headless:
         yield "serviceName is no headless Service"
-    sleep, drain = get(one, "lifecycle.preStop.sleep.seconds", 0), variables(one).get("SCIHCGRL_DRAIN_SECONDS") or ""
-    grace = get(spec, "template.spec.terminationGracePeriodSeconds", 30)
-    if not sleep or not drain.isdigit() or sleep + int(drain) >= grace:
-        yield "the pod is killed before it has drained"
+
+
+def endings(documents):
+    """Whether each pod has the time that it takes to end; a worker gets no requests that would still be sent."""
+    for document in (server(documents), *workers(documents)):
+        one = main_of(document)
+        sleep, drain = get(one, "lifecycle.preStop.sleep.seconds", 0), variables(one).get("SCIHCGRL_DRAIN_SECONDS") or ""
+        grace = get(document, "spec.template.spec.terminationGracePeriodSeconds", 30)
+        if (not sleep and document is server(documents)) or not drain.isdigit() or sleep + int(drain) >= grace:
+            yield f"{name(document)} is killed before it has drained"
+
+
+SHARED = ("SCIHCGRL_NATS", "SCIHCGRL_NATS_GALLERY", "SCIHCGRL_ORIGINALS", "SCIHCGRL_SNAPSHOTS", "SCIHCGRL_MODEL")
+
+
+def taking_jobs(documents):
+    """Whether jobs are taken by workers where there are some and by replicas elsewhere, of one gallery."""
+    of_server = environment(documents, container(documents))
+    if (of_server.get("SCIHCGRL_NO_JOBS") == "true") != bool(workers(documents)):
+        yield "jobs are taken by replicas beside workers, or by nobody"
+    for document in workers(documents):
+        one, spec = main_of(document), get(document, "spec.template.spec")
+        own = environment(documents, one)
+        if "SCIHCGRL_NO_JOBS" in own or one.get("args", [])[:1] != ["worker"]:
+            yield f"{name(document)} takes no jobs"
+        if not own.get("SCIHCGRL_NATS") or any(own.get(key) != of_server.get(key) for key in SHARED):
+            yield f"{name(document)} is of another gallery than the service"
+        passing = {volume["name"] for volume in spec.get("volumes", []) if {"ephemeral", "emptyDir"} & volume.keys()}
+        if data_volume(one) not in passing:
+            yield f"{name(document)}: SCIHCGRL_DATA_DIR is no volume that every pod has anew"
+        if get(document, "spec.strategy.rollingUpdate.maxSurge") != 0:
+            yield f"{name(document)} waits for a GPU that its old pods have"
 
 
 def references(documents):
@@ -180,6 +229,13 @@ def references(documents):
         yield "there are several namespaces"
 
 
+def scraped(documents):
+    """The endpoints that Prometheus asks."""
+    for kind, endpoints in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
+        for monitor in of_kind(documents, kind):
+            yield from monitor["spec"][endpoints]
+
+
 def secrets(documents):
     """The entries that are asked for of each Secret; none of one that is taken whole."""
     entries = {}
@@ -190,10 +246,9 @@ def secrets(documents):
         for variable in one.get("env") or []:
             if get(variable, "valueFrom.secretKeyRef"):
                 entries.setdefault(get(variable, "valueFrom.secretKeyRef.name"), set()).add(get(variable, "valueFrom.secretKeyRef.key"))
-    for monitor in of_kind(documents, "ServiceMonitor"):
-        for endpoint in monitor["spec"]["endpoints"]:
-            credentials = get(endpoint, "authorization.credentials", {})
-            entries.setdefault(credentials.get("name"), set()).add(credentials.get("key"))
+    for endpoint in scraped(documents):
+        credentials = get(endpoint, "authorization.credentials", {})
+        entries.setdefault(credentials.get("name"), set()).add(credentials.get("key"))
     return {secret: sorted(map(str, found)) for secret, found in entries.items()}
 
 
@@ -220,7 +275,7 @@ def scaling(documents):
             yield f"{name(scaler)} goes by a metric that no rule makes"
 
 
-TOGETHER = [selectors, ways_in, addresses, one_owner, references, told, scaling]
+TOGETHER = [selectors, ways_in, addresses, one_owner, endings, taking_jobs, references, told, scaling]
 
 
 def faults(documents):
@@ -255,14 +310,13 @@ def standing(folder, documents):
 def facts(documents):
     """What a test of the program needs to hold against it."""
     one = container(documents)
-    endpoints = [endpoint for monitor in of_kind(documents, "ServiceMonitor") for endpoint in monitor["spec"]["endpoints"]]
     return {
         "images": sorted({one["image"] for _, one in every_container(documents)}),
         "arguments": {where: one.get("args", []) for where, one in every_container(documents)},
         "environment": {where: environment(documents, one) for where, one in every_container(documents)},
-        "ports": opened(documents),
+        "ports": opened(one),
         "probes": {kind: get(one, f"{kind}Probe.httpGet.path") for kind in ("startup", "readiness", "liveness")},
-        "metrics": sorted(endpoint["path"] for endpoint in endpoints),
+        "metrics": sorted(endpoint["path"] for endpoint in scraped(documents)),
         "mounts": sorted(mount["mountPath"] for mount in one["volumeMounts"]),
         "secrets": secrets(documents),
         "user": get(server(documents), "spec.template.spec.securityContext.runAsUser"),

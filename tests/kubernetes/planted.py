@@ -69,6 +69,7 @@ PLANTED = [
     ("SCIHCGRL_ADDR", SERVER, f"{ONE}.ports.0.containerPort", 80),
     ("SCIHCGRL_URL", CLIENT, f"{INIT}.env.0.value", "http://scihcgrl:80"),
     ("two owners", SERVER, "spec.replicas", 2),
+    ("by nobody", "ConfigMap", "data.SCIHCGRL_NO_JOBS", "true"),
     ("two owners", SERVER, "spec.updateStrategy.type", "OnDelete"),
     ("one pod's own", SERVER, "spec.volumeClaimTemplates.0.spec.accessModes", ["ReadWriteMany"]),
     ("one pod's own", SERVER, f"{ONE}.volumeMounts.0.mountPath", "/elsewhere"),
@@ -85,14 +86,33 @@ PLANTED = [
     ("README.md", CLIENT, f"{INIT}.env.1.valueFrom.secretKeyRef.key", "other"),
 ]
 
-SCALER = "HorizontalPodAutoscaler/scihcgrl"
-# Of several replicas.
+SCALER, WORKER, SCRAPER = "HorizontalPodAutoscaler/scihcgrl", "Deployment/scihcgrl-worker", "PodMonitor/scihcgrl-worker"
+# Of several replicas, and workers.
 PLANTED_OF_SEVERAL = [
     ("two owners", "ConfigMap", "data.SCIHCGRL_NATS", GONE),
     ("nothing of its fellows", "ConfigMap", "data.SCIHCGRL_NATS", ""),
     ("something else", SCALER, "spec.scaleTargetRef.name", "other"),
     ("no rule makes", SCALER, "spec.metrics.0.pods.metric.name", "scihcgrl_queue"),
     ("schema 1.36", SCALER, "spec.maxReplicas", GONE),
+    ("schema 1.37", WORKER, f"{POD}.volumes.0.ephemeral.nonsense", 1),
+    ("shape", SCRAPER, "spec.podMetricsEndpoints.0.authorization.credentials.key", GONE),
+    ("drop ALL", WORKER, f"{ONE}.securityContext", GONE),
+    ("no tag", WORKER, f"{ONE}.image", "scihcgrl"),
+    ("selects other pods", "Service/scihcgrl", "spec.selector", {"app.kubernetes.io/name": "scihcgrl"}),
+    ("selects other pods", SCRAPER, "spec.selector.matchLabels", {"app.kubernetes.io/name": "scihcgrl"}),
+    ("selects other pods", WORKER, "spec.template.metadata.labels", {"app.kubernetes.io/name": "scihcgrl"}),
+    ("under no NetworkPolicy", "NetworkPolicy/scihcgrl", "spec.podSelector.matchExpressions.0.values", ["server", "restore"]),
+    ("livenessProbe of Deployment", WORKER, f"{ONE}.livenessProbe.httpGet.port", "https"),
+    ("asked for metrics", SCRAPER, "spec.podMetricsEndpoints.0.port", "metrics"),
+    ("SCIHCGRL_ADDR", WORKER, f"{ONE}.ports.0.containerPort", 80),
+    ("before it has drained", WORKER, f"{POD}.terminationGracePeriodSeconds", 20),
+    ("beside workers", SERVER, f"{ONE}.env", []),
+    ("takes no jobs", "ConfigMap", "data.SCIHCGRL_NO_JOBS", "true"),
+    ("takes no jobs", WORKER, f"{ONE}.args", ["serve"]),
+    ("another gallery", WORKER, f"{ONE}.envFrom", []),
+    ("another gallery", WORKER, f"{ONE}.env.2.value", "/models/cifar10.safetensors"),
+    ("has anew", WORKER, f"{POD}.volumes.0", {"name": "data", "persistentVolumeClaim": {"claimName": "data-scihcgrl-0"}}),
+    ("waits for a GPU", WORKER, "spec.strategy", GONE),
 ]
 
 

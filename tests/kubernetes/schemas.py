@@ -24,7 +24,13 @@ SELECTOR = shape(["matchLabels"], matchLabels={"type": "object", "minProperties"
 CUSTOM = {
     "monitoring.coreos.com/v1 ServiceMonitor": shape(
         ["selector", "endpoints"], selector=SELECTOR, endpoints={"type": "array", "minItems": 1, "items": ENDPOINT}
-    )
+    ),
+    "monitoring.coreos.com/v1 PodMonitor": shape(
+        ["selector", "podMetricsEndpoints"],
+        jobLabel=TEXT,
+        selector=SELECTOR,
+        podMetricsEndpoints={"type": "array", "minItems": 1, "items": ENDPOINT},
+    ),
 }
 
 
