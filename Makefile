@@ -27,7 +27,7 @@ help:
 	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
 	@echo 'make test-gpu   searches and a fine-tuning job on one GPU (LIBTORCH=/path/to/torch); needs no network'
 	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
-	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained'
+	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained; and three replicas'
 	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, HARMS=30 times'
 	@echo 'make bench-cluster  writes and searches of one service and of 1, 2 and 3 replicas'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'

