@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::index::{
-    Codes, Damage, ImageId, Index, IndexError, NewImage, Original, Record, WholeImage,
+    Codes, Damage, Expected, ImageId, Index, IndexError, NewImage, Original, Record, WholeImage,
 };
 
 pub use migration::{Migration, migrate};
@@ -104,8 +104,8 @@ impl Gallery {
         self.removing.clone().read_owned().await
     }
 
-    /// Inserts or replaces an image with its original, and tells whether it is new; returns when both are durable. A caller that stops
-    /// waiting does not undo it.
+    /// Inserts or replaces an image with its original, if the one with its id is as expected, and tells whether it is new; returns when both
+    /// are durable. A caller that stops waiting does not undo it.
     ///
     /// # Errors
     /// [`GalleryError`]; the gallery is as it was then.
@@ -113,9 +113,10 @@ impl Gallery {
         &self,
         image: NewImage,
         original: Bytes,
+        expected: Expected,
     ) -> Result<(Record, bool), GalleryError> {
         let gallery = self.clone();
-        tokio::spawn(async move { gallery.store(image, original).await }).await?
+        tokio::spawn(async move { gallery.store(image, original, expected).await }).await?
     }
 
     /// Stores images that were stored before, with their codes by the active model, their times, and in their order.
@@ -149,18 +150,24 @@ impl Gallery {
     }
 
     /// The original lies there before a row has its name. What is cut short or fails leaves a loose name, which is released when the store
-    /// is opened again and not before: a late upload may still arrive, and a write that failed may be found done.
+    /// is opened again and not before: a late upload may still arrive, and a write that failed may be found done. Not so one whose condition
+    /// was not met.
     async fn store(
         &self,
         mut image: NewImage,
         original: Bytes,
+        expected: Expected,
     ) -> Result<(Record, bool), GalleryError> {
         self.index.check()?;
         let name = self.index.name_original().await?;
         image.bytes = original.len() as u64;
         image.original = Some(name);
         self.originals.put(name, original).await?;
-        Ok(self.index.put(image).await?)
+        let stored = self.index.put_if(image, expected).await;
+        if let Err(IndexError::Unexpected { .. }) = &stored {
+            self.index.let_go(name);
+        }
+        Ok(stored?)
     }
 
     /// The original of a record; none where the record was replaced or deleted since it was read.

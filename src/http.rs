@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::telemetry;
 
 mod batch_upload;
+mod condition;
 mod content;
 mod error;
 mod extract;
@@ -121,6 +122,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
+            header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static(REQUEST_ID),
             HeaderName::from_static(state::AFTER),

@@ -41,6 +41,7 @@ mod query;
 mod read;
 mod record;
 mod replace;
+mod revision;
 mod search;
 mod segment;
 mod state;
@@ -64,6 +65,7 @@ pub use overview::{Class, Labelled, SharedCode, Sharing};
 pub use query::{Cursor, Facts, Found, Listing, Match, Query};
 pub use record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
 pub use replace::{beside, compact, replace};
+pub use revision::{Expected, Revision, Revisions};
 pub use turning::{Missing, Recoded, Turning};
 
 use store::Store;
@@ -182,7 +184,20 @@ impl Index {
     /// [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
     /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
     pub async fn put(&self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        match self.write(Write::put(image)).await? {
+        self.put_if(image, Expected::default()).await
+    }
+
+    /// As [`put`](Self::put), if the image with its id is as expected when the write's turn comes.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`IndexError::Unexpected`].
+    pub async fn put_if(
+        &self,
+        image: NewImage,
+        expected: Expected,
+    ) -> Result<(Record, bool), IndexError> {
+        let id = image.id.clone();
+        match self.write(Write::put(image).only_if(id, expected)).await? {
             Done::Put(record, created) => Ok((*record, created)),
             _ => Err(IndexError::Closed),
         }
@@ -191,14 +206,16 @@ impl Index {
     /// Changes the labels, the payload or both of an image, each where given; `None` where there is no such image.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`put_if`](Self::put_if).
     pub async fn patch(
         &self,
         id: ImageId,
         labels: Option<Vec<String>>,
         payload: Option<Option<Value>>,
+        expected: Expected,
     ) -> Result<Option<Record>, IndexError> {
-        match self.write(Write::patch(id, labels, payload)).await? {
+        let write = Write::patch(id.clone(), labels, payload);
+        match self.write(write.only_if(id, expected)).await? {
             Done::Patched(record) => Ok(record.map(|record| *record)),
             _ => Err(IndexError::Closed),
         }
@@ -207,12 +224,22 @@ impl Index {
     /// Removes an image and tells whether there was one.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
-    pub async fn delete(&self, id: ImageId) -> Result<bool, IndexError> {
-        match self.write(Write::Delete { id }).await? {
+    /// As [`put_if`](Self::put_if).
+    pub async fn delete(&self, id: ImageId, expected: Expected) -> Result<bool, IndexError> {
+        let write = Write::Delete { id: id.clone() };
+        match self.write(write.only_if(id, expected)).await? {
             Done::Deleted(found) => Ok(found),
             _ => Err(IndexError::Closed),
         }
+    }
+
+    /// Whether an image is as expected just now; it may be another when a write comes to it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and [`IndexError::Unexpected`].
+    pub fn expect(&self, id: &ImageId, expected: &Expected) -> Result<(), IndexError> {
+        let present = self.get(id)?.map(|record| record.revision);
+        expected.check(id, present)
     }
 
     /// An image, with its codes in the active generation.

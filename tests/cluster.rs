@@ -5,6 +5,8 @@
 
 #[path = "cluster/caller.rs"]
 mod caller;
+#[path = "cluster/conditions.rs"]
+mod conditions;
 #[path = "cluster/history.rs"]
 mod history;
 #[path = "cluster/models.rs"]

@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Wanted},
+    index::{Codes, Expected, ImageId, Index, IndexConfig, IndexError, NewImage, Wanted},
 };
 use serde_json::json;
 
@@ -124,9 +124,19 @@ async fn take(index: &Index, writer: usize, number: usize) {
         }
         Step::Relabel(at) => {
             let labels = Some(vec![format!("label {number}")]);
-            drop(index.patch(id(writer, at), labels, None).await.unwrap());
+            drop(
+                index
+                    .patch(id(writer, at), labels, None, Expected::default())
+                    .await
+                    .unwrap(),
+            );
         }
-        Step::Delete(at) => drop(index.delete(id(writer, at)).await.unwrap()),
+        Step::Delete(at) => drop(
+            index
+                .delete(id(writer, at), Expected::default())
+                .await
+                .unwrap(),
+        ),
     }
 }
 

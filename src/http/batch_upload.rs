@@ -22,7 +22,7 @@ use super::{
     images::{Image, PutParams, keep},
     state::{AppState, Turn},
 };
-use crate::index::ImageId;
+use crate::index::{Expected, ImageId};
 
 /// How many images of one form are under way at once; the form is read no faster than they are done.
 const AT_ONCE: usize = 32;
@@ -165,7 +165,9 @@ async fn one(state: AppState, params: PutParams, said: Said, image: Option<Bytes
         labels: said.labels,
         payload: said.payload,
     };
-    keep(&state, id, params, upload, Turn::Waits).await
+    let anything = Expected::default();
+    let kept = keep(&state, id, params, upload, anything, Turn::Waits).await;
+    kept.map(|(record, created)| (record.into(), created))
 }
 
 impl Item {

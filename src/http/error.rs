@@ -15,7 +15,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::request_id;
+use super::{condition, request_id};
 use crate::{
     batch::BatchError,
     code::CodeError,
@@ -221,6 +221,14 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after(status) {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let ApiError::Index(IndexError::Unexpected {
+            present: Some(present),
+            ..
+        }) = &self
+            && let Ok(tag) = condition::tag(present).parse()
+        {
+            headers.insert(header::ETAG, tag);
         }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");

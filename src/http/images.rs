@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,7 +15,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    content::content_url,
+    condition::{Condition, tag},
+    content::{content_url, known},
     error::ApiError,
     extract::{Id, InTime, Object, PageSize, Params, Upload, given},
     search::by_length,
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     code::{HashCode, Length},
     gallery::GalleryError,
-    index::{Cursor, ImageId, IndexError, NewImage, Record},
+    index::{Cursor, Expected, ImageId, IndexError, NewImage, Record},
 };
 
 const MAX_LABELS: usize = 32;
@@ -72,6 +73,16 @@ impl From<Record> for Image {
     }
 }
 
+/// An answer that is one record, with the tag of its revision.
+struct One(Record);
+
+impl IntoResponse for One {
+    fn into_response(self) -> Response {
+        let tag = [(header::ETAG, tag(&self.0.revision))];
+        (tag, Json(Image::from(self.0))).into_response()
+    }
+}
+
 /// What may be said of a stored image beside its form.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,9 +95,10 @@ async fn put(
     State(state): State<AppState>,
     Id(id): Id,
     Params(params): Params<PutParams>,
+    Condition(expected): Condition,
     InTime(upload): InTime<Upload>,
 ) -> Result<Response, ApiError> {
-    store(state, id, params, upload).await
+    store(state, id, params, upload, expected).await
 }
 
 async fn create(
@@ -94,7 +106,8 @@ async fn create(
     Params(params): Params<PutParams>,
     InTime(upload): InTime<Upload>,
 ) -> Result<Response, ApiError> {
-    store(state, Uuid::now_v7().to_string().parse()?, params, upload).await
+    let id = Uuid::now_v7().to_string().parse()?;
+    store(state, id, params, upload, Expected::default()).await
 }
 
 async fn store(
@@ -102,32 +115,35 @@ async fn store(
     id: ImageId,
     params: PutParams,
     upload: Upload,
+    expected: Expected,
 ) -> Result<Response, ApiError> {
-    let (image, created) = keep(&state, id, params, upload, Turn::Refused).await?;
-    let location = format!("/images/{}", image.id);
-    Ok(if created {
-        (
-            StatusCode::CREATED,
-            [(header::LOCATION, location)],
-            Json(image),
-        )
-            .into_response()
-    } else {
-        Json(image).into_response()
+    let (record, created) = keep(&state, id, params, upload, expected, Turn::Refused).await?;
+    let location = [(header::LOCATION, format!("/images/{}", record.id))];
+    Ok(match created {
+        true => (StatusCode::CREATED, location, One(record)).into_response(),
+        false => One(record).into_response(),
     })
 }
 
-/// Encodes and stores an image, and tells whether it is new.
+/// Encodes and stores an image, if the one with its id is as expected, and tells whether it is new.
 pub(super) async fn keep(
     state: &AppState,
     id: ImageId,
     params: PutParams,
     upload: Upload,
+    expected: Expected,
     turn: Turn,
-) -> Result<(Image, bool), ApiError> {
+) -> Result<(Record, bool), ApiError> {
     let labels = [params.label, upload.labels].concat();
     check_labels(&labels)?;
     check_payload(upload.payload.as_ref())?;
+    // What cannot be is not encoded; whether it can be is decided when it is written. A replica may not know yet what its caller has seen.
+    if !expected.is_anything() && state.parts().replica.is_none() {
+        let (id, expected) = (id.clone(), expected.clone());
+        state
+            .read(move |index| index.expect(&id, &expected))
+            .await?;
+    }
     loop {
         let (codes, media_type) = state.encode_to_keep(upload.image.clone(), turn).await?;
         let image = NewImage {
@@ -140,15 +156,13 @@ pub(super) async fn keep(
             original: None,
             times: None,
         };
-        match state.parts().gallery.put(image, upload.image.clone()).await {
+        let (original, expected) = (upload.image.clone(), expected.clone());
+        match state.parts().gallery.put(image, original, expected).await {
             // Another model became the active one meanwhile.
             Err(GalleryError::Index {
                 source: IndexError::Generation { .. },
             }) => continue,
-            done => {
-                let (record, created) = done?;
-                return Ok((record.into(), created));
-            }
+            done => return Ok(done?),
         }
     }
 }
@@ -190,10 +204,19 @@ async fn list(
     }))
 }
 
-async fn read(State(state): State<AppState>, Id(id): Id) -> Result<Json<Image>, ApiError> {
+async fn read(
+    State(state): State<AppState>,
+    Id(id): Id,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
     let record = state.read(move |index| index.get(&id)).await?;
-    Ok(Json(record.ok_or(missing)?.into()))
+    let record = record.ok_or(missing)?;
+    let tag = tag(&record.revision);
+    Ok(match known(&headers, &tag) {
+        true => (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response(),
+        false => One(record).into_response(),
+    })
 }
 
 #[derive(Deserialize)]
@@ -208,26 +231,35 @@ struct Change {
 async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
+    Condition(expected): Condition,
     InTime(Json(Object(Change { labels, payload }))): InTime<Json<Object<Change>>>,
-) -> Result<Json<Image>, ApiError> {
+) -> Result<One, ApiError> {
     check_labels(labels.as_deref().unwrap_or_default())?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;
     let missing = ApiError::NoImage(id.to_string());
-    let record = state
-        .parts()
-        .gallery
-        .index()
-        .patch(id, labels, payload)
-        .await?;
-    Ok(Json(record.ok_or(missing)?.into()))
+    let index = state.parts().gallery.index();
+    let record = index.patch(id, labels, payload, expected).await;
+    Ok(One(record.map_err(refused)?.ok_or(missing)?))
 }
 
-async fn delete(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, ApiError> {
+async fn delete(
+    State(state): State<AppState>,
+    Id(id): Id,
+    Condition(expected): Condition,
+) -> Result<StatusCode, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
-    if state.parts().gallery.index().delete(id).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(missing)
+    let deleted = state.parts().gallery.index().delete(id, expected).await;
+    match deleted.map_err(refused)? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(missing),
+    }
+}
+
+/// A condition counts for nothing where the request fails without it as well (RFC 9110, 13.2.1).
+fn refused(error: IndexError) -> ApiError {
+    match error {
+        IndexError::Unexpected { id, present: None } => ApiError::NoImage(id.to_string()),
+        error => error.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::code::Length;
 
-use super::original::Original;
+use super::{original::Original, record::ImageId, revision::Revision};
 
 /// Every failure of the index.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +186,20 @@ pub enum IndexError {
         number: u32,
         /// How many images lack codes.
         missing: u64,
+    },
+    /// A write with a condition that the image does not meet.
+    #[error(
+        "{}, which the condition of the request rules out",
+        match present {
+            Some(present) => format!("image '{id}' is as of \"{present}\" now"),
+            None => format!("there is no image '{id}'"),
+        }
+    )]
+    Unexpected {
+        /// Which.
+        id: ImageId,
+        /// What it is as of, if it is there.
+        present: Option<Revision>,
     },
     /// An image came with the name of an original that another image has.
     #[error("the original {name} belongs to another image; each upload needs a name of its own")]

@@ -106,18 +106,20 @@ impl<'a> Group<'a> {
             updated_at_ms: now,
         } = image.times.unwrap_or_else(Times::now);
         let created_at_ms = (before.as_ref()).map_or(created, |found| found.row.created_at_ms);
+        let (version, updated_after_ms) = match &before {
+            Some(found) => found.row.after(now),
+            None => (0, now.saturating_sub(created_at_ms)),
+        };
         let row = Row {
             id: PackedId::from(&image.id),
-            version: before
-                .as_ref()
-                .map_or(0, |found| found.row.version.wrapping_add(1)),
+            version,
             payload: json.is_some(),
             labels: self.staged.numbers(&image.labels)?,
             media_type: self.staged.number(&image.media_type)?,
             bytes: image.bytes,
             original: image.original,
             created_at_ms,
-            updated_after_ms: now.saturating_sub(created_at_ms),
+            updated_after_ms,
         };
         self.touch(sequence)?;
         let had = before.as_ref().and_then(|found| found.row.original);
@@ -143,7 +145,8 @@ impl<'a> Group<'a> {
             bytes: row.bytes,
             original: row.original,
             created_at_ms,
-            updated_at_ms: now,
+            updated_at_ms: row.updated_at_ms(),
+            revision: self.revision(sequence, &row),
         };
         self.change(sequence, &record.id, before, Some((row, words)))?;
         Ok((record, created))
@@ -175,9 +178,8 @@ impl<'a> Group<'a> {
             None => self.staged.named(&row.labels)?,
         };
         let media_type = self.staged.named(&[row.media_type])?.concat();
-        row.version = row.version.wrapping_add(1);
+        (row.version, row.updated_after_ms) = row.after(at_ms);
         row.payload = json.is_some();
-        row.updated_after_ms = at_ms.saturating_sub(row.created_at_ms);
         let words = before.words.clone();
         self.staged
             .save_payload(sequence, json.zip(payload.clone()), before.row.payload);
@@ -189,7 +191,8 @@ impl<'a> Group<'a> {
             bytes: row.bytes,
             original: row.original,
             created_at_ms: row.created_at_ms,
-            updated_at_ms: row.created_at_ms + row.updated_after_ms,
+            updated_at_ms: row.updated_at_ms(),
+            revision: self.revision(sequence, &row),
             id,
         };
         self.change(sequence, &record.id, Some(before), Some((row, words)))?;

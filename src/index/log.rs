@@ -17,6 +17,7 @@ use super::{
     key::Key,
     original::Original,
     record::{ImageId, NewImage, Record, Times},
+    revision::Expected,
     state::State,
     turning::Recoded,
 };
@@ -66,6 +67,15 @@ pub enum Write {
     Activate(u32),
     /// See [`Index::discard`].
     Discard,
+    /// A write of an image, done if that is as expected then. A program that knows no conditions stops here, which it must not pass over.
+    If {
+        /// Which image.
+        id: ImageId,
+        /// What it has to be.
+        expected: Expected,
+        /// What is done then.
+        write: Box<Write>,
+    },
 }
 
 /// Null, which removes a payload, is told from nothing, which keeps it.
@@ -110,12 +120,28 @@ pub trait Log: Send + Sync {
 impl Write {
     /// Whether it changes generations.
     pub fn turns(&self) -> bool {
-        matches!(self, Write::Begin(_) | Write::Activate(_) | Write::Discard)
+        match self {
+            Write::Begin(_) | Write::Activate(_) | Write::Discard => true,
+            Write::If { write, .. } => write.turns(),
+            _ => false,
+        }
     }
 
     pub(super) fn put(mut image: NewImage) -> Self {
         image.times.get_or_insert_with(Times::now);
         Write::Put(Box::new(image))
+    }
+
+    /// The same, if an image is as expected then.
+    pub(super) fn only_if(self, id: ImageId, expected: Expected) -> Self {
+        match expected.is_anything() {
+            true => self,
+            false => Write::If {
+                id,
+                expected,
+                write: Box::new(self),
+            },
+        }
     }
 
     pub(super) fn patch(

@@ -50,6 +50,11 @@ impl Index {
         removals.unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Has a name be released that was given and that no image will have.
+    pub fn let_go(&self, name: Original) {
+        self.0.store.release([name]);
+    }
+
     /// Takes note that nothing lies under these names, which were released.
     ///
     /// # Errors

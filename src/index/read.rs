@@ -18,6 +18,7 @@ use super::{
     names,
     page::{self, Words},
     record::{ImageId, PackedId, Record, Row},
+    revision::Revision,
     store::Store,
 };
 
@@ -148,6 +149,8 @@ impl<'a> Reading<'a> {
         Ok(Some(Record {
             labels: names.collect::<Result<_, _>>()?,
             media_type: self.name(row.media_type)?,
+            revision: Revision::of(self.store.id, self.generation.number, sequence, &row),
+            updated_at_ms: row.updated_at_ms(),
             id: row.id.into(),
             codes: self.generation.codes(&words),
             payload: match payload.transpose() {
@@ -159,7 +162,6 @@ impl<'a> Reading<'a> {
             bytes: row.bytes,
             original: row.original,
             created_at_ms: row.created_at_ms,
-            updated_at_ms: row.created_at_ms + row.updated_after_ms,
         }))
     }
 

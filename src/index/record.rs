@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::code::HashCode;
 
-use super::{error::IndexError, original::Original};
+use super::{error::IndexError, original::Original, revision::Revision};
 
 /// The name of an image: 1 to 200 of the characters A–Z a–z 0–9 . _ ~ : @ -, and not "." or "..".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -165,6 +165,9 @@ pub struct Record {
     pub created_at_ms: u64,
     /// When it was last changed, in milliseconds since 1970.
     pub updated_at_ms: u64,
+    /// What tells this from any earlier or later state of it.
+    #[serde(skip)]
+    pub revision: Revision,
 }
 
 /// What is known of an image besides its codes, payload and original, as a page keeps it.
@@ -172,7 +175,7 @@ pub struct Record {
 pub(super) struct Row {
     /// Its id.
     pub id: PackedId,
-    /// Counts the writes to this image, so that a reader notices one that came between two of its reads.
+    /// Counts the writes to this image: a reader notices one that came between two of its reads, and so does whoever writes once more.
     pub version: u8,
     /// Whether there is a payload.
     pub payload: bool,
@@ -188,6 +191,22 @@ pub(super) struct Row {
     pub created_at_ms: u64,
     /// How much later it was last changed.
     pub updated_after_ms: u64,
+}
+
+impl Row {
+    /// When it was last changed.
+    pub fn updated_at_ms(&self) -> u64 {
+        self.created_at_ms + self.updated_after_ms
+    }
+
+    /// Version and time of a change of it. Whatever the clocks of those who write, the time does not go back, and goes on when the version
+    /// starts over, so that no two states of an image have both alike.
+    pub fn after(&self, at_ms: u64) -> (u8, u64) {
+        let version = self.version.wrapping_add(1);
+        let least = self.updated_after_ms + u64::from(version == 0);
+        let after_ms = at_ms.saturating_sub(self.created_at_ms);
+        (version, after_ms.max(least))
+    }
 }
 
 /// An id in few bytes: most are UUIDs.

@@ -194,6 +194,7 @@ fn is_of_the_write(error: &IndexError) -> bool {
             | IndexError::WrongCodes { .. }
             | IndexError::Original { .. }
             | IndexError::Payload { .. }
+            | IndexError::Unexpected { .. }
             | IndexError::Unfinished { .. }
             | IndexError::Full
     )

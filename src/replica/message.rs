@@ -49,6 +49,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::index::{Expected, Revisions};
 
     #[test]
     fn writes_read_back_and_null_is_told_from_nothing() {
@@ -65,6 +66,24 @@ mod tests {
             };
             assert_eq!(read, payload);
         }
+    }
+
+    #[test]
+    fn a_condition_is_a_write_around_a_write() {
+        let delete = json!({ "format": 1, "write": { "delete": { "id": "a" } } });
+        let read = decode(delete.to_string().as_bytes()).unwrap();
+        let told: Value = serde_json::from_slice(&encode(&read).unwrap()).unwrap();
+        assert_eq!(told, delete, "what has none is told as ever");
+        let write = Write::If {
+            id: "a".parse().unwrap(),
+            expected: Expected {
+                one_of: Some(Revisions::These(vec!["b".to_owned()])),
+                none_of: None,
+            },
+            write: Box::new(read),
+        };
+        let read = decode(&encode(&write).unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{write:?}"));
     }
 
     #[test]

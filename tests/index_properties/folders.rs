@@ -5,7 +5,7 @@ use std::{path::Path, thread, time::Duration};
 
 use scihcgrl::{
     code::Length,
-    index::{Index, IndexError, Query, Wanted},
+    index::{Expected, Index, IndexError, Query, Wanted},
 };
 use tokio::runtime::Runtime;
 
@@ -186,7 +186,9 @@ fn a_whole_store_has_no_damage() {
             .unwrap();
     }
     for number in 0..20 {
-        runtime.block_on(index.delete(id(number * 3))).unwrap();
+        runtime
+            .block_on(index.delete(id(number * 3), Expected::default()))
+            .unwrap();
     }
     assert_eq!(index.verify().unwrap(), []);
     drop(index);

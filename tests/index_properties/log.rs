@@ -1,8 +1,13 @@
 //! Stores that apply the same log are the same, however its writes are grouped and whenever a store is opened anew in between.
 //! Knows writes and digests; nothing of where a log is kept.
 
+use std::collections::BTreeSet;
+
 use proptest::{prelude::*, test_runner::RngSeed};
-use scihcgrl::index::{Generation, Index, IndexConfig, Original, Recoded, Times, Wanted, Write};
+use scihcgrl::index::{
+    Done, Expected, Generation, Index, IndexConfig, Original, Recoded, Revisions, Times, Wanted,
+    Write,
+};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -28,11 +33,33 @@ fn original(number: u16) -> Original {
     serde_json::from_value(json!(number % 300)).unwrap()
 }
 
-fn write() -> impl Strategy<Value = Write> {
-    let generation = |model: u8| {
-        let lengths = &scihcgrl::code::Length::ALL;
-        Generation::new(format!("{model:012x}"), "fp32".to_owned(), lengths).unwrap()
+/// A write of an image, on some condition.
+fn on_condition() -> impl Strategy<Value = Write> {
+    let some = || {
+        prop_oneof![
+            2 => Just(None),
+            1 => Just(Some(Revisions::Any)),
+            1 => Just(Some(Revisions::These(vec!["none".to_owned()]))),
+        ]
     };
+    let of = |(write, one_of, none_of): (Write, _, _)| {
+        let id = match &write {
+            Write::Put(image) => image.id.clone(),
+            Write::Patch { id, .. } | Write::Delete { id } => id.clone(),
+            other => panic!("{other:?} is of no image"),
+        };
+        let expected = Expected { one_of, none_of };
+        let write = Box::new(write);
+        Write::If {
+            id,
+            expected,
+            write,
+        }
+    };
+    (of_an_image(), some(), some()).prop_map(of)
+}
+
+fn of_an_image() -> impl Strategy<Value = Write> {
     let put = |(number, seed, bits, name, at): (usize, u8, u8, Option<u16>, u64)| {
         let mut image = image(number, seed, bits);
         // Of the generation that is searched at first; later on some fail for it.
@@ -56,6 +83,17 @@ fn write() -> impl Strategy<Value = Write> {
             }
         }),
         4 => (0usize..50).prop_map(|number| Write::Delete { id: id(number) }),
+    ]
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let generation = |model: u8| {
+        let lengths = &scihcgrl::code::Length::ALL;
+        Generation::new(format!("{model:012x}"), "fp32".to_owned(), lengths).unwrap()
+    };
+    prop_oneof![
+        20 => of_an_image(),
+        5 => on_condition(),
         2 => Just(Write::OpenBlock),
         1 => prop::collection::vec(any::<u16>(), 1..5).prop_map(|names| Write::Forget(names.into_iter().map(original).collect())),
         1 => (0u8..3).prop_map(move |model| Write::Begin(generation(model))),
@@ -78,6 +116,7 @@ fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<
     let runtime = Runtime::new().unwrap();
     let mut index = open(folder.path());
     let (mut told, mut rest, mut groups) = (Vec::new(), writes, groups.iter().cycle());
+    let mut revisions = BTreeSet::new();
     while !rest.is_empty() {
         let &(size, again) = groups.next().unwrap();
         let (group, others) = rest.split_at(size.min(rest.len()));
@@ -88,7 +127,12 @@ fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<
                 pending.push(index.apply(position, write.clone(), true).await.unwrap());
             }
             for done in pending {
-                told.push(match done.await.unwrap() {
+                let done = done.await.unwrap();
+                if let Ok(Done::Put(record, _) | Done::Patched(Some(record))) = &done {
+                    let revision = record.revision.to_string();
+                    assert!(revisions.insert(revision), "two states of one revision");
+                }
+                told.push(match done {
                     Ok(done) => format!("{done:?}"),
                     Err(error) => error.to_string(),
                 });

@@ -9,7 +9,7 @@ use std::{
 use proptest::{prelude::*, test_runner::RngSeed};
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Found, ImageId, Index, IndexError, NewImage, Original, Query, Record},
+    index::{Expected, Found, ImageId, Index, IndexError, NewImage, Original, Query, Record},
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
@@ -214,7 +214,12 @@ fn play(steps: Vec<Step>) {
                 let payload = payload.map(|payload| payload.map(|number| json!(number)));
                 let new = bits.map(labels);
                 let found = runtime
-                    .block_on(index.patch(id(number), new.clone(), payload.clone()))
+                    .block_on(index.patch(
+                        id(number),
+                        new.clone(),
+                        payload.clone(),
+                        Expected::default(),
+                    ))
                     .unwrap();
                 let image = model.0.iter_mut().find(|image| image.id == id(number));
                 assert_eq!(found.is_some(), image.is_some());
@@ -227,7 +232,9 @@ fn play(steps: Vec<Step>) {
             Step::Delete(number) => {
                 let there = model.0.len();
                 model.0.retain(|image| image.id != id(number));
-                let deleted = runtime.block_on(index.delete(id(number))).unwrap();
+                let deleted = runtime
+                    .block_on(index.delete(id(number), Expected::default()))
+                    .unwrap();
                 assert_eq!(deleted, model.0.len() < there);
                 assert!(index.get(&id(number)).unwrap().is_none());
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic};
 
 use scihcgrl::{
     code::Length,
-    index::{Found, IndexError, NewImage, Query, Record},
+    index::{Expected, Found, IndexError, NewImage, Query, Record},
 };
 use serde_json::{Value, json};
 
@@ -38,7 +38,10 @@ async fn five_hundred_at_once_are_all_there_after_opening_again() {
         index.put(image(1, 1, 1)).await,
         Err(IndexError::Closed)
     ));
-    assert!(matches!(index.delete(id(1)).await, Err(IndexError::Closed)));
+    assert!(matches!(
+        index.delete(id(1), Expected::default()).await,
+        Err(IndexError::Closed)
+    ));
     drop(index);
     let index = open(folder.path()).unwrap();
     for number in 0..500 {
@@ -197,7 +200,12 @@ async fn readers_never_see_half_an_image() {
         );
         one.and(two).unwrap();
         if round % 3 == 0 {
-            assert!(index.delete(id(1 + usize::from(round) % 2)).await.unwrap());
+            assert!(
+                index
+                    .delete(id(1 + usize::from(round) % 2), Expected::default())
+                    .await
+                    .unwrap()
+            );
         }
     }
     done.store(true, atomic::Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::{prelude::*, test_runner::RngSeed};
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Codes, Generation, Index, IndexError, NewImage, Query, Recoded},
+    index::{Codes, Expected, Generation, Index, IndexError, NewImage, Query, Recoded},
 };
 use tokio::runtime::Runtime;
 
@@ -181,7 +181,12 @@ fn play(steps: Vec<Step>) {
                 }
             }
             Step::Relabel(number, bits) => {
-                let found = runtime.block_on(index.patch(id(number), Some(labels(bits)), None));
+                let found = runtime.block_on(index.patch(
+                    id(number),
+                    Some(labels(bits)),
+                    None,
+                    Expected::default(),
+                ));
                 let held = plain.images.get_mut(&number);
                 assert_eq!(found.unwrap().is_some(), held.is_some());
                 if let Some(held) = held {
@@ -189,7 +194,9 @@ fn play(steps: Vec<Step>) {
                 }
             }
             Step::Delete(number) => {
-                let deleted = runtime.block_on(index.delete(id(number))).unwrap();
+                let deleted = runtime
+                    .block_on(index.delete(id(number), Expected::default()))
+                    .unwrap();
                 assert_eq!(deleted, plain.images.remove(&number).is_some());
                 plain.ages.retain(|other| *other != number);
             }

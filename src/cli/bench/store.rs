@@ -20,7 +20,7 @@ use tokio::{runtime::Runtime, task::JoinSet};
 use super::{images::Images, percentiles, rounded};
 use crate::{
     code::Length,
-    index::{Index, IndexConfig, IndexError, NewImage, Query, Wanted},
+    index::{Expected, Index, IndexConfig, IndexError, NewImage, Query, Wanted},
 };
 
 /// See the module.
@@ -138,7 +138,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
                 let image = source.image(number + 1_000_000_007);
                 index.put(NewImage { id, ..image }).await.map(drop)
             } else {
-                index.delete(id).await.map(drop)
+                index.delete(id, Expected::default()).await.map(drop)
             }
         }
     })?;

@@ -35,6 +35,9 @@ impl ApiError {
             ApiError::Job(JobError::Option { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_json"),
             ApiError::Job(JobError::NotOver { .. }) => (S::CONFLICT, "job_not_over"),
             ApiError::Job(JobError::OtherRequest { .. }) => (S::CONFLICT, "idempotency_key_reused"),
+            ApiError::Index(IndexError::Unexpected { .. }) => {
+                (S::PRECONDITION_FAILED, "precondition_failed")
+            }
             ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
             ApiError::Method { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             ApiError::BodyTooLarge | ApiError::UploadTooLarge(_) => {

@@ -4,6 +4,8 @@ use super::Group;
 use crate::index::{
     error::IndexError,
     log::{Done, Write},
+    record::Row,
+    revision::Revision,
 };
 
 impl Group<'_> {
@@ -36,6 +38,22 @@ impl Group<'_> {
                 self.discard()?;
                 Done::Nothing
             }
+            Write::If {
+                id,
+                expected,
+                write,
+            } => {
+                let found = self.staged.find(&id)?;
+                let present = found.map(|found| self.revision(found.sequence, &found.row));
+                expected.check(&id, present)?;
+                self.write(*write)?
+            }
         })
+    }
+
+    /// What an image of the active generation is as of.
+    pub(super) fn revision(&self, sequence: u32, row: &Row) -> Revision {
+        let generation = self.staged.present.active.generation.number;
+        Revision::of(self.store.id, generation, sequence, row)
     }
 }
