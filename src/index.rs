@@ -52,7 +52,7 @@ mod verify;
 mod writer;
 
 pub use code_set::CodeSet;
-pub use config::{IndexConfig, Wanted};
+pub use config::{Followed, IndexConfig, Wanted};
 pub use copy::{Cut, restore};
 pub use damage::Damage;
 pub use error::IndexError;
@@ -95,7 +95,8 @@ impl Index {
     /// # Errors
     /// [`IndexError::Restoring`], [`InUse`](IndexError::InUse), [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
     /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
-    /// [`Store`](IndexError::Store), [`OtherGallery`](IndexError::OtherGallery), [`Follows`](IndexError::Follows).
+    /// [`Store`](IndexError::Store), [`OtherGallery`](IndexError::OtherGallery), [`OtherBeginning`](IndexError::OtherBeginning),
+    /// [`Follows`](IndexError::Follows).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
         if config.path.join(RESTORING).exists() {
             return Err(IndexError::Restoring { path: config.path });
@@ -118,23 +119,11 @@ impl Index {
             gallery,
             ..
         } = config;
-        let folder = path.clone();
         let new = store::New {
             generation: wanted,
             gallery,
         };
         let index = Index::start(path, cache_bytes, Some(new), this_model)?;
-        match (gallery, index.position()?) {
-            (Some(gallery), Some(_)) if gallery == index.id() => {}
-            (Some(gallery), _) => {
-                return Err(IndexError::OtherGallery {
-                    path: folder,
-                    gallery,
-                });
-            }
-            (None, Some(_)) => return Err(IndexError::Follows { path: folder }),
-            (None, None) => {}
-        }
         let stored = index.precision();
         if exactly && stored != given {
             return Err(IndexError::Precision { stored, given });

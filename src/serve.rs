@@ -156,7 +156,7 @@ fn open(
         model: Wanted::Rather(id.clone()),
         precision,
         lengths: card.lengths,
-        gallery: shared.map(|shared| shared.id),
+        gallery: shared.map(replica::Gallery::followed),
         cache_bytes: config.cache_bytes,
     })?;
     let registry = Registry::open(folder.join("models"))?;

@@ -7,6 +7,8 @@
 mod caller;
 #[path = "cluster/conditions.rs"]
 mod conditions;
+#[path = "cluster/filled.rs"]
+mod filled;
 #[path = "cluster/history.rs"]
 mod history;
 #[path = "cluster/models.rs"]
@@ -276,7 +278,10 @@ async fn a_new_replica_takes_all_of_the_log_and_another_gallerys_folder_is_refus
     assert!(alone.contains("follows the log of a gallery"), "{alone}");
     let urls = cluster.ways[REPLICAS].urls();
     let other = said(&followed, &["--nats", &urls, "--nats-gallery", "another"]);
-    assert!(other.contains("is not of the gallery"), "{other}");
+    assert!(
+        other.contains("not on these servers under the name another"),
+        "{other}"
+    );
     let own = folder();
     let mut server = TestServer::start_in(own, &[]);
     server.store(&["cat"], 1).await;

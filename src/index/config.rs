@@ -18,11 +18,19 @@ pub struct IndexConfig {
     pub precision: Wanted,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
-    /// The id of the gallery whose log the index follows, if it does: a new one begins at the log's beginning, one that is there has to follow
-    /// it already.
-    pub gallery: Option<Uuid>,
+    /// The gallery whose log the index follows, if it does.
+    pub gallery: Option<Followed>,
     /// How much memory sled may use to keep pages of the store.
     pub cache_bytes: u64,
+}
+
+/// A gallery with a log. A new index begins at the log's beginning; one that is there has to follow it already, or be what it began with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// The id of its stores.
+    pub id: Uuid,
+    /// The [digest](super::Index::digest) of the store that the log began with, where that was not a new one.
+    pub began_with: Option<String>,
 }
 
 /// The model that makes codes, or the numeric type that it makes them in, which decides a bit here and there.

@@ -100,6 +100,18 @@ pub enum IndexError {
         /// The gallery.
         gallery: Uuid,
     },
+    /// A data folder that the log of its gallery did not begin with as it is now.
+    #[error(
+        "the log of the gallery {gallery} began with the data folder {} in another state; start with an empty data folder and a snapshot of the \
+         gallery, or, where nobody follows the log yet, remove its stream and start again",
+        path.display()
+    )]
+    OtherBeginning {
+        /// The folder.
+        path: PathBuf,
+        /// The gallery.
+        gallery: Uuid,
+    },
     /// A data folder that follows a log, opened without one.
     #[error(
         "the data folder {} follows the log of a gallery, and without it would become another; start with --nats",

@@ -1,15 +1,17 @@
 //! Writes as a log keeps them: stores that apply the same in the same order are the same, whatever groups they are committed in.
 //! Knows what a write says and how far a store has come; neither where a log is nor who else applies it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, path::Path, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::{
     Index,
+    config::Followed,
     damage::Damage,
     error::IndexError,
     generation::{Generation, Generations},
@@ -214,35 +216,66 @@ impl Index {
     /// As [`put`](Self::put).
     pub async fn digest(&self) -> Result<(Option<u64>, String), IndexError> {
         let store = self.0.store.clone();
-        let digest = move |_: &mut Group<'_>| {
-            let generations = Generations::read(&store.db)?;
-            let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
-            let mut digest = Sha256::new();
-            let mut add = |part: &[u8]| {
-                digest.update((part.len() as u64).to_be_bytes());
-                digest.update(part);
-            };
-            for entry in store.db.iter() {
-                let (key, value) = entry?;
-                match Key::from_bytes(&key) {
-                    // How writes were grouped, and what is left of generations that are gone, is each store's own.
-                    Some(Key::State) => {
-                        let state = State::read(&store.db)?.unwrap_or_default();
-                        let state = State { commit: 0, ..state };
-                        add(&postcard::to_stdvec(&state)?);
-                    }
-                    Some(Key::Codes { generation, .. }) if !kept.contains(&generation) => {}
-                    _ => {
-                        add(&key);
-                        add(&value);
-                    }
-                }
-            }
-            let hex = digest.finalize();
-            let hex = hex.iter().map(|byte| format!("{byte:02x}")).collect();
-            Ok((position(&store.db)?, hex))
-        };
+        let digest = move |_: &mut Group<'_>| Ok((position(&store.db)?, digest(&store.db)?));
         self.0.writer.submit(digest).await
+    }
+}
+
+/// See [`Index::digest`]; nothing is written meanwhile.
+fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
+    let generations = Generations::read(tree)?;
+    let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    };
+    for entry in tree.iter() {
+        let (key, value) = entry?;
+        match Key::from_bytes(&key) {
+            // How writes were grouped, and what is left of generations that are gone, is each store's own.
+            Some(Key::State) => {
+                let state = State::read(tree)?.unwrap_or_default();
+                let state = State { commit: 0, ..state };
+                add(&postcard::to_stdvec(&state)?);
+            }
+            Some(Key::Codes { generation, .. }) if !kept.contains(&generation) => {}
+            _ => {
+                add(&key);
+                add(&value);
+            }
+        }
+    }
+    let hex = digest.finalize();
+    Ok(hex.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Sees to it that a store that is being opened follows the log of a gallery, or none where it is opened for none, and tells whether it begins
+/// to: one that the log began with does. That is before anything else is made of it, for who follows a log numbers images as its fellows do.
+pub(super) fn belong(
+    tree: &sled::Tree,
+    id: Uuid,
+    path: &Path,
+    gallery: Option<&Followed>,
+) -> Result<bool, IndexError> {
+    let path = path.to_owned();
+    match (gallery, position(tree)?.is_some()) {
+        (None, false) => Ok(false),
+        (None, true) => Err(IndexError::Follows { path }),
+        (Some(gallery), _) if gallery.id != id => Err(IndexError::OtherGallery {
+            path,
+            gallery: gallery.id,
+        }),
+        (Some(_), true) => Ok(false),
+        (Some(gallery), false) if gallery.began_with == Some(digest(tree)?) => {
+            tree.insert(Key::Position.to_bytes(), &0u64.to_be_bytes())?;
+            tree.flush()?;
+            Ok(true)
+        }
+        (Some(gallery), false) => Err(IndexError::OtherBeginning {
+            path,
+            gallery: gallery.id,
+        }),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
+    config::Followed,
     damage::Damage,
     directory::Directory,
     error::IndexError,
@@ -33,7 +34,7 @@ pub struct New {
     /// The generation that is searched.
     pub generation: Generation,
     /// The gallery whose log it follows, if it does.
-    pub gallery: Option<Uuid>,
+    pub gallery: Option<Followed>,
 }
 
 /// See the module.
@@ -70,19 +71,17 @@ impl Store {
         wanted: Option<New>,
         exactly: bool,
     ) -> Result<(Self, State), IndexError> {
-        let gallery = wanted.as_ref().and_then(|new| new.gallery);
-        let wanted = wanted.map(|new| new.generation);
         replace::finish(path)?;
         let db = open::open(path, cache_bytes)?;
-        let (generations, new) = match (migrate::check(&db)?, wanted) {
+        let (generations, new) = match (migrate::check(&db)?, wanted.as_ref()) {
             (true, wanted) => {
                 let stored = Generations::read(&db)?;
                 if let Some(wanted) = wanted.filter(|_| exactly) {
-                    stored.active.check(&wanted)?;
+                    stored.active.check(&wanted.generation)?;
                 }
                 (stored, false)
             }
-            (false, Some(wanted)) => (Generations::first(wanted), true),
+            (false, Some(wanted)) => (Generations::first(wanted.generation.clone()), true),
             (false, None) => {
                 return Err(IndexError::Empty {
                     path: path.to_owned(),
@@ -99,7 +98,8 @@ impl Store {
             migrate::stamp(&mut batch);
             generations.write(&mut batch);
             State::default().write(&mut batch)?;
-            let id = gallery.unwrap_or_else(Uuid::new_v4);
+            let gallery = wanted.as_ref().and_then(|new| new.gallery.as_ref());
+            let id = gallery.map_or_else(Uuid::new_v4, |gallery| gallery.id);
             batch.insert(Key::Id.to_bytes(), id.as_bytes());
             if gallery.is_some() {
                 batch.insert(Key::Position.to_bytes(), &0u64.to_be_bytes());
@@ -107,6 +107,11 @@ impl Store {
             db.apply_batch(batch)?;
             db.flush()?;
         }
+        let id = Self::id(&db)?;
+        let begins = match &wanted {
+            Some(wanted) => log::belong(&db, id, path, wanted.gallery.as_ref())?,
+            None => false,
+        };
         let hasher = RandomState::new();
         let Loaded {
             active,
@@ -134,7 +139,6 @@ impl Store {
         for damage in &damage {
             tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
         }
-        let id = Self::id(&db)?;
         let (released, removals) = mpsc::unbounded_channel();
         let store = Store {
             named: state.blocks > 0,
@@ -152,7 +156,7 @@ impl Store {
             })),
             hasher,
         };
-        if log::position(&store.db)?.is_some() {
+        if log::position(&store.db)?.is_some() && !begins {
             // Somebody else may just be about to store what they are of.
         } else if store.damage.is_empty() {
             // Left behind by a process that was killed, or by removals that failed.

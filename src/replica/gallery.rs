@@ -10,8 +10,8 @@ use std::{
 use async_nats::{
     ConnectOptions,
     jetstream::{
-        Context,
-        context::ContextBuilder,
+        Context, ErrorCode,
+        context::{ContextBuilder, GetStreamErrorKind},
         object_store::{self, ObjectStore},
         stream::{Compression, Config, Stream},
     },
@@ -20,7 +20,7 @@ use tokio::{sync::OnceCell, time::sleep};
 use uuid::Uuid;
 
 use super::ReplicaError;
-use crate::code::Length;
+use crate::{code::Length, index::Followed};
 
 /// How long servers may take to be there, since all of a cluster may be starting.
 const START: Duration = Duration::from_secs(60);
@@ -40,6 +40,8 @@ pub struct Gallery {
     pub precision: String,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
+    /// The digest of the store that the log begins with, where a service filled that alone.
+    pub began_with: Option<String>,
 }
 
 /// Where a log is, and beside it the models of its gallery.
@@ -97,11 +99,32 @@ impl Place {
         })
     }
 
-    /// The gallery of the log; where there is none yet, the one that is given, whose log is kept by so many servers.
+    /// The gallery of the log, if there is one.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`], [`NoGallery`](ReplicaError::NoGallery).
-    pub async fn gallery(&self, new: &Gallery, replicas: usize) -> Result<Gallery, ReplicaError> {
+    pub async fn gallery(&self) -> Result<Option<Gallery>, ReplicaError> {
+        let find = async || {
+            let found = self.context.get_stream(&self.stream).await;
+            match found.map_err(|error| (error.kind(), error)) {
+                Ok(stream) => Ok(Some(stream)),
+                Err((GetStreamErrorKind::JetStream(error), _))
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                Err((_, error)) => Err(error.to_string()),
+            }
+        };
+        let found = self.patiently(find).await?;
+        found.map(|stream| self.read(&stream)).transpose()
+    }
+
+    /// Begins the log of a gallery, which so many servers keep. Of several that do so at once the first one's stands, and is told.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Stream`], [`NoGallery`](ReplicaError::NoGallery).
+    pub async fn begin(&self, new: &Gallery, replicas: usize) -> Result<Gallery, ReplicaError> {
         let config = Config {
             name: self.stream.clone(),
             description: Some("The log of a gallery of scihcgrl".to_owned()),
@@ -112,26 +135,36 @@ impl Place {
             metadata: new.metadata(),
             ..Config::default()
         };
+        let make = async || match self.context.get_stream(&self.stream).await {
+            Ok(stream) => Ok(stream),
+            Err(_) => {
+                let made = self.context.create_stream(config.clone()).await;
+                made.map_err(|error| error.to_string())
+            }
+        };
+        self.read(&self.patiently(make).await?)
+    }
+
+    /// What becomes of it, tried for as long as servers may take to be there.
+    async fn patiently<T>(
+        &self,
+        attempt: impl AsyncFn() -> Result<T, String>,
+    ) -> Result<T, ReplicaError> {
         let began = Instant::now();
         loop {
-            // Of several that make it at once the first one's stands.
-            let made = match self.context.get_stream(&self.stream).await {
-                Ok(stream) => Ok(stream),
-                Err(_) => self.context.create_stream(config.clone()).await,
-            };
-            let failed = match made {
-                Ok(mut stream) => match stream.info().await {
-                    Ok(info) => return Gallery::read(&self.stream, &info.config.metadata),
-                    Err(error) => error.to_string(),
-                },
-                Err(error) => error.to_string(),
-            };
-            if began.elapsed() > START {
-                return Err(self.failed(failed));
+            match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(failed) if began.elapsed() > START => return Err(self.failed(failed)),
+                Err(failed) => {
+                    tracing::warn!(stream = self.stream, failed, "the log is not there yet");
+                }
             }
-            tracing::warn!(stream = self.stream, failed, "the log is not there yet");
             sleep(PING).await;
         }
+    }
+
+    fn read(&self, stream: &Stream) -> Result<Gallery, ReplicaError> {
+        Gallery::read(&self.stream, &stream.cached_info().config.metadata)
     }
 
     /// The stream with its present state.
@@ -183,16 +216,29 @@ impl Gallery {
     const MODEL: &str = "scihcgrl.model";
     const PRECISION: &str = "scihcgrl.precision";
     const LENGTHS: &str = "scihcgrl.lengths";
+    const BEGAN_WITH: &str = "scihcgrl.began-with";
+
+    /// As an index knows it.
+    pub fn followed(&self) -> Followed {
+        Followed {
+            id: self.id,
+            began_with: self.began_with.clone(),
+        }
+    }
 
     fn metadata(&self) -> HashMap<String, String> {
         let lengths: Vec<String> = self.lengths.iter().map(Length::to_string).collect();
         let of = [
-            (Self::ID, self.id.to_string()),
-            (Self::MODEL, self.model.clone()),
-            (Self::PRECISION, self.precision.clone()),
-            (Self::LENGTHS, lengths.join(",")),
+            (Self::ID, Some(self.id.to_string())),
+            (Self::MODEL, Some(self.model.clone())),
+            (Self::PRECISION, Some(self.precision.clone())),
+            (Self::LENGTHS, Some(lengths.join(","))),
+            (Self::BEGAN_WITH, self.began_with.clone()),
         ];
-        of.map(|(name, value)| (name.to_owned(), value)).into()
+        let named = of.into_iter();
+        named
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 
     fn read(stream: &str, metadata: &HashMap<String, String>) -> Result<Self, ReplicaError> {
@@ -209,6 +255,7 @@ impl Gallery {
             lengths: lengths
                 .collect::<Result<_, _>>()
                 .map_err(|_| lacks(Self::LENGTHS))?,
+            began_with: metadata.get(Self::BEGAN_WITH).cloned(),
         })
     }
 }

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use uuid::Uuid;
 
 use crate::{
     config::{Precision, Serve},
-    index::Index,
+    gallery::Originals,
+    index::{Index, IndexConfig, IndexError, Wanted},
     model, registry,
     replica::{Gallery, Place, Replica, ReplicaError, Turned},
     serving::Serving,
@@ -18,7 +19,8 @@ use crate::{
 /// For how long an original stays that no image has any more: another replica may not know of that yet.
 pub(super) const REMOVED_AFTER: Duration = Duration::from_secs(60);
 
-/// Connects to the log, and tells which gallery it is of: the one there, or one that begins with this service's model.
+/// Connects to the log, and tells which gallery it is of: the one there, or one that begins with what the data folder has, or with this
+/// service's model.
 pub(super) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place, Gallery)> {
     let nats = &config.nats;
     ensure!(
@@ -35,11 +37,19 @@ pub(super) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place
         model: id.clone(),
         precision: precision.to_string(),
         lengths: card.lengths,
+        began_with: None,
     };
     let place = Place::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
     let place = place.await?;
-    let gallery = place.gallery(&new, usize::from(nats.nats_replicas)).await?;
-    if gallery.model != id {
+    let gallery = match place.gallery().await? {
+        Some(gallery) => gallery,
+        None => {
+            let new = filled(config, &new).await?.unwrap_or(new);
+            place.begin(&new, usize::from(nats.nats_replicas)).await?
+        }
+    };
+    // A store that the log began with, and a snapshot of it, have their models with them.
+    if gallery.began_with.is_none() && gallery.model != id {
         return Err(ReplicaError::Model {
             gallery: gallery.model,
             given: id,
@@ -49,17 +59,61 @@ pub(super) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place
     Ok((place, gallery))
 }
 
+/// The gallery in a data folder that a service filled alone, if there is one: whole, with its originals where all look for them, so that nothing
+/// keeps it from following the log that begins with it.
+async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>> {
+    let folder = &config.gallery.data_dir;
+    if !folder.join("db").exists() {
+        return Ok(None);
+    }
+    let opened = Index::open(IndexConfig {
+        path: folder.clone(),
+        model: Wanted::Rather(new.model.clone()),
+        precision: Wanted::Rather(new.precision.clone()),
+        lengths: new.lengths.clone(),
+        gallery: None,
+        cache_bytes: config.cache_bytes,
+    });
+    let index = match opened {
+        Err(IndexError::Follows { path }) => bail!(
+            "the data folder {} follows the log of a gallery, which is not on these servers under the name {}; say which it is with \
+             --nats-gallery",
+            path.display(),
+            config.nats.nats_gallery
+        ),
+        opened => opened?,
+    };
+    check_whole(&index)?;
+    let place = config.gallery.originals();
+    Originals::open(&place, index.id(), index.has_originals()).await?;
+    let active = index.generations().active;
+    let (_, digest) = index.digest().await?;
+    index.close()?;
+    Ok(Some(Gallery {
+        id: index.id(),
+        model: active.model,
+        precision: active.precision,
+        lengths: active.lengths,
+        began_with: Some(digest),
+    }))
+}
+
 /// Makes an empty data folder of the gallery's newest snapshot, where there is one; the log has what came after it.
 pub(super) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<()> {
     let folder = &config.gallery.data_dir;
-    let Some(place) = config
-        .snapshots
-        .as_ref()
-        .filter(|_| !folder.join("db").exists())
-    else {
+    if folder.join("db").exists() {
         return Ok(());
+    }
+    let newest = match &config.snapshots {
+        Some(place) => (snapshots::newest(place, gallery.id).await?).map(|newest| (place, newest)),
+        None => None,
     };
-    let Some(newest) = snapshots::newest(place, gallery.id).await? else {
+    let Some((place, newest)) = newest else {
+        ensure!(
+            gallery.began_with.is_none(),
+            "the gallery was filled before its log began, so the log does not have all of it; take a snapshot at the replica that has it: \
+             POST /admin/snapshots, and start with --snapshots and the place where that is"
+        );
         return Ok(());
     };
     tracing::info!(id = %newest.id, position = newest.position, "begins with the newest snapshot");
@@ -98,6 +152,11 @@ pub(super) async fn run(replica: Replica, index: Index, serving: Serving) {
 
 /// Has an index follow the log. One that lost something is refused, for it would go on as another than its fellows.
 pub(super) fn follow(place: Place, index: &Index) -> anyhow::Result<Replica> {
+    check_whole(index)?;
+    Ok(Replica::new(place, index)?)
+}
+
+fn check_whole(index: &Index) -> anyhow::Result<()> {
     let damage = index.facts().damage;
     ensure!(
         damage.is_empty(),
@@ -108,5 +167,5 @@ pub(super) fn follow(place: Place, index: &Index) -> anyhow::Result<Replica> {
             .collect::<Vec<_>>()
             .join("; ")
     );
-    Ok(Replica::new(place, index)?)
+    Ok(())
 }

@@ -33,7 +33,7 @@ pub struct Target {
     pub cache_bytes: u64,
 }
 
-/// The newest snapshot at a place of a store, by the store's id.
+/// The newest snapshot at a place of a store that follows a log, by the store's id.
 ///
 /// # Errors
 /// [`SnapshotError`].
@@ -44,8 +44,10 @@ pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, Snapsh
     for id in ids.into_iter().rev() {
         let path = opened.root.clone().join(id.to_string()).join(MANIFEST);
         match manifest::read(&*opened.objects, &path).await {
-            Ok(manifest) if manifest.store == store => return Ok(Some(manifest)),
-            // Of another store, or begun and not completed.
+            Ok(found) if found.store == store && found.position.is_some() => {
+                return Ok(Some(found));
+            }
+            // Of another store, of this one when it had no log, or begun and not completed.
             Ok(_) => {}
             Err(SnapshotError::Objects {
                 source: object_store::Error::NotFound { .. },

@@ -36,15 +36,19 @@ pub fn folder() -> TempDir {
 }
 
 impl Cluster {
-    pub async fn start() -> Self {
-        let nats = Nats::start(3);
-        let mut cluster = Cluster {
+    /// Three servers, and no replica yet.
+    pub fn empty() -> Self {
+        Cluster {
             shared: tempfile::tempdir().unwrap(),
             ways: Vec::new(),
             replicas: Vec::new(),
             urls: Arc::default(),
-            nats,
-        };
+            nats: Nats::start(3),
+        }
+    }
+
+    pub async fn start() -> Self {
+        let mut cluster = Cluster::empty();
         for number in 0..REPLICAS {
             cluster.ways.push(Way::to(&cluster.nats.ports()).await);
             let replica = cluster.replica(number, folder());

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use scihcgrl::index::{
-    Done, Expected, Generation, Index, IndexConfig, Original, Recoded, Revisions, Times, Wanted,
-    Write,
+    Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded, Revisions, Times,
+    Wanted, Write,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -22,7 +22,10 @@ fn open(path: &std::path::Path) -> Index {
         model: Wanted::Rather("0123456789ab".to_owned()),
         precision: Wanted::Rather("fp32".to_owned()),
         lengths: scihcgrl::code::Length::ALL.to_vec(),
-        gallery: Some(GALLERY),
+        gallery: Some(Followed {
+            id: GALLERY,
+            began_with: None,
+        }),
         cache_bytes: 16 << 20,
     })
     .unwrap()
