@@ -22,7 +22,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
-    image, model, serve, telemetry,
+    http, image, model, serve, telemetry,
 };
 
 /// Image retrieval by learned hash codes.
@@ -31,6 +31,9 @@ use crate::{
 pub enum Cli {
     /// Answer searches over HTTP.
     Serve(Box<Serve>),
+    /// Do the jobs of a gallery that several services share: a replica that takes no requests, with `serve`'s options and --nats. It answers
+    /// /livez, /readyz and /metrics.
+    Worker(Box<Serve>),
     /// Send every image under a folder to a running service, to be stored. The folder an image lies in becomes its label.
     Index {
         /// The folder.
@@ -212,11 +215,12 @@ impl Cli {
     /// Whatever stopped it, in words.
     pub fn run(self) -> anyhow::Result<()> {
         let _traces = telemetry::start(match &self {
-            Cli::Serve(config) => config.log_format,
+            Cli::Serve(config) | Cli::Worker(config) => config.log_format,
             _ => LogFormat::default(),
         });
         match self {
-            Cli::Serve(config) => serve::run(&config)?,
+            Cli::Serve(config) => serve::run(&config, http::router)?,
+            Cli::Worker(config) => serve::work(&config)?,
             Cli::Index {
                 dir,
                 skip_stored,

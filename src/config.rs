@@ -135,6 +135,9 @@ pub struct Nats {
     /// With each snapshot, let go of the log that the one before it has. Only where new replicas find `--snapshots` too.
     #[arg(long, env = "SCIHCGRL_NATS_TRIM", requires = "snapshots")]
     pub nats_trim: bool,
+    /// Leave jobs to `scihcgrl worker` and to replicas without this.
+    #[arg(long, env = "SCIHCGRL_NO_JOBS", requires = "nats")]
+    pub no_jobs: bool,
 }
 
 fn gallery_name(text: &str) -> Result<String, String> {

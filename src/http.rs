@@ -76,6 +76,14 @@ pub fn router(state: AppState) -> Router {
     layered(routes, &state.parts().cors_origins, state.max_body_bytes()).with_state(state)
 }
 
+/// What a worker answers, ready to be served: how it is.
+pub fn worker(state: AppState) -> Router {
+    let routes = health::probes()
+        .merge(metrics::routes())
+        .layer(from_fn_with_state(state.clone(), keys::guard));
+    layered(routes, &[], state.max_body_bytes()).with_state(state)
+}
+
 /// Routes within what wraps them all; the first layer is the outermost.
 fn layered<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,

@@ -1,14 +1,17 @@
-//! Jobs: work that goes on beside the service, one at a time, by priority and age, kept through every crash.
+//! Jobs: work that goes on beside the service, one at a time at each worker, by priority and age, kept through every crash.
 //! Knows how a job is asked for, told of, cancelled and ended; what each kind does stands in a file below.
 
 mod archive;
 mod comparison;
 mod context;
+mod encode;
 mod error;
 mod fine_tune;
 mod folders;
+mod handover;
 mod learner;
 mod options;
+mod ranges;
 mod record;
 mod reencode;
 mod runner;
@@ -19,23 +22,28 @@ mod tuning;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
+use serde_json::Value;
+use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
-use crate::{gallery::Gallery, serving::Serving};
-use context::{Context, TOLD};
+use crate::{
+    gallery::Gallery,
+    replica::{Board, Claim},
+    serving::Serving,
+};
+use archive::ARCHIVE;
+use context::{Context, Stop, TOLD};
 use store::Store;
 
 pub use archive::MAX_BYTES as MAX_ARCHIVE_BYTES;
 pub use error::JobError;
 pub use options::{Activate, Archive, FineTune};
-pub use record::{Job, Progress, State, Task, Waiting};
-pub use store::{Event, StoreError};
+pub use record::{Event, Job, Progress, State, Task, Waiting};
+pub use store::StoreError;
 pub use tuning::run as tune;
 
 /// How jobs are run.
@@ -58,37 +66,47 @@ struct Shared {
     gallery: Gallery,
     serving: Serving,
     config: JobsConfig,
-    /// Counts what happened to any job, for those who follow one.
-    changes: watch::Sender<u64>,
-    /// That a job waits.
-    waiting: Notify,
-    /// The job under way, and what tells it to stop.
-    running: Mutex<Option<(Uuid, watch::Sender<bool>)>>,
+    /// The job under way here.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    id: Uuid,
+    /// Tells it to stop.
+    stop: watch::Sender<Option<Stop>>,
+    /// What keeps other workers from it, where there are any.
+    claim: Option<Arc<Claim>>,
 }
 
 impl Jobs {
-    /// The jobs of a store; those under way when it was last closed wait to go on.
+    /// The jobs of a store, or of a board that several services share; those that were under way when a service alone was last closed wait to
+    /// go on.
     ///
     /// # Errors
     /// [`JobError::Store`], and [`JobError::File`] where what jobs left behind cannot be removed.
-    pub fn open(gallery: Gallery, serving: Serving, config: JobsConfig) -> Result<Self, JobError> {
+    pub async fn open(
+        gallery: Gallery,
+        serving: Serving,
+        config: JobsConfig,
+        board: Option<Board>,
+    ) -> Result<Self, JobError> {
         fs::create_dir_all(&config.folder)
             .map_err(|source| fine_tune::failed(&config.folder, source))?;
         let tree = gallery.index().tree("jobs")?;
         let jobs = Jobs(Arc::new(Shared {
-            store: Store::new(tree),
+            store: Store::new(tree, board),
             gallery,
             serving,
             config,
-            changes: watch::Sender::new(0),
-            waiting: Notify::new(),
             running: Mutex::default(),
         }));
-        for mut job in jobs.0.store.unfinished()? {
-            if job.state == State::Running {
-                job.resumed += 1;
-                job.state = State::Queued;
-                jobs.0.store.write(&job)?;
+        if !jobs.0.store.is_shared() {
+            for mut job in jobs.0.store.unfinished()? {
+                if job.state == State::Running {
+                    job.resumed += 1;
+                    job.state = State::Queued;
+                    jobs.0.store.write(&mut job).await?;
+                }
             }
         }
         jobs.tidy()?;
@@ -119,10 +137,11 @@ impl Jobs {
             progress: Progress::default(),
             result: Value::Null,
             error: None,
+            revision: 0,
         };
         let added = self.add(&job, key, archive).await;
         if !matches!(added, Ok(None)) {
-            self.clear(job.id).await;
+            self.clear_all(job.id).await;
         }
         if let Some(earlier) = added? {
             return match earlier.task == job.task && earlier.priority == job.priority {
@@ -130,9 +149,7 @@ impl Jobs {
                 false => Err(JobError::OtherRequest { id: earlier.id }),
             };
         }
-        self.happened(job.id, "queued", json!({}))?;
         self.0.store.flush().await?;
-        self.0.waiting.notify_one();
         Ok((job, true))
     }
 
@@ -149,8 +166,14 @@ impl Jobs {
             let taken = move || archive::take(&archive, &folder, &labels);
             let taken = tokio::task::spawn_blocking(taken).await;
             taken.map_err(|_| JobError::Panicked)??;
+            if self.0.store.is_shared() {
+                let context = Context::beside(self, job.id);
+                context.hand_over(ARCHIVE, &[ARCHIVE]).await?;
+                // Whoever does the job fetches it.
+                self.clear(job.id).await;
+            }
         }
-        Ok(self.0.store.add(job, key)?)
+        Ok(self.0.store.add(job, key).await?)
     }
 
     /// The job that does this already or is about to, or a new one.
@@ -214,7 +237,7 @@ impl Jobs {
 
     /// Changes whenever anything happens to any job.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+        self.0.store.changes()
     }
 
     /// Has a job stop: one that waits at once, one under way within its next step. One that is over stays as it is.
@@ -223,48 +246,48 @@ impl Jobs {
     /// [`JobError::NoJob`], [`JobError::Store`].
     pub async fn cancel(&self, id: Uuid) -> Result<Job, JobError> {
         {
-            let running = self.running();
-            if let Some((running, stop)) = &*running
-                && *running == id
-            {
-                stop.send_replace(true);
-                return self.get(id);
-            }
+            let running = self.0.running.lock().await;
             let job = self.get(id)?;
             if job.state.is_over() {
                 return Ok(job);
             }
-            self.end(job, Err(JobError::Cancelled))?;
+            if let Some(running) = running.as_ref().filter(|running| running.id == id) {
+                running.stop.send_replace(Some(Stop::Cancelled));
+                return Ok(job);
+            }
+            let waits = job.state == State::Queued;
+            if self.0.store.is_shared() {
+                // Whoever has it by then sees that.
+                self.0.store.ask_to_stop(id).await?;
+            }
+            if waits {
+                match self.end(job, Err(JobError::Cancelled)).await {
+                    Err(error) if error.is_lost() => return self.get(id),
+                    ended => ended?,
+                }
+            }
         }
         self.0.store.flush().await?;
-        self.clear(id).await;
-        self.get(id)
+        let job = self.get(id)?;
+        if job.state.is_over() {
+            self.clear_all(id).await;
+        }
+        Ok(job)
     }
 
     /// Forgets a job that is over.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::NotOver`], [`JobError::Store`].
-    pub fn remove(&self, id: Uuid) -> Result<(), JobError> {
+    pub async fn remove(&self, id: Uuid) -> Result<(), JobError> {
         let job = self.get(id)?;
         match job.state.is_over() {
-            true => Ok(self.0.store.remove(id)?),
+            true => Ok(self.0.store.remove(id).await?),
             false => Err(JobError::NotOver {
                 id,
                 state: job.state,
             }),
         }
-    }
-
-    fn happened(&self, id: Uuid, what: &str, data: Value) -> Result<(), JobError> {
-        self.0.store.append(id, what, now_ms(), data)?;
-        self.0.changes.send_modify(|count| *count += 1);
-        Ok(())
-    }
-
-    fn running(&self) -> MutexGuard<'_, Option<(Uuid, watch::Sender<bool>)>> {
-        let running = self.0.running.lock();
-        running.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -189,7 +189,7 @@ pub fn describe(file: &Path) -> Result<(Card, String), RegistryError> {
 }
 
 /// Whether a text is written as an id is, so that it names a file of the folder and no other.
-fn is_id(text: &str) -> bool {
+pub fn is_id(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.len() == DIGITS && text.bytes().all(digit)
 }

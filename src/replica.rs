@@ -1,6 +1,7 @@
 //! One replica of a gallery whose writes go through a log in NATS JetStream: each is appended there, and every replica applies all of them in
 //! their order. Knows streams and positions; nothing of images, nor of who agrees on what the log says, which is the servers' work.
 
+mod board;
 mod error;
 mod follower;
 mod gallery;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use crate::index::{Done, Index, IndexError, Log, Write};
 
+pub use board::{Board, BoardError, Claim, Noted};
 pub use error::ReplicaError;
 pub use gallery::{Gallery, Place};
 
@@ -54,6 +56,8 @@ struct Shared {
     applied: watch::Sender<u64>,
     /// The last position that the log is known to have.
     head: AtomicU64,
+    /// Whether that was ever asked; until then nobody knows how far behind this is.
+    met: AtomicBool,
     /// How often generations have changed, and once more while they do.
     turns: AtomicU64,
     /// When the log last answered.
@@ -90,6 +94,7 @@ impl Replica {
             waiting: Mutex::default(),
             applied: watch::Sender::new(position),
             head: AtomicU64::new(position),
+            met: AtomicBool::new(false),
             turns: AtomicU64::new(0),
             heard: Mutex::new(Instant::now()),
             failed: AtomicBool::new(false),
@@ -122,7 +127,8 @@ impl Replica {
     /// Whether searches here see nearly all that was written.
     pub fn is_ready(&self) -> bool {
         let Standing { lag, heard, .. } = self.standing();
-        lag <= BEHIND && heard < NOT_READY && self.is_alive()
+        let met = self.0.met.load(Ordering::Acquire);
+        met && lag <= BEHIND && heard < NOT_READY && self.is_alive()
     }
 
     /// Whether it goes on without a restart.
@@ -157,6 +163,7 @@ impl Replica {
 
     fn heard(&self, head: u64) {
         self.0.head.fetch_max(head, Ordering::Relaxed);
+        self.0.met.store(true, Ordering::Release);
         *lock(&self.0.heard) = Instant::now();
     }
 

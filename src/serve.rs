@@ -7,6 +7,7 @@ mod replicas;
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context, ensure};
+use axum::Router;
 use axum_server::{Handle, accept::NoDelayAcceptor};
 use hyper_util::rt::TokioTimer;
 use tokio::signal::unix;
@@ -31,11 +32,27 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often histograms are folded where nobody asks for them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Serves until SIGTERM or SIGINT, then finishes what was accepted, flushes and returns.
+/// Does the jobs of a gallery that several services share, until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`run`].
+pub fn work(config: &Serve) -> anyhow::Result<()> {
+    ensure!(
+        config.nats.nats.is_some(),
+        "a worker does the jobs of services that share a gallery; say where that is with --nats"
+    );
+    ensure!(
+        !config.nats.no_jobs,
+        "a worker that does no jobs has nothing to do; leave --no-jobs out"
+    );
+    run(config, http::worker)
+}
+
+/// Serves some routes until SIGTERM or SIGINT, then finishes what was accepted, flushes and returns.
 ///
 /// # Errors
 /// What kept it from starting, in one sentence: a model or a data folder that cannot be used, an address that is taken.
-pub fn run(config: &Serve) -> anyhow::Result<()> {
+pub fn run(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     let keys = keys::read(config)?;
     ensure!(
         config.addr.ip().is_loopback() || !keys.is_empty() || config.insecure_no_auth,
@@ -69,18 +86,28 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     }
     let originals = Originals::open(&place, index.id(), index.has_originals());
     let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
-    let removal = match replica {
+    let removal = match &replica {
         Some(_) => removal.after(replicas::REMOVED_AFTER),
         None => removal,
     };
     runtime.spawn(removal.run());
+    let board = match &replica {
+        Some(replica) => Some(runtime.block_on(replica.board())?),
+        None => None,
+    };
     let jobs = JobsConfig {
         folder: config.gallery.data_dir.join("jobs"),
         threads: config.job_threads,
         gpu_memory: config.job_gpu_memory,
     };
-    let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs)?;
-    runtime.spawn(jobs.clone().run());
+    let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs, board.clone());
+    let jobs = runtime.block_on(jobs)?;
+    if let Some(board) = board {
+        runtime.spawn(jobs.clone().follow(board));
+    }
+    if !config.nats.no_jobs {
+        runtime.spawn(jobs.clone().run());
+    }
     runtime.spawn(purge(index.clone()));
     let place = config.snapshots.clone().unwrap_or_else(|| {
         let beside = config.gallery.data_dir.join("snapshots");
@@ -90,7 +117,7 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
     runtime.spawn(look(snapshots.clone()));
     let state = AppState::new(Parts {
         gallery,
-        jobs,
+        jobs: jobs.clone(),
         snapshots,
         replica,
         trims_log: config.nats.nats_trim,
@@ -106,7 +133,9 @@ pub fn run(config: &Serve) -> anyhow::Result<()> {
             metrics.run_upkeep();
         }
     });
-    runtime.block_on(listen(config, state))?;
+    runtime.block_on(listen(config, routes(state.clone()), state))?;
+    runtime.block_on(jobs.leave());
+    drop(jobs);
     // Handlers are done; with the last handle on the models their workers end, and then nothing writes any more.
     drop(runtime);
     serving.close();
@@ -197,7 +226,7 @@ fn batching(config: &Serve) -> BatchConfig {
     }
 }
 
-async fn listen(config: &Serve, state: AppState) -> anyhow::Result<()> {
+async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Result<()> {
     let listener = std::net::TcpListener::bind(config.addr)
         .with_context(|| format!("cannot listen on {}", config.addr))?;
     listener.set_nonblocking(true)?;
@@ -223,9 +252,9 @@ async fn listen(config: &Serve, state: AppState) -> anyhow::Result<()> {
         handle.graceful_shutdown(Some(drain));
     });
     state.set_ready(true);
+    drop(state);
     // Scripts and tests that ask for port 0 read the address here.
     println!("listening on http://{address}");
-    let router = http::router(state);
     server
         .serve(router.into_make_service())
         .await

@@ -3,6 +3,7 @@
 
 mod error;
 mod reconcile;
+mod shared;
 
 use std::{
     iter::repeat_n,
@@ -135,7 +136,7 @@ impl Serving {
     pub async fn begin(&self, id: &str) -> Result<(Entry, u32), ServingError> {
         let _change = self.0.change.lock().await;
         let no_model = || ServingError::NoModel { id: id.to_owned() };
-        let entry = self.0.registry.get(id)?.ok_or_else(no_model)?;
+        let entry = self.find(id).await?.ok_or_else(no_model)?;
         let models = self.models();
         if models.active.id == id {
             return Err(ServingError::Active { id: id.to_owned() });

@@ -55,6 +55,8 @@ pub const MISSING: &str = "scihcgrl_standby_images_missing";
 pub const JOBS: &str = "scihcgrl_jobs";
 /// Jobs that are over, by `kind` and `state`.
 pub const JOBS_OVER: &str = "scihcgrl_jobs_total";
+/// Ranges of a gallery that this process encoded for a job, where several services share one.
+pub const RANGES: &str = "scihcgrl_job_ranges_total";
 /// When the newest snapshot was made.
 pub const SNAPSHOT_SECONDS: &str = "scihcgrl_snapshot_timestamp_seconds";
 /// Memory that the directory of codes takes.
@@ -74,11 +76,12 @@ pub const LOG_LAG: &str = "scihcgrl_log_lag";
 /// How long ago the log last answered a replica.
 pub const LOG_SILENCE: &str = "scihcgrl_log_silence_seconds";
 
-const COUNTERS: [(&str, &str); 4] = [
+const COUNTERS: [(&str, &str); 5] = [
     (REQUESTS, "Requests answered."),
     (PANICS, "Panics, caught or not."),
     (DROPPED, "Images that got no codes."),
     (JOBS_OVER, "Jobs that are over."),
+    (RANGES, "Ranges of a shared gallery encoded here for a job."),
 ];
 
 const GAUGES: [(&str, &str); 17] = [
@@ -171,6 +174,7 @@ fn start_at_zero() {
         describe_histogram!(name, help);
     }
     counter!(PANICS).absolute(0);
+    counter!(RANGES).absolute(0);
     for reason in ["full", "late", "left", "failed"] {
         counter!(DROPPED, "reason" => reason).absolute(0);
     }

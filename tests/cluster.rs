@@ -11,6 +11,8 @@ mod conditions;
 mod filled;
 #[path = "cluster/history.rs"]
 mod history;
+#[path = "cluster/jobs.rs"]
+mod jobs;
 #[path = "cluster/models.rs"]
 mod models;
 #[path = "cluster/nats.rs"]

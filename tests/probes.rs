@@ -77,7 +77,9 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     let registry = serving.registry().clone();
     let state = AppState::new(Parts {
         snapshots: Snapshots::open(&snapshots, gallery.clone(), registry).unwrap(),
-        jobs: Jobs::open(gallery.clone(), serving.clone(), jobs).unwrap(),
+        jobs: Jobs::open(gallery.clone(), serving.clone(), jobs, None)
+            .await
+            .unwrap(),
         gallery,
         replica: None,
         trims_log: false,

@@ -1,6 +1,8 @@
 //! Where originals lie: a local folder, or a bucket of S3, Google Cloud or Azure, each store's own under its id.
 //! Knows places, paths and patience; not which original is an image's.
 
+mod files;
+
 use std::{
     fs, io,
     path::PathBuf,
@@ -56,6 +58,14 @@ pub enum OriginalsError {
         what: &'static str,
         /// Why not.
         source: Error,
+    },
+    /// A file beside the originals could not be sent or fetched.
+    #[error("the file {name} beside the originals: {source}")]
+    File {
+        /// Which.
+        name: String,
+        /// Why not.
+        source: io::Error,
     },
     /// The place did not answer.
     #[error("the originals could not be {what} within {} s", PATIENCE.as_secs())]
@@ -207,7 +217,7 @@ impl Originals {
             what: "read",
             source,
         })?;
-        listed.retain(|(name, _)| name != MARK);
+        listed.retain(|(name, _)| name != MARK && name.split('/').next() != Some(files::FILES));
         Ok(listed)
     }
 

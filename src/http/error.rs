@@ -24,7 +24,6 @@ use crate::{
     image::ImageError,
     index::IndexError,
     jobs::JobError,
-    registry::RegistryError,
     serving::ServingError,
     snapshots::SnapshotError,
 };
@@ -70,9 +69,6 @@ pub enum ApiError {
     /// The jobs refused or failed.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The registry of models refused or failed.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
     /// A change of models was refused or failed.
     #[error(transparent)]
     Serving(#[from] ServingError),
@@ -193,8 +189,8 @@ impl ApiError {
         match self {
             ApiError::RateLimited(wait) => Some(wait.as_secs()),
             ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. })
-            | ApiError::Index(IndexError::Log { .. })
             | ApiError::Behind { .. } => Some(1),
+            _ if self.kind().1 == "log_unavailable" => Some(1),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
         }

@@ -68,7 +68,7 @@ async fn create(
         Task::FineTune(options) => options.model.get_or_insert(active),
         Task::Reencode { model } => model,
     };
-    if state.parts().serving.registry().get(model)?.is_none() {
+    if state.parts().serving.find(model).await?.is_none() {
         return Err(ApiError::NoModel(model.chars().take(40).collect()));
     }
     let archive = archive.as_ref().map(|archive| archive.path.as_path());
@@ -134,7 +134,7 @@ async fn cancel(State(state): State<AppState>, Name(id): Name) -> Result<Json<Jo
 
 async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
     let id = job(&state, &id)?.id;
-    state.parts().jobs.remove(id)?;
+    state.parts().jobs.remove(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -173,13 +173,15 @@ async fn events(
 async fn follow(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
     let jobs = &state.parts().jobs;
     let mut changes = jobs.changes();
+    let mut was_over = false;
     while state.is_ready() {
         changes.mark_unchanged();
         let found = jobs.events(id, after).unwrap_or_default();
-        let over = jobs.get(id).map_or(true, |job| job.state.is_over());
-        if !found.is_empty() || over {
+        if !found.is_empty() || was_over {
             return found;
         }
+        // The last event comes a moment after the job is over.
+        was_over = jobs.get(id).map_or(true, |job| job.state.is_over());
         let _ = tokio::time::timeout(LOOK, changes.changed()).await;
     }
     Vec::new()

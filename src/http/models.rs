@@ -103,9 +103,7 @@ fn model(state: &AppState, entry: Entry) -> Model {
 }
 
 async fn entry(state: &AppState, id: &str) -> Result<Entry, ApiError> {
-    let (registry, of) = (state.parts().serving.registry().clone(), id.to_owned());
-    let found = tokio::task::spawn_blocking(move || registry.get(&of)).await;
-    let found = found.map_err(ApiError::internal)??;
+    let found = state.parts().serving.find(id).await?;
     found.ok_or_else(|| ApiError::NoModel(id.chars().take(40).collect()))
 }
 
@@ -113,9 +111,7 @@ async fn list(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
 ) -> Result<Json<All>, ApiError> {
-    let registry = state.parts().serving.registry().clone();
-    let entries = tokio::task::spawn_blocking(move || registry.list()).await;
-    let entries = entries.map_err(ApiError::internal)??;
+    let entries = state.parts().serving.all().await?;
     let models = entries.into_iter().map(|entry| model(&state, entry));
     Ok(Json(All {
         models: models.collect(),
@@ -136,8 +132,7 @@ async fn upload(
     let body = request.into_body().into_data_stream().map_err(broke_off);
     let patience = state.parts().body_time;
     let upload = receive(body, registry.part(), MAX_MODEL_BYTES, patience).await?;
-    let taken = tokio::task::spawn_blocking(move || registry.add(&upload.path)).await;
-    let taken = taken.map_err(ApiError::internal)??;
+    let taken = state.parts().serving.add(&upload.path).await?;
     let location = format!("/admin/models/{}", taken.id);
     let model = Json(model(&state, taken));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], model).into_response())
@@ -170,9 +165,7 @@ async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusC
             "has codes, to activate it by; let them go first: DELETE /admin/models/{id}/codes"
         }
         Use::Stored => {
-            let registry = state.parts().serving.registry().clone();
-            let removed = tokio::task::spawn_blocking(move || registry.remove(&entry.id)).await;
-            removed.map_err(ApiError::internal)??;
+            state.parts().serving.remove(&entry.id).await?;
             return Ok(StatusCode::NO_CONTENT);
         }
     };

@@ -1,7 +1,7 @@
 //! What an index does for a change of models: a generation is begun beside the active one, filled while that is searched, and takes its place.
 //! Knows which images lack codes; neither what makes these nor when a change is wanted.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,21 @@ impl Index {
         }
     }
 
+    /// The number of pages of rows, empty ones included.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`].
+    pub fn pages(&self) -> Result<u32, IndexError> {
+        let last = self.0.store.db.range(key::rows(0..u32::MAX)).next_back();
+        let Some((key, _)) = last.transpose()? else {
+            return Ok(0);
+        };
+        match Key::from_bytes(&key) {
+            Some(Key::Rows(last)) => Ok(last + 1),
+            _ => Ok(0),
+        }
+    }
+
     /// Begins a generation beside the active one, in the place of whichever is there, and tells its number. One of the same model, type
     /// and lengths is gone on with.
     ///
@@ -83,7 +98,7 @@ impl Index {
         Ok(number)
     }
 
-    /// Images that lack codes in the generation beside, from a page of rows on, at least `enough` where there are as many; and the page
+    /// Images of some pages of rows that lack codes in the generation beside, at least `enough` where there are as many; and the page
     /// to go on from, if any is left. What is written meanwhile may be seen or not; damaged pages are passed over.
     ///
     /// # Errors
@@ -91,7 +106,7 @@ impl Index {
     pub fn missing(
         &self,
         number: u32,
-        from: u32,
+        pages: Range<u32>,
         enough: usize,
     ) -> Result<(Vec<Missing>, Option<u32>), IndexError> {
         let store = &self.0.store;
@@ -103,7 +118,7 @@ impl Index {
             active: present.active.generation.number,
         })?;
         let mut missing = Vec::new();
-        for entry in store.db.range(key::rows(from..u32::MAX)) {
+        for entry in store.db.range(key::rows(pages)) {
             let (key, value) = entry?;
             let Some(Key::Rows(page)) = Key::from_bytes(&key) else {
                 continue;

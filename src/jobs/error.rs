@@ -7,8 +7,13 @@ use uuid::Uuid;
 
 use super::{State, StoreError};
 use crate::{
-    disk::DiskError, gallery::GalleryError, index::IndexError, model::ModelError,
-    registry::RegistryError, serving::ServingError,
+    disk::DiskError,
+    gallery::{GalleryError, OriginalsError},
+    index::IndexError,
+    model::ModelError,
+    registry::RegistryError,
+    replica::BoardError,
+    serving::ServingError,
 };
 
 /// Why a job is not accepted, found or ended as it wished.
@@ -116,6 +121,9 @@ pub enum JobError {
     /// The job was cancelled.
     #[error("the job was cancelled")]
     Cancelled,
+    /// The job is another worker's.
+    #[error("another worker has the job")]
+    Lost,
     /// What is kept of jobs cannot be read or written.
     #[error(transparent)]
     Store {
@@ -162,11 +170,56 @@ pub enum JobError {
     Panicked,
 }
 
+impl JobError {
+    /// Whether it is worth trying again soon: the servers that replicas share do not answer just now.
+    pub(super) fn passes(&self) -> bool {
+        matches!(
+            self,
+            JobError::Store {
+                source: StoreError::Board {
+                    source: BoardError::Unavailable { .. },
+                },
+            } | JobError::Gallery {
+                source: GalleryError::Index {
+                    source: IndexError::Log { .. },
+                },
+            } | JobError::Serving {
+                source: ServingError::Replica { .. }
+                    | ServingError::Index {
+                        source: IndexError::Log { .. },
+                    },
+            }
+        )
+    }
+
+    /// Whether another worker wrote what was to be written.
+    pub(super) fn is_lost(&self) -> bool {
+        let taken = |source: &StoreError| {
+            matches!(
+                source,
+                StoreError::Board {
+                    source: BoardError::Taken { .. }
+                }
+            )
+        };
+        matches!(self, JobError::Lost)
+            || matches!(self, JobError::Store { source } if taken(source))
+    }
+}
+
 fn one_of(labels: &[String]) -> String {
     match labels {
         [] => "a label".to_owned(),
         [one] => format!("the label '{one}'"),
         several => format!("one of the labels '{}'", several.join("', '")),
+    }
+}
+
+impl From<OriginalsError> for JobError {
+    fn from(source: OriginalsError) -> Self {
+        JobError::Gallery {
+            source: source.into(),
+        }
     }
 }
 

@@ -1,20 +1,18 @@
 //! A fine-tuning job as the service sees it: a training set is made, a process learns from it, and its model is taken in.
 //! Knows the order, options and what becomes of the model; nothing of networks.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fs, path::Path, time::Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
-    Activate, Context, FineTune, JobError, Task, learner,
-    training_set::{self, MANIFEST},
-    tuning::{self, MODEL, OUTCOME, TASK},
+    Activate, Context, FineTune, JobError, Task, learner, training_set,
+    tuning::{self, MODEL, OUTCOME, PARENT, TASK},
 };
 
+/// What another worker goes on from.
+const STATE: &str = "state.tar";
 /// The most skipped images that a job lists.
 const LISTED: usize = 1000;
 
@@ -22,7 +20,7 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
     let started = Instant::now();
     let folder = context.folder();
     let parent = options.model.clone().unwrap_or_default();
-    let entry = context.serving().registry().get(&parent)?;
+    let entry = context.serving().find(&parent).await?;
     let entry = entry.ok_or_else(|| JobError::NoModel { id: parent.clone() })?;
     if options
         .lengths
@@ -37,19 +35,24 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
     }
     let known = entry.card.classes.iter().cloned().collect();
     let skipped = training_set::make(context, options, known, entry.bytes).await?;
+    context.take_over(STATE).await?;
+    let copied = fs::copy(&entry.path, folder.join(PARENT));
+    copied.map_err(|source| failed(&folder.join(PARENT), source))?;
     let task = tuning::Task {
         options: options.clone(),
-        parent: absolute(&entry.path)?,
-        data: absolute(&folder.join(MANIFEST))?,
     };
     write(&folder.join(TASK), json!(task).to_string().as_bytes())?;
-    learner::learn(context, &folder).await?;
+    let due = watch::Sender::new(0);
+    tokio::select! {
+        learned = learner::learn(context, &folder, &due) => learned?,
+        () = context.keep_handing_over(STATE, &tuning::STATE, due.subscribe()) => {}
+    }
     let outcome =
         fs::read(folder.join(OUTCOME)).map_err(|source| failed(&folder.join(OUTCOME), source))?;
     let metrics: Value = serde_json::from_slice(&outcome).unwrap_or_default();
-    let (registry, file) = (context.serving().registry().clone(), folder.join(MODEL));
-    let added = tokio::task::spawn_blocking(move || registry.add(&file)).await;
-    let model = added.map_err(|_| JobError::Panicked)??.id;
+    let (serving, file) = (context.serving(), &folder.join(MODEL));
+    let add = || async move { Ok(serving.add(file).await?) };
+    let model = context.patiently(add).await?.id;
     let wanted = match options.activate {
         Activate::Manual => false,
         Activate::Always => true,
@@ -60,7 +63,9 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
             let task = Task::Reencode {
                 model: model.clone(),
             };
-            Some(context.jobs.create_once(task).await?.id)
+            let (jobs, task) = (&context.jobs, &task);
+            let create = || jobs.create_once(task.clone());
+            Some(context.patiently(create).await?.id)
         }
         false => None,
     };
@@ -90,10 +95,6 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
     let part = path.with_extension("part");
     let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
     written.map_err(|source| failed(path, source))
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, JobError> {
-    std::path::absolute(path).map_err(|source| failed(path, source))
 }
 
 pub(super) fn failed(path: &Path, source: std::io::Error) -> JobError {

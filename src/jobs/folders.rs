@@ -42,7 +42,17 @@ impl Jobs {
             .join(format!("{}.part", Uuid::new_v4()))
     }
 
-    /// Removes what a job that is over worked on.
+    /// Removes what a job that is over worked on, here and where other workers would have found it.
+    pub(super) async fn clear_all(&self, id: Uuid) {
+        self.clear(id).await;
+        if self.0.store.is_shared()
+            && let Err(error) = self.0.gallery.originals().clear(&id.to_string()).await
+        {
+            tracing::warn!(%id, %error, "files of a job are left beside the originals");
+        }
+    }
+
+    /// Removes what a job worked on here.
     pub(super) async fn clear(&self, id: Uuid) {
         let folder = self.folder(id);
         let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;

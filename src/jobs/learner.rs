@@ -6,9 +6,13 @@ use std::{collections::VecDeque, path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
+    sync::watch,
 };
 
-use super::{Context, JobError, JobsConfig, Progress, tuning::Told};
+use super::{
+    Context, JobError, JobsConfig, Progress,
+    tuning::{Told, is_trained},
+};
 
 /// Lines of its errors that are kept of a process.
 const LINES: usize = 20;
@@ -17,8 +21,12 @@ const OUT_OF_MEMORY: [&str; 2] = ["out of memory", "can't allocate memory"];
 /// Where libtorch reads how a GPU's memory is to be used.
 const ALLOCATOR: &str = "PYTORCH_ALLOC_CONF";
 
-/// Runs the process that learns, and tells what it tells.
-pub(super) async fn learn(context: &Context, folder: &Path) -> Result<(), JobError> {
+/// Runs the process that learns, and tells what it tells. `due` counts after each epoch, from which another could go on.
+pub(super) async fn learn(
+    context: &Context,
+    folder: &Path,
+    due: &watch::Sender<u64>,
+) -> Result<(), JobError> {
     let compute = context.serving().compute();
     let device = compute.device.split(',').next().unwrap_or_default().trim();
     let program = std::env::current_exe().map_err(|source| JobError::Process { source })?;
@@ -53,7 +61,7 @@ pub(super) async fn learn(context: &Context, folder: &Path) -> Result<(), JobErr
         .stderr
         .take()
         .map(|errors| tokio::spawn(last_lines(errors)));
-    let followed = follow(context, &mut child).await;
+    let followed = follow(context, &mut child, folder, due).await;
     if followed.is_err() {
         let _ = child.kill().await;
     }
@@ -85,7 +93,12 @@ pub(super) async fn learn(context: &Context, folder: &Path) -> Result<(), JobErr
     Err(JobError::Learning { reason })
 }
 
-async fn follow(context: &Context, child: &mut Child) -> Result<(), JobError> {
+async fn follow(
+    context: &Context,
+    child: &mut Child,
+    folder: &Path,
+    due: &watch::Sender<u64>,
+) -> Result<(), JobError> {
     let Some(out) = child.stdout.take() else {
         return Ok(());
     };
@@ -93,7 +106,7 @@ async fn follow(context: &Context, child: &mut Child) -> Result<(), JobError> {
     loop {
         let line = tokio::select! {
             line = lines.next_line() => line,
-            () = context.stopped() => return Err(JobError::Cancelled),
+            stopped = context.stopped() => return Err(stopped),
         };
         let Some(line) = line.map_err(|source| JobError::Process { source })? else {
             return Ok(());
@@ -101,6 +114,7 @@ async fn follow(context: &Context, child: &mut Child) -> Result<(), JobError> {
         let Ok(told) = serde_json::from_str::<Told>(&line) else {
             continue;
         };
+        let is_due = told.more.contains_key("map") || is_trained(folder);
         let progress = Progress {
             stage: told.stage,
             epoch: told.epoch,
@@ -109,7 +123,10 @@ async fn follow(context: &Context, child: &mut Child) -> Result<(), JobError> {
             steps: told.steps,
             eta_seconds: told.eta_seconds,
         };
-        context.progress(&progress, told.more.into())?;
+        context.progress(&progress, told.more.into()).await?;
+        if is_due {
+            due.send_modify(|count| *count += 1);
+        }
     }
 }
 

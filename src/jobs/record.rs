@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::FineTune;
+use super::{FineTune, now_ms};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub struct Job {
     pub started_at_ms: Option<u64>,
     /// When it was over.
     pub finished_at_ms: Option<u64>,
-    /// How often it went on after the service had been stopped or killed.
+    /// How often it went on after the service, or the worker that did it, had been stopped or killed.
     pub resumed: u32,
     /// How far it is.
     pub progress: Progress,
@@ -117,4 +117,31 @@ pub struct Job {
     pub result: Value,
     /// Why it failed.
     pub error: Option<String>,
+    /// At which revision it was read, where several services have it.
+    #[serde(skip)]
+    pub revision: u64,
+}
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number, counting from 1.
+    pub id: u32,
+    /// What happened: the state it came to, or `progress`.
+    pub event: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What there is to tell.
+    pub data: Value,
+}
+
+impl Event {
+    pub(super) fn new(id: u32, event: &str, data: Value) -> Self {
+        Event {
+            id,
+            event: event.to_owned(),
+            at_ms: now_ms(),
+            data,
+        }
+    }
 }

@@ -1,17 +1,30 @@
-//! Jobs on disk: a record each, what happened to each in order, and the keys that requests were given with.
-//! Knows a tree of sled and its keys; neither what jobs do nor when one is begun.
+//! Jobs on disk: a record each, what happened to each in order, and the keys that requests were given with; where there are several services, a
+//! copy of what they write down together. Knows a tree of sled and its keys; neither what jobs do nor when one is begun.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+mod copy;
+mod hold;
+mod ranges;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::Job;
+use super::{Event, Job};
+use crate::replica::{Board, BoardError};
 
-/// What is under a key, by its first byte; a job's UUID follows.
+pub use hold::Held;
+
+/// What is under a key, by its first byte; a job's UUID follows, and behind that an event's or a range's number.
 const JOB: u8 = b'j';
 const EVENT: u8 = b'e';
+const RANGE: u8 = b'r';
+/// That a job is to stop.
+const STOP: u8 = b'c';
 /// A request's key follows.
 const KEY: u8 = b'k';
+/// A key of the tree follows: at which revision of the board what is under it is.
+const REVISION: u8 = b'v';
 
 /// Why jobs cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +35,13 @@ pub enum StoreError {
         /// What it said.
         #[from]
         source: sled::Error,
+    },
+    /// What is written down together cannot be, or was by another.
+    #[error(transparent)]
+    Board {
+        /// Why.
+        #[from]
+        source: BoardError,
     },
     /// Something else than a job or an event was found.
     #[error("what is kept of job {id} cannot be read: {source}")]
@@ -40,112 +60,202 @@ pub enum StoreError {
     },
 }
 
-/// Something that happened to a job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// Its number, counting from 1.
-    pub id: u32,
-    /// What happened: the state it came to, or `progress`.
-    pub event: String,
-    /// When, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// What there is to tell.
-    pub data: Value,
+/// A tree of jobs. What is read comes from it; what is written goes to the board first, where there is one, and comes from there.
+pub struct Store {
+    tree: sled::Tree,
+    board: Option<Board>,
+    /// Counts what happened to any job.
+    changes: watch::Sender<u64>,
 }
 
-/// A tree of jobs.
-pub struct Store(sled::Tree);
-
 impl Store {
-    pub fn new(tree: sled::Tree) -> Self {
-        Store(tree)
+    pub fn new(tree: sled::Tree, board: Option<Board>) -> Self {
+        Store {
+            tree,
+            board,
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether other services do jobs too.
+    pub fn is_shared(&self) -> bool {
+        self.board.is_some()
+    }
+
+    /// Changes whenever anything happens to any job.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Adds a job, unless its request's key was given before: then that one's job, if it is still there.
-    pub fn add(&self, job: &Job, key: Option<&str>) -> Result<Option<Job>, StoreError> {
+    pub async fn add(&self, job: &Job, key: Option<&str>) -> Result<Option<Job>, StoreError> {
+        let queued = Event::new(1, "queued", json!({}));
+        let (at, event) = (key_of(JOB, job.id), numbered(EVENT, job.id, queued.id));
+        let (record, queued) = (serde_json::to_vec(job)?, serde_json::to_vec(&queued)?);
+        if let Some(board) = &self.board {
+            if let Some(key) = key
+                && let Some(earlier) = self.given_before(board, key, job.id).await?
+            {
+                return Ok(Some(earlier));
+            }
+            // Whoever sees the job sees that it waits.
+            self.put(event, queued, 0).await?;
+            self.put(at, record, 0).await?;
+            return Ok(None);
+        }
         let mut batch = sled::Batch::default();
         if let Some(key) = key {
             let key = [&[KEY], key.as_bytes()].concat();
-            let earlier = self.0.get(&key)?;
+            let earlier = self.tree.get(&key)?;
             let earlier = earlier.and_then(|id| Uuid::from_slice(&id).ok());
             if let Some(earlier) = earlier.map_or(Ok(None), |id| self.get(id))? {
                 return Ok(Some(earlier));
             }
             batch.insert(key, job.id.as_bytes());
         }
-        batch.insert(key_of(JOB, job.id), serde_json::to_vec(job)?);
-        self.0.apply_batch(batch)?;
+        batch.insert(event, queued);
+        batch.insert(at, record);
+        self.tree.apply_batch(batch)?;
+        self.changed();
         Ok(None)
     }
 
-    /// Writes a job anew.
-    pub fn write(&self, job: &Job) -> Result<(), StoreError> {
-        self.0
-            .insert(key_of(JOB, job.id), serde_json::to_vec(job)?)?;
+    /// Writes a job anew, if nobody else did since it was read.
+    pub async fn write(&self, job: &mut Job) -> Result<(), StoreError> {
+        let record = serde_json::to_vec(job)?;
+        job.revision = self.put(key_of(JOB, job.id), record, job.revision).await?;
         Ok(())
     }
 
     pub fn get(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
-        let job = self.0.get(key_of(JOB, id))?;
-        job.map(|job| read(id, &job)).transpose()
+        let key = key_of(JOB, id);
+        // Before the record, so that it is never taken for that of an older one.
+        let revision = self.revision(&key)?;
+        let record = self.tree.get(key)?;
+        record.map(|record| job(id, &record, revision)).transpose()
     }
 
     /// The newest first, before one of them.
     pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
         let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));
-        let entries = self.0.range(vec![JOB]..end).rev().take(limit);
-        entries.map(job).collect()
+        let keys = self.tree.range(vec![JOB]..end).keys().rev();
+        let jobs = keys.filter_map(|key| self.read_job(key).transpose());
+        jobs.take(limit).collect()
     }
 
     /// Those that are not over, the oldest first.
     pub fn unfinished(&self) -> Result<Vec<Job>, StoreError> {
-        let all = self.0.scan_prefix([JOB]).map(job);
+        let keys = self.tree.scan_prefix([JOB]).keys();
+        let all = keys.filter_map(|key| self.read_job(key).transpose());
         let unfinished =
             |job: &Result<Job, _>| job.as_ref().map_or(true, |job: &Job| !job.state.is_over());
         all.filter(unfinished).collect()
     }
 
     /// Notes that something happened to a job.
-    pub fn append(&self, id: Uuid, event: &str, at_ms: u64, data: Value) -> Result<(), StoreError> {
-        let last = self.0.scan_prefix(key_of(EVENT, id)).next_back();
+    pub async fn append(&self, id: Uuid, event: &str, data: Value) -> Result<(), StoreError> {
+        let last = self.tree.scan_prefix(key_of(EVENT, id)).next_back();
         let last = last.transpose()?.and_then(|(key, _)| number(&key));
-        let event = Event {
-            id: last.unwrap_or(0) + 1,
-            event: event.to_owned(),
-            at_ms,
-            data,
-        };
-        let key = [key_of(EVENT, id), event.id.to_be_bytes().to_vec()].concat();
-        self.0.insert(key, serde_json::to_vec(&event)?)?;
-        Ok(())
+        let mut event = Event::new(last.unwrap_or(0) + 1, event, data);
+        loop {
+            let key = numbered(EVENT, id, event.id);
+            match self.put(key, serde_json::to_vec(&event)?, 0).await {
+                // Another told something at this moment.
+                Err(StoreError::Board {
+                    source: BoardError::Taken { .. },
+                }) => event.id += 1,
+                put => return put.map(drop),
+            }
+        }
     }
 
     /// What happened to a job after an event.
     pub fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, StoreError> {
-        let from = [
-            key_of(EVENT, id),
-            after.saturating_add(1).to_be_bytes().to_vec(),
-        ]
-        .concat();
+        let from = numbered(EVENT, id, after.saturating_add(1));
         let to = [key_of(EVENT, id), vec![u8::MAX; 5]].concat();
-        let events = self.0.range(from..to);
+        let events = self.tree.range(from..to);
         events.map(|event| read(id, &event?.1)).collect()
     }
 
-    /// Forgets a job.
-    pub fn remove(&self, id: Uuid) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for key in self.0.scan_prefix(key_of(EVENT, id)).keys() {
-            batch.remove(key?);
+    /// Asks whoever does a job to stop.
+    pub async fn ask_to_stop(&self, id: Uuid) -> Result<(), StoreError> {
+        let asked = self.put(key_of(STOP, id), Vec::new(), 0).await;
+        match asked {
+            Err(StoreError::Board {
+                source: BoardError::Taken { .. },
+            }) => Ok(()),
+            asked => asked.map(drop),
         }
-        batch.remove(key_of(JOB, id));
-        Ok(self.0.apply_batch(batch)?)
+    }
+
+    /// Whether a job was asked to stop.
+    pub fn is_to_stop(&self, id: Uuid) -> Result<bool, StoreError> {
+        Ok(self.tree.contains_key(key_of(STOP, id))?)
+    }
+
+    /// Forgets a job.
+    pub async fn remove(&self, id: Uuid) -> Result<(), StoreError> {
+        self.delete(key_of(JOB, id)).await
     }
 
     /// Returns when all that was written is durable.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.0.flush_async().await?;
+        self.tree.flush_async().await?;
         Ok(())
+    }
+
+    fn read_job(&self, key: sled::Result<sled::IVec>) -> Result<Option<Job>, StoreError> {
+        self.get(id_in(&key?))
+    }
+
+    async fn put(&self, key: Vec<u8>, value: Vec<u8>, after: u64) -> Result<u64, StoreError> {
+        if let Some(board) = &self.board {
+            return Ok(board.put(&copy::told(&key), value.into(), after).await?);
+        }
+        self.tree.insert(key, value)?;
+        self.changed();
+        Ok(0)
+    }
+
+    async fn delete(&self, key: Vec<u8>) -> Result<(), StoreError> {
+        if let Some(board) = &self.board {
+            board.remove(&copy::told(&key)).await?;
+            for keys in copy::below(&key) {
+                board.forget(&keys).await?;
+            }
+            return Ok(());
+        }
+        self.tree.apply_batch(self.without(&key)?)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// What goes with a key: with a job's all that is told of it.
+    fn without(&self, key: &[u8]) -> Result<sled::Batch, StoreError> {
+        let mut batch = sled::Batch::default();
+        let mut remove = |key: &[u8]| {
+            batch.remove(key);
+            batch.remove([&[REVISION], key].concat());
+        };
+        remove(key);
+        if let Some((&JOB, id)) = key.split_first() {
+            for first in [STOP, EVENT, RANGE] {
+                for key in self.tree.scan_prefix([&[first], id].concat()).keys() {
+                    remove(&key?);
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn revision(&self, key: &[u8]) -> Result<u64, StoreError> {
+        let revision = self.tree.get([&[REVISION], key].concat())?;
+        let revision = revision.and_then(|bytes| bytes.as_ref().try_into().ok());
+        Ok(revision.map_or(0, u64::from_be_bytes))
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 }
 
@@ -153,17 +263,26 @@ fn key_of(first: u8, id: Uuid) -> Vec<u8> {
     [&[first], &id.as_bytes()[..]].concat()
 }
 
-/// The number at the end of an event's key.
+fn numbered(first: u8, id: Uuid, number: u32) -> Vec<u8> {
+    [key_of(first, id), number.to_be_bytes().to_vec()].concat()
+}
+
+/// The number at the end of a key.
 fn number(key: &[u8]) -> Option<u32> {
     key.last_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-fn job(entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Job, StoreError> {
-    let (key, value) = entry?;
-    let id = Uuid::from_slice(key.get(1..).unwrap_or_default()).unwrap_or_default();
-    read(id, &value)
+fn id_in(key: &[u8]) -> Uuid {
+    let id = key.get(1..17).map(Uuid::from_slice);
+    id.and_then(Result::ok).unwrap_or_default()
 }
 
-fn read<T: serde::de::DeserializeOwned>(id: Uuid, value: &[u8]) -> Result<T, StoreError> {
+fn job(id: Uuid, value: &[u8], revision: u64) -> Result<Job, StoreError> {
+    let mut job: Job = read(id, value)?;
+    job.revision = revision;
+    Ok(job)
+}
+
+fn read<T: DeserializeOwned>(id: Uuid, value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|source| StoreError::Malformed { id, source })
 }

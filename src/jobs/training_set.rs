@@ -25,6 +25,8 @@ const IMAGES: &str = "images";
 pub(super) const MANIFEST: &str = "images.jsonl";
 /// Which were left out, for a job that goes on.
 const SKIPPED: &str = "skipped.json";
+/// All of them, for another worker.
+const SET: &str = "set.tar";
 /// Records that are read at a time.
 const PAGE: usize = 1000;
 /// What training writes for each byte of the model that it goes on from: weights, averages and moments, in floats, and the new model.
@@ -60,16 +62,22 @@ pub(super) async fn make(
     model_bytes: u64,
 ) -> Result<Vec<Value>, JobError> {
     let folder = context.folder();
-    if folder.join(MANIFEST).exists() {
+    if folder.join(MANIFEST).exists() || context.take_over(SET).await? {
         let skipped = fs::read(folder.join(SKIPPED)).unwrap_or_default();
         return Ok(serde_json::from_slice(&skipped).unwrap_or_default());
+    }
+    if options.archive.is_some() && !folder.join(ARCHIVE).exists() {
+        context.take_over(ARCHIVE).await?;
     }
     let chosen = choose(context, options, known).await?;
     let images = folder.join(IMAGES);
     fs::create_dir_all(&images).map_err(|source| failed(&images, source))?;
     let bytes = chosen.iter().map(|one| one.bytes().next_multiple_of(4096));
-    disk::room(&folder, bytes.sum::<u64>() + STATE * model_bytes)?;
+    // Packed for other workers they are there once more.
+    let copies = if context.store().is_shared() { 2 } else { 1 };
+    disk::room(&folder, copies * bytes.sum::<u64>() + STATE * model_bytes)?;
     let skipped = export(context, &folder, chosen).await?;
+    context.hand_over(SET, &[IMAGES, MANIFEST, SKIPPED]).await?;
     let _ = fs::remove_file(folder.join(ARCHIVE));
     Ok(skipped)
 }
@@ -214,7 +222,7 @@ async fn export(
                 steps,
                 ..Progress::default()
             };
-            context.progress(&progress, json!({}))?;
+            context.progress(&progress, json!({})).await?;
         }
     }
     let text = json!(skipped).to_string();

@@ -3,9 +3,9 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     io::{Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process, thread,
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::{
     FineTune, JobError,
     comparison::{Parts, of_each_class, quality, rounded},
+    training_set::MANIFEST,
 };
 use crate::{
     config::{Compute, Train},
@@ -27,11 +28,15 @@ use crate::{
 
 /// The files of a job's folder.
 pub(super) const TASK: &str = "task.json";
+/// The checkpoint to go on from.
+pub(super) const PARENT: &str = "parent.safetensors";
 pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const OUTCOME: &str = "outcome.json";
 /// The model as it was trained, before its quality was written into it.
 const TRAINED: &str = "trained.safetensors";
 const BEFORE: &str = "before.json";
+/// What another process, elsewhere, goes on from: none of these is newer than those behind it need it to be.
+pub(super) const STATE: [&str; 4] = ["model.safetensors.resume", MODEL, TRAINED, BEFORE];
 
 /// How often it is told how far it is.
 const TOLD: Duration = Duration::from_millis(500);
@@ -44,10 +49,6 @@ const AT_EPOCH: (usize, usize) = (20, 100);
 pub(super) struct Task {
     /// How.
     pub options: FineTune,
-    /// The checkpoint to go on from.
-    pub parent: PathBuf,
-    /// The images: a data set in any form that `train` takes.
-    pub data: PathBuf,
 }
 
 /// A line of what is told.
@@ -66,6 +67,11 @@ pub(super) struct Told {
     pub more: Map<String, Value>,
 }
 
+/// Whether all that is left to do in a folder is to measure what was learned.
+pub(super) fn is_trained(folder: &Path) -> bool {
+    folder.join(TRAINED).exists()
+}
+
 /// Does the task in a folder. With `attended` it ends when its standard input does, as it does when whoever started it is gone.
 ///
 /// # Errors
@@ -79,18 +85,19 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
     }
     Rank::Job.take();
     be_the_first_to_go();
-    let task = fs::read(folder.join(TASK)).context("the task cannot be read")?;
+    // Names are the same wherever the folder is, so that what was begun in one is gone on with in another.
+    env::set_current_dir(folder)
+        .with_context(|| format!("there is no folder {}", folder.display()))?;
+    let task = fs::read(TASK).context("the task cannot be read")?;
     let task: Task = serde_json::from_slice(&task).context("the task is malformed")?;
-    let collection = data::open(&task.data)?;
+    let (parent, folder) = (Path::new(PARENT), Path::new("."));
+    let collection = data::open(&folder.join(MANIFEST))?;
     let parts = Parts::of(&collection, &task.options);
     ensure!(
         !parts.held_out.is_empty() && !parts.training.is_empty(),
         JobError::TooFew
     );
-    let known: BTreeSet<String> = checkpoint::card(&task.parent)?
-        .classes
-        .into_iter()
-        .collect();
+    let known: BTreeSet<String> = checkpoint::card(parent)?.classes.into_iter().collect();
     let measure = |model: &Path, most: (usize, usize)| -> anyhow::Result<Value> {
         let hasher = Hasher::start(model, compute)?;
         let queries = of_each_class(&collection, &parts.held_out, most.0);
@@ -109,7 +116,7 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
             stage: "measure".to_owned(),
             ..Told::default()
         });
-        let before = measure(&task.parent, FULL)?;
+        let before = measure(parent, FULL)?;
         write(&file(BEFORE), &before)?;
     }
     if !file(TRAINED).exists() {
@@ -156,13 +163,13 @@ fn be_the_first_to_go() {
 /// The training's options.
 fn config(task: &Task, compute: &Compute) -> anyhow::Result<Train> {
     let options = &task.options;
-    let card = checkpoint::card(&task.parent)?;
+    let card = checkpoint::card(Path::new(PARENT))?;
     let mut config = Train::of::<&str>(&[])?;
     config.architecture = card.backbone;
     config.policy = card.policy;
     config.input_size = card.input_size;
     config.lengths = card.lengths;
-    config.start = Some(task.parent.clone());
+    config.start = Some(PARENT.into());
     config.warm_up_epochs = options.warm_up_epochs;
     config.epochs = if options.train_backbone {
         options.epochs

@@ -23,7 +23,7 @@ use super::ReplicaError;
 use crate::{code::Length, index::Followed};
 
 /// How long servers may take to be there, since all of a cluster may be starting.
-const START: Duration = Duration::from_secs(60);
+pub(super) const START: Duration = Duration::from_secs(60);
 /// For how long a message that is sent again is known to be the same.
 const DUPLICATES: Duration = Duration::from_secs(600);
 /// A connection on which nothing is heard for about twice as long is given up.
@@ -50,7 +50,7 @@ pub struct Place {
     pub(super) context: Context,
     /// Under which messages are appended.
     pub(super) subject: String,
-    stream: String,
+    pub(super) stream: String,
     models: OnceCell<ObjectStore>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Models, Served, Serving, ServingError, Shared, serve};
+use super::{Models, Served, Serving, ServingError, serve};
 use crate::index::Generation;
 
 impl Serving {
@@ -23,7 +23,7 @@ impl Serving {
             if let Some(served) = here.iter().find(|served| is(served, generation)) {
                 return Ok::<_, ServingError>(served.clone());
             }
-            self.fetch(&generation.model).await?;
+            self.find(&generation.model).await?;
             let (shared, generation) = (self.0.clone(), generation.clone());
             let started = tokio::task::spawn_blocking(move || {
                 serve(&shared.registry, &shared.config, &generation)
@@ -38,29 +38,6 @@ impl Serving {
             None => None,
         };
         self.change(|models| *models = Models { active, beside });
-        Ok(())
-    }
-
-    /// Has a model come from the other replicas, where it is not in the registry.
-    async fn fetch(&self, id: &str) -> Result<(), ServingError> {
-        let Shared {
-            registry, replica, ..
-        } = &*self.0;
-        let Some(replica) = replica else {
-            return Ok(());
-        };
-        if registry.get(id)?.is_some() {
-            return Ok(());
-        }
-        let part = registry.part();
-        replica.fetch(id, &part).await?;
-        let taken = registry.clone();
-        let added = tokio::task::spawn_blocking(move || {
-            let added = taken.add(&part);
-            let _ = std::fs::remove_file(&part);
-            added
-        });
-        added.await??;
         Ok(())
     }
 }

@@ -72,10 +72,11 @@ pub fn read(out: &Path, of: &Value) -> Result<Option<Begun>, TrainError> {
         path: file.clone(),
         reason: format!("not the state of a training: {error}"),
     })?;
-    if mark.of != *of {
+    let (begun, of) = (anywhere(&mark.of), anywhere(of));
+    if begun != of {
         return Err(TrainError::Begun {
             path: file,
-            difference: difference(&mark.of, of),
+            difference: difference(&begun, &of),
         });
     }
     Ok(Some(Begun { mark, state }))
@@ -112,6 +113,19 @@ pub fn restore(network: &Network, state: &BTreeMap<String, Tensor>) -> Result<()
 pub fn missing(name: &str) -> ModelError {
     let words = format!("the state of the training lacks '{name}'");
     TchError::Torch(words).into()
+}
+
+/// What a training is, wherever it computes: it may go on elsewhere.
+fn anywhere(of: &Value) -> Value {
+    let mut of = of.clone();
+    if let Some(compute) = of
+        .pointer_mut("/options/compute")
+        .and_then(Value::as_object_mut)
+    {
+        compute.remove("device");
+        compute.remove("threads");
+    }
+    of
 }
 
 /// The first thing two trainings differ in, in words.

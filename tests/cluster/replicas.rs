@@ -59,12 +59,26 @@ impl Cluster {
     }
 
     pub fn replica(&self, number: usize, folder: TempDir) -> TestServer {
-        let urls = self.ways[number].urls();
+        self.begin("serve", &self.ways[number].urls(), folder, &["--nats-trim"])
+    }
+
+    /// A worker, or a replica, with a folder of its own and a way to the servers that nobody cuts.
+    pub fn one_more(&self, subcommand: &str, arguments: &[&str]) -> TestServer {
+        self.begin(subcommand, &self.nats.urls(), folder(), arguments)
+    }
+
+    fn begin(
+        &self,
+        subcommand: &str,
+        urls: &str,
+        folder: TempDir,
+        arguments: &[&str],
+    ) -> TestServer {
         let [originals, snapshots] = self.places();
-        TestServer::start_with(folder, |program| {
+        TestServer::start_as(subcommand, folder, |program| {
             program.arg("--originals").arg(originals);
             program.arg("--snapshots").arg(snapshots);
-            program.args(["--nats", &urls, "--nats-trim"])
+            program.args(["--nats", urls]).args(arguments)
         })
     }
 

@@ -214,12 +214,12 @@ fn play(steps: Vec<Step>) {
             }
             Step::Recode(most, leaves) => {
                 let Some((beside, _)) = plain.beside else {
-                    assert!(index.missing(2, 0, 1).is_err());
+                    assert!(index.missing(2, 0..u32::MAX, 1).is_err());
                     continue;
                 };
                 let (mut missing, mut from) = (Vec::new(), Some(0));
                 while let Some(page) = from {
-                    let (more, next) = index.missing(beside, page, 7).unwrap();
+                    let (more, next) = index.missing(beside, page..u32::MAX, 7).unwrap();
                     missing.extend(more);
                     from = next;
                 }

@@ -158,10 +158,15 @@ pub fn device() -> String {
 /// The program with the arguments that serve a folder. One thread computes, for tests run beside each other, and OpenMP's threads wait
 /// for one another by spinning: two on a busy machine take ten times as long as one.
 pub fn program(folder: &Path, model: &Path) -> Command {
+    program_as("serve", folder, model)
+}
+
+/// The same as another subcommand that takes these arguments.
+pub fn program_as(subcommand: &str, folder: &Path, model: &Path) -> Command {
     let mut command = scihcgrl();
     command
         .args([
-            "serve",
+            subcommand,
             "--addr",
             "127.0.0.1:0",
             "--device",
@@ -193,8 +198,17 @@ impl TestServer {
 
     /// Starts one in a folder that has a model already, set up as `more` does it.
     pub fn start_with(folder: TempDir, more: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        Self::start_as("serve", folder, more)
+    }
+
+    /// The same as another subcommand.
+    pub fn start_as(
+        subcommand: &str,
+        folder: TempDir,
+        more: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Self {
         let model = folder.path().join("model.safetensors");
-        let mut process = more(&mut program(folder.path(), &model))
+        let mut process = more(&mut program_as(subcommand, folder.path(), &model))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -5,8 +5,16 @@ use axum::http::StatusCode;
 
 use super::ApiError;
 use crate::{
-    batch::BatchError, disk::DiskError, image::ImageError, index::IndexError, jobs::JobError,
-    model::ModelError, registry::RegistryError, serving::ServingError, snapshots::SnapshotError,
+    batch::BatchError,
+    disk::DiskError,
+    image::ImageError,
+    index::IndexError,
+    jobs::{JobError, StoreError},
+    model::ModelError,
+    registry::RegistryError,
+    replica::BoardError,
+    serving::ServingError,
+    snapshots::SnapshotError,
 };
 
 impl ApiError {
@@ -24,8 +32,11 @@ impl ApiError {
             ApiError::ModelInUse { .. } | ApiError::Serving(ServingError::Active { .. }) => {
                 (S::CONFLICT, "model_in_use")
             }
-            ApiError::Registry(RegistryError::Model {
-                source: ModelError::Format { .. },
+            ApiError::Serving(ServingError::Registry {
+                source:
+                    RegistryError::Model {
+                        source: ModelError::Format { .. },
+                    },
             }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
             ApiError::NoSnapshot(_) => (S::NOT_FOUND, "snapshot_not_found"),
             ApiError::Snapshot(SnapshotError::UnderWay) => (S::CONFLICT, "snapshot_under_way"),
@@ -78,7 +89,19 @@ impl ApiError {
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
             ApiError::Behind { .. } => (S::SERVICE_UNAVAILABLE, "behind"),
-            ApiError::Index(IndexError::Log { .. }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
+            ApiError::Index(IndexError::Log { .. })
+            | ApiError::Serving(
+                ServingError::Replica { .. }
+                | ServingError::Index {
+                    source: IndexError::Log { .. },
+                },
+            )
+            | ApiError::Job(JobError::Store {
+                source:
+                    StoreError::Board {
+                        source: BoardError::Unavailable { .. },
+                    },
+            }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady
             | ApiError::Dead
             | ApiError::Index(IndexError::Closed)
@@ -87,7 +110,6 @@ impl ApiError {
             | ApiError::Disk(_)
             | ApiError::Batch(_)
             | ApiError::Job(_)
-            | ApiError::Registry(_)
             | ApiError::Snapshot(_)
             | ApiError::Serving(_)
             | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),

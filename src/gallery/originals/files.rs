@@ -1,0 +1,83 @@
+//! Files that lie beside the originals for a while, for other services that share them: sent, fetched and removed, whatever their size.
+//! Knows names and bytes; not what is in a file.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use object_store::{Error, ObjectStoreExt, buffered::BufWriter};
+use tokio::{
+    fs::File,
+    io::{self, AsyncWriteExt},
+};
+use tokio_util::io::StreamReader;
+
+use super::{Originals, OriginalsError};
+
+/// Where they are, so that they are told from originals.
+pub(super) const FILES: &str = "jobs";
+
+impl Originals {
+    /// Sends a file, in place of one of this name; it is there whole or not at all.
+    ///
+    /// # Errors
+    /// [`OriginalsError::File`].
+    pub async fn send(&self, name: &str, from: &Path) -> Result<(), OriginalsError> {
+        let sent = async {
+            let mut file = File::open(from).await?;
+            let mut to = BufWriter::new(self.objects.clone(), self.file(name));
+            match io::copy(&mut file, &mut to).await {
+                Ok(_) => to.shutdown().await,
+                Err(error) => {
+                    let _ = to.abort().await;
+                    Err(error)
+                }
+            }
+        };
+        sent.await.map_err(|source| failed(name, source))
+    }
+
+    /// Fetches a file, and tells whether there is one of this name.
+    ///
+    /// # Errors
+    /// [`OriginalsError::File`].
+    pub async fn fetch(&self, name: &str, to: &Path) -> Result<bool, OriginalsError> {
+        let bytes = match self.objects.get(&self.file(name)).await {
+            Ok(found) => found.into_stream(),
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(failed(name, error.into())),
+        };
+        let fetched = async {
+            let mut file = File::create(to).await?;
+            let mut bytes = StreamReader::new(bytes.map_err(std::io::Error::from));
+            io::copy(&mut bytes, &mut file).await?;
+            file.flush().await
+        };
+        fetched.await.map_err(|source| failed(name, source))?;
+        Ok(true)
+    }
+
+    /// Removes all files whose names begin with a folder's.
+    ///
+    /// # Errors
+    /// [`OriginalsError::File`].
+    pub async fn clear(&self, folder: &str) -> Result<(), OriginalsError> {
+        let folder = self.file(folder);
+        let listed = self.objects.list(Some(&folder));
+        let listed = listed.map_ok(|object| object.location);
+        let removed = self.objects.delete_stream(Box::pin(listed));
+        let removed: Result<Vec<_>, Error> = removed.try_collect().await;
+        removed.map_err(|error| failed(folder.as_ref(), error.into()))?;
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> object_store::path::Path {
+        self.path(&format!("{FILES}/{name}"))
+    }
+}
+
+fn failed(name: &str, source: std::io::Error) -> OriginalsError {
+    OriginalsError::File {
+        name: name.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,192 @@
+//! A gallery that is encoded by several workers at once: its pages in ranges, each taken by one of them, and what came of each.
+//! Knows pages and who has which; neither how an image is encoded nor what the codes are for.
+
+use std::time::Duration;
+
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Context, JobError, Jobs,
+    encode::{Done, Filling},
+    store::Held,
+};
+use crate::telemetry::RANGES;
+
+/// The least pages of a range, and the most ranges of a gallery.
+const PAGES: u32 = 16;
+const MOST: u32 = 1000;
+/// How often it is looked whether the others are done.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a range is let alone that could not be encoded here.
+const LATER: Duration = Duration::from_secs(1);
+
+/// Pages of rows that one worker encodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Range {
+    /// Of which job.
+    pub job: Uuid,
+    /// With which model.
+    pub model: String,
+    /// Its generation.
+    pub generation: u32,
+    /// The first page.
+    pub first: u32,
+    /// The first page after it.
+    pub end: u32,
+    /// What came of it, once it is done.
+    pub(super) done: Option<Done>,
+    /// At which revision it was read.
+    #[serde(skip)]
+    pub revision: u64,
+}
+
+impl Range {
+    /// The ranges of a gallery with so many pages.
+    fn all(job: Uuid, model: &str, generation: u32, pages: u32) -> Vec<Range> {
+        let step = PAGES.max(pages.div_ceil(MOST));
+        let range = |first| Range {
+            job,
+            model: model.to_owned(),
+            generation,
+            first,
+            end: first.saturating_add(step),
+            done: None,
+            revision: 0,
+        };
+        (0..pages).step_by(step as usize).map(range).collect()
+    }
+}
+
+impl Jobs {
+    /// Encodes a range of another worker's job, if there is one whose generation is here.
+    pub(super) async fn help(&self, filling: &mut Option<Filling>) -> Result<bool, JobError> {
+        let mut open = self.0.store.ranges(None)?;
+        if open.is_empty() {
+            return Ok(false);
+        }
+        let beside = self.0.gallery.index().generations().beside;
+        let beside = beside.map(|beside| beside.number);
+        open.retain(|range| range.done.is_none() && Some(range.generation) == beside);
+        for range in open {
+            let Some(held) = self.0.store.hold_range(&range).await? else {
+                continue;
+            };
+            let Range {
+                job,
+                model,
+                generation,
+                first,
+                ..
+            } = range;
+            let context = Context::beside(self, job);
+            let filling = match filling {
+                Some(filling) if filling.number() == generation => filling,
+                _ => {
+                    let entry = self.0.serving.find(&model).await?;
+                    let entry = entry.ok_or(JobError::NoModel { id: model })?;
+                    filling.insert(Filling::new(&context, entry, generation))
+                }
+            };
+            tracing::info!(%job, first, "a range is encoded");
+            if let Err(error) = encode(&context, filling, held).await {
+                // Its job may have been cancelled; otherwise it is still to be done.
+                tracing::warn!(%job, first, %error, "a range is left");
+                tokio::time::sleep(LATER).await;
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// Has the pages of the gallery be encoded by whoever has nothing else to do, this worker included; returns when all are, and tells what came of
+/// it. A service alone has nobody to share them with.
+pub(super) async fn share(
+    context: &Context,
+    filling: &mut Filling,
+    model: &str,
+) -> Result<Done, JobError> {
+    let store = context.store();
+    let mut done = Done::default();
+    if !store.is_shared() {
+        return Ok(done);
+    }
+    let (id, number) = (context.id, filling.number());
+    let stale = |range: &Range| range.generation != number;
+    if store.ranges(Some(id))?.iter().any(stale) {
+        store.forget_ranges(id).await?;
+    }
+    let there: Vec<u32> = store
+        .ranges(Some(id))?
+        .iter()
+        .map(|range| range.first)
+        .collect();
+    let pages = context.gallery().index().pages()?;
+    let mut all = Range::all(id, model, number, pages);
+    all.retain(|range| !there.contains(&range.first));
+    store.write_ranges(all).await?;
+    loop {
+        context.check()?;
+        let mut open = store.ranges(Some(id))?;
+        open.retain(|range| range.done.is_none());
+        if open.is_empty() {
+            break;
+        }
+        let mut taken = false;
+        for range in open {
+            if let Some(held) = store.hold_range(&range).await? {
+                encode(context, filling, held).await?;
+                taken = true;
+                break;
+            }
+        }
+        if !taken {
+            filling.tell(context).await?;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    let ranges = store.ranges(Some(id))?.into_iter();
+    ranges
+        .filter_map(|range| range.done)
+        .for_each(|of| done.add(of));
+    Ok(done)
+}
+
+/// Forgets the ranges of a job that is over.
+pub(super) async fn forget(context: &Context) -> Result<(), JobError> {
+    match context.store().is_shared() {
+        true => Ok(context.store().forget_ranges(context.id).await?),
+        false => Ok(()),
+    }
+}
+
+/// Encodes a range that is held, and writes down what came of it, unless another took it over.
+pub(super) async fn encode(
+    context: &Context,
+    filling: &mut Filling,
+    held: Held<Range>,
+) -> Result<(), JobError> {
+    let Held {
+        what: mut range,
+        claim,
+    } = held;
+    let lost = async {
+        match &claim {
+            Some(claim) => claim.lost().await,
+            None => std::future::pending().await,
+        }
+    };
+    let done = tokio::select! {
+        done = filling.pages(context, range.first..range.end) => done?,
+        () = lost => return Ok(()),
+    };
+    counter!(RANGES).increment(1);
+    range.done = Some(done);
+    context.store().write_ranges(vec![range]).await?;
+    if let Some(claim) = claim {
+        claim.release().await;
+    }
+    Ok(())
+}

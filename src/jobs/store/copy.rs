@@ -1,0 +1,146 @@
+//! The tree as a copy of the board's records, which goes on where it was when the service is started again.
+//! Knows how keys are written on the board; not what a record says.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{
+    EVENT, JOB, Job, KEY, RANGE, REVISION, STOP, Store, StoreError, id_in, job, key_of, number,
+};
+use crate::replica::{Board, BoardError, Noted};
+
+/// Under which key of the tree it is how far the copy goes.
+const SEEN: &[u8] = b"s";
+
+impl Store {
+    /// Copies the board for as long as the tree can be written.
+    pub async fn follow(&self, board: &Board) -> Result<Infallible, StoreError> {
+        let seen = match self.tree.get(SEEN)? {
+            Some(seen) => seen.as_ref().try_into().map_or(0, u64::from_be_bytes),
+            None => {
+                self.tell(board).await?;
+                0
+            }
+        };
+        board.follow(seen, |noted| self.note(noted)).await
+    }
+
+    /// Has the others know the jobs that are here from when this service was alone.
+    async fn tell(&self, board: &Board) -> Result<(), StoreError> {
+        for first in [EVENT, JOB] {
+            for entry in self.tree.scan_prefix([first]) {
+                let (key, value) = entry?;
+                let value = Bytes::copy_from_slice(&value);
+                match board.write(&told(&key), value, 0).await {
+                    Ok(_) | Err(BoardError::Taken { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, noted: Noted) -> Result<(), StoreError> {
+        let (batch, revision) = match noted {
+            Noted::Anew => {
+                self.tree.clear()?;
+                (sled::Batch::default(), 0)
+            }
+            Noted::Put {
+                key,
+                value,
+                revision,
+            } => {
+                let mut batch = sled::Batch::default();
+                if let Some(key) = copied(&key) {
+                    batch.insert([&[REVISION], &key[..]].concat(), &revision.to_be_bytes());
+                    batch.insert(key, value.as_ref());
+                }
+                (batch, revision)
+            }
+            Noted::Gone { key, revision } => {
+                let key = copied(&key).map(|key| self.without(&key));
+                (key.transpose()?.unwrap_or_default(), revision)
+            }
+        };
+        let mut batch = batch;
+        batch.insert(SEEN, &revision.to_be_bytes());
+        self.tree.apply_batch(batch)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// The job that a request's key was given with before; otherwise the key is this one's from now on.
+    pub(super) async fn given_before(
+        &self,
+        board: &Board,
+        key: &str,
+        id: Uuid,
+    ) -> Result<Option<Job>, StoreError> {
+        let digest = Sha256::digest(key.as_bytes());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("k.{hex}");
+        loop {
+            let (there, revision) = board.get(&key).await?;
+            if let Some(earlier) = there.and_then(|id| Uuid::try_parse_ascii(&id).ok()) {
+                let (record, revision) = board.get(&told(&key_of(JOB, earlier))).await?;
+                if let Some(record) = record {
+                    return Ok(Some(job(earlier, &record, revision)?));
+                }
+            }
+            match board.put(&key, id.to_string().into(), revision).await {
+                Err(BoardError::Taken { .. }) => continue,
+                put => return Ok(put.map(|_| None)?),
+            }
+        }
+    }
+}
+
+/// A key of the tree as the board has it: `job.…`, `event.….1`, so that people can read it there.
+pub(super) fn told(key: &[u8]) -> String {
+    let id = id_in(key);
+    match (key.first(), number(key)) {
+        (Some(&EVENT), Some(number)) => format!("event.{id}.{number}"),
+        (Some(&RANGE), Some(number)) => format!("range.{id}.{number}"),
+        (Some(&STOP), _) => format!("stop.{id}"),
+        (Some(&KEY), _) => String::new(),
+        _ => format!("job.{id}"),
+    }
+}
+
+/// The keys of what is told of a job, which go with it.
+pub(super) fn below(key: &[u8]) -> Vec<String> {
+    match key.first() {
+        Some(&JOB) => {
+            let id = id_in(key);
+            vec![
+                format!("event.{id}.>"),
+                format!("range.{id}.>"),
+                format!("stop.{id}"),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The reverse of [`told`]; nothing of what is not copied.
+fn copied(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.split('.');
+    let first = match parts.next()? {
+        "job" => JOB,
+        "event" => EVENT,
+        "range" => RANGE,
+        "stop" => STOP,
+        _ => return None,
+    };
+    let id = Uuid::try_parse(parts.next()?).ok()?;
+    let mut key = key_of(first, id);
+    if let Some(number) = parts.next() {
+        let number: u32 = number.parse().ok()?;
+        key.extend(number.to_be_bytes());
+    }
+    Some(key)
+}
