@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+mod applied;
 mod code_set;
 mod column;
 mod config;
@@ -51,6 +52,7 @@ mod turning;
 mod verify;
 mod writer;
 
+pub use applied::Applied;
 pub use code_set::CodeSet;
 pub use config::{Followed, IndexConfig, Wanted};
 pub use copy::{Cut, restore};

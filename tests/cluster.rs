@@ -13,6 +13,8 @@ mod filled;
 mod history;
 #[path = "cluster/jobs.rs"]
 mod jobs;
+#[path = "cluster/lost.rs"]
+mod lost;
 #[path = "cluster/models.rs"]
 mod models;
 #[path = "cluster/nats.rs"]

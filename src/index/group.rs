@@ -13,6 +13,7 @@ use crate::code::HashCode;
 
 use super::{
     NewImage,
+    applied::Applied,
     error::{IndexError, spell},
     names::Names,
     original::{self, Original},
@@ -38,8 +39,8 @@ pub struct Group<'a> {
     turn: Option<Turn>,
     /// How many pages of generations that are gone it removes.
     purged: usize,
-    /// How much of a log is applied with it.
-    position: Option<u64>,
+    /// The last write of a log that is applied with it.
+    applied: Option<Applied>,
 }
 
 /// What a group changes of a generation.
@@ -64,7 +65,7 @@ impl<'a> Group<'a> {
             originals: original::Changes::default(),
             turn: None,
             purged: 0,
-            position: None,
+            applied: None,
         }
     }
 
@@ -79,8 +80,8 @@ impl<'a> Group<'a> {
     }
 
     /// That a log is applied up to a position with it, and whether what rows let go of in the writes that follow is this store's to tell.
-    pub fn at(&mut self, position: u64, own: bool) {
-        self.position = Some(position);
+    pub fn at(&mut self, applied: Applied, own: bool) {
+        self.applied = Some(applied);
         self.originals.elsewhere = !own;
     }
 

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     Index,
+    applied::Applied,
     config::Followed,
-    damage::Damage,
     error::IndexError,
     generation::{Generation, Generations},
     group::Group,
@@ -190,12 +190,12 @@ impl Index {
     /// [`IndexError::Closed`].
     pub async fn apply(
         &self,
-        position: u64,
+        at: Applied,
         write: Write,
         own: bool,
     ) -> Result<oneshot::Receiver<Result<Done, IndexError>>, IndexError> {
         let apply = move |group: &mut Group<'_>| {
-            group.at(position, own);
+            group.at(at, own);
             group.write(write)
         };
         self.0.writer.accept(apply).await
@@ -207,6 +207,14 @@ impl Index {
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
     pub fn position(&self) -> Result<Option<u64>, IndexError> {
         position(&self.0.store.db)
+    }
+
+    /// The last write of a log that the store has applied; none where it never followed one.
+    ///
+    /// # Errors
+    /// As [`position`](Self::position).
+    pub fn applied(&self) -> Result<Option<Applied>, IndexError> {
+        Applied::read(&self.0.store.db)
     }
 
     /// A digest of all that the store has, and the position of the log that it is of: two stores of one gallery have the same at the same
@@ -268,7 +276,7 @@ pub(super) fn belong(
         }),
         (Some(_), true) => Ok(false),
         (Some(gallery), false) if gallery.began_with == Some(digest(tree)?) => {
-            tree.insert(Key::Position.to_bytes(), &0u64.to_be_bytes())?;
+            tree.insert(Key::Position.to_bytes(), Applied::NOTHING.to_bytes())?;
             tree.flush()?;
             Ok(true)
         }
@@ -281,11 +289,5 @@ pub(super) fn belong(
 
 /// How much of a log a store has applied.
 pub(super) fn position(tree: &sled::Tree) -> Result<Option<u64>, IndexError> {
-    let value = tree.get(Key::Position.to_bytes())?;
-    let read = |value: sled::IVec| value.as_ref().try_into().map(u64::from_be_bytes);
-    let position = value.map(read).transpose();
-    Ok(position.map_err(|_| Damage {
-        what: "the position in the log".to_owned(),
-        why: "it is malformed".to_owned(),
-    })?)
+    Ok(Applied::read(tree)?.map(|applied| applied.position))
 }

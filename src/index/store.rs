@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
+    applied::Applied,
     config::Followed,
     damage::Damage,
     directory::Directory,
@@ -102,7 +103,7 @@ impl Store {
             let id = gallery.map_or_else(Uuid::new_v4, |gallery| gallery.id);
             batch.insert(Key::Id.to_bytes(), id.as_bytes());
             if gallery.is_some() {
-                batch.insert(Key::Position.to_bytes(), &0u64.to_be_bytes());
+                batch.insert(Key::Position.to_bytes(), Applied::NOTHING.to_bytes());
             }
             db.apply_batch(batch)?;
             db.flush()?;

@@ -60,6 +60,15 @@ pub enum ReplicaError {
         /// The last that was applied.
         position: u64,
     },
+    /// The log lost writes that this replica has applied, and has others by now.
+    #[error(
+        "the log has another write at {position} than was applied here: it has lost some that it had acknowledged, which this replica may be the \
+         last to have; keep its data folder, and start with an empty one"
+    )]
+    Other {
+        /// Where they differ.
+        position: u64,
+    },
     /// A file of a checkpoint cannot be read or written.
     #[error("a file of a model: {source}")]
     File {

@@ -4,6 +4,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use async_nats::{
+    HeaderMap,
     header::NATS_MESSAGE_ID,
     jetstream::{
         self,
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{Replica, ReplicaError, Turned, message};
-use crate::index::{Index, IndexError};
+use crate::index::{Applied, Index, IndexError};
 
 /// How many writes may be on their way to the disk.
 const AHEAD: usize = 2048;
@@ -84,7 +85,8 @@ async fn try_apply(
 ) -> Result<std::convert::Infallible, Broken> {
     let store = |error: IndexError| Broken::Store(error.to_string());
     // What was accepted before is applied, or the store has failed.
-    let position = index.position().map_err(store)?.unwrap_or_default();
+    let applied = index.applied().map_err(store)?;
+    let position = applied.map_or(0, |applied| applied.position);
     let stream = replica.0.place.stream().await?;
     let state = &stream.cached_info().state;
     let (first, last) = (state.first_sequence, state.last_sequence);
@@ -96,6 +98,15 @@ async fn try_apply(
         // A server that has just begun to lead may not know all of it yet. One that lost some would give its positions to other writes.
         let ends = format!("it ends at {last}, and {position} of it are applied here");
         return Err(Broken::Log(ends));
+    }
+    if let Some(Applied { id: Some(id), .. }) = applied
+        && first <= position
+    {
+        let there = stream.get_raw_message(position).await;
+        let there = there.map_err(|error| Broken::Log(error.to_string()))?;
+        if id_in(Some(&there.headers)) != Some(id) {
+            return Err(Broken::Store(ReplicaError::Other { position }.to_string()));
+        }
     }
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence {
@@ -138,7 +149,8 @@ async fn try_apply(
                 Some(Ok(message)) => match take(replica, &message, next) {
                     Ok(Some((id, write))) => {
                         let turns = write.turns();
-                        let accepted = index.apply(next, write, replica.is_own(id)).await;
+                        let at = Applied { position: next, id };
+                        let accepted = index.apply(at, write, replica.is_own(id)).await;
                         let done = accepted.map_err(store)?;
                         let position = next;
                         pending.push_back(async move {
@@ -173,16 +185,18 @@ fn take(
     if position > next {
         return Err(Broken::Log(format!("{next} is missing before {position}")));
     }
-    let id = message.headers.as_ref().and_then(|headers| {
-        let id = headers.get(NATS_MESSAGE_ID)?;
-        Uuid::try_parse(id.as_str()).ok()
-    });
+    let id = id_in(message.headers.as_ref());
     let write = message::decode(&message.payload).map_err(|why| {
         Broken::Store(format!(
             "the message at {position} is not understood: {why}; a newer program wrote it"
         ))
     })?;
     Ok(Some((id, write)))
+}
+
+fn id_in(headers: Option<&HeaderMap>) -> Option<Uuid> {
+    let id = headers?.get(NATS_MESSAGE_ID)?;
+    Uuid::try_parse(id.as_str()).ok()
 }
 
 /// Whether a failure is that of the write itself, which then fails in every store; any other leaves this store behind the others.

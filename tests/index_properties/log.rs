@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use scihcgrl::index::{
-    Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded, Revisions, Times,
-    Wanted, Write,
+    Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded,
+    Revisions, Times, Wanted, Write,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -127,7 +127,9 @@ fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<
             let mut pending = Vec::new();
             for write in group {
                 let position = (told.len() + pending.len()) as u64 + 1;
-                pending.push(index.apply(position, write.clone(), true).await.unwrap());
+                let id = Some(Uuid::from_u128(position.into()));
+                let at = Applied { position, id };
+                pending.push(index.apply(at, write.clone(), true).await.unwrap());
             }
             for done in pending {
                 let done = done.await.unwrap();

@@ -14,7 +14,7 @@ impl Group<'_> {
     pub fn commit(mut self) -> Result<State, IndexError> {
         let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
         let idle = unchanged && self.originals.is_empty() && self.turn.is_none();
-        if idle && self.purged == 0 && self.position.is_none() {
+        if idle && self.purged == 0 && self.applied.is_none() {
             return Ok(self.state);
         }
         let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
@@ -37,9 +37,9 @@ impl Group<'_> {
         self.state.commit += 1;
         self.state.names = self.staged.next_name();
         self.state.write(&mut self.staged.batch)?;
-        if let Some(position) = self.position {
+        if let Some(applied) = self.applied {
             let key = Key::Position.to_bytes();
-            self.staged.batch.insert(key, &position.to_be_bytes());
+            self.staged.batch.insert(key, applied.to_bytes());
         }
         if let Some(turn) = &self.turn {
             turn.write(&mut self.staged.batch);
