@@ -22,7 +22,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
-    http, image, model, serve, telemetry,
+    image, model, serve, telemetry,
 };
 
 /// Image retrieval by learned hash codes.
@@ -219,7 +219,7 @@ impl Cli {
             _ => LogFormat::default(),
         });
         match self {
-            Cli::Serve(config) => serve::run(&config, http::router)?,
+            Cli::Serve(config) => serve::run(&config)?,
             Cli::Worker(config) => serve::work(&config)?,
             Cli::Index {
                 dir,

@@ -32,6 +32,7 @@ mod health;
 mod images;
 mod jobs;
 mod keys;
+mod limits;
 mod linger;
 mod metrics;
 mod models;

@@ -32,6 +32,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often histograms are folded where nobody asks for them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Serves until SIGTERM or SIGINT, then finishes what was accepted, flushes and returns.
+///
+/// # Errors
+/// What kept it from starting, in one sentence: a model or a data folder that cannot be used, an address that is taken.
+pub fn run(config: &Serve) -> anyhow::Result<()> {
+    start(config, http::router)
+}
+
 /// Does the jobs of a gallery that several services share, until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -45,14 +53,10 @@ pub fn work(config: &Serve) -> anyhow::Result<()> {
         !config.nats.no_jobs,
         "a worker that does no jobs has nothing to do; leave --no-jobs out"
     );
-    run(config, http::worker)
+    start(config, http::worker)
 }
 
-/// Serves some routes until SIGTERM or SIGINT, then finishes what was accepted, flushes and returns.
-///
-/// # Errors
-/// What kept it from starting, in one sentence: a model or a data folder that cannot be used, an address that is taken.
-pub fn run(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
+fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     let keys = keys::read(config)?;
     ensure!(
         config.addr.ip().is_loopback() || !keys.is_empty() || config.insecure_no_auth,

@@ -19,6 +19,7 @@ use super::{
     content::{content_url, known},
     error::ApiError,
     extract::{Id, InTime, Object, PageSize, Params, Upload, given},
+    limits::{check_labels, check_payload},
     search::by_length,
     state::{AppState, Turn},
 };
@@ -27,12 +28,6 @@ use crate::{
     gallery::GalleryError,
     index::{Cursor, Expected, ImageId, IndexError, NewImage, Record},
 };
-
-const MAX_LABELS: usize = 32;
-const MAX_LABEL_CHARS: usize = 100;
-const MAX_PAYLOAD_BYTES: usize = 16 << 10;
-/// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.
-const MAX_PAYLOAD_DEPTH: usize = 100;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -260,48 +255,5 @@ fn refused(error: IndexError) -> ApiError {
     match error {
         IndexError::Unexpected { id, present: None } => ApiError::NoImage(id.to_string()),
         error => error.into(),
-    }
-}
-
-fn check_labels(labels: &[String]) -> Result<(), ApiError> {
-    let detail = if labels.len() > MAX_LABELS {
-        format!(
-            "there are {} labels; at most {MAX_LABELS} are kept",
-            labels.len()
-        )
-    } else if let Some(length) = labels
-        .iter()
-        .map(|label| label.chars().count())
-        .find(|length| !(1..=MAX_LABEL_CHARS).contains(length))
-    {
-        format!("a label has {length} characters; a label has 1 to {MAX_LABEL_CHARS}")
-    } else {
-        return Ok(());
-    };
-    Err(ApiError::Invalid("invalid_label", detail))
-}
-
-fn check_payload(payload: Option<&Value>) -> Result<(), ApiError> {
-    let bytes = payload.map_or(0, |payload| payload.to_string().len());
-    if bytes > MAX_PAYLOAD_BYTES {
-        let detail =
-            format!("the payload has {bytes} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are kept");
-        return Err(ApiError::Invalid("invalid_payload", detail));
-    }
-    let depth = payload.map_or(0, depth);
-    if depth > MAX_PAYLOAD_DEPTH {
-        let detail =
-            format!("the payload is nested {depth} deep; at most {MAX_PAYLOAD_DEPTH} are kept");
-        return Err(ApiError::Invalid("invalid_payload", detail));
-    }
-    Ok(())
-}
-
-/// How many arrays and objects stand within each other. The parser has bounded it already.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
-        _ => 0,
     }
 }
