@@ -219,11 +219,11 @@ impl Store {
 
     async fn delete(&self, key: Vec<u8>) -> Result<(), StoreError> {
         if let Some(board) = &self.board {
-            board.remove(&copy::told(&key)).await?;
+            // In this order, so that nothing is left of a job that nobody knows.
             for keys in copy::below(&key) {
                 board.forget(&keys).await?;
             }
-            return Ok(());
+            return Ok(board.remove(&copy::told(&key)).await?);
         }
         self.tree.apply_batch(self.without(&key)?)?;
         self.changed();

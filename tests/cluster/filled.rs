@@ -1,7 +1,12 @@
 //! A gallery that a service filled alone becomes one of replicas: its log begins with that store, and others begin with a snapshot.
 //! Knows folders and what a start says; what replicas do from then on is not looked at closely.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -159,6 +164,15 @@ async fn a_gallery_that_was_filled_alone_becomes_one_of_replicas() {
         let content = replica.client.get(replica.at("/images/ship-3/content"));
         let content = content.send().await.unwrap().bytes().await.unwrap();
         assert_eq!(content, fs::read(&samples("ship")[3]).unwrap());
+    }
+
+    // So are the jobs that it did when it was alone, and what was told of them.
+    let (_, jobs) = cluster.replicas[0].ask(Method::GET, "/admin/jobs").await;
+    assert!(!jobs["jobs"].as_array().unwrap().is_empty(), "{jobs}");
+    let end = Instant::now() + Duration::from_secs(10);
+    while cluster.replicas[2].ask(Method::GET, "/admin/jobs").await.1 != jobs {
+        assert!(Instant::now() < end, "{jobs}");
+        sleep(Duration::from_millis(50)).await;
     }
 
     // The model that stood beside is with all of them, and takes its place again for all.
