@@ -20,7 +20,9 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
     let started = Instant::now();
     let folder = context.folder();
     let parent = options.model.clone().unwrap_or_default();
-    let entry = context.serving().find(&parent).await?;
+    let (serving, id) = (context.serving(), &parent);
+    let find = || async move { Ok(serving.find(id).await?) };
+    let entry = context.patiently(find).await?;
     let entry = entry.ok_or_else(|| JobError::NoModel { id: parent.clone() })?;
     if options
         .lengths

@@ -116,7 +116,7 @@ pub(super) async fn share(
     let (id, number) = (context.id, filling.number());
     let stale = |range: &Range| range.generation != number;
     if store.ranges(Some(id))?.iter().any(stale) {
-        store.forget_ranges(id).await?;
+        forget(context).await?;
     }
     let there: Vec<u32> = store
         .ranges(Some(id))?
@@ -126,7 +126,9 @@ pub(super) async fn share(
     let pages = context.gallery().index().pages()?;
     let mut all = Range::all(id, model, number, pages);
     all.retain(|range| !there.contains(&range.first));
-    store.write_ranges(all).await?;
+    let all = &all;
+    let write = || async move { Ok(store.write_ranges(all.clone()).await?) };
+    context.patiently(write).await?;
     loop {
         context.check()?;
         let mut open = store.ranges(Some(id))?;
@@ -136,7 +138,9 @@ pub(super) async fn share(
         }
         let mut taken = false;
         for range in open {
-            if let Some(held) = store.hold_range(&range).await? {
+            let range = &range;
+            let hold = || async move { Ok(store.hold_range(range).await?) };
+            if let Some(held) = context.patiently(hold).await? {
                 encode(context, filling, held).await?;
                 taken = true;
                 break;
@@ -157,7 +161,11 @@ pub(super) async fn share(
 /// Forgets the ranges of a job that is over.
 pub(super) async fn forget(context: &Context) -> Result<(), JobError> {
     match context.store().is_shared() {
-        true => Ok(context.store().forget_ranges(context.id).await?),
+        true => {
+            let (store, id) = (context.store(), context.id);
+            let forget = || async move { Ok(store.forget_ranges(id).await?) };
+            context.patiently(forget).await
+        }
         false => Ok(()),
     }
 }
@@ -184,7 +192,9 @@ pub(super) async fn encode(
     };
     counter!(RANGES).increment(1);
     range.done = Some(done);
-    context.store().write_ranges(vec![range]).await?;
+    let (store, range) = (context.store(), &range);
+    let write = || async move { Ok(store.write_ranges(vec![range.clone()]).await?) };
+    context.patiently(write).await?;
     if let Some(claim) = claim {
         claim.release().await;
     }

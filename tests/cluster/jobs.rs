@@ -258,7 +258,7 @@ async fn jobs_wait_for_workers_and_are_stopped_through_any_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gallery_is_encoded_by_several_workers_of_which_one_dies() {
     const IMAGES: usize = 1700;
-    let cluster = Cluster::empty();
+    let mut cluster = Cluster::empty();
     let first = cluster.one_more("serve", &NO_JOBS);
     let photos: Vec<Vec<u8>> = ["cat", "dog", "ship"]
         .iter()
@@ -309,6 +309,11 @@ async fn a_gallery_is_encoded_by_several_workers_of_which_one_dies() {
         sleep(Duration::from_millis(50)).await;
     };
     workers.remove(dies).kill();
+    // And a server, of which some record or claim has to find another leader.
+    let leader = cluster.nats.leader().await.unwrap_or(0);
+    cluster.nats.kill(leader);
+    sleep(Duration::from_secs(4)).await;
+    cluster.nats.restart(leader);
     let job = first.over(&job["id"]).await;
     assert_eq!(job["state"], "succeeded", "{job}");
     assert_eq!(job["result"]["left_out_count"], 0);
