@@ -137,6 +137,7 @@ impl Jobs {
             progress: Progress::default(),
             result: Value::Null,
             error: None,
+            position: None,
             revision: 0,
         };
         let added = self.add(&job, key, archive).await;

@@ -96,7 +96,7 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     };
     runtime.spawn(removal.run());
     let board = match &replica {
-        Some(replica) => Some(runtime.block_on(replica.board())?),
+        Some(replica) => Some((runtime.block_on(replica.board())?, replica.clone())),
         None => None,
     };
     let jobs = JobsConfig {
@@ -104,10 +104,11 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
         threads: config.job_threads,
         gpu_memory: config.job_gpu_memory,
     };
-    let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs, board.clone());
+    let records = board.as_ref().map(|(board, _)| board.clone());
+    let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs, records);
     let jobs = runtime.block_on(jobs)?;
-    if let Some(board) = board {
-        runtime.spawn(jobs.clone().follow(board));
+    if let Some((board, replica)) = board {
+        runtime.spawn(jobs.clone().follow(board, replica));
     }
     if !config.nats.no_jobs {
         runtime.spawn(jobs.clone().run());

@@ -117,6 +117,9 @@ pub struct Job {
     pub result: Value,
     /// Why it failed.
     pub error: Option<String>,
+    /// How far the log went when it was over, where several services have it: whoever tells so has come to there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
     /// At which revision it was read, where several services have it.
     #[serde(skip)]
     pub revision: u64,

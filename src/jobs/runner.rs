@@ -16,7 +16,7 @@ use super::{
     reencode, store::Held,
 };
 use crate::{
-    replica::{Board, Claim},
+    replica::{Board, Claim, Replica},
     telemetry::JOBS_OVER,
 };
 
@@ -55,9 +55,10 @@ impl Jobs {
     }
 
     /// Copies what services write down together, for as long as that can be kept here.
-    pub async fn follow(self, board: Board) {
+    pub async fn follow(self, board: Board, replica: Replica) {
         loop {
-            match self.0.store.follow(&board).await.map_err(JobError::from) {
+            let followed = self.0.store.follow(&board, &replica).await;
+            match followed.map_err(JobError::from) {
                 Ok(never) => match never {},
                 Err(error) if error.passes() => {
                     tracing::warn!(%error, "jobs of others are not known yet");
@@ -239,6 +240,7 @@ impl Jobs {
     }
 
     async fn close(&self, job: &mut Job) -> Result<(), JobError> {
+        job.position = self.0.gallery.index().position()?;
         self.0.store.write(job).await?;
         tracing::info!(id = %job.id, state = job.state.name(), "a job is over");
         let labels = [("kind", job.task.kind()), ("state", job.state.name())];

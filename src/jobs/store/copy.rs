@@ -1,7 +1,7 @@
 //! The tree as a copy of the board's records, which goes on where it was when the service is started again.
 //! Knows how keys are written on the board; not what a record says.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -10,14 +10,16 @@ use uuid::Uuid;
 use super::{
     EVENT, JOB, Job, KEY, RANGE, REVISION, STOP, Store, StoreError, id_in, job, key_of, number,
 };
-use crate::replica::{Board, BoardError, Noted};
+use crate::replica::{Board, BoardError, Noted, Replica};
 
 /// Under which key of the tree it is how far the copy goes.
 const SEEN: &[u8] = b"s";
+/// How long the end of a job is kept back for what it did to the gallery. A replica that takes longer is not ready.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Store {
-    /// Copies the board for as long as the tree can be written.
-    pub async fn follow(&self, board: &Board) -> Result<Infallible, StoreError> {
+    /// Copies the board for as long as the tree can be written. That a job is over is not known here before what it did to the gallery is.
+    pub async fn follow(&self, board: &Board, replica: &Replica) -> Result<Infallible, StoreError> {
         let seen = match self.tree.get(SEEN)? {
             Some(seen) => seen.as_ref().try_into().map_or(0, u64::from_be_bytes),
             None => {
@@ -25,7 +27,16 @@ impl Store {
                 0
             }
         };
-        board.follow(seen, |noted| self.note(noted)).await
+        let note = |noted| async move {
+            if let Some(position) = position(&noted)
+                && replica.is_alive()
+                && !replica.reach(position, PATIENCE).await
+            {
+                tracing::warn!(position, "jobs are told of before what they did is here");
+            }
+            self.note(noted)
+        };
+        board.follow(seen, note).await
     }
 
     /// Has the others know the jobs that are here from when this service was alone.
@@ -97,6 +108,17 @@ impl Store {
             }
         }
     }
+}
+
+/// How far the log went when a job was over, if that is what is noted.
+fn position(noted: &Noted) -> Option<u64> {
+    let Noted::Put { key, value, .. } = noted else {
+        return None;
+    };
+    let (&JOB, _) = copied(key)?.split_first()? else {
+        return None;
+    };
+    serde_json::from_slice::<Job>(value).ok()?.position
 }
 
 /// A key of the tree as the board has it: `job.…`, `event.….1`, so that people can read it there.

@@ -49,10 +49,10 @@ impl Board {
     ///
     /// # Errors
     /// The copy's own.
-    pub async fn follow<E>(
+    pub async fn follow<E, F: Future<Output = Result<(), E>>>(
         &self,
         mut seen: u64,
-        mut note: impl FnMut(Noted) -> Result<(), E>,
+        mut note: impl FnMut(Noted) -> F,
     ) -> Result<Infallible, E> {
         self.seen.send_replace(seen);
         loop {
@@ -67,17 +67,17 @@ impl Board {
         }
     }
 
-    async fn go_on<E>(
+    async fn go_on<E, F: Future<Output = Result<(), E>>>(
         &self,
         seen: &mut u64,
-        note: &mut impl FnMut(Noted) -> Result<(), E>,
+        note: &mut impl FnMut(Noted) -> F,
     ) -> Result<Infallible, Broken<E>> {
         let failed = |error: &dyn std::fmt::Display| Broken::Board(unavailable(error));
         let name = format!("KV_{}", self.bucket);
         let stream = self.context.get_stream(&name).await;
         let mut stream = stream.map_err(|error| failed(&error))?;
         if stream.cached_info().state.last_sequence < *seen {
-            note(Noted::Anew).map_err(Broken::Copy)?;
+            note(Noted::Anew).await.map_err(Broken::Copy)?;
             *seen = 0;
         }
         let config = OrderedConfig {
@@ -120,7 +120,7 @@ impl Board {
                     revision,
                 },
             };
-            note(noted).map_err(Broken::Copy)?;
+            note(noted).await.map_err(Broken::Copy)?;
             *seen = revision;
             self.seen.send_replace(revision);
         }
