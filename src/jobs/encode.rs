@@ -86,11 +86,6 @@ impl Filling {
         self.number
     }
 
-    /// How many images lacked codes when it was taken up.
-    pub fn lacked(&self) -> u64 {
-        self.lacked
-    }
-
     /// Gives the images of some pages their codes, where they lack them.
     pub async fn pages(
         &mut self,

@@ -11,35 +11,42 @@ use crate::{index::IndexError, registry::Entry, serving::ServingError};
 /// The most images without codes that a job lists.
 const LISTED: usize = 1000;
 
+/// Images without codes, and why.
+type LeftOut = BTreeMap<String, String>;
+
 /// Encodes with a model whatever lacks its codes and activates it. One that is active already has nothing to do.
 pub(super) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let (serving, gallery) = (context.serving(), context.gallery());
-    if serving.models().active.id == model {
-        return Ok(json!({ "model": model, "images": 0, "left_out": [] }));
-    }
     let started = Instant::now();
-    let begin = || async move { Ok(serving.begin(model).await?) };
-    let (entry, number) = context.patiently(begin).await?;
-    let done = turn(context, &entry, number).await;
+    let done = if serving.models().active.id == model {
+        Ok(LeftOut::default())
+    } else {
+        let begin = || async move { Ok(serving.begin(model).await?) };
+        let (entry, number) = context.patiently(begin).await?;
+        turn(context, &entry, number).await
+    };
     if !matches!(done, Err(JobError::Lost)) {
         ranges::forget(context).await?;
     }
-    match done {
-        Ok(mut result) => {
-            result["model"] = json!(model);
-            result["seconds"] = json!(started.elapsed().as_secs_f64());
-            result["left_out_in_all"] = json!(gallery.index().facts().left_out);
-            Ok(result)
-        }
-        Err(JobError::Cancelled) => {
-            serving.discard().await?;
-            Err(JobError::Cancelled)
-        }
-        Err(error) => Err(error),
+    if matches!(done, Err(JobError::Cancelled)) {
+        serving.discard().await?;
     }
+    let left_out = done?;
+    // Of all that has codes now, since whoever did a part of it may be gone.
+    let now = gallery.index().facts();
+    let count = left_out.len();
+    let listed = left_out.into_iter().take(LISTED);
+    let listed: Vec<_> = listed
+        .map(|(id, reason)| json!({ "id": id, "reason": reason }))
+        .collect();
+    Ok(json!({
+        "model": model, "generation": now.generation, "images": now.images - now.left_out,
+        "left_out_count": count, "left_out": listed, "left_out_in_all": now.left_out,
+        "seconds": started.elapsed().as_secs_f64(),
+    }))
 }
 
-async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<Value, JobError> {
+async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<LeftOut, JobError> {
     let serving = context.serving();
     let mut filling = Filling::new(context, entry.clone(), number);
     let mut done = ranges::share(context, &mut filling, &entry.id).await?;
@@ -61,14 +68,6 @@ async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<Value, Jo
         }
         // Two workers may both have come to an image.
         let each = done.left_out.into_iter().map(|one| (one.id, one.reason));
-        let each: BTreeMap<String, String> = each.collect();
-        let count = each.len();
-        let listed = each.into_iter().take(LISTED);
-        let listed: Vec<_> = listed
-            .map(|(id, reason)| json!({ "id": id, "reason": reason }))
-            .collect();
-        return Ok(json!({
-            "generation": number, "images": filling.lacked(), "left_out_count": count, "left_out": listed,
-        }));
+        return Ok(each.collect());
     }
 }
