@@ -191,6 +191,10 @@ async fn what_keeps_a_job_from_learning_is_said() {
             "1 to 1000 together",
         ),
         (json!({ "rate": 1 }), "unknown field `rate`"),
+        (
+            json!({ "labels": ["cat", "x".repeat(101)] }),
+            "101 characters; a label has 1 to 100",
+        ),
         (json!({ "activate": "soon" }), "unknown variant `soon`"),
         (json!({ "kind": "learn" }), "unknown variant `learn`"),
         (

@@ -11,23 +11,29 @@ const MAX_PAYLOAD_BYTES: usize = 16 << 10;
 /// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.
 const MAX_PAYLOAD_DEPTH: usize = 100;
 
-/// Refuses labels that are too many, empty or too long.
+/// Refuses an image's labels that are too many, empty or too long.
 pub(super) fn check_labels(labels: &[String]) -> Result<(), ApiError> {
-    let detail = if labels.len() > MAX_LABELS {
-        format!(
+    if labels.len() > MAX_LABELS {
+        let detail = format!(
             "there are {} labels; at most {MAX_LABELS} are kept",
             labels.len()
-        )
-    } else if let Some(length) = labels
-        .iter()
-        .map(|label| label.chars().count())
-        .find(|length| !(1..=MAX_LABEL_CHARS).contains(length))
-    {
-        format!("a label has {length} characters; a label has 1 to {MAX_LABEL_CHARS}")
-    } else {
-        return Ok(());
-    };
-    Err(ApiError::Invalid("invalid_label", detail))
+        );
+        return Err(ApiError::Invalid("invalid_label", detail));
+    }
+    check_each_label(labels)
+}
+
+/// Refuses a label that is empty or too long.
+pub(super) fn check_each_label(labels: &[String]) -> Result<(), ApiError> {
+    let mut lengths = labels.iter().map(|label| label.chars().count());
+    match lengths.find(|length| !(1..=MAX_LABEL_CHARS).contains(length)) {
+        Some(length) => {
+            let detail =
+                format!("a label has {length} characters; a label has 1 to {MAX_LABEL_CHARS}");
+            Err(ApiError::Invalid("invalid_label", detail))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a payload that is too large or nested too deep.

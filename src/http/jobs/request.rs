@@ -16,6 +16,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{InTime, Object, is_form, twice, unknown_field},
+        limits::check_each_label,
         state::AppState,
         upload::{Upload, receive},
     },
@@ -102,6 +103,7 @@ impl Asked {
                     return Err(ApiError::Invalid("invalid_json", detail.to_owned()));
                 }
                 options.archive = archive;
+                check_each_label(&options.labels)?;
                 options.check()?;
                 Task::FineTune(options.into())
             }
