@@ -21,10 +21,7 @@ impl Column {
     /// Of pairs of word and posting, sorted and without repetition.
     pub fn from_sorted(kind: Kind, pairs: &[(u64, u32)]) -> Self {
         let mut builder = Builder::new(kind);
-        for group in pairs.chunk_by(|a, b| a.0 == b.0) {
-            let postings = group.iter().map(|&(_, posting)| posting);
-            builder.push(group[0].0, postings);
-        }
+        builder.extend(pairs);
         builder.finish()
     }
 
@@ -116,6 +113,14 @@ impl Builder {
         if self.postings.len() > before {
             self.words.push(word);
             self.starts.push(self.postings.len() as u32);
+        }
+    }
+
+    /// Adds pairs of word and posting, sorted and without repetition, whose words are above all that were added.
+    pub fn extend(&mut self, pairs: &[(u64, u32)]) {
+        for group in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let postings = group.iter().map(|&(_, posting)| posting);
+            self.push(group[0].0, postings);
         }
     }
 

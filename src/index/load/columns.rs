@@ -8,7 +8,11 @@ use std::{
 
 use super::{
     super::{
-        column::Column, directory::Directory, generation::Generation, probe::Kind, segment::Segment,
+        column::{Builder, Column},
+        directory::Directory,
+        generation::Generation,
+        probe::Kind,
+        segment::Segment,
     },
     Part, cores,
 };
@@ -26,7 +30,7 @@ pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
             scope.spawn(|| {
                 let next = || columns.lock().ok()?.next();
                 while let Some((at, (column, &kind))) = next() {
-                    *column = Column::from_sorted(kind, &sorted(pairs(parts, at, kind))).into();
+                    *column = column_of(parts, at, kind, MANY).into();
                 }
             });
         }
@@ -39,28 +43,49 @@ pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
     empty.with(segment.into(), distinct, images)
 }
 
-/// What a column is made of, by sequence number.
-fn pairs(parts: &[Part], at: usize, kind: Kind) -> Vec<(u64, u32)> {
-    let count = parts.iter().map(|part| match kind {
-        Kind::Codes(_) => part.coded.len(),
-        Kind::Labels => part.labels.len(),
-        Kind::Ids => part.sequences.len(),
+/// A column; one of `many` pairs is made in runs of its words by their highest bits, of which only one is in memory as pairs at a time.
+fn column_of(parts: &[Part], at: usize, kind: Kind, many: u64) -> Column {
+    let (mut all, mut count) = (0, 0);
+    pairs(parts, at, kind, |word, _| {
+        all |= word;
+        count += 1;
     });
-    let mut pairs = Vec::with_capacity(count.sum());
-    for part in parts {
-        let (words, sequences) = match kind {
-            Kind::Codes(_) => (part.codes.get(at), &part.coded),
-            Kind::Ids => (Some(&part.ids), &part.sequences),
-            Kind::Labels => {
-                pairs.extend_from_slice(&part.labels);
-                continue;
+    let highest = if count < many { 0 } else { RUN_BITS };
+    let shift = (u64::BITS - all.leading_zeros()).saturating_sub(highest);
+    let mut builder = Builder::new(kind);
+    for run in 0..=all >> shift {
+        let mut of_run = Vec::new();
+        pairs(parts, at, kind, |word, sequence| {
+            if word >> shift == run {
+                of_run.push((word, sequence));
             }
-        };
-        let words = words.into_iter().flatten().copied();
-        pairs.extend(words.zip(sequences.iter().copied()));
+        });
+        builder.extend(&sorted(of_run));
     }
-    pairs
+    builder.finish()
 }
+
+/// Gives what a column is made of, word and image, the images ascending.
+fn pairs(parts: &[Part], at: usize, kind: Kind, mut each: impl FnMut(u64, u32)) {
+    for part in parts {
+        match kind {
+            Kind::Codes(_) => {
+                let words = part.codes.get(at).into_iter().flatten();
+                (words.zip(&part.coded)).for_each(|(&word, &sequence)| each(word, sequence));
+            }
+            Kind::Ids => (part.ids.iter().zip(&part.sequences))
+                .for_each(|(&hash, &sequence)| each(hash.into(), sequence)),
+            Kind::Labels => {
+                (part.labels.iter()).for_each(|&(label, sequence)| each(label.into(), sequence))
+            }
+        }
+    }
+}
+
+/// From so many pairs on a column is made in runs.
+const MANY: u64 = 1 << 20;
+/// By how many bits of its words runs are told apart: all pairs are read once more for each run.
+const RUN_BITS: u32 = 4;
 
 /// Bits of a word that are sorted by at once: the places that 2¹¹ runs grow at fit into the processor's cache.
 const DIGIT: u32 = 11;
@@ -96,9 +121,37 @@ fn sorted(mut pairs: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Length;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn a_column_is_the_same_in_runs(
+            codes in prop::collection::vec((0u32..48, 0u64..1 << 48), 0..300),
+        ) {
+            let mut part = Part::of(codes.len(), 1);
+            for ((shift, code), sequence) in codes.into_iter().zip(0..) {
+                part.sequences.push(sequence);
+                part.coded.push(sequence);
+                part.codes[0].push(code >> shift);
+                part.ids.push(code as u32 >> shift.min(31));
+                part.labels.push((shift, sequence));
+                part.labels.push((shift / 2, sequence));
+            }
+            let parts = [part];
+            for kind in [Kind::Codes(Length::L48), Kind::Ids, Kind::Labels] {
+                let mut expected = Vec::new();
+                pairs(&parts, 0, kind, |word, image| expected.push((word, image)));
+                expected.sort();
+                expected.dedup();
+                for many in [0, u64::MAX] {
+                    let column = column_of(&parts, 0, kind, many);
+                    let each = column.iter().flat_map(|(word, images)| images.iter().map(move |&image| (word, image)));
+                    prop_assert_eq!(each.collect::<Vec<_>>(), expected.clone());
+                }
+            }
+        }
+
         #[test]
         fn pairs_are_sorted_as_the_library_sorts_them(
             words in prop::collection::vec((0u32..64, any::<u64>()), 0..500),

@@ -19,9 +19,9 @@ pub(super) struct Part {
     /// How many images are marked as without codes.
     pub left_out: u64,
     /// Label and image.
-    pub labels: Vec<(u64, u32)>,
+    pub labels: Vec<(u32, u32)>,
     /// Hashes, one an image.
-    pub ids: Vec<u64>,
+    pub ids: Vec<u32>,
     pub marks: u64,
     /// The block of names after the last that a row has one of.
     pub blocks: u64,
@@ -84,8 +84,8 @@ impl Part {
             let id = ImageId::from(row.id);
             self.sequences.push(sequence);
             self.labels
-                .extend(row.labels.iter().map(|&label| (label.into(), sequence)));
-            self.ids.push(hash(&id).into());
+                .extend(row.labels.iter().map(|&label| (label, sequence)));
+            self.ids.push(hash(&id));
             let after = row.original.map_or(0, |name| name.block() + 1);
             self.blocks = self.blocks.max(after);
             self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
