@@ -1,5 +1,5 @@
 //! The tree as a copy of the board's records, which goes on where it was when the service is started again.
-//! Knows how keys are written on the board; not what a record says.
+//! Knows how keys are written on the board, and of a record only how far the log went when its job was over.
 
 use std::{convert::Infallible, time::Duration};
 
