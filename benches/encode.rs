@@ -1,127 +1,255 @@
-//! Images a second that the batching worker encodes, against the bare model on batches that are ready, in one run; and the share of
-//! bits in which codes of the sample gallery differ from those that the CPU makes in fp32. Prints tables; asserts nothing, for machines
-//! differ. `SCIHCGRL_MODEL`, `SCIHCGRL_DEVICE` and `BATCHES` (`1,32`) name others than the default ones.
+//! Images a second that a model encodes: the bare model on batches that are ready, the batching worker, and where a batch's time goes; then
+//! the share of bits in which codes of the sample images differ from those that the CPU makes in fp32, and how many images a second one
+//! core decodes. A line of JSON each; asserts nothing, for machines differ.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use clap::Parser;
 use scihcgrl::{
     batch::{BatchConfig, Batcher},
     code::HashCode,
+    config::DEFAULT_MODEL,
     image::{self, Pixels},
     model::{self, Hasher},
 };
+use serde_json::json;
 use tch::{Device, Kind};
 
-/// Measurements a cell; the median is shown.
-const RUNS: usize = 5;
-const LENGTH: Duration = Duration::from_secs(2);
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn main() {
-    let path = |variable: &str, default: &str| match env::var(variable) {
-        Ok(path) => PathBuf::from(path),
-        Err(_) => Path::new(ROOT).join(default),
-    };
-    let model = path("SCIHCGRL_MODEL", "models/cifar10.safetensors");
-    let device = env::var("SCIHCGRL_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
-    let device = model::device(&device).unwrap();
-    let batches = env::var("BATCHES").unwrap_or_else(|_| "1,32".to_owned());
-    let batches: Vec<usize> = batches
-        .split(',')
-        .map(|batch| batch.parse().unwrap())
-        .collect();
-    let threads = thread::spawn(tch::get_num_threads).join().unwrap();
-    println!("images/s on {device:?}, {threads} threads, median of {RUNS} runs");
-    println!("type  batch  bare model  worker  worker / bare");
-    for (name, kind) in [("fp32", Kind::Float), ("bf16", Kind::BFloat16)] {
-        for &batch in &batches {
-            let path = model.clone();
-            let load = move || Hasher::load(&path, device, kind);
-            // In a thread that ends, for it takes its OpenMP threads with it.
-            let alone = load.clone();
-            let bare = thread::spawn(move || {
-                let hasher = alone().unwrap();
-                let pixels = pixels(hasher.card().input_size);
-                median(|| model_alone(&hasher, &pixels, batch))
-            });
-            let bare = bare.join().unwrap();
-            let config = BatchConfig {
-                max_batch: batch,
-                queue: 2 * batch,
-                ..BatchConfig::default()
-            };
-            let started = Batcher::start([load], config).unwrap();
-            let pixels = pixels(started.card.input_size);
-            let worker = median(|| through_worker(&started.batcher, &pixels, batch));
-            println!(
-                "{name}  {batch:>5}  {bare:>10.1}  {worker:>6.1}  {:>13.3}",
-                worker / bare
-            );
-            drop(started.batcher);
-            for worker in started.workers {
-                worker.join().unwrap();
-            }
-        }
-    }
-    let samples = path("SAMPLES", "samples");
-    differing_bits(&model, device, &samples);
+#[derive(Parser)]
+struct Options {
+    /// The checkpoint.
+    #[arg(long, default_value = DEFAULT_MODEL)]
+    model: PathBuf,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Batch sizes.
+    #[arg(long, value_delimiter = ',', default_value = "1,32")]
+    batches: Vec<usize>,
+    /// Types: fp32, bf16, fp16.
+    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    types: Vec<String>,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Measurements of each; the median is told.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Folders of JPEG files, at any depth: those whose codes are compared.
+    #[arg(long, default_value = "samples")]
+    samples: PathBuf,
+    /// Those that are decoded; the same by default.
+    #[arg(long)]
+    photos: Option<PathBuf>,
+    /// What cargo says to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-/// Of the sample gallery's codes.
-fn differing_bits(model: &Path, device: Device, samples: &Path) {
-    let codes = |device, kind| -> Vec<HashCode> {
-        let hasher = Hasher::load(model, device, kind).unwrap();
-        let size = hasher.card().input_size;
-        let read = |path: &PathBuf| {
-            image::decode(&fs::read(path).unwrap(), size)
-                .unwrap()
-                .pixels
+fn main() {
+    let options = Options::parse();
+    let device = model::device(&options.device).unwrap();
+    let threads = thread::spawn(tch::get_num_threads).join().unwrap();
+    println!(
+        "{}",
+        json!({ "device": format!("{device:?}"), "threads": threads })
+    );
+    let types: Vec<(&str, Kind)> = options
+        .types
+        .iter()
+        .map(|name| (name.as_str(), kind(name)))
+        .collect();
+    for &(name, kind) in &types {
+        for &batch in &options.batches {
+            // In a thread that ends, for it takes its OpenMP threads with it.
+            let bare = thread::scope(|scope| {
+                let alone = || bare(&options, device, kind, batch);
+                scope.spawn(alone).join().unwrap()
+            });
+            let worker = worker(&options, device, kind, batch);
+            println!(
+                "{}",
+                json!({ "type": name, "batch": batch, "worker_per_s": rounded(worker), "bare": bare })
+            );
+        }
+    }
+    let samples = jpegs(&options.samples);
+    differing_bits(&options, device, &types, &samples);
+    let photos = options.photos.as_deref().map_or(samples, jpegs);
+    println!("{}", decoding(&options, &photos));
+}
+
+fn kind(name: &str) -> Kind {
+    match name {
+        "fp32" => Kind::Float,
+        "bf16" => Kind::BFloat16,
+        "fp16" => Kind::Half,
+        _ => panic!("{name}: types are fp32, bf16 and fp16"),
+    }
+}
+
+/// The model alone: images a second; milliseconds of each stage, each waited for; and of both networks together how long it takes to ask
+/// for their operations, and until they are done. Where the first is nearly the second, the device waits for what is asked of it.
+fn bare(options: &Options, device: Device, kind: Kind, batch: usize) -> serde_json::Value {
+    let hasher = Hasher::load(&options.model, device, kind).unwrap();
+    let (lengths, pixels) = (
+        hasher.card().lengths.clone(),
+        pixels(hasher.card().input_size),
+    );
+    let images = vec![&pixels; batch];
+    for _ in 0..3 {
+        hasher.encode(&images).unwrap();
+    }
+    let rate = median(options, || {
+        let (seconds, passes) = repeat(options, || drop(hasher.encode(&images).unwrap()));
+        (batch * passes) as f64 / seconds
+    });
+    let mut stages = [Duration::ZERO; 6];
+    let (_, passes) = repeat(options, || {
+        let mut at = Instant::now();
+        let mut lap = |stage: usize, waits: bool| {
+            if waits {
+                wait(device);
+            }
+            stages[stage] += std::mem::replace(&mut at, Instant::now()).elapsed();
         };
-        let pixels: Vec<Pixels> = files(samples).iter().map(read).collect();
+        let uploaded = hasher.upload(&images).unwrap();
+        lap(0, true);
+        let features = hasher.features(&uploaded).unwrap();
+        lap(1, true);
+        let logits = hasher.logits(&features).unwrap();
+        lap(2, true);
+        drop(model::codes(&lengths, &logits).unwrap());
+        lap(3, true);
+        drop(hasher.logits(&hasher.features(&uploaded).unwrap()).unwrap());
+        lap(4, false);
+        lap(5, true);
+    });
+    let ms = stages.map(|stage| rounded(1000.0 * stage.as_secs_f64() / passes as f64));
+    json!({
+        "per_s": rounded(rate), "upload_ms": ms[0], "backbone_ms": ms[1], "policy_ms": ms[2], "codes_ms": ms[3],
+        "asked_ms": ms[4], "done_ms": rounded(ms[4] + ms[5]),
+    })
+}
+
+/// Twice as many callers as go into a batch, each with one image at a time, so that the next batch is there when one is done.
+fn worker(options: &Options, device: Device, kind: Kind, batch: usize) -> f64 {
+    let path = options.model.clone();
+    let config = BatchConfig {
+        max_batch: batch,
+        queue: 2 * batch,
+        ..BatchConfig::default()
+    };
+    let started = Batcher::start([move || Hasher::load(&path, device, kind)], config).unwrap();
+    let pixels = pixels(started.card.input_size);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let once = |seconds: f64| {
+        let began = Instant::now();
+        let call = || {
+            let (batcher, pixels) = (started.batcher.clone(), pixels.clone());
+            runtime.spawn(async move {
+                let mut done = 0;
+                while began.elapsed().as_secs_f64() < seconds {
+                    let place = batcher.admit().unwrap();
+                    batcher.encode(place, pixels.clone()).await.unwrap();
+                    done += 1;
+                }
+                done
+            })
+        };
+        let callers: Vec<_> = (0..2 * batch).map(|_| call()).collect();
+        let done = callers
+            .into_iter()
+            .map(|caller| runtime.block_on(caller).unwrap());
+        f64::from(done.sum::<u32>()) / began.elapsed().as_secs_f64()
+    };
+    once(options.seconds.min(0.1));
+    let rate = median(options, || once(options.seconds));
+    drop(started.batcher);
+    for worker in started.workers {
+        worker.join().unwrap();
+    }
+    rate
+}
+
+/// Of the samples' codes.
+fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], samples: &[Vec<u8>]) {
+    let codes = |device, kind| -> Vec<HashCode> {
+        let hasher = Hasher::load(&options.model, device, kind).unwrap();
+        let size = hasher.card().input_size;
+        let pixels: Vec<Pixels> = samples
+            .iter()
+            .map(|file| image::decode(file, size).unwrap().pixels)
+            .collect();
         let batches = pixels
             .chunks(32)
             .map(|batch| batch.iter().collect::<Vec<_>>());
-        let codes = batches.flat_map(|batch| hasher.encode(&batch).unwrap());
-        codes.flatten().collect()
+        batches
+            .flat_map(|batch| hasher.encode(&batch).unwrap())
+            .flatten()
+            .collect()
     };
     let known = codes(Device::Cpu, Kind::Float);
     let bits: usize = known.iter().map(|code| code.length().bits()).sum();
-    for (name, device, kind) in [
-        ("bf16 on Cpu", Device::Cpu, Kind::BFloat16),
-        ("fp32 on the device", device, Kind::Float),
-        ("bf16 on the device", device, Kind::BFloat16),
-    ] {
+    for &(name, kind) in types {
+        if (device, kind) == (Device::Cpu, Kind::Float) {
+            continue;
+        }
         let other = codes(device, kind);
         let pairs = known.iter().zip(&other);
         let differing: u32 = pairs
             .map(|(one, other)| (one.word() ^ other.word()).count_ones())
             .sum();
         println!(
-            "{name} ({device:?}): {differing} of {bits} bits differ from fp32 on Cpu ({:.4} %)",
-            100.0 * f64::from(differing) / bits as f64
+            "{}",
+            json!({ "differs_from": "fp32 on the CPU", "type": name, "bits": bits, "differing": differing })
         );
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut entries: Vec<PathBuf> = entries.collect();
-    entries.sort();
-    let each = entries.into_iter().flat_map(|path| match path {
-        path if path.is_dir() => files(&path),
-        path if path.extension().is_some_and(|end| end == "jpg") => vec![path],
-        _ => Vec::new(),
+/// Images a second that one core decodes and resizes.
+fn decoding(options: &Options, photos: &[Vec<u8>]) -> serde_json::Value {
+    let (card, _) = model::checkpoint::describe(&options.model).unwrap();
+    let decode = |file: &Vec<u8>| drop(image::decode(file, card.input_size).unwrap());
+    let rate = median(options, || {
+        let (seconds, passes) = repeat(options, || photos.iter().for_each(decode));
+        (passes * photos.len()) as f64 / seconds
     });
-    each.collect()
+    let bytes: usize = photos.iter().map(Vec::len).sum();
+    json!({ "decoded_per_s_and_core": rounded(rate), "photos": photos.len(), "mean_bytes": bytes / photos.len() })
+}
+
+fn wait(device: Device) {
+    if let Device::Cuda(number) = device {
+        tch::Cuda::synchronize(number as i64);
+    }
+}
+
+/// Does something for as long as options say, at least once: the seconds that it took and how often it was done.
+fn repeat(options: &Options, mut once: impl FnMut()) -> (f64, usize) {
+    let (started, mut passes) = (Instant::now(), 0);
+    while passes == 0 || started.elapsed().as_secs_f64() < options.seconds {
+        once();
+        passes += 1;
+    }
+    (started.elapsed().as_secs_f64(), passes)
+}
+
+fn median(options: &Options, mut measure: impl FnMut() -> f64) -> f64 {
+    let mut runs: Vec<f64> = (0..options.runs.max(1)).map(|_| measure()).collect();
+    runs.sort_by(f64::total_cmp);
+    runs[runs.len() / 2]
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 fn pixels(size: u32) -> Pixels {
@@ -132,45 +260,16 @@ fn pixels(size: u32) -> Pixels {
     }
 }
 
-fn model_alone(hasher: &Hasher, pixels: &Pixels, batch: usize) -> f64 {
-    let images = vec![pixels; batch];
-    let (started, mut done) = (Instant::now(), 0);
-    while started.elapsed() < LENGTH {
-        done += hasher.encode(&images).unwrap().len();
-    }
-    done as f64 / started.elapsed().as_secs_f64()
-}
-
-/// Twice as many callers as go into a batch, each with one image at a time, so that the next batch is there when one is done.
-fn through_worker(batcher: &Batcher, pixels: &Pixels, batch: usize) -> f64 {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let started = Instant::now();
-        let callers: Vec<_> = (0..2 * batch)
-            .map(|_| {
-                let (batcher, pixels) = (batcher.clone(), pixels.clone());
-                tokio::spawn(async move {
-                    let mut done = 0;
-                    while started.elapsed() < LENGTH {
-                        let place = batcher.admit().unwrap();
-                        batcher.encode(place, pixels.clone()).await.unwrap();
-                        done += 1;
-                    }
-                    done
-                })
-            })
-            .collect();
-        let mut done = 0;
-        for caller in callers {
-            done += caller.await.unwrap();
-        }
-        f64::from(done) / started.elapsed().as_secs_f64()
-    })
-}
-
-fn median(mut measure: impl FnMut() -> f64) -> f64 {
-    measure();
-    let mut runs: Vec<f64> = (0..RUNS).map(|_| measure()).collect();
-    runs.sort_by(f64::total_cmp);
-    runs[RUNS / 2]
+fn jpegs(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut entries: Vec<PathBuf> = entries.collect();
+    entries.sort();
+    let each = entries.into_iter().flat_map(|path| match path {
+        path if path.is_dir() => jpegs(&path),
+        path if path.extension().is_some_and(|end| end == "jpg") => vec![fs::read(path).unwrap()],
+        _ => Vec::new(),
+    });
+    each.collect()
 }

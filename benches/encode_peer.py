@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""The same model written down in PyTorch: its bare forward pass on batches that are ready, from uint8 pixels to codes on the host. Batch
-norms are folded, memory is channels-last, the three heads are unrolled as one batched product, no gradients: what a careful user writes.
-One JSON line a type and batch: images a second. `cargo bench --bench encode` prints ours.
+"""The same model written down in PyTorch, from uint8 pixels on the host to codes on the host. Batch norms are folded, memory is
+channels-last, the three heads are unrolled as one batched product, no gradients: what a careful user writes. In the forms
+  eager     as it stands, its weights in the type
+  autocast  its weights in fp32, and autocast to the type
+  graphs    eager, recorded once as a CUDA graph and replayed
+  compile   by torch.compile
+One JSON line a form, type and batch: images a second. `cargo bench --bench encode` prints ours.
 needs: torch==2.11.0
-usage: encode_peer.py [--model models/cifar10.safetensors] [--device cpu|cuda] [--batches 1,32] [--types fp32,bf16] [--threads N]"""
+usage: encode_peer.py [--model models/cifar10.safetensors] [--device cpu|cuda] [--batches 1,32] [--types fp32,bf16] [--threads N]
+                      [--forms eager,autocast,graphs,compile] [--few 8,32,256]: the batches of graphs and compile"""
 import argparse, json, re, statistics, struct, time
 
 import torch
@@ -50,7 +55,7 @@ class Model:
         self.bias = stack(lambda h: (w[h + "bias_ih"] + w[h + "bias_hh"])[None])
         self.action = stack(lambda h: w[h + "action_weight"].T.contiguous())
         self.action_bias = stack(lambda h: w[h + "action_bias"][None])
-        self.feature = w["policy.feature_mean"], w["policy.feature_deviation"]
+        self.mean, self.deviation = w["policy.feature_mean"], w["policy.feature_deviation"]
         self.pixels = [torch.tensor(self.card[name], device=device).view(3, 1, 1) for name in ("mean", "deviation")]
 
     def folded(self, w, name, norm, stride, groups):
@@ -68,46 +73,94 @@ class Model:
             x, missing = F.pad(x, [missing // 2, missing - missing // 2] * 2), 0
         return F.conv2d(x, weight, bias, stride, missing // 2, 1, groups)
 
-    def codes(self, rgb):  # [batch, side, side, 3] uint8 on the host
-        x = rgb.to(self.device).permute(0, 3, 1, 2).float().div_(255).sub_(self.pixels[0]).div_(self.pixels[1]).to(self.kind)
+    def encode(self, rgb, autocast=None):  # [batch, side, side, 3] uint8 on the device
+        if autocast is None:
+            return self.policies(self.feature(rgb))
+        with torch.autocast(self.device, autocast):
+            feature = self.feature(rgb)
+        return self.policies(feature)
+
+    def feature(self, rgb):
+        x = rgb.permute(0, 3, 1, 2).float().div_(255).sub_(self.pixels[0]).div_(self.pixels[1]).to(self.kind)
         x = F.relu6(self.conv(x, self.stem), True)
         for expand, depthwise, project, shortcut in self.blocks:
             y = F.relu6(self.conv(x, expand), True) if expand else x
             y = self.conv(F.relu6(self.conv(y, depthwise), True), project)
             x = x + y if shortcut else y
-        x = F.relu6(self.conv(x, self.head), True).mean((2, 3), dtype=torch.float32)
-        x = ((x - self.feature[0]) / self.feature[1])[None] @ self.project + self.project_bias
+        return F.relu6(self.conv(x, self.head), True).mean((2, 3), dtype=torch.float32)
+
+    def policies(self, x):  # [batch, feature]
+        x = ((x - self.mean) / self.deviation)[None] @ self.project + self.project_bias
         states = [torch.tanh(x @ self.input + self.bias)]
         for _ in range(max(self.card["lengths"]) - 1):
             states.append(torch.baddbmm(self.bias, states[-1], self.both).tanh())
-        return (torch.stack(states) @ self.action + self.action_bias >= 0).cpu()  # [bits, heads, batch, 1]
+        return torch.stack(states) @ self.action + self.action_bias >= 0  # [bits, heads, batch, 1]
+
+
+def form_of(name, model, rgb, kind):
+    """What takes pixels on the host to codes on the host."""
+    device = model.device
+    if name == "graphs":
+        still, stream = rgb.to(device), torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                model.encode(still)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            codes = model.encode(still)
+
+        def replayed(rgb):
+            still.copy_(rgb)
+            graph.replay()
+            return codes.cpu()
+
+        return replayed
+    encode = torch.compile(model.encode, dynamic=False) if name == "compile" else model.encode
+    autocast = kind if name == "autocast" else None
+    return lambda rgb: encode(rgb.to(device), autocast).cpu()
+
+
+def rate(codes, rgb, seconds):
+    for _ in range(5):
+        codes(rgb)
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        codes(rgb)
+        times.append(time.perf_counter() - started)
+    return len(rgb) / statistics.median(times)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers = lambda text: [int(number) for number in text.split(",")]
+    names = lambda text: text.split(",")
     parser.add_argument("--model", default="models/cifar10.safetensors")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batches", default="1,32")
-    parser.add_argument("--types", default="fp32,bf16")
+    parser.add_argument("--batches", type=numbers, default=[1, 32])
+    parser.add_argument("--few", type=numbers, default=[8, 32, 256])
+    parser.add_argument("--types", type=names, default=["fp32", "bf16"])
+    parser.add_argument("--forms", type=names, default=["eager"])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seconds", type=float, default=2)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    for name in options.types.split(","):
-        model = Model(options.model, options.device, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name])
-        side = model.card["input_size"]
-        for batch in map(int, options.batches.split(",")):
-            rgb = torch.randint(256, (batch, side, side, 3), dtype=torch.uint8, generator=torch.manual_seed(0))
-            with torch.inference_mode():
-                for _ in range(5):
-                    model.codes(rgb)
-                times, end = [], time.perf_counter() + options.seconds
-                while time.perf_counter() < end:
-                    started = time.perf_counter()
-                    model.codes(rgb)
-                    times.append(time.perf_counter() - started)
-            print(json.dumps({"peer": "PyTorch", "type": name, "batch": batch, "images_per_s": round(batch / statistics.median(times), 1)}), flush=True)
+    for form in options.forms:
+        for name in options.types:
+            kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+            if form == "autocast" and kind == torch.float32:
+                continue
+            model = Model(options.model, options.device, torch.float32 if form == "autocast" else kind)
+            side = model.card["input_size"]
+            for batch in options.few if form in ("graphs", "compile") else options.batches:
+                rgb = torch.randint(256, (batch, side, side, 3), dtype=torch.uint8, generator=torch.manual_seed(0))
+                with torch.no_grad():
+                    images = rate(form_of(form, model, rgb, kind), rgb, options.seconds)
+                line = {"peer": "PyTorch", "form": form, "type": name, "batch": batch, "images_per_s": round(images, 1)}
+                print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

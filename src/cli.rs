@@ -110,7 +110,7 @@ pub enum Cli {
         #[command(flatten)]
         gallery: config::Gallery,
     },
-    /// Measure the index, with codes of one's own or with images made for it.
+    /// Measure the index, with codes of one's own or with images made for it, and how fast pictures are made to train on.
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Have a running service learn from its gallery, or change its model, and follow what it does.
@@ -173,6 +173,9 @@ pub enum Cli {
         /// The safetensors file to write.
         #[arg(long)]
         out: PathBuf,
+        /// Write matrices and kernels in half precision, as models have them.
+        #[arg(long)]
+        half: bool,
     },
     /// Print the hash codes of image files, one JSON line each.
     Encode {
@@ -265,8 +268,8 @@ impl Cli {
             Cli::Export { to, gallery } => wait(store::export(&gallery, &to))?,
             Cli::Import { from, gallery } => wait(store::import(&from, &gallery))?,
             Cli::Devices => println!("{}", model::devices()),
-            Cli::ImportWeights { file, out } => {
-                let count = model::checkpoint::import(&file, &out)?;
+            Cli::ImportWeights { file, out, half } => {
+                let count = model::checkpoint::import(&file, &out, half)?;
                 println!("wrote {count} tensors to {}", out.display());
             }
             Cli::Encode {

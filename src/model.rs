@@ -34,8 +34,7 @@ pub enum ModelError {
     /// libtorch refused an operation.
     #[error("libtorch: {source}")]
     Tensor {
-        /// What libtorch said.
-        #[from]
+        /// What libtorch said, in one line.
         source: tch::TchError,
     },
     /// A model file cannot be read or written.
@@ -78,6 +77,22 @@ pub enum ModelError {
         /// Why it cannot be had, and what can.
         reason: String,
     },
+}
+
+impl From<tch::TchError> for ModelError {
+    /// Leaves out where in libtorch it was, dozens of lines.
+    fn from(source: tch::TchError) -> Self {
+        let source = match source {
+            tch::TchError::Torch(said) => {
+                let words = said.split("Exception raised from").next();
+                let words = words.unwrap_or_default().lines().map(str::trim);
+                let words: Vec<_> = words.filter(|line| !line.is_empty()).collect();
+                tch::TchError::Torch(words.join(" "))
+            }
+            other => other,
+        };
+        ModelError::Tensor { source }
+    }
 }
 
 /// Both networks with their variables, to be trained or to infer.
@@ -193,6 +208,16 @@ impl Hasher {
     /// # Errors
     /// [`ModelError::Side`] and [`ModelError::Tensor`].
     pub fn encode(&self, batch: &[&Pixels]) -> Result<Vec<Vec<HashCode>>, ModelError> {
+        let images = self.upload(batch)?;
+        let logits = self.logits(&self.features(&images)?)?;
+        codes(&self.card.lengths, &logits)
+    }
+
+    /// A batch on the device, the first stage of [`encode`](Self::encode): `[batch, 3, side, side]` in 0…255, `Uint8`.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn upload(&self, batch: &[&Pixels]) -> Result<Tensor, ModelError> {
         let side = self.card.input_size;
         let mut rgb = Vec::with_capacity(batch.len() * (side * side * 3) as usize);
         for pixels in batch {
@@ -207,23 +232,28 @@ impl Hasher {
         let side = i64::from(side);
         let images =
             Tensor::f_from_data_size(&rgb, &[batch.len() as i64, side, side, 3], Kind::Uint8)?
-                .f_to_device(self.network.variables.device())?
-                .f_permute([0, 3, 1, 2])?; // [batch, 3, side, side]
-        self.codes(&images)
+                .f_to_device(self.network.variables.device())?;
+        Ok(images.f_permute([0, 3, 1, 2])?)
     }
 
-    /// Codes of images in 0…255, `[batch, 3, side, side]` of any type.
-    fn codes(&self, images: &Tensor) -> Result<Vec<Vec<HashCode>>, ModelError> {
-        let logits = tch::no_grad(|| {
-            let pass = Pass {
-                train: false,
-                kind: self.kind,
-            };
-            self.network
-                .policy
-                .logits(&self.network.features(images, pass)?)
-        })?;
-        codes(&self.card.lengths, &logits)
+    /// Features of images as [`upload`](Self::upload) makes them, the second stage: `[batch, feature]`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn features(&self, images: &Tensor) -> Result<Tensor, ModelError> {
+        let pass = Pass {
+            train: false,
+            kind: self.kind,
+        };
+        tch::no_grad(|| self.network.features(images, pass))
+    }
+
+    /// Logits of features, the third stage: `[heads, batch, bits]`. [`codes`] is the last.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        tch::no_grad(|| self.network.policy.logits(features))
     }
 }
 
@@ -249,4 +279,18 @@ pub fn codes(lengths: &[Length], logits: &Tensor) -> Result<Vec<Vec<HashCode>>, 
                 .collect()
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libtorch_says_is_one_line() {
+        let error = Tensor::from_slice(&[1.0f32]).f_view([2]).unwrap_err();
+        assert!(error.to_string().contains("frame #0"), "{error}");
+        let words = ModelError::from(error).to_string();
+        assert_eq!(words.lines().count(), 1, "{words}");
+        assert!(words.contains("invalid for input of size 1"), "{words}");
+    }
 }

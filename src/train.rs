@@ -4,6 +4,7 @@
 mod average;
 pub mod data;
 pub mod encode;
+mod flat;
 pub mod frozen;
 mod given;
 mod joint;
@@ -24,18 +25,24 @@ mod watch;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    slice::Chunks,
     time::Instant,
 };
 
 use rand::{Rng, seq::SliceRandom};
 use serde_json::json;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::{
     config::Train,
     model::{Card, ModelError, Network, Pass, centers, checkpoint},
 };
-use data::{Collection, augment::Augment, pictures::Pictures};
+use data::{
+    Collection,
+    ahead::{self, Plan},
+    augment::Augment,
+    pictures::Pictures,
+};
 use joint::{Images, Pace};
 use options::check;
 use resume::{Begun, Mark};
@@ -258,39 +265,30 @@ impl Run<'_> {
         let mut rng = self.random(Stage::Features, 0);
         let mut order = images.train.clone();
         order.shuffle(&mut rng);
-        let mut features = |numbers: &[usize], pass: Pass| {
-            let (side, augment) = (self.config.input_size, Augment::new(self.config.augment));
-            let seed = rng.random();
-            let pictures =
-                images
-                    .pictures
-                    .batch(numbers, side, Some(augment), seed, self.device)?;
-            tch::no_grad(|| network.features(&pictures, pass))
+        let mut features = |batches: Chunks<'_, usize>, count: usize, pass: Pass| {
+            let plan = Plan {
+                pictures: images.pictures,
+                batches: batches
+                    .take(count)
+                    .map(|numbers| (rng.random(), numbers))
+                    .collect(),
+                side: self.config.input_size,
+                augment: Some(Augment::new(self.config.augment)),
+            };
+            ahead::each(plan, self.device, |batch| {
+                tch::no_grad(|| network.features(&batch.images, pass))
+            })
         };
         if self.config.epochs > 0 {
             let moving = Pass {
                 train: true,
                 ..self.pass
             };
-            for numbers in order
-                .chunks(self.config.batch_size)
-                .take(STATISTICS_BATCHES)
-            {
-                let _moved = features(numbers, moving)?;
-            }
+            let batches = order.chunks(self.config.batch_size);
+            let _moved = features(batches, STATISTICS_BATCHES, moving)?;
         }
-        let parts = order
-            .chunks(FEATURE_BATCH)
-            .map(|numbers| features(numbers, self.pass));
-        let features = Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 0)?;
+        let parts = features(order.chunks(FEATURE_BATCH), usize::MAX, self.pass)?;
+        let features = Tensor::f_cat(&parts, 0)?;
         Ok((order, features))
-    }
-
-    /// Threads that make pictures: all cores beside a GPU, one beside libtorch's own where they share the cores.
-    fn decoders(&self) -> usize {
-        match self.device {
-            Device::Cpu => 1,
-            _ => std::thread::available_parallelism().map_or(1, usize::from),
-        }
     }
 }

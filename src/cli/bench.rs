@@ -1,8 +1,9 @@
-//! Measuring the index with codes of one's own: what a search costs beside other programs, and what storing costs.
-//! Prints JSON lines; knows the index as its callers do, and no targets.
+//! Measuring the index with codes of one's own: what a search costs beside other programs, and what storing costs; and what a training
+//! may wait for, its pictures. Prints JSON lines; knows what it measures as its callers do, and no targets.
 
 mod codes;
 mod images;
+mod pictures;
 mod store;
 
 use clap::Subcommand;
@@ -14,6 +15,8 @@ pub enum Bench {
     Index(codes::Codes),
     /// Fill a new store, change it, search it meanwhile and open it again; print what that takes.
     Store(store::StoreBench),
+    /// Make pictures to train on, without training; print how many a second.
+    Pictures(pictures::PicturesBench),
 }
 
 /// Measures.
@@ -24,6 +27,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Index(codes) => codes::run(codes),
         Bench::Store(store) => store::run(store),
+        Bench::Pictures(pictures) => pictures::run(pictures),
     }
 }
 

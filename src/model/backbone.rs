@@ -80,7 +80,7 @@ impl fmt::Display for BackboneKind {
     }
 }
 
-/// Images in the type and the memory layout that are fast for oneDNN and cuDNN: tch has no memory formats, but strides are kept.
+/// Images or kernels in the type and the memory layout that are fast for oneDNN and cuDNN: tch has no memory formats, but strides are kept.
 pub(super) fn channels_last(images: &Tensor, kind: Kind) -> Result<Tensor, ModelError> {
     Ok(images
         .f_to_kind(kind)?

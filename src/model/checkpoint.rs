@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::{ModelError, Network, backbone::BackboneKind};
 use crate::{
@@ -59,21 +59,19 @@ pub fn save(network: &Network, card: &Card, path: &Path) -> Result<(), ModelErro
     let tensors = variables
         .iter()
         .map(|(name, tensor)| {
-            let kind = if tensor.dim() > 1 {
-                Kind::Half
-            } else {
-                Kind::Float
-            };
-            Ok((
-                name.as_str(),
-                tensor
-                    .f_detach()?
-                    .f_to_device(Device::Cpu)?
-                    .f_to_kind(kind)?,
-            ))
+            let value = tensor.f_detach()?.f_to_device(Device::Cpu)?;
+            Ok((name.as_str(), value.f_to_kind(stored(tensor))?))
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
     write(&tensors, Some((CARD, card_json(card, path)?)), path)
+}
+
+/// The type that a checkpoint has a tensor in.
+fn stored(tensor: &Tensor) -> Kind {
+    match tensor.dim() > 1 {
+        true => Kind::Half,
+        false => Kind::Float,
+    }
 }
 
 /// Loads a checkpoint with its card and id.

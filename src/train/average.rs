@@ -3,36 +3,33 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Tensor, nn::VarStore};
+use tch::Tensor;
 
-use super::resume::missing;
+use super::{flat::Flat, resume::missing};
 use crate::model::ModelError;
 
 /// The average of every variable, the batch norms' statistics included.
-pub struct Average {
+pub(super) struct Average<'a> {
     keep: f64,
     steps: i32,
-    means: BTreeMap<String, Tensor>,
+    flat: &'a Flat,
+    means: Tensor, // [entries]
 }
 
-impl Average {
+impl<'a> Average<'a> {
     /// Starts with the variables as they are; `keep` is the share of the old, 0…1. At 0 there is nothing to average.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    pub fn start(variables: &VarStore, keep: f64) -> Result<Option<Self>, ModelError> {
+    pub fn start(flat: &'a Flat, keep: f64) -> Result<Option<Self>, ModelError> {
         if keep == 0.0 {
             return Ok(None);
         }
-        let means = variables
-            .variables()
-            .into_iter()
-            .map(|(name, value)| Ok((name, value.f_detach()?.f_alias_copy()?)))
-            .collect::<Result<_, ModelError>>()?;
         Ok(Some(Average {
             keep,
             steps: 0,
-            means,
+            means: flat.values.f_alias_copy()?,
+            flat,
         }))
     }
 
@@ -40,43 +37,35 @@ impl Average {
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    pub fn take(&mut self, variables: &VarStore) -> Result<(), ModelError> {
+    pub fn take(&mut self) -> Result<(), ModelError> {
         self.steps += 1;
         let steps = f64::from(self.steps);
         let keep = self.keep.min(steps / (10.0 + steps));
-        tch::no_grad(|| {
-            for (name, value) in variables.variables() {
-                if let Some(mean) = self.means.get_mut(&name) {
-                    let _ = mean.f_lerp_(&value, 1.0 - keep)?;
-                }
-            }
-            Ok(())
-        })
+        let _ = self.means.f_lerp_(&self.flat.values, 1.0 - keep)?;
+        Ok(())
     }
 
     /// Exchanges the average and the variables; a second time puts both back.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    pub fn exchange(&mut self, variables: &VarStore) -> Result<(), ModelError> {
-        tch::no_grad(|| {
-            for (name, mut value) in variables.variables() {
-                if let Some(mean) = self.means.get_mut(&name) {
-                    let kept = value.f_detach()?.f_alias_copy()?;
-                    value.f_copy_(mean)?;
-                    mean.f_copy_(&kept)?;
-                }
-            }
-            Ok(())
-        })
+    pub fn exchange(&mut self) -> Result<(), ModelError> {
+        let mut values = self.flat.values.shallow_clone();
+        let kept = values.f_alias_copy()?;
+        values.f_copy_(&self.means)?;
+        self.means = kept;
+        Ok(())
     }
 
     /// The state to be written down, by name.
-    pub fn state(&self) -> Vec<(String, Tensor)> {
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>, ModelError> {
         let steps = Tensor::from(self.steps as f32).view([1]);
-        let means = self.means.iter();
-        let means = means.map(|(name, mean)| (format!("mean.{name}"), mean.shallow_clone()));
-        means.chain([("averaged".to_owned(), steps)]).collect()
+        let means = self.flat.parts(&self.means)?.into_iter();
+        let means = means.map(|(name, mean)| (format!("mean.{name}"), mean));
+        Ok(means.chain([("averaged".to_owned(), steps)]).collect())
     }
 
     /// Takes up a state that was written down.
@@ -86,7 +75,7 @@ impl Average {
     pub fn take_up(&mut self, state: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
         let part = |name: &str| state.get(name).ok_or_else(|| missing(name));
         self.steps = f64::try_from(part("averaged")?.f_to_kind(tch::Kind::Double)?)? as i32;
-        for (name, mean) in &mut self.means {
+        for (name, mut mean) in self.flat.parts(&self.means)? {
             mean.f_copy_(part(&format!("mean.{name}"))?)?;
         }
         Ok(())

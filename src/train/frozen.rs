@@ -5,7 +5,13 @@ use std::path::Path;
 
 use tch::{Device, Tensor, nn::VarStore};
 
-use super::{FEATURE_BATCH, Progress, Run, TrainError, card, check, data::pictures::Pictures};
+use super::{
+    FEATURE_BATCH, Progress, Run, TrainError, card, check,
+    data::{
+        ahead::{self, Plan},
+        pictures::Pictures,
+    },
+};
 use crate::{
     code::HashCode,
     config::Train,
@@ -129,13 +135,20 @@ fn all_features(
         kind: tch::Kind::Float,
     };
     let numbers: Vec<usize> = (0..pictures.labels.len()).collect();
-    let parts = numbers.chunks(FEATURE_BATCH).map(|numbers| {
-        let images = pictures.batch(numbers, side, None, 0, network.variables.device())?;
-        let features = tch::no_grad(|| network.features(&images, pass))?;
-        tell(numbers.last().map_or(0, |last| last + 1));
+    let plan = Plan {
+        pictures,
+        batches: numbers
+            .chunks(FEATURE_BATCH)
+            .map(|numbers| (0, numbers))
+            .collect(),
+        side,
+        augment: None,
+    };
+    let parts = ahead::each(plan, network.variables.device(), |batch| {
+        let features = tch::no_grad(|| network.features(&batch.images, pass))?;
+        tell(batch.numbers.last().map_or(0, |last| last + 1));
         Ok(features)
-    });
-    let parts = parts.collect::<Result<Vec<_>, ModelError>>()?;
+    })?;
     Ok(Tensor::f_cat(&parts, 0).map_err(ModelError::from)?)
 }
 

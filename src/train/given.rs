@@ -5,7 +5,13 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{FEATURE_BATCH, TrainError, data::pictures::Pictures};
+use super::{
+    FEATURE_BATCH, TrainError,
+    data::{
+        ahead::{self, Batch, Plan},
+        pictures::Pictures,
+    },
+};
 use crate::model::{Card, ModelError, Network, Pass, centers, checkpoint};
 
 const BODY: &str = "of the backbone, policies and lengths that are trained";
@@ -76,8 +82,16 @@ pub(super) fn answers(
     }
     let pass = Pass { train: false, kind };
     let numbers: Vec<usize> = (0..pictures.labels.len()).collect();
-    let parts = numbers.chunks(FEATURE_BATCH).map(|numbers| {
-        let images = pictures.batch(numbers, given.input_size, None, 0, device)?;
+    let plan = Plan {
+        pictures,
+        batches: numbers
+            .chunks(FEATURE_BATCH)
+            .map(|numbers| (0, numbers))
+            .collect(),
+        side: given.input_size,
+        augment: None,
+    };
+    let parts = ahead::each(plan, device, |Batch { images, .. }| {
         let values = |images: &Tensor| -> Result<Tensor, ModelError> {
             let logits = network.policy.logits(&network.features(images, pass)?)?;
             Ok(logits.f_tanh()?) // [heads, batch, bits]
@@ -86,8 +100,7 @@ pub(super) fn answers(
             let sum = values(&images)?.f_add(&values(&images.f_flip([3])?)?)?;
             Ok(sum.f_div_scalar(2.0)?)
         })
-    });
-    let parts = parts.collect::<Result<Vec<_>, ModelError>>()?;
+    })?;
     card.centers = given.centers;
     Ok(Tensor::f_cat(&parts, 1).map_err(ModelError::from)?)
 }

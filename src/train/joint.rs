@@ -10,10 +10,11 @@ use super::{
     FEATURE_BATCH, Progress, TrainError,
     average::Average,
     data::{
-        ahead::{Ahead, Plan},
+        ahead::{self, Ahead, Batch, Plan, threads},
         augment::Augment,
         pictures::Pictures,
     },
+    flat::Flat,
     method,
     mix::mixed,
     optimizer::{Optimizer, Rates},
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::model::{ModelError, Network, Pass};
 use rand::{Rng, seq::SliceRandom};
+use tch::{Device, Kind, Tensor};
 
 /// The images of a training and of its validation, by number.
 pub(super) struct Images<'a> {
@@ -57,8 +59,9 @@ impl Run<'_> {
     ) -> Result<(), TrainError> {
         let config = self.config;
         let variables = &network.variables;
-        let mut optimizer = Optimizer::new(variables, config)?;
-        let mut average = Average::start(variables, config.average)?;
+        let flat = Flat::of(variables)?;
+        let mut optimizer = Optimizer::new(&flat, config)?;
+        let mut average = Average::start(&flat, config.average)?;
         let Begun { mut mark, state } = begun;
         if !state.is_empty() {
             optimizer.take_up(&state)?;
@@ -75,7 +78,13 @@ impl Run<'_> {
         let count = images.train.len();
         let per_epoch = count / size + usize::from(count % size > 1);
         let steps = config.epochs * per_epoch;
-        let mut watch = Watch::new("joint", config.epochs, steps, self.most_loss());
+        let mut watch = Watch::new(
+            "joint",
+            config.epochs,
+            steps,
+            self.most_loss(),
+            self.reading(),
+        );
         watch.skip(mark.epoch * per_epoch);
         let (began, before) = (Instant::now(), mark.seconds);
         let (mut waited, mut trained) = (Duration::ZERO, Duration::ZERO);
@@ -93,16 +102,15 @@ impl Run<'_> {
             };
             let started = Instant::now();
             std::thread::scope(|scope| {
-                let mut ahead = Ahead::start(scope, plan, self.decoders(), self.device);
+                let mut ahead = Ahead::start(scope, plan, threads(self.device), self.device);
                 for batch in ahead.by_ref() {
-                    let (numbers, pictures) = batch?;
-                    let (pictures, share) = mixed(&pictures, config.mix, &mut rng)?;
-                    let others: Vec<_> = numbers.iter().rev().copied().collect();
-                    let features = network.features(&pictures, pass)?;
+                    let Batch { places, images, .. } = batch?;
+                    let (images, mixed) = mixed(&images, config.mix, &mut rng)?;
+                    let features = network.features(&images, pass)?;
                     let factor = schedule::factor(config, watch.step(), steps, per_epoch);
                     let lesson = Lesson {
-                        numbers,
-                        mixed: share.map(|share| (others.as_slice(), share)),
+                        places,
+                        mixed,
                         done: watch.step() as f64 / steps as f64,
                         rates: Rates {
                             backbone: factor * config.backbone_rate,
@@ -112,10 +120,11 @@ impl Run<'_> {
                     let learned = self.learn(&network.policy, &features, &lesson, &mut optimizer);
                     watch.take(learned?)?;
                     if let Some(average) = &mut average {
-                        average.take(variables)?;
+                        average.take()?;
                     }
                     tell(watch.at(epoch, None));
                 }
+                watch.read()?;
                 waited += ahead.waited();
                 Ok::<_, TrainError>(())
             })?;
@@ -125,7 +134,7 @@ impl Run<'_> {
             let swap = |average: &mut Option<Average>| {
                 average
                     .as_mut()
-                    .map_or(Ok(()), |average| average.exchange(variables))
+                    .map_or(Ok(()), |average| average.exchange())
             };
             swap(&mut average)?;
             let validation = self.validate(network, images)?;
@@ -145,8 +154,10 @@ impl Run<'_> {
                 .variables()
                 .into_iter()
                 .map(|(name, value)| (format!("value.{name}"), value.detach()));
-            let mut state: Vec<_> = kept.chain(optimizer.state()).collect();
-            state.extend(average.iter().flat_map(Average::state));
+            let mut state: Vec<_> = kept.chain(optimizer.state()?).collect();
+            if let Some(average) = &average {
+                state.extend(average.state()?);
+            }
             resume::write(out, &mark, &state)?;
             tell(watch.at(epoch, Some(validation)));
             let patient = config.patience == 0 || mark.stale < config.patience;
@@ -163,29 +174,32 @@ impl Run<'_> {
         network: &Network,
         images: &Images<'_>,
     ) -> Result<Vec<f64>, ModelError> {
-        let mut right = Vec::new();
         if !method::has_targets(self.config.method) {
             return Ok(Vec::new());
         }
-        for numbers in images.validation.chunks(FEATURE_BATCH) {
-            let side = self.config.input_size;
-            let pictures = images.pictures.batch(numbers, side, None, 0, self.device)?;
-            let logits = tch::no_grad(|| {
-                network
-                    .policy
-                    .logits(&network.features(&pictures, self.pass)?)
-            })?;
-            let hits = self.targets.nearest(&logits, numbers)?;
-            right.resize(hits.len(), 0);
-            right
-                .iter_mut()
-                .zip(hits)
-                .for_each(|(right, hits)| *right += hits);
+        let plan = Plan {
+            pictures: images.pictures,
+            batches: images
+                .validation
+                .chunks(FEATURE_BATCH)
+                .map(|numbers| (0, numbers))
+                .collect(),
+            side: self.config.input_size,
+            augment: None,
+        };
+        let right = ahead::each(plan, self.device, |batch| {
+            tch::no_grad(|| {
+                let features = network.features(&batch.images, self.pass)?;
+                let logits = network.policy.logits(&features)?;
+                self.targets.nearest(&logits, &batch.places)
+            })
+        })?;
+        if right.is_empty() {
+            return Ok(Vec::new());
         }
-        let count = images.validation.len().max(1) as f64;
-        Ok(right
-            .into_iter()
-            .map(|right| right as f64 / count)
-            .collect())
+        let right = Tensor::f_stack(&right, 0)?;
+        let right = right.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Double)?;
+        let shares = right.f_div_scalar(images.validation.len() as f64)?;
+        Ok(Vec::try_from(shares.f_to_device(Device::Cpu)?)?)
     }
 }

@@ -23,11 +23,11 @@ pub(super) enum Stage {
 }
 
 /// What one step is about.
-pub(super) struct Lesson<'a> {
-    /// The images' numbers.
-    pub numbers: &'a [usize],
-    /// A share of each image is of the one whose number stands here.
-    pub mixed: Option<(&'a [usize], f64)>,
+pub(super) struct Lesson {
+    /// The images' numbers, `[batch]`, on the device.
+    pub places: Tensor,
+    /// How much of each image is the one's that has its place from the end of the batch, 0…1.
+    pub mixed: Option<f64>,
     /// How much of the stage is done, 0…1.
     pub done: f64,
     /// The rates.
@@ -45,10 +45,10 @@ pub struct Run<'a> {
 
 /// What the code of each image should be.
 pub(super) struct Targets {
-    /// The set of classes of each image.
-    pub labels: Vec<usize>,
-    /// The row of `bits` that is each image's.
-    rows: Vec<i64>,
+    /// The set of classes of each image: `[images]`, `Int64`.
+    labels: Tensor,
+    /// The row of `bits` that is each image's: `[images]`, `Int64`.
+    rows: Tensor,
     /// 0 or 1: `[heads, rows, bits]`.
     bits: Tensor,
     /// 1/K for the first K bits of each head and 0 past its length: `[heads, 1, bits]`.
@@ -99,33 +99,42 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One step of the optimiser on features `[batch, feature]`; the loss and the reward.
+    /// After how many steps losses are read: a GPU has to be waited for.
+    pub(super) fn reading(&self) -> usize {
+        match self.device {
+            Device::Cpu => 1,
+            _ => 16,
+        }
+    }
+
+    /// One step of the optimiser on features `[batch, feature]`; the loss and the reward, `[2]`. Nothing is read back from a GPU, which would
+    /// wait for it.
     pub(super) fn learn(
         &self,
         policy: &Policy,
         features: &Tensor,
         lesson: &Lesson,
         optimizer: &mut Optimizer,
-    ) -> Result<(f64, f64), ModelError> {
-        let numbers = lesson.numbers;
+    ) -> Result<Tensor, ModelError> {
+        let places = &lesson.places;
         let unrolled = policy.unroll(features, Choice::Sample, self.config.dropout)?;
-        let mut targets = self.targets.of(numbers)?;
-        if let Some((others, share)) = lesson.mixed {
-            targets = targets.f_lerp(&self.targets.of(others)?, share)?;
+        let mut targets = self.targets.of(places)?;
+        if let Some(share) = lesson.mixed {
+            targets = targets.f_lerp(&targets.f_flip([1])?, share)?;
         }
         let step = self.method.step(&Batch {
             unrolled: &unrolled,
             targets: &targets,
             share: &self.targets.share,
-            similar: &self.targets.similar(numbers)?,
+            similar: &self.targets.similar(places)?,
             done: lesson.done,
         })?;
-        let loss = f64::try_from(&step.loss)?;
-        if loss.is_finite() {
-            step.loss.f_backward()?;
-            optimizer.step(lesson.rates)?;
-        }
-        Ok((loss, f64::try_from(&step.reward)?))
+        step.loss.f_backward()?;
+        optimizer.step(lesson.rates)?;
+        Ok(Tensor::f_stack(
+            &[step.loss.f_detach()?, step.reward.f_detach()?],
+            0,
+        )?)
     }
 }
 
@@ -160,12 +169,14 @@ impl Targets {
         });
         let heads = card.lengths.len() as i64;
         let sides = [sets.len() as i64; 2];
+        let labels: Vec<i64> = labels.iter().map(|&set| set as i64).collect();
+        let labels = Tensor::f_from_slice(&labels)?;
         Ok(Targets {
             rows: match method::by_image(config.method) {
-                true => (0..rows as i64).collect(),
-                false => labels.iter().map(|&set| set as i64).collect(),
+                true => Tensor::f_arange(rows as i64, (Kind::Int64, Device::Cpu))?,
+                false => labels.shallow_clone(),
             },
-            labels: labels.to_vec(),
+            labels,
             bits: Tensor::f_from_slice(&values)?.f_view([heads, rows as i64, bits as i64])?,
             share: Tensor::f_from_slice(&share)?.f_view([heads, 1, bits as i64])?,
             related: Tensor::f_from_slice(&related.collect::<Vec<_>>())?.f_view(sides)?,
@@ -178,33 +189,29 @@ impl Targets {
             .f_add_scalar(1.0)?
             .f_div_scalar(2.0)?
             .f_clamp(0.0, 1.0)?;
-        self.rows = (0..centroids.size()[1]).collect();
+        self.rows = Tensor::f_arange(centroids.size()[1], (Kind::Int64, self.bits.device()))?;
         Ok(())
     }
 
     fn on(self, device: Device) -> Result<Self, ModelError> {
         Ok(Targets {
+            labels: self.labels.f_to_device(device)?,
+            rows: self.rows.f_to_device(device)?,
             bits: self.bits.f_to_device(device)?,
             share: self.share.f_to_device(device)?,
             related: self.related.f_to_device(device)?,
-            ..self
         })
     }
 
-    /// The targets of images: `[heads, batch, bits]`.
-    fn of(&self, numbers: &[usize]) -> Result<Tensor, ModelError> {
-        let rows: Vec<i64> = numbers.iter().map(|&number| self.rows[number]).collect();
-        let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.bits.device())?;
+    /// The targets of the images at some places: `[heads, batch, bits]`.
+    fn of(&self, places: &Tensor) -> Result<Tensor, ModelError> {
+        let rows = self.rows.f_index_select(0, places)?;
         Ok(self.bits.f_index_select(1, &rows)?)
     }
 
     /// Which images have a class in common: `[batch, batch]`, 0 or 1.
-    fn similar(&self, numbers: &[usize]) -> Result<Tensor, ModelError> {
-        let sets: Vec<i64> = numbers
-            .iter()
-            .map(|&number| self.labels[number] as i64)
-            .collect();
-        let sets = Tensor::f_from_slice(&sets)?.f_to_device(self.related.device())?;
+    fn similar(&self, places: &Tensor) -> Result<Tensor, ModelError> {
+        let sets = self.labels.f_index_select(0, places)?;
         Ok(self
             .related
             .f_index_select(0, &sets)?
@@ -212,23 +219,14 @@ impl Targets {
     }
 
     /// Per head, how many of some codes' signs, `[heads, batch, bits]`, are nearest to the target of their own image's set, of all
-    /// rows.
-    pub fn nearest(&self, logits: &Tensor, numbers: &[usize]) -> Result<Vec<usize>, ModelError> {
+    /// rows: `[heads]`, `Int64`.
+    pub fn nearest(&self, logits: &Tensor, places: &Tensor) -> Result<Tensor, ModelError> {
         let mask = self.share.f_sign()?;
         let signs = |bits: &Tensor| bits.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?.f_mul(&mask);
         let codes = signs(&logits.f_ge(0.0)?.f_to_kind(Kind::Float)?)?;
         let agreement = codes.f_bmm(&signs(&self.bits)?.f_transpose(1, 2)?)?; // [heads, batch, rows]
-        let nearest = agreement.f_argmax(2, false)?.f_to_device(Device::Cpu)?;
-        (0..nearest.size2()?.0)
-            .map(|head| {
-                let nearest = Vec::<i64>::try_from(nearest.f_get(head)?)?;
-                let own = numbers.iter().map(|&number| self.rows[number]);
-                Ok(nearest
-                    .into_iter()
-                    .zip(own)
-                    .filter(|(found, own)| found == own)
-                    .count())
-            })
-            .collect()
+        let own = self.rows.f_index_select(0, places)?;
+        let right = agreement.f_argmax(2, false)?.f_eq_tensor(&own)?;
+        Ok(right.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Int64)?)
     }
 }

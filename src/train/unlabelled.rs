@@ -10,7 +10,12 @@ use tch::Tensor;
 
 use super::{
     FEATURE_BATCH, Progress, Run, TrainError, check,
-    data::{Collection, augment::Augment, pictures::Pictures},
+    data::{
+        Collection,
+        ahead::{self, Plan},
+        augment::Augment,
+        pictures::Pictures,
+    },
     run::Stage,
 };
 use crate::{
@@ -70,10 +75,18 @@ pub fn train_unlabelled(
     for view in 0..VIEWS {
         // The first is the picture as it is.
         let augment = (view > 0).then(|| Augment::new(config.augment));
-        for numbers in numbers.chunks(FEATURE_BATCH) {
-            let batch = pictures.batch(numbers, side, augment, rng.random(), device)?;
-            parts.push(tch::no_grad(|| network.features(&batch, run.pass))?);
-        }
+        let plan = Plan {
+            pictures: &pictures,
+            batches: numbers
+                .chunks(FEATURE_BATCH)
+                .map(|numbers| (rng.random(), numbers))
+                .collect(),
+            side,
+            augment,
+        };
+        parts.extend(ahead::each(plan, device, |batch| {
+            tch::no_grad(|| network.features(&batch.images, run.pass))
+        })?);
     }
     let features = Tensor::f_cat(&parts, 0).map_err(ModelError::from)?;
     if let Some(environment) = network.policy.environment() {

@@ -1,7 +1,10 @@
 //! What a training tells while it runs: how far it is, and a smoothed loss and reward.
 //! Knows numbers; neither networks nor who listens.
 
+use tch::Tensor;
+
 use super::TrainError;
+use crate::model::ModelError;
 
 /// What a training tells while it runs.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +19,7 @@ pub struct Progress {
     pub step: usize,
     /// Of how many.
     pub steps: usize,
-    /// Loss, smoothed.
+    /// Loss, smoothed. On a GPU it may be some steps old, and 0 before the first is known.
     pub loss: f64,
     /// Mean reward of sampled action sets, −1…0, smoothed.
     pub reward: f64,
@@ -32,17 +35,26 @@ pub(super) struct Watch {
     told: Progress,
     /// A smoothed loss above this will not come down again.
     most: f64,
+    /// Loss and reward of the last steps, not yet read.
+    unread: Vec<Tensor>,
+    /// After how many steps they are read: reading waits for the device.
+    every: usize,
 }
 
 impl Watch {
-    pub fn new(stage: &'static str, epochs: usize, steps: usize, most: f64) -> Self {
+    pub fn new(stage: &'static str, epochs: usize, steps: usize, most: f64, every: usize) -> Self {
         let told = Progress {
             stage,
             epochs,
             steps,
             ..Progress::default()
         };
-        Watch { told, most }
+        Watch {
+            told,
+            most,
+            unread: Vec::new(),
+            every,
+        }
     }
 
     /// Steps done.
@@ -60,26 +72,43 @@ impl Watch {
         self.told.step = steps;
     }
 
-    /// Takes a step's loss and reward.
-    pub fn take(&mut self, (loss, reward): (f64, f64)) -> Result<(), TrainError> {
-        let told = &mut self.told;
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged {
-                loss,
-                step: told.step,
-            });
+    /// Takes a step's loss and reward, `[2]`.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`], of a step before too, and [`TrainError::Model`].
+    pub fn take(&mut self, learned: Tensor) -> Result<(), TrainError> {
+        self.told.step += 1;
+        self.unread.push(learned);
+        match self.unread.len() >= self.every {
+            true => self.read(),
+            false => Ok(()),
         }
-        // The first is taken as it is.
-        let keep = if told.loss == 0.0 { 0.0 } else { KEEP };
-        told.loss = keep * told.loss + (1.0 - keep) * loss;
-        told.reward = keep * told.reward + (1.0 - keep) * reward;
-        if told.loss > self.most {
-            return Err(TrainError::Diverged {
-                loss: told.loss,
-                step: told.step,
-            });
+    }
+
+    /// Reads what has been taken.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn read(&mut self) -> Result<(), TrainError> {
+        let unread = std::mem::take(&mut self.unread);
+        if unread.is_empty() {
+            return Ok(());
         }
-        told.step += 1;
+        let first = self.told.step - unread.len();
+        for (step, (loss, reward)) in (first..).zip(pairs(&unread)?) {
+            let told = &mut self.told;
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { loss, step });
+            }
+            // The first is taken as it is.
+            let keep = if told.loss == 0.0 { 0.0 } else { KEEP };
+            told.loss = keep * told.loss + (1.0 - keep) * loss;
+            told.reward = keep * told.reward + (1.0 - keep) * reward;
+            if told.loss > self.most {
+                let loss = told.loss;
+                return Err(TrainError::Diverged { loss, step });
+            }
+        }
         Ok(())
     }
 
@@ -90,4 +119,14 @@ impl Watch {
             ..self.told.clone()
         }
     }
+}
+
+/// Losses and rewards, in one reading.
+fn pairs(unread: &[Tensor]) -> Result<Vec<(f64, f64)>, ModelError> {
+    let values = Tensor::f_cat(unread, 0)?.f_to_kind(tch::Kind::Double)?;
+    let values = Vec::<f64>::try_from(values.f_to_device(tch::Device::Cpu)?)?;
+    Ok(values
+        .chunks_exact(2)
+        .map(|pair| (pair[0], pair[1]))
+        .collect())
 }

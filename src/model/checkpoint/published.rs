@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::SafeTensors;
 use tch::{Kind, Tensor};
 
-use super::{bad, fill, load, read, write};
+use super::{bad, fill, load, read, stored, write};
 use crate::model::{ModelError, Network, backbone::BackboneKind, pickle};
 
 /// What a backbone's tensors are called in a checkpoint, before their published names.
@@ -53,21 +53,25 @@ pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelErro
     fill(wanted, &network.kind.classifier(), &file, path)
 }
 
-/// Converts a PyTorch state dict (`.pth`) to safetensors, leaving out the classifier and the counters of batches. Returns how many
-/// tensors it wrote.
+/// Converts a PyTorch state dict (`.pth`) to safetensors, leaving out the classifier and the counters of batches; with `half`, matrices and
+/// kernels in half precision, as checkpoints have them. Returns how many tensors it wrote.
 ///
 /// # Errors
-/// [`ModelError::File`] and [`ModelError::Format`].
-pub fn import(from: &Path, to: &Path) -> Result<usize, ModelError> {
+/// [`ModelError::File`], [`ModelError::Format`] and [`ModelError::Tensor`].
+pub fn import(from: &Path, to: &Path, half: bool) -> Result<usize, ModelError> {
     let classifiers = BackboneKind::ALL.map(BackboneKind::classifier).concat();
     let mut tensors = state_dict(from)?;
     tensors.retain(|name, tensor| {
         !classifiers.contains(&name.as_str()) && tensor.kind() != Kind::Int64
     });
-    let named: Vec<_> = tensors
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.shallow_clone()))
-        .collect();
+    let named = tensors.iter().map(|(name, tensor)| {
+        let kind = match half {
+            true => stored(tensor),
+            false => tensor.kind(),
+        };
+        Ok((name.as_str(), tensor.f_to_kind(kind)?))
+    });
+    let named = named.collect::<Result<Vec<_>, ModelError>>()?;
     write(&named, None, to)?;
     Ok(named.len())
 }

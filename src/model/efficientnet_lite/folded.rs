@@ -4,7 +4,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::fused::Fused;
-use crate::model::ModelError;
+use crate::model::{ModelError, backbone::channels_last};
 
 /// What comes after a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,11 @@ impl Step {
             self.weight = self.weight.f_constant_pad_nd([1, 0, 1, 0])?;
         }
         self.padding = (missing + 1) / 2;
-        self.weight = self.weight.f_to_kind(kind)?;
+        self.weight = match self.weight.device() {
+            Device::Cpu => self.weight.f_to_kind(kind)?,
+            // As images lie, so that cuDNN need not turn them at every pass.
+            _ => channels_last(&self.weight, kind)?,
+        };
         self.bias = self.bias.f_to_kind(kind)?;
         Ok(output)
     }

@@ -1,19 +1,20 @@
-//! Batches made ahead of their use on threads of their own, and how long the user waited for them nevertheless.
-//! Those threads compute in plain Rust: a second thread inside libtorch would make OpenMP keep more threads than there are cores.
+//! Batches made ahead of their use on threads of their own, brought to a GPU by one more, and how long the user waited nevertheless.
+//! Threads that make pictures compute in plain Rust: a second thread inside libtorch would make OpenMP keep more threads than there are
+//! cores.
 
 use std::{
     sync::mpsc::{Receiver, sync_channel},
-    thread::Scope,
+    thread::{Scope, available_parallelism, scope},
     time::{Duration, Instant},
 };
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{
-    augment::Augment,
-    pictures::{Pictures, tensor},
-};
+use super::{augment::Augment, pictures::Pictures};
 use crate::model::ModelError;
+
+/// Batches that lie on a GPU before they are asked for.
+const UPLOADED: usize = 2;
 
 /// Which batches are made.
 #[derive(Clone)]
@@ -28,18 +29,53 @@ pub struct Plan<'a> {
     pub augment: Option<Augment>,
 }
 
-/// Batches in the plan's order: the pictures' numbers, and what [`Pictures::batch`] makes of them.
+/// A batch on the device that computes.
+pub struct Batch<'a> {
+    /// The pictures' numbers.
+    pub numbers: &'a [usize],
+    /// The same there: `[batch]`, `Int64`.
+    pub places: Tensor,
+    /// `[batch, 3, side, side]` in 0…255, `Uint8`.
+    pub images: Tensor,
+}
+
+/// A batch's numbers and its bytes, `[batch, 3, side, side]`.
+type Made<'a> = (&'a [usize], Vec<u8>);
+
+/// Batches in the plan's order.
 pub struct Ahead<'a> {
-    made: Vec<Receiver<(&'a [usize], Vec<u8>)>>,
-    turn: usize,
-    side: u32,
-    device: Device,
+    from: From<'a>,
     waited: Duration,
+}
+
+/// Where batches come from.
+enum From<'a> {
+    /// What threads have made, to be made tensors of by whoever asks.
+    Makers(Makers<'a>, u32),
+    /// What a thread has brought to a GPU.
+    Uploader(Receiver<Result<Batch<'a>, ModelError>>),
+}
+
+/// The ends of the threads that make batches, in turn.
+struct Makers<'a> {
+    made: Vec<Receiver<Made<'a>>>,
+    turn: usize,
+}
+
+impl<'a> Iterator for Makers<'a> {
+    type Item = Made<'a>;
+
+    fn next(&mut self) -> Option<Made<'a>> {
+        // The thread whose turn it is has ended only when the plan is at its end.
+        let made = self.made[self.turn].recv();
+        self.turn = (self.turn + 1) % self.made.len();
+        made.ok()
+    }
 }
 
 impl<'a> Ahead<'a> {
     /// Starts `threads` threads, at least one, which take turns: each holds a batch that is ready and works at the next. They end
-    /// with the plan, or soon after this is dropped.
+    /// with the plan, or soon after this is dropped. For a GPU one more thread uploads, while the device computes.
     pub fn start<'scope>(
         scope: &'scope Scope<'scope, 'a>,
         plan: Plan<'a>,
@@ -61,11 +97,26 @@ impl<'a> Ahead<'a> {
             });
             made
         });
-        Ahead {
+        let makers = Makers {
             made: made.collect(),
             turn: 0,
-            side,
-            device,
+        };
+        let from = match device {
+            Device::Cpu => From::Makers(makers, side),
+            _ => {
+                let (ready, uploaded) = sync_channel(UPLOADED);
+                scope.spawn(move || {
+                    for (numbers, bytes) in makers {
+                        if ready.send(batch(numbers, &bytes, side, device)).is_err() {
+                            return;
+                        }
+                    }
+                });
+                From::Uploader(uploaded)
+            }
+        };
+        Ahead {
+            from,
             waited: Duration::ZERO,
         }
     }
@@ -77,17 +128,71 @@ impl<'a> Ahead<'a> {
 }
 
 impl<'a> Iterator for Ahead<'a> {
-    type Item = Result<(&'a [usize], Tensor), ModelError>;
+    type Item = Result<Batch<'a>, ModelError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let started = Instant::now();
-        // The thread whose turn it is has ended only when the plan is at its end.
-        let made = self.made[self.turn].recv();
-        self.waited += started.elapsed();
-        self.turn = (self.turn + 1) % self.made.len();
-        let (numbers, bytes) = made.ok()?;
-        Some(tensor(&bytes, self.side, self.device).map(|images| (numbers, images)))
+        match &mut self.from {
+            From::Makers(makers, side) => {
+                let made = makers.next();
+                self.waited += started.elapsed();
+                made.map(|(numbers, bytes)| batch(numbers, &bytes, *side, Device::Cpu))
+            }
+            From::Uploader(uploaded) => {
+                let batch = uploaded.recv();
+                self.waited += started.elapsed();
+                batch.ok()
+            }
+        }
     }
+}
+
+/// What is made of each batch of a plan, in order, on a device.
+///
+/// # Errors
+/// The first that `make` returns, and [`ModelError::Tensor`].
+pub fn each<R>(
+    plan: Plan<'_>,
+    device: Device,
+    mut make: impl FnMut(Batch<'_>) -> Result<R, ModelError>,
+) -> Result<Vec<R>, ModelError> {
+    scope(|scope| {
+        let ahead = Ahead::start(scope, plan, threads(device), device);
+        ahead.map(|batch| make(batch?)).collect()
+    })
+}
+
+/// Threads that make pictures: all cores beside a GPU, one beside libtorch's own where they share the cores.
+pub fn threads(device: Device) -> usize {
+    match device {
+        Device::Cpu => 1,
+        _ => available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// A batch's bytes and numbers as tensors on a device. A GPU fetches them by itself from memory that stays where it is, in the order of what
+/// it is asked to do, so nobody waits for the copy.
+fn batch<'a>(
+    numbers: &'a [usize],
+    bytes: &[u8],
+    side: u32,
+    device: Device,
+) -> Result<Batch<'a>, ModelError> {
+    let (count, side) = (numbers.len() as i64, i64::from(side));
+    let places: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+    let places = Tensor::f_from_slice(&places)?;
+    let images = Tensor::f_from_data_size(bytes, &[count, 3, side, side], Kind::Uint8)?;
+    let there = |tensor: Tensor| match device {
+        Device::Cpu => Ok(tensor),
+        _ => tensor
+            .f_pin_memory(device)?
+            .f_to_device_(device, tensor.kind(), true, false),
+    };
+    Ok(Batch {
+        numbers,
+        places: there(places)?,
+        images: there(images)?,
+    })
 }
 
 #[cfg(test)]
@@ -112,9 +217,17 @@ mod tests {
             std::thread::scope(|scope| {
                 let mut ahead = Ahead::start(scope, plan.clone(), threads, Device::Cpu);
                 for &(seed, numbers) in &plan.batches {
-                    let (found, images) = ahead.next().unwrap().unwrap();
-                    let expected = pictures.batch(numbers, 16, augment, seed, Device::Cpu);
-                    assert_eq!((found, images), (numbers, expected.unwrap()));
+                    let found = ahead.next().unwrap().unwrap();
+                    let expected = pictures.draw(numbers, 16, augment, seed);
+                    assert_eq!(found.numbers, numbers);
+                    assert_eq!(found.images.size(), [numbers.len() as i64, 3, 16, 16]);
+                    let images = Vec::<u8>::try_from(found.images.flatten(0, -1));
+                    assert_eq!(images.unwrap(), expected);
+                    let places = Vec::<i64>::try_from(found.places).unwrap();
+                    assert_eq!(
+                        places,
+                        numbers.iter().map(|&n| n as i64).collect::<Vec<_>>()
+                    );
                 }
                 assert!(ahead.next().is_none());
                 assert!(ahead.waited() > Duration::ZERO);

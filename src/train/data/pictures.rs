@@ -8,16 +8,14 @@ use std::{
     thread,
 };
 
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
-use tch::{Device, Kind, Tensor};
-
 use super::{
     Collection, Item, TrainError,
     augment::{Augment, View},
     wrong,
 };
-use crate::{image, model::ModelError};
+use crate::image;
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 
 /// Pictures decoded before they are put together with the others.
 const BLOCK: usize = 1024;
@@ -115,24 +113,9 @@ impl Pictures {
         })
     }
 
-    /// Pictures by their numbers at a model's input size, `[batch, 3, side, side]` in 0…255, `Uint8`, on `device`. With `augment`
-    /// each is changed at random, by the seed and its place in the batch alone.
-    ///
-    /// # Errors
-    /// [`ModelError::Tensor`].
-    pub fn batch(
-        &self,
-        numbers: &[usize],
-        side: u32,
-        augment: Option<Augment>,
-        seed: u64,
-        device: Device,
-    ) -> Result<Tensor, ModelError> {
-        tensor(&self.draw(numbers, side, augment, seed), side, device)
-    }
-
-    /// The bytes of a batch, `[batch, 3, side, side]`.
-    pub(super) fn draw(
+    /// Pictures by their numbers at a model's input size: the bytes of a batch, `[batch, 3, side, side]`. With `augment` each is changed at
+    /// random, by the seed and its place in the batch alone.
+    pub fn draw(
         &self,
         numbers: &[usize],
         side: u32,
@@ -160,14 +143,6 @@ impl Pictures {
 /// The bytes of a picture.
 fn bytes(side: u32) -> usize {
     3 * (side as usize).pow(2)
-}
-
-/// A batch's bytes as a tensor on a device.
-pub(super) fn tensor(bytes: &[u8], side: u32, device: Device) -> Result<Tensor, ModelError> {
-    let side = i64::from(side);
-    let batch = bytes.len() as i64 / (3 * side * side);
-    let images = Tensor::f_from_data_size(bytes, &[batch, 3, side, side], Kind::Uint8)?;
-    Ok(images.f_to_device(device)?)
 }
 
 /// The longest side among some items by their headers; where one is `enough`, it looks no further.
@@ -275,11 +250,7 @@ mod tests {
         let twice = batch(&[1, 1], 5);
         let (first, second) = twice.split_at(twice.len() / 2);
         assert_ne!(first, second);
-        let plain = pictures.batch(&[3, 4], 8, None, 0, Device::Cpu).unwrap();
-        assert_eq!(plain.size(), [2, 3, 8, 8]);
-        assert_eq!(
-            Vec::<u8>::try_from(plain.flatten(0, -1)).unwrap()[..64],
-            [30; 64]
-        );
+        let plain = pictures.draw(&[3, 4], 8, None, 0);
+        assert_eq!((plain.len(), &plain[..64]), (2 * 3 * 64, &[30; 64][..]));
     }
 }
