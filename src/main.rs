@@ -8,8 +8,16 @@ fn main() -> ExitCode {
     match Cli::read().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence for whoever started it; a backtrace would only hide it.
-            eprintln!("error: {error:#}");
+            // One sentence for whoever started it, in which nothing is said twice; a backtrace would only hide it.
+            let words = error.chain().fold(String::new(), |words, cause| {
+                let cause = cause.to_string();
+                match words.is_empty() {
+                    true => cause,
+                    false if words.contains(&cause) => words,
+                    false => format!("{words}: {cause}"),
+                }
+            });
+            eprintln!("error: {words}");
             ExitCode::FAILURE
         }
     }

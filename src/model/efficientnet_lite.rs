@@ -171,7 +171,7 @@ mod tests {
     /// At even and at odd sides, where "same" pads differently.
     #[test]
     fn folding_and_fusing_change_no_feature() {
-        for side in [64, 75, 96] {
+        for side in [32, 64, 75, 96] {
             let variables = nn::VarStore::new(tch::Device::Cpu);
             let mut network = EfficientNetLite::new(&variables.root()).unwrap();
             for (name, mut variable) in variables.variables() {
@@ -194,12 +194,13 @@ mod tests {
             network.fold(side as u32, Kind::Float).unwrap();
             let fused = features(&network);
             let folded = network.folded.as_mut().unwrap();
-            assert!(folded.unfuse(), "libtorch has these operations");
+            assert_eq!(folded.unfuse(), side > 32, "libtorch has these operations");
             let plain = features(&network);
             let scale = f64::try_from(trained.abs().max()).unwrap();
             for other in [fused, plain] {
                 let difference = f64::try_from((&trained - other).abs().max()).unwrap();
-                assert!(difference < 1e-5 * scale, "{side}: {difference} of {scale}");
+                // Rounding alone reaches √(50 layers · 1,000 products) · 6e-8, and a row of padding in the wrong place .01.
+                assert!(difference < 5e-5 * scale, "{side}: {difference} of {scale}");
             }
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Images<'a> {
     pub validation: Vec<usize>,
 }
 
-/// How training went since it was begun or taken up.
+/// How the last epoch went.
 #[derive(Default)]
 pub(super) struct Pace {
     /// The share of time that the device waited for pictures.
@@ -87,8 +87,7 @@ impl Run<'_> {
         );
         watch.skip(mark.epoch * per_epoch);
         let (began, before) = (Instant::now(), mark.seconds);
-        let (mut waited, mut trained) = (Duration::ZERO, Duration::ZERO);
-        let first = mark.epoch;
+        let mut written: Option<(Instant, Duration)> = None;
         for epoch in mark.epoch + 1..=config.epochs {
             let mut rng = self.random(Stage::Joint, epoch);
             let mut order = images.train.clone();
@@ -101,7 +100,7 @@ impl Run<'_> {
                 augment: Some(Augment::new(config.augment)),
             };
             let started = Instant::now();
-            std::thread::scope(|scope| {
+            let waited = std::thread::scope(|scope| {
                 let mut ahead = Ahead::start(scope, plan, threads(self.device), self.device);
                 for batch in ahead.by_ref() {
                     let Batch { places, images, .. } = batch?;
@@ -125,10 +124,9 @@ impl Run<'_> {
                     tell(watch.at(epoch, None));
                 }
                 watch.read()?;
-                waited += ahead.waited();
-                Ok::<_, TrainError>(())
+                Ok::<_, TrainError>(ahead.waited())
             })?;
-            trained += started.elapsed();
+            let trained = started.elapsed();
             mark.epoch = epoch;
             mark.seconds = before + began.elapsed().as_secs();
             let swap = |average: &mut Option<Average>| {
@@ -142,23 +140,25 @@ impl Run<'_> {
             mark.stale = if mean > mark.best { 0 } else { mark.stale + 1 };
             mark.best = mark.best.max(mean);
             if config.patience == 0 || mark.stale == 0 {
-                let seconds = trained.as_secs_f64();
                 let pace = Pace {
-                    waited: waited.as_secs_f64() / seconds,
-                    images: ((epoch - first) * count) as f64 / seconds,
+                    waited: waited.as_secs_f64() / trained.as_secs_f64(),
+                    images: count as f64 / trained.as_secs_f64(),
                 };
                 save(network, &mark, &validation, pace)?;
             }
             swap(&mut average)?;
-            let kept = variables
-                .variables()
-                .into_iter()
-                .map(|(name, value)| (format!("value.{name}"), value.detach()));
-            let mut state: Vec<_> = kept.chain(optimizer.state()?).collect();
-            if let Some(average) = &average {
-                state.extend(average.state()?);
+            // As often as it takes no more than a tenth of the time.
+            if written.is_none_or(|(at, took)| at.elapsed() >= 10 * took) {
+                let began = Instant::now();
+                let kept = variables.variables().into_iter();
+                let kept = kept.map(|(name, value)| (format!("value.{name}"), value.detach()));
+                let mut state: Vec<_> = kept.chain(optimizer.state()?).collect();
+                if let Some(average) = &average {
+                    state.extend(average.state()?);
+                }
+                resume::write(out, &mark, &state)?;
+                written = Some((Instant::now(), began.elapsed()));
             }
-            resume::write(out, &mark, &state)?;
             tell(watch.at(epoch, Some(validation)));
             let patient = config.patience == 0 || mark.stale < config.patience;
             if !patient || watch.loss() < config.stop_loss {

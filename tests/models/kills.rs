@@ -121,13 +121,18 @@ async fn hung_up_on_at_the_switch_it_completes_it() {
     last_job(&server).await;
     let began = Instant::now();
     activate(&server, &known.ids[0]).await;
-    let (took, mut rng) = (began.elapsed(), ChaCha8Rng::seed_from_u64(6));
+    let (mut took, mut rng) = (began.elapsed(), ChaCha8Rng::seed_from_u64(6));
     let (rounds, mut hung_up, mut switched) = (40, 0, 0);
     for _ in 0..rounds {
         let (active, other) = whole(&server, &known).await;
         let request = activate(&server, &other);
         let patience = took.mul_f64(rng.random_range(0.2..1.0));
-        hung_up += usize::from(tokio::time::timeout(patience, request).await.is_err());
+        let asked = Instant::now();
+        match tokio::time::timeout(patience, request).await {
+            Err(_) => hung_up += 1,
+            // The first may have been slow for what runs beside this.
+            Ok(_) => took = took.min(asked.elapsed()),
+        }
         // A write that meets two models in disagreement would never end.
         let write = put(&server.client, &server.url, 0);
         let written = tokio::time::timeout(Duration::from_secs(20), write).await;

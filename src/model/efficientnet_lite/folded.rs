@@ -73,7 +73,9 @@ impl Folded {
             sides.push(step.fit(sides[sides.len() - 1], kind)?);
         }
         let device = steps.first().map(|step| step.weight.device());
-        let fused = (device == Some(Device::Cpu)).then(|| Fused::new(&steps, &sides));
+        // oneDNN does not add images of a single pixel.
+        let fuses = device == Some(Device::Cpu) && !sides.contains(&1);
+        let fused = fuses.then(|| Fused::new(&steps, &sides));
         let fused = fused.transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "this build of libtorch has no fused convolutions, which makes encoding slower");
             None

@@ -6,6 +6,7 @@ use std::{
     sync::mpsc::{Receiver, sync_channel},
     thread::{Scope, available_parallelism, scope},
     time::{Duration, Instant},
+    vec,
 };
 
 use tch::{Device, Kind, Tensor};
@@ -13,8 +14,8 @@ use tch::{Device, Kind, Tensor};
 use super::{augment::Augment, pictures::Pictures};
 use crate::model::ModelError;
 
-/// Batches that lie on a GPU before they are asked for.
-const UPLOADED: usize = 2;
+/// Batches of which a thread has its part ready, and batches that lie on a GPU, before they are asked for.
+const READY: usize = 2;
 
 /// Which batches are made.
 #[derive(Clone)]
@@ -56,55 +57,69 @@ enum From<'a> {
     Uploader(Receiver<Result<Batch<'a>, ModelError>>),
 }
 
-/// The ends of the threads that make batches, in turn.
+/// The ends of the threads that each make a part of every batch, in the parts' order.
 struct Makers<'a> {
-    made: Vec<Receiver<Made<'a>>>,
-    turn: usize,
+    parts: Vec<Receiver<Vec<u8>>>,
+    left: vec::IntoIter<(u64, &'a [usize])>,
 }
 
 impl<'a> Iterator for Makers<'a> {
     type Item = Made<'a>;
 
     fn next(&mut self) -> Option<Made<'a>> {
-        // The thread whose turn it is has ended only when the plan is at its end.
-        let made = self.made[self.turn].recv();
-        self.turn = (self.turn + 1) % self.made.len();
-        made.ok()
+        let (_, numbers) = self.left.next()?;
+        let parts = self.parts.iter().map(Receiver::recv);
+        // A thread ends before the plan does only by a panic, which its scope passes on.
+        let parts: Vec<_> = parts.collect::<Result<_, _>>().ok()?;
+        Some((numbers, parts.concat()))
     }
 }
 
 impl<'a> Ahead<'a> {
-    /// Starts `threads` threads, at least one, which take turns: each holds a batch that is ready and works at the next. They end
-    /// with the plan, or soon after this is dropped. For a GPU one more thread uploads, while the device computes.
+    /// Starts `threads` threads, at least one, each of which makes a part of every batch, so that the first is soon there. They end with
+    /// the plan, or soon after this is dropped. For a GPU one more thread uploads, while the device computes.
     pub fn start<'scope>(
         scope: &'scope Scope<'scope, 'a>,
         plan: Plan<'a>,
         threads: usize,
         device: Device,
     ) -> Self {
+        Ahead::begin(scope, plan, threads, device, device != Device::Cpu)
+    }
+
+    /// The same, uploading on a thread of its own or not.
+    fn begin<'scope>(
+        scope: &'scope Scope<'scope, 'a>,
+        plan: Plan<'a>,
+        threads: usize,
+        device: Device,
+        uploads: bool,
+    ) -> Self {
         let (side, threads) = (plan.side, threads.max(1));
-        let made = (0..threads).map(|thread| {
-            let (ready, made) = sync_channel(1);
+        let parts = (0..threads).map(|thread| {
+            let (ready, part) = sync_channel(READY);
             let plan = plan.clone();
             scope.spawn(move || {
-                for &(seed, numbers) in plan.batches.iter().skip(thread).step_by(threads) {
-                    let bytes = plan.pictures.draw(numbers, side, plan.augment, seed);
+                for &(seed, numbers) in &plan.batches {
+                    let at = |thread: usize| thread * numbers.len() / threads;
+                    let part = at(thread)..at(thread + 1);
+                    let bytes = plan.pictures.draw(numbers, part, side, plan.augment, seed);
                     // Nobody receives when training has failed, which is told there.
-                    if ready.send((numbers, bytes)).is_err() {
+                    if ready.send(bytes).is_err() {
                         return;
                     }
                 }
             });
-            made
+            part
         });
         let makers = Makers {
-            made: made.collect(),
-            turn: 0,
+            parts: parts.collect(),
+            left: plan.batches.into_iter(),
         };
-        let from = match device {
-            Device::Cpu => From::Makers(makers, side),
-            _ => {
-                let (ready, uploaded) = sync_channel(UPLOADED);
+        let from = match uploads {
+            false => From::Makers(makers, side),
+            true => {
+                let (ready, uploaded) = sync_channel(READY);
                 scope.spawn(move || {
                     for (numbers, bytes) in makers {
                         if ready.send(batch(numbers, &bytes, side, device)).is_err() {
@@ -213,12 +228,13 @@ mod tests {
             side: 16,
             augment,
         };
-        for threads in [0, 1, 2, 3, 8] {
+        for (threads, uploads) in [(0, false), (1, true), (2, false), (3, true), (8, false)] {
             std::thread::scope(|scope| {
-                let mut ahead = Ahead::start(scope, plan.clone(), threads, Device::Cpu);
+                let start = || Ahead::begin(scope, plan.clone(), threads, Device::Cpu, uploads);
+                let mut ahead = start();
                 for &(seed, numbers) in &plan.batches {
                     let found = ahead.next().unwrap().unwrap();
-                    let expected = pictures.draw(numbers, 16, augment, seed);
+                    let expected = pictures.draw(numbers, 0..numbers.len(), 16, augment, seed);
                     assert_eq!(found.numbers, numbers);
                     assert_eq!(found.images.size(), [numbers.len() as i64, 3, 16, 16]);
                     let images = Vec::<u8>::try_from(found.images.flatten(0, -1));
@@ -232,7 +248,7 @@ mod tests {
                 assert!(ahead.next().is_none());
                 assert!(ahead.waited() > Duration::ZERO);
                 // One that is left early ends too.
-                drop(Ahead::start(scope, plan.clone(), threads, Device::Cpu));
+                drop(start());
             });
         }
     }

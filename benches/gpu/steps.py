@@ -1,0 +1,55 @@
+"""The steps that measure: encoding beside PyTorch, searches by photo, and searches beside a job. Each adds lines to the results; knows the
+programs that measure and nothing of what becomes of the figures."""
+import hashlib, os, pathlib, subprocess, time
+
+import load
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def measure(here, busy, end):
+    """Images a second of the bare model, the worker and PyTorch; where a batch's time goes; bits that differ from the CPU's."""
+    types = "fp32,bf16,fp16" if not here.small else "fp32,bf16" if load.FAST_BF16 else "fp32"
+    batches, few = ("1,8", "8") if here.small else ("1,2,4,8,16,32,64,128,256", "8,32,256")
+    each = ["--model", here.model(), "--device", here.device, "--types", types, "--batches", batches, "--seconds", "0.3"]
+    encode = [here.program("encode"), *each, "--runs", "1", "--samples", here.project / "samples", "--photos", here.photos]
+    forms = "eager,autocast" if here.small else "eager,autocast,graphs,compile"
+    peer = [here.python, HERE / "encode_peer.py", *each, "--few", few, "--forms", forms]
+    for name, command, limit in ("encode", encode, 0.6 * (end - time.monotonic())), ("PyTorch", peer, 3600):
+        limit = min(limit, end - time.monotonic() - 2)
+        if name == "PyTorch" and subprocess.run([here.python, "-c", "import torch"], capture_output=True).returncode:
+            here.add(step="measure", skipped="PyTorch: python3 cannot import torch here")
+        elif failed := here.call(command, limit, lambda line: here.add(step="measure", **line)):
+            here.add(step="measure", failed=f"{name}: {failed}")
+
+
+def serve(here, busy, end):
+    """Searches by photo: requests a second and what they wait, by callers and the largest batch."""
+    precision = "fp32" if here.small and not load.FAST_BF16 else "bf16"
+    model = hashlib.sha256(open(here.model(), "rb").read()).hexdigest()[:12]
+    seconds, images = (2, 10_000) if here.small else (5, 100_000)
+    data = here.work / "gallery"
+    store = [here.program("scihcgrl"), "bench", "store", "--data-dir", data, "--keep-for", model, "--precision", precision, "--changes", "0",
+             "--images", images, "--seconds", "1"]
+    if failed := here.call(store, end - time.monotonic()):
+        raise RuntimeError(f"the store: {failed}")
+    for most, all_callers in [(32, [32])] if here.small else [(32, [32, 256]), (256, [256])]:
+        service = [here.program("scihcgrl"), "serve", "--addr", "127.0.0.1:0", "--data-dir", str(data), "--model", here.model(),
+                   "--device", here.device, "--precision", precision, "--max-batch", str(most), "--queue", "512"]
+        with load.running(service) as (_, address):
+            for callers in all_callers:
+                offer = [here.program("load"), "--address", address, "--photos", here.photos, "--clients", callers, "--warm-up", 0, "--seconds"]
+                load.measure(*offer, 1)
+                with busy(here) as found:
+                    line = load.measure(*offer, seconds)
+                here.add(step="serve", callers=callers, max_batch=most, images=images, precision=precision, **found.found, **line)
+
+
+def scenario(here, busy, end):
+    """Searches beside a job on one device, and a job that runs out of a GPU's memory."""
+    os.environ.update(CARGO_MANIFEST_DIR=str(here.project), SCIHCGRL_PROGRAM=here.program("scihcgrl"), TEST_DEVICE=here.device,
+                      BACKBONE=str(here.weights))
+    command = [here.program("scenario"), "--nocapture", "--test-threads", "1", *([] if here.small else ["--include-ignored"])]
+    with busy(here) as found:
+        failed = here.call(command, end - time.monotonic() - 2, lambda line: here.add(step="scenario", **line))
+    here.add(step="scenario", failed=failed, **found.found)

@@ -1,0 +1,177 @@
+//! What `make gpu-pack` packed, unpacked away from the project: its small form, on processors, does every step or says why not, and leaves
+//! results that are whole whenever it is killed.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rand::Rng;
+use serde_json::Value;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// An empty folder with what goes to a machine with a GPU, as far as this uses it.
+fn away() -> tempfile::TempDir {
+    let (root, away) = (Path::new(ROOT), tempfile::tempdir().unwrap());
+    assert!(
+        root.join(".gpu/run.sh").exists(),
+        "run `make gpu-pack` first"
+    );
+    fs::create_dir(away.path().join("models")).unwrap();
+    let model = "models/cifar10.safetensors";
+    fs::copy(root.join(model), away.path().join(model)).unwrap();
+    let folders = [root.join(".gpu"), root.join("samples")];
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args(folders)
+        .arg(away.path())
+        .status();
+    assert!(copied.unwrap().success());
+    away
+}
+
+fn run(away: &Path, steps: &str) -> Command {
+    let mut command = Command::new(away.join(".gpu/run.sh"));
+    command
+        .arg(away.join("out"))
+        .env("DEVICE", "cpu")
+        .env("MINUTES", "4")
+        .env("STEPS", steps)
+        .env("LIBTORCH", Path::new(ROOT).join(".libtorch/torch"));
+    command
+}
+
+/// The lines so far, each whole.
+fn lines(away: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(away.join("out/results.jsonl")).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn words(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .concat()
+}
+
+#[test]
+fn the_small_form_does_every_step() {
+    let away = away();
+    let output = run(away.path(), "measure,serve,scenario,train")
+        .output()
+        .unwrap();
+    let said = words(&output);
+    assert!(output.status.success(), "{said}");
+    let lines = lines(away.path());
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| line["failed"].is_string())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}\n{said}");
+    let of = |step: &str, member: &str| {
+        let has = |line: &&Value| line["step"] == step && !line[member].is_null();
+        lines.iter().filter(has).count()
+    };
+    assert!(
+        of("measure", "bare") >= 2 && of("measure", "decoded_per_s_and_core") == 1,
+        "{said}"
+    );
+    // PyTorch need not be whole here.
+    assert!(
+        of("measure", "peer") > 0 || of("measure", "skipped") == 1,
+        "{said}"
+    );
+    assert_eq!(of("serve", "served_per_s"), 1, "{said}");
+    assert_eq!(of("scenario", "learned_s"), 1, "{said}");
+    assert_eq!(of("train", "quality"), 4, "{said}");
+    let out: Vec<_> = fs::read_dir(away.path().join("out"))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(out.len() <= 8, "{out:?}");
+    assert!(
+        out.iter()
+            .all(|file| file.metadata().unwrap().len() <= 16 << 20),
+        "{out:?}"
+    );
+    let models = out.iter().filter(|file| {
+        file.path()
+            .extension()
+            .is_some_and(|end| end == "safetensors")
+    });
+    assert_eq!(models.count(), 3);
+    let report = fs::read_to_string(away.path().join("out/report.md")).unwrap();
+    for part in [
+        "## Encoding",
+        "## Searches by photo",
+        "## Searches beside a job",
+        "## Training",
+        "the samples of the project stand in",
+    ] {
+        assert!(report.contains(part), "{report}");
+    }
+}
+
+#[test]
+fn results_are_whole_whenever_it_is_killed() {
+    let away = away();
+    for _ in 0..3 {
+        let _ = fs::remove_dir_all(away.path().join("out"));
+        let mut running = run(away.path(), "measure")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while lines(away.path()).is_empty() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "no line within a minute"
+            );
+            sleep(Duration::from_millis(20));
+        }
+        sleep(Duration::from_millis(rand::rng().random_range(0..4000)));
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(!lines(away.path()).is_empty());
+        let report = fs::read_to_string(away.path().join("out/report.md")).unwrap();
+        assert!(report.starts_with("# Measured"), "{report}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let away = away();
+    let nowhere = away.path().join("nowhere");
+    for (variable, value, expected) in [
+        ("DEVICE", "tpu".as_ref(), "it must be cuda or cpu"),
+        ("STEPS", "measure,dance".as_ref(), "STEPS has dance"),
+        (
+            "PROJECT",
+            nowhere.as_path(),
+            "models/cifar10.safetensors is not in",
+        ),
+        (
+            "LIBTORCH",
+            nowhere.as_path(),
+            "lacks libc10.so, libtorch.so, libtorch_cpu.so",
+        ),
+    ] {
+        let output = run(away.path(), "measure")
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let said = words(&output);
+        assert!(
+            !output.status.success() && said.contains(expected),
+            "{said}"
+        );
+    }
+}
