@@ -55,6 +55,23 @@ def pack_photos(folder, to):
         sys.exit(f"{folder} has no JPEG files (*.jpg) of at most a megabyte")
 
 
+def pack_data(data, to):
+    """One archive of class folders each of the training and of the test images, which training reads as they are; how many they hold."""
+    images, parts = {"train": 0, "test": 0}, {name: tarfile.open(to / f"{name}.tar.gz", "w:gz") for name in ("train", "test")}
+    with tarfile.open(data) as archive:
+        for file in archive:
+            path = file.name.removeprefix("./").split("/")
+            if file.isfile() and len(path) == 3 and path[0] in parts:
+                file.name = f"{path[1]}/{path[2]}"
+                parts[path[0]].addfile(file, archive.extractfile(file))
+                images[path[0]] += 1
+    for part in parts.values():
+        part.close()
+    if not all(images.values()):
+        sys.exit(f"{data} has {images['train']} images in train/CLASS/ and {images['test']} in test/CLASS/; both are needed")
+    return images
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path)
@@ -71,12 +88,11 @@ def main():
     subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
     for script in SCRIPTS:
         shutil.copy(ROOT / "benches" / script, to)
-    if options.data:
-        shutil.copy(options.data, to / "data.tar.gz")
+    images = pack_data(options.data, to) if options.data else None
     pack_photos(options.photos, to / "photos")
     revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     torch = re.search(r"^TORCH *:= *(\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    (to / "pack.json").write_text(json.dumps({"revision": revision, "glibc": glibc, "torch": torch}) + "\n")
+    (to / "pack.json").write_text(json.dumps({"revision": revision, "glibc": glibc, "torch": torch, "images": images}) + "\n")
     sizes = {str(file.relative_to(to)): file.stat().st_size for file in sorted(to.rglob("*")) if file.is_file()}
     photos = [name for name in sizes if name.startswith("photos/")]
     for name, size in sizes.items():

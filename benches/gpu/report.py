@@ -22,7 +22,7 @@ def machine(lines):
                       f"{line['torch']}, glibc {line['glibc']}. The program finds: {'; '.join(line['devices'])}.\n"]
             parts += ["**This is the small form, on processors: it shows that everything runs, and its figures say nothing of a GPU.**\n"] if small else []
             parts += ["No data set was packed: the samples of the project stand in for CIFAR-10, so the figures of training mean nothing.\n"
-                      ] if line["data"] == "samples" else []
+                      ] if not line["images"] else []
     return parts
 
 

@@ -164,7 +164,7 @@ def check(here):
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = ":".join(filter(None, [str(torch.parent), path]))
     with tarfile.open(HERE / "programs.tar.xz") as archive:
-        archive.extractall(here.work)
+        archive.extractall(here.work, filter="data")
     libraries = subprocess.run(["ldd", here.program("scihcgrl")], capture_output=True, text=True).stdout
     absent = re.findall(r"(\S+) => not found", libraries)
     if absent:
@@ -179,7 +179,7 @@ def check(here):
     model = re.search(r"^model name\s*: (.*)$", open("/proc/cpuinfo").read(), re.MULTILINE)
     here.add(step="check", date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", revision=here.pack["revision"],
              device=here.device, minutes=here.minutes, card=card, cores=os.cpu_count(), processor=model and model[1], glibc=libc, torch=version,
-             devices=devices.stdout.strip().splitlines(), data="data.tar.gz" if (HERE / "data.tar.gz").exists() else "samples")
+             devices=devices.stdout.strip().splitlines(), images=here.pack["images"])
 
 
 def do(here, name):

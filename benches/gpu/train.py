@@ -10,8 +10,9 @@ CUDA = {"paper": Form(224, 64, 60, "--warm-up-epochs 20 --average 0.999 --precis
         "default": [Form(128, 128, 16, "--warm-up-epochs 5 --average 0.998 --precision bf16"),
                     Form(224, 128, 8, "--warm-up-epochs 3 --average 0.998 --precision bf16 --backbone-rate 2e-4")],
         "held_back": 0.02, "evaluated": 1000, "trial": 128, "per_class": None}
-CPU = {"paper": Form(48, 32, 2, "--warm-up-epochs 2 --average 0.9"), "queries": 20, "training": 100,
-       "default": [Form(48, 32, 2, "--warm-up-epochs 2 --average 0.9"), Form(64, 32, 1, "--warm-up-epochs 1 --average 0.9")],
+# One thread, for those of OpenMP wait for each other by spinning where others compute too.
+CPU = {"paper": Form(48, 32, 2, "--warm-up-epochs 2 --average 0.9 --threads 1"), "queries": 20, "training": 100,
+       "default": [Form(48, 32, 2, "--warm-up-epochs 2 --average 0.9 --threads 1"), Form(64, 32, 1, "--warm-up-epochs 1 --average 0.9 --threads 1")],
        "held_back": 0.1, "evaluated": 40, "trial": 8, "per_class": (40, 10)}
 Pace = collections.namedtuple("Pace", "images_per_s beside")
 
@@ -23,26 +24,32 @@ def card(model):
     return json.loads(json.loads(head)["__metadata__"]["scihcgrl"])
 
 
-def unpacked(here, per_class):
-    """Folders of training and test images; of each class the first few where so many are given."""
-    archive = here.weights.parent / "data.tar.gz"
-    if not archive.exists():
-        return here.project / "samples/gallery", here.project / "samples/queries"
-    taken, folder = collections.Counter(), here.work / "data"
+def data(here, per_class):
+    """Training and test images, and how many there are of both; of each class the first few where so many are given."""
+    if not here.pack["images"]:
+        sets = [here.project / "samples/gallery", here.project / "samples/queries"]
+    else:
+        sets = [here.weights.parent / f"{name}.tar.gz" for name in ("train", "test")]
+        if not per_class:
+            return sets, sum(here.pack["images"].values())
+        sets = [few(archive, count, here.work / archive.name.split(".")[0]) for archive, count in zip(sets, per_class)]
+    return sets, sum(1 for folder in sets for _ in folder.glob("*/*.jpg"))
+
+
+def few(archive, count, folder):
+    taken = collections.Counter()
     with tarfile.open(archive) as files:
         for file in files:
-            path = file.name.removeprefix("./").split("/")
-            if file.isfile() and len(path) == 3 and path[0] in ("train", "test"):
-                taken[path[0], path[1]] += 1
-                if not per_class or taken[path[0], path[1]] <= per_class[path[0] == "test"]:
-                    files.extract(file, folder)
-    return folder / "train", folder / "test"
+            taken[file.name.split("/")[0]] += 1
+            if taken[file.name.split("/")[0]] <= count:
+                files.extract(file, folder, filter="data")
+    return folder
 
 
 class Trainings:
     def __init__(self, here, busy):
         self.here, self.busy, self.form = here, busy, CPU if here.small else CUDA
-        self.train, self.test = unpacked(here, self.form["per_class"])
+        (self.train, self.test), self.images = data(here, self.form["per_class"])
         self.paces = {}
 
     def command(self, form, epochs, out, backbone):
@@ -90,7 +97,7 @@ class Trainings:
             shutil.copy(model, here.out / "paper.safetensors")
 
     def default(self, form, epochs, backbone, limit):
-        """A model of all classes: its checkpoint chosen on images held back, measured once on test images."""
+        """A model of all classes: its checkpoint chosen on images held back, measured once on test images. Where it is, if it is."""
         here, out = self.here, self.here.work / f"cifar10-{form.side}.safetensors"
         began, held_back = time.monotonic(), ["--validation-fraction", self.form["held_back"], "--patience", epochs]
         line = {"step": "train", "what": "the default model", "side": form.side, "epochs": epochs}
@@ -105,9 +112,11 @@ class Trainings:
         evaluate = [here.program("scihcgrl"), "evaluate", "--model", out, "--data", self.test, "--queries", self.form["evaluated"],
                     "--device", here.device, "--precision", "fp32", "--json", measured, "--record"]
         if wrong := here.call(evaluate, limit - (time.monotonic() - began)):
-            return here.add(**{**line, "failed": f"evaluate: {wrong}"})
+            here.add(**{**line, "failed": f"evaluate: {wrong}"})
+            return out
         self.told(line, out, json.loads(measured.read_text())["quality"])
         shutil.copy(out, here.out)
+        return out
 
     def told(self, line, model, by_bits, **more):
         training = card(model)["training"]
@@ -124,25 +133,19 @@ def train(here, busy, end):
         made = lambda line: here.add(step="train", what="pictures alone", **line)
         if failed := here.call([*pictures, "--input-size", default.side], 20, made):
             here.add(step="train", what="pictures alone", failed=failed)
-    images = sum(1 for path in trainings.train.rglob("*.*") if path.is_file())
     share = 0.24 * here.left()
-    epochs = trainings.epochs(form["paper"], form["training"], images, share)
+    epochs = trainings.epochs(form["paper"], form["training"], trainings.images, share)
+    for seed in 0, 1:
+        if epochs < 1:
+            here.add(step="train", what="the paper's protocol", seed=seed, skipped=f"{share:.0f} s are too few for an epoch")
+        else:
+            trainings.paper(seed, epochs, 1.3 * share)
     backbone = here.weights
-    plan = [("paper", 0), ("paper", 1), *(("default", default) for default in form["default"])]
-    for at, (what, which) in enumerate(plan):
-        if what == "paper":
-            if epochs < 1:
-                here.add(step="train", what="the paper's protocol", seed=which, skipped=f"{share:.0f} s are too few for an epoch")
-                continue
-            trainings.paper(which, epochs, 1.3 * share)
+    for default, part in zip(form["default"], (0.7, 1)):
+        seconds = part * here.left() - 5
+        epochs = trainings.epochs(default, trainings.images, 0, seconds)
+        if epochs < 1:
+            here.add(step="train", what="the default model", side=default.side, skipped=f"{seconds:.0f} s are too few for an epoch")
             continue
-        is_last = at + 1 == len(plan)
-        seconds = here.left() - 5 if is_last else 0.7 * here.left()
-        fit = trainings.epochs(which, images, 0, seconds)
-        if fit < 1:
-            here.add(step="train", what="the default model", side=which.side, skipped=f"{seconds:.0f} s are too few for an epoch")
-            continue
-        trainings.default(which, fit, backbone, seconds)
-        first = here.work / f"cifar10-{which.side}.safetensors"
         # More pixels go on from what fewer have learned.
-        backbone = first if first.exists() else backbone
+        backbone = trainings.default(default, epochs, backbone, seconds) or backbone
