@@ -69,7 +69,7 @@ fn features_are_those_of_the_published_implementation() {
     assert!(weights.exists(), "run `make weights` first");
     let folder = tempfile::tempdir().unwrap();
     let imported = folder.path().join("backbone.safetensors");
-    assert_eq!(checkpoint::import(&weights, &imported).unwrap(), 245);
+    assert_eq!(checkpoint::import(&weights, &imported, false).unwrap(), 245);
     let network = network(BackboneKind::EfficientnetLite0, &imported);
     compare(&network, include_bytes!("parity/features.f32"));
 }

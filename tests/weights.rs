@@ -28,7 +28,11 @@ fn old_and_new_files_of_torch_save_are_read_alike() {
     let out = folder.path().join("out.safetensors");
     for file in ["zip.pth", "parameters.pth"] {
         let file = here("tests/fixtures").join(file);
-        assert_eq!(checkpoint::import(&file, &out).unwrap(), 3, "{file:?}");
+        assert_eq!(
+            checkpoint::import(&file, &out, false).unwrap(),
+            3,
+            "{file:?}"
+        );
         let mut found = Tensor::read_safetensors(&out).unwrap();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
@@ -38,6 +42,13 @@ fn old_and_new_files_of_torch_save_are_read_alike() {
         assert_eq!(found[1].1, expected.tr());
         assert_eq!(found[2].1.kind(), Kind::Half);
         assert_eq!(values(&found[2].1.to_kind(Kind::Float)), [0.5, -2.0]);
+        // In half precision what has more than one side, as in checkpoints.
+        checkpoint::import(&file, &out, true).unwrap();
+        let mut halves = Tensor::read_safetensors(&out).unwrap();
+        halves.sort_by(|a, b| a.0.cmp(&b.0));
+        let kinds = [&halves[0], &halves[1]].map(|(_, tensor)| tensor.kind());
+        assert_eq!(kinds, [Kind::Float, Kind::Half]);
+        assert_eq!(halves[1].1.to_kind(Kind::Float), found[1].1);
 
         let (weight, bias) = checkpoint::import_classifier(&file).unwrap();
         assert_eq!(weight.size(), [3, 2]);
@@ -67,7 +78,9 @@ fn damaged_archives_are_refused() {
     let whole = fs::read(here("tests/fixtures/zip.pth")).unwrap();
     let refused = |bytes: &[u8]| {
         fs::write(&from, bytes).unwrap();
-        checkpoint::import(&from, &out).unwrap_err().to_string()
+        checkpoint::import(&from, &out, false)
+            .unwrap_err()
+            .to_string()
     };
     let error = refused(&whole[..whole.len() / 2]);
     assert!(error.contains("archive is damaged"), "{error}");
