@@ -25,7 +25,7 @@ help:
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make gpu-pack   into .gpu/ all that measures, tests and trains on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
-	@echo 'make test-gpu   searches and a fine-tuning job on the GPU of this machine'
+	@echo 'make test-gpu   searches and a fine-tuning job on the GPU of this machine, after make gpu-pack'
 	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
 	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained; and three replicas'
 	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, HARMS=30 times'
@@ -75,10 +75,10 @@ demo: libtorch
 	samples/demo.sh
 
 # One profile for all, so that torch's bindings are compiled once.
-test: LEVEL := 0
-test: libtorch weights contract browser gpu-pack
+test: libtorch weights contract browser
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets
+	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
 	cargo test --release --locked
 
 bench: libtorch
@@ -111,14 +111,13 @@ bench-store: libtorch $(PEERS)/.fetched
 		$(if $(word 2,$(IMAGES)),--plot docs/figures/store.svg)
 
 # What a machine with a GPU takes along, where there is no network: CONTRIBUTING.md. DATA is CIFAR-10 as an archive, PHOTOS a folder of JPEG
-# files; LEVEL=0 packs quickly and large.
-DATA  ?=
-LEVEL ?= 9
+# files.
+DATA ?=
 
 gpu-pack: libtorch weights
-	$(PYTHON) benches/gpu/pack.py --level $(LEVEL) --photos $(PHOTOS) $(if $(DATA),--data $(DATA))
+	$(PYTHON) benches/gpu/pack.py --photos $(PHOTOS) $(if $(DATA),--data $(DATA))
 
-test-gpu: gpu-pack
+test-gpu:
 	STEPS=scenario .gpu/run.sh runs/gpu
 
 # BuildKit is needed, and DOCKER names a client that has it. docker-base makes the base images from Debian's packages where there is no registry.

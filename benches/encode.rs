@@ -1,6 +1,6 @@
-//! Images a second that a model encodes: the bare model on batches that are ready, the batching worker, and where a batch's time goes; then
-//! the share of bits in which codes of the sample images differ from those that the CPU makes in fp32, and how many images a second one
-//! core decodes. A line of JSON each; asserts nothing, for machines differ.
+//! The share of bits in which codes of the sample images differ from those that the CPU makes in fp32; how many images a second one core
+//! decodes; then images a second that a model encodes: the bare model on batches that are ready, the batching worker, and where a batch's
+//! time goes. A line of JSON each; asserts nothing, for machines differ.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
@@ -66,9 +66,16 @@ fn main() {
         .iter()
         .map(|name| (name.as_str(), kind(name)))
         .collect();
+    let samples = jpegs(&options.samples);
+    // In a thread that ends, for it takes its OpenMP threads with it.
+    thread::scope(|scope| {
+        let compare = || differing_bits(&options, device, &types, &samples);
+        scope.spawn(compare).join().unwrap();
+    });
+    let photos = options.photos.as_deref().map_or(samples, jpegs);
+    println!("{}", decoding(&options, &photos));
     for &(name, kind) in &types {
         for &batch in &options.batches {
-            // In a thread that ends, for it takes its OpenMP threads with it.
             let bare = thread::scope(|scope| {
                 let alone = || bare(&options, device, kind, batch);
                 scope.spawn(alone).join().unwrap()
@@ -80,10 +87,6 @@ fn main() {
             );
         }
     }
-    let samples = jpegs(&options.samples);
-    differing_bits(&options, device, &types, &samples);
-    let photos = options.photos.as_deref().map_or(samples, jpegs);
-    println!("{}", decoding(&options, &photos));
 }
 
 fn kind(name: &str) -> Kind {

@@ -9,10 +9,14 @@ One JSON line a form, type and batch: images a second. `cargo bench --bench enco
 needs: torch==2.11.0
 usage: encode_peer.py [--model models/cifar10.safetensors] [--device cpu|cuda] [--batches 1,32] [--types fp32,bf16] [--threads N]
                       [--forms eager,autocast,graphs,compile] [--few 8,32,256]: the batches of graphs and compile"""
-import argparse, json, re, statistics, struct, time
+import argparse, json, re, statistics, struct, sys, time
 
-import torch
-import torch.nn.functional as F
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError as error:
+    print(json.dumps({"skipped": f"PyTorch, which cannot be imported: {error}"}))
+    sys.exit()
 
 # blocks, kernel, stride of the first, expansion, input channels, output channels
 STAGES = [(1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24), (2, 5, 2, 6, 24, 40), (3, 3, 2, 6, 40, 80), (3, 5, 1, 6, 80, 112), (4, 5, 2, 6, 112, 192),

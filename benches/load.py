@@ -30,20 +30,25 @@ def measure(command, *arguments):
 
 
 @contextlib.contextmanager
-def running(command, address=None):
-    """A service until the block ends: its process, and its address, which it prints where it is not given."""
+def running(command, address=None, log=subprocess.DEVNULL, **how):
+    """A service until the block ends: its process, and its address, which it prints where it is not given. What it says goes to a log."""
     pipe = subprocess.PIPE if address is None else None
-    with subprocess.Popen(command, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=log, text=True, **how) as process:
         try:
             if address is None:
-                address = next(line for line in process.stdout if line.startswith("listening on ")).split("//")[1].strip()
-            while not reachable(address):
-                if process.poll() is not None:
+                lines = (line for line in process.stdout if line.startswith("listening on "))
+                address = next(lines, "//").split("//")[1].strip()
+            while not (address and reachable(address)):
+                if not address or process.poll() is not None:
                     sys.exit(f"did not start: {shlex.join(command)}")
                 time.sleep(0.2)
             yield process.pid, address
         finally:
             process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def reachable(address):

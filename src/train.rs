@@ -31,7 +31,7 @@ use std::{
 
 use rand::{Rng, seq::SliceRandom};
 use serde_json::json;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::{
     config::Train,
@@ -134,8 +134,11 @@ pub fn train_on(
     check(config)?;
     let started = Instant::now();
     let device = crate::model::device(&config.compute.device)?;
-    if let Some(threads) = config.compute.threads {
-        tch::set_num_threads(threads as i32);
+    match config.compute.threads {
+        Some(threads) => tch::set_num_threads(threads as i32),
+        // Where a GPU computes, OpenMP's threads would only take cores from those that make its pictures.
+        None if device != Device::Cpu => tch::set_num_threads(1),
+        None => {}
     }
     if restart {
         resume::remove(out)?;

@@ -19,20 +19,22 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// An empty folder with what goes to a machine with a GPU, as far as this uses it.
 fn away() -> tempfile::TempDir {
     let (root, away) = (Path::new(ROOT), tempfile::tempdir().unwrap());
+    let pack = root.join("target/gpu-pack");
     assert!(
-        root.join(".gpu/run.sh").exists(),
-        "run `make gpu-pack` first"
+        pack.join("run.sh").exists(),
+        "run `benches/gpu/pack.py --level 0 --to target/gpu-pack` first, as `make test` does"
     );
     fs::create_dir(away.path().join("models")).unwrap();
     let model = "models/cifar10.safetensors";
     fs::copy(root.join(model), away.path().join(model)).unwrap();
-    let folders = [root.join(".gpu"), root.join("samples")];
-    let copied = Command::new("cp")
-        .arg("-r")
-        .args(folders)
-        .arg(away.path())
-        .status();
-    assert!(copied.unwrap().success());
+    for (from, to) in [(pack, ".gpu"), (root.join("samples"), "samples")] {
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(away.path().join(to))
+            .status();
+        assert!(copied.unwrap().success());
+    }
     away
 }
 
@@ -65,11 +67,13 @@ fn words(output: &Output) -> String {
 #[test]
 fn the_small_form_does_every_step() {
     let away = away();
-    let output = run(away.path(), "measure,serve,scenario,train")
-        .output()
-        .unwrap();
-    let said = words(&output);
-    assert!(output.status.success(), "{said}");
+    let mut said = String::new();
+    // The second adds to what the first found.
+    for steps in ["measure, serve, scenario", "train"] {
+        let output = run(away.path(), steps).output().unwrap();
+        said += &words(&output);
+        assert!(output.status.success(), "{said}");
+    }
     let lines = lines(away.path());
     let failed: Vec<_> = lines
         .iter()
@@ -152,26 +156,30 @@ fn what_is_missing_is_said() {
     let nowhere = away.path().join("nowhere");
     for (variable, value, expected) in [
         ("DEVICE", "tpu".as_ref(), "it must be cuda or cpu"),
-        ("STEPS", "measure,dance".as_ref(), "STEPS has dance"),
+        ("MINUTES", "abc".as_ref(), "it must be a number above 0"),
+        ("STEPS", "measure,dance".as_ref(), "STEPS names 'dance'"),
         (
             "PROJECT",
             nowhere.as_path(),
-            "models/cifar10.safetensors is not in",
+            "models/cifar10.safetensors, samples/gallery, samples/queries not found in",
         ),
         (
             "LIBTORCH",
             nowhere.as_path(),
-            "lacks libc10.so, libtorch.so, libtorch_cpu.so",
+            "lacks lib/libc10.so, lib/libtorch.so, lib/libtorch_cpu.so",
         ),
+        ("PYTHON", nowhere.as_path(), "Command not found"),
     ] {
-        let output = run(away.path(), "measure")
-            .env(variable, value)
-            .output()
-            .unwrap();
-        let said = words(&output);
+        let output = run(away.path(), "measure").env(variable, value).output();
+        let (output, said) = (output.as_ref().unwrap(), words(output.as_ref().unwrap()));
         assert!(
             !output.status.success() && said.contains(expected),
             "{said}"
         );
+        assert!(!said.contains("Traceback"), "{said}");
     }
+    fs::remove_dir_all(away.path().join("out")).unwrap();
+    fs::write(away.path().join("out"), "").unwrap();
+    let said = words(&run(away.path(), "measure").output().unwrap());
+    assert!(said.contains("Cannot write to"), "{said}");
 }

@@ -42,16 +42,16 @@ def measured(lines):
             ratios = [f"{peer:,.0f} ({bare / peer:.2f})" if peer else None for peer in peers]
             rows.append([*key, f"{bare:,.0f}", f"{line['worker_per_s']:,.0f}", *ratios])
         parts += ["## Encoding\n", "Images a second from pixels on the host to codes on the host: this model alone, the batching worker, and the same network "
-                  "in PyTorch, in brackets this model's rate over PyTorch's.\n"]
+                  "in PyTorch. In brackets: this model's rate divided by PyTorch's.\n"]
         parts += table(["type", "batch", "model alone", "worker", *(f"PyTorch {form}" for form in forms)], rows)
         if any(key[0] == "eager" and key[2] >= 8 for key in theirs):
             parts += [f"The aim, 85 % of PyTorch eager from batches of 8 on, is {'missed by ' + ', '.join(low) if low else 'met'}.\n"]
-        parts += ["Where a batch's time goes, in milliseconds, each stage waited for; and both networks together: how long it takes to ask for their "
-                  "operations, and until they are done. Where these two are alike the device waits for what is asked of it, and fewer or recorded "
-                  "operations would be faster.\n"]
+        parts += ["Where a batch's time goes: milliseconds a batch, synchronising after each stage. The last two columns are the time to launch all "
+                  "kernels of both networks and the time until they finish. If these are close, launching is the bottleneck, and fewer kernels or CUDA "
+                  "graphs would help.\n"]
         rows = [[line["type"], line["batch"], *(f"{line['bare'][name]:.2f}" for name in
                  ("upload_ms", "backbone_ms", "policy_ms", "codes_ms", "asked_ms", "done_ms"))] for line in ours]
-        parts += table(["type", "batch", "copy to the device", "backbone", "policies", "codes and copy back", "asked for", "done"], rows)
+        parts += table(["type", "batch", "copy to the device", "backbone", "policies", "codes and copy back", "launched", "finished"], rows)
     parts += [f"Bits of the samples' codes that differ from {line['differs_from']}, {line['type']}: {line['differing']} of {line['bits']:,} "
               f"({line['differing'] / line['bits']:.2%}).\n" for line in lines if "differs_from" in line]
     return parts
@@ -68,8 +68,8 @@ def served(lines, measures):
     parts += table(["callers", "largest batch", "requests/s", "p50 ms", "p99 ms", "GPU busy", "processors busy", "GPU memory, MiB"], cells)
     best = max(rows, key=lambda line: line["served_per_s"])
     gpu, cpu = best.get("gpu_busy") or 0, best["cpu_busy"]
-    bound = "the GPU" if gpu > 0.9 else "the processors" if cpu > 0.9 else "neither GPU nor processors: requests wait for each other"
-    parts += [f"What bounds the best of these: {bound}.\n"]
+    bound = "the GPU" if gpu > 0.9 else "the processors" if cpu > 0.9 else "neither GPU nor processors are saturated"
+    parts += [f"Bottleneck of the fastest row: {bound}.\n"]
     decoded = [line for line in measures if "decoded_per_s_and_core" in line]
     fastest = [line for line in measures if line.get("type") == rows[0]["precision"] and "bare" in line]
     if decoded and fastest:
@@ -87,7 +87,7 @@ def scenario(lines):
             idle, learning = line["p50_p99_ms_idle"], line["p50_p99_ms_learning"]
             parts += [f"Searches beside a fine-tuning job on one device: p50 {idle[0]} ms and p99 {idle[1]} ms without it, {learning[0]} and {learning[1]} ms "
                       f"with it; it had learned after {line['learned_s']:.1f} s and its model was active after {line['active_s']:.1f} s.\n"]
-        if "error" in line:
+        if line.get("scenario") == "a job without memory":
             parts += [f"A job that runs out of the GPU's memory fails alone, with: {line['error']}\n"]
         if "cpu_busy" in line:
             parts += [f"The tests {'failed: ' + line['failed'] if line['failed'] else 'passed'}.\n"]
@@ -116,7 +116,7 @@ def trained(lines):
         by_side = {line["side"]: line["quality"] for line in models if line["what"] == "the default model"}
         if 128 in by_side and 224 in by_side:
             gain = min(by_side[224][bits]["map"] - by_side[128][bits]["map"] for bits in by_side[128])
-            parts += [f"224 pixels gain {gain:+.4f} of MAP over 128 at the length where they gain least; from .01 on they would be worth their cost.\n"]
+            parts += [f"224 pixels gain {gain:+.4f} of MAP over 128, the smallest gain of all code lengths. They are worth their cost from +.01 on.\n"]
     return ["## Training\n", *parts] if parts else []
 
 

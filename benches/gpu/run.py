@@ -6,6 +6,8 @@ import ctypes, datetime, json, math, os, pathlib, re, shutil, signal, subprocess
 import report, steps, train
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Archives are unpacked with this filter where Python has it.
+tarfile.TarFile.extraction_filter = staticmethod(getattr(tarfile, "data_filter", lambda member, path: member))
 # Seconds that a step may take, by device. Training has what is left.
 STEPS = {"measure": (steps.measure, {"cuda": 100, "cpu": 45}), "serve": (steps.serve, {"cuda": 60, "cpu": 30}),
          "scenario": (steps.scenario, {"cuda": 90, "cpu": 90}), "train": (train.train, {"cuda": 3600, "cpu": 3600})}
@@ -26,26 +28,49 @@ def written(path, text):
     os.replace(part, path)
 
 
-def die_with_parent(prctl=ctypes.CDLL(None).prctl):
-    prctl(1, signal.SIGKILL)
-
-
 class Here:
     """This machine, the folders, the time, and what has been found so far."""
 
     def __init__(self, out, work):
         environment = os.environ.get
         self.out, self.work, self.began = pathlib.Path(out).resolve(), pathlib.Path(work), time.monotonic()
-        self.device, self.minutes = environment("DEVICE", "cuda"), float(environment("MINUTES", "9"))
-        self.small = self.device == "cpu"
-        self.python = sys.executable
-        self.project = pathlib.Path(environment("PROJECT", HERE.parent)).resolve()
-        self.pack = json.loads((HERE / "pack.json").read_text())
-        self.weights = HERE / "lite0.safetensors"
-        self.photos = HERE / "photos"
         self.lines = []
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.log = open(self.out / "log.txt", "a")
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.log = open(self.out / "log.txt", "a")
+        except OSError as error:
+            sys.exit(f"Cannot write to {self.out}: {error}")
+        self.python, self.weights, self.photos = sys.executable, HERE / "lite0.safetensors", HERE / "photos"
+        self.project = pathlib.Path(environment("PROJECT", HERE.parent)).resolve()
+        self.device, self.minutes = environment("DEVICE", "cuda"), environment("MINUTES", "9")
+        self.small = self.device == "cpu"
+        self.chosen = [name.strip() for name in environment("STEPS", ",".join(STEPS)).split(",")]
+
+    def check(self):
+        """What was asked for, and whether all that was packed is there."""
+        if self.device not in ("cuda", "cpu"):
+            raise Stop(f"DEVICE is '{self.device}'; it must be cuda or cpu")
+        if not re.fullmatch(r"\d+(\.\d+)?", self.minutes) or not 0 < float(self.minutes) <= 1440:
+            raise Stop(f"MINUTES is '{self.minutes}'; it must be a number above 0 and at most 1440")
+        self.minutes = float(self.minutes)
+        if unknown := [name for name in self.chosen if name not in STEPS]:
+            raise Stop(f"STEPS names '{unknown[0]}'; it may name {', '.join(STEPS)}, with commas between")
+        packed = ["pack.json", "programs.tar.xz", "lite0.safetensors", "photos"]
+        if missing := [name for name in packed if not (HERE / name).exists()]:
+            raise Stop(f"{', '.join(missing)} not found beside run.sh; run `make gpu-pack` and copy the whole folder")
+        needed = ["models/cifar10.safetensors", "samples/gallery", "samples/queries"]
+        if missing := [name for name in needed if not (self.project / name).exists()]:
+            raise Stop(f"{', '.join(missing)} not found in {self.project}; copy .gpu into the project's folder, or set PROJECT to that folder")
+        self.pack = json.loads((HERE / "pack.json").read_text())
+        # A run adds to what other steps have found before.
+        before = self.out / "results.jsonl"
+        lines = [json.loads(line) for line in before.read_text().splitlines()] if before.exists() else []
+        self.lines = [line for line in lines if line["step"] not in (*self.chosen, "end")]
+
+    @staticmethod
+    def die_with_parent(prctl=ctypes.CDLL(None).prctl):
+        """Done by a child before it becomes its program, so that nothing outlives this."""
+        prctl(1, signal.SIGKILL)
 
     def left(self):
         """Seconds."""
@@ -65,7 +90,10 @@ class Here:
     def add(self, **line):
         self.lines.append(line)
         written(self.out / "results.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
-        written(self.out / "report.md", report.text(self.lines))
+        try:
+            written(self.out / "report.md", report.text(self.lines))
+        except Exception as error:
+            self.say(f"cannot write the report: {type(error).__name__}: {error}")
         self.say(json.dumps(line))
 
     def call(self, command, limit, each=lambda line: None):
@@ -76,14 +104,14 @@ class Here:
         command = [str(word) for word in command]
         self.say(f"runs {' '.join(command)}, at most {limit:.0f} s")
         process = subprocess.Popen(command, cwd=self.project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                   start_new_session=True, preexec_fn=die_with_parent)
+                                   start_new_session=True, preexec_fn=self.die_with_parent)
         late = threading.Event()
 
         def kill():
             late.set()
             os.killpg(process.pid, signal.SIGKILL)
 
-        timer, last = threading.Timer(limit, kill), ""
+        timer, reason = threading.Timer(limit, kill), ""
         timer.start()
         try:
             for line in process.stdout:
@@ -92,8 +120,10 @@ class Here:
                 # A test's first line stands after its name.
                 if found := re.search(r'\{".*\}$', line):
                     each(json.loads(found[0]))
-                elif line.strip():
-                    last = line.strip()
+                elif line.strip() and not line.startswith(("note:", " ")) and "panicked at" not in reason:
+                    reason = line.strip()
+                elif reason.endswith(":"):
+                    reason += " " + line.strip()
             code = process.wait()
         finally:
             timer.cancel()
@@ -102,7 +132,7 @@ class Here:
                 process.wait()
         if late.is_set():
             return f"stopped at its limit of {limit:.0f} s"
-        return f"ended with status {code}: {last}" if code else None
+        return f"ended with status {code}: {reason}" if code else None
 
 
 class Busy:
@@ -114,7 +144,7 @@ class Busy:
 
     def __enter__(self):
         self.times = self.cpu()
-        self.process = self.command and subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+        self.process = self.command and subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True, preexec_fn=Here.die_with_parent)
         return self
 
     def __exit__(self, *_):
@@ -133,13 +163,8 @@ class Busy:
         return sum(times) - times[3] - times[4], sum(times)
 
 
-def check(here):
+def look_around(here):
     """Whether the programs can run here, in words; what the machine is."""
-    if here.device not in ("cuda", "cpu"):
-        raise Stop(f"DEVICE is {here.device}; it must be cuda or cpu")
-    for needed in ("models/cifar10.safetensors", "samples/gallery", "samples/queries"):
-        if not (here.project / needed).exists():
-            raise Stop(f"{needed} is not in {here.project}; put this folder into the project's, or name that with PROJECT")
     libc = os.confstr("CS_GNU_LIBC_VERSION").split()[1]
     numbers = lambda version: [int(part) for part in version.split(".")]
     if numbers(libc) < numbers(here.pack["glibc"]):
@@ -149,14 +174,15 @@ def check(here):
         find = [here.python, "-c", "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"]
         found = subprocess.run(find, capture_output=True, text=True)
         if found.returncode:
-            raise Stop(f"{here.python} has no PyTorch, whose libtorch the programs need; PYTHON names one that has, or LIBTORCH the folder torch")
+            raise Stop(f"{here.python} has no PyTorch. Set PYTHON to an interpreter that has it, or LIBTORCH to its `torch` folder")
         torch = found.stdout.strip()
     torch = pathlib.Path(torch).resolve()
-    wanted = ["libc10.so", "libtorch.so", "libtorch_cpu.so"] + ([] if here.small else ["libc10_cuda.so", "libtorch_cuda.so"])
-    missing = [name for name in wanted if not (torch / "lib" / name).exists()]
-    if missing:
-        raise Stop(f"{torch}/lib lacks {', '.join(missing)}")
-    version = re.search(r"__version__ = '([^']+)'", (torch / "version.py").read_text())[1]
+    wanted = ["lib/libc10.so", "lib/libtorch.so", "lib/libtorch_cpu.so", "version.py"]
+    wanted += [] if here.small else ["lib/libc10_cuda.so", "lib/libtorch_cuda.so"]
+    if missing := [name for name in wanted if not (torch / name).exists()]:
+        raise Stop(f"{torch} lacks {', '.join(missing)}; it must be the `torch` folder of PyTorch {here.pack['torch']} from pip")
+    version = re.search(r"__version__ = '([^']+)'", (torch / "version.py").read_text())
+    version = version[1] if version else "unknown"
     if version.split("+")[0] != here.pack["torch"]:
         raise Stop(f"PyTorch in {torch} is {version}; the programs are built for {here.pack['torch']}")
     paths = [f"{torch}/lib", os.environ.get("LD_LIBRARY_PATH")]
@@ -171,7 +197,8 @@ def check(here):
         raise Stop(f"the program's {', '.join(absent)} is not found here")
     devices = subprocess.run([here.program("scihcgrl"), "devices"], capture_output=True, text=True)
     if devices.returncode or (not here.small and "cuda:0" not in devices.stdout):
-        raise Stop(f"the program finds no GPU: {(devices.stdout + devices.stderr).strip()}")
+        words = "; ".join((devices.stdout + devices.stderr).split("\n")).strip("; ")
+        raise Stop(f"libtorch sees no GPU; check the driver with nvidia-smi (the program reports: {words})")
     card, smi = None, shutil.which("nvidia-smi")
     if smi and not here.small:
         query = [smi, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -194,13 +221,14 @@ def do(here, name):
     signal.signal(signal.SIGALRM, late)
     signal.alarm(math.ceil(limit))
     try:
-        work(here, Busy, began + limit)
+        try:
+            work(here, Busy, began + limit)
+        finally:
+            signal.alarm(0)
     except Late:
         here.add(step=name, failed=f"stopped at its limit of {limit:.0f} s")
     except (Exception, SystemExit) as error:
         here.add(step=name, failed=f"{type(error).__name__}: {error}")
-    finally:
-        signal.alarm(0)
     here.add(step=name, seconds=round(time.monotonic() - began, 1))
 
 
@@ -208,16 +236,16 @@ def main():
     with tempfile.TemporaryDirectory(prefix="scihcgrl-gpu-") as work:
         here = Here(sys.argv[1], work)
         try:
-            chosen = os.environ.get("STEPS", ",".join(STEPS)).split(",")
-            if unknown := [name for name in chosen if name not in STEPS]:
-                raise Stop(f"STEPS has {', '.join(unknown)}; there are {', '.join(STEPS)}")
-            check(here)
-            for name in filter(chosen.__contains__, STEPS):
-                do(here, name)
+            here.check()
+            look_around(here)
         except Stop as stop:
-            here.add(step="check", failed=str(stop))
+            here.say(str(stop))
             sys.exit(1)
+        for name in filter(here.chosen.__contains__, STEPS):
+            do(here, name)
         here.add(step="end", seconds=round(time.monotonic() - here.began, 1))
+        if any(line.get("failed") for line in here.lines if line["step"] in here.chosen):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

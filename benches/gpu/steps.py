@@ -1,6 +1,6 @@
 """The steps that measure: encoding beside PyTorch, searches by photo, and searches beside a job. Each adds lines to the results; knows the
 programs that measure and nothing of what becomes of the figures."""
-import hashlib, os, pathlib, subprocess, time
+import hashlib, os, pathlib, time
 
 import load
 
@@ -16,11 +16,8 @@ def measure(here, busy, end):
     encode = [here.program("encode"), *each, "--runs", "1", "--samples", here.project / "samples", "--photos", here.photos]
     forms = "eager,autocast" if here.small else "eager,autocast,graphs,compile"
     peer = [here.python, HERE / "encode_peer.py", *each, "--few", few, "--forms", forms]
-    for name, command, limit in ("encode", encode, 0.6 * (end - time.monotonic())), ("PyTorch", peer, 3600):
-        limit = min(limit, end - time.monotonic() - 2)
-        if name == "PyTorch" and subprocess.run([here.python, "-c", "import torch"], capture_output=True).returncode:
-            here.add(step="measure", skipped="PyTorch: python3 cannot import torch here")
-        elif failed := here.call(command, limit, lambda line: here.add(step="measure", **line)):
+    for name, command, share in ("encode", encode, 0.65), ("PyTorch", peer, 1):
+        if failed := here.call(command, share * (end - time.monotonic() - 2), lambda line: here.add(step="measure", **line)):
             here.add(step="measure", failed=f"{name}: {failed}")
 
 
@@ -37,10 +34,11 @@ def serve(here, busy, end):
     for most, all_callers in [(32, [32])] if here.small else [(32, [32, 256]), (256, [256])]:
         service = [here.program("scihcgrl"), "serve", "--addr", "127.0.0.1:0", "--data-dir", str(data), "--model", here.model(),
                    "--device", here.device, "--precision", precision, "--max-batch", str(most), "--queue", "512"]
-        with load.running(service) as (_, address):
+        with load.running(service, log=here.log, preexec_fn=here.die_with_parent) as (_, address):
             for callers in all_callers:
                 offer = [here.program("load"), "--address", address, "--photos", here.photos, "--clients", callers, "--warm-up", 0, "--seconds"]
-                load.measure(*offer, 1)
+                # A GPU plans its kernels for each size of a batch when it first meets it.
+                load.measure(*offer, 1 if here.small else 6)
                 with busy(here) as found:
                     line = load.measure(*offer, seconds)
                 here.add(step="serve", callers=callers, max_batch=most, images=images, precision=precision, **found.found, **line)

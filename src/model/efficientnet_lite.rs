@@ -12,7 +12,7 @@ use super::{
     backbone::{Backbone, Pass, channels_last},
 };
 use conv_norm::{ConvNorm, Shape};
-use folded::{Folded, Then};
+use folded::{Folded, Step, Then};
 
 const FEATURE: i64 = 1280;
 /// (blocks, kernel, stride of the first, expansion, input channels, output channels) of each stage.
@@ -144,6 +144,16 @@ impl Backbone for EfficientNetLite {
     }
 
     fn fold(&mut self, side: u32, kind: Kind) -> Result<(), ModelError> {
+        let steps = self.steps()?;
+        let device = steps[0].weight.device();
+        self.folded = Some(Folded::new(steps, side, kind, device)?);
+        Ok(())
+    }
+}
+
+impl EfficientNetLite {
+    /// All convolutions with their norms folded in, in order.
+    fn steps(&self) -> Result<Vec<Step>, ModelError> {
         let mut steps = vec![self.stem.folded(Then::Clamp, false)?];
         for block in &self.blocks {
             let (expand, depthwise) = (&block.expand, &block.depthwise);
@@ -159,20 +169,21 @@ impl Backbone for EfficientNetLite {
             steps.push(block.project.folded(then, false)?);
         }
         steps.push(self.head.folded(Then::Clamp, false)?);
-        self.folded = Some(Folded::new(steps, side, kind)?);
-        Ok(())
+        Ok(steps)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     /// At even and at odd sides, where "same" pads differently.
     #[test]
     fn folding_and_fusing_change_no_feature() {
         for side in [32, 64, 75, 96] {
-            let variables = nn::VarStore::new(tch::Device::Cpu);
+            let variables = nn::VarStore::new(Device::Cpu);
             let mut network = EfficientNetLite::new(&variables.root()).unwrap();
             for (name, mut variable) in variables.variables() {
                 let random = variable.rand_like();
@@ -196,8 +207,13 @@ mod tests {
             let folded = network.folded.as_mut().unwrap();
             assert_eq!(folded.unfuse(), side > 32, "libtorch has these operations");
             let plain = features(&network);
+            // As on a GPU, which pads images where a CPU pads kernels.
+            let steps = network.steps().unwrap();
+            let laid_out = Device::Cuda(0);
+            network.folded = Some(Folded::new(steps, side as u32, Kind::Float, laid_out).unwrap());
+            let padded = features(&network);
             let scale = f64::try_from(trained.abs().max()).unwrap();
-            for other in [fused, plain] {
+            for other in [fused, plain, padded] {
                 let difference = f64::try_from((&trained - other).abs().max()).unwrap();
                 // Rounding alone reaches √(50 layers · 1,000 products) · 6e-8, and a row of padding in the wrong place .01.
                 assert!(difference < 5e-5 * scale, "{side}: {difference} of {scale}");

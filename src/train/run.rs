@@ -26,7 +26,7 @@ pub(super) enum Stage {
 pub(super) struct Lesson {
     /// The images' numbers, `[batch]`, on the device.
     pub places: Tensor,
-    /// How much of each image is the one's that has its place from the end of the batch, 0…1.
+    /// The share of image i that comes from image n − 1 − i of the batch of n, 0…1.
     pub mixed: Option<f64>,
     /// How much of the stage is done, 0…1.
     pub done: f64,

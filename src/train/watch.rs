@@ -75,7 +75,7 @@ impl Watch {
     /// Takes a step's loss and reward, `[2]`.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`], of a step before too, and [`TrainError::Model`].
+    /// [`TrainError::Diverged`], possibly for an earlier step, and [`TrainError::Model`].
     pub fn take(&mut self, learned: Tensor) -> Result<(), TrainError> {
         self.told.step += 1;
         self.unread.push(learned);

@@ -133,6 +133,7 @@ impl ConvNorm {
             weight: weight.detach(),
             bias: bias.detach(),
             padding: 0,
+            ends: None,
             stride: self.stride,
             groups: self.groups,
             then,

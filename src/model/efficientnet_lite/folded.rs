@@ -25,6 +25,8 @@ pub struct Step {
     pub bias: Tensor,
     /// At all four ends of the input.
     pub padding: i64,
+    /// Zeros added to the input before: left, right, top, bottom.
+    pub ends: Option<[i64; 4]>,
     /// In both directions.
     pub stride: i64,
     /// Of channels.
@@ -37,21 +39,28 @@ pub struct Step {
 
 impl Step {
     /// Fits it to inputs of a side and to the type that is computed in, and tells the side of its output. TensorFlow's "same" padding puts an
-    /// odd row or column to the end, which costs a copy of the input at every pass; a row and column of zeros before the kernel do the same.
-    fn fit(&mut self, side: i64, kind: Kind) -> Result<i64, ModelError> {
+    /// odd row or column to the end. On a CPU, where that would cost a copy of the input at every pass, a row and column of zeros before the
+    /// kernel do the same; cuDNN has no fast depthwise kernels of even sides.
+    fn fit(&mut self, side: i64, kind: Kind, device: Device) -> Result<i64, ModelError> {
         let output = (side + self.stride - 1) / self.stride;
         let (_, _, kernel, _) = self.weight.size4()?;
         let missing = ((output - 1) * self.stride + kernel - side).max(0);
-        if missing % 2 == 1 {
-            self.weight = self.weight.f_constant_pad_nd([1, 0, 1, 0])?;
-        }
-        self.padding = (missing + 1) / 2;
-        self.weight = match self.weight.device() {
-            Device::Cpu => self.weight.f_to_kind(kind)?,
-            // As images lie, so that cuDNN need not turn them at every pass.
-            _ => channels_last(&self.weight, kind)?,
-        };
+        let (before, after) = (missing / 2, missing - missing / 2);
         self.bias = self.bias.f_to_kind(kind)?;
+        if device == Device::Cpu {
+            self.padding = after;
+            if before < after {
+                self.weight = self.weight.f_constant_pad_nd([1, 0, 1, 0])?;
+            }
+            self.weight = self.weight.f_to_kind(kind)?;
+        } else {
+            match before == after {
+                true => self.padding = after,
+                false => self.ends = Some([before, after, before, after]),
+            }
+            // As images lie, so that cuDNN need not turn them at every pass.
+            self.weight = channels_last(&self.weight, kind)?;
+        }
         Ok(output)
     }
 }
@@ -63,18 +72,22 @@ pub struct Folded {
 }
 
 impl Folded {
-    /// Of steps whose paddings are still to be found, for images of a side.
+    /// Of steps whose paddings are still to be found, for images of a side, laid out for a device.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
-    pub fn new(mut steps: Vec<Step>, side: u32, kind: Kind) -> Result<Self, ModelError> {
+    pub fn new(
+        mut steps: Vec<Step>,
+        side: u32,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self, ModelError> {
         let mut sides = vec![i64::from(side)];
         for step in &mut steps {
-            sides.push(step.fit(sides[sides.len() - 1], kind)?);
+            sides.push(step.fit(sides[sides.len() - 1], kind, device)?);
         }
-        let device = steps.first().map(|step| step.weight.device());
         // oneDNN does not add images of a single pixel.
-        let fuses = device == Some(Device::Cpu) && !sides.contains(&1);
+        let fuses = device == Device::Cpu && !sides.contains(&1);
         let fused = fuses.then(|| Fused::new(&steps, &sides));
         let fused = fused.transpose().unwrap_or_else(|error| {
             tracing::warn!(%error, "this build of libtorch has no fused convolutions, which makes encoding slower");
@@ -111,6 +124,9 @@ impl Folded {
                 groups,
                 ..
             } = step;
+            if let Some(ends) = step.ends {
+                x = x.f_constant_pad_nd(ends)?;
+            }
             let mut y = x.f_conv2d(weight, Some(bias), *stride, *padding, 1, *groups)?;
             x = match step.then {
                 Then::Nothing => y,

@@ -177,16 +177,17 @@ pub fn each<R>(
     })
 }
 
-/// Threads that make pictures: all cores beside a GPU, one beside libtorch's own where they share the cores.
+/// Threads that make pictures: beside a GPU all cores but two, for those who ask it to compute and upload; one beside libtorch's own where
+/// they share the cores.
 pub fn threads(device: Device) -> usize {
     match device {
         Device::Cpu => 1,
-        _ => available_parallelism().map_or(1, usize::from),
+        _ => available_parallelism().map_or(1, |cores| cores.get().saturating_sub(2).max(1)),
     }
 }
 
-/// A batch's bytes and numbers as tensors on a device. A GPU fetches them by itself from memory that stays where it is, in the order of what
-/// it is asked to do, so nobody waits for the copy.
+/// A batch's bytes and numbers as tensors on a device. From pinned memory the copy is asynchronous and in stream order, so no thread waits
+/// for it.
 fn batch<'a>(
     numbers: &'a [usize],
     bytes: &[u8],
@@ -200,7 +201,7 @@ fn batch<'a>(
     let there = |tensor: Tensor| match device {
         Device::Cpu => Ok(tensor),
         _ => tensor
-            .f_pin_memory(device)?
+            .f_internal_pin_memory(device)?
             .f_to_device_(device, tensor.kind(), true, false),
     };
     Ok(Batch {
