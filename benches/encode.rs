@@ -219,7 +219,7 @@ fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], sam
 
 /// Images a second that one core decodes and resizes.
 fn decoding(options: &Options, photos: &[Vec<u8>]) -> serde_json::Value {
-    let (card, _) = model::checkpoint::describe(&options.model).unwrap();
+    let card = model::checkpoint::card(&options.model).unwrap();
     let decode = |file: &Vec<u8>| drop(image::decode(file, card.input_size).unwrap());
     let rate = median(options, || {
         let (seconds, passes) = repeat(options, || photos.iter().for_each(decode));
