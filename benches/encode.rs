@@ -39,7 +39,7 @@ struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Measurements of each; the median is told.
+    /// Measurements of each; the median is printed.
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Folders of JPEG files, at any depth: those whose codes are compared.

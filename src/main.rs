@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match Cli::read().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence for whoever started it, in which nothing is said twice; a backtrace would only hide it.
+            // One sentence without repeated causes. A backtrace would only hide it.
             let words = error.chain().fold(String::new(), |words, cause| {
                 let cause = cause.to_string();
                 match words.is_empty() {

@@ -135,15 +135,7 @@ fn all_features(
         kind: tch::Kind::Float,
     };
     let numbers: Vec<usize> = (0..pictures.labels.len()).collect();
-    let plan = Plan {
-        pictures,
-        batches: numbers
-            .chunks(FEATURE_BATCH)
-            .map(|numbers| (0, numbers))
-            .collect(),
-        side,
-        augment: None,
-    };
+    let plan = Plan::unchanged(pictures, &numbers, FEATURE_BATCH, side);
     let parts = ahead::each(plan, network.variables.device(), |batch| {
         let features = tch::no_grad(|| network.features(&batch.images, pass))?;
         tell(batch.numbers.last().map_or(0, |last| last + 1));

@@ -82,15 +82,7 @@ pub(super) fn answers(
     }
     let pass = Pass { train: false, kind };
     let numbers: Vec<usize> = (0..pictures.labels.len()).collect();
-    let plan = Plan {
-        pictures,
-        batches: numbers
-            .chunks(FEATURE_BATCH)
-            .map(|numbers| (0, numbers))
-            .collect(),
-        side: given.input_size,
-        augment: None,
-    };
+    let plan = Plan::unchanged(pictures, &numbers, FEATURE_BATCH, given.input_size);
     let parts = ahead::each(plan, device, |Batch { images, .. }| {
         let values = |images: &Tensor| -> Result<Tensor, ModelError> {
             let logits = network.policy.logits(&network.features(images, pass)?)?;

@@ -177,16 +177,8 @@ impl Run<'_> {
         if !method::has_targets(self.config.method) {
             return Ok(Vec::new());
         }
-        let plan = Plan {
-            pictures: images.pictures,
-            batches: images
-                .validation
-                .chunks(FEATURE_BATCH)
-                .map(|numbers| (0, numbers))
-                .collect(),
-            side: self.config.input_size,
-            augment: None,
-        };
+        let (numbers, side) = (&images.validation, self.config.input_size);
+        let plan = Plan::unchanged(images.pictures, numbers, FEATURE_BATCH, side);
         let right = ahead::each(plan, self.device, |batch| {
             tch::no_grad(|| {
                 let features = network.features(&batch.images, self.pass)?;

@@ -99,7 +99,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// After how many steps losses are read: a GPU has to be waited for.
+    /// Steps between two readings of the losses. Each reading waits for a GPU.
     pub(super) fn reading(&self) -> usize {
         match self.device {
             Device::Cpu => 1,

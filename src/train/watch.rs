@@ -19,7 +19,7 @@ pub struct Progress {
     pub step: usize,
     /// Of how many.
     pub steps: usize,
-    /// Loss, smoothed. On a GPU it may be some steps old, and 0 before the first is known.
+    /// Loss, smoothed; on a GPU as of up to 16 steps ago, and 0 before the first reading.
     pub loss: f64,
     /// Mean reward of sampled action sets, −1…0, smoothed.
     pub reward: f64,
@@ -37,7 +37,7 @@ pub(super) struct Watch {
     most: f64,
     /// Loss and reward of the last steps, not yet read.
     unread: Vec<Tensor>,
-    /// After how many steps they are read: reading waits for the device.
+    /// Steps between two readings. Each waits for the device.
     every: usize,
 }
 

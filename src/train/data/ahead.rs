@@ -30,6 +30,18 @@ pub struct Plan<'a> {
     pub augment: Option<Augment>,
 }
 
+impl<'a> Plan<'a> {
+    /// Pictures as they are, in batches of `size`.
+    pub fn unchanged(pictures: &'a Pictures, numbers: &'a [usize], size: usize, side: u32) -> Self {
+        Plan {
+            pictures,
+            batches: numbers.chunks(size).map(|batch| (0, batch)).collect(),
+            side,
+            augment: None,
+        }
+    }
+}
+
 /// A batch on the device that computes.
 pub struct Batch<'a> {
     /// The pictures' numbers.
@@ -51,9 +63,9 @@ pub struct Ahead<'a> {
 
 /// Where batches come from.
 enum From<'a> {
-    /// What threads have made, to be made tensors of by whoever asks.
+    /// From the makers as bytes, which [`Iterator::next`] turns into tensors.
     Makers(Makers<'a>, u32),
-    /// What a thread has brought to a GPU.
+    /// From the thread that uploads to a GPU.
     Uploader(Receiver<Result<Batch<'a>, ModelError>>),
 }
 
