@@ -388,7 +388,10 @@ def everyone_can_use_it(page):
                 page.get_by_role("button", name="Teach it from the gallery").click()
                 page.get_by_text("More options").click()
             else:
+                # The view before is still there for a moment.
+                page.evaluate("document.querySelector('h1')?.classList.add('before')")
                 page.goto(f"#{view}")
+                expect(page.locator("h1:not(.before)")).to_be_visible()
                 page.wait_for_load_state("networkidle")
             for found in axe.run(page).response["violations"]:
                 where = [node["target"] for node in found["nodes"]][:3]
