@@ -43,7 +43,7 @@ fn run(away: &Path, steps: &str) -> Command {
     command
         .arg(away.join("out"))
         .env("DEVICE", "cpu")
-        .env("MINUTES", "4")
+        .env("MINUTES", "20")
         .env("STEPS", steps)
         .env("LIBTORCH", Path::new(ROOT).join(".libtorch/torch"));
     command
