@@ -15,7 +15,7 @@ use crate::train::data::{
     pictures::Pictures,
 };
 
-/// See the module.
+/// Which pictures are made, how, and for how long.
 #[derive(Args)]
 pub struct PicturesBench {
     /// The data, in any form that `train` takes.
