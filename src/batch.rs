@@ -178,10 +178,9 @@ pub struct Started {
 }
 
 impl Batcher {
-    /// Starts a worker for each loader; they take turns at one queue. A worker loads its model and runs a first pass, for that
-    /// sets up libtorch's kernels. All of it on the worker's own thread: each thread that computes gets its own OpenMP threads,
-    /// and where these are more than the cores, OpenMP sleeps between operations instead of spinning, and an image alone takes
-    /// twice as long.
+    /// Starts a worker for each loader; they take turns at one queue. A worker loads its model and warms it up. All of it on the worker's
+    /// own thread, for which cuDNN's plans are kept. Also, each thread that computes gets its own OpenMP threads, and where these are more
+    /// than the cores, OpenMP sleeps between operations instead of spinning, and an image alone takes twice as long.
     ///
     /// # Errors
     /// [`BatchError::Start`] and [`BatchError::Thread`].
@@ -207,7 +206,8 @@ impl Batcher {
             let (ready, started) = mpsc::channel();
             let run = move || {
                 let _alive = alive;
-                let warm = load().and_then(|hasher| worker::warm_up(&hasher).map(|()| hasher));
+                let warm =
+                    load().and_then(|hasher| hasher.warm_up(config.max_batch).map(|()| hasher));
                 let hasher = match warm {
                     Ok(hasher) => hasher,
                     Err(error) => return drop(ready.send(Err(error))),

@@ -163,6 +163,8 @@ pub struct Hasher {
     card: Card,
     id: String,
     kind: Kind,
+    /// Whether batches are filled up with black images: [`computed`](Self::computed).
+    fills: bool,
 }
 
 impl Hasher {
@@ -178,6 +180,7 @@ impl Hasher {
             card,
             id,
             kind,
+            fills: device.is_cuda(),
         })
     }
 
@@ -203,6 +206,36 @@ impl Hasher {
         &self.id
     }
 
+    /// How many images are computed for a batch of some. For each number that a thread meets, cuDNN plans every convolution anew, which
+    /// takes seconds; so on a GPU it is a power of two, which is a few numbers to meet and seldom a longer pass.
+    fn computed(&self, images: usize) -> usize {
+        match self.fills {
+            true => images.next_power_of_two(),
+            false => images,
+        }
+    }
+
+    /// Runs a first pass of each kind that batches of up to `most` images will need, since the first takes the longest: on a GPU one for
+    /// each number of images that is computed, and one in all on a CPU.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn warm_up(&self, most: usize) -> Result<(), ModelError> {
+        let size = self.card.input_size;
+        let black = Pixels {
+            size,
+            rgb: vec![0; (size * size * 3) as usize],
+        };
+        let mut images = 1;
+        loop {
+            self.encode(&vec![&black; images])?;
+            if images >= most || !self.fills {
+                return Ok(());
+            }
+            images *= 2;
+        }
+    }
+
     /// Codes of a batch: for each image one code per length, ascending.
     ///
     /// # Errors
@@ -210,16 +243,20 @@ impl Hasher {
     pub fn encode(&self, batch: &[&Pixels]) -> Result<Vec<Vec<HashCode>>, ModelError> {
         let images = self.upload(batch)?;
         let logits = self.logits(&self.features(&images)?)?;
-        codes(&self.card.lengths, &logits)
+        let mut codes = codes(&self.card.lengths, &logits)?;
+        codes.truncate(batch.len());
+        Ok(codes)
     }
 
-    /// A batch on the device, the first stage of [`encode`](Self::encode): `[batch, 3, side, side]` in 0…255, `Uint8`.
+    /// A batch on the device, the first stage of [`encode`](Self::encode): `[batch, 3, side, side]` in 0…255, `Uint8`. On a GPU, black
+    /// images fill it up to a power of two.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn upload(&self, batch: &[&Pixels]) -> Result<Tensor, ModelError> {
         let side = self.card.input_size;
-        let mut rgb = Vec::with_capacity(batch.len() * (side * side * 3) as usize);
+        let (images, bytes) = (self.computed(batch.len()), (side * side * 3) as usize);
+        let mut rgb = Vec::with_capacity(images * bytes);
         for pixels in batch {
             if pixels.size != side {
                 return Err(ModelError::Side {
@@ -229,10 +266,10 @@ impl Hasher {
             }
             rgb.extend_from_slice(&pixels.rgb);
         }
+        rgb.resize(images * bytes, 0);
         let side = i64::from(side);
-        let images =
-            Tensor::f_from_data_size(&rgb, &[batch.len() as i64, side, side, 3], Kind::Uint8)?
-                .f_to_device(self.network.variables.device())?;
+        let images = Tensor::f_from_data_size(&rgb, &[images as i64, side, side, 3], Kind::Uint8)?
+            .f_to_device(self.network.variables.device())?;
         Ok(images.f_permute([0, 3, 1, 2])?)
     }
 
@@ -284,6 +321,26 @@ pub fn codes(lengths: &[Length], logits: &Tensor) -> Result<Vec<Vec<HashCode>>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_that_is_filled_up_has_the_same_codes() {
+        let model = Path::new(crate::config::DEFAULT_MODEL);
+        let mut hasher = Hasher::load(model, Device::Cpu, Kind::Float).unwrap();
+        let size = hasher.card.input_size;
+        let images: Vec<Pixels> = (1..6)
+            .map(|number| Pixels {
+                size,
+                rgb: (0..size * size * 3).map(|at| (at * number) as u8).collect(),
+            })
+            .collect();
+        let images: Vec<&Pixels> = images.iter().collect();
+        let codes = hasher.encode(&images).unwrap();
+        hasher.fills = true;
+        assert_eq!(hasher.upload(&images).unwrap().size()[0], 8);
+        assert_eq!(hasher.encode(&images).unwrap(), codes);
+        assert_eq!(hasher.upload(&images[..4]).unwrap().size()[0], 4);
+        hasher.warm_up(3).unwrap();
+    }
 
     #[test]
     fn what_libtorch_says_is_one_line() {

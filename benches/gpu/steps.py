@@ -9,16 +9,27 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def measure(here, busy, end):
     """Images a second of the bare model, the worker and PyTorch; where a batch's time goes; bits that differ from the CPU's."""
-    # What matters most comes first, for compiling takes longer than there is time for.
-    types = "bf16,fp32,fp16" if not here.small else "bf16,fp32" if load.FAST_BF16 else "fp32"
-    batches, few = ("1,8", "8") if here.small else ("1,2,4,8,16,32,64,128,256", "32,8,256")
-    each = ["--model", here.model(), "--device", here.device, "--types", types, "--batches", batches, "--seconds", "0.3"]
-    encode = [here.program("encode"), *each, "--runs", "1", "--samples", here.project / "samples", "--photos", here.photos]
-    forms = "eager,autocast" if here.small else "eager,autocast,graphs,compile"
-    peer = [here.python, HERE / "encode_peer.py", *each, "--few", few, "--forms", forms]
-    for name, command, share in ("encode", encode, 0.65), ("PyTorch", peer, 1):
-        if failed := here.call(command, share * (end - time.monotonic() - 2), lambda line: here.add(step="measure", **line)):
-            here.add(step="measure", failed=f"{name}: {failed}")
+    def encode(types, batches):
+        return [here.program("encode"), *options(types, batches), "--runs", "1", "--samples", here.project / "samples", "--photos", here.photos]
+
+    def peer(forms, types, batches):
+        return [here.python, HERE / "encode_peer.py", *options(types, batches), "--few", batches, "--forms", forms]
+
+    def options(types, batches):
+        return ["--model", here.model(), "--device", here.device, "--types", types, "--batches", batches, "--seconds", "0.3"]
+
+    if here.small:
+        types = "bf16,fp32" if load.FAST_BF16 else "fp32"
+        commands = [encode(types, "1,8"), peer("eager,autocast", types, "1,8")]
+    else:
+        # What matters most comes first. cuDNN plans for two seconds at each batch size that a thread meets, and a worker meets all powers of
+        # two up to its own; compiling takes half a minute.
+        some = "1,8,32,128"
+        commands = [encode("bf16", some), peer("eager,graphs", "bf16", some), encode("fp32,fp16", "32"), peer("eager", "fp32,fp16", "32"),
+                    peer("autocast,compile", "bf16", "32")]
+    for command in commands:
+        if failed := here.call(command, end - time.monotonic() - 2, lambda line: here.add(step="measure", **line)):
+            here.add(step="measure", failed=f"{pathlib.Path(command[1]).name if command[0] == here.python else 'encode'}: {failed}")
 
 
 def serve(here, busy, end):

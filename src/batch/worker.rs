@@ -36,13 +36,6 @@ impl Drop for Alive {
     }
 }
 
-/// One pass over a black picture.
-pub(super) fn warm_up(hasher: &Hasher) -> Result<(), ModelError> {
-    let size = hasher.card().input_size;
-    let rgb = vec![0; (size * size * 3) as usize];
-    hasher.encode(&[&Pixels { size, rgb }]).map(drop)
-}
-
 /// Works until the queue is closed and empty, or the device fails.
 pub(super) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
     while let Some(batch) = next_batch(queue, config) {
@@ -65,7 +58,7 @@ pub(super) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
         if failed > 0 {
             counter!(DROPPED, "reason" => "failed").increment(failed as u64);
             // A device that failed once for good fails at anything; the service has to say so to be replaced.
-            if let Err(error) = warm_up(hasher) {
+            if let Err(error) = hasher.warm_up(1) {
                 tracing::error!(%error, "the device has failed");
                 return;
             }
