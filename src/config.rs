@@ -27,7 +27,8 @@ pub struct Compute {
     /// for a new one bf16 where the device has instructions for it; elsewhere auto is fp32.
     #[arg(long, env = "SCIHCGRL_PRECISION", default_value = "auto")]
     pub precision: Precision,
-    /// Threads of libtorch; as many as there are cores by default. A service on a CPU has a worker of one thread on every core instead.
+    /// Threads of libtorch; as many as there are cores by default, and one beside a GPU. A service on a CPU has a worker of one thread on every
+    /// core instead.
     #[arg(long, env = "SCIHCGRL_THREADS")]
     pub threads: Option<usize>,
 }

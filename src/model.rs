@@ -189,10 +189,12 @@ impl Hasher {
     /// # Errors
     /// As [`load`](Self::load), and [`ModelError::Device`].
     pub fn start(path: &Path, compute: &Compute) -> Result<Self, ModelError> {
-        if let Some(threads) = compute.threads {
+        let device = device(&compute.device)?;
+        // Threads that only fill batches for a GPU would spin until the next batch, on all cores.
+        let threads = compute.threads.or(device.is_cuda().then_some(1));
+        if let Some(threads) = threads {
             tch::set_num_threads(threads.clamp(1, 1024) as i32);
         }
-        let device = device(&compute.device)?;
         Hasher::load(path, device, kind(compute.precision, device))
     }
 
