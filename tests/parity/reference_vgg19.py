@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes features_vgg19.f32, which tests/parity.rs compares with: fc7 features of torchvision's VGG-19 on weights that both make.
+"""Writes features_vgg19.f32, which tests/suite/parity.rs compares with: fc7 features of torchvision's VGG-19 on weights that both make.
 needs: torch==2.11.0 torchvision==0.26.0 numpy"""
 import pathlib
 import numpy

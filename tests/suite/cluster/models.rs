@@ -1,0 +1,133 @@
+//! A change of models by replicas that are searched and written to meanwhile: no two answer one position by different ones.
+//! Knows models and positions; nothing of how a gallery is encoded.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{
+    PATIENCE, POSITION,
+    replicas::Cluster,
+    server::{self, samples},
+};
+
+/// Searches at one replica until told to stop: by which models the positions were answered.
+async fn searched(url: String, stop: Arc<AtomicBool>) -> Vec<(u64, String)> {
+    let client = Client::builder().timeout(PATIENCE).build().unwrap();
+    let photo = fs::read(&samples("cat")[0]).unwrap();
+    let mut told = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let search = client
+            .post(format!("{url}/search?radius=4"))
+            .body(photo.clone());
+        let Ok(answer) = search.send().await else {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        // One that is restarted is at another address from then on.
+        if answer.status() != 200 {
+            continue;
+        }
+        let position = answer.headers().get(POSITION).cloned();
+        let found: Value = answer.json().await.unwrap();
+        if let Some(position) = position {
+            let model = found["query"]["model"].as_str().unwrap().to_owned();
+            told.push((position.to_str().unwrap().parse().unwrap(), model));
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_change_models_at_one_position_of_the_log() {
+    let mut cluster = Cluster::start().await;
+    cluster.replicas[0].store(&["cat", "ship"], 30).await;
+    cluster.settle().await;
+    let first = &cluster.replicas[0];
+    let old = first.ask(Method::GET, "/info").await.1["model_id"].clone();
+    let file = server::another(first.folder.path());
+    let upload = first
+        .client
+        .post(first.at("/admin/models"))
+        .body(fs::read(file).unwrap());
+    let added: Value = upload.send().await.unwrap().json().await.unwrap();
+    let new = added["id"].clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let searchers: Vec<_> = (cluster.urls.read().unwrap().iter())
+        .map(|url| tokio::spawn(searched(url.clone(), stop.clone())))
+        .collect();
+    let writer = {
+        let (url, client, stop) = (cluster.replicas[1].url.clone(), Client::new(), stop.clone());
+        tokio::spawn(async move {
+            let photo = fs::read(&samples("dog")[0]).unwrap();
+            let mut stored = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let put = client
+                    .put(format!("{url}/images/dog-{stored}?label=dog"))
+                    .body(photo.clone());
+                let status = put.send().await.unwrap().status();
+                assert!(status.is_success() || status == 503, "{status}");
+                stored += usize::from(status.is_success());
+                sleep(Duration::from_millis(20)).await;
+            }
+            stored
+        })
+    };
+    let activate = |id: &Value| format!("/admin/models/{}/activate", id.as_str().unwrap());
+    let (status, activated) = first.ask(Method::POST, &activate(&new)).await;
+    assert_eq!(status, 202, "{activated}");
+    // One dies and comes back while the gallery is encoded.
+    let folder = cluster.kill(2);
+    cluster.restart(2, folder);
+    let first = &cluster.replicas[0];
+    let job = first.over(&activated["job"]["id"]).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    sleep(Duration::from_millis(500)).await;
+    // And back, at another replica, at once.
+    let second = &cluster.replicas[1];
+    server::eventually("the new model is active here too", async || {
+        (second.ask(Method::GET, "/info").await.1["model_id"] == new).then_some(())
+    })
+    .await;
+    let (status, back) = second.ask(Method::POST, &activate(&old)).await;
+    assert_eq!(
+        (status.as_u16(), &back["state"]),
+        (200, &json!("active")),
+        "{back}"
+    );
+    sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let stored = writer.await.unwrap();
+    let mut by = BTreeMap::<u64, String>::new();
+    let mut answers = 0;
+    for searcher in searchers {
+        for (position, model) in searcher.await.unwrap() {
+            answers += 1;
+            let first = by.entry(position).or_insert_with(|| model.clone());
+            assert_eq!(*first, model, "{position}");
+        }
+    }
+    let models: Vec<&String> = by.values().collect();
+    let changes = models.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(changes, 2, "there and back");
+    cluster.settle().await;
+    for replica in &cluster.replicas {
+        let (_, info) = replica.ask(Method::GET, "/info").await;
+        assert_eq!((&info["model_id"], &info["standby"]["model"]), (&old, &new));
+        assert_eq!(info["standby"]["missing"], 0);
+    }
+    println!(
+        "{answers} searches at {} positions, {stored} images stored meanwhile",
+        by.len()
+    );
+}

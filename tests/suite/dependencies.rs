@@ -1,0 +1,78 @@
+//! What the build takes in: only crates of crates.io, only under licences that go with Apache-2.0. Works offline.
+//! Known vulnerabilities need the RustSec database from the network: `cargo audit`.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+const LICENCES: [&str; 9] = [
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+/// Only this platform's crates have been downloaded.
+fn host() -> String {
+    let version = Command::new("rustc").arg("-vV").output().unwrap().stdout;
+    let version = String::from_utf8(version).unwrap();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.unwrap().to_owned()
+}
+
+/// Whether an SPDX expression can be met with the licences above. Without exceptions, and AND binds closer than OR as it should.
+fn allowed(expression: &str) -> bool {
+    let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");
+    let met = |term: &str| LICENCES.contains(&term.trim());
+    let any_of = |terms: &str| terms.split(" OR ").any(met);
+    if expression.contains('(') {
+        plain.split(" AND ").all(any_of)
+    } else {
+        let all_of = |terms: &str| terms.split(" AND ").all(met);
+        plain.split(" OR ").any(all_of)
+    }
+}
+
+#[test]
+fn dependencies_come_from_crates_io_under_fitting_licences() {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", &host()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&metadata.stderr);
+    assert!(metadata.status.success(), "{said}");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let text = |field: &str| package[field].as_str().unwrap_or_default().to_owned();
+        let ours = text("name") == env!("CARGO_PKG_NAME");
+        let source = text("source");
+        if !ours && !source.starts_with("registry+https://github.com/rust-lang/crates.io-index") {
+            wrong.push(format!("{} comes from '{source}'", text("name")));
+        }
+        if !allowed(&text("license")) {
+            wrong.push(format!("{} is under '{}'", text("name"), text("license")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn expressions_are_read_rightly() {
+    for (expression, expected) in [
+        ("MIT OR GPL-3.0", true),
+        ("MIT/Apache-2.0", true),
+        ("(MIT OR GPL-3.0) AND Unicode-3.0", true),
+        ("MIT AND GPL-3.0", false),
+        ("GPL-3.0", false),
+        ("", false),
+    ] {
+        assert_eq!(allowed(expression), expected, "{expression}");
+    }
+}

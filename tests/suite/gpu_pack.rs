@@ -1,0 +1,183 @@
+//! What `make gpu-pack` packed, unpacked away from the project: its small form, on processors, does every step or says why not, and leaves
+//! results that are whole whenever it is killed.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rand::Rng;
+use serde_json::Value;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// An empty folder with what goes to a machine with a GPU, as far as this uses it.
+fn away() -> tempfile::TempDir {
+    let (root, away) = (Path::new(ROOT), tempfile::tempdir().unwrap());
+    let pack = root.join("target/gpu-pack");
+    assert!(
+        pack.join("run.sh").exists(),
+        "run `benches/gpu/pack.py --level 0 --to target/gpu-pack` first, as `make test` does"
+    );
+    fs::create_dir(away.path().join("models")).unwrap();
+    let model = "models/cifar10.safetensors";
+    fs::copy(root.join(model), away.path().join(model)).unwrap();
+    for (from, to) in [(pack, ".gpu"), (root.join("samples"), "samples")] {
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(away.path().join(to))
+            .status();
+        assert!(copied.unwrap().success());
+    }
+    away
+}
+
+fn run(away: &Path, steps: &str) -> Command {
+    let mut command = Command::new(away.join(".gpu/run.sh"));
+    command
+        .arg(away.join("out"))
+        .env("DEVICE", "cpu")
+        .env("MINUTES", "20")
+        .env("STEPS", steps)
+        .env("LIBTORCH", Path::new(ROOT).join(".libtorch/torch"));
+    command
+}
+
+/// The lines so far, each whole.
+fn lines(away: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(away.join("out/results.jsonl")).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn words(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .concat()
+}
+
+#[test]
+fn the_small_form_does_every_step() {
+    let away = away();
+    let mut said = String::new();
+    // The second adds to what the first found.
+    for steps in ["measure, serve, scenario", "train"] {
+        let output = run(away.path(), steps).output().unwrap();
+        said += &words(&output);
+        assert!(output.status.success(), "{said}");
+    }
+    let lines = lines(away.path());
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| line["failed"].is_string())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}\n{said}");
+    let of = |step: &str, member: &str| {
+        let has = |line: &&Value| line["step"] == step && !line[member].is_null();
+        lines.iter().filter(has).count()
+    };
+    assert!(
+        of("measure", "bare") >= 2 && of("measure", "decoded_per_s_and_core") == 1,
+        "{said}"
+    );
+    // PyTorch need not be whole here.
+    assert!(
+        of("measure", "peer") > 0 || of("measure", "skipped") == 1,
+        "{said}"
+    );
+    assert_eq!(of("serve", "served_per_s"), 1, "{said}");
+    assert_eq!(of("scenario", "learned_s"), 1, "{said}");
+    assert_eq!(of("train", "quality"), 4, "{said}");
+    let out: Vec<_> = fs::read_dir(away.path().join("out"))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(out.len() <= 8, "{out:?}");
+    assert!(
+        out.iter()
+            .all(|file| file.metadata().unwrap().len() <= 16 << 20),
+        "{out:?}"
+    );
+    let models = out.iter().filter(|file| {
+        file.path()
+            .extension()
+            .is_some_and(|end| end == "safetensors")
+    });
+    assert_eq!(models.count(), 3);
+    let report = fs::read_to_string(away.path().join("out/report.md")).unwrap();
+    for part in [
+        "## Encoding",
+        "## Searches by photo",
+        "## Searches beside a job",
+        "## Training",
+        "the samples of the project stand in",
+    ] {
+        assert!(report.contains(part), "{report}");
+    }
+}
+
+#[test]
+fn results_are_whole_whenever_it_is_killed() {
+    let away = away();
+    for _ in 0..3 {
+        let _ = fs::remove_dir_all(away.path().join("out"));
+        let mut running = run(away.path(), "measure")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while lines(away.path()).is_empty() {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "no line within a minute"
+            );
+            sleep(Duration::from_millis(20));
+        }
+        sleep(Duration::from_millis(rand::rng().random_range(0..4000)));
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(!lines(away.path()).is_empty());
+        let report = fs::read_to_string(away.path().join("out/report.md")).unwrap();
+        assert!(report.starts_with("# Measured"), "{report}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let away = away();
+    let nowhere = away.path().join("nowhere");
+    for (variable, value, expected) in [
+        ("DEVICE", "tpu".as_ref(), "it must be cuda or cpu"),
+        ("MINUTES", "abc".as_ref(), "it must be a number above 0"),
+        ("STEPS", "measure,dance".as_ref(), "STEPS names 'dance'"),
+        (
+            "PROJECT",
+            nowhere.as_path(),
+            "models/cifar10.safetensors, samples/gallery, samples/queries not found in",
+        ),
+        (
+            "LIBTORCH",
+            nowhere.as_path(),
+            "lacks lib/libc10.so, lib/libtorch.so, lib/libtorch_cpu.so",
+        ),
+        ("PYTHON", nowhere.as_path(), "Command not found"),
+    ] {
+        let output = run(away.path(), "measure").env(variable, value).output();
+        let (output, said) = (output.as_ref().unwrap(), words(output.as_ref().unwrap()));
+        assert!(
+            !output.status.success() && said.contains(expected),
+            "{said}"
+        );
+        assert!(!said.contains("Traceback"), "{said}");
+    }
+    fs::remove_dir_all(away.path().join("out")).unwrap();
+    fs::write(away.path().join("out"), "").unwrap();
+    let said = words(&run(away.path(), "measure").output().unwrap());
+    assert!(said.contains("Cannot write to"), "{said}");
+}

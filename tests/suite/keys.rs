@@ -1,0 +1,159 @@
+//! Who may do what: a service with keys, asked with each of them, without any and with wrong ones; and what keeps it from starting.
+//! Through the program itself, as an operator sets it up: a file of keys, and the environment.
+
+use std::{fs, process::Command};
+
+use crate::server::{self, TestServer};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+
+const READ: &str = "reads-and-nothing-else";
+const WRITE: &str = "writes-and-reads-too";
+const NEW_WRITE: &str = "writes-after-a-rotation";
+const ADMIN: &str = "administers-everything";
+const UPRIGHT: &[u8] = include_bytes!("../fixtures/upright.jpg");
+
+fn with_keys(more: &[&str]) -> TestServer {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let keys = folder.path().join("keys.toml");
+    let text =
+        format!("read = ['{READ}']\nwrite = ['{WRITE}', '{NEW_WRITE}']\nadmin = ['{ADMIN}']\n");
+    fs::write(&keys, text).unwrap();
+    let mut arguments = vec!["--keys-file", keys.to_str().unwrap()];
+    arguments.extend(more);
+    TestServer::start_in(folder, &arguments)
+}
+
+async fn ask(server: &TestServer, method: Method, path: &str, key: Option<&str>) -> Response {
+    let request = server.client.request(method, server.at(path)).body(UPRIGHT);
+    let request = match key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    };
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_key_opens_what_its_role_may_do() {
+    let server = with_keys(&[]);
+    let (get, put, post) = (Method::GET, Method::PUT, Method::POST);
+    for (method, path, key, status) in [
+        (&get, "/livez", None, 200),
+        (&get, "/readyz", None, 200),
+        (&get, "/openapi.yaml", None, 200),
+        (&get, "/docs/", None, 200),
+        (&put, "/images/a", None, 401),
+        (&put, "/images/a", Some("something-else-altogether"), 401),
+        (&put, "/images/a", Some(READ), 403),
+        (&put, "/images/a", Some(WRITE), 201),
+        (&put, "/images/a", Some(NEW_WRITE), 200),
+        (&put, "/images/a", Some(ADMIN), 200),
+        (&post, "/search", None, 401),
+        (&post, "/search", Some(READ), 200),
+        (&get, "/images/a", Some(READ), 200),
+        (&get, "/images/a/content", None, 401),
+        (&get, "/metrics", None, 401),
+        (&get, "/metrics", Some(READ), 200),
+        (&get, "/admin/jobs", Some(WRITE), 403),
+        (&get, "/admin/jobs", Some(ADMIN), 200),
+    ] {
+        let answer = ask(&server, method.clone(), path, key).await;
+        assert_eq!(answer.status(), status, "{method} {path} {key:?}");
+        let challenge = answer.headers().contains_key("www-authenticate");
+        assert_eq!(challenge, status == 401, "{method} {path}");
+    }
+    let problem: Value = ask(&server, put, "/images/a", Some(READ))
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(problem["code"], "wrong_role");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("read") && detail.contains("write"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_used_too_often_is_told_when_to_come_again() {
+    let server = with_keys(&["--requests-per-second", "2"]);
+    let mut refused = None;
+    for _ in 0..5 {
+        let answer = ask(&server, Method::GET, "/info", Some(READ)).await;
+        refused = Some(answer).filter(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS);
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(
+        refused.json::<Value>().await.unwrap()["code"],
+        "rate_limited"
+    );
+    // Another key has a rate of its own.
+    let other = ask(&server, Method::GET, "/info", Some(WRITE)).await;
+    assert_eq!(other.status(), 200);
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_may_send_a_key() {
+    let server = with_keys(&["--cors-origin", "https://shop.example"]);
+    for (origin, allowed) in [
+        ("https://shop.example", true),
+        ("https://other.example", false),
+    ] {
+        let preflight = server
+            .client
+            .request(Method::OPTIONS, server.at("/search"))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,content-type",
+            );
+        let answer = preflight.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let headers = answer.headers();
+        assert_eq!(headers.contains_key("access-control-allow-origin"), allowed);
+        let names = headers["access-control-allow-headers"].to_str().unwrap();
+        assert!(names.contains("authorization"), "{names}");
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_used_keep_it_from_starting_and_are_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = server::model(folder.path());
+    let keys = folder.path().join("keys.toml");
+    let said = |text: &str, command: &mut Command| {
+        fs::write(&keys, text).unwrap();
+        let output = command.arg("--keys-file").arg(&keys).output().unwrap();
+        assert!(!output.status.success(), "{text}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let secret = "0123456789abcdef";
+    for (text, words) in [
+        (format!("write = [{secret}]"), "is not TOML"),
+        (format!("write = '{secret}'"), "not a list"),
+        (
+            format!("owner = ['{secret}']"),
+            "there are read, write and admin",
+        ),
+        (format!("write = ['{secret}', '{secret}']"), "another"),
+        ("write = ['short']".to_owned(), "16 to 256"),
+    ] {
+        let said = said(&text, &mut server::program(folder.path(), &model));
+        assert!(said.contains(words) && !said.contains(secret), "{said}");
+    }
+    let mut open = server::program(folder.path(), &model);
+    let refused = open.args(["--addr", "0.0.0.0:0"]).output().unwrap();
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.contains("--keys-file"), "{refused}");
+    let mut both = server::program(folder.path(), &model);
+    both.env("SCIHCGRL_WRITE_KEYS", format!("{WRITE},{NEW_WRITE}"));
+    let said = said(&format!("write = ['{secret}']"), &mut both);
+    assert!(said.contains("there are 3 keys"), "{said}");
+}

@@ -1,0 +1,326 @@
+//! A service that learns from its gallery: jobs that succeed, fail in words, wait for each other, are cancelled, and go on after a kill.
+//! Knows the routes under /admin and small real pictures; what a model is worth is measured elsewhere.
+
+mod archive;
+mod kills;
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use crate::server::{self, TestServer};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const CLASSES: [&str; 4] = ["cat", "dog", "ship", "truck"];
+
+/// A service with so many images of each of some classes.
+async fn gallery(classes: &[&str], each: usize) -> TestServer {
+    let server = TestServer::start().await;
+    server.store(classes, each).await;
+    server
+}
+
+/// Quick to do: one epoch of each kind on few images.
+fn quick(more: Value) -> Value {
+    let mut asked = json!({
+        "kind": "fine_tune", "warm_up_epochs": 1, "epochs": 1, "batch_size": 16, "validation_fraction": 0.2,
+    });
+    asked
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    asked
+}
+
+async fn create(server: &TestServer, asked: &Value) -> Value {
+    let answer = server
+        .client
+        .post(server.at("/admin/jobs"))
+        .json(asked)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 202, "{asked}");
+    answer.json().await.unwrap()
+}
+
+fn path(job: &Value) -> String {
+    format!("/admin/jobs/{}", job["id"].as_str().unwrap())
+}
+
+/// The processes that learn for a service.
+fn learners(folder: &Path) -> Vec<String> {
+    let of = format!("fine-tune.*{}", folder.display());
+    let found = Command::new("pgrep").args(["-f", &of]).output().unwrap();
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    found.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_job_learns_new_classes_and_its_model_takes_over() {
+    let server = gallery(&CLASSES, 12).await;
+    let asked = quick(json!({ "labels": ["ship", "truck"], "replay": 0.5, "activate": "always" }));
+    let job = create(&server, &asked).await;
+    let events = server
+        .client
+        .get(server.at(&format!("{}/events", path(&job))));
+    let told = events.send().await.unwrap().text().await.unwrap();
+    let job = server.over(&job["id"]).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    let progress: Vec<Value> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let told_of = |name: &str| progress.iter().any(|told| !told[name].is_null());
+    for name in [
+        "stage",
+        "loss",
+        "reward",
+        "map",
+        "images_per_second",
+        "eta_seconds",
+    ] {
+        assert!(told_of(name), "{name}: {told}");
+    }
+    let result = &job["result"];
+    for when in ["before", "after"] {
+        for length in ["24", "32", "48"] {
+            assert!(
+                result["metrics"][when]["all"][length]["map"]
+                    .as_f64()
+                    .unwrap()
+                    > 0.0,
+                "{job}"
+            );
+        }
+    }
+    // Three classes of the random model were "a", "b" and "c".
+    let (_, model) = server
+        .ask(
+            Method::GET,
+            &format!("/admin/models/{}", result["model"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(model["parent"], result["parent"]);
+    let classes = model["card"]["classes"].as_array().unwrap();
+    assert_eq!(
+        classes,
+        json!(["ship", "truck", "a", "b", "c"]).as_array().unwrap()
+    );
+    let (_, parent) = server
+        .ask(
+            Method::GET,
+            &format!("/admin/models/{}", result["parent"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(
+        model["card"]["centers"]["48"].as_array().unwrap()[2..],
+        parent["card"]["centers"]["48"].as_array().unwrap()[..]
+    );
+    let activation = server.over(&result["activation"]).await;
+    assert_eq!(activation["state"], "succeeded", "{activation}");
+    let (_, info) = server.ask(Method::GET, "/info").await;
+    assert_eq!(info["model_id"], result["model"]);
+}
+
+/// As the model for photographs does.
+#[tokio::test]
+async fn a_model_that_knows_as_many_classes_as_there_can_be_learns_others_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    server::full(folder.path());
+    let server = TestServer::start_in(folder, &[]);
+    server.store(&CLASSES[..2], 6).await;
+    let job = create(&server, &quick(json!({}))).await;
+    let job = server.over(&job["id"]).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    let at = format!("/admin/models/{}", job["result"]["model"].as_str().unwrap());
+    let (_, model) = server.ask(Method::GET, &at).await;
+    let classes = model["card"]["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 1000);
+    assert_eq!(
+        classes[..3],
+        [json!("cat"), json!("dog"), json!("class-0000")]
+    );
+}
+
+#[tokio::test]
+async fn what_keeps_a_job_from_learning_is_said() {
+    let server = gallery(&CLASSES[..1], 6).await;
+    let said = |job: Value| job["error"].as_str().unwrap_or_default().to_owned();
+    let failed = async |asked: Value| {
+        let job = create(&server, &quick(asked)).await;
+        let job = server.over(&job["id"]).await;
+        assert_eq!(job["state"], "failed", "{job}");
+        said(job)
+    };
+    let one_class = failed(json!({})).await;
+    assert!(
+        one_class.contains("'cat' is the only class of the images; at least two are needed"),
+        "{one_class}"
+    );
+    let none = failed(json!({ "labels": ["zebra"] })).await;
+    assert!(
+        none.contains("no image of the gallery has the label 'zebra'; label images first"),
+        "{none}"
+    );
+    server.store(&CLASSES[1..2], 6).await;
+    let absurd = failed(json!({ "learning_rate": 10.0, "epochs": 8, "batch_size": 2 })).await;
+    assert!(
+        absurd.contains("a lower learning rate may help"),
+        "{absurd}"
+    );
+    let lengths = failed(json!({ "lengths": [24] })).await;
+    assert!(
+        lengths.contains("has heads for 24, 32, 48 bits"),
+        "{lengths}"
+    );
+    println!("{one_class}\n{none}\n{absurd}\n{lengths}");
+
+    for (asked, words) in [
+        (
+            json!({ "learning_rate": -1 }),
+            "learning_rate is -1; it must be above 0 and at most 10",
+        ),
+        (
+            json!({ "epochs": 0, "warm_up_epochs": 0 }),
+            "1 to 1000 together",
+        ),
+        (json!({ "rate": 1 }), "unknown field `rate`"),
+        (
+            json!({ "labels": ["cat", "x".repeat(101)] }),
+            "101 characters; a label has 1 to 100",
+        ),
+        (json!({ "activate": "soon" }), "unknown variant `soon`"),
+        (json!({ "kind": "learn" }), "unknown variant `learn`"),
+        (
+            json!({ "model": "0123456789ab" }),
+            "there is no model '0123456789ab'",
+        ),
+    ] {
+        let answer = server
+            .client
+            .post(server.at("/admin/jobs"))
+            .json(&quick(asked))
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status().as_u16();
+        let problem: Value = answer.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            [404, 422].contains(&status) && detail.contains(words),
+            "{problem}"
+        );
+    }
+
+    // An original that is no picture any more is left out and told of.
+    let folder = server.folder.path().join("data/originals");
+    let broken = server::originals(&folder).swap_remove(3);
+    fs::write(
+        &broken,
+        vec![0; fs::metadata(&broken).unwrap().len() as usize],
+    )
+    .unwrap();
+    let gone = server::originals(&folder).swap_remove(5);
+    fs::remove_file(&gone).unwrap();
+    let job = create(&server, &quick(json!({}))).await;
+    let job = server.over(&job["id"]).await;
+    assert_eq!(
+        (&job["state"], &job["result"]["skipped_count"]),
+        (&json!("succeeded"), &json!(2)),
+        "{job}"
+    );
+    println!("{}", job["result"]["skipped"]);
+}
+
+#[tokio::test]
+async fn jobs_wait_for_each_other_and_stop_when_told() {
+    let server = gallery(&CLASSES[..2], 10).await;
+    let long = quick(json!({ "epochs": 900 }));
+    let first = create(&server, &long).await;
+    let plain = create(&server, &quick(json!({ "seed": 1 }))).await;
+    let urgent = create(&server, &quick(json!({ "seed": 2, "priority": 5 }))).await;
+    server.until(&first["id"], &["running"]).await;
+    // Until it trains.
+    server::eventually("both networks learn", async || {
+        let (_, job) = server.ask(Method::GET, &path(&first)).await;
+        (job["progress"]["stage"] == "joint").then_some(())
+    })
+    .await;
+    assert_eq!(learners(server.folder.path()).len(), 1);
+    for waiting in [&plain, &urgent] {
+        assert_eq!(
+            server.until(&waiting["id"], &["queued", "running"]).await["state"],
+            "queued"
+        );
+    }
+    let (status, refused) = server.ask(Method::DELETE, &path(&first)).await;
+    assert_eq!(
+        (status.as_u16(), &refused["code"]),
+        (409, &json!("job_not_over"))
+    );
+    let started = std::time::Instant::now();
+    server
+        .ask(Method::POST, &format!("{}/cancel", path(&first)))
+        .await;
+    let cancelled = server.over(&first["id"]).await;
+    println!(
+        "a job under way was over {:?} after it was told to stop",
+        started.elapsed()
+    );
+    assert_eq!(cancelled["state"], "cancelled");
+    let folder = server
+        .folder
+        .path()
+        .join("data/jobs")
+        .join(first["id"].as_str().unwrap());
+    server::eventually("the job's folder is removed", async || {
+        (!folder.exists()).then_some(())
+    })
+    .await;
+    // The urgent one goes first, and one that waits stops at once.
+    server.until(&urgent["id"], &["running"]).await;
+    let (_, stopped) = server
+        .ask(Method::POST, &format!("{}/cancel", path(&plain)))
+        .await;
+    assert_eq!(stopped["state"], "cancelled");
+    assert_eq!(server.over(&urgent["id"]).await["state"], "succeeded");
+    assert!(learners(server.folder.path()).is_empty());
+
+    // The same request is made once; another under its key is refused.
+    let again = async |asked: &Value| {
+        let ask = server
+            .client
+            .post(server.at("/admin/jobs"))
+            .header("idempotency-key", "nightly");
+        let answer = ask.json(asked).send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let (status, made) = again(&long).await;
+    assert_eq!(status, 202);
+    let (status, same) = again(&long).await;
+    assert_eq!((status, &same["id"]), (200, &made["id"]));
+    let (status, other) = again(&quick(json!({}))).await;
+    assert_eq!(
+        (status, &other["code"]),
+        (409, &json!("idempotency_key_reused"))
+    );
+    server
+        .ask(Method::POST, &format!("{}/cancel", path(&made)))
+        .await;
+    server.over(&made["id"]).await;
+    let (_, page) = server.ask(Method::GET, "/admin/jobs?limit=2").await;
+    assert_eq!(page["jobs"][0]["id"], made["id"]);
+    let (_, rest) = server
+        .ask(
+            Method::GET,
+            &format!("/admin/jobs?before={}", page["next"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(rest["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(server.ask(Method::DELETE, &path(&made)).await.0, 204);
+    assert_eq!(server.ask(Method::GET, &path(&made)).await.0, 404);
+}

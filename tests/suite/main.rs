@@ -1,0 +1,38 @@
+//! The tests of the whole: each module is what a kind of user does, to the program itself, with real files and real servers. They are one
+//! program, so that the service and libtorch are linked once.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+#[path = "../server/mod.rs"]
+mod server;
+
+mod bad_input;
+mod cli;
+mod cluster;
+mod conditions;
+mod contract;
+mod crashes;
+mod demo;
+mod dependencies;
+mod exports;
+mod gpu_pack;
+mod hostile;
+mod index_properties;
+mod keys;
+mod kubernetes;
+mod learning;
+mod models;
+mod observed;
+mod operations;
+mod originals;
+mod overload;
+mod page;
+mod parity;
+mod probes;
+mod readme;
+mod reproduce;
+mod serve;
+mod snapshots;
+mod training;
+mod upgrades;
+mod weights;

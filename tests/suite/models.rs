@@ -1,0 +1,358 @@
+//! One model takes another's place under a live gallery: searches go on, none mixes the two, and whatever is killed when, it goes on.
+//! Knows what each model's codes of each picture are, by asking the models themselves.
+
+mod kills;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Cursor,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::server::{self, TestServer};
+use ::image::{ImageFormat, RgbImage};
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use reqwest::{Client, Method, StatusCode};
+use scihcgrl::{config::Precision, image, model::Hasher};
+use serde_json::{Value, json};
+
+/// Pictures that there are codes of.
+const PICTURES: usize = 48;
+
+/// A PNG file, another for each number.
+fn picture(number: usize) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
+    let mut pixels = vec![0; 24 * 24 * 3];
+    rng.fill_bytes(&mut pixels);
+    // Blocks of colour, which a small network tells apart better than noise.
+    let tint: [u8; 3] = rng.random();
+    for (at, value) in pixels.iter_mut().enumerate() {
+        *value = *value / 4 + tint[at % 3] / 4 * 3;
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    let picture = RgbImage::from_raw(24, 24, pixels).unwrap();
+    picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// The longest code of every picture by each of two models, by the model's id.
+struct Known {
+    ids: [String; 2],
+    codes: BTreeMap<String, Vec<String>>,
+}
+
+impl Known {
+    /// Writes two models into a folder and asks them.
+    fn make(folder: &Path) -> Self {
+        let files = [server::model(folder), server::another(folder)];
+        // What a service takes for a new folder.
+        let kind = match scihcgrl::model::preferred("cpu").unwrap() {
+            Precision::Bf16 => tch::Kind::BFloat16,
+            _ => tch::Kind::Float,
+        };
+        let decoded = |number| image::decode(&picture(number), 64).unwrap().pixels;
+        let pictures: Vec<_> = (0..PICTURES).map(decoded).collect();
+        let mut codes = BTreeMap::new();
+        let ids = files.map(|file| {
+            let hasher = Hasher::load(&file, tch::Device::Cpu, kind).unwrap();
+            let of = |pixels| hasher.encode(&[pixels]).unwrap()[0][2].to_string();
+            codes.insert(hasher.id().to_owned(), pictures.iter().map(of).collect());
+            hasher.id().to_owned()
+        });
+        Known { ids, codes }
+    }
+
+    /// The pictures of some that a model gives the code of one of them.
+    fn same(&self, model: &str, number: usize, of: &BTreeSet<usize>) -> BTreeSet<String> {
+        let codes = &self.codes[model];
+        let same = of.iter().filter(|other| codes[**other] == codes[number]);
+        same.map(|other| name(*other)).collect()
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("picture-{number}")
+}
+
+async fn put(client: &Client, url: &str, number: usize) -> StatusCode {
+    let at = format!("{url}/images/{}?label=a", name(number));
+    client
+        .put(at)
+        .body(picture(number))
+        .send()
+        .await
+        .unwrap()
+        .status()
+}
+
+/// What is found at distance 0 of a picture, and by which model. All of it is that model's.
+async fn search(
+    client: &Client,
+    url: &str,
+    number: usize,
+    known: &Known,
+) -> (String, BTreeSet<String>) {
+    let at = format!("{url}/search?radius=0&limit=1000");
+    let answer = client.post(at).body(picture(number)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let answer: Value = answer.json().await.unwrap();
+    let model = answer["query"]["model"].as_str().unwrap().to_owned();
+    assert_eq!(answer["query"]["code"], known.codes[&model][number]);
+    let matches = answer["matches"].as_array().unwrap();
+    assert_eq!(answer["total"], matches.len());
+    for found in matches {
+        assert_eq!(found["code"], answer["query"]["code"]);
+    }
+    let ids = matches
+        .iter()
+        .map(|found| found["id"].as_str().unwrap().to_owned());
+    (model, ids.collect())
+}
+
+async fn state(server: &TestServer, model: &str) -> Value {
+    let (status, model) = server
+        .ask(Method::GET, &format!("/admin/models/{model}"))
+        .await;
+    assert_eq!(status, 200);
+    model["state"].clone()
+}
+
+/// Uploads the other model.
+async fn upload(server: &TestServer) -> Value {
+    let file = fs::read(server.folder.path().join("another.safetensors")).unwrap();
+    let added = server
+        .client
+        .post(server.at("/admin/models"))
+        .body(file)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(added.status(), 201);
+    added.json().await.unwrap()
+}
+
+async fn activate(server: &TestServer, model: &str) -> (StatusCode, Value) {
+    server
+        .ask(Method::POST, &format!("/admin/models/{model}/activate"))
+        .await
+}
+
+#[tokio::test]
+async fn a_model_takes_anothers_place_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let known = Arc::new(Known::make(folder.path()));
+    let server = TestServer::start_in(folder, &[]);
+    let [old, new] = known.ids.clone();
+    let stored: BTreeSet<usize> = (0..PICTURES - 8).collect();
+    for &number in &stored {
+        assert_eq!(put(&server.client, &server.url, number).await, 201);
+    }
+    let added = upload(&server).await;
+    assert_eq!(
+        (&added["id"], &added["state"]),
+        (&json!(new), &json!("stored"))
+    );
+
+    // Searches throughout, and writes whose pictures are no one else's.
+    let (stop, searches) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let searchers = (0..3).map(|searcher| {
+        let (client, url) = (server.client.clone(), server.url.clone());
+        let (known, stop, searches) = (known.clone(), stop.clone(), searches.clone());
+        let stored = stored.clone();
+        tokio::spawn(async move {
+            let (mut seen, mut number) = (Vec::new(), searcher);
+            while !stop.load(Ordering::Relaxed) {
+                number = (number + 7) % stored.len();
+                let (model, mut found) = search(&client, &url, number, &known).await;
+                found.retain(|id| !id.starts_with("picture-4"));
+                let mut same = known.same(&model, number, &stored);
+                same.retain(|id| !id.starts_with("picture-4"));
+                assert_eq!(found, same);
+                if seen.last() != Some(&model) {
+                    seen.push(model);
+                }
+                searches.fetch_add(1, Ordering::Relaxed);
+            }
+            seen
+        })
+    });
+    let searchers: Vec<_> = searchers.collect();
+    let writer = {
+        let (client, url, stop) = (server.client.clone(), server.url.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let status = put(&client, &url, PICTURES - 8 + count % 8).await;
+                assert!(status.is_success(), "{status}");
+                count += 1;
+            }
+            count
+        })
+    };
+
+    let (status, accepted) = activate(&server, &new).await;
+    assert_eq!(status, 202, "{accepted}");
+    let (_, again) = activate(&server, &new).await;
+    assert_eq!(again["job"]["id"], accepted["job"]["id"]);
+    let id = &accepted["job"]["id"];
+    let events = format!("/admin/jobs/{}/events", id.as_str().unwrap());
+    let told = server
+        .client
+        .get(server.at(&events))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let happened: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("event: "))
+        .collect();
+    assert_eq!(
+        (happened[0], *happened.last().unwrap()),
+        ("queued", "succeeded"),
+        "{told}"
+    );
+    let after = server
+        .client
+        .get(server.at(&events))
+        .header("last-event-id", "1");
+    let after = after.send().await.unwrap().text().await.unwrap();
+    assert!(
+        told.ends_with(&after) && !after.contains("event: queued"),
+        "{after}"
+    );
+    let job = server.over(id).await;
+    assert_eq!(
+        (&job["state"], &job["result"]["left_out_count"]),
+        (&json!("succeeded"), &json!(0))
+    );
+    assert_eq!(state(&server, &new).await, "active");
+    assert_eq!(state(&server, &old).await, "standby");
+
+    // And back, twice, with writes in between.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for model in [&old, &new] {
+        let started = Instant::now();
+        let (status, answer) = activate(&server, model).await;
+        println!(
+            "the other model was active after {:?}: {status}",
+            started.elapsed()
+        );
+        if status == 202 {
+            assert_eq!(
+                server.over(&answer["job"]["id"]).await["state"],
+                "succeeded"
+            );
+        }
+        assert_eq!(state(&server, model).await, "active");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for searcher in searchers {
+        // Each saw one model at a time, in this order.
+        let seen = searcher.await.unwrap();
+        let order = [&old, &new, &old, &new];
+        assert!(
+            seen.len() <= order.len() && seen.iter().zip(order).all(|(seen, of)| seen == of),
+            "{seen:?}"
+        );
+    }
+    println!(
+        "{} searches, {} writes beside them",
+        searches.load(Ordering::Relaxed),
+        writer.await.unwrap()
+    );
+    let all: BTreeSet<usize> = (0..PICTURES).collect();
+    for number in 0..PICTURES {
+        let (model, found) = search(&server.client, &server.url, number, &known).await;
+        assert_eq!((&model, found), (&new, known.same(&new, number, &all)));
+    }
+
+    // What is in use stays; what is not may go.
+    let at = format!("/admin/models/{old}");
+    let (status, refused) = server.ask(Method::DELETE, &at).await;
+    assert_eq!(
+        (status.as_u16(), &refused["code"]),
+        (409, &json!("model_in_use"))
+    );
+    assert_eq!(
+        server.ask(Method::DELETE, &format!("{at}/codes")).await.0,
+        204
+    );
+    assert_eq!(server.ask(Method::DELETE, &at).await.0, 204);
+    assert_eq!(server.ask(Method::GET, &at).await.0, 404);
+    let (status, _) = server
+        .ask(Method::DELETE, &format!("/admin/models/{new}"))
+        .await;
+    assert_eq!(status, 409);
+    let content = server
+        .client
+        .get(server.at(&format!("/admin/models/{new}/content")));
+    let content = content.send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(
+        content,
+        fs::read(server.folder.path().join("another.safetensors")).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn images_whose_originals_are_gone_are_listed_and_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let known = Known::make(folder.path());
+    let server = TestServer::start_in(folder, &[]);
+    for number in 0..10 {
+        put(&server.client, &server.url, number).await;
+    }
+    let files = server::originals(&server.folder.path().join("data/originals"));
+    assert_eq!(files.len(), 10);
+    fs::remove_file(&files[2]).unwrap();
+    let size = fs::metadata(&files[5]).unwrap().len() as usize;
+    fs::write(&files[5], vec![b'x'; size]).unwrap();
+    upload(&server).await;
+    let (_, accepted) = activate(&server, &known.ids[1]).await;
+    let job = server.over(&accepted["job"]["id"]).await;
+    assert_eq!(
+        (&job["state"], &job["result"]["left_out_count"]),
+        (&json!("succeeded"), &json!(2))
+    );
+    println!("{}", job["result"]["left_out"]);
+    let left_out = job["result"]["left_out"].as_array().unwrap();
+    let info = server.client.get(server.at("/info")).send().await.unwrap();
+    let info: Value = info.json().await.unwrap();
+    assert_eq!(
+        (&info["index"]["images"], &info["index"]["left_out"]),
+        (&json!(10), &json!(2))
+    );
+    for image in left_out {
+        let id = image["id"].as_str().unwrap();
+        assert!(!image["reason"].as_str().unwrap().is_empty());
+        let (status, record) = server.ask(Method::GET, &format!("/images/{id}")).await;
+        assert_eq!((status.as_u16(), &record["codes"]), (200, &json!({})));
+        let search = server
+            .client
+            .post(server.at("/search"))
+            .json(&json!({ "id": id }));
+        let refused: Value = search.send().await.unwrap().json().await.unwrap();
+        assert_eq!(refused["code"], "image_without_codes");
+        // Stored again it is found again.
+        let number = id.strip_prefix("picture-").unwrap().parse().unwrap();
+        assert_eq!(put(&server.client, &server.url, number).await, 200);
+    }
+    let all: BTreeSet<usize> = (0..10).collect();
+    for number in 0..10 {
+        let (model, found) = search(&server.client, &server.url, number, &known).await;
+        assert_eq!(found, known.same(&model, number, &all));
+    }
+}

@@ -1,0 +1,256 @@
+//! Where the images themselves are kept, a folder or an S3: each there exactly as long as its record, whatever is killed or goes away.
+//! Through the program itself; knows what the place holds only as that place tells it.
+
+pub mod s3;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::server::{self, TestServer};
+use image::{ImageFormat, RgbImage};
+use reqwest::blocking::{Client, Response};
+use s3::S3;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A picture that no other number has.
+fn picture(number: u8) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let picture = RgbImage::from_pixel(8, 8, [number, 7, 99].into());
+    picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+fn url(server: &TestServer, id: &str) -> String {
+    server.at(&format!("/images/{id}"))
+}
+
+fn put(server: &TestServer, id: &str, number: u8) -> Response {
+    let request = Client::new().put(url(server, id)).body(picture(number));
+    request.send().unwrap()
+}
+
+fn content(server: &TestServer, id: &str) -> Response {
+    let at = format!("{}/content", url(server, id));
+    Client::new().get(at).send().unwrap()
+}
+
+/// All files under a folder, what was begun included.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+/// Waits until a place holds so many things, for what no image has is removed soon and not at once.
+fn holds(count: usize, things: impl Fn() -> usize) {
+    server::eventually_blocking(&format!("{count} things"), || {
+        (things() == count).then_some(())
+    });
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    folder
+}
+
+fn fsck(folder: &Path, more: impl FnOnce(&mut Command) -> &mut Command) -> (bool, String) {
+    let mut fsck = Command::new(env!("CARGO_BIN_EXE_scihcgrl"));
+    fsck.arg("fsck").arg("--data-dir").arg(folder.join("data"));
+    let output = more(&mut fsck).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[test]
+fn a_folder_holds_one_file_for_each_image() {
+    let server = TestServer::start_in(folder(), &[]);
+    let place = server.folder.path().join("data/originals");
+    for number in 0..5 {
+        assert_eq!(put(&server, &format!("i{number}"), number).status(), 201);
+    }
+    holds(1 + 5, || files(&place).len());
+    let tag = content(&server, "i1").headers()["etag"].clone();
+    assert_eq!(put(&server, "i1", 101).status(), 200);
+    assert_eq!(
+        Client::new()
+            .delete(url(&server, "i2"))
+            .send()
+            .unwrap()
+            .status(),
+        204
+    );
+    holds(1 + 4, || files(&place).len());
+    let now = content(&server, "i1");
+    assert_ne!(now.headers()["etag"], tag, "another upload has another tag");
+    assert_eq!(now.bytes().unwrap(), picture(101));
+    assert_eq!(content(&server, "i2").status(), 404);
+
+    // What a killed service leaves: an original begun, and one that no record came to have.
+    let left = server.kill();
+    let store = fs::read_dir(&place)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let block = store.join("00000000");
+    for name in ["0a#1", "0b"] {
+        fs::write(block.join(name), "left behind").unwrap();
+    }
+    let server = TestServer::start_in(left, &[]);
+    holds(1 + 4, || files(&place).len());
+    assert_eq!(content(&server, "i1").bytes().unwrap(), picture(101));
+
+    // An original that is gone is named, here and by the checker.
+    let left = server.kill();
+    let mut originals = files(&store);
+    originals.retain(|path| !path.ends_with("scihcgrl"));
+    assert!(fsck(left.path(), |fsck| fsck).0);
+    fs::remove_file(originals.iter().min().unwrap()).unwrap();
+    let (whole, said) = fsck(left.path(), |fsck| fsck);
+    assert!(
+        !whole && said.contains("the original 00000000/00: it is missing"),
+        "{said}"
+    );
+    let server = TestServer::start_in(left, &[]);
+    let problem = content(&server, "i0");
+    assert_eq!(problem.status(), 500);
+    assert_eq!(problem.json::<Value>().unwrap()["code"], "internal");
+    assert_eq!(content(&server, "i3").status(), 200);
+}
+
+#[test]
+fn a_place_that_is_not_the_stores_is_refused_with_what_would_be_right() {
+    let server = TestServer::start_in(folder(), &[]);
+    put(&server, "first", 1).error_for_status().unwrap();
+    let left = server.kill();
+    let model = left.path().join("model.safetensors");
+    let elsewhere = left.path().join("elsewhere").display().to_string();
+    for (place, said) in [
+        (elsewhere.as_str(), "are not at"),
+        ("memory:///", "give a folder, or a URL"),
+        ("ftp://somewhere/else", "give a folder, or a URL"),
+        ("/dev/null/folder", "give a folder, or a URL"),
+    ] {
+        let mut start = server::program(left.path(), &model);
+        let output = start.args(["--originals", place]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && error.contains(said),
+            "{place}: {error}"
+        );
+    }
+    // Moved there, they are found.
+    fs::remove_dir_all(&elsewhere).unwrap();
+    fs::rename(left.path().join("data/originals"), &elsewhere).unwrap();
+    let url = format!("file://{elsewhere}");
+    let server = TestServer::start_in(left, &["--originals", &url]);
+    assert_eq!(content(&server, "first").bytes().unwrap(), picture(1));
+}
+
+#[test]
+fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
+    let s3 = S3::start();
+    let place = format!("s3://{}/some/path", S3::BUCKET);
+    let start = |folder| {
+        TestServer::start_with(folder, |program| {
+            program.args(["--originals", &place]).envs(s3.settings())
+        })
+    };
+    let mut folder = folder();
+    let mut acknowledged: BTreeMap<String, u8> = BTreeMap::new();
+    for round in 0..6 {
+        let server = start(folder);
+        for (id, number) in &acknowledged {
+            assert_eq!(
+                content(&server, id).bytes().unwrap(),
+                picture(*number),
+                "{id}"
+            );
+        }
+        // Killed while it writes.
+        let writer = {
+            let url = server.url.clone();
+            thread::spawn(move || {
+                let mut done = Vec::new();
+                for number in 0u8.. {
+                    let (id, number) = (format!("{}", number % 9), number + round);
+                    let at = format!("{url}/images/{id}");
+                    match Client::new().put(at).body(picture(number)).send() {
+                        Ok(answer) => assert!(answer.status().is_success()),
+                        Err(_) => return (done, Some((id, number))),
+                    }
+                    done.push((id, number));
+                }
+                (done, None)
+            })
+        };
+        thread::sleep(Duration::from_millis(300 + 97 * u64::from(round)));
+        folder = server.kill();
+        let (done, under_way) = writer.join().unwrap();
+        acknowledged.extend(done);
+        if let Some((id, number)) = under_way {
+            let server = start(folder);
+            let found = content(&server, &id);
+            if found.status() == 200 && found.bytes().unwrap() == picture(number) {
+                acknowledged.insert(id, number);
+            }
+            folder = server.kill();
+        }
+    }
+    assert_eq!(acknowledged.len(), 9, "the writers hardly ran");
+    let server = start(folder);
+    holds(1 + acknowledged.len(), || s3.keys().len());
+    assert!(s3.keys().iter().all(|key| key.starts_with("some/path/")));
+    Client::new().delete(url(&server, "3")).send().unwrap();
+    holds(acknowledged.len(), || s3.keys().len());
+    let left = server.kill();
+    let checked = fsck(left.path(), |fsck| {
+        fsck.args(["--originals", &place]).envs(s3.settings())
+    });
+    assert!(checked.0, "{}", checked.1);
+
+    // Gone: what needs no original is answered, and what does is refused and can be tried again.
+    let server = start(left);
+    drop(s3);
+    let search = Client::new().post(server.at("/search")).body(picture(1));
+    assert_eq!(search.send().unwrap().status(), 200);
+    let refused = Client::builder().timeout(None).build().unwrap();
+    let refused = refused
+        .put(url(&server, "new"))
+        .body(picture(1))
+        .send()
+        .unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(
+        refused.json::<Value>().unwrap()["code"],
+        "originals_unavailable"
+    );
+    assert_eq!(
+        Client::new()
+            .get(url(&server, "new"))
+            .send()
+            .unwrap()
+            .status(),
+        404
+    );
+}

@@ -1,0 +1,192 @@
+//! More work than the service can do: what is refused, what is let go, and that what was accepted is answered; and much work at once.
+//! Through the program itself; no timing is asserted, only what must be so whatever the machine.
+
+use std::collections::BTreeMap;
+
+use crate::server::{self, TestServer};
+use reqwest::multipart::{Form, Part};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+const UPRIGHT: &[u8] = include_bytes!("../fixtures/upright.jpg");
+const GREY: &[u8] = include_bytes!("../fixtures/grey.jpg");
+
+fn start(arguments: &[&str]) -> TestServer {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    TestServer::start_in(folder, arguments)
+}
+
+/// Statuses of so many requests at once, each a picture to encode.
+async fn at_once(server: &TestServer, count: usize) -> BTreeMap<u16, usize> {
+    let sent: Vec<_> = (0..count)
+        .map(|_| {
+            let request = server.client.post(server.at("/encode")).body(UPRIGHT);
+            tokio::spawn(async move {
+                let answer = request.send().await.unwrap();
+                let status = answer.status().as_u16();
+                let again = answer.headers().contains_key("retry-after");
+                assert_eq!(again, status != 200, "{status}");
+                status
+            })
+        })
+        .collect();
+    let mut statuses = BTreeMap::new();
+    for answer in sent {
+        *statuses.entry(answer.await.unwrap()).or_default() += 1;
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_queue_is_refused_at_once() {
+    let server = start(&["--queue", "2", "--max-batch", "1"]);
+    let statuses = at_once(&server, 64).await;
+    assert_eq!(
+        statuses.keys().copied().collect::<Vec<_>>(),
+        [200, 429],
+        "{statuses:?}"
+    );
+    let refused = server
+        .metric("scihcgrl_images_dropped_total{reason=\"full\"}")
+        .await;
+    assert_eq!(refused.unwrap() as usize, statuses[&429]);
+    assert_eq!(server.metric("scihcgrl_queue_depth").await, Some(0.0));
+    // And it is over as soon as it is over.
+    assert_eq!(at_once(&server, 1).await, BTreeMap::from([(200, 1)]));
+}
+
+#[tokio::test]
+async fn what_waited_too_long_is_not_encoded() {
+    let server = start(&["--deadline-ms", "0"]);
+    assert_eq!(at_once(&server, 3).await, BTreeMap::from([(503, 3)]));
+    let late = server
+        .metric("scihcgrl_images_dropped_total{reason=\"late\"}")
+        .await;
+    assert_eq!(late, Some(3.0));
+    let passes = server.metric("scihcgrl_batch_images_count").await;
+    assert_eq!(passes, Some(0.0), "no forward pass");
+}
+
+#[tokio::test]
+async fn many_images_in_one_form_are_answered_one_by_one() {
+    let server = start(&["--queue", "2"]);
+    let file = |name: &str, bytes: &'static [u8]| Part::bytes(bytes).file_name(name.to_owned());
+    let mut form = Form::new()
+        .text("id", "first")
+        .text("labels", "red")
+        .text("payload", "{\"n\":1}")
+        .part("image", file("a.jpg", UPRIGHT))
+        .part("image", file("b.jpg", b"not an image"))
+        .text("id", "..")
+        .part("image", file("c.jpg", GREY));
+    for number in 0..40 {
+        form = form.part("image", file(&format!("{number}.jpg"), GREY));
+    }
+    let batch = |form: Form| {
+        let request = server.client.post(server.at("/images/batch?label=all"));
+        request.multipart(form)
+    };
+    let answer = batch(form).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(
+        (&answer["stored"], &answer["failed"]),
+        (&41.into(), &2.into())
+    );
+    let items = &answer["items"];
+    assert_eq!(items[0]["status"], 201);
+    assert_eq!(items[0]["image"]["id"], "first");
+    assert_eq!(
+        items[0]["image"]["labels"],
+        serde_json::json!(["all", "red"])
+    );
+    assert_eq!(items[0]["image"]["payload"]["n"], 1);
+    assert_eq!(items[1]["problem"]["code"], "unsupported_image");
+    assert_eq!(items[1]["file"], "b.jpg");
+    assert_eq!(items[2]["problem"]["code"], "invalid_id");
+    // What is said of one image is not said of the next.
+    assert_eq!(items[3]["image"]["labels"], serde_json::json!(["all"]));
+    assert_eq!(items.as_array().unwrap().len(), 43);
+
+    let wrong = Form::new()
+        .part("image", file("d.jpg", GREY))
+        .text("colour", "red");
+    let answer = batch(wrong).send().await.unwrap();
+    assert_eq!(answer.status(), 422);
+    let problem: Value = answer.json().await.unwrap();
+    assert!(
+        problem["detail"].as_str().unwrap().contains("`colour`"),
+        "{problem}"
+    );
+    let images = server.metric("scihcgrl_images").await;
+    assert_eq!(images, Some(42.0), "what came before the mistake is stored");
+    let empty = batch(Form::new().text("labels", "x")).send().await.unwrap();
+    assert_eq!(
+        empty.json::<Value>().await.unwrap()["code"],
+        "missing_image"
+    );
+}
+
+#[tokio::test]
+async fn an_original_is_sent_once_and_answers_are_compressed() {
+    let server = start(&[]);
+    let put = server.client.put(server.at("/images/one")).body(UPRIGHT);
+    put.send().await.unwrap().error_for_status().unwrap();
+    let content = || server.client.get(server.at("/images/one/content"));
+    let first = content().send().await.unwrap();
+    let tag = first.headers()["etag"].clone();
+    let again = content()
+        .header("if-none-match", &tag)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.status().as_u16(), &again.headers()["etag"]),
+        (304, &tag)
+    );
+    let put = server.client.put(server.at("/images/one")).body(GREY);
+    put.send().await.unwrap().error_for_status().unwrap();
+    let changed = content()
+        .header("if-none-match", &tag)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(changed.status(), 200);
+    assert_eq!(changed.bytes().await.unwrap(), GREY);
+    let packed = |path| {
+        server
+            .client
+            .get(server.at(path))
+            .header("accept-encoding", "gzip")
+    };
+    for (path, is) in [("/openapi.yaml", true), ("/images/one/content", false)] {
+        let answer = packed(path).send().await.unwrap();
+        let encoding = answer.headers().get("content-encoding");
+        assert_eq!(encoding.is_some_and(|found| found == "gzip"), is, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn http_2_without_tls_is_spoken() {
+    let server = start(&[]);
+    let client = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let answer = client.get(server.at("/info")).send().await.unwrap();
+    assert_eq!(answer.version(), reqwest::Version::HTTP_2);
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_caller_who_never_ends_does_not_keep_it_from_stopping() {
+    let mut server = start(&["--drain-seconds", "1"]);
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let head = "POST /encode HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let info = server.client.get(server.at("/info")).send().await.unwrap();
+    assert_eq!(info.status(), 200);
+    assert!(server.terminate());
+}

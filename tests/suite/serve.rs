@@ -1,0 +1,215 @@
+//! What a user of the service does: store, search, read back, delete, and start and stop it, rightly and wrongly.
+//! Through the program itself; codes come from a model of random weights.
+
+use crate::server::{self, TestServer};
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+
+const UPRIGHT: &[u8] = include_bytes!("../fixtures/upright.jpg");
+const GREY: &[u8] = include_bytes!("../fixtures/grey.jpg");
+
+fn form(image: &'static [u8], label: &'static str) -> Form {
+    Form::new()
+        .part("image", Part::bytes(image).file_name("image.jpg"))
+        .text("labels", label)
+}
+
+async fn put(server: &TestServer, id: &str, image: &'static [u8], label: &'static str) -> Value {
+    let request = server
+        .client
+        .put(server.at(&format!("/images/{id}")))
+        .multipart(form(image, label));
+    let answer = request.send().await.unwrap().error_for_status().unwrap();
+    answer.json().await.unwrap()
+}
+
+async fn search(server: &TestServer, query: &str, image: &'static [u8]) -> Value {
+    let request = server
+        .client
+        .post(server.at(&format!("/search?{query}")))
+        .body(image);
+    request
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_is_stored_is_found_read_back_and_deleted() {
+    let server = TestServer::start().await;
+    let record = put(&server, "first", UPRIGHT, "red").await;
+    put(&server, "second", UPRIGHT, "blue").await;
+    for bits in [24, 32, 48] {
+        let found = search(&server, &format!("bits={bits}&radius=0"), UPRIGHT).await;
+        assert_eq!(found["total"], 2);
+        assert_eq!(found["query"]["code"], record["codes"][bits.to_string()]);
+        assert_eq!(
+            found["matches"][0]["id"], "first",
+            "the older of two equal codes comes first"
+        );
+        assert_eq!(found["matches"][0]["distance"], 0);
+    }
+    assert_eq!(search(&server, "label=blue", UPRIGHT).await["total"], 1);
+    assert_eq!(
+        search(&server, "limit=1&offset=1", UPRIGHT).await["matches"][0]["id"],
+        "second"
+    );
+    let content = server
+        .client
+        .get(server.at("/images/first/content"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(content.headers()["content-type"], "image/jpeg");
+    assert_eq!(content.bytes().await.unwrap(), UPRIGHT);
+    let deleted = server
+        .client
+        .delete(server.at("/images/first"))
+        .send()
+        .await
+        .unwrap();
+    assert!(deleted.status().is_success());
+    assert_eq!(
+        server
+            .client
+            .get(server.at("/images/first"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
+    assert_eq!(search(&server, "", UPRIGHT).await["total"], 1);
+}
+
+#[tokio::test]
+async fn every_body_form_means_the_same_image() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let server = TestServer::start().await;
+    let raw = search(&server, "", UPRIGHT).await["query"]["code"].clone();
+    put(&server, "first", UPRIGHT, "red").await;
+    let bodies = [
+        json!({ "image": STANDARD.encode(UPRIGHT) }),
+        json!({ "id": "first" }),
+        json!({ "code": raw }),
+    ];
+    for body in bodies {
+        let answer = server
+            .client
+            .post(server.at("/search"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            answer.json::<Value>().await.unwrap()["query"]["code"],
+            raw,
+            "{body}"
+        );
+    }
+    let form = Form::new().part("image", Part::bytes(UPRIGHT));
+    let answer = server
+        .client
+        .post(server.at("/encode"))
+        .multipart(form)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap()["codes"]["48"], raw);
+}
+
+#[tokio::test]
+async fn acknowledged_images_survive_a_kill() {
+    let server = TestServer::start().await;
+    for i in 0..8 {
+        put(
+            &server,
+            &format!("image-{i}"),
+            if i % 2 == 0 { UPRIGHT } else { GREY },
+            "any",
+        )
+        .await;
+    }
+    let server = TestServer::start_in(server.kill(), &[]);
+    assert_eq!(search(&server, "radius=48", UPRIGHT).await["total"], 8);
+    let mut server = server;
+    assert!(server.terminate(), "SIGTERM ends it with success");
+}
+
+#[tokio::test]
+async fn requests_at_once_are_all_answered_alike() {
+    let server = TestServer::start().await;
+    let alone = search(&server, "", UPRIGHT).await["query"]["code"].clone();
+    let requests = (0..64).map(|_| {
+        let request = server.client.post(server.at("/search")).body(UPRIGHT);
+        tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() })
+    });
+    for request in requests.collect::<Vec<_>>() {
+        assert_eq!(request.await.unwrap()["query"]["code"], alone);
+    }
+}
+
+#[tokio::test]
+async fn more_than_may_wait_is_refused_and_told_when_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--queue", "1", "--max-batch", "1"]);
+    let requests = (0..256).map(|_| {
+        let request = server.client.post(server.at("/search")).body(UPRIGHT);
+        tokio::spawn(async move { request.send().await.unwrap() })
+    });
+    let (mut answered, mut refused) = (0, 0);
+    for request in requests.collect::<Vec<_>>() {
+        let answer = request.await.unwrap();
+        if answer.status() == 200 {
+            answered += 1;
+            continue;
+        }
+        refused += 1;
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], "queue_full");
+    }
+    assert!(answered > 0 && refused > 0, "{answered} and {refused}");
+    assert!(search(&server, "", UPRIGHT).await["total"].is_u64());
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_be_says_why() {
+    let server = TestServer::start().await;
+    let beside = server.start_beside();
+    let said = String::from_utf8_lossy(&beside.stderr).into_owned();
+    assert!(
+        !beside.status.success() && said.contains("already in use"),
+        "{said}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let missing = server::program(folder.path(), &folder.path().join("none.safetensors"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(
+        !missing.status.success() && said.contains("none.safetensors"),
+        "{said}"
+    );
+    let made = || folder.path().join("data").exists();
+    assert!(!made(), "a data folder was made for nothing");
+
+    let model = server::model(folder.path());
+    let mut bytes = std::fs::read(&model).unwrap();
+    bytes.truncate(1000);
+    std::fs::write(&model, bytes).unwrap();
+    let corrupt = server::program(folder.path(), &model).output().unwrap();
+    let said = String::from_utf8_lossy(&corrupt.stderr).into_owned();
+    assert!(
+        !corrupt.status.success() && said.contains("not a usable model file"),
+        "{said}"
+    );
+    assert!(!made(), "a data folder was made for nothing");
+}
