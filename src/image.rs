@@ -11,8 +11,9 @@ use ::image::{
     metadata::Orientation,
 };
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::U8x3,
 };
 
 /// The formats that are read, for messages.
@@ -111,17 +112,16 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
 /// [`ImageError::Resize`].
 pub fn resize(picture: &RgbImage, size: u32) -> Result<Pixels, ImageError> {
     let (width, height) = picture.dimensions();
-    let source = ImageRef::new(width, height, picture.as_raw(), PixelType::U8x3)
+    let mut rgb = vec![0; size as usize * size as usize * 3];
+    let source = TypedImageRef::<U8x3>::from_buffer(width, height, picture.as_raw())
         .map_err(|error| ImageError::Resize(error.into()))?;
-    let mut target = Image::new(size, size, PixelType::U8x3);
+    let mut target = TypedImage::<U8x3>::from_buffer(size, size, &mut rgb)
+        .map_err(|error| ImageError::Resize(error.into()))?;
     let bilinear = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new()
-        .resize(&source, &mut target, &bilinear)
+        .resize_typed(&source, &mut target, &bilinear)
         .map_err(|error| ImageError::Resize(error.into()))?;
-    Ok(Pixels {
-        size,
-        rgb: target.into_vec(),
-    })
+    Ok(Pixels { size, rgb })
 }
 
 fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
