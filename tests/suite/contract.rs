@@ -128,6 +128,7 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
         .args(["-m", "schemathesis.cli", "--no-color"])
         .args(["--config-file", "tests/contract/schemathesis.toml"])
         .args(["run", "--checks", "all", "--url", &server.url])
+        .args(["--max-examples", server::times("30", "300")])
         .args([
             "--header",
             &format!("Authorization: Bearer {KEY}"),

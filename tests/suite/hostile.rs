@@ -22,7 +22,6 @@ use reqwest::{Client, Response};
 use serde_json::Value;
 
 const UPRIGHT: &[u8] = include_bytes!("../fixtures/upright.jpg");
-const MUTANTS: usize = 24_000;
 const CALLERS: usize = 8;
 /// A caller that still has no answer by then was left hanging.
 const HANGS: Duration = Duration::from_secs(60);
@@ -39,13 +38,20 @@ struct Outcome {
 /// Each is read as a picture or refused in words, and whoever searches in between is served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_mutated_images_are_read_or_refused_and_harm_nothing() {
+    let mutants = server::times(6_000, 100_000);
     let server = TestServer::start().await;
     let corpus = Arc::new(Corpus::new());
     let next = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let (client, url) = (server.client.clone(), server.url.clone());
-            tokio::spawn(post_mutants(client, url, corpus.clone(), next.clone()))
+            tokio::spawn(post_mutants(
+                client,
+                url,
+                corpus.clone(),
+                next.clone(),
+                mutants,
+            ))
         })
         .collect();
     let mut all = Outcome::default();
@@ -67,7 +73,7 @@ async fn thousands_of_mutated_images_are_read_or_refused_and_harm_nothing() {
     for (took, what) in &all.took[..5] {
         println!("{:>9.1} ms  {what}", took.as_secs_f64() * 1e3);
     }
-    assert_eq!(all_of_them, MUTANTS);
+    assert_eq!(all_of_them, mutants);
     search(&server.client, &server.url).await;
 }
 
@@ -76,11 +82,12 @@ async fn post_mutants(
     url: String,
     corpus: Arc<Corpus>,
     next: Arc<AtomicUsize>,
+    mutants: usize,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= MUTANTS {
+        if number >= mutants {
             return outcome;
         }
         let mutant = corpus.mutant(number);

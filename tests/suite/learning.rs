@@ -4,7 +4,7 @@
 mod archive;
 mod kills;
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command};
 
 use crate::server::{self, TestServer};
 use reqwest::Method;

@@ -1,12 +1,7 @@
 //! A gallery that a service filled alone becomes one of replicas: its log begins with that store, and others begin with a snapshot.
 //! Knows folders and what a start says; what replicas do from then on is not looked at closely.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};

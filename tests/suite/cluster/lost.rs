@@ -1,14 +1,11 @@
 //! A log that lost writes which its servers had acknowledged, as those do that sync late and lose power: a replica that has them notices.
 //! Knows streams; nothing of what is written.
 
-use std::time::{Duration, Instant};
-
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 use reqwest::Method;
 use serde_json::json;
-use tokio::time::sleep;
 
-use super::replicas::Cluster;
+use super::{replicas::Cluster, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_does_not_go_on_with_a_log_that_has_other_writes() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::prelude::*;
 use scihcgrl::index::{
     Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded,
     Revisions, Times, Wanted, Write,
@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{codes, id, image, labels};
+use super::{cases, codes, id, image, labels};
 
 const GALLERY: Uuid = Uuid::from_u128(7);
 
@@ -156,12 +156,7 @@ fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 24,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(9),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(24, 9))]
 
     #[test]
     fn stores_of_one_log_are_one(

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::prelude::*;
 use scihcgrl::{
     code::{HashCode, Length},
     index::{Expected, Found, ImageId, Index, IndexError, NewImage, Original, Query, Record},
@@ -14,7 +14,7 @@ use scihcgrl::{
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
 
-use super::{check_record, codes, id, image, labels, open};
+use super::{cases, check_record, codes, id, image, labels, open};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -338,12 +338,7 @@ async fn in_order<F: Future<Output = Result<(Record, bool), IndexError>>>(future
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 48,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(7),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(48, 7))]
 
     #[test]
     fn does_what_a_plain_list_does(steps in prop::collection::vec(step(), 1..60)) {

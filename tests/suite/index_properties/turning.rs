@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::prelude::*;
 use scihcgrl::{
     code::{HashCode, Length},
     index::{Codes, Expected, Generation, Index, IndexError, NewImage, Query, Recoded},
 };
 use tokio::runtime::Runtime;
 
-use super::{codes, id, image, labels, open};
+use super::{cases, codes, id, image, labels, open};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -298,12 +298,7 @@ fn play(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(8),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(64, 8))]
 
     #[test]
     fn each_generation_answers_by_its_own_codes(steps in prop::collection::vec(step(), 1..70)) {

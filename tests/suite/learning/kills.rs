@@ -15,7 +15,7 @@ use super::{
 
 #[tokio::test]
 async fn a_job_that_is_killed_goes_on_from_its_last_epoch() {
-    let kills = server::times(6, 30);
+    let kills = server::times(4, 30);
     let epochs = 20 + 2 * kills;
     let mut server = gallery(&CLASSES[..3], 10).await;
     let asked = quick(json!({ "epochs": epochs, "activate": "always" }));

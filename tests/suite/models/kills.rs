@@ -60,7 +60,7 @@ async fn killed_while_codes_are_made_it_goes_on() {
     let (mut server, known) = stored().await;
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     // Those that came when all codes were made are not counted.
-    let (wanted, mut kills, mut resumed) = (server::times(20, 200), 0, 0);
+    let (wanted, mut kills, mut resumed) = (server::times(8, 100), 0, 0);
     while resumed < wanted {
         kills += 1;
         let (_, other) = whole(&server, &known).await;
@@ -90,7 +90,7 @@ async fn killed_at_the_switch_it_is_before_or_after_it() {
     activate(&server, &known.ids[0]).await;
     let (took, mut rng) = (began.elapsed(), ChaCha8Rng::seed_from_u64(4));
     // Those whose request was answered came after the switch, and are not counted.
-    let (wanted, mut before, mut after, mut answered) = (server::times(20, 200), 0, 0, 0);
+    let (wanted, mut before, mut after, mut answered) = (server::times(8, 100), 0, 0, 0);
     while before + after < wanted {
         let (active, other) = whole(&server, &known).await;
         let client = server.client.clone();
@@ -122,7 +122,7 @@ async fn hung_up_on_at_the_switch_it_completes_it() {
     let began = Instant::now();
     activate(&server, &known.ids[0]).await;
     let (mut took, mut rng) = (began.elapsed(), ChaCha8Rng::seed_from_u64(6));
-    let (rounds, mut hung_up, mut switched) = (40, 0, 0);
+    let (rounds, mut hung_up, mut switched) = (server::times(15, 100), 0, 0);
     for _ in 0..rounds {
         let (active, other) = whole(&server, &known).await;
         let request = activate(&server, &other);
