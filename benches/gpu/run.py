@@ -42,7 +42,7 @@ class Here:
             sys.exit(f"Cannot write to {self.out}: {error}")
         self.python, self.weights, self.photos = sys.executable, HERE / "lite0.safetensors", HERE / "photos"
         self.project = pathlib.Path(environment("PROJECT", HERE.parent)).resolve()
-        self.device, self.minutes = environment("DEVICE", "cuda"), environment("MINUTES", "9")
+        self.device, self.minutes = environment("DEVICE", "cuda"), environment("MINUTES", "13")
         self.small = self.device == "cpu"
         self.chosen = [name.strip() for name in environment("STEPS", ",".join(STEPS)).split(",")]
 

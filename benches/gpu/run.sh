@@ -7,7 +7,7 @@
 # A second run with other STEPS adds to the same folder.
 # Variables:
 #   DEVICE   cuda by default; cpu runs a small form of everything
-#   MINUTES  time limit for the whole run; 9 by default
+#   MINUTES  time limit for the whole run; 13 by default
 #   STEPS    which of measure,serve,scenario,train to run; all by default
 #   PROJECT  the project's folder, which holds models and samples; the parent of this script's folder by default
 #   LIBTORCH the `torch` folder of PyTorch, which holds lib/libtorch_cpu.so; found through PYTHON by default
