@@ -8,6 +8,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -187,8 +191,9 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
             );
         }
         // Killed while it writes.
+        let written = Arc::new(AtomicUsize::new(0));
         let writer = {
-            let url = server.url.clone();
+            let (url, written) = (server.url.clone(), written.clone());
             thread::spawn(move || {
                 let mut done = Vec::new();
                 for number in 0u8.. {
@@ -199,11 +204,16 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
                         Err(_) => return (done, Some((id, number))),
                     }
                     done.push((id, number));
+                    written.store(done.len(), Ordering::Relaxed);
                 }
                 (done, None)
             })
         };
-        thread::sleep(Duration::from_millis(300 + 97 * u64::from(round)));
+        let enough = 2 * usize::from(round) + 2;
+        server::eventually_blocking(&format!("{enough} writes"), || {
+            (written.load(Ordering::Relaxed) >= enough).then_some(())
+        });
+        thread::sleep(Duration::from_millis(7 * u64::from(round)));
         folder = server.kill();
         let (done, under_way) = writer.join().unwrap();
         acknowledged.extend(done);

@@ -55,12 +55,17 @@ async fn all_change_models_at_one_position_of_the_log() {
     cluster.settle().await;
     let first = &cluster.replicas[0];
     let old = first.ask(Method::GET, "/info").await.1["model_id"].clone();
-    let file = server::another(first.folder.path());
-    let upload = first
-        .client
-        .post(first.at("/admin/models"))
-        .body(fs::read(file).unwrap());
-    let added: Value = upload.send().await.unwrap().json().await.unwrap();
+    let file = fs::read(server::another(first.folder.path())).unwrap();
+    // Servers that have just elected each other may refuse it at first, and a caller tries again.
+    let added: Value = server::eventually("the model is uploaded", async || {
+        let upload = first.client.post(first.at("/admin/models"));
+        let answer = upload.body(file.clone()).send().await.unwrap();
+        match answer.status().as_u16() {
+            503 => None,
+            _ => Some(answer.json().await.unwrap()),
+        }
+    })
+    .await;
     let new = added["id"].clone();
     let stop = Arc::new(AtomicBool::new(false));
     let searchers: Vec<_> = (cluster.urls.read().unwrap().iter())
