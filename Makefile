@@ -92,8 +92,8 @@ test: libtorch weights contract browser
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
 	cargo test --release --locked --lib --test suite -- --test-threads $$((2 * $$(nproc)))
 
-# Before a release: the same with more kills, damage and inputs, and property tests with new seeds; the project's own code checks for overflow
-# and its assertions, with which searches take twice as long.
+# Before a release: the same with more kills, damage and inputs, property tests with new seeds, and overflow checks and debug assertions in the
+# project's own code.
 test-long: export TEST_LONG = 1
 test-long: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
 test-long: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true

@@ -190,7 +190,7 @@ impl Hasher {
     /// As [`load`](Self::load), and [`ModelError::Device`].
     pub fn start(path: &Path, compute: &Compute) -> Result<Self, ModelError> {
         let device = device(&compute.device)?;
-        // Threads that only fill batches for a GPU would spin until the next batch, on all cores.
+        // A GPU needs no more: the CPU only fills its batches.
         let threads = compute.threads.or(device.is_cuda().then_some(1));
         if let Some(threads) = threads {
             tch::set_num_threads(threads.clamp(1, 1024) as i32);
@@ -208,8 +208,8 @@ impl Hasher {
         &self.id
     }
 
-    /// How many images are computed for a batch of some. For each number that a thread meets, cuDNN plans every convolution anew, which
-    /// takes seconds; so on a GPU it is a power of two, which is a few numbers to meet and seldom a longer pass.
+    /// Returns the size that a batch of `images` is filled up to: a power of two on a GPU, `images` itself on a CPU. On a GPU, the first pass
+    /// of each batch size takes seconds, so there must be few sizes.
     fn computed(&self, images: usize) -> usize {
         match self.fills {
             true => images.next_power_of_two(),

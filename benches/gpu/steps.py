@@ -22,7 +22,7 @@ def measure(here, busy, end):
         types = "bf16,fp32" if load.FAST_BF16 else "fp32"
         commands = [encode(types, "1,8"), peer("eager,autocast", types, "1,8")]
     else:
-        # What matters most comes first. cuDNN plans for two seconds at each batch size that a thread meets, and a worker meets all powers of
+        # What matters most comes first. The first pass of each batch size takes a thread two seconds, and a worker has all powers of
         # two up to its own; compiling takes half a minute.
         some = "1,8,32,128"
         commands = [encode("bf16", some), peer("eager,graphs", "bf16", some), encode("fp32,fp16", "32"), peer("eager", "fp32,fp16", "32"),
