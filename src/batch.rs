@@ -178,9 +178,9 @@ pub struct Started {
 }
 
 impl Batcher {
-    /// Starts a worker for each loader; they take turns at one queue. A worker loads its model and warms it up. All of it on the worker's
-    /// own thread: warming up speeds up that thread alone on a GPU. Also, each thread that computes gets its own OpenMP threads, and where these are more
-    /// than the cores, OpenMP sleeps between operations instead of spinning, and an image alone takes twice as long.
+    /// Starts a worker for each loader; they take turns at one queue. A worker loads its model and warms it up on its own thread, because on a
+    /// GPU that speeds up this thread alone. Also, each thread that computes gets its own OpenMP threads, and where these are more than the
+    /// cores, OpenMP sleeps between operations instead of spinning, and an image alone takes twice as long.
     ///
     /// # Errors
     /// [`BatchError::Start`] and [`BatchError::Thread`].
