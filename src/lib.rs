@@ -14,7 +14,6 @@ pub mod disk;
 pub mod eval;
 pub mod gallery;
 pub mod http;
-pub mod image;
 pub mod index;
 pub mod jobs;
 pub mod model;
@@ -27,6 +26,8 @@ pub mod serving;
 pub mod snapshots;
 pub mod telemetry;
 pub mod train;
+
+pub use scihcgrl_image as image;
 
 /// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives
 /// each back to the kernel and takes its pages anew, or, told to keep them, has all threads wait for one lock. How long freed memory

@@ -11,7 +11,7 @@ CUDA = {"paper": Form(224, 64, 80, 20, "--average 0.999 --precision bf16"),
                     Form(224, 128, 16, 3, "--average 0.998 --precision bf16 --backbone-rate 2e-4")], "trial": 128, "warm_up_step": 0.01}
 # One thread, because those of OpenMP busy-wait, which is slow on shared cores.
 CPU = {"paper": Form(48, 32, 2, 2, "--average 0.9 --threads 1"),
-       "default": [Form(48, 32, 2, 2, "--average 0.9 --threads 1"), Form(64, 32, 1, 1, "--average 0.9 --threads 1")],
+       "default": [Form(48, 32, 2, 2, "--average 0.9 --threads 1 --per-class 12"), Form(64, 32, 1, 1, "--average 0.9 --threads 1 --per-class 12")],
        "trial": 8, "warm_up_step": 0.1}
 # Queries and training images of the paper's protocol, the share held back and the queries of the default model: of CIFAR-10, and of few images.
 Sizes = collections.namedtuple("Sizes", "queries training held_back evaluated")
@@ -144,7 +144,7 @@ class Trainings:
 def train(here, busy, end):
     trainings = Trainings(here, busy)
     form, paces, sizes = trainings.form, trainings.paces, trainings.sizes
-    pictures = [here.program("scihcgrl"), "bench", "pictures", "--data", trainings.test, "--augment", "0.6", "--seconds", 2]
+    pictures = [here.program("scihcgrl"), "bench", "pictures", "--data", trainings.test, "--augment", "0.6", "--seconds", 0.3 if here.small else 2]
     for default in form["default"]:
         made = lambda line: here.add(step="train", what="pictures alone", **line)
         if failed := here.call([*pictures, "--input-size", default.side], 20, made):

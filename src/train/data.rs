@@ -106,11 +106,7 @@ impl Item {
         if self.form == Form::Planes {
             return Some(cifar::SIDE);
         }
-        let bytes = std::io::Cursor::new(self.source.read().ok()?);
-        let reader = ::image::ImageReader::new(bytes)
-            .with_guessed_format()
-            .ok()?;
-        let (width, height) = reader.into_dimensions().ok()?;
+        let (width, height) = image::dimensions(&self.source.read().ok()?)?;
         Some(width.max(height))
     }
 }

@@ -181,7 +181,7 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
     };
     let mut folder = folder();
     let mut acknowledged: BTreeMap<String, u8> = BTreeMap::new();
-    for round in 0..6 {
+    for round in 0..server::times(4, 6) {
         let server = start(folder);
         for (id, number) in &acknowledged {
             assert_eq!(
@@ -209,7 +209,7 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
                 (done, None)
             })
         };
-        let enough = 2 * usize::from(round) + 2;
+        let enough = 3 * usize::from(round) + 2;
         server::eventually_blocking(&format!("{enough} writes"), || {
             (written.load(Ordering::Relaxed) >= enough).then_some(())
         });

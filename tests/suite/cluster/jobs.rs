@@ -59,22 +59,23 @@ fn at(server: &TestServer, job: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
+async fn a_job_whose_worker_is_killed_again_and_again_finishes_once() {
+    let (harms, epochs) = server::times((2, 16), (4, 30));
     let cluster = Cluster::empty();
     let first = cluster.one_more("serve", &NO_JOBS);
     let second = cluster.one_more("serve", &NO_JOBS);
     let mut workers: Vec<TestServer> = (0..2).map(|_| cluster.one_more("worker", &[])).collect();
     first.store(&["cat", "dog", "ship"], 12).await;
     let asked = json!({
-        "kind": "fine_tune", "warm_up_epochs": 1, "epochs": 30, "batch_size": 16, "validation_fraction": 0.2,
+        "kind": "fine_tune", "warm_up_epochs": 1, "epochs": epochs, "batch_size": 16, "validation_fraction": 0.2,
     });
     let (status, job) = create(&first, &asked, Some("once")).await;
     assert_eq!(status, 202, "{job}");
     let (status, same) = create(&second, &asked, Some("once")).await;
     assert_eq!((status, &same["id"]), (200, &job["id"]));
     let mut from = Vec::new();
-    // Three are killed, and one is stopped for so long that another has its job when it wakes up.
-    for harm in 1..=4 {
+    // All are killed but one, which is stopped for so long that another has its job when it wakes up.
+    for harm in 1..=harms {
         // Until something was handed over since the one before died.
         let began = SystemTime::now();
         server::eventually("a state is handed over", async || {
@@ -98,15 +99,12 @@ async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
         from.push(now["progress"]["epoch"].as_u64().unwrap());
         let killed = Instant::now();
         let harmed = workers.remove(worker);
-        let stopped = match harm {
-            3 => {
-                signal(harmed.process(), "-STOP");
-                Some(harmed)
-            }
-            _ => {
-                harmed.kill();
-                None
-            }
+        let stopped = if harm == harms - 1 {
+            signal(harmed.process(), "-STOP");
+            Some(harmed)
+        } else {
+            harmed.kill();
+            None
         };
         workers.push(cluster.one_more("worker", &[]));
         server::eventually("another takes it over", async || {
@@ -126,21 +124,25 @@ async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
         }
         println!(
             "{} at epoch {}, gone on with after {resumed:.1?}",
-            if harm == 3 { "stopped" } else { "killed" },
+            if harm == harms - 1 {
+                "stopped"
+            } else {
+                "killed"
+            },
             from[harm - 1]
         );
     }
     let job = second.over(&job["id"]).await;
     assert_eq!(
         (&job["state"], &job["resumed"]),
-        (&json!("succeeded"), &json!(4)),
+        (&json!("succeeded"), &json!(harms)),
         "{job}"
     );
     let told = events(&second, &job).await;
     let count = |name: &str| told.iter().filter(|(event, _)| event == name).count();
     assert_eq!(
         (count("queued"), count("running"), count("succeeded")),
-        (1, 5, 1),
+        (1, harms + 1, 1),
         "{told:?}"
     );
     assert_eq!(told, events(&first, &job).await);
@@ -155,7 +157,10 @@ async fn a_job_whose_worker_is_killed_three_times_finishes_once() {
         let epoch = then.unwrap().1["epoch"].as_u64().unwrap();
         assert!(epoch + 1 >= *from, "epoch {epoch} after {from}");
     }
-    assert!(from.is_sorted() && from[2] > from[0], "{from:?}");
+    assert!(
+        from.is_sorted() && (harms < 3 || from[2] > from[0]),
+        "{from:?}"
+    );
     for replica in [&first, &second] {
         let (_, models) = replica.ask(Method::GET, "/admin/models").await;
         let models = models["models"].as_array().unwrap();

@@ -119,7 +119,7 @@ async fn kills_lose_nothing_acknowledged_and_show_no_half() {
         })
         .collect();
     let (mut under_way, mut done) = (0, 0);
-    let kills = server::times(30, 100);
+    let kills = server::times(15, 100);
     for kill in 0..kills {
         // Beside these, some are killed while they open what the last one left.
         if kill % 10 == 9 {

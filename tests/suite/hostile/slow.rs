@@ -12,7 +12,10 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 
-use super::{HANGS, UPRIGHT, search, server::TestServer};
+use super::{
+    HANGS, UPRIGHT, search,
+    server::{TestServer, times},
+};
 
 /// Callers whose head takes for ever.
 const HEADS: usize = 500;
@@ -141,7 +144,7 @@ async fn ordinary(server: &TestServer, length: Duration) -> Vec<Duration> {
                     let before = Instant::now();
                     search(&client, &url).await;
                     took.push(before.elapsed());
-                    sleep(Duration::from_millis(5)).await;
+                    sleep(Duration::from_millis(times(100, 5))).await;
                 }
                 took
             })

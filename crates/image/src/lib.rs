@@ -83,6 +83,12 @@ pub enum ImageError {
     Resize(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Width and height in pixels as the header has them; none where it cannot be read.
+pub fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
+    let reader = ImageReader::new(Cursor::new(bytes));
+    reader.with_guessed_format().ok()?.into_dimensions().ok()
+}
+
 /// Decodes an image file and stretches the whole picture to `size` × `size`.
 ///
 /// # Errors
@@ -222,7 +228,7 @@ mod tests {
     use super::*;
 
     macro_rules! fixtures {
-        ($($name:literal),+) => { [$(include_bytes!(concat!("../tests/fixtures/", $name)) as &[u8]),+] };
+        ($($name:literal),+) => { [$(include_bytes!(concat!("../../../tests/fixtures/", $name)) as &[u8]),+] };
     }
 
     const COLOURED: [&[u8]; 6] = fixtures![
