@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::server::PATIENCE;
+use crate::server::{PATIENCE, times};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
@@ -325,7 +325,8 @@ fn photographs_need_no_labels() {
     let (weights, model, report) = (at("lite0"), at("photos"), at("quality.json"));
     done(&format!("import-weights {PUBLISHED} --out {weights}"));
     let flags = format!(
-        "--out {model} --backbone {weights} --input-size 128 --warm-up-epochs 60 --hidden 64"
+        "--out {model} --backbone {weights} --input-size 128 --hidden 64 {}",
+        times("--warm-up-epochs 20 --per-class 20", "--warm-up-epochs 60")
     );
     let unlabelled = format!("train --unlabelled samples/gallery {flags}");
     done(&format!("{unlabelled} --classifier {PUBLISHED}"));
