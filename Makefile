@@ -80,7 +80,7 @@ demo: libtorch
 check: libtorch
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets
-	cargo test --locked --workspace --lib
+	cargo test --locked --workspace --lib --test decode
 	cargo test --locked --test suite index_properties::
 
 # One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
@@ -94,7 +94,7 @@ test:
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
 
 # Linted as they are compiled, by clippy in the place of rustc: dependencies are compiled once. `make` within a build must not inherit -j.
-TESTS := cargo test --release --locked --workspace --lib --test suite
+TESTS := cargo test --release --locked --workspace --lib --test decode --test suite
 programs: libtorch
 	env -u MAKEFLAGS $(TESTS) --bench '*' --no-run
 

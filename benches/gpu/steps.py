@@ -36,7 +36,7 @@ def serve(here, busy, end):
     """Searches by photo: requests a second and what they wait, by callers and the largest batch."""
     precision = "fp32" if here.small and not load.FAST_BF16 else "bf16"
     model = hashlib.sha256(open(here.model(), "rb").read()).hexdigest()[:12]
-    seconds, images = (2, 10_000) if here.small else (5, 100_000)
+    seconds, images = (1, 1_000) if here.small else (5, 100_000)
     data = here.work / "gallery"
     store = [here.program("scihcgrl"), "bench", "store", "--data-dir", data, "--keep-for", model, "--precision", precision, "--changes", "0",
              "--images", images, "--seconds", "1"]

@@ -155,7 +155,10 @@ fn draw(rng: &mut ChaCha8Rng, length: Length, centres: &[u64], stray: f64) -> u6
 #[test]
 fn large_directories_agree_with_brute_force_at_every_radius() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    for length in Length::ALL {
+    // Unoptimised, as `make check` runs it, all lengths take two minutes.
+    let quick = cfg!(debug_assertions) && std::env::var_os("TEST_LONG").is_none();
+    for length in &Length::ALL[..if quick { 1 } else { 3 }] {
+        let length = *length;
         for (centres, stray, images) in [(0, 0.0, 70_000), (3, 0.08, 70_000), (400, 0.05, 30_000)] {
             let centres: Vec<u64> = (0..centres)
                 .map(|_| rng.random::<u64>() >> (64 - length.bits()))

@@ -157,10 +157,9 @@ async fn a_job_whose_worker_is_killed_again_and_again_finishes_once() {
         let epoch = then.unwrap().1["epoch"].as_u64().unwrap();
         assert!(epoch + 1 >= *from, "epoch {epoch} after {from}");
     }
-    assert!(
-        from.is_sorted() && (harms < 3 || from[2] > from[0]),
-        "{from:?}"
-    );
+    // What is told may be of one epoch earlier than what is handed over.
+    let on = from.windows(2).all(|two| two[1] + 1 >= two[0]);
+    assert!(on && (harms < 3 || from[2] > from[0]), "{from:?}");
     for replica in [&first, &second] {
         let (_, models) = replica.ask(Method::GET, "/admin/models").await;
         let models = models["models"].as_array().unwrap();
