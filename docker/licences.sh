@@ -7,7 +7,7 @@ set -eu
 out=$1
 mkdir -p "$out"
 cargo tree --locked --offline --edges normal --prefix none --format '{p} {l}' | sed -E 's/ \(\*\)$//; s/ \(proc-macro\)//' \
-    | grep -v '^scihcgrl ' | sort -u | sed -E 's/^([^ ]+) v/\1 /' >"$out/crates.txt"
+    | grep -v '^scihcgrl' | sort -u | sed -E 's/^([^ ]+) v/\1 /' >"$out/crates.txt"
 while read -r name version _; do
     for crate in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$name-$version"/; do
         found=$(find "$crate" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'unlicense*' -o -iname 'copyright*' \))
