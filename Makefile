@@ -80,8 +80,7 @@ demo: libtorch
 check: libtorch
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets
-	cargo test --locked --workspace --lib --test decode
-	cargo test --locked --test suite index_properties::
+	cargo test --locked --workspace --lib --test decode --test properties
 
 # One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
 # of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
@@ -94,7 +93,7 @@ test:
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
 
 # Linted as they are compiled, by clippy in the place of rustc: dependencies are compiled once. `make` within a build must not inherit -j.
-TESTS := cargo test --release --locked --workspace --lib --test decode --test suite
+TESTS := cargo test --release --locked --workspace --lib --test decode --test properties --test suite
 programs: libtorch
 	env -u MAKEFLAGS $(TESTS) --bench '*' --no-run
 

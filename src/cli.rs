@@ -22,7 +22,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
-    image, model, serve, telemetry,
+    image, model, serve, telemetry, tls,
 };
 
 /// Image retrieval by learned hash codes.
@@ -217,6 +217,7 @@ impl Cli {
     /// # Errors
     /// Whatever stopped it, in words.
     pub fn run(self) -> anyhow::Result<()> {
+        tls::install();
         let _traces = telemetry::start(match &self {
             Cli::Serve(config) | Cli::Worker(config) => config.log_format,
             _ => LogFormat::default(),

@@ -2,32 +2,31 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry, priority, disk, place | model, index | gallery, batch, registry, train, eval, replica | serving | jobs, snapshots | http | serve | cli | main`.
+//! `code, image, telemetry, priority, disk, tls, place | model, index | gallery, batch, registry, train, eval, replica | serving | jobs, snapshots | http | serve | cli | main`.
 //! Only `model` and `train` name tch, only `index` and `jobs/store` name sled, only `place`, `gallery` and `snapshots` name object_store, only
 //! `replica` names async_nats, only `http` and `serve` name axum.
 
 pub mod batch;
 pub mod cli;
-pub mod code;
 pub mod config;
 pub mod disk;
 pub mod eval;
 pub mod gallery;
 pub mod http;
-pub mod index;
 pub mod jobs;
 pub mod model;
 pub mod place;
-pub mod priority;
 pub mod registry;
 pub mod replica;
 pub mod serve;
 pub mod serving;
 pub mod snapshots;
 pub mod telemetry;
+pub mod tls;
 pub mod train;
 
 pub use scihcgrl_image as image;
+pub use scihcgrl_index::{self as index, code, priority};
 
 /// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives
 /// each back to the kernel and takes its pages anew, or, told to keep them, has all threads wait for one lock. How long freed memory

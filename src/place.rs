@@ -12,6 +12,8 @@ use object_store::{
 };
 use url::Url;
 
+use crate::tls;
+
 /// Of the environment's variables, those with these beginnings are settings of a bucket, as the clouds' own tools read them.
 const SETTINGS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
@@ -48,6 +50,7 @@ impl Place {
             | ObjectStoreScheme::MicrosoftAzure => {
                 let is_setting = |name: &str| SETTINGS.iter().any(|start| name.starts_with(start));
                 let settings = env::vars().filter(|(name, _)| is_setting(name));
+                tls::install();
                 let (objects, root) = parse_url_opts(&url, settings)?;
                 Ok(Place {
                     objects: objects.into(),

@@ -42,6 +42,19 @@ pub struct TestServer {
     process: Child,
 }
 
+/// A client that waits no longer than a test does, to be built.
+pub fn client() -> reqwest::ClientBuilder {
+    scihcgrl::tls::install();
+    reqwest::Client::builder().timeout(PATIENCE)
+}
+
+/// The same where nothing else is to be done meanwhile.
+pub fn blocking_client() -> reqwest::blocking::Client {
+    scihcgrl::tls::install();
+    let builder = reqwest::blocking::Client::builder();
+    builder.timeout(PATIENCE).build().unwrap()
+}
+
 /// A small model's card.
 pub fn card() -> Card {
     card_of(["a", "b", "c"].map(str::to_owned).to_vec())
@@ -265,10 +278,7 @@ impl TestServer {
         // From here on, whatever goes wrong stops it and prints its log.
         let mut server = TestServer {
             url: String::new(),
-            client: reqwest::Client::builder()
-                .timeout(PATIENCE)
-                .build()
-                .unwrap(),
+            client: client().build().unwrap(),
             folder,
             process,
         };

@@ -17,7 +17,6 @@ mod dependencies;
 mod exports;
 mod gpu_pack;
 mod hostile;
-mod index_properties;
 mod keys;
 mod kubernetes;
 mod learning;

@@ -18,7 +18,7 @@ use std::{
 
 use crate::server::{self, TestServer};
 use image::{ImageFormat, RgbImage};
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::Response;
 use s3::S3;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,13 +36,15 @@ fn url(server: &TestServer, id: &str) -> String {
 }
 
 fn put(server: &TestServer, id: &str, number: u8) -> Response {
-    let request = Client::new().put(url(server, id)).body(picture(number));
+    let request = server::blocking_client()
+        .put(url(server, id))
+        .body(picture(number));
     request.send().unwrap()
 }
 
 fn content(server: &TestServer, id: &str) -> Response {
     let at = format!("{}/content", url(server, id));
-    Client::new().get(at).send().unwrap()
+    server::blocking_client().get(at).send().unwrap()
 }
 
 /// All files under a folder, what was begun included.
@@ -94,7 +96,7 @@ fn a_folder_holds_one_file_for_each_image() {
     let tag = content(&server, "i1").headers()["etag"].clone();
     assert_eq!(put(&server, "i1", 101).status(), 200);
     assert_eq!(
-        Client::new()
+        server::blocking_client()
             .delete(url(&server, "i2"))
             .send()
             .unwrap()
@@ -199,7 +201,11 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
                 for number in 0u8.. {
                     let (id, number) = (format!("{}", number % 9), number + round);
                     let at = format!("{url}/images/{id}");
-                    match Client::new().put(at).body(picture(number)).send() {
+                    match server::blocking_client()
+                        .put(at)
+                        .body(picture(number))
+                        .send()
+                    {
                         Ok(answer) => assert!(answer.status().is_success()),
                         Err(_) => return (done, Some((id, number))),
                     }
@@ -230,7 +236,10 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
     let server = start(folder);
     holds(1 + acknowledged.len(), || s3.keys().len());
     assert!(s3.keys().iter().all(|key| key.starts_with("some/path/")));
-    Client::new().delete(url(&server, "3")).send().unwrap();
+    server::blocking_client()
+        .delete(url(&server, "3"))
+        .send()
+        .unwrap();
     holds(acknowledged.len(), || s3.keys().len());
     let left = server.kill();
     let checked = fsck(left.path(), |fsck| {
@@ -241,10 +250,11 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
     // Gone: what needs no original is answered, and what does is refused and can be tried again.
     let server = start(left);
     drop(s3);
-    let search = Client::new().post(server.at("/search")).body(picture(1));
+    let search = server::blocking_client()
+        .post(server.at("/search"))
+        .body(picture(1));
     assert_eq!(search.send().unwrap().status(), 200);
-    let refused = Client::builder().timeout(None).build().unwrap();
-    let refused = refused
+    let refused = server::blocking_client()
         .put(url(&server, "new"))
         .body(picture(1))
         .send()
@@ -256,7 +266,7 @@ fn an_s3_holds_what_records_have_through_kills_and_its_own_absence() {
         "originals_unavailable"
     );
     assert_eq!(
-        Client::new()
+        server::blocking_client()
             .get(url(&server, "new"))
             .send()
             .unwrap()

@@ -170,10 +170,7 @@ async fn an_original_is_sent_once_and_answers_are_compressed() {
 #[tokio::test]
 async fn http_2_without_tls_is_spoken() {
     let server = start(&[]);
-    let client = reqwest::Client::builder()
-        .http2_prior_knowledge()
-        .build()
-        .unwrap();
+    let client = server::client().http2_prior_knowledge().build().unwrap();
     let answer = client.get(server.at("/info")).send().await.unwrap();
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);
     assert_eq!(answer.status(), 200);

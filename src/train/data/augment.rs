@@ -115,7 +115,8 @@ impl View {
         let colour = |[r, g, b, _]: Pixel| {
             let grey = self.grey * (0.299 * r + 0.587 * g + 0.114 * b) + shift;
             // The cast keeps to 0…255.
-            [r, g, b].map(|channel| (self.own * channel + grey + 0.5) as u8)
+            let of = |channel: f32| (self.own * channel + grey + 0.5) as u8;
+            [of(r), of(g), of(b)]
         };
         let pixels = picture.chunks_exact(3);
         let pixels: Vec<Pixel> = pixels
@@ -129,10 +130,11 @@ impl View {
             let y = (row as f32 + 0.5) * step - 0.5;
             for column in 0..to {
                 let x = (column as f32 + 0.5) * step - 0.5;
-                let [x, y] = self
-                    .rows
-                    .map(|[a, b, c]| mirror((a * x + b * y + c + 0.5) * side - 0.5, side));
-                put(row * to + column, colour(bilinear(&pixels, from, x, y)));
+                let place =
+                    |[a, b, c]: [f32; 3]| mirror((a * x + b * y + c + 0.5) * side - 0.5, side);
+                let [across, down] = self.rows;
+                let pixel = bilinear(&pixels, from, place(across), place(down));
+                put(row * to + column, colour(pixel));
             }
         }
         if let Some((first, last)) = self.blot {
@@ -160,6 +162,7 @@ fn means(picture: &[u8]) -> [f32; 3] {
 }
 
 /// A place in pixels brought into 0…side − 1, reflected at the edges as often as it takes.
+#[inline]
 fn mirror(place: f32, side: f32) -> f32 {
     if (0.0..=side - 1.0).contains(&place) {
         return place;
@@ -171,18 +174,21 @@ fn mirror(place: f32, side: f32) -> f32 {
 /// Red, green, blue and nothing: as wide as what processors compute with at once.
 type Pixel = [f32; 4];
 
+#[inline]
 fn padded([r, g, b]: [f32; 3]) -> Pixel {
     [r, g, b, 0.0]
 }
 
 /// A pixel between four, `place` within the picture.
+#[inline]
 fn bilinear(pixels: &[Pixel], side: usize, x: f32, y: f32) -> Pixel {
     let (left, top) = (x as usize, y as usize);
     let (right, bottom) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
     let (x, y) = (x - left as f32, y - top as f32);
     let pixel = |column: usize, row: usize| pixels[row * side + column];
     let mix = |a: Pixel, b: Pixel, share: f32| -> Pixel {
-        std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share)
+        let of = |c: usize| a[c] + (b[c] - a[c]) * share;
+        [of(0), of(1), of(2), of(3)]
     };
     let upper = mix(pixel(left, top), pixel(right, top), x);
     let lower = mix(pixel(left, bottom), pixel(right, bottom), x);

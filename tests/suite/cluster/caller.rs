@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use super::{
     AFTER, PATIENCE, POSITION,
     history::{self, Act, History, Outcome},
-    server::samples,
+    server::{self, samples},
 };
 
 /// What a caller does, one after the other, at whichever replica.
@@ -41,7 +41,7 @@ impl Caller {
         Caller {
             number,
             urls,
-            client: Client::builder().timeout(PATIENCE).build().unwrap(),
+            client: server::client().timeout(PATIENCE).build().unwrap(),
             photos: files.map(|file| fs::read(file).unwrap()).collect(),
             random: ChaCha8Rng::seed_from_u64(number as u64),
             history: History::default(),

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -23,7 +23,7 @@ use super::{
 
 /// Searches at one replica until told to stop: by which models the positions were answered.
 async fn searched(url: String, stop: Arc<AtomicBool>) -> Vec<(u64, String)> {
-    let client = Client::builder().timeout(PATIENCE).build().unwrap();
+    let client = server::client().timeout(PATIENCE).build().unwrap();
     let photo = fs::read(&samples("cat")[0]).unwrap();
     let mut told = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -72,7 +72,11 @@ async fn all_change_models_at_one_position_of_the_log() {
         .map(|url| tokio::spawn(searched(url.clone(), stop.clone())))
         .collect();
     let writer = {
-        let (url, client, stop) = (cluster.replicas[1].url.clone(), Client::new(), stop.clone());
+        let (url, client, stop) = (
+            cluster.replicas[1].url.clone(),
+            server::client().build().unwrap(),
+            stop.clone(),
+        );
         tokio::spawn(async move {
             let photo = fs::read(&samples("dog")[0]).unwrap();
             let mut stored = 0;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::blocking::Client;
+use crate::server;
 
 /// See the module.
 pub struct S3 {
@@ -42,7 +42,7 @@ impl S3 {
         };
         let made = (0..300).any(|_| {
             thread::sleep(Duration::from_millis(100));
-            let made = Client::new()
+            let made = server::blocking_client()
                 .put(format!("{}/{}", s3.url, Self::BUCKET))
                 .send();
             made.is_ok_and(|answer| answer.status().is_success())
@@ -65,7 +65,12 @@ impl S3 {
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<String> {
         let list = format!("{}/{}?list-type=2&max-keys=1000", self.url, Self::BUCKET);
-        let text = Client::new().get(list).send().unwrap().text().unwrap();
+        let text = server::blocking_client()
+            .get(list)
+            .send()
+            .unwrap()
+            .text()
+            .unwrap();
         let list = roxmltree::Document::parse(&text).unwrap();
         let keys = list.descendants().filter(|node| node.has_tag_name("Key"));
         keys.map(|key| key.text().unwrap().to_owned()).collect()

@@ -3,7 +3,7 @@
 
 use crate::code::Length;
 
-use crate::index::{column::Column, filter::Filter, probe::Near, segment::Net};
+use crate::{column::Column, filter::Filter, probe::Near, segment::Net};
 
 /// An image found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

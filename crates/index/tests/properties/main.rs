@@ -1,13 +1,14 @@
 //! The index as its callers meet it; here, the images all of these tests use.
 //! Knows the public interface, and of the disk only what the newest file in migrations/ says.
 
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
 use std::path::Path;
 
-use crate::server::times;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
-use scihcgrl::{
+use scihcgrl_index::{
+    Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Record, Wanted,
     code::{HashCode, Length},
-    index::{Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Record, Wanted},
 };
 use serde_json::json;
 
@@ -17,15 +18,25 @@ mod plain_list;
 mod together;
 mod turning;
 
-/// So many cases of one seed; in the long form, twenty times as many of a seed that nobody chose, and what fails is kept beside the test and
-/// tried first from then on.
+/// Inputs that failed once and are tried first from then on.
+const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/regressions");
+
+/// So many cases of one seed. If `TEST_LONG` is set, as `make test-long` does, twenty times as many of a random seed, and what fails is
+/// added to [`REGRESSIONS`].
 fn cases(few: u32, seed: u64) -> Config {
-    let kept = FileFailurePersistence::WithSource("regressions");
-    Config {
-        cases: times(few, 20 * few),
-        failure_persistence: times(None, Some(Box::new(kept))),
-        rng_seed: times(RngSeed::Fixed(seed), RngSeed::Random),
-        ..Config::default()
+    let usual = Config::default();
+    match std::env::var_os("TEST_LONG") {
+        Some(_) => Config {
+            cases: 20 * few,
+            failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
+            ..usual
+        },
+        None => Config {
+            cases: few,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(seed),
+            ..usual
+        },
     }
 }
 

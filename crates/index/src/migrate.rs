@@ -76,7 +76,7 @@ mod tests {
     /// The newest description is of the version written, under the prefixes written.
     #[test]
     fn the_description_agrees_with_the_keys() {
-        let file = include_str!("../../migrations/0004_generations.json");
+        let file = include_str!("../../../migrations/0004_generations.json");
         let description: serde_json::Value = serde_json::from_str(file).unwrap();
         assert_eq!(description["version"], SCHEMA);
         let keys = description["keys"].as_object().unwrap();

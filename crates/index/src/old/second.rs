@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{Generation, IndexError, Times, WholeImage, corrupt};
-use crate::index::{
+use crate::{
     damage::Damage,
     key::{self, Key},
     names, page,

@@ -1,7 +1,7 @@
 //! What a run of pages amounts to: columns of codes, labels and ids, and whatever does not belong together.
 //! Knows rows and codes of a page; neither how pages are read nor what directories are made of them.
 
-use crate::index::{
+use crate::{
     damage::Damage,
     page::SLOTS,
     record::{ImageId, Row},

@@ -11,6 +11,9 @@ use std::{
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+pub mod code;
+pub mod priority;
+
 mod applied;
 mod code_set;
 mod column;

@@ -3,10 +3,7 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use scihcgrl::{
-    code::Length,
-    index::{Expected, Index, IndexError, Query, Wanted},
-};
+use scihcgrl_index::{Expected, Index, IndexError, Query, Wanted, code::Length};
 use tokio::runtime::Runtime;
 
 use super::{codes as codes_of, id, image, open, open_as, open_in};

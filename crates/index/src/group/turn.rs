@@ -1,7 +1,7 @@
 //! Changes of generations as writes: one is begun beside the active one, images get codes in it, it takes the active one's place, it goes.
 //! Knows when each may be; neither what makes the codes nor who decides.
 
-use crate::index::{
+use crate::{
     error::IndexError,
     generation::{Generation, Generations},
     key,

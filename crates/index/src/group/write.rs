@@ -1,7 +1,7 @@
 //! A write of a log as what a group does. Knows which is which; what each does is told where it is done.
 
 use super::Group;
-use crate::index::{
+use crate::{
     error::IndexError,
     log::{Done, Write},
     record::Row,

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::index::{
+use crate::{
     error::IndexError,
     key::Key,
     names::Names,

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use scihcgrl::{
+use scihcgrl_index::{
+    Codes, Expected, Generation, Index, IndexError, NewImage, Query, Recoded,
     code::{HashCode, Length},
-    index::{Codes, Expected, Generation, Index, IndexError, NewImage, Query, Recoded},
 };
 use tokio::runtime::Runtime;
 

@@ -7,9 +7,9 @@ use std::{
 };
 
 use proptest::prelude::*;
-use scihcgrl::{
+use scihcgrl_index::{
+    Expected, Found, ImageId, Index, IndexError, NewImage, Original, Query, Record,
     code::{HashCode, Length},
-    index::{Expected, Found, ImageId, Index, IndexError, NewImage, Original, Query, Record},
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};

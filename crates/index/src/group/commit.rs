@@ -4,9 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Group;
-use crate::index::{
-    error::IndexError, key::Key, page, present::Added, segment::Segment, state::State,
-};
+use crate::{error::IndexError, key::Key, page, present::Added, segment::Segment, state::State};
 
 impl Group<'_> {
     /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directories change

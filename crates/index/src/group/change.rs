@@ -2,7 +2,7 @@
 //! Knows pages and slots; not what a write was.
 
 use super::{Found, Group};
-use crate::index::{
+use crate::{
     error::IndexError,
     page::{self, Words},
     record::{ImageId, Row},

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use scihcgrl::index::{
+use scihcgrl_index::{
     Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded,
     Revisions, Times, Wanted, Write,
 };
@@ -21,7 +21,7 @@ fn open(path: &std::path::Path) -> Index {
         path: path.to_owned(),
         model: Wanted::Rather("0123456789ab".to_owned()),
         precision: Wanted::Rather("fp32".to_owned()),
-        lengths: scihcgrl::code::Length::ALL.to_vec(),
+        lengths: scihcgrl_index::code::Length::ALL.to_vec(),
         gallery: Some(Followed {
             id: GALLERY,
             began_with: None,
@@ -91,7 +91,7 @@ fn of_an_image() -> impl Strategy<Value = Write> {
 
 fn write() -> impl Strategy<Value = Write> {
     let generation = |model: u8| {
-        let lengths = &scihcgrl::code::Length::ALL;
+        let lengths = &scihcgrl_index::code::Length::ALL;
         Generation::new(format!("{model:012x}"), "fp32".to_owned(), lengths).unwrap()
     };
     prop_oneof![

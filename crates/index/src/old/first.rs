@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::code::{HashCode, Length};
 
 use super::{Generation, ImageId, IndexError, Times, WholeImage, corrupt};
-use crate::index::page;
+use crate::page;
 
 const CONTENT: u8 = b'c';
 const PAGE: u8 = b'p';

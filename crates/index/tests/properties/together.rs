@@ -3,10 +3,7 @@
 
 use std::sync::{Arc, atomic};
 
-use scihcgrl::{
-    code::Length,
-    index::{Expected, Found, IndexError, NewImage, Query, Record},
-};
+use scihcgrl_index::{Expected, Found, IndexError, NewImage, Query, Record, code::Length};
 use serde_json::{Value, json};
 
 use super::{check_record, codes, id, image, labels, open, open_as};

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::index::segment::{Change, Entry};
+use crate::segment::{Change, Entry};
 
 /// Images by sequence number: a word and labels.
 type Images = BTreeMap<u32, (u64, Vec<u32>)>;

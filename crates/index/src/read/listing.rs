@@ -2,7 +2,7 @@
 //! Knows pages of rows and what passes a filter; not who asks.
 
 use super::{Key, Reading, Record, has_any, key, page};
-use crate::index::{Cursor, Index, IndexError, Listing, filter::Filter};
+use crate::{Cursor, Index, IndexError, Listing, filter::Filter};
 
 impl Index {
     /// At most `limit` images in order of age, from a cursor on or from the oldest; where there are labels, of those that have any of them.
