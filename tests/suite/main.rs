@@ -7,6 +7,7 @@
 mod server;
 
 mod bad_input;
+mod browser;
 mod cli;
 mod cluster;
 mod conditions;
@@ -25,7 +26,6 @@ mod observed;
 mod operations;
 mod originals;
 mod overload;
-mod page;
 mod parity;
 mod probes;
 mod readme;
