@@ -1,5 +1,6 @@
 //! The index: images with their codes, kept in sled and found again exactly, by Hamming radius.
-//! Knows neither the model that makes codes nor who asks; one handle, cheap to clone, safe to share.
+//! Knows neither the model that makes codes nor who asks; one handle, cheap to clone, safe to share. `code` is what codes are, for all
+//! that speak of them; `priority` ranks threads.
 
 #![forbid(unsafe_code)]
 
