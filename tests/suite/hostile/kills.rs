@@ -9,7 +9,7 @@ use std::{
     process::Stdio,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -51,7 +51,14 @@ impl Writer {
     }
 
     /// Writes until the server no longer answers, which it may do only once it is killed.
-    async fn write(mut self, client: Client, url: String, killed: Arc<AtomicBool>) -> Self {
+    /// Counts what is acknowledged in `written`.
+    async fn write(
+        mut self,
+        client: Client,
+        url: String,
+        written: Arc<AtomicUsize>,
+        killed: Arc<AtomicBool>,
+    ) -> Self {
         loop {
             self.version += 1;
             let mut rng =
@@ -83,6 +90,7 @@ impl Writer {
             assert!(expected.contains(&status), "{status}");
             self.acknowledged.insert(image, state);
             self.under_way = None;
+            written.fetch_add(1, Ordering::Relaxed);
             // The head of the answer is the acknowledgement; its body may have been cut off.
             if let (Some(version), Ok(answer)) = (state, answer.json::<Value>().await) {
                 self.codes.insert(version, answer["codes"].clone());
@@ -134,15 +142,22 @@ async fn kills_lose_nothing_acknowledged_and_show_no_half() {
         }
         let server = TestServer::start_in(folder, &[]);
         done += check(&server, &mut writers).await;
+        let written = Arc::new(AtomicUsize::new(0));
         let killed = Arc::new(AtomicBool::new(false));
         let writing: Vec<_> = writers
             .drain(..)
             .map(|writer| {
                 let (client, url) = (server.client.clone(), server.url.clone());
-                tokio::spawn(writer.write(client, url, killed.clone()))
+                tokio::spawn(writer.write(client, url, written.clone(), killed.clone()))
             })
             .collect();
-        tokio::time::sleep(Duration::from_micros(rng.random_range(0..400_000))).await;
+        // After so many writes instead of so much time: a slow machine does as many.
+        let enough = rng.random_range(0..60);
+        server::eventually(&format!("{enough} writes"), async || {
+            (written.load(Ordering::Relaxed) >= enough).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_micros(rng.random_range(0..50_000))).await;
         killed.store(true, Ordering::Release);
         folder = server.kill();
         for writer in writing {
