@@ -220,6 +220,15 @@ impl Jobs {
         self.0.store.get(id)?.ok_or(JobError::NoJob { id })
     }
 
+    /// The same, also of a job that was asked for elsewhere a moment ago.
+    ///
+    /// # Errors
+    /// [`JobError::NoJob`], [`JobError::Store`].
+    pub async fn find(&self, id: Uuid) -> Result<Job, JobError> {
+        let found = self.0.store.find(id).await?;
+        found.ok_or(JobError::NoJob { id })
+    }
+
     /// At most `limit` jobs, the newest first, before one of them or from the newest on.
     ///
     /// # Errors

@@ -117,23 +117,23 @@ async fn list(
     Ok(Json(Page { jobs: page, next }))
 }
 
-fn job(state: &AppState, id: &str) -> Result<Job, ApiError> {
+async fn job(state: &AppState, id: &str) -> Result<Job, ApiError> {
     let uuid = Uuid::try_parse(id);
     let uuid = uuid.map_err(|_| ApiError::NoJob(id.chars().take(40).collect()))?;
-    Ok(state.parts().jobs.get(uuid)?)
+    Ok(state.parts().jobs.find(uuid).await?)
 }
 
 async fn read(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
-    Ok(Json(job(&state, &id)?))
+    Ok(Json(job(&state, &id).await?))
 }
 
 async fn cancel(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
-    let id = job(&state, &id)?.id;
+    let id = job(&state, &id).await?.id;
     Ok(Json(state.parts().jobs.cancel(id).await?))
 }
 
 async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
-    let id = job(&state, &id)?.id;
+    let id = job(&state, &id).await?.id;
     state.parts().jobs.remove(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -144,7 +144,7 @@ async fn events(
     Name(id): Name,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, ApiError> {
-    let id = job(&state, &id)?.id;
+    let id = job(&state, &id).await?.id;
     let last = headers.get(LAST_EVENT_ID);
     let last = last.map(|last| last.to_str().ok().and_then(|last| last.parse().ok()));
     let after: u32 = last.unwrap_or(Some(0)).ok_or_else(|| {

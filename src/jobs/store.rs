@@ -135,6 +135,17 @@ impl Store {
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
+    /// The same, also of a job that another service wrote down a moment ago.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
+        match (self.get(id)?, &self.board) {
+            (None, Some(board)) => {
+                board.catch_up(&copy::told(&key_of(JOB, id))).await?;
+                self.get(id)
+            }
+            (found, _) => Ok(found),
+        }
+    }
+
     /// The newest first, before one of them.
     pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
         let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{
     Context,
     kv::{self, Entry, Operation, UpdateErrorKind},
+    stream::LastRawMessageErrorKind,
 };
 use bytes::Bytes;
 use tokio::{
@@ -138,6 +139,22 @@ impl Board {
                 Err(_) => sleep(AGAIN).await,
             }
         }
+    }
+
+    /// Waits until the copy here has what the servers have under a key.
+    ///
+    /// # Errors
+    /// [`BoardError::Unavailable`].
+    pub async fn catch_up(&self, key: &str) -> Result<(), BoardError> {
+        let subject = format!("{}{key}", self.records.prefix);
+        let stream = &self.records.stream;
+        // The leader answers this one; what answers `get` may be behind it.
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => self.reach(message.sequence).await,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+            Err(error) => return Err(unavailable(&error)),
+        }
+        Ok(())
     }
 
     /// Removes a record, whatever it says.
