@@ -64,8 +64,8 @@ class Console:
         context.add_init_script("addEventListener('securitypolicyviolation', (event) => console.error(`forbidden: ${event.violatedDirective}`))")
 
     def check(self, refusals):
-        """Nothing but, where the service was to refuse something, the browser's own line on that."""
-        is_refusal = re.compile(r"^Failed to load resource: (the server responded with a status of 4\d\d|net::ERR_)")
+        """Nothing but, where the service was to refuse something, or stop, the browser's own line on that."""
+        is_refusal = re.compile(r"^Failed to load resource: (the server responded with a status of (4\d\d|503)|net::ERR_)")
         wrong = [text for text in self.complaints if not (refusals and is_refusal.match(text))]
         assert not wrong, f"the console says: {wrong}"
         self.complaints.clear()
