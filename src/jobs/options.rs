@@ -117,7 +117,6 @@ impl FineTune {
     pub fn check(&self) -> Result<(), JobError> {
         let rate = self.backbone_rate.unwrap_or(self.learning_rate);
         let within = |least: f64, value: f64, most: f64| (least..=most).contains(&value);
-        let epochs = self.warm_up_epochs + if self.train_backbone { self.epochs } else { 0 };
         let per_class = self.per_class.unwrap_or(2);
         for (option, found, right, expected) in [
             (
@@ -139,10 +138,22 @@ impl FineTune {
                 "0.01 to 0.5",
             ),
             (
+                "warm_up_epochs",
+                self.warm_up_epochs.to_string(),
+                self.warm_up_epochs <= 500,
+                "0 to 500",
+            ),
+            (
+                "epochs",
+                self.epochs.to_string(),
+                self.epochs <= 500,
+                "0 to 500",
+            ),
+            (
                 "warm_up_epochs and epochs",
-                epochs.to_string(),
-                (1..=1000).contains(&epochs),
-                "1 to 1000 together, `epochs` counting where the backbone learns",
+                "0".to_owned(),
+                self.warm_up_epochs > 0 || self.train_backbone && self.epochs > 0,
+                "at least 1 together, `epochs` counting where the backbone learns",
             ),
             (
                 "batch_size",
@@ -183,8 +194,15 @@ impl FineTune {
             (
                 "per_class",
                 per_class.to_string(),
-                per_class >= 2,
-                "at least 2",
+                (2..=1_000_000).contains(&per_class),
+                "2 to 1000000",
+            ),
+            (
+                "seed",
+                self.seed.to_string(),
+                // As far as JSON's numbers are whole everywhere.
+                self.seed < 1 << 53,
+                "0 to 9007199254740991",
             ),
         ] {
             if !right {

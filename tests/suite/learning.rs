@@ -183,7 +183,23 @@ async fn what_keeps_a_job_from_learning_is_said() {
         ),
         (
             json!({ "epochs": 0, "warm_up_epochs": 0 }),
-            "1 to 1000 together",
+            "at least 1 together",
+        ),
+        (
+            json!({ "epochs": 501 }),
+            "epochs is 501; it must be 0 to 500",
+        ),
+        (
+            json!({ "warm_up_epochs": u64::MAX, "train_backbone": false }),
+            "it must be 0 to 500",
+        ),
+        (
+            json!({ "per_class": 1_000_001 }),
+            "per_class is 1000001; it must be 2 to 1000000",
+        ),
+        (
+            json!({ "seed": 1u64 << 53 }),
+            "it must be 0 to 9007199254740991",
         ),
         (json!({ "rate": 1 }), "unknown field `rate`"),
         (
@@ -236,7 +252,7 @@ async fn what_keeps_a_job_from_learning_is_said() {
 #[tokio::test]
 async fn jobs_wait_for_each_other_and_stop_when_told() {
     let server = gallery(&CLASSES[..2], 10).await;
-    let long = quick(json!({ "epochs": 900 }));
+    let long = quick(json!({ "epochs": 500 }));
     let first = create(&server, &long).await;
     let plain = create(&server, &quick(json!({ "seed": 1 }))).await;
     let urgent = create(&server, &quick(json!({ "seed": 2, "priority": 5 }))).await;
