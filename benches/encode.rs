@@ -196,7 +196,7 @@ fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], sam
             .map(|batch| batch.iter().collect::<Vec<_>>());
         batches
             .flat_map(|batch| hasher.encode(&batch).unwrap())
-            .flatten()
+            .flat_map(|output| output.codes)
             .collect()
     };
     let known = codes(Device::Cpu, Kind::Float);

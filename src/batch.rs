@@ -18,9 +18,8 @@ use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
-    code::HashCode,
     image::Pixels,
-    model::{Card, Hasher, ModelError},
+    model::{Card, Hasher, ModelError, Output},
     telemetry::{DROPPED, QUEUE_DEPTH},
 };
 
@@ -48,11 +47,11 @@ impl Default for BatchConfig {
     }
 }
 
-/// An image's codes and the time they took.
+/// What was made of an image, and the time it took.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// One code per length of the model, ascending.
-    pub codes: Vec<HashCode>,
+    /// What the model made of it.
+    pub output: Output,
     /// How long the image waited.
     pub queue: Duration,
     /// How long its batch's forward pass took.

@@ -284,8 +284,13 @@ impl Cli {
                         .with_context(|| format!("cannot read {}", path.display()))?;
                     let decoded = image::decode(&bytes, hasher.card().input_size)
                         .with_context(|| path.display().to_string())?;
-                    let codes = hasher.encode(&[&decoded.pixels])?.concat();
-                    println!("{}", serde_json::json!({ "image": path, "codes": codes }));
+                    for model::Output { codes, sketch } in hasher.encode(&[&decoded.pixels])? {
+                        let mut line = serde_json::json!({ "image": path, "codes": codes });
+                        if let Some(sketch) = sketch {
+                            line["sketch"] = String::from(sketch).into();
+                        }
+                        println!("{line}");
+                    }
                 }
             }
         }

@@ -9,6 +9,8 @@ use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::index::Kept;
+
 pub use file::{FileError, defaults_from};
 pub use train::{
     BackboneKind, Cell, Centers, Credit, History, Method, Optimizer, Policy, Schedule, Train,
@@ -101,6 +103,10 @@ pub struct Serve {
     /// The share of a GPU's memory that a job may take, 0.01 to 1; one that needs more fails, and the service keeps what it has.
     #[arg(long, env = "SCIHCGRL_JOB_GPU_MEMORY", value_name = "SHARE", default_value_t = 0.7, value_parser = gpu_memory)]
     pub job_gpu_memory: f64,
+    /// Where the sketches of images are kept: in memory, or on disk alone, which takes each search longer. By default in memory if they take no
+    /// more than half of what is free when the service starts.
+    #[arg(long, env = "SCIHCGRL_SKETCHES", value_name = "memory|disk")]
+    pub sketches: Option<Kept>,
     /// Bytes of memory for the store's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,

@@ -134,6 +134,7 @@ impl Gallery {
                 codes: vec![Codes {
                     generation,
                     codes: image.codes,
+                    sketch: image.sketch,
                 }],
                 labels: image.labels,
                 payload: image.payload,

@@ -10,6 +10,7 @@ mod efficientnet_lite;
 mod environment;
 mod pickle;
 mod policy;
+mod sketcher;
 mod vgg;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::{
     code::{HashCode, Length},
     config::Compute,
     image::Pixels,
+    index::{IndexError, Sketch},
 };
 pub use backbone::Pass;
 use backbone::{Backbone, BackboneKind};
@@ -27,6 +29,7 @@ pub use checkpoint::Card;
 pub use device::{device, devices, is_cpu, kind, preferred, resolved};
 use environment::Environment;
 pub use policy::{Choice, Policy, Unrolled};
+pub use sketcher::Sketcher;
 
 /// What can go wrong with a model.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,13 @@ pub enum ModelError {
         /// The model's, pixels.
         expected: u32,
     },
+    /// A vector that is no sketch.
+    #[error(transparent)]
+    Sketch {
+        /// Why not.
+        #[from]
+        source: IndexError,
+    },
     /// A device that is not there.
     #[error("device '{found}': {reason}")]
     Device {
@@ -95,12 +105,24 @@ impl From<tch::TchError> for ModelError {
     }
 }
 
+/// What a model makes of an image.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// One code per length of the model, ascending.
+    pub codes: Vec<HashCode>,
+    /// By which alike images are told from others, if the model makes sketches.
+    pub sketch: Option<Sketch>,
+}
+
 /// Both networks with their variables, to be trained or to infer.
 pub struct Network {
-    /// Every variable by name: `backbone.…` in learning-rate group 0, `policy.…` in group 1.
+    /// Every variable by name: `backbone.…` in learning-rate group 0, `policy.…` in group 1; `classifier.…` and `sketch.…` learn by no
+    /// gradient.
     pub variables: nn::VarStore,
     /// The policies.
     pub policy: Policy,
+    /// What makes sketches, if the model makes any.
+    pub sketcher: Option<Sketcher>,
     kind: BackboneKind,
     backbone: Box<dyn Backbone>,
     mean: Tensor,      // [3, 1, 1]
@@ -123,6 +145,9 @@ impl Network {
             false => None,
         };
         let policy = Policy::new(&path, feature, &card.policy, &card.lengths, environment)?;
+        let sketcher = card
+            .sketch
+            .map(|bytes| Sketcher::new(&(&root / "sketch"), feature, bytes));
         let channels = |values: &[f32; 3]| -> Result<Tensor, ModelError> {
             Ok(Tensor::f_from_slice(values)?
                 .f_view([3, 1, 1])?
@@ -130,6 +155,7 @@ impl Network {
         };
         Ok(Network {
             policy,
+            sketcher: sketcher.transpose()?,
             kind: card.backbone,
             backbone,
             mean: channels(&card.mean)?,
@@ -238,16 +264,25 @@ impl Hasher {
         }
     }
 
-    /// Codes of a batch: for each image one code per length, ascending.
+    /// Codes and sketches of a batch.
     ///
     /// # Errors
     /// [`ModelError::Side`] and [`ModelError::Tensor`].
-    pub fn encode(&self, batch: &[&Pixels]) -> Result<Vec<Vec<HashCode>>, ModelError> {
-        let images = self.upload(batch)?;
-        let logits = self.logits(&self.features(&images)?)?;
-        let mut codes = codes(&self.card.lengths, &logits)?;
-        codes.truncate(batch.len());
-        Ok(codes)
+    pub fn encode(&self, batch: &[&Pixels]) -> Result<Vec<Output>, ModelError> {
+        let features = self.features(&self.upload(batch)?)?;
+        let codes = codes(&self.card.lengths, &self.logits(&features)?)?;
+        let sketches = match &self.network.sketcher {
+            Some(sketcher) => tch::no_grad(|| sketcher.sketches(&features))?,
+            None => Vec::new(),
+        };
+        let sketches = sketches
+            .into_iter()
+            .map(Some)
+            .chain(std::iter::repeat(None));
+        let outputs = codes.into_iter().zip(sketches).take(batch.len());
+        Ok(outputs
+            .map(|(codes, sketch)| Output { codes, sketch })
+            .collect())
     }
 
     /// A batch on the device, the first stage of [`encode`](Self::encode): `[batch, 3, side, side]` in 0…255, `Uint8`. On a GPU, black

@@ -190,6 +190,8 @@ fn open(
         model: Wanted::Rather(id.clone()),
         precision,
         lengths: card.lengths,
+        sketch: card.sketch,
+        kept: config.sketches,
         gallery: shared.map(replica::Gallery::followed),
         cache_bytes: config.cache_bytes,
     })?;

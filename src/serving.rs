@@ -145,7 +145,12 @@ impl Serving {
             return Ok((entry, beside.generation));
         }
         let precision = models.active.precision.to_string();
-        let wanted = Generation::new(id.to_owned(), precision, &entry.card.lengths)?;
+        let wanted = Generation::new(
+            id.to_owned(),
+            precision,
+            &entry.card.lengths,
+            entry.card.sketch,
+        )?;
         if let Some(replica) = &self.0.replica {
             replica.offer(id, &entry.path).await?;
             drop(_change);

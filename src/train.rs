@@ -247,6 +247,7 @@ pub fn card(config: &Train, classes: &[String]) -> Result<Card, ModelError> {
         backbone: config.architecture,
         policy: config.policy.clone(),
         lengths,
+        sketch: None,
         input_size: config.input_size,
         mean,
         deviation,

@@ -14,9 +14,8 @@ use metrics::{counter, histogram};
 
 use super::{BatchConfig, BatchError, Encoded, Queue, Waiting, form};
 use crate::{
-    code::HashCode,
     image::Pixels,
-    model::{Hasher, ModelError},
+    model::{Hasher, ModelError, Output},
     telemetry::{BATCH_IMAGES, DROPPED, INFERENCE_SECONDS, QUEUE_SECONDS},
 };
 
@@ -110,13 +109,13 @@ fn still_wanted(item: Waiting) -> Option<Waiting> {
     }
 }
 
-/// Codes of each, or the same error for each.
-fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Vec<HashCode>, Arc<ModelError>>> {
+/// What is made of each, or the same error for each.
+fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Output, Arc<ModelError>>> {
     let started = Instant::now();
-    let codes = hasher.encode(pixels);
+    let outputs = hasher.encode(pixels);
     histogram!(INFERENCE_SECONDS).record(started.elapsed());
-    match codes {
-        Ok(codes) => codes.into_iter().map(Ok).collect(),
+    match outputs {
+        Ok(outputs) => outputs.into_iter().map(Ok).collect(),
         Err(error) => {
             tracing::error!(%error, images = pixels.len(), "inference failed");
             let error = Arc::new(error);
@@ -125,19 +124,15 @@ fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Vec<HashCode>, Arc<
     }
 }
 
-fn answer(
-    batch: Vec<Waiting>,
-    codes: Vec<Result<Vec<HashCode>, Arc<ModelError>>>,
-    started: Instant,
-) {
+fn answer(batch: Vec<Waiting>, outputs: Vec<Result<Output, Arc<ModelError>>>, started: Instant) {
     let inference = started.elapsed();
-    for (item, codes) in batch.into_iter().zip(codes) {
+    for (item, output) in batch.into_iter().zip(outputs) {
         // Before the answer, so that whoever has it finds a place for the next image.
         drop(item.place);
         let queue = started.duration_since(item.queued);
         histogram!(QUEUE_SECONDS).record(queue);
-        let encoded = codes.map(|codes| Encoded {
-            codes,
+        let encoded = output.map(|output| Encoded {
+            output,
             queue,
             inference,
         });

@@ -62,6 +62,8 @@ pub async fn migrate(
         model: Wanted::Exactly(old.generation().model.clone()),
         precision: Wanted::Exactly(old.generation().precision.clone()),
         lengths: old.generation().lengths.clone(),
+        sketch: None,
+        kept: None,
         gallery: None,
         cache_bytes,
     };

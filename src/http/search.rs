@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     code::{HashCode, Length},
-    index::{ImageId, IndexError, Match, Query},
+    index::{ImageId, IndexError, Match, Order, Query},
     serving::Served,
     telemetry::INDEX_SECONDS,
 };
@@ -159,7 +159,9 @@ async fn search_in(
     }
     let query = Query {
         code,
-        radius: radius as u32,
+        sketch: None,
+        radius: Some(radius as u32),
+        order: Order::Distance,
         limit: params.limit as usize,
         offset: usize::try_from(params.offset).unwrap_or(usize::MAX),
         labels: params.label.clone(),
@@ -257,7 +259,7 @@ async fn codes(
         Subject::Image(bytes) => {
             let coded = state.encode(served, bytes, Turn::Refused).await?;
             let encoding = Encoding::of(&coded);
-            Ok((coded.encoded.codes, encoding))
+            Ok((coded.encoded.output.codes, encoding))
         }
         Subject::Id(id) => {
             let name = id.to_string();

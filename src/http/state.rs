@@ -136,7 +136,8 @@ impl AppState {
         let Models { active, beside } = self.models();
         let of = |served: &Served, coded: Coded| Codes {
             generation: served.generation,
-            codes: coded.encoded.codes,
+            codes: coded.encoded.output.codes,
+            sketch: coded.encoded.output.sketch,
         };
         let more = async {
             let beside = beside.as_ref()?;

@@ -15,6 +15,7 @@ use super::{ModelError, Network, backbone::BackboneKind};
 use crate::{
     code::{HashCode, Length},
     config,
+    index::Sketch,
 };
 pub use published::{import, import_classifier, load_backbone};
 use tensors::{bad, fill, read, write, write_views};
@@ -33,6 +34,9 @@ pub struct Card {
     pub policy: config::Policy,
     /// Code lengths, ascending: one policy head each.
     pub lengths: Vec<Length>,
+    /// How many bytes the sketch has that it makes beside them, if it makes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<usize>,
     /// Side of the square input, pixels.
     pub input_size: u32,
     /// Subtracted from each channel (R, G, B) of pixels scaled to 0…1.
@@ -153,6 +157,9 @@ fn checked(text: Option<&String>, path: &Path) -> Result<Card, ModelError> {
         || !(1..=8192).contains(&card.policy.hidden)
         || !(1..=16).contains(&card.policy.passes)
         || !(1..=2048).contains(&card.input_size)
+        || card
+            .sketch
+            .is_some_and(|bytes| !(1..=Sketch::MOST).contains(&bytes))
     {
         return Err(bad(path, "its model card contradicts itself"));
     }

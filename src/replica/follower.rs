@@ -212,6 +212,7 @@ fn is_of_the_write(error: &IndexError) -> bool {
         IndexError::Generation { .. }
             | IndexError::Lengths { .. }
             | IndexError::WrongCodes { .. }
+            | IndexError::Sketch { .. }
             | IndexError::Original { .. }
             | IndexError::Payload { .. }
             | IndexError::Unexpected { .. }

@@ -40,6 +40,8 @@ pub struct Gallery {
     pub precision: String,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
+    /// How many bytes its sketches have, if it makes any.
+    pub sketch: Option<usize>,
     /// The digest of the store that the log begins with, where a service filled that alone.
     pub began_with: Option<String>,
 }
@@ -216,6 +218,7 @@ impl Gallery {
     const MODEL: &str = "scihcgrl.model";
     const PRECISION: &str = "scihcgrl.precision";
     const LENGTHS: &str = "scihcgrl.lengths";
+    const SKETCH: &str = "scihcgrl.sketch";
     const BEGAN_WITH: &str = "scihcgrl.began-with";
 
     /// As an index knows it.
@@ -233,6 +236,7 @@ impl Gallery {
             (Self::MODEL, Some(self.model.clone())),
             (Self::PRECISION, Some(self.precision.clone())),
             (Self::LENGTHS, Some(lengths.join(","))),
+            (Self::SKETCH, self.sketch.map(|bytes| bytes.to_string())),
             (Self::BEGAN_WITH, self.began_with.clone()),
         ];
         let named = of.into_iter();
@@ -248,6 +252,7 @@ impl Gallery {
         };
         let text = |member: &'static str| metadata.get(member).ok_or_else(|| lacks(member));
         let lengths = text(Self::LENGTHS)?.split(',').map(str::parse);
+        let sketch = metadata.get(Self::SKETCH).map(|bytes| bytes.parse());
         Ok(Gallery {
             id: text(Self::ID)?.parse().map_err(|_| lacks(Self::ID))?,
             model: text(Self::MODEL)?.clone(),
@@ -255,6 +260,7 @@ impl Gallery {
             lengths: lengths
                 .collect::<Result<_, _>>()
                 .map_err(|_| lacks(Self::LENGTHS))?,
+            sketch: sketch.transpose().map_err(|_| lacks(Self::SKETCH))?,
             began_with: metadata.get(Self::BEGAN_WITH).cloned(),
         })
     }

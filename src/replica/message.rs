@@ -8,6 +8,8 @@ use crate::index::Write;
 
 /// The version of the form.
 const FORMAT: u32 = 1;
+/// That of writes with sketches, which programs that only know the one before must not apply.
+const SKETCHES: u32 = 2;
 
 #[derive(Serialize)]
 struct Told<'a> {
@@ -23,7 +25,10 @@ struct Read {
 
 pub(super) fn encode(write: &Write) -> serde_json::Result<Bytes> {
     let told = Told {
-        format: FORMAT,
+        format: match write.has_sketches() {
+            true => SKETCHES,
+            false => FORMAT,
+        },
         write,
     };
     serde_json::to_vec(&told).map(Bytes::from)
@@ -37,9 +42,9 @@ pub(super) fn decode(payload: &[u8]) -> Result<Write, String> {
     let Read { format, write } =
         serde_json::from_slice(payload).map_err(|error| error.to_string())?;
     match format {
-        FORMAT => Ok(write),
+        FORMAT | SKETCHES => Ok(write),
         other => Err(format!(
-            "it is of format {other}, and this program reads {FORMAT}"
+            "it is of format {other}, and this program reads {FORMAT} and {SKETCHES}"
         )),
     }
 }
@@ -88,9 +93,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_says_so() {
-        let other = json!({ "format": 2, "write": { "activate": 3 } });
+        let other = json!({ "format": 3, "write": { "activate": 3 } });
         let told = |value: &Value| decode(value.to_string().as_bytes()).unwrap_err();
-        assert!(told(&other).contains("format 2"));
+        assert!(told(&other).contains("format 3"));
         assert!(told(&json!({ "format": 1, "write": { "explode": 3 } })).contains("explode"));
     }
 }

@@ -37,6 +37,7 @@ pub(super) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place
         model: id.clone(),
         precision: precision.to_string(),
         lengths: card.lengths,
+        sketch: card.sketch,
         began_with: None,
     };
     let place = Place::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
@@ -71,6 +72,8 @@ async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>
         model: Wanted::Rather(new.model.clone()),
         precision: Wanted::Rather(new.precision.clone()),
         lengths: new.lengths.clone(),
+        sketch: new.sketch,
+        kept: None,
         gallery: None,
         cache_bytes: config.cache_bytes,
     });
@@ -94,6 +97,7 @@ async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>
         model: active.model,
         precision: active.precision,
         lengths: active.lengths,
+        sketch: active.sketch,
         began_with: Some(digest),
     }))
 }

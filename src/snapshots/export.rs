@@ -24,7 +24,7 @@ use super::{
 use crate::{
     code::{HashCode, Length},
     gallery::{Gallery, GalleryError},
-    index::{Damage, ImageId, IndexError, Record},
+    index::{Damage, ImageId, IndexError, Record, Sketch},
 };
 
 /// The version of the form.
@@ -49,6 +49,9 @@ pub struct Head {
     pub precision: String,
     /// How many bits the codes have, ascending.
     pub lengths: Vec<Length>,
+    /// How many bytes the sketches have, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<usize>,
 }
 
 /// An image in a line of JSON; members that a later program adds are passed over.
@@ -56,6 +59,8 @@ pub struct Head {
 pub(super) struct Line {
     pub id: ImageId,
     pub codes: BTreeMap<Length, HashCode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<Sketch>,
     pub labels: Vec<String>,
     pub payload: Option<Value>,
     pub media_type: String,
@@ -101,6 +106,7 @@ pub async fn export(
         model: generation.model,
         precision: generation.precision,
         lengths: generation.lengths,
+        sketch: generation.sketch,
     };
     let mut writer = Writer {
         tar: tar::Builder::new(to),
@@ -203,6 +209,7 @@ impl<W: Write> Writer<W> {
                 .into_iter()
                 .map(|code| (code.length(), code))
                 .collect(),
+            sketch: record.sketch,
             labels: record.labels,
             payload: record.payload,
             created_at_ms: record.created_at_ms,

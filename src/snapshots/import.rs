@@ -45,6 +45,8 @@ pub async fn import(
         model: Wanted::Exactly(head.model.clone()),
         precision: Wanted::Exactly(head.precision.clone()),
         lengths: head.lengths.clone(),
+        sketch: head.sketch,
+        kept: None,
         gallery: None,
         cache_bytes: to.cache_bytes,
     };
@@ -151,6 +153,7 @@ fn image(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, S
     Ok(WholeImage {
         id: line.id,
         codes: line.codes.into_values().collect(),
+        sketch: line.sketch,
         labels: line.labels,
         payload: line.payload,
         media_type: line.media_type,

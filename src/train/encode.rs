@@ -31,7 +31,8 @@ pub fn encode(hasher: &Hasher, items: &[&Item]) -> Result<Vec<Coded>, ModelError
         let mut coded = Vec::with_capacity(items.len());
         for batch in batches {
             let pixels: Vec<&Pixels> = batch.iter().map(|(_, pixels)| pixels).collect();
-            let codes = hasher.encode(&pixels)?;
+            let outputs = hasher.encode(&pixels)?;
+            let codes = outputs.into_iter().map(|output| output.codes);
             let sets = batch.iter().map(|(place, _)| items[*place].set);
             coded.extend(sets.zip(codes));
         }

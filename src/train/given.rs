@@ -59,6 +59,8 @@ pub(super) fn start(
         all.extend(absent.iter().filter_map(|&at| old.get(at)));
         *centers = all;
     }
+    // Its sketches stay comparable as long as the backbone does.
+    card.sketch = given.sketch;
     card.classes
         .extend(absent.iter().map(|&at| given.classes[at].clone()));
     Ok((network, id))

@@ -60,6 +60,9 @@ pub fn card() -> Card {
     card_of(["a", "b", "c"].map(str::to_owned).to_vec())
 }
 
+/// How many bytes a sketch of it has.
+pub const SKETCH: usize = 24;
+
 /// The same of other classes.
 pub fn card_of(classes: Vec<String>) -> Card {
     let lengths = Length::ALL.to_vec();
@@ -82,6 +85,7 @@ pub fn card_of(classes: Vec<String>) -> Card {
             centroid: false,
         },
         lengths,
+        sketch: Some(SKETCH),
         input_size: 64,
         mean: [0.5; 3],
         deviation: [0.5; 3],
@@ -190,6 +194,10 @@ fn write(folder: &Path, name: &str, seed: i64, card: &Card) -> PathBuf {
     let _one = ONE.lock();
     tch::manual_seed(seed);
     let network = Network::new(card, tch::Device::Cpu).unwrap();
+    if let Some(projection) = network.variables.variables().get("sketch.projection") {
+        let random = projection.randn_like();
+        tch::no_grad(|| projection.shallow_clone().copy_(&random));
+    }
     let path = folder.join(name);
     checkpoint::save(&network, card, &path).unwrap();
     path

@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Codes, Expected, ImageId, Index, IndexConfig, IndexError, NewImage, Wanted},
+    index::{Codes, Expected, ImageId, Index, IndexConfig, IndexError, NewImage, Sketch, Wanted},
 };
 use serde_json::json;
 
@@ -54,6 +54,16 @@ fn line(version: usize, labelled: usize) -> String {
     format!("version {version} label {labelled} payload {version}")
 }
 
+/// What the line of an image ends with whose sketch cannot be read.
+const LACKING: &str = " without its sketch";
+/// How many bytes a sketch has.
+const SKETCH: usize = 128;
+
+fn sketch(version: usize) -> Sketch {
+    let values = (0..SKETCH).map(|at| (version * 7919 + at * 31) as i8);
+    Sketch::from_values(values.collect()).unwrap()
+}
+
 fn image(writer: usize, image: usize, version: usize) -> NewImage {
     let code = |length: Length| HashCode::from_word(length, (version * 0x10_0201) as u64);
     NewImage {
@@ -61,6 +71,7 @@ fn image(writer: usize, image: usize, version: usize) -> NewImage {
         codes: vec![Codes {
             generation: 1,
             codes: Length::ALL.map(code).to_vec(),
+            sketch: Some(sketch(version)),
         }],
         labels: vec![format!("label {version}")],
         payload: Some(json!(version)),
@@ -102,7 +113,14 @@ fn whole(index: &Index, writer: usize, number: usize) -> Result<Option<String>, 
     assert_eq!(record.bytes, expected.bytes);
     assert!(record.original.is_some());
     let label = record.labels[0].strip_prefix("label ").unwrap();
-    Ok(Some(line(version, label.parse().unwrap())))
+    let line = line(version, label.parse().unwrap());
+    Ok(Some(match record.sketch {
+        None => line + LACKING,
+        sketch => {
+            assert_eq!(sketch, expected.codes[0].sketch);
+            line
+        }
+    }))
 }
 
 /// What the index holds of a writer's images.
@@ -144,6 +162,8 @@ fn open(folder: &Path) -> Result<Index, IndexError> {
         model: Wanted::Exactly("m".to_owned()),
         precision: Wanted::Rather("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
+        sketch: Some(SKETCH),
+        kept: None,
         gallery: None,
         cache_bytes: 16 << 20,
     })

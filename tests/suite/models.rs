@@ -62,7 +62,7 @@ impl Known {
         let mut codes = BTreeMap::new();
         let ids = files.map(|file| {
             let hasher = Hasher::load(&file, tch::Device::Cpu, kind).unwrap();
-            let of = |pixels| hasher.encode(&[pixels]).unwrap()[0][2].to_string();
+            let of = |pixels| hasher.encode(&[pixels]).unwrap()[0].codes[2].to_string();
             codes.insert(hasher.id().to_owned(), pictures.iter().map(of).collect());
             hasher.id().to_owned()
         });

@@ -49,6 +49,8 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         model: index::Wanted::Exactly(entry.id),
         precision: index::Wanted::Rather("fp32".to_owned()),
         lengths: entry.card.lengths,
+        sketch: entry.card.sketch,
+        kept: None,
         gallery: None,
         cache_bytes: 1 << 20,
     });

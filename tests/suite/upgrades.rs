@@ -118,13 +118,13 @@ async fn whole(server: &TestServer) {
 
 #[tokio::test]
 async fn stores_of_every_schema_open_with_todays_program() {
-    for schema in [1, 2, 3] {
+    for schema in [1, 2, 3, 4] {
         let folder = old(schema);
         let dry = told("migrate", folder.path(), &["--dry-run"]);
         let expected = match schema {
-            3 => "of this version".to_owned(),
+            3 | 4 => "of this version".to_owned(),
             _ => format!(
-                "6 images of model 5470b5afce2f would be stored anew, from schema {schema} to 4"
+                "6 images of model 5470b5afce2f would be stored anew, from schema {schema} to 5"
             ),
         };
         assert!(dry.contains(&expected), "{dry}");
@@ -134,7 +134,7 @@ async fn stores_of_every_schema_open_with_todays_program() {
         let info: Value = info.json().await.unwrap();
         assert_eq!(
             (&info["index"]["schema"], &info["index"]["damage"]),
-            (&json!(4), &json!([]))
+            (&json!(5), &json!([]))
         );
         server.terminate();
         let folder = server.kill();
@@ -144,7 +144,7 @@ async fn stores_of_every_schema_open_with_todays_program() {
         assert!(again.contains("of this version"), "{again}");
         if schema < 3 {
             // The old store is there as it was.
-            let kept = folder.path().join("data/before-schema-4");
+            let kept = folder.path().join("data/before-schema-5");
             let before = tempfile::tempdir().unwrap();
             fs::rename(kept, before.path().join("data")).unwrap();
             let said = told("migrate", before.path(), &[]);
@@ -191,7 +191,7 @@ async fn a_migration_or_a_compaction_that_is_killed_leaves_the_old_store_or_the_
             process.kill().unwrap();
             cut_off += usize::from(!process.wait().unwrap().success());
             // Of a migration the next start goes on; to see it cut off more often, it begins with the old store then.
-            if folder.path().join("data/before-schema-4").exists() {
+            if folder.path().join("data/before-schema-5").exists() {
                 whole(&TestServer::start_in(folder, &[])).await;
                 folder = old(schema);
             }
@@ -231,7 +231,7 @@ async fn a_compacted_store_has_what_it_had_in_less_space() {
 fn a_store_of_a_newer_program_is_refused_in_words_and_left_alone() {
     let folder = old(3);
     let db = sled::open(folder.path().join("data")).unwrap();
-    db.insert("mschema", "5").unwrap();
+    db.insert("mschema", "6").unwrap();
     db.flush().unwrap();
     drop(db);
     for command in ["migrate", "fsck"] {
@@ -240,7 +240,7 @@ fn a_store_of_a_newer_program_is_refused_in_words_and_left_alone() {
         assert!(!output.status.success());
         assert!(
             said.contains(
-                "has schema 5, and this program reads schema 4; a newer program wrote it"
+                "has schema 6, and this program reads schema 5; a newer program wrote it"
             ),
             "{said}"
         );

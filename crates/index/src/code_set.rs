@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use crate::code::{HashCode, Length};
 
-use super::{column::Column, directory::Directory, probe::Kind, segment::Segment};
+use super::{
+    column::Column,
+    directory::{Directory, Hit, Span},
+    probe::Kind,
+    segment::Segment,
+};
 
 /// See the module.
 pub struct CodeSet(Directory);
@@ -42,32 +47,28 @@ impl CodeSet {
 
     /// Adds all images within a radius to a list, by distance, then code, then age.
     pub fn ids(&self, code: &HashCode, radius: u32, into: &mut Vec<u32>) {
-        if let Some(ball) = self.0.within(code, radius) {
+        if let Ok(ball) = self.0.within(code, radius) {
             ball.sequences(into);
         }
     }
 
     /// How many images are within a radius, and the first `limit` of them with their distances.
     pub fn counted(&self, code: &HashCode, radius: u32, limit: usize) -> (u64, Vec<(u32, u32)>) {
-        let found = self
-            .0
-            .within(code, radius)
-            .map(|ball| ball.window(0, limit));
-        let (total, hits) = found.unwrap_or_default();
-        (
-            total,
-            hits.iter()
-                .map(|hit| (hit.sequence, hit.distance))
-                .collect(),
-        )
+        let ball = self.0.within(code, radius);
+        let found = ball.map(|ball| ball.take(Span::page(0, limit)));
+        let found = found.unwrap_or_default();
+        (found.total, Self::pairs(&found.hits))
     }
 
     /// The `limit` nearest images with their distances.
     pub fn nearest(&self, code: &HashCode, limit: usize) -> Vec<(u32, u32)> {
         let ball = self.0.nearest(code, limit as u64);
-        let hits = ball.map(|ball| ball.window(0, limit).1).unwrap_or_default();
-        hits.iter()
-            .map(|hit| (hit.sequence, hit.distance))
-            .collect()
+        let found = ball.map(|ball| ball.take(Span::page(0, limit)));
+        Self::pairs(&found.unwrap_or_default().hits)
+    }
+
+    fn pairs(hits: &[Hit]) -> Vec<(u32, u32)> {
+        let pairs = hits.iter().map(|hit| (hit.sequence, hit.distance));
+        pairs.collect()
     }
 }

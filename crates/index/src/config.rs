@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::code::Length;
+use crate::{code::Length, sketches::Kept};
 
 /// Where an index lies and what it has to hold.
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ pub struct IndexConfig {
     pub precision: Wanted,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
+    /// How many bytes the sketch has that it makes beside them, if it makes any.
+    pub sketch: Option<usize>,
+    /// Where sketches are while the index is open; where memory has room for them if nothing is said.
+    pub kept: Option<Kept>,
     /// The gallery whose log the index follows, if it does.
     pub gallery: Option<Followed>,
     /// How much memory sled may use to keep pages of the store.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{error::IndexError, page::SLOTS};
+use super::{error::IndexError, page::SLOTS, sketches::page as sketches};
 
 /// Something in the store that cannot be read or contradicts the rest, found when it was opened or checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,17 +19,23 @@ pub struct Damage {
 impl Damage {
     /// Of a page of rows.
     pub fn rows(number: u32, why: &str) -> Self {
-        Damage::page(format!("row page {number}"), number, why)
+        Damage::page(format!("row page {number}"), number, SLOTS, why)
     }
 
     /// Of a page of a generation's codes.
     pub fn codes(number: u32, generation: u32, why: &str) -> Self {
         let what = format!("code page {number} of generation {generation}");
-        Damage::page(what, number, why)
+        Damage::page(what, number, SLOTS, why)
     }
 
-    fn page(what: String, number: u32, why: &str) -> Self {
-        let (first, last) = (number * SLOTS, number * SLOTS + (SLOTS - 1));
+    /// Of a page of a generation's sketches.
+    pub fn sketches(number: u32, generation: u32, why: &str) -> Self {
+        let what = format!("sketch page {number} of generation {generation}");
+        Damage::page(what, number, sketches::SLOTS, why)
+    }
+
+    fn page(what: String, number: u32, slots: u32, why: &str) -> Self {
+        let (first, last) = (number * slots, number * slots + (slots - 1));
         let why = format!("{why}; the images are those with sequence numbers {first} to {last}");
         Damage { what, why }
     }

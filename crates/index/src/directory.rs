@@ -9,13 +9,14 @@ use crate::code::{HashCode, Length};
 
 use super::{
     column::Column,
+    error::{IndexError, spell},
     filter::Filter,
     probe::{Kind, Near, Probe},
     segment::{Net, Segment},
 };
 
 use ball::sign;
-pub use ball::{Ball, Hit};
+pub use ball::{Ball, Hit, Span, Taken};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -161,14 +162,24 @@ impl Directory {
             .collect()
     }
 
-    fn column_of(&self, length: Length) -> Option<usize> {
-        self.kinds
-            .iter()
-            .position(|&kind| kind == Kind::Codes(length))
+    /// The place of a length among those that there are codes of.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchLength`] where there are none of it.
+    pub fn column_of(&self, length: Length) -> Result<usize, IndexError> {
+        let is = |&kind: &Kind| kind == Kind::Codes(length);
+        let no_such_length = || IndexError::NoSuchLength {
+            given: length,
+            expected: spell(self.distinct().map(|(length, _)| length)),
+        };
+        self.kinds.iter().position(is).ok_or_else(no_such_length)
     }
 
-    /// All images within `radius`; `None` where the index has no codes of that length.
-    pub fn within(&self, code: &HashCode, radius: u32) -> Option<Ball<'_>> {
+    /// All images within `radius`.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn within(&self, code: &HashCode, radius: u32) -> Result<Ball<'_>, IndexError> {
         let columns = self.columns(self.column_of(code.length())?);
         let radius = radius.min(code.length().bits() as u32);
         let mut near = Vec::new();
@@ -179,7 +190,7 @@ impl Directory {
                 .iter_mut()
                 .for_each(|near| near.list = list as u32);
         }
-        Some(Ball {
+        Ok(Ball {
             length: code.length(),
             columns,
             near,
@@ -187,12 +198,15 @@ impl Directory {
     }
 
     /// The images of the smallest ball that has `enough`, or of all that there are.
-    pub fn nearest(&self, code: &HashCode, enough: u64) -> Option<Ball<'_>> {
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn nearest(&self, code: &HashCode, enough: u64) -> Result<Ball<'_>, IndexError> {
         // Most codes searched by have near neighbours, and small balls are cheap.
         for radius in [0, 2] {
             let ball = self.within(code, radius)?;
             if ball.total() >= enough {
-                return Some(ball);
+                return Ok(ball);
             }
         }
         let columns = self.columns(self.column_of(code.length())?);
@@ -235,7 +249,7 @@ impl Directory {
             }
         }
         near.retain(|found| found.distance() <= bound);
-        Some(Ball {
+        Ok(Ball {
             length: code.length(),
             columns,
             near,
@@ -271,9 +285,12 @@ impl Directory {
         counts.map(|(label, images)| (label as u32, images))
     }
 
-    /// All codes of a length as words, each with how many images have it, ascending; `None` where there are none of that length.
-    pub fn codes(&self, length: Length) -> Option<impl Iterator<Item = (u64, u64)>> {
-        Some(self.counts(self.column_of(length)?))
+    /// All codes of a length as words, each with how many images have it, ascending.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn codes(&self, length: Length) -> Result<impl Iterator<Item = (u64, u64)>, IndexError> {
+        Ok(self.counts(self.column_of(length)?))
     }
 
     /// Which images have any of these labels, by their numbers.

@@ -181,6 +181,12 @@ pub enum IndexError {
         /// The lengths given.
         found: String,
     },
+    /// Bytes or text that are no sketch, or one that is not comparable to those of the index.
+    #[error("the sketch cannot be used: {why}")]
+    Sketch {
+        /// Why not, and what would be right.
+        why: String,
+    },
     /// Codes of a generation that the store does not have or no longer searches.
     #[error("codes of generation {given} were given or asked for; the active one is {active}")]
     Generation {

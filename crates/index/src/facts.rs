@@ -9,7 +9,8 @@ impl Index {
         let store = &self.0.store;
         let present = store.present();
         let (directory, generation) = (&present.active.directory, &present.active.generation);
-        let memory = present.sides().map(|side| side.directory.bytes() as u64);
+        let memory = present.sides();
+        let memory = memory.map(|side| (side.directory.bytes() + side.sketches.bytes()) as u64);
         Facts {
             images: present.images,
             left_out: present.active.left_out,

@@ -25,6 +25,11 @@ impl Filter {
         Filter(all)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them.
     pub fn sequences(&self) -> &[u32] {
         &self.0

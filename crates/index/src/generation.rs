@@ -9,6 +9,7 @@ use super::{
     damage::Damage,
     error::{IndexError, spell},
     key::Key,
+    sketches::Sketch,
 };
 
 /// A set of codes made by one model.
@@ -23,6 +24,9 @@ pub struct Generation {
     pub precision: String,
     /// The lengths of its codes, ascending.
     pub lengths: Vec<Length>,
+    /// How many bytes the sketch has that each image with codes has beside them; none where there are no sketches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<usize>,
 }
 
 /// Before the type was written down there was no other by default.
@@ -48,12 +52,22 @@ impl Generation {
     /// A generation that has no number yet.
     ///
     /// # Errors
-    /// [`IndexError::Lengths`] where there are none.
-    pub fn new(model: String, precision: String, lengths: &[Length]) -> Result<Self, IndexError> {
+    /// [`IndexError::Lengths`] where there are none, [`IndexError::Sketch`] where no sketch has that many bytes.
+    pub fn new(
+        model: String,
+        precision: String,
+        lengths: &[Length],
+        sketch: Option<usize>,
+    ) -> Result<Self, IndexError> {
         if lengths.is_empty() {
             return Err(IndexError::Lengths {
                 given: spell([]),
                 expected: format!("at least one of {}", spell(Length::ALL)),
+            });
+        }
+        if let Some(bytes) = sketch.filter(|bytes| !(1..=Sketch::MOST).contains(bytes)) {
+            return Err(IndexError::Sketch {
+                why: format!("it has {bytes} bytes; a sketch has 1 to {}", Sketch::MOST),
             });
         }
         let mut lengths = lengths.to_vec();
@@ -64,6 +78,7 @@ impl Generation {
             model,
             precision,
             lengths,
+            sketch,
         })
     }
 
@@ -79,6 +94,33 @@ impl Generation {
     pub fn codes_key(&self, page: u32) -> Vec<u8> {
         let generation = self.number;
         Key::Codes { generation, page }.to_bytes()
+    }
+
+    /// The sketch that an image with codes of this generation is stored with: the one given, or none where the generation has none.
+    ///
+    /// # Errors
+    /// [`IndexError::Sketch`] where it lacks, or has another length.
+    pub fn fitting<'a>(&self, given: Option<&'a Sketch>) -> Result<Option<&'a Sketch>, IndexError> {
+        let Some(bytes) = self.sketch else {
+            return Ok(None);
+        };
+        let found = match given {
+            Some(sketch) if sketch.values().len() == bytes => return Ok(Some(sketch)),
+            Some(sketch) => format!("it has {} bytes", sketch.values().len()),
+            None => "it is missing".to_owned(),
+        };
+        Err(IndexError::Sketch {
+            why: format!(
+                "{found}; sketches of model {} have {bytes} bytes",
+                self.model
+            ),
+        })
+    }
+
+    /// The key of a page of its sketches.
+    pub fn sketches_key(&self, page: u32) -> Vec<u8> {
+        let generation = self.number;
+        Key::Sketches { generation, page }.to_bytes()
     }
 
     /// Whether codes of a wanted generation, whatever its number, may be compared with those of this one.
@@ -150,7 +192,7 @@ mod tests {
     #[test]
     fn only_the_same_model_and_lengths_fit() {
         let new = |model: &str, lengths: &[Length]| {
-            Generation::new(model.to_owned(), fp32(), lengths).unwrap()
+            Generation::new(model.to_owned(), fp32(), lengths, None).unwrap()
         };
         let stored = new("aaaaaaaaaaaa", &[Length::L48, Length::L24, Length::L48]);
         assert!(
@@ -169,7 +211,7 @@ mod tests {
             .unwrap_err();
         assert!(lengths.to_string().contains("24, 48"));
         assert!(
-            Generation::new(String::new(), fp32(), &[])
+            Generation::new(String::new(), fp32(), &[], None)
                 .unwrap_err()
                 .to_string()
                 .contains("at least one")
@@ -182,10 +224,13 @@ mod tests {
         let old = r#"{"number":1,"model":"aaaaaaaaaaaa","lengths":[24,48]}"#;
         store.insert(Key::Generation.to_bytes(), old).unwrap();
         let lengths = [Length::L24, Length::L48];
-        let active = Generation::new("aaaaaaaaaaaa".to_owned(), fp32(), &lengths).unwrap();
+        let active = Generation::new("aaaaaaaaaaaa".to_owned(), fp32(), &lengths, None).unwrap();
         let mut generations = Generations::first(active);
         assert_eq!(Generations::read(&store).unwrap(), generations);
-        generations.beside = Some(generations.active.clone());
+        generations.beside = Some(Generation {
+            sketch: Some(128),
+            ..generations.active.clone()
+        });
         let mut batch = sled::Batch::default();
         generations.write(&mut batch);
         store.apply_batch(batch).unwrap();

@@ -21,6 +21,7 @@ use super::{
     present::{Counts, Side},
     record::{Codes, ImageId, PackedId, Record, Row, Times, encode_payload},
     segment::Change,
+    sketches::{Sketch, Sketched},
     state::{State, mark},
     store::Store,
 };
@@ -43,9 +44,13 @@ pub struct Group<'a> {
     applied: Option<Applied>,
 }
 
+/// An image's words and its sketch in each generation, the active one first.
+type Coded = (Vec<Option<Words>>, Vec<Option<Sketch>>);
+
 /// What a group changes of a generation.
 struct Changed {
     changes: Vec<Change>,
+    sketches: Vec<Sketched>,
     counts: Counts,
 }
 
@@ -55,6 +60,7 @@ impl<'a> Group<'a> {
         let staged = Staged::new(store, names);
         let changed = |side: &Side| Changed {
             changes: Vec::new(),
+            sketches: Vec::new(),
             counts: side.counts(),
         };
         Group {
@@ -92,7 +98,7 @@ impl<'a> Group<'a> {
 
     /// Inserts or replaces an image, and tells whether it is new. A replaced one keeps its age.
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        let words = self.words(&image.codes)?;
+        let (words, sketches) = self.coded(image.codes)?;
         let before = self.staged.find(&image.id)?;
         let payload = image.payload.filter(|payload| !payload.is_null());
         let json = payload.as_ref().map(encode_payload).transpose()?;
@@ -140,6 +146,7 @@ impl<'a> Group<'a> {
         let record = Record {
             id: image.id,
             codes: self.active_codes(&words),
+            sketch: sketches.first().cloned().flatten(),
             labels: image.labels,
             payload,
             media_type: image.media_type,
@@ -150,6 +157,9 @@ impl<'a> Group<'a> {
             revision: self.revision(sequence, &row),
         };
         self.change(sequence, &record.id, before, Some((row, words)))?;
+        for (side, sketch) in sketches.into_iter().enumerate() {
+            self.sketch(side, sequence, sketch)?;
+        }
         Ok((record, created))
     }
 
@@ -186,6 +196,7 @@ impl<'a> Group<'a> {
             .save_payload(sequence, json.zip(payload.clone()), before.row.payload);
         let record = Record {
             codes: self.active_codes(&words),
+            sketch: self.staged.sketch(0, sequence)?,
             labels,
             payload,
             media_type,
@@ -212,6 +223,9 @@ impl<'a> Group<'a> {
         self.state.images -= 1;
         self.state.marks = self.state.marks.wrapping_sub(mark(sequence, &id));
         self.change(sequence, &id, Some(before), None)?;
+        for side in 0..self.sides.len() {
+            self.sketch(side, sequence, None)?;
+        }
         self.staged.places.insert(id, None);
         Ok(true)
     }
@@ -232,14 +246,14 @@ impl<'a> Group<'a> {
             .try_for_each(|name| self.originals.forget(db, *name))
     }
 
-    /// The words that codes are in each generation: those of the active one have to be among them.
-    fn words(&self, codes: &[Codes]) -> Result<Vec<Option<Words>>, IndexError> {
+    /// The words that codes are in each generation, and the sketches: those of the active one have to be among them.
+    fn coded(&self, codes: Vec<Codes>) -> Result<Coded, IndexError> {
         let present = &self.staged.present;
-        let words = present.sides().map(|side| {
+        let coded = present.sides().map(|side| {
             let generation = &side.generation;
             let own = |codes: &&Codes| codes.generation == generation.number;
-            let Some(Codes { codes, .. }) = codes.iter().find(own) else {
-                return Ok(None);
+            let Some(Codes { codes, sketch, .. }) = codes.iter().find(own) else {
+                return Ok((None, None));
             };
             let lengths = codes.iter().map(HashCode::length);
             if !lengths.clone().eq(generation.lengths.iter().copied()) {
@@ -248,11 +262,12 @@ impl<'a> Group<'a> {
                     found: spell(lengths),
                 });
             }
-            Ok(Some(codes.iter().map(HashCode::word).collect()))
+            let words = codes.iter().map(HashCode::word).collect();
+            Ok((Some(words), generation.fitting(sketch.as_ref())?.cloned()))
         });
-        let words: Vec<_> = words.collect::<Result<_, _>>()?;
-        match words.first() {
-            Some(Some(_)) => Ok(words),
+        let coded: Vec<_> = coded.collect::<Result<_, IndexError>>()?;
+        match coded.first() {
+            Some((Some(_), _)) => Ok(coded.into_iter().unzip()),
             _ => Err(IndexError::Generation {
                 given: codes.first().map_or(0, |codes| codes.generation),
                 active: present.active.generation.number,

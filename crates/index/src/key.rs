@@ -15,6 +15,8 @@ pub mod prefix {
     pub const NUMBER: u8 = b'n';
     /// Which names of originals are loose.
     pub const LOOSE: u8 = b'l';
+    /// Sketches, a page of images each.
+    pub const SKETCHES: u8 = b's';
     /// The payload of an image.
     pub const PAYLOAD: u8 = b'x';
     /// What is known of images, a page of them each.
@@ -49,6 +51,13 @@ pub enum Key<'a> {
         /// The page.
         page: u32,
     },
+    /// A page of sketches.
+    Sketches {
+        /// The generation they belong to.
+        generation: u32,
+        /// The page.
+        page: u32,
+    },
     /// The loose names of a block of originals.
     Loose(u64),
     /// The payload of the image with a sequence number.
@@ -63,6 +72,9 @@ impl<'a> Key<'a> {
     /// As sled sees it.
     pub fn to_bytes(self) -> Vec<u8> {
         let number = |first, number: u32| join(first, &[&number.to_be_bytes()]);
+        let paged = |first, generation: u32, page: u32| {
+            join(first, &[&generation.to_be_bytes(), &page.to_be_bytes()])
+        };
         match self {
             Key::Schema => join(prefix::META, &[SCHEMA]),
             Key::Generation => join(prefix::META, &[GENERATION]),
@@ -70,10 +82,8 @@ impl<'a> Key<'a> {
             Key::Id => join(prefix::META, &[ID]),
             Key::Position => join(prefix::META, &[POSITION]),
             Key::Rows(page) => number(prefix::ROWS, page),
-            Key::Codes { generation, page } => join(
-                prefix::CODES,
-                &[&generation.to_be_bytes(), &page.to_be_bytes()],
-            ),
+            Key::Codes { generation, page } => paged(prefix::CODES, generation, page),
+            Key::Sketches { generation, page } => paged(prefix::SKETCHES, generation, page),
             Key::Loose(block) => join(prefix::LOOSE, &[&block.to_be_bytes()]),
             Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
             Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
@@ -85,6 +95,11 @@ impl<'a> Key<'a> {
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (&first, rest) = bytes.split_first()?;
         let number = || rest.try_into().ok().map(u32::from_be_bytes);
+        let paged = || {
+            let (generation, page) = rest.split_first_chunk()?;
+            let page = page.try_into().ok()?;
+            Some((u32::from_be_bytes(*generation), u32::from_be_bytes(page)))
+        };
         match first {
             prefix::META if rest == SCHEMA => Some(Key::Schema),
             prefix::META if rest == GENERATION => Some(Key::Generation),
@@ -92,12 +107,9 @@ impl<'a> Key<'a> {
             prefix::META if rest == STATE => Some(Key::State),
             prefix::META if rest == POSITION => Some(Key::Position),
             prefix::ROWS => number().map(Key::Rows),
-            prefix::CODES => {
-                let (generation, page) = rest.split_first_chunk()?;
-                Some(Key::Codes {
-                    generation: u32::from_be_bytes(*generation),
-                    page: u32::from_be_bytes(page.try_into().ok()?),
-                })
+            prefix::CODES => paged().map(|(generation, page)| Key::Codes { generation, page }),
+            prefix::SKETCHES => {
+                paged().map(|(generation, page)| Key::Sketches { generation, page })
             }
             prefix::LOOSE => Some(Key::Loose(u64::from_be_bytes(rest.try_into().ok()?))),
             prefix::PAYLOAD => number().map(Key::Payload),
@@ -116,6 +128,12 @@ pub fn rows(pages: Range<u32>) -> Range<Vec<u8>> {
 /// The range of a run of pages of codes.
 pub fn codes(generation: u32, pages: Range<u32>) -> Range<Vec<u8>> {
     let key = |page| Key::Codes { generation, page }.to_bytes();
+    key(pages.start)..key(pages.end)
+}
+
+/// The range of a run of pages of sketches.
+pub fn sketches(generation: u32, pages: Range<u32>) -> Range<Vec<u8>> {
+    let key = |page| Key::Sketches { generation, page }.to_bytes();
     key(pages.start)..key(pages.end)
 }
 
@@ -141,6 +159,10 @@ mod tests {
             Key::State,
             Key::Rows(3),
             codes,
+            Key::Sketches {
+                generation: 2,
+                page: 9,
+            },
             Key::Id,
             Key::Position,
             Key::Loose(u64::MAX),

@@ -49,6 +49,7 @@ mod replace;
 mod revision;
 mod search;
 mod segment;
+mod sketches;
 mod state;
 mod store;
 mod swap;
@@ -68,10 +69,11 @@ pub use migrate::SCHEMA;
 pub use old::Old;
 pub use original::Original;
 pub use overview::{Class, Labelled, SharedCode, Sharing};
-pub use query::{Cursor, Facts, Found, Listing, Match, Query};
+pub use query::{Cursor, Facts, Found, Listing, Match, Order, Query};
 pub use record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
 pub use replace::{beside, compact, replace};
 pub use revision::{Expected, Revision, Revisions};
+pub use sketches::{Kept, Sketch};
 pub use turning::{Missing, Recoded, Turning};
 
 use store::Store;
@@ -117,19 +119,20 @@ impl Index {
     pub fn open_restoring(config: IndexConfig) -> Result<Index, IndexError> {
         let (exactly, precision) = config.precision.split();
         let (this_model, model) = config.model.split();
-        let wanted = Generation::new(model, precision, &config.lengths)?;
+        let wanted = Generation::new(model, precision, &config.lengths, config.sketch)?;
         let given = wanted.precision.clone();
         let IndexConfig {
             path,
             cache_bytes,
             gallery,
+            kept,
             ..
         } = config;
         let new = store::New {
             generation: wanted,
             gallery,
         };
-        let index = Index::start(path, cache_bytes, Some(new), this_model)?;
+        let index = Index::start(path, cache_bytes, kept, Some(new), this_model)?;
         let stored = index.precision();
         if exactly && stored != given {
             return Err(IndexError::Precision { stored, given });
@@ -147,16 +150,17 @@ impl Index {
     /// # Errors
     /// As [`open`](Self::open), and [`IndexError::Empty`].
     pub fn open_present(path: PathBuf, cache_bytes: u64) -> Result<Index, IndexError> {
-        Index::start(path, cache_bytes, None, false)
+        Index::start(path, cache_bytes, None, None, false)
     }
 
     fn start(
         path: PathBuf,
         cache_bytes: u64,
+        kept: Option<Kept>,
         new: Option<store::New>,
         exactly: bool,
     ) -> Result<Index, IndexError> {
-        let (store, state) = Store::open(&path, cache_bytes, new, exactly)?;
+        let (store, state) = Store::open(&path, cache_bytes, kept, new, exactly)?;
         let store = Arc::new(store);
         let writer = Writer::start(store.clone(), state).map_err(|source| IndexError::Open {
             path,

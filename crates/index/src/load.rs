@@ -16,6 +16,7 @@ use super::{
     pages::Pages,
     present::Side,
     record::{ImageId, Row},
+    sketches::{self, Array, Kept, load::Run},
     state::State,
 };
 
@@ -40,6 +41,7 @@ pub struct Loaded {
 pub fn load(
     db: &sled::Db,
     generations: &Generations,
+    kept: Option<Kept>,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Loaded, IndexError> {
     let mut damage = Vec::new();
@@ -60,11 +62,23 @@ pub fn load(
     if stored.is_none() {
         state.names = end_of_names(db)?;
     }
+    let mut side = |generation: &Generation, parts: &[Part]| {
+        let (sketches, damaged) = sketches::load::load(db, generation, kept, &runs(parts))?;
+        damage.extend(damaged);
+        Ok::<_, IndexError>(Side {
+            generation: Arc::new(generation.clone()),
+            directory: Arc::new(columns::directory(generation, parts)),
+            sketches,
+            left_out: parts.iter().map(|part| part.left_out).sum(),
+        })
+    };
     let beside = generations.beside.as_ref().map(|generation| {
         let parts = parts(db, generation, end, Strict::No, &hash)?;
-        Ok::<_, IndexError>(side(generation, &parts))
+        side(generation, &parts)
     });
+    let beside = beside.transpose()?;
     let parts = parts(db, &generations.active, end, Strict::Yes, &hash)?;
+    let active = side(&generations.active, &parts)?;
     let images = parts.iter().map(|part| part.sequences.len() as u64).sum();
     let marks = parts
         .iter()
@@ -81,8 +95,8 @@ pub fn load(
         });
     }
     Ok(Loaded {
-        active: side(&generations.active, &parts),
-        beside: beside.transpose()?,
+        active,
+        beside,
         state: State {
             images,
             marks,
@@ -101,6 +115,7 @@ fn parts(
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Vec<Part>, IndexError> {
     let each = end.div_ceil(cores() as u32).max(1);
+    let each = each.next_multiple_of(Array::ALIGNED / SLOTS);
     thread::scope(|scope| {
         let hash = &hash;
         let runs = (0..end).step_by(each as usize);
@@ -115,12 +130,12 @@ fn parts(
     })
 }
 
-fn side(generation: &Generation, parts: &[Part]) -> Side {
-    Side {
-        generation: Arc::new(generation.clone()),
-        directory: Arc::new(columns::directory(generation, parts)),
-        left_out: parts.iter().map(|part| part.left_out).sum(),
-    }
+fn runs(parts: &[Part]) -> Vec<Run<'_>> {
+    let runs = parts.iter().map(|part| Run {
+        sequences: part.run.clone(),
+        coded: &part.coded,
+    });
+    runs.collect()
 }
 
 fn cores() -> usize {
@@ -160,7 +175,10 @@ fn read(
     hash: impl Fn(&ImageId) -> u32,
 ) -> Result<Part, IndexError> {
     let lengths = &generation.lengths;
-    let mut part = Part::of(pages.len() * SLOTS as usize, lengths.len());
+    let mut part = Part::of(
+        pages.start * SLOTS..pages.end.saturating_mul(SLOTS),
+        lengths.len(),
+    );
     let rows_of = |key: Key| match key {
         Key::Rows(page) => Some(page),
         _ => None,

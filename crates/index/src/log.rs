@@ -129,6 +129,17 @@ impl Write {
         }
     }
 
+    /// Whether it says anything of sketches. A program that knows none would pass over them and have another store from then on.
+    pub fn has_sketches(&self) -> bool {
+        match self {
+            Write::Put(image) => image.codes.iter().any(|codes| codes.sketch.is_some()),
+            Write::Recode { images, .. } => images.iter().any(|image| image.sketch.is_some()),
+            Write::Begin(generation) => generation.sketch.is_some(),
+            Write::If { write, .. } => write.has_sketches(),
+            _ => false,
+        }
+    }
+
     pub(super) fn put(mut image: NewImage) -> Self {
         image.times.get_or_insert_with(Times::now);
         Write::Put(Box::new(image))
@@ -247,7 +258,8 @@ fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
                 let state = State { commit: 0, ..state };
                 add(&postcard::to_stdvec(&state)?);
             }
-            Some(Key::Codes { generation, .. }) if !kept.contains(&generation) => {}
+            Some(Key::Codes { generation, .. } | Key::Sketches { generation, .. })
+                if !kept.contains(&generation) => {}
             _ => {
                 add(&key);
                 add(&value);

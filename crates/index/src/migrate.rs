@@ -4,8 +4,8 @@
 use super::{error::IndexError, key::Key};
 
 /// The version this program reads and writes.
-pub const SCHEMA: u32 = 4;
-/// A version that is as this one but for what it may have besides.
+pub const SCHEMA: u32 = 5;
+/// The first version that is as this one but for what it may have besides.
 const BEFORE: u32 = 3;
 
 /// What is found in a folder.
@@ -42,7 +42,7 @@ pub fn find(tree: &sled::Tree) -> Result<Schema, IndexError> {
     }
 }
 
-/// Whether a store is in use already; a new one is to be [stamped](stamp). One of the version before is stamped here.
+/// Whether a store is in use already; a new one is to be [stamped](stamp). One of a version that is read as it is is stamped here.
 ///
 /// # Errors
 /// [`IndexError::Schema`] for a version other than [`SCHEMA`], [`IndexError::Corrupt`] for none, [`IndexError::Store`].
@@ -76,7 +76,7 @@ mod tests {
     /// The newest description is of the version written, under the prefixes written.
     #[test]
     fn the_description_agrees_with_the_keys() {
-        let file = include_str!("../../../migrations/0004_generations.json");
+        let file = include_str!("../../../migrations/0005_sketches.json");
         let description: serde_json::Value = serde_json::from_str(file).unwrap();
         assert_eq!(description["version"], SCHEMA);
         let keys = description["keys"].as_object().unwrap();
@@ -88,6 +88,7 @@ mod tests {
             prefix::LOOSE,
             prefix::META,
             prefix::NUMBER,
+            prefix::SKETCHES,
             prefix::PAYLOAD,
         ]
         .map(char::from);
@@ -102,14 +103,16 @@ mod tests {
         stamp(&mut batch);
         store.apply_batch(batch).unwrap();
         assert!(check(&store).unwrap());
-        store.insert(Key::Schema.to_bytes(), "3").unwrap();
-        assert!(check(&store).unwrap());
-        assert_eq!(store.get(Key::Schema.to_bytes()).unwrap().unwrap(), "4");
-        for (text, version) in [("2", 2), ("5", 5)] {
+        for earlier in ["3", "4"] {
+            store.insert(Key::Schema.to_bytes(), earlier).unwrap();
+            assert!(check(&store).unwrap());
+            assert_eq!(store.get(Key::Schema.to_bytes()).unwrap().unwrap(), "5");
+        }
+        for (text, version) in [("2", 2), ("6", 6)] {
             store.insert(Key::Schema.to_bytes(), text).unwrap();
             let refused = check(&store);
             assert!(
-                matches!(refused, Err(IndexError::Schema { found, supported: 4 }) if found == version)
+                matches!(refused, Err(IndexError::Schema { found, supported: 5 }) if found == version)
             );
         }
         store.insert(Key::Schema.to_bytes(), "two").unwrap();

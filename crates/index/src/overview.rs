@@ -7,11 +7,7 @@ use serde::Serialize;
 
 use crate::code::{HashCode, Length};
 
-use super::{
-    Index,
-    error::{IndexError, spell},
-    names,
-};
+use super::{Index, error::IndexError, names};
 
 /// A label that images have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,11 +80,7 @@ impl Index {
     /// [`IndexError::NoSuchLength`].
     pub fn sharing(&self, bits: Length, limit: usize) -> Result<Sharing, IndexError> {
         let side = self.0.store.present().active.clone();
-        let counts = side.directory.codes(bits);
-        let counts = counts.ok_or_else(|| IndexError::NoSuchLength {
-            given: bits,
-            expected: spell(side.generation.lengths.iter().copied()),
-        })?;
+        let counts = side.directory.codes(bits)?;
         let mut classes: Vec<Class> = Vec::new();
         let mut most = BinaryHeap::new();
         let mut distinct = 0;

@@ -3,7 +3,13 @@
 
 use std::sync::Arc;
 
-use super::{directory::Directory, generation::Generation, page::Words, segment::Segment};
+use super::{
+    directory::Directory,
+    generation::Generation,
+    page::Words,
+    segment::Segment,
+    sketches::{Sketched, Sketches},
+};
 
 /// See the module.
 #[derive(Clone)]
@@ -23,6 +29,8 @@ pub struct Side {
     pub generation: Arc<Generation>,
     /// Where they are found.
     pub directory: Arc<Directory>,
+    /// The sketches beside them.
+    pub sketches: Sketches,
     /// How many images are marked as without codes.
     pub left_out: u64,
 }
@@ -55,9 +63,11 @@ impl Present {
             let Added {
                 segment,
                 distinct,
+                sketches,
                 counts,
             } = added;
             side.directory = Arc::new(side.directory.with(segment, distinct, counts.coded));
+            side.sketches.change(&sketches);
             side.left_out = counts.left_out;
         }
         present.images = images;
@@ -83,6 +93,7 @@ impl Side {
     pub fn without_codes(&self, generation: Generation) -> Self {
         Side {
             directory: Arc::new(self.directory.without_codes(&generation.lengths)),
+            sketches: self.sketches.none_of(&generation),
             generation: Arc::new(generation),
             left_out: 0,
         }
@@ -103,6 +114,8 @@ pub struct Added {
     pub segment: Arc<Segment>,
     /// How many distinct words each column has then.
     pub distinct: Vec<u64>,
+    /// The sketches that are others then.
+    pub sketches: Vec<Sketched>,
     /// How many images are in which state then.
     pub counts: Counts,
 }

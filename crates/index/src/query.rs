@@ -7,15 +7,19 @@ use serde::Serialize;
 
 use crate::code::{HashCode, Length};
 
-use super::{damage::Damage, error::IndexError, record::Record};
+use super::{damage::Damage, error::IndexError, record::Record, sketches::Sketch};
 
 /// What to look for.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Near what.
     pub code: HashCode,
-    /// How near, inclusive.
-    pub radius: u32,
+    /// Like what, where that is known.
+    pub sketch: Option<Sketch>,
+    /// How near, inclusive; at any distance where none is given.
+    pub radius: Option<u32>,
+    /// In which order.
+    pub order: Order,
     /// How many matches to return at most.
     pub limit: usize,
     /// How many matches to pass over first.
@@ -26,13 +30,40 @@ pub struct Query {
     pub generation: Option<u32>,
 }
 
+/// The order of answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Order {
+    /// By distance, then code, then age.
+    Distance,
+    /// The nearest of the images by similarity, the most alike first, then by distance, code and age; those of them that have no sketch come
+    /// after those with one. The other images follow by distance. Without a sketch to compare with all are by distance.
+    Similarity {
+        /// How many of the nearest, at least 1: where there are images of one distance on both sides of the cut, all of that distance, up to
+        /// [`MOST`](Self::MOST). Where nothing is said, [`USUAL`](Self::USUAL), or all of up to [`ALL`](Self::ALL) images in memory.
+        candidates: Option<usize>,
+        /// Only those of them that are at least as similar, where given; no others follow.
+        least: Option<f32>,
+    },
+}
+
+impl Order {
+    /// The most candidates.
+    pub const MOST: usize = 10_000;
+    /// How many there are if nothing is said.
+    pub const USUAL: usize = 1_000;
+    /// Up to so many images in memory all are candidates.
+    pub const ALL: u64 = 20_000;
+}
+
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// How many match, whatever the limit.
     pub total: u64,
-    /// The matches asked for, by distance, then code, then age.
+    /// The matches asked for, in order.
     pub matches: Vec<Match>,
+    /// Whether all images that are as near as the farthest candidate were candidates too; always, by distance.
+    pub complete: bool,
 }
 
 /// An image found.
@@ -40,6 +71,8 @@ pub struct Found {
 pub struct Match {
     /// How far its code is from the query.
     pub distance: u32,
+    /// How like the query it is, −1 to 1; none where one of them has no sketch.
+    pub similarity: Option<f32>,
     /// Its code of the length searched by.
     pub code: HashCode,
     /// The image.
@@ -89,7 +122,7 @@ pub struct Facts {
     pub left_out: u64,
     /// How many different codes of each length these have.
     pub distinct_codes: BTreeMap<Length, u64>,
-    /// How many bytes of memory the directory of codes takes, the store's cache not counted.
+    /// How many bytes of memory the directory of codes and the sketches take, the store's cache not counted.
     pub memory_bytes: u64,
     /// What was found damaged when the index was opened. What it does not name is whole.
     pub damage: Vec<Damage>,

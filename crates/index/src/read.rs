@@ -13,12 +13,13 @@ use super::{
     damage::Damage,
     directory::{Directory, Hit},
     error::IndexError,
-    generation::Generation,
     key::{self, Key},
     names,
     page::{self, Words},
+    present::Side,
     record::{ImageId, PackedId, Record, Row},
     revision::Revision,
+    sketches::{self, Sketch, Sketches},
     store::Store,
 };
 
@@ -29,12 +30,17 @@ const TRIES: usize = 4;
 pub struct Reading<'a> {
     store: &'a Store,
     /// Whose codes are read.
-    generation: &'a Generation,
+    side: &'a Side,
     /// Whether it is the one beside, which may not have all codes.
     beside: bool,
-    /// The bytes of pages of rows and of codes.
+    /// What the [moment](Store::moment) was before anything was read.
+    moment: u64,
+    /// Whether something was read that no row vouches for.
+    loose: bool,
+    /// The bytes of pages of rows, of codes and of sketches.
     rows: HashMap<u32, Option<sled::IVec>>,
     codes: HashMap<u32, Option<sled::IVec>>,
+    sketches: HashMap<u32, Option<sled::IVec>>,
     names: HashMap<u32, String>,
 }
 
@@ -50,13 +56,14 @@ impl Store {
         read: impl Fn(&Directory, &mut Reading) -> Result<Option<T>, IndexError>,
     ) -> Result<T, IndexError> {
         let read = || {
+            let moment = self.moment();
             let present = self.present();
             let side = (present.side(generation)).ok_or_else(|| IndexError::Generation {
                 given: generation.unwrap_or_default(),
                 active: present.active.generation.number,
             })?;
             let beside = side.generation.number != present.active.generation.number;
-            let mut reading = Reading::of(self, &side.generation, beside);
+            let mut reading = Reading::of(self, side, beside, moment);
             let found = read(&side.directory, &mut reading)?;
             Ok::<_, IndexError>((found, reading.still()?))
         };
@@ -83,19 +90,26 @@ impl Store {
 }
 
 impl<'a> Reading<'a> {
-    fn of(store: &'a Store, generation: &'a Generation, beside: bool) -> Self {
+    fn of(store: &'a Store, side: &'a Side, beside: bool, moment: u64) -> Self {
         Reading {
             store,
-            generation,
+            side,
             beside,
+            moment,
+            loose: false,
             rows: HashMap::new(),
             codes: HashMap::new(),
+            sketches: HashMap::new(),
             names: HashMap::new(),
         }
     }
 
-    /// Whether all rows that were read are as they were. Every write of an image changes its row.
+    /// Whether all rows that were read are as they were. Every write of an image changes its row. Where more than images with their rows was
+    /// read, nothing at all may have changed.
     fn still(&self) -> Result<bool, IndexError> {
+        if self.loose && (self.moment % 2 == 1 || self.store.moment() != self.moment) {
+            return Ok(false);
+        }
         for (number, bytes) in &self.rows {
             if self.store.db.get(Key::Rows(*number).to_bytes())? != *bytes {
                 return Ok(false);
@@ -116,13 +130,80 @@ impl<'a> Reading<'a> {
 
     fn words(&mut self, sequence: u32) -> Result<Option<Words>, IndexError> {
         let (number, slot) = page::place(sequence);
-        let generation = self.generation;
+        let generation = &self.side.generation;
         let key = || generation.codes_key(number);
         let bytes = get(&mut self.codes, number, &self.store.db, key)?;
         let find = |bytes: &sled::IVec| page::find_codes(bytes, &generation.lengths, slot);
         let words = bytes.as_ref().map(find).transpose();
         let words = words.map_err(|why| Damage::codes(number, generation.number, why))?;
         Ok(words.flatten())
+    }
+
+    /// The code of a length that an image has, if it has any: the length's place among those of the generation is `at`.
+    pub fn word(&mut self, sequence: u32, at: usize) -> Result<Option<u64>, IndexError> {
+        self.loose = true;
+        Ok(self
+            .words(sequence)?
+            .and_then(|words| words.get(at).copied()))
+    }
+
+    /// Whether the images have sketches.
+    pub fn has_sketches(&self) -> bool {
+        self.side.generation.sketch.is_some()
+    }
+
+    /// Whether sketches are read without the disk.
+    pub fn in_memory(&self) -> bool {
+        matches!(self.side.sketches, Sketches::Memory(_))
+    }
+
+    /// How many images are marked as without codes.
+    pub fn left_out(&self) -> u64 {
+        self.side.left_out
+    }
+
+    /// Whether a sketch may be compared with those of the images, if they have any.
+    ///
+    /// # Errors
+    /// [`IndexError::Sketch`].
+    pub fn comparable(&self, sketch: &Sketch) -> Result<(), IndexError> {
+        self.side.generation.fitting(Some(sketch)).map(drop)
+    }
+
+    /// How like a sketch that of an image is; none where it has none, or where the page with it is damaged.
+    pub fn similarity(
+        &mut self,
+        sketch: &Sketch,
+        sequence: u32,
+    ) -> Result<Option<f32>, IndexError> {
+        match &self.side.sketches {
+            Sketches::None => Ok(None),
+            Sketches::Memory(array) => Ok(array.similarity(sketch, sequence)),
+            Sketches::Disk => {
+                self.loose = true;
+                let stored = self.sketch(sequence)?;
+                Ok(stored.map(|stored| sketch.similarity(&stored)))
+            }
+        }
+    }
+
+    /// The sketch of an image, if it has one that can be read.
+    fn sketch(&mut self, sequence: u32) -> Result<Option<Sketch>, IndexError> {
+        let side = self.side;
+        match (&side.sketches, side.generation.sketch) {
+            (Sketches::Memory(array), _) => Ok(array.get(sequence)),
+            (Sketches::Disk, Some(width)) => {
+                let (number, slot) = sketches::page::place(sequence);
+                let key = || side.generation.sketches_key(number);
+                let bytes = get(&mut self.sketches, number, &self.store.db, key)?;
+                // What is wrong with a page was said when it was opened.
+                let page = bytes
+                    .as_ref()
+                    .map(|bytes| sketches::page::find(bytes, width, slot));
+                Ok(page.and_then(Result::ok).flatten())
+            }
+            _ => Ok(None),
+        }
     }
 
     fn name(&mut self, number: u32) -> Result<String, IndexError> {
@@ -149,10 +230,11 @@ impl<'a> Reading<'a> {
         Ok(Some(Record {
             labels: names.collect::<Result<_, _>>()?,
             media_type: self.name(row.media_type)?,
-            revision: Revision::of(self.store.id, self.generation.number, sequence, &row),
+            revision: Revision::of(self.store.id, self.side.generation.number, sequence, &row),
             updated_at_ms: row.updated_at_ms(),
             id: row.id.into(),
-            codes: self.generation.codes(&words),
+            sketch: self.sketch(sequence)?,
+            codes: self.side.generation.codes(&words),
             payload: match payload.transpose() {
                 Ok(payload) => payload,
                 // It may have been removed since its row was read.
@@ -170,6 +252,7 @@ impl<'a> Reading<'a> {
     pub fn found(
         &mut self,
         hit: &Hit,
+        similarity: Option<f32>,
         labels: Option<&[u32]>,
     ) -> Result<Option<Match>, IndexError> {
         let Some(record) = self.record(hit.sequence)? else {
@@ -182,6 +265,7 @@ impl<'a> Reading<'a> {
             match (code, self.row(hit.sequence)?.is_some_and(labelled)) {
                 (Some(code), true) => Some(Match {
                     distance: hit.distance,
+                    similarity,
                     code,
                     record,
                 }),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::code::HashCode;
 
-use super::{error::IndexError, original::Original, revision::Revision};
+use super::{error::IndexError, original::Original, revision::Revision, sketches::Sketch};
 
 /// The name of an image: 1 to 200 of the characters A–Z a–z 0–9 . _ ~ : @ -, and not "." or "..".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,6 +80,9 @@ pub struct Codes {
     pub generation: u32,
     /// One code of each of its lengths, ascending.
     pub codes: Vec<HashCode>,
+    /// Its sketch by that model, if it makes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<Sketch>,
 }
 
 /// When an image was stored, in milliseconds since 1970.
@@ -131,6 +134,8 @@ pub struct WholeImage {
     pub id: ImageId,
     /// One code of each length, ascending.
     pub codes: Vec<HashCode>,
+    /// Its sketch by the same model, if it has one.
+    pub sketch: Option<Sketch>,
     /// Its labels.
     pub labels: Vec<String>,
     /// What the caller keeps with it.
@@ -150,6 +155,9 @@ pub struct Record {
     pub id: ImageId,
     /// Its codes in the generation asked for, one of each length, ascending; none where its original could not be read when they were made.
     pub codes: Vec<HashCode>,
+    /// Its sketch in that generation; none where that has none, where the image has no codes, and where the page with it is damaged.
+    #[serde(skip)]
+    pub sketch: Option<Sketch>,
     /// Its labels, as they were given.
     pub labels: Vec<String>,
     /// What the caller keeps with it; JSON null is kept as none.

@@ -1,48 +1,195 @@
-//! The search of an index: which images are near a code, counted in the directory and read from the store as of one moment.
+//! The search of an index: which images are near a code, found in the directory and read from the store as of one moment.
 //! Knows queries and what answers them; neither how codes are probed nor how records are put together.
 
-use super::{Found, Index, IndexError, Query, error::spell};
+use super::{
+    Found, Index, IndexError, Order, Query,
+    code::HashCode,
+    directory::{Directory, Hit, Span, Taken},
+    filter::Filter,
+    read::Reading,
+    sketches::rank,
+};
+
+/// Up to so many images with a label are looked at one by one, which is quicker than to find those that are near among all.
+const FEW: usize = 1024;
 
 impl Index {
-    /// The images within a radius: exact, by distance, then code, then age. A radius past the length finds all.
+    /// The images within a radius, or the nearest at any distance: exact, in the order asked for. A radius past the length finds all.
     ///
     /// # Errors
-    /// [`IndexError::NoSuchLength`], [`Generation`](IndexError::Generation) where there is no such generation any more,
-    /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
+    /// [`IndexError::NoSuchLength`], [`Sketch`](IndexError::Sketch) where it cannot be compared with those of the index,
+    /// [`Generation`](IndexError::Generation) where there is no such generation any more, [`Store`](IndexError::Store),
+    /// [`Corrupt`](IndexError::Corrupt).
     pub fn search(&self, query: &Query) -> Result<Found, IndexError> {
-        let Query {
-            code,
-            radius,
-            limit,
-            offset,
-            labels,
-            generation,
-        } = query;
         let store = &self.0.store;
-        let everything = *radius as usize >= code.length().bits();
-        store.steady(*generation, |directory, reading| {
-            let no_such_length = || IndexError::NoSuchLength {
-                given: code.length(),
-                expected: spell(directory.distinct().map(|(length, _)| length)),
+        store.steady(query.generation, |directory, reading| {
+            let numbers = store.numbers(&query.labels)?;
+            let labelled = !query.labels.is_empty();
+            let within = Within {
+                directory,
+                code: &query.code,
+                at: directory.column_of(query.code.length())?,
+                radius: query.radius,
+                filter: labelled.then(|| directory.labelled(&numbers)),
             };
-            let numbers = store.numbers(labels)?;
-            let (total, hits) = if !labels.is_empty() {
-                let filter = directory.labelled(&numbers);
-                let ball = directory.within(code, *radius).ok_or_else(no_such_length)?;
-                ball.filtered(&filter, *offset, *limit)
-            } else if everything {
-                let enough = offset.saturating_add(*limit) as u64;
-                let ball = directory.nearest(code, enough).ok_or_else(no_such_length)?;
-                (directory.images(), ball.window(*offset, *limit).1)
-            } else {
-                let ball = directory.within(code, *radius).ok_or_else(no_such_length)?;
-                ball.window(*offset, *limit)
-            };
-            let wanted = (!labels.is_empty()).then_some(&numbers[..]);
-            let matches = hits.iter().map(|hit| reading.found(hit, wanted));
+            let (found, ranked) = within.answer(query, reading)?;
+            let wanted = labelled.then_some(&numbers[..]);
+            let matches = ranked
+                .iter()
+                .map(|(hit, similarity)| reading.found(hit, *similarity, wanted));
             // One that is not as it was found makes all of it void.
             let matches = matches.collect::<Result<Option<_>, _>>()?;
-            Ok(matches.map(|matches| Found { total, matches }))
+            Ok(matches.map(|matches| Found { matches, ..found }))
         })
     }
+}
+
+/// The images that a query is for, whatever their order.
+struct Within<'a> {
+    directory: &'a Directory,
+    code: &'a HashCode,
+    /// The place of the code's length among those that there are.
+    at: usize,
+    radius: Option<u32>,
+    /// Those that have one of the labels asked for, if any were.
+    filter: Option<Filter>,
+}
+
+impl Within<'_> {
+    /// What is found but for the matches, and these as they stand in the directory.
+    fn answer(
+        &self,
+        query: &Query,
+        reading: &mut Reading,
+    ) -> Result<(Found, Vec<rank::Ranked>), IndexError> {
+        let Query { offset, limit, .. } = *query;
+        let mut found = Found {
+            total: 0,
+            matches: Vec::new(),
+            complete: true,
+        };
+        let sketch = query.sketch.as_ref();
+        if let Some(sketch) = sketch {
+            reading.comparable(sketch)?;
+        }
+        let (sketch, candidates, least) = match (sketch, query.order) {
+            (Some(sketch), Order::Similarity { candidates, least }) if reading.has_sketches() => {
+                let few = reading.in_memory() && self.directory.images() <= Order::ALL;
+                let usual = if few {
+                    Order::ALL as usize
+                } else {
+                    Order::USUAL
+                };
+                (sketch, candidates.unwrap_or(usual), least)
+            }
+            (sketch, _) => {
+                let taken = self.take(reading, Span::page(offset, limit))?;
+                found.total = taken.total;
+                let similarity = |hit: &Hit| match sketch {
+                    Some(sketch) => reading.similarity(sketch, hit.sequence),
+                    None => Ok(None),
+                };
+                return Ok((found, with(taken.hits, similarity)?));
+            }
+        };
+        let span = Span {
+            offset: 0,
+            limit: candidates,
+            most: Order::MOST,
+        };
+        let taken = self.take(reading, span)?;
+        found.complete = taken.complete;
+        let page = offset..offset.saturating_add(limit);
+        let similarity = |sequence| reading.similarity(sketch, sequence);
+        let (candidates, mut ranked) = rank::rank(&taken.hits, least, page, similarity)?;
+        if least.is_some() {
+            found.total = candidates as u64;
+            return Ok((found, ranked));
+        }
+        found.total = taken.total;
+        let left = limit - ranked.len();
+        if left > 0 && taken.total > candidates as u64 {
+            let rest = self.take(reading, Span::page(offset.max(candidates), left))?;
+            let similarity = |hit: &Hit| reading.similarity(sketch, hit.sequence);
+            ranked.extend(with(rest.hits, similarity)?);
+        }
+        Ok((found, ranked))
+    }
+
+    /// Those of a span, by distance, then code, then age.
+    fn take(&self, reading: &mut Reading, span: Span) -> Result<Taken, IndexError> {
+        let (directory, code) = (self.directory, self.code);
+        let bits = code.length().bits() as u32;
+        match (self.radius.filter(|&radius| radius < bits), &self.filter) {
+            (Some(radius), None) => Ok(directory.within(code, radius)?.take(span)),
+            (Some(radius), Some(filter)) => {
+                Ok(directory.within(code, radius)?.take_filtered(filter, span))
+            }
+            (None, None) => Ok(Taken {
+                total: directory.images(),
+                ..directory.nearest(code, span.end() as u64)?.take(span)
+            }),
+            (None, Some(filter)) if filter.len() <= FEW => self.one_by_one(filter, reading, span),
+            (None, Some(filter)) => self.nearest(filter, reading, span),
+        }
+    }
+
+    /// Those of a few images.
+    fn one_by_one(
+        &self,
+        filter: &Filter,
+        reading: &mut Reading,
+        span: Span,
+    ) -> Result<Taken, IndexError> {
+        let mut hits = Vec::with_capacity(filter.len());
+        for &sequence in filter.sequences() {
+            if let Some(word) = reading.word(sequence, self.at)? {
+                hits.push(Hit {
+                    distance: (word ^ self.code.word()).count_ones(),
+                    length: self.code.length(),
+                    word,
+                    sequence,
+                });
+            }
+        }
+        Ok(span.of(hits))
+    }
+
+    /// Those of many images, by balls that grow until they have enough of them.
+    fn nearest(
+        &self,
+        filter: &Filter,
+        reading: &mut Reading,
+        span: Span,
+    ) -> Result<Taken, IndexError> {
+        let all = self.directory.images();
+        // All that pass have codes but those that were left out, which nobody knows by label.
+        let total = match reading.left_out() {
+            0 => Some(filter.len() as u64),
+            _ => None,
+        };
+        // As many as have enough among them where labels and codes have nothing to do with each other, and somewhat more.
+        let share = (filter.len() as f64 / all.max(1) as f64).min(1.0);
+        let mut enough = match total {
+            Some(_) => (span.end() as f64 / share * 1.2) as u64 + 64,
+            None => all,
+        };
+        loop {
+            let ball = self.directory.nearest(self.code, enough)?;
+            let taken = ball.take_filtered(filter, span);
+            if taken.total >= span.end() as u64 || ball.total() >= all {
+                let total = total.unwrap_or(taken.total);
+                return Ok(Taken { total, ..taken });
+            }
+            enough = enough.saturating_mul(4);
+        }
+    }
+}
+
+fn with(
+    hits: Vec<Hit>,
+    mut similarity: impl FnMut(&Hit) -> Result<Option<f32>, IndexError>,
+) -> Result<Vec<rank::Ranked>, IndexError> {
+    let ranked = hits.into_iter().map(|hit| Ok((hit, similarity(&hit)?)));
+    ranked.collect()
 }

@@ -5,7 +5,10 @@ use std::{
     hash::{BuildHasher, RandomState},
     ops::Range,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::mpsc;
@@ -27,6 +30,7 @@ use super::{
     record::{ImageId, Row},
     replace,
     segment::Segment,
+    sketches::{self, Kept, Sketch},
     state::{Acknowledged, State},
 };
 
@@ -56,6 +60,8 @@ pub struct Store {
     pub removals: Mutex<Option<mpsc::UnboundedReceiver<Original>>>,
     /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
     pub gate: RwLock<()>,
+    /// Counts the beginnings and the ends of changes that are made while the gate is held.
+    moment: AtomicU64,
     present: RwLock<Arc<Present>>,
     hasher: RandomState,
 }
@@ -69,6 +75,7 @@ impl Store {
     pub fn open(
         path: &Path,
         cache_bytes: u64,
+        kept: Option<Kept>,
         wanted: Option<New>,
         exactly: bool,
     ) -> Result<(Self, State), IndexError> {
@@ -119,7 +126,7 @@ impl Store {
             beside,
             mut state,
             mut damage,
-        } = load::load(&db, &generations, |id| hash(&hasher, id))?;
+        } = load::load(&db, &generations, kept, |id| hash(&hasher, id))?;
         if commits > state.commit {
             damage.push(Damage {
                 what: "the end of the store".to_owned(),
@@ -150,6 +157,7 @@ impl Store {
             damage,
             acknowledged,
             gate: RwLock::new(()),
+            moment: AtomicU64::new(0),
             present: RwLock::new(Arc::new(Present {
                 active,
                 beside,
@@ -176,6 +184,29 @@ impl Store {
             what: "the store's id".to_owned(),
             why: "it is missing or malformed".to_owned(),
         })?)
+    }
+
+    /// Changes tree and directory together, so that whoever holds the gate, or finds that the [moment](Self::moment) has not passed, sees both
+    /// before it or after.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`].
+    pub fn change(
+        &self,
+        batch: sled::Batch,
+        present: impl FnOnce(&Present) -> Present,
+    ) -> Result<(), IndexError> {
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.moment.fetch_add(1, Ordering::SeqCst);
+        self.db.apply_batch(batch)?;
+        self.publish(present);
+        self.moment.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// A number that is odd while a change is under way and is never the same again after one.
+    pub fn moment(&self) -> u64 {
+        self.moment.load(Ordering::SeqCst)
     }
 
     /// Tells whoever removes originals that no row has these.
@@ -255,6 +286,21 @@ impl Store {
             Some(value) => page::decode_codes(&value, &generation.lengths)
                 .map_err(|why| Damage::codes(page, generation.number, why).into()),
             None => Ok(Page::new()),
+        }
+    }
+
+    /// A page of a generation's sketches; empty where there is none. A damaged one counts as empty: what it held is made again with the codes.
+    pub fn sketches(&self, generation: &Generation, page: u32) -> Result<Page<Sketch>, IndexError> {
+        let value = self.db.get(generation.sketches_key(page))?;
+        let width = generation.sketch.unwrap_or_default();
+        let decode = |value: sled::IVec| sketches::page::decode(&value, width);
+        match value.map_or(Ok(Page::new()), decode) {
+            Ok(page) => Ok(page),
+            Err(why) => {
+                let damage = Damage::sketches(page, generation.number, why);
+                tracing::error!(%damage, "it is written anew, without the sketches that it held");
+                Ok(Page::new())
+            }
         }
     }
 }

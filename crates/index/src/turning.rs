@@ -17,6 +17,7 @@ use super::{
     original::Original,
     page,
     record::{ImageId, Row},
+    sketches::Sketch,
 };
 
 /// How many pages of a generation that is gone are removed at a time.
@@ -42,6 +43,9 @@ pub struct Recoded {
     pub original: Option<Original>,
     /// One of each length, ascending; none where the original could not be read, which leaves the image out of searches.
     pub codes: Vec<HashCode>,
+    /// Its sketch by the same model, if it makes any and the original could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<Sketch>,
 }
 
 /// The generations of an index.

@@ -12,13 +12,16 @@ use super::{
     original::{self, Original},
     page,
     record::Row,
+    sketches::Kept,
     store::Store,
 };
 
 /// See the module. What is written meanwhile may be seen or not.
 pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
     let generations = Generations::read(&store.db)?;
-    let loaded = load::load(&store.db, &generations, |id| store.hash(id))?;
+    let loaded = load::load(&store.db, &generations, Some(Kept::Disk), |id| {
+        store.hash(id)
+    })?;
     let mut damage = loaded.damage;
     damage.extend(
         store

@@ -59,6 +59,7 @@ impl Images {
             codes: vec![Codes {
                 generation: 1,
                 codes: self.codes(number),
+                sketch: None,
             }],
             labels: Vec::new(),
             payload: None,

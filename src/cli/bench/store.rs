@@ -20,7 +20,7 @@ use tokio::{runtime::Runtime, task::JoinSet};
 use super::{images::Images, percentiles, rounded};
 use crate::{
     code::Length,
-    index::{Expected, Index, IndexConfig, IndexError, NewImage, Query, Wanted},
+    index::{Expected, Index, IndexConfig, IndexError, NewImage, Order, Query, Wanted},
 };
 
 /// See the module.
@@ -177,7 +177,9 @@ fn searches(index: &Index, source: &Images, seconds: u64) -> Value {
     while started.elapsed() < Duration::from_secs(seconds) {
         let query = Query {
             code: source.codes(number + 2_000_000_011)[2],
-            radius: 2,
+            sketch: None,
+            radius: Some(2),
+            order: Order::Distance,
             limit: 10,
             offset: 0,
             labels: Vec::new(),
@@ -208,6 +210,8 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
         ),
         precision: Wanted::Rather(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
+        sketch: None,
+        kept: None,
         gallery: None,
         cache_bytes: options.cache_bytes,
     })?)

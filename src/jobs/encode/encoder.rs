@@ -13,7 +13,7 @@ use crate::{
     config::Compute,
     image::{self, Pixels},
     index::{Missing, Recoded},
-    model::{Hasher, ModelError},
+    model::{Hasher, ModelError, Output},
     priority::Rank,
     registry::Entry,
 };
@@ -117,15 +117,15 @@ fn encode(hasher: &Hasher, images: Vec<Read>) -> Result<Vec<Coded>, ModelError> 
         .iter()
         .filter_map(|(_, one)| one.as_ref().ok())
         .collect();
-    let mut codes = match pixels.is_empty() {
+    let mut outputs = match pixels.is_empty() {
         true => Vec::new(),
         false => hasher.encode(&pixels)?,
     }
     .into_iter();
     let coded = decoded.into_iter().map(|(missing, decoded)| {
-        let (codes, reason) = match decoded {
-            Ok(_) => (codes.next().unwrap_or_default(), None),
-            Err(reason) => (Vec::new(), Some(reason)),
+        let (Output { codes, sketch }, reason) = match decoded {
+            Ok(_) => (outputs.next().unwrap_or_default(), None),
+            Err(reason) => (Output::default(), Some(reason)),
         };
         let Missing { id, original, .. } = missing;
         (
@@ -133,6 +133,7 @@ fn encode(hasher: &Hasher, images: Vec<Read>) -> Result<Vec<Coded>, ModelError> 
                 id,
                 original,
                 codes,
+                sketch,
             },
             reason,
         )

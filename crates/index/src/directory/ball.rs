@@ -28,6 +28,102 @@ pub struct Ball<'a> {
     pub near: Vec<Near>,
 }
 
+/// Which of the images in order are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The first.
+    pub offset: usize,
+    /// How many at most.
+    pub limit: usize,
+    /// Where they would end among images of one distance, the rest of these is taken too, as long as it are no more than this from the
+    /// first one of all on.
+    pub most: usize,
+}
+
+/// What was taken.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// How many images there are in all.
+    pub total: u64,
+    /// Those of the span.
+    pub hits: Vec<Hit>,
+    /// Whether the span does not end among images of one distance.
+    pub complete: bool,
+}
+
+/// A span among so many images at each distance.
+struct Window {
+    /// The distances at which it has images.
+    wanted: [bool; 64],
+    /// How many images of the first of these come before it.
+    skip: usize,
+    /// How many it has at most.
+    limit: usize,
+    taken: Taken,
+}
+
+impl Span {
+    /// That of a page of answers.
+    pub fn page(offset: usize, limit: usize) -> Self {
+        Span {
+            offset,
+            limit,
+            most: 0,
+        }
+    }
+
+    /// The place after its last.
+    pub fn end(&self) -> usize {
+        self.offset.saturating_add(self.limit)
+    }
+
+    /// What is taken of some images in any order.
+    pub fn of(self, mut hits: Vec<Hit>) -> Taken {
+        let mut at_distance = [0; 64];
+        for hit in &hits {
+            at_distance[hit.distance as usize] += 1;
+        }
+        let Window { limit, taken, .. } = self.among(&at_distance);
+        hits.sort_unstable_by_key(|hit| (hit.distance, hit.word, hit.sequence));
+        let hits = hits.into_iter().skip(self.offset).take(limit).collect();
+        Taken { hits, ..taken }
+    }
+
+    fn among(self, at_distance: &[i64; 64]) -> Window {
+        let Span {
+            offset,
+            limit,
+            most,
+        } = self;
+        let total: i64 = at_distance.iter().sum();
+        let (mut end, mut before, mut skip) = (self.end(), 0, offset);
+        let (mut wanted, mut complete) = ([false; 64], true);
+        for (distance, &count) in at_distance.iter().enumerate() {
+            let after = before + count.max(0) as usize;
+            if after <= offset {
+                skip = offset - after;
+            } else {
+                wanted[distance] = before < end && limit > 0;
+                if wanted[distance] && after > end {
+                    end = end.max(after.min(most));
+                    complete = after == end;
+                }
+            }
+            before = after;
+        }
+        Window {
+            wanted,
+            skip,
+            limit: end - offset,
+            taken: Taken {
+                total: total.max(0) as u64,
+                hits: Vec::new(),
+                complete,
+            },
+        }
+    }
+}
+
 impl<'a> Ball<'a> {
     /// How many images it has. Counts are enough to tell: no posting is touched.
     pub fn total(&self) -> u64 {
@@ -40,9 +136,9 @@ impl<'a> Ball<'a> {
         i64::from(self.columns[list].count(near.slot)) * i64::from(sign(list))
     }
 
-    /// How many images it has, and those from `offset` on, at most `limit`, by distance, then code, then age. Only these
-    /// are touched, and only codes of their distances are sorted.
-    pub fn window(mut self, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
+    /// The images of a span of it, by distance, then code, then age, and how many it has in all. Only these are touched, and only codes of
+    /// their distances are sorted.
+    pub fn take(&self, span: Span) -> Taken {
         // In turns, since most are at one distance and would wait for each other.
         let mut turns = [[0i64; 64]; 2];
         for pair in self.near.chunks(turns.len()) {
@@ -54,23 +150,17 @@ impl<'a> Ball<'a> {
         for (sum, count) in at_distance.iter_mut().zip(other) {
             *sum += count;
         }
-        let total: i64 = at_distance.iter().sum();
-        let end = offset.saturating_add(limit) as i64;
-        let (mut before, mut skip) = (0, offset);
-        let mut wanted = [false; 64];
-        for (distance, count) in at_distance.into_iter().enumerate() {
-            let after = before + count;
-            if after <= offset as i64 {
-                skip = offset - after as usize;
-            } else {
-                wanted[distance] = before < end && limit > 0;
-            }
-            before = after;
-        }
-        self.near.retain(|near| wanted[near.distance() as usize]);
-        self.sort();
-        let mut hits = Vec::new();
-        for same in self.groups() {
+        let Window {
+            wanted,
+            mut skip,
+            limit,
+            mut taken,
+        } = span.among(&at_distance);
+        let is_wanted = |near: &&Near| wanted[near.distance() as usize];
+        let mut near: Vec<Near> = self.near.iter().filter(is_wanted).copied().collect();
+        near.sort_unstable_by_key(Near::key);
+        let hits = &mut taken.hits;
+        for same in groups(&near) {
             let count: i64 = same.iter().map(|near| self.count(near)).sum();
             let count = count.max(0) as usize;
             if skip >= count {
@@ -84,46 +174,54 @@ impl<'a> Ball<'a> {
                 break;
             }
         }
-        (total.max(0) as u64, hits)
+        taken
     }
 
     /// The same of the images that pass a filter, for which all are looked at.
-    pub fn filtered(mut self, filter: &Filter, offset: usize, limit: usize) -> (u64, Vec<Hit>) {
-        let (mut total, mut hits) = (0, Vec::new());
-        self.sort();
-        let all = self.total() as usize;
-        let filter = filter.prepared(all);
-        for same in self.groups() {
-            self.hits(same, |these| {
-                for hit in these.filter(|hit| filter.has(hit.sequence)) {
-                    if total >= offset && hits.len() < limit {
-                        hits.push(hit);
-                    }
-                    total += 1;
-                }
-            });
+    pub fn take_filtered(&self, filter: &Filter, span: Span) -> Taken {
+        let filter = filter.prepared(self.total() as usize);
+        let mut at_distance = [0i64; 64];
+        let mut passing = Vec::new();
+        for near in &self.near {
+            let sign = i64::from(sign(near.list as usize));
+            let postings = self.postings(near).iter().copied();
+            let before = passing.len();
+            passing.extend(
+                postings
+                    .filter(|&one| filter.has(one))
+                    .map(|one| (near.key(), one, sign)),
+            );
+            at_distance[near.distance() as usize] += sign * (passing.len() - before) as i64;
         }
-        (total as u64, hits)
+        let Window {
+            wanted,
+            skip,
+            limit,
+            mut taken,
+        } = span.among(&at_distance);
+        passing.retain(|(key, ..)| wanted[Near::distance_of(*key) as usize]);
+        passing.sort_unstable();
+        let images = passing.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+        let images = images.filter(|same| same.iter().map(|(.., sign)| sign).sum::<i64>() > 0);
+        let hits = images.map(|same| Hit {
+            distance: Near::distance_of(same[0].0),
+            length: self.length,
+            word: Near::word_of(same[0].0),
+            sequence: same[0].1,
+        });
+        taken.hits.extend(hits.skip(skip).take(limit));
+        taken
     }
 
     /// The sequence numbers of all its images, by distance, then code, then age.
     pub fn sequences(mut self, into: &mut Vec<u32>) {
-        self.sort();
-        for same in self.groups() {
+        self.near.sort_unstable_by_key(Near::key);
+        for same in groups(&self.near) {
             match same {
                 [one] => into.extend_from_slice(self.postings(one)),
                 _ => into.extend(self.net(same)),
             }
         }
-    }
-
-    fn sort(&mut self) {
-        self.near.sort_unstable_by_key(Near::key);
-    }
-
-    /// Each code with all its lists.
-    fn groups(&self) -> impl Iterator<Item = &[Near]> {
-        self.near.chunk_by(|a, b| a.key() == b.key())
     }
 
     fn postings(&self, near: &Near) -> &'a [u32] {
@@ -150,6 +248,11 @@ impl<'a> Ball<'a> {
             _ => take(&mut self.net(same).map(hit)),
         }
     }
+}
+
+/// Each code with all its lists.
+fn groups(near: &[Near]) -> impl Iterator<Item = &[Near]> {
+    near.chunk_by(|a, b| a.key() == b.key())
 }
 
 /// Whether the postings of a list are added or removed: the lists of a column take turns.

@@ -22,6 +22,36 @@ struct History {
     images: Images,
 }
 
+/// What is taken where the rest of a distance is taken too, up to some number of images, against brute force.
+fn whole_distances(
+    all: &[&(u32, u64, u32)],
+    Span { offset, limit, .. }: Span,
+    take: impl Fn(Span) -> Taken,
+) {
+    for most in [0, offset + limit, offset + limit + 3, usize::MAX] {
+        let span = Span {
+            offset,
+            limit,
+            most,
+        };
+        let Taken { hits, complete, .. } = take(span);
+        let end = (offset + limit).min(all.len());
+        let cut = |end: usize| 0 < end && end < all.len() && all[end - 1].0 == all[end].0;
+        let rest = (end..all.len()).find(|&end| !cut(end)).unwrap_or(all.len());
+        let expected = match limit > 0 && offset < end {
+            true => end.max(rest.min(most)),
+            false => end,
+        };
+        let found = hits
+            .iter()
+            .map(|hit| (hit.distance, hit.word, hit.sequence));
+        assert!(found.eq(all.iter().take(expected).skip(offset).map(|one| **one)));
+        if limit > 0 && offset < end {
+            assert_eq!(complete, !cut(expected));
+        }
+    }
+}
+
 impl History {
     fn new(length: Length) -> Self {
         History {
@@ -84,9 +114,11 @@ impl History {
         };
         let ball = || self.directory.within(&code, radius).unwrap();
         assert_eq!(ball().total(), within.len() as u64);
-        let (total, hits) = ball().window(offset, limit);
-        assert_eq!(total, within.len() as u64);
-        same(hits, &mut within.iter().skip(offset).take(limit));
+        let page = Span::page(offset, limit);
+        let taken = ball().take(page);
+        assert_eq!(taken.total, within.len() as u64);
+        same(taken.hits, &mut within.iter().skip(offset).take(limit));
+        whole_distances(&within, page, |span| ball().take(span));
         let mut sequences = Vec::new();
         ball().sequences(&mut sequences);
         assert!(
@@ -106,16 +138,24 @@ impl History {
             .copied()
             .collect();
         let filter = self.directory.labelled(labels);
-        let (total, hits) = ball().filtered(&filter, offset, limit);
-        assert_eq!(total, labelled.len() as u64);
-        same(hits, &mut labelled.iter().skip(offset).take(limit));
+        let taken = ball().take_filtered(&filter, page);
+        assert_eq!(taken.total, labelled.len() as u64);
+        same(taken.hits, &mut labelled.iter().skip(offset).take(limit));
+        whole_distances(&labelled, page, |span| ball().take_filtered(&filter, span));
+        let hits: Vec<Hit> = ball()
+            .take(Span::page(0, usize::MAX))
+            .hits
+            .into_iter()
+            .rev()
+            .collect();
+        whole_distances(&within, page, |span| span.of(hits.clone()));
 
         let nearest = self
             .directory
             .nearest(&code, (offset + limit) as u64)
             .unwrap();
         same(
-            nearest.window(offset, limit).1,
+            nearest.take(page).hits,
             &mut all
                 .iter()
                 .collect::<Vec<_>>()
@@ -278,6 +318,6 @@ fn balls_grow_with_the_radius_from_nothing_on() {
         history
             .directory
             .within(&HashCode::from_word(Length::L24, 0), 1)
-            .is_none()
+            .is_err()
     );
 }

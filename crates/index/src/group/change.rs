@@ -7,6 +7,7 @@ use crate::{
     page::{self, Words},
     record::{ImageId, Row},
     segment::{Change, Entry},
+    sketches::{Sketch, Sketched, page as sketches},
 };
 
 impl Group<'_> {
@@ -14,7 +15,32 @@ impl Group<'_> {
     pub(super) fn touch(&mut self, sequence: u32) -> Result<(), IndexError> {
         let (number, _) = page::place(sequence);
         self.staged.rows(number)?;
-        (0..self.sides.len()).try_for_each(|side| self.staged.codes(side, number).map(drop))
+        let (sketches, _) = sketches::place(sequence);
+        (0..self.sides.len()).try_for_each(|side| {
+            self.staged.codes(side, number)?;
+            self.staged.sketches(side, sketches).map(drop)
+        })
+    }
+
+    /// Puts an image's sketch of a side into its page, or takes it out, and notes the change.
+    pub(super) fn sketch(
+        &mut self,
+        side: usize,
+        sequence: u32,
+        sketch: Option<Sketch>,
+    ) -> Result<(), IndexError> {
+        let (number, slot) = sketches::place(sequence);
+        let Some(page) = self.staged.sketches(side, number)? else {
+            return Ok(());
+        };
+        match sketch.clone() {
+            Some(sketch) => page.insert(slot, sketch),
+            None => page.remove(&slot),
+        };
+        self.sides[side]
+            .sketches
+            .push(Sketched { sequence, sketch });
+        Ok(())
     }
 
     /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directories.

@@ -1,10 +1,13 @@
 //! The commit of a group: its pages, names, summary and turn in one batch of sled's, its segments in the directories, and then a flush.
 //! Knows what has to change together and in which order; not what any write of the group was.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::Group;
-use crate::{error::IndexError, key::Key, page, present::Added, segment::Segment, state::State};
+use crate::{
+    error::IndexError, key::Key, page, present::Added, segment::Segment,
+    sketches::page as sketches, state::State,
+};
 
 impl Group<'_> {
     /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directories change
@@ -32,6 +35,13 @@ impl Group<'_> {
                 put(&mut self.staged.batch, generation.codes_key(*number), bytes);
             }
         }
+        for (side, pages) in present.sides().zip(&self.staged.sketches) {
+            for (number, page) in pages {
+                let bytes = (!page.is_empty()).then(|| sketches::encode(page));
+                let key = side.generation.sketches_key(*number);
+                put(&mut self.staged.batch, key, bytes);
+            }
+        }
         self.state.commit += 1;
         self.state.names = self.staged.next_name();
         self.state.write(&mut self.staged.batch)?;
@@ -43,33 +53,26 @@ impl Group<'_> {
             turn.write(&mut self.staged.batch);
         }
         let released = self.originals.write(&mut self.staged.batch)?;
-        let segments = present.sides().zip(&self.sides).map(|(side, changed)| {
+        let segments = present.sides().zip(self.sides).map(|(side, changed)| {
             let directory = &side.directory;
             let segment = Segment::from_changes(directory.kinds(), &changed.changes);
             let distinct = directory.distinct_after(&segment);
             Added {
                 segment: Arc::new(segment),
                 distinct,
+                sketches: changed.sketches,
                 counts: changed.counts,
             }
         });
         let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
-        {
-            let _gate = self
-                .store
-                .gate
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            self.store.db.apply_batch(self.staged.batch)?;
-            self.store.publish(|now| {
-                let after = now.after(segments, images);
-                match self.turn {
-                    Some(turn) => turn.of(&after),
-                    None => after,
-                }
-            });
-        }
+        self.store.change(self.staged.batch, |now| {
+            let after = now.after(segments, images);
+            match self.turn {
+                Some(turn) => turn.of(&after),
+                None => after,
+            }
+        })?;
         self.store.db.flush()?;
         let acknowledged = self.store.acknowledged.set(self.state.commit);
         acknowledged.map_err(sled::Error::from)?;

@@ -15,6 +15,7 @@ use crate::{
     page::{self, Page, Words},
     present::Present,
     record::{ImageId, PackedId, Row},
+    sketches::{Sketch, page as sketches},
     store::Store,
 };
 
@@ -32,6 +33,8 @@ pub struct Staged<'a> {
     pub present: Arc<Present>,
     /// Pages of each generation's codes that are to be written.
     pub codes: Vec<HashMap<u32, Page<Words>>>,
+    /// Pages of each generation's sketches that are to be written.
+    pub sketches: Vec<HashMap<u32, Page<Sketch>>>,
     payloads: HashMap<u32, Option<Value>>,
     /// The size of the payloads.
     pub bytes: usize,
@@ -52,6 +55,7 @@ impl<'a> Staged<'a> {
     pub fn new(store: &'a Store, names: &'a mut Names) -> Self {
         let present = store.present();
         let codes = present.sides().map(|_| HashMap::new()).collect();
+        let sketches = present.sides().map(|_| HashMap::new()).collect();
         Staged {
             store,
             names,
@@ -60,6 +64,7 @@ impl<'a> Staged<'a> {
             places: HashMap::new(),
             rows: HashMap::new(),
             codes,
+            sketches,
             payloads: HashMap::new(),
             bytes: 0,
         }
@@ -156,6 +161,35 @@ impl<'a> Staged<'a> {
             }
         };
         Ok(page)
+    }
+
+    /// The sketch of an image in a side's generation, as the writes staged so far leave it.
+    pub fn sketch(&self, side: usize, sequence: u32) -> Result<Option<Sketch>, IndexError> {
+        let (number, slot) = sketches::place(sequence);
+        if let Some(page) = self.sketches.get(side).and_then(|pages| pages.get(&number)) {
+            return Ok(page.get(&slot).cloned());
+        }
+        let generation = self.present.sides().nth(side).map(|side| &side.generation);
+        match generation.filter(|generation| generation.sketch.is_some()) {
+            Some(generation) => Ok(self.store.sketches(generation, number)?.remove(&slot)),
+            None => Ok(None),
+        }
+    }
+
+    /// A page of a side's sketches, to be changed; none where its generation has no sketches.
+    pub fn sketches(
+        &mut self,
+        side: usize,
+        number: u32,
+    ) -> Result<Option<&mut Page<Sketch>>, IndexError> {
+        let generation = self.present.sides().nth(side).map(|side| &side.generation);
+        let Some(generation) = generation.filter(|generation| generation.sketch.is_some()) else {
+            return Ok(None);
+        };
+        Ok(Some(match self.sketches[side].entry(number) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.store.sketches(generation, number)?),
+        }))
     }
 
     /// The number of a name, which gets one if it has none.

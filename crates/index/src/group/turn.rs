@@ -68,11 +68,19 @@ impl Group<'_> {
     /// images got theirs.
     pub fn recode(&mut self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
         let side = self.beside(number)?;
+        if let Some(of) = self.staged.present.sides().nth(side) {
+            // All before any is staged.
+            let coded = images.iter().filter(|image| !image.codes.is_empty());
+            for image in coded {
+                of.generation.fitting(image.sketch.as_ref())?;
+            }
+        }
         let mut count = 0;
         for Recoded {
             id,
             original,
             codes,
+            sketch,
         } in images
         {
             let Some(before) = self.staged.find(&id)? else {
@@ -81,10 +89,12 @@ impl Group<'_> {
             if before.row.original != original || before.words[side].is_some() {
                 continue;
             }
-            let mut words = before.words.clone();
+            let sketch = sketch.filter(|_| !codes.is_empty());
+            let (mut words, sequence) = (before.words.clone(), before.sequence);
             words[side] = Some(codes.iter().map(|code| code.word()).collect());
             let row = before.row.clone();
-            self.change(before.sequence, &id, Some(before), Some((row, words)))?;
+            self.change(sequence, &id, Some(before), Some((row, words)))?;
+            self.sketch(side, sequence, sketch)?;
             count += 1;
         }
         Ok(count)
@@ -139,8 +149,9 @@ impl Group<'_> {
         let generations = self.generations()?;
         let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
         let gone = (0..=generations.last).filter(|number| !kept.contains(number));
-        let keys =
-            gone.flat_map(|number| self.store.db.range(key::codes(number, 0..u32::MAX)).keys());
+        let ranges =
+            gone.flat_map(|number| [key::codes, key::sketches].map(|of| of(number, 0..u32::MAX)));
+        let keys = ranges.flat_map(|range| self.store.db.range(range).keys());
         let keys = keys.take(most).collect::<Result<Vec<_>, _>>()?;
         let more = keys.len() == most;
         self.purged += keys.len();

@@ -129,7 +129,7 @@ mod tests {
         fn a_column_is_the_same_in_runs(
             codes in prop::collection::vec((0u32..48, 0u64..1 << 48), 0..300),
         ) {
-            let mut part = Part::of(codes.len(), 1);
+            let mut part = Part::of(0..codes.len() as u32, 1);
             for ((shift, code), sequence) in codes.into_iter().zip(0..) {
                 part.sequences.push(sequence);
                 part.coded.push(sequence);

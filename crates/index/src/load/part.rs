@@ -1,6 +1,8 @@
 //! What a run of pages amounts to: columns of codes, labels and ids, and whatever does not belong together.
 //! Knows rows and codes of a page; neither how pages are read nor what directories are made of them.
 
+use std::ops::Range;
+
 use crate::{
     damage::Damage,
     page::SLOTS,
@@ -11,6 +13,8 @@ use crate::{
 /// What a run of pages holds.
 #[derive(Default)]
 pub(super) struct Part {
+    /// All sequence numbers of it, whether an image has them or not.
+    pub run: Range<u32>,
     pub sequences: Vec<u32>,
     /// The images that have codes.
     pub coded: Vec<u32>,
@@ -47,9 +51,11 @@ impl Part {
         }
     }
 
-    /// With room for so many images.
-    pub fn of(images: usize, lengths: usize) -> Self {
+    /// With room for the images of a run.
+    pub fn of(run: Range<u32>, lengths: usize) -> Self {
+        let images = run.len();
         Part {
+            run,
             sequences: Vec::with_capacity(images),
             coded: Vec::with_capacity(images),
             codes: vec![Vec::with_capacity(images); lengths],

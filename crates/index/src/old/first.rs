@@ -86,6 +86,7 @@ fn image(db: &sled::Db, id: ImageId, codes: Vec<HashCode>) -> Result<WholeImage,
     let original = Bytes::copy_from_slice(original.ok_or_else(malformed)?);
     Ok(WholeImage {
         codes,
+        sketch: None,
         labels: stored.labels,
         payload: stored.payload,
         media_type: stored.media_type,

@@ -78,6 +78,7 @@ fn image(
     let labels = row.labels.iter().map(|label| names::name(db, *label));
     Ok(WholeImage {
         codes,
+        sketch: None,
         labels: labels.collect::<Result<_, _>>()?,
         payload,
         media_type: names::name(db, row.media_type)?,

@@ -3,10 +3,10 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use scihcgrl_index::{Expected, Index, IndexError, Query, Wanted, code::Length};
+use scihcgrl_index::{Expected, Index, IndexError, Kept, Order, Query, Wanted, code::Length};
 use tokio::runtime::Runtime;
 
-use super::{codes as codes_of, id, image, open, open_as, open_in};
+use super::{SKETCH, codes as codes_of, id, image, open, open_as, open_in, open_kept, sketch};
 
 #[test]
 fn a_second_open_is_told_that_the_folder_is_in_use() {
@@ -73,15 +73,15 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "5").unwrap())
+        drop(store.insert("mschema", "6").unwrap())
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
             IndexError::Schema {
-                found: 5,
-                supported: 4
+                found: 6,
+                supported: 5
             }
         ),
         "{error}"
@@ -151,7 +151,9 @@ fn damage_is_named_and_the_rest_is_read() {
         assert!(found == 64 || !index.facts().damage.is_empty());
         let query = Query {
             code: codes_of(0)[2],
-            radius: 48,
+            sketch: None,
+            radius: Some(48),
+            order: Order::Distance,
             limit: 0,
             offset: 0,
             labels: vec![],
@@ -198,4 +200,93 @@ fn a_whole_store_has_no_damage() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("holds no index"), "{error}");
+}
+
+/// Of sixty-four images the sketches of eight are lost: their page is named, and a search has them after all others.
+#[test]
+fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
+    let page = [&b"s"[..], &1u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
+    let harms: [(&str, Harm); 2] = [
+        ("checksum", &|store| {
+            let mut value = store.get(&page).unwrap().unwrap().to_vec();
+            value[9] ^= 1;
+            store.insert(&page, value).unwrap();
+        }),
+        ("missing", &|store| drop(store.remove(&page).unwrap())),
+    ];
+    for ((why, harm), kept) in harms
+        .into_iter()
+        .flat_map(|harm| [(harm, Kept::Memory), (harm, Kept::Disk)])
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let index = open_kept(folder.path(), kept).unwrap();
+        for number in 0..64 {
+            let image = image(number, number as u8, 0);
+            runtime.block_on(index.put(image)).unwrap();
+        }
+        drop(index);
+        tamper(folder.path(), harm);
+        let index = open_kept(folder.path(), kept).unwrap();
+        let named = |index: &Index| -> Vec<String> {
+            let damage = index.facts().damage;
+            assert_eq!(index.verify().unwrap(), damage);
+            damage.iter().map(ToString::to_string).collect()
+        };
+        let [damage] = &named(&index)[..] else {
+            panic!("{:?}", named(&index))
+        };
+        assert!(damage.contains("sketch page 1 of generation 1"), "{damage}");
+        assert!(damage.contains(why), "{damage}");
+        assert!(damage.contains("numbers 8 to 15"), "{damage}");
+        let search = |index: &Index| {
+            let query = Query {
+                code: codes_of(0)[2],
+                sketch: Some(sketch(SKETCH, 0)),
+                radius: None,
+                order: Order::Similarity {
+                    candidates: None,
+                    least: None,
+                },
+                limit: 64,
+                offset: 0,
+                labels: vec![],
+                generation: None,
+            };
+            let found = index.search(&query).unwrap();
+            assert_eq!(found.total, 64);
+            let lost = found
+                .matches
+                .iter()
+                .skip_while(|one| one.similarity.is_some());
+            let lost: Vec<_> = lost
+                .map(|one| (one.distance, one.record.id.clone()))
+                .collect();
+            assert!(lost.is_sorted_by_key(|(distance, _)| *distance));
+            lost
+        };
+        let lost = search(&index);
+        assert_eq!(lost.len(), 8);
+        let known = |number: usize| lost.iter().any(|(_, other)| *other == id(number));
+        assert!((8..16).all(known), "{lost:?}");
+        // What is stored again has a sketch again.
+        runtime.block_on(index.put(image(9, 9, 0))).unwrap();
+        assert_eq!(search(&index).len(), 7);
+        drop(index);
+        let index = open_kept(folder.path(), kept).unwrap();
+        assert_eq!(search(&index).len(), 7);
+        assert!(
+            named(&index)
+                .concat()
+                .contains("lacks images that have codes")
+        );
+        for number in 8..16 {
+            let image = image(number, number as u8, 0);
+            runtime.block_on(index.put(image)).unwrap();
+        }
+        drop(index);
+        let index = open_kept(folder.path(), kept).unwrap();
+        assert!(search(&index).is_empty());
+        assert_eq!(named(&index), [] as [String; 0]);
+    }
 }

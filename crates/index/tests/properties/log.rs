@@ -6,27 +6,25 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use scihcgrl_index::{
     Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded,
-    Revisions, Times, Wanted, Write,
+    Revisions, Times, Wanted, Write, code::Length,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{cases, codes, id, image, labels};
+use super::{SKETCH, cases, codes, config, id, image, labels, sketch};
 
 const GALLERY: Uuid = Uuid::from_u128(7);
 
 fn open(path: &std::path::Path) -> Index {
+    let precision = Wanted::Rather("fp32".to_owned());
     Index::open(IndexConfig {
-        path: path.to_owned(),
         model: Wanted::Rather("0123456789ab".to_owned()),
-        precision: Wanted::Rather("fp32".to_owned()),
-        lengths: scihcgrl_index::code::Length::ALL.to_vec(),
         gallery: Some(Followed {
             id: GALLERY,
             began_with: None,
         }),
-        cache_bytes: 16 << 20,
+        ..config(path, "", precision, &Length::ALL)
     })
     .unwrap()
 }
@@ -67,6 +65,8 @@ fn of_an_image() -> impl Strategy<Value = Write> {
         let mut image = image(number, seed, bits);
         // Of the generation that is searched at first; later on some fail for it.
         image.codes[0].generation = 1 + u32::from(bits >> 6);
+        // A few come without the sketch that is to be there, and fail.
+        image.codes[0].sketch = (seed % 9 > 0).then(|| sketch(SKETCH, seed));
         image.original = name.map(original);
         image.times = Some(Times {
             created_at_ms: at,
@@ -91,8 +91,10 @@ fn of_an_image() -> impl Strategy<Value = Write> {
 
 fn write() -> impl Strategy<Value = Write> {
     let generation = |model: u8| {
-        let lengths = &scihcgrl_index::code::Length::ALL;
-        Generation::new(format!("{model:012x}"), "fp32".to_owned(), lengths).unwrap()
+        // Every other model makes sketches.
+        let sketch = model.is_multiple_of(2).then_some(SKETCH);
+        let name = format!("{model:012x}");
+        Generation::new(name, "fp32".to_owned(), &Length::ALL, sketch).unwrap()
     };
     prop_oneof![
         20 => of_an_image(),
@@ -105,6 +107,7 @@ fn write() -> impl Strategy<Value = Write> {
                 id: id(number),
                 original: name.map(original),
                 codes: codes(seed),
+                sketch: Some(sketch(SKETCH, seed)),
             };
             Write::Recode { number, images: images.into_iter().map(recoded).collect() }
         }),

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
 use scihcgrl_index::{
-    Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Record, Wanted,
+    Codes, Found, ImageId, Index, IndexConfig, IndexError, Kept, NewImage, Order, Query, Record,
+    Sketch, Wanted,
     code::{HashCode, Length},
 };
 use serde_json::json;
@@ -48,20 +49,83 @@ fn open_as(path: &Path, model: &str, lengths: &[Length]) -> Result<Index, IndexE
     open_in(path, model, Wanted::Rather("fp32".to_owned()), lengths)
 }
 
+/// As [`open`], with the sketches in some place.
+fn open_kept(path: &Path, kept: Kept) -> Result<Index, IndexError> {
+    let precision = Wanted::Rather("fp32".to_owned());
+    Index::open(IndexConfig {
+        kept: Some(kept),
+        ..config(path, "0123456789ab", precision, &Length::ALL)
+    })
+}
+
 fn open_in(
     path: &Path,
     model: &str,
     precision: Wanted,
     lengths: &[Length],
 ) -> Result<Index, IndexError> {
-    Index::open(IndexConfig {
+    Index::open(config(path, model, precision, lengths))
+}
+
+fn config(path: &Path, model: &str, precision: Wanted, lengths: &[Length]) -> IndexConfig {
+    IndexConfig {
         path: path.to_owned(),
         model: Wanted::Exactly(model.to_owned()),
         precision,
         lengths: lengths.to_vec(),
+        sketch: Some(SKETCH),
+        kept: Some(Kept::Memory),
         gallery: None,
         cache_bytes: 16 << 20,
-    })
+    }
+}
+
+/// How many bytes a sketch has.
+const SKETCH: usize = 3;
+
+/// Few sketches of so many bytes, many equally alike.
+fn sketch(bytes: usize, seed: u8) -> Sketch {
+    let values = (0..bytes).map(|at| (seed.rotate_right(2 * at as u32) & 3) as i8 - 1);
+    Sketch::from_values(values.collect()).unwrap()
+}
+
+/// Whatever a plain list has within a radius, in any order of distance and code, the older first.
+type Held<'a> = (u32, HashCode, ImageId, Option<&'a Sketch>);
+/// A match.
+type Shown = (u32, HashCode, ImageId, Option<f32>);
+
+/// What a search of a plain list finds: how many, whether all of a distance were candidates, and the matches.
+fn expected(mut all: Vec<Held>, query: &Query) -> (u64, bool, Vec<Shown>) {
+    // Stable, so that age decides last.
+    all.sort_by_key(|(distance, code, ..)| (*distance, code.word()));
+    let like = |one: Option<&Sketch>| Some(query.sketch.as_ref()?.similarity(one?));
+    let shown = |(distance, code, id, sketch): Held| (distance, code, id, like(sketch));
+    let mut all: Vec<Shown> = all.into_iter().map(shown).collect();
+    if let (Order::Similarity { candidates, least }, Some(_)) = (query.order, &query.sketch) {
+        let mut end = candidates.unwrap_or(all.len()).min(all.len());
+        while end > 0 && end < all.len() && all[end].0 == all[end - 1].0 {
+            end += 1;
+        }
+        let rest = all.split_off(end);
+        // Nothing is less alike than −1.
+        all.sort_by(|a, b| b.3.unwrap_or(-2.0).total_cmp(&a.3.unwrap_or(-2.0)));
+        match least {
+            Some(least) => all.retain(|one| one.3.is_some_and(|alike| alike >= least)),
+            None => all.extend(rest),
+        }
+    }
+    let total = all.len() as u64;
+    let page = all.into_iter().skip(query.offset).take(query.limit);
+    (total, true, page.collect())
+}
+
+/// The same of what was found.
+fn shown(found: &Found) -> (u64, bool, Vec<Shown>) {
+    let matches = found.matches.iter().map(|found| {
+        let id = found.record.id.clone();
+        (found.distance, found.code, id, found.similarity)
+    });
+    (found.total, found.complete, matches.collect())
 }
 
 fn id(number: usize) -> ImageId {
@@ -91,6 +155,7 @@ fn image(number: usize, seed: u8, bits: u8) -> NewImage {
         codes: vec![Codes {
             generation: 1,
             codes: codes(seed),
+            sketch: Some(sketch(SKETCH, seed)),
         }],
         labels: labels(bits),
         payload: (bits & 8 != 0).then(|| json!({ "seed": seed })),
@@ -104,6 +169,7 @@ fn image(number: usize, seed: u8, bits: u8) -> NewImage {
 fn check_record(record: &Record, image: &NewImage) {
     assert_eq!(record.id, image.id);
     assert_eq!(record.codes, image.codes[0].codes);
+    assert_eq!(record.sketch, image.codes[0].sketch);
     assert_eq!(record.labels, image.labels);
     assert_eq!(record.payload, image.payload);
     assert_eq!(record.media_type, image.media_type);

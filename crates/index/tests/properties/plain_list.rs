@@ -8,13 +8,15 @@ use std::{
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Expected, Found, ImageId, Index, IndexError, NewImage, Original, Query, Record,
-    code::{HashCode, Length},
+    Expected, Index, IndexError, Kept, NewImage, Order, Original, Query, Record, code::Length,
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
 
-use super::{cases, check_record, codes, id, image, labels, open};
+use super::{
+    SKETCH, Shown, cases, check_record, codes, expected, id, image, labels, open, open_kept, shown,
+    sketch,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -22,11 +24,13 @@ enum Step {
     Patch(usize, Option<u8>, Option<Option<u8>>),
     Delete(usize),
     Group(Vec<(usize, u8, u8)>),
-    Reopen,
+    /// With the sketches in memory, or on disk.
+    Reopen(bool),
     Search {
         length: usize,
         seed: u8,
-        radius: u32,
+        radius: Option<u32>,
+        order: Option<Order>,
         limit: usize,
         offset: usize,
         bits: u8,
@@ -42,13 +46,25 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0usize..90, any::<Option<u8>>(), any::<Option<Option<u8>>>())
             .prop_map(|(number, bits, payload)| Step::Patch(number, bits, payload)),
         5 => (0usize..90).prop_map(Step::Delete),
-        1 => Just(Step::Reopen),
-        8 => (0usize..3, any::<u8>(), prop_oneof![0u32..6, 0u32..=48], 0usize..40, 0usize..12, 0u8..16)
-            .prop_map(|(length, seed, radius, limit, offset, bits)| {
-                let radius = radius.min(Length::ALL[length].bits() as u32);
-                Step::Search { length, seed, radius, limit, offset, bits }
+        1 => any::<bool>().prop_map(Step::Reopen),
+        8 => (0usize..3, any::<u8>(), prop_oneof![0u32..6, 0u32..=48], any::<bool>(), order(), 0usize..40, 0usize..12, 0u8..16)
+            .prop_map(|(length, seed, radius, near, order, limit, offset, bits)| {
+                let radius = near.then(|| radius.min(Length::ALL[length].bits() as u32));
+                Step::Search { length, seed, radius, order, limit, offset, bits }
             }),
         2 => (1usize..50, 0u8..16).prop_map(|(limit, bits)| Step::List(limit, bits)),
+    ]
+}
+
+/// An order, with a sketch to compare with or without.
+fn order() -> impl Strategy<Value = Option<Order>> {
+    let least = prop::option::of((-2i8..=2).prop_map(|half| f32::from(half) / 2.0));
+    let similar = (prop::option::of(1usize..50), least)
+        .prop_map(|(candidates, least)| Order::Similarity { candidates, least });
+    prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(Order::Distance)),
+        3 => similar.prop_map(Some),
     ]
 }
 
@@ -89,25 +105,19 @@ impl Model {
         counts
     }
 
-    fn search(&self, query: &Query) -> (u64, Vec<(u32, HashCode, ImageId)>) {
-        let mut all: Vec<(u32, HashCode, ImageId)> =
-            self.with(&query.labels)
-                .flat_map(|image| {
-                    image.codes[0].codes.iter().filter_map(|code| {
-                        Some((code.distance(&query.code)?, *code, image.id.clone()))
-                    })
-                })
-                .filter(|(distance, ..)| *distance <= query.radius)
-                .collect();
-        // Stable, so that age decides last.
-        all.sort_by_key(|(distance, code, _)| (*distance, code.to_string()));
-        let shown = all
-            .iter()
-            .skip(query.offset)
-            .take(query.limit)
-            .cloned()
-            .collect();
-        (all.len() as u64, shown)
+    fn search(&self, query: &Query) -> (u64, bool, Vec<Shown>) {
+        let images = self.with(&query.labels);
+        let all = images.filter_map(|image| {
+            let of = &image.codes[0];
+            let code = of.codes.iter();
+            let code = *code
+                .clone()
+                .find(|code| code.length() == query.code.length())?;
+            let distance = code.distance(&query.code)?;
+            let near = query.radius.is_none_or(|radius| distance <= radius);
+            near.then(|| (distance, code, image.id.clone(), of.sketch.as_ref()))
+        });
+        expected(all.collect(), query)
     }
 }
 
@@ -163,7 +173,7 @@ fn check_all(index: &Index, model: &Model) {
     let facts = index.facts();
     assert_eq!(
         (facts.images, facts.generation, facts.schema),
-        (model.0.len() as u64, 1, 4)
+        (model.0.len() as u64, 1, 5)
     );
     for (at, length) in Length::ALL.into_iter().enumerate() {
         let word = |image: &NewImage| image.codes[0].codes[at].word();
@@ -238,9 +248,10 @@ fn play(steps: Vec<Step>) {
                 assert_eq!(deleted, model.0.len() < there);
                 assert!(index.get(&id(number)).unwrap().is_none());
             }
-            Step::Reopen => {
+            Step::Reopen(in_memory) => {
                 drop(index);
-                index = open(folder.path()).unwrap();
+                let kept = if in_memory { Kept::Memory } else { Kept::Disk };
+                index = open_kept(folder.path(), kept).unwrap();
                 released = index.released().unwrap();
                 let loose = until_now(&mut released);
                 let tied = model.originals();
@@ -260,25 +271,24 @@ fn play(steps: Vec<Step>) {
                 length,
                 seed,
                 radius,
+                order,
                 limit,
                 offset,
                 bits,
             } => {
                 let query = Query {
                     code: codes(seed)[length],
+                    sketch: order.map(|_| sketch(SKETCH, seed.rotate_left(3))),
                     radius,
+                    order: order.unwrap_or(Order::Distance),
                     limit,
                     offset,
                     labels: wanted(bits),
                     generation: None,
                 };
-                let Found { total, matches } = index.search(&query).unwrap();
-                let flat = matches
-                    .iter()
-                    .map(|found| (found.distance, found.code, found.record.id.clone()))
-                    .collect();
-                assert_eq!((total, flat), model.search(&query), "{query:?}");
-                for found in &matches {
+                let found = index.search(&query).unwrap();
+                assert_eq!(shown(&found), model.search(&query), "{query:?}");
+                for found in &found.matches {
                     check_record(
                         &found.record,
                         model

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, atomic};
 
-use scihcgrl_index::{Expected, Found, IndexError, NewImage, Query, Record, code::Length};
+use scihcgrl_index::{Expected, Found, IndexError, NewImage, Order, Query, Record, code::Length};
 use serde_json::{Value, json};
 
 use super::{check_record, codes, id, image, labels, open, open_as};
@@ -23,7 +23,9 @@ async fn five_hundred_at_once_are_all_there_after_opening_again() {
     }
     let query = Query {
         code: codes(0)[2],
-        radius: 48,
+        sketch: None,
+        radius: Some(48),
+        order: Order::Distance,
         limit: 0,
         offset: 0,
         labels: vec![],
@@ -72,7 +74,9 @@ async fn searches_count_right_while_segments_are_merged() {
         .collect();
     let query = Query {
         code: codes(0)[1],
-        radius: 31,
+        sketch: None,
+        radius: Some(31),
+        order: Order::Distance,
         limit: 3,
         offset: 100,
         labels: vec![],
@@ -135,7 +139,9 @@ async fn a_search_by_a_length_there_is_not_says_which_there_are() {
     let index = open_as(folder.path(), "m", &[Length::L24, Length::L48]).unwrap();
     let query = Query {
         code: codes(0)[1],
-        radius: 0,
+        sketch: None,
+        radius: Some(0),
+        order: Order::Distance,
         limit: 1,
         offset: 0,
         labels: vec![],
@@ -169,7 +175,9 @@ async fn readers_never_see_half_an_image() {
                 while !done.load(atomic::Ordering::Relaxed) {
                     let query = Query {
                         code: codes(5)[reader],
-                        radius: 2,
+                        sketch: None,
+                        radius: Some(2),
+                        order: Order::Distance,
                         limit: 9,
                         offset: 0,
                         labels: labels(1),

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Codes, Expected, Generation, Index, IndexError, NewImage, Query, Recoded,
+    Codes, Expected, Generation, Index, IndexError, NewImage, Order, Query, Recoded, Sketch,
     code::{HashCode, Length},
 };
 use tokio::runtime::Runtime;
 
-use super::{cases, codes, id, image, labels, open};
+use super::{SKETCH, Shown, cases, codes, expected, id, image, labels, open, shown, sketch};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -44,19 +44,35 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// An image's codes and its sketch.
+type Coded = (Vec<HashCode>, Option<Sketch>);
+
 /// An image of the plain list.
 #[derive(Clone, Debug)]
 struct Held {
     seed: u8,
     bits: u8,
-    /// In each generation that knows of it: its codes, or that it is left out.
-    codes: BTreeMap<u32, Option<Vec<HashCode>>>,
+    /// In each generation that knows of it: its codes with its sketch, or that it is left out.
+    codes: BTreeMap<u32, Option<Coded>>,
 }
 
-/// A generation's codes of an image.
-fn coded(generation: u32, seed: u8) -> Vec<HashCode> {
-    codes(seed.wrapping_mul(2 * generation as u8 + 1))
+/// A generation's codes and sketch of an image, by a model.
+fn coded((generation, model): (u32, u8), seed: u8) -> Coded {
+    let seed = seed.wrapping_mul(2 * generation as u8 + 1);
+    (codes(seed), width(model).map(|bytes| sketch(bytes, seed)))
 }
+
+/// How many bytes the sketches of a model have.
+fn width(model: u8) -> Option<usize> {
+    match model {
+        FIRST => Some(SKETCH),
+        0 => None,
+        _ => Some(usize::from(model) + 1),
+    }
+}
+
+/// The model that all begins with.
+const FIRST: u8 = 255;
 
 struct Plain {
     images: BTreeMap<usize, Held>,
@@ -69,7 +85,7 @@ struct Plain {
 }
 
 impl Plain {
-    fn search(&self, generation: u32, query: &Query) -> (u64, Vec<(u32, HashCode, String)>) {
+    fn search(&self, generation: u32, query: &Query) -> (u64, bool, Vec<Shown>) {
         let held = self
             .ages
             .iter()
@@ -81,15 +97,21 @@ impl Plain {
         let hits = held
             .filter(|(_, held)| wanted(held))
             .filter_map(|(number, held)| {
-                let codes = held.codes.get(&generation)?.as_ref()?;
+                let (codes, sketch) = held.codes.get(&generation)?.as_ref()?;
                 let code = codes
                     .iter()
                     .find(|code| code.length() == query.code.length())?;
-                Some((code.distance(&query.code)?, *code, id(number).to_string()))
+                let distance = code.distance(&query.code)?;
+                let near = query.radius.is_none_or(|radius| distance <= radius);
+                near.then(|| (distance, *code, id(number), sketch.as_ref()))
             });
-        let mut hits: Vec<_> = hits.filter(|hit| hit.0 <= query.radius).collect();
-        hits.sort_by_key(|(distance, code, _)| (*distance, code.word()));
-        (hits.len() as u64, hits)
+        expected(hits.collect(), query)
+    }
+
+    /// The model of a generation.
+    fn model(&self, generation: u32) -> u8 {
+        let beside = self.beside.filter(|(beside, _)| *beside == generation);
+        beside.map_or(self.model, |(_, model)| model)
     }
 
     fn missing(&self) -> u64 {
@@ -108,17 +130,22 @@ fn check(index: &Index, plain: &Plain, query: &Query) {
         None,
     ];
     for generation in generations {
+        let number = generation.unwrap_or(plain.active);
         let query = Query {
             generation,
+            sketch: width(plain.model(number)).map(|bytes| sketch(bytes, 77)),
             ..query.clone()
         };
         let found = index.search(&query).unwrap();
-        let flat = found
-            .matches
-            .iter()
-            .map(|found| (found.distance, found.code, found.record.id.to_string()));
-        let expected = plain.search(generation.unwrap_or(plain.active), &query);
-        assert_eq!((found.total, flat.collect()), expected, "{query:?}");
+        assert_eq!(shown(&found), plain.search(number, &query), "{query:?}");
+        if query.sketch.is_some() {
+            let other = Query {
+                sketch: Some(sketch(9, 1)),
+                ..query
+            };
+            let refused = index.search(&other).unwrap_err();
+            assert!(refused.to_string().contains("it has 9 bytes"), "{refused}");
+        }
     }
     let facts = index.generations();
     assert_eq!(facts.active.number, plain.active);
@@ -145,12 +172,17 @@ fn play(steps: Vec<Step>) {
         images: BTreeMap::new(),
         ages: Vec::new(),
         active: 1,
-        model: 255,
+        model: FIRST,
         beside: None,
     };
     let everything = Query {
         code: codes(0)[0],
-        radius: 24,
+        sketch: None,
+        radius: None,
+        order: Order::Similarity {
+            candidates: Some(20),
+            least: None,
+        },
         limit: 1000,
         offset: 0,
         labels: Vec::new(),
@@ -161,9 +193,14 @@ fn play(steps: Vec<Step>) {
             Step::Put(number, seed, bits, both) => {
                 let beside = plain.beside.filter(|_| both).map(|(beside, _)| beside);
                 let numbers = [plain.active].into_iter().chain(beside);
-                let of = |generation| Codes {
-                    generation,
-                    codes: coded(generation, seed),
+                let made = |generation| coded((generation, plain.model(generation)), seed);
+                let of = |generation| {
+                    let (codes, sketch) = made(generation);
+                    Codes {
+                        generation,
+                        codes,
+                        sketch,
+                    }
                 };
                 // A generation that is no more counts for nothing.
                 let given: Vec<_> = [99].into_iter().chain(numbers.clone()).map(of).collect();
@@ -172,8 +209,8 @@ fn play(steps: Vec<Step>) {
                     ..image(number, seed, bits)
                 };
                 let (record, created) = runtime.block_on(index.put(new)).unwrap();
-                assert_eq!(record.codes, coded(plain.active, seed));
-                let codes = numbers.map(|of| (of, Some(coded(of, seed)))).collect();
+                assert_eq!(record.codes, made(plain.active).0);
+                let codes = numbers.map(|of| (of, Some(made(of)))).collect();
                 let held = Held { seed, bits, codes };
                 assert_eq!(created, plain.images.insert(number, held).is_none());
                 if created {
@@ -202,7 +239,8 @@ fn play(steps: Vec<Step>) {
             }
             Step::Begin(model) => {
                 let name = format!("model {model}");
-                let wanted = Generation::new(name, "fp32".to_owned(), &Length::ALL).unwrap();
+                let wanted =
+                    Generation::new(name, "fp32".to_owned(), &Length::ALL, width(model)).unwrap();
                 let number = runtime.block_on(index.begin(wanted)).unwrap();
                 match plain.beside {
                     Some((beside, same)) if same == model => assert_eq!(number, beside),
@@ -213,7 +251,7 @@ fn play(steps: Vec<Step>) {
                 }
             }
             Step::Recode(most, leaves) => {
-                let Some((beside, _)) = plain.beside else {
+                let Some((beside, model)) = plain.beside else {
                     assert!(index.missing(2, 0..u32::MAX, 1).is_err());
                     continue;
                 };
@@ -230,12 +268,14 @@ fn play(steps: Vec<Step>) {
                     let left_out = leaves && at % 3 == 0;
                     let number = plain.ages.iter().find(|number| id(**number) == missing.id);
                     let held = plain.images.get_mut(number.unwrap()).unwrap();
-                    let codes = (!left_out).then(|| coded(beside, held.seed));
-                    held.codes.insert(beside, codes.clone());
+                    let coded = (!left_out).then(|| coded((beside, model), held.seed));
+                    held.codes.insert(beside, coded.clone());
+                    let (codes, sketch) = coded.unwrap_or_default();
                     recoded.push(Recoded {
                         id: missing.id,
                         original: missing.original,
-                        codes: codes.unwrap_or_default(),
+                        codes,
+                        sketch,
                     });
                 }
                 let count = recoded.len();
@@ -284,7 +324,7 @@ fn play(steps: Vec<Step>) {
                 &plain,
                 &Query {
                     code: codes(seed)[0],
-                    radius,
+                    radius: Some(radius),
                     labels: labels(bits),
                     ..everything.clone()
                 },
