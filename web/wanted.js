@@ -23,9 +23,9 @@ export function write({ subject, bits, radius, limit, label }) {
   return `#search?${params}`;
 }
 
-/** The same as a request. */
+/** The same as a request. What is shown is in rings of equal distance. */
 export function query({ bits, radius, limit, label }) {
-  const params = new URLSearchParams({ bits, radius, limit });
+  const params = new URLSearchParams({ bits, radius, limit, order: 'distance' });
   if (label) params.append('label', label);
   return `/search?${params}`;
 }

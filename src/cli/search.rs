@@ -23,9 +23,9 @@ pub struct Search {
     /// The code length: 24, 32 or 48.
     #[arg(long, default_value = "48")]
     bits: Length,
-    /// The most bits that a match may differ in, 0 to the length.
-    #[arg(long, default_value_t = 2)]
-    radius: u32,
+    /// The most bits that a match may differ in, 0 to the length; without it the nearest images are found, however far they are.
+    #[arg(long)]
+    radius: Option<u32>,
     /// The most matches shown for each, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
@@ -76,7 +76,7 @@ async fn ask(client: &Client, search: &Search, path: &Path) -> anyhow::Result<Va
     let request = client
         .request(Method::POST, "/search")
         .query(&[("bits", search.bits.to_string())])
-        .query(&[("radius", search.radius)])
+        .query(&search.radius.map(|radius| [("radius", radius)]))
         .query(&[("limit", search.limit)])
         .body(bytes);
     client
@@ -95,11 +95,14 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
     let class = class.as_deref();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     println!(
-        "{}{}: {} within radius {} of {} ({:.1} ms)",
+        "{}{}: {} {} {} ({:.1} ms)",
         class.map(|class| format!("{class}, ")).unwrap_or_default(),
         file.path.display(),
         answer["total"],
-        search.radius,
+        match search.radius {
+            Some(radius) => format!("within radius {radius} of"),
+            None => "images, the nearest to".to_owned(),
+        },
         text(&answer["query"]["code"]),
         answer["timing_ms"]["total"].as_f64().unwrap_or_default(),
     );
@@ -114,9 +117,11 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
             .collect();
         let right = class.is_some_and(|class| labels.contains(&class));
         count.right += usize::from(right);
+        let similarity = near["similarity"].as_f64();
         println!(
-            "  {:>2}  {}{}  {}",
+            "  {:>2}  {}{}{}  {}",
             near["distance"].as_u64().unwrap_or_default(),
+            similarity.map_or(String::new(), |alike| format!("{alike:.3}  ")),
             labels.join(", "),
             if class.is_some() && !right {
                 " (another class)"

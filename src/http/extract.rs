@@ -25,10 +25,13 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{error::ApiError, state::AppState};
-use crate::{code::HashCode, index::ImageId};
+use crate::{
+    code::HashCode,
+    index::{ImageId, Sketch},
+};
 
 pub use parameter::PageSize;
-pub(super) use parameter::{given, whole};
+pub(super) use parameter::{given, number_given, whole, whole_given};
 
 /// Padding is often left out by hand-written clients, and says nothing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -43,8 +46,17 @@ pub enum Subject {
     Image(Bytes),
     /// A stored image.
     Id(ImageId),
-    /// A code.
-    Code(HashCode),
+    /// A code, and what the sketch beside it is.
+    Code(HashCode, Option<OfModel>),
+}
+
+/// A sketch that a caller has from an earlier answer.
+#[derive(Clone)]
+pub struct OfModel {
+    /// The sketch.
+    pub sketch: Sketch,
+    /// The model that made it.
+    pub model: String,
 }
 
 /// An image to store, with what comes along in the same body.
@@ -81,6 +93,10 @@ struct JsonSubject {
     id: Option<String>,
     #[serde(default, deserialize_with = "given")]
     code: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    sketch: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    model: Option<String>,
 }
 
 impl<T: FromRequest<AppState>> FromRequest<AppState> for InTime<T>
@@ -182,6 +198,8 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
             image: Some(image),
             id: None,
             code: None,
+            sketch: None,
+            model: None,
         } => {
             let text = match image.split_once(',') {
                 Some((scheme, text)) if scheme.starts_with("data:") => text,
@@ -193,15 +211,25 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
             image: None,
             id: Some(id),
             code: None,
+            sketch: None,
+            model: None,
         } => Ok(Subject::Id(id.parse()?)),
         JsonSubject {
             image: None,
             id: None,
             code: Some(code),
-        } => Ok(Subject::Code(code.parse()?)),
+            sketch,
+            model,
+        } if sketch.is_some() == model.is_some() => {
+            let sketch = sketch.zip(model).map(|(sketch, model)| {
+                let sketch = Sketch::try_from(sketch)?;
+                Ok::<_, ApiError>(OfModel { sketch, model })
+            });
+            Ok(Subject::Code(code.parse()?, sketch.transpose()?))
+        }
         _ => Err(ApiError::Invalid(
             "invalid_json",
-            "exactly one of `image`, `id` and `code` has to be given".to_owned(),
+            "exactly one of `image`, `id` and `code` has to be given, and beside `code` both `sketch` and `model` or neither".to_owned(),
         )),
     }
 }

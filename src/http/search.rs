@@ -11,13 +11,14 @@ use serde_json::Value;
 use super::{
     content::content_url,
     error::ApiError,
-    extract::{InTime, Params, Subject, given, whole},
+    extract::{InTime, OfModel, Params, Subject, given, number_given, whole, whole_given},
     millis,
     state::{AppState, Coded, Turn},
 };
 use crate::{
     code::{HashCode, Length},
-    index::{ImageId, IndexError, Match, Order, Query},
+    index::{ImageId, IndexError, Match, Order, Query, Sketch},
+    model::Output,
     serving::Served,
     telemetry::INDEX_SECONDS,
 };
@@ -37,8 +38,14 @@ pub(super) fn routes() -> Router<AppState> {
 struct SearchParams {
     #[serde(default, deserialize_with = "given")]
     bits: Option<Length>,
-    #[serde(default = "default_radius", deserialize_with = "whole")]
-    radius: u64,
+    #[serde(default, deserialize_with = "whole_given")]
+    radius: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    order: Option<Ordered>,
+    #[serde(default, deserialize_with = "whole_given")]
+    candidates: Option<u64>,
+    #[serde(default, deserialize_with = "number_given")]
+    min_similarity: Option<f32>,
     #[serde(default = "default_limit", deserialize_with = "whole")]
     limit: u64,
     #[serde(default, deserialize_with = "whole")]
@@ -47,8 +54,12 @@ struct SearchParams {
     label: Vec<String>,
 }
 
-fn default_radius() -> u64 {
-    2
+/// By what matches are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Ordered {
+    Similarity,
+    Distance,
 }
 
 fn default_limit() -> u64 {
@@ -63,6 +74,7 @@ pub(super) struct NoParams {}
 struct SearchAnswer {
     query: Asked,
     total: u64,
+    complete: bool,
     matches: Vec<Near>,
     timing_ms: SearchTiming,
 }
@@ -71,7 +83,9 @@ struct SearchAnswer {
 struct Asked {
     code: HashCode,
     bits: Length,
-    radius: u64,
+    radius: Option<u64>,
+    order: Ordered,
+    sketch: Option<Sketch>,
     model: String,
 }
 
@@ -79,6 +93,7 @@ struct Asked {
 struct Near {
     id: ImageId,
     distance: u32,
+    similarity: Option<f32>,
     code: HashCode,
     labels: Vec<String>,
     payload: Option<Value>,
@@ -96,6 +111,7 @@ struct SearchTiming {
 #[derive(Serialize)]
 struct EncodeAnswer {
     codes: BTreeMap<Length, HashCode>,
+    sketch: Option<Sketch>,
     model: String,
     timing_ms: EncodeTiming,
 }
@@ -149,19 +165,26 @@ async fn search_in(
 ) -> Result<SearchAnswer, ApiError> {
     let started = Instant::now();
     params.check(&served.card.lengths)?;
-    let (codes, encoding) = codes(state, served, subject).await?;
+    let (Output { codes, sketch }, encoding) = output(state, served, subject).await?;
     let code = params.pick(&codes)?;
     let (bits, radius) = (code.length(), params.radius);
-    if radius > bits.bits() as u64 {
+    if let Some(radius) = radius.filter(|&radius| radius > bits.bits() as u64) {
         let detail =
             format!("radius {radius} is out of range: 0 to {bits} for codes of {bits} bits");
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
+    let order = params.order(sketch.as_ref())?;
     let query = Query {
         code,
-        sketch: None,
-        radius: Some(radius as u32),
-        order: Order::Distance,
+        sketch: sketch.clone(),
+        radius: radius.map(|radius| radius as u32),
+        order: match order {
+            Ordered::Distance => Order::Distance,
+            Ordered::Similarity => Order::Similarity {
+                candidates: params.candidates.map(|candidates| candidates as usize),
+                least: params.min_similarity,
+            },
+        },
         limit: params.limit as usize,
         offset: usize::try_from(params.offset).unwrap_or(usize::MAX),
         labels: params.label.clone(),
@@ -176,9 +199,12 @@ async fn search_in(
             code,
             bits,
             radius,
+            order,
+            sketch,
             model: served.id.clone(),
         },
         total: found.total,
+        complete: found.complete,
         matches: found.matches.into_iter().map(Near::from).collect(),
         timing_ms: SearchTiming {
             encoding,
@@ -194,14 +220,15 @@ async fn encode(
     InTime(subject): InTime<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
-    if let Subject::Code(_) = subject {
+    if let Subject::Code(..) = subject {
         let detail = "a code is encoded already; give `image` or `id`".to_owned();
         return Err(ApiError::Invalid("invalid_json", detail));
     }
     let served = state.models().active;
-    let (codes, encoding) = codes(&state, &served, subject).await?;
+    let (Output { codes, sketch }, encoding) = output(&state, &served, subject).await?;
     Ok(Json(EncodeAnswer {
         codes: by_length(codes),
+        sketch,
         model: served.id.clone(),
         timing_ms: EncodeTiming {
             encoding,
@@ -218,7 +245,47 @@ impl SearchParams {
             let detail = format!("limit {limit} is out of range: 1 to {MAX_LIMIT}");
             return Err(ApiError::Invalid("invalid_parameter", detail));
         }
+        let most = Order::MOST as u64;
+        if let Some(candidates) = self.candidates.filter(|count| !(1..=most).contains(count)) {
+            let detail = format!("candidates {candidates} is out of range: 1 to {most}");
+            return Err(ApiError::Invalid("invalid_parameter", detail));
+        }
+        if let Some(least) = self
+            .min_similarity
+            .filter(|least| !(-1.0..=1.0).contains(least))
+        {
+            let detail = format!("min_similarity {least} is out of range: -1 to 1");
+            return Err(ApiError::Invalid("invalid_parameter", detail));
+        }
         self.bits.map_or(Ok(()), |bits| check_length(bits, lengths))
+    }
+
+    /// The order of the matches: by similarity where there is a sketch to compare with, unless it is to be by distance.
+    fn order(&self, sketch: Option<&Sketch>) -> Result<Ordered, ApiError> {
+        let by_similarity = ["order=similarity", "candidates", "min_similarity"];
+        let asked = [
+            self.order == Some(Ordered::Similarity),
+            self.candidates.is_some(),
+            self.min_similarity.is_some(),
+        ];
+        let asked = by_similarity
+            .into_iter()
+            .zip(asked)
+            .find(|(_, asked)| *asked);
+        match (sketch, self.order, asked) {
+            (Some(_), None | Some(Ordered::Similarity), _) => Ok(Ordered::Similarity),
+            (_, _, None) => Ok(Ordered::Distance),
+            (Some(_), Some(Ordered::Distance), Some((what, _))) => Err(ApiError::Invalid(
+                "invalid_parameter",
+                format!("{what} is for order=similarity, and the order asked for is by distance"),
+            )),
+            (None, _, Some((what, _))) => Err(ApiError::Invalid(
+                "no_sketch",
+                format!(
+                    "{what} needs a sketch: the active model makes none, the image has none, or `sketch` and `model` are missing beside `code`"
+                ),
+            )),
+        }
     }
 
     /// The code to search by: of `bits`, or else 48, or else the longest there is.
@@ -249,17 +316,17 @@ pub(super) fn check_length(bits: Length, lengths: &[Length]) -> Result<(), ApiEr
     Err(ApiError::Invalid("invalid_parameter", detail))
 }
 
-/// All the codes of a subject by a model, or the one it is.
-async fn codes(
+/// All the codes of a subject by a model and its sketch, or the code that it is.
+async fn output(
     state: &AppState,
     served: &Served,
     subject: Subject,
-) -> Result<(Vec<HashCode>, Encoding), ApiError> {
+) -> Result<(Output, Encoding), ApiError> {
     match subject {
         Subject::Image(bytes) => {
             let coded = state.encode(served, bytes, Turn::Refused).await?;
             let encoding = Encoding::of(&coded);
-            Ok((coded.encoded.output.codes, encoding))
+            Ok((coded.encoded.output, encoding))
         }
         Subject::Id(id) => {
             let name = id.to_string();
@@ -269,9 +336,26 @@ async fn codes(
             if record.codes.is_empty() {
                 return Err(ApiError::Invalid("image_without_codes", WITHOUT.to_owned()));
             }
-            Ok((record.codes, Encoding::default()))
+            let output = Output {
+                codes: record.codes,
+                sketch: record.sketch,
+            };
+            Ok((output, Encoding::default()))
         }
-        Subject::Code(code) => Ok((vec![code], Encoding::default())),
+        Subject::Code(_, Some(OfModel { model, .. })) if model != served.id => {
+            let detail = format!(
+                "the sketch is of model {model}, and the active one is {}; encode the image again",
+                served.id
+            );
+            Err(ApiError::Invalid("other_model", detail))
+        }
+        Subject::Code(code, sketch) => {
+            let output = Output {
+                codes: vec![code],
+                sketch: sketch.map(|of| of.sketch),
+            };
+            Ok((output, Encoding::default()))
+        }
     }
 }
 
@@ -289,6 +373,7 @@ impl From<Match> for Near {
             content_url: content_url(&found.record.id),
             id: found.record.id,
             distance: found.distance,
+            similarity: found.similarity,
             code: found.code,
             labels: found.record.labels,
             payload: found.record.payload,

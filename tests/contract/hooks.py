@@ -76,8 +76,11 @@ def read(context, response):
 
 @schemathesis.hook
 def before_add_examples(context, examples):
-    """A document has no place for a file, so its examples of forms come without."""
+    """A document has no place for a file, so its examples of forms come without, and knows no sketch of this model."""
     for case in examples:
+        with_sketch(case)
+        if context.operation.path == "/search" and not searchable(case):
+            case.query = {name: value for name, value in case.query.items() if name not in BY_SIMILARITY}
         if isinstance(case.body, dict) and case.media_type == "multipart/form-data":
             if context.operation.path == "/admin/jobs":
                 case.body = of_archive(case.body["job"])
@@ -137,6 +140,8 @@ def map_case(context, case):
                     case.body["labels"] = ["of-no-image"]
         if isinstance(case.body, bytes):
             case.body = Path(environ["CONTRACT_MODEL"]).read_bytes()
+    if not negative:
+        with_sketch(case)
     if isinstance(case.body, dict) and case.media_type == "multipart/form-data" and "payload" in case.body:
         payload = case.body["payload"]
         if isinstance(payload, str):
@@ -146,13 +151,27 @@ def map_case(context, case):
     return case
 
 
+# What is asked of sketches.
+BY_SIMILARITY = ("order", "candidates", "min_similarity")
+
+
+def with_sketch(case):
+    """Has a case that comes with a sketch come with one that the service can compare."""
+    if isinstance(case.body, dict) and {"code", "sketch"} <= case.body.keys():
+        case.body.update(loads(environ["CONTRACT_SKETCH"]))
+
+
 def searchable(case):
-    """No schema can say that `radius` is at most `bits`, and that `bits` are those of a code given."""
+    """No schema can say that `radius` is at most `bits`, that `bits` are those of a code given, and what needs a sketch to compare with."""
     query = case.query or {}
+    by_similarity = query.get("order") == "similarity" or "candidates" in query or "min_similarity" in query
+    without = isinstance(case.body, dict) and "code" in case.body and "sketch" not in case.body
+    if by_similarity and (without or query.get("order") == "distance"):
+        return False
     bits = int(query.get("bits", 48))
     if isinstance(case.body, dict) and "code" in case.body:
         length = 4 * len(case.body["code"])
         if int(query.get("bits", length)) != length:
             return False
         bits = length
-    return int(query.get("radius", 2)) <= bits
+    return int(query.get("radius", 0)) <= bits

@@ -64,7 +64,10 @@ async fn a_folder_is_imported_and_searched() {
     let query = folder.join("red/my one.jpg");
     let query = query.to_str().unwrap();
     let near = told(&["search", query, "--url", url, "--radius", "0", "--labelled"]);
-    assert!(near.contains("   0  red  red:my~20one.jpg"), "{near}");
+    assert!(
+        near.contains("   0  1.000  red  red:my~20one.jpg"),
+        "{near}"
+    );
     assert!(near.contains("0 of 1 queries have no match"), "{near}");
     let json = told(&["search", query, "--url", url, "--bits", "24", "--json"]);
     let answer: Value = serde_json::from_str(&json).unwrap();

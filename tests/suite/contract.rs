@@ -120,10 +120,15 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
         "GET /admin/snapshots/{id}": snapshots[0], "DELETE /admin/snapshots/{id}": snapshots[1],
     });
 
+    let by_id = json!({ "id": EXAMPLE }).to_string();
+    let encoded = post("/encode", by_id.into(), "application/json").await;
+    let sketch = json!({ "sketch": encoded["sketch"], "model": encoded["model"] });
+
     let report = server.folder.path().join("report.json");
     let said = run(python()
         .env("CONTRACT_NAMED", named.to_string())
         .env("CONTRACT_MODEL", &models[1])
+        .env("CONTRACT_SKETCH", sketch.to_string())
         .env("HYPOTHESIS_STORAGE_DIRECTORY", server.folder.path())
         .args(["-m", "schemathesis.cli", "--no-color"])
         .args(["--config-file", "tests/contract/schemathesis.toml"])

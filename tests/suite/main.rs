@@ -31,6 +31,7 @@ mod probes;
 mod readme;
 mod reproduce;
 mod serve;
+mod similarity;
 mod snapshots;
 mod training;
 mod upgrades;

@@ -75,6 +75,9 @@ impl ApiError {
             ApiError::Code(_) | ApiError::Index(IndexError::NoSuchLength { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_code")
             }
+            ApiError::Index(IndexError::Sketch { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_sketch")
+            }
             ApiError::Index(IndexError::Id { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_id"),
             ApiError::Index(IndexError::Cursor { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_parameter")

@@ -36,6 +36,25 @@ pub(in crate::http) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64,
     })
 }
 
+/// A whole number of a parameter that may be left out.
+pub(in crate::http) fn whole_given<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<u64>, D::Error> {
+    whole(value).map(Some)
+}
+
+/// A number of a parameter that may be left out.
+pub(in crate::http) fn number_given<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<f32>, D::Error> {
+    let text = String::deserialize(value)?;
+    let number = text.parse().ok().filter(|number: &f32| number.is_finite());
+    number.map(Some).ok_or_else(|| {
+        let found: String = text.chars().take(40).collect();
+        Error::custom(format!("'{found}' is not a number"))
+    })
+}
+
 /// What is there, even if null or empty, has to be right; serde alone takes that for left out.
 pub(in crate::http) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     value: D,
