@@ -229,7 +229,7 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
         }
         _ => Err(ApiError::Invalid(
             "invalid_json",
-            "exactly one of `image`, `id` and `code` has to be given, and beside `code` both `sketch` and `model` or neither".to_owned(),
+            "give exactly one of `image`, `id` and `code`; beside `code`, give both `sketch` and `model` or neither".to_owned(),
         )),
     }
 }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor, nn};
 use super::ModelError;
 use crate::index::Sketch;
 
-/// See the module.
+/// A linear map from a feature to a sketch's vector.
 pub struct Sketcher {
     mean: Tensor,       // [feature]
     projection: Tensor, // [feature, bytes]

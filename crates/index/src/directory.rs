@@ -162,7 +162,7 @@ impl Directory {
             .collect()
     }
 
-    /// The place of a length among those that there are codes of.
+    /// Returns the column that holds the codes of a length.
     ///
     /// # Errors
     /// [`IndexError::NoSuchLength`] where there are none of it.
@@ -220,7 +220,7 @@ impl Directory {
             .skip(1)
             .step_by(2)
             .map(|column| column.len() as u64);
-        let enough = enough + removed.sum::<u64>();
+        let enough = enough.saturating_add(removed.sum());
         let most = code.length().bits() as u32;
         let (mut near, mut bound) = (Vec::<Near>::new(), most);
         let mut at_distance = [0u64; 64];

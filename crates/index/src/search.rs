@@ -48,7 +48,7 @@ impl Index {
 struct Within<'a> {
     directory: &'a Directory,
     code: &'a HashCode,
-    /// The place of the code's length among those that there are.
+    /// The column of the code's length.
     at: usize,
     radius: Option<u32>,
     /// Those that have one of the labels asked for, if any were.
@@ -171,7 +171,7 @@ impl Within<'_> {
         // As many as have enough among them where labels and codes have nothing to do with each other, and somewhat more.
         let share = (filter.len() as f64 / all.max(1) as f64).min(1.0);
         let mut enough = match total {
-            Some(_) => (span.end() as f64 / share * 1.2) as u64 + 64,
+            Some(_) => ((span.end() as f64 / share * 1.2) as u64).saturating_add(64),
             None => all,
         };
         loop {

@@ -1,5 +1,5 @@
-//! Sketches: what a model sees in an image in a hundred bytes or so, by which the index tells how alike two images are.
-//! Owns the vector itself, its pages on disk and its place in memory; knows neither the model that makes it nor how answers are ordered.
+//! Sketches: short int8 vectors that tell how similar two images are.
+//! Owns the vector, its pages on disk, its array in memory and the ranking by it; does not know the model that makes it.
 
 mod array;
 mod kept;

@@ -186,8 +186,8 @@ impl Store {
         })?)
     }
 
-    /// Changes tree and directory together, so that whoever holds the gate, or finds that the [moment](Self::moment) has not passed, sees both
-    /// before it or after.
+    /// Changes the tree and the directory together. A reader sees both before the change or both after it if it holds the gate, or if the
+    /// [moment](Self::moment) is the same at the end of its read.
     ///
     /// # Errors
     /// [`IndexError::Store`].
@@ -298,7 +298,7 @@ impl Store {
             Ok(page) => Ok(page),
             Err(why) => {
                 let damage = Damage::sketches(page, generation.number, why);
-                tracing::error!(%damage, "it is written anew, without the sketches that it held");
+                tracing::error!(%damage, "the page is overwritten and its sketches are lost");
                 Ok(Page::new())
             }
         }

@@ -164,6 +164,10 @@ impl History {
                 .take(limit),
         );
 
+        // Whoever pages past the end asks for more than can be counted.
+        let everything = self.directory.nearest(&code, u64::MAX).unwrap();
+        assert_eq!(everything.total(), all.len() as u64);
+
         let distinct: Vec<_> = self.directory.distinct().collect();
         let mut words: Vec<u64> = self.images.values().map(|(word, _)| *word).collect();
         words.sort_unstable();

@@ -10,7 +10,7 @@ const CHUNK: usize = 32;
 /// How many chunks share a block, whose list is copied.
 const BLOCK: usize = 128;
 
-/// See the module.
+/// The sketches of one generation, by sequence number.
 #[derive(Clone, Debug)]
 pub struct Array {
     width: usize,

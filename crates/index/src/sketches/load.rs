@@ -20,7 +20,7 @@ pub struct Run<'a> {
     pub coded: &'a [u32],
 }
 
-/// Reads the sketches of images that have codes, on as many threads as there are runs, and tells what is wrong with them.
+/// Reads the sketch of each image that has codes, with one thread per run. Returns the damage it finds.
 ///
 /// # Errors
 /// [`IndexError::Store`] where sled itself gives up.
