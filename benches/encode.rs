@@ -186,10 +186,10 @@ fn worker(options: &Options, device: Device, kind: Kind, batch: usize) -> f64 {
 fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], samples: &[Vec<u8>]) {
     let codes = |device, kind| -> Vec<HashCode> {
         let hasher = Hasher::load(&options.model, device, kind).unwrap();
-        let size = hasher.card().input_size;
+        let input = hasher.card().input();
         let pixels: Vec<Pixels> = samples
             .iter()
-            .map(|file| image::decode(file, size).unwrap().pixels)
+            .map(|file| image::decode(file, input).unwrap().pixels)
             .collect();
         let batches = pixels
             .chunks(32)
@@ -220,7 +220,7 @@ fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], sam
 /// Images a second that one core decodes and resizes.
 fn decoding(options: &Options, photos: &[Vec<u8>]) -> serde_json::Value {
     let card = model::checkpoint::card(&options.model).unwrap();
-    let decode = |file: &Vec<u8>| drop(image::decode(file, card.input_size).unwrap());
+    let decode = |file: &Vec<u8>| drop(image::decode(file, card.input()).unwrap());
     let rate = median(options, || {
         let (seconds, passes) = repeat(options, || photos.iter().for_each(decode));
         (passes * photos.len()) as f64 / seconds

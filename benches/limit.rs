@@ -48,7 +48,7 @@ fn main() {
     assert!(!files.is_empty(), "no JPEG files there");
     let (card, _) = checkpoint::describe(&options.model).unwrap();
     let side = card.input_size;
-    let decode = |file: &Vec<u8>| image::decode(file, side).unwrap().pixels;
+    let decode = |file: &Vec<u8>| image::decode(file, card.input()).unwrap().pixels;
     let pixels: Vec<Pixels> = files.iter().map(decode).collect();
 
     let decoded = on_all_cores(&options, |_, number| {

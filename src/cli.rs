@@ -282,7 +282,7 @@ impl Cli {
                 for path in images {
                     let bytes = fs::read(&path)
                         .with_context(|| format!("cannot read {}", path.display()))?;
-                    let decoded = image::decode(&bytes, hasher.card().input_size)
+                    let decoded = image::decode(&bytes, hasher.card().input())
                         .with_context(|| path.display().to_string())?;
                     for model::Output { codes, sketch } in hasher.encode(&[&decoded.pixels])? {
                         let mut line = serde_json::json!({ "image": path, "codes": codes });

@@ -143,8 +143,13 @@ pub fn train_on(
     if restart {
         resume::remove(out)?;
     }
-    let side = config.input_size;
-    let pictures = Pictures::read(collection, numbers, side, config.per_class, config.seed)?;
+    let pictures = Pictures::read(
+        collection,
+        numbers,
+        config.input(),
+        config.per_class,
+        config.seed,
+    )?;
     for (name, reason) in &pictures.skipped {
         tracing::warn!(name, reason, "skipped an image that cannot be read");
     }
@@ -248,7 +253,9 @@ pub fn card(config: &Train, classes: &[String]) -> Result<Card, ModelError> {
         policy: config.policy.clone(),
         lengths,
         sketch: None,
+        thresholds: None,
         input_size: config.input_size,
+        resize: config.resize,
         mean,
         deviation,
         classes: classes.to_vec(),

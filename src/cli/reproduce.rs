@@ -15,6 +15,7 @@ use crate::{
     code::{HashCode, Length},
     config::Train,
     eval,
+    image::Input,
     train::{
         self,
         data::{self, Collection, pictures::Pictures, split::Split},
@@ -97,7 +98,13 @@ pub(super) fn run(options: &Reproduce) -> anyhow::Result<()> {
         .map(|path| data::open(path))
         .collect::<Result<Vec<_>, _>>()?;
     let collection = Collection::join(collection)?;
-    let pictures = Pictures::read(&collection, None, options.input_size, None, 0)?;
+    let pictures = Pictures::read(
+        &collection,
+        None,
+        Input::stretched(options.input_size),
+        None,
+        0,
+    )?;
     if let Some((name, reason)) = pictures.skipped.first() {
         anyhow::bail!("{name} cannot be read ({reason}); the protocol counts every image");
     }

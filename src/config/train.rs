@@ -7,7 +7,10 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::Compute;
-use crate::code::Length;
+use crate::{
+    code::Length,
+    image::{Input, Resize},
+};
 
 /// Which backbone a model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -218,6 +221,9 @@ pub struct Train {
     /// Side of the square input, pixels.
     #[arg(long, env = "SCIHCGRL_INPUT_SIZE", default_value_t = 96)]
     pub input_size: u32,
+    /// How a picture becomes that square: stretch takes all of it, crop the middle.
+    #[arg(long, env = "SCIHCGRL_RESIZE", default_value_t)]
+    pub resize: Resize,
     /// Code lengths.
     #[arg(long, env = "SCIHCGRL_LENGTHS", value_delimiter = ',', default_values_t = Length::ALL)]
     pub lengths: Vec<Length>,
@@ -253,6 +259,14 @@ pub struct Train {
 }
 
 impl Train {
+    /// What the network reads.
+    pub fn input(&self) -> Input {
+        Input {
+            side: self.input_size,
+            resize: self.resize,
+        }
+    }
+
     /// The options as a command line without a program's name gives them, all others at their defaults; of two that are the same
     /// the later holds.
     ///

@@ -170,14 +170,14 @@ impl AppState {
             Turn::Waits => batcher.admit_in_turn().await?,
         };
         let started = Instant::now();
-        let size = served.card.input_size;
+        let input = served.card.input();
         let permit = self.0.decoders.clone().acquire_owned().await;
         place.check()?;
         let decoded = tokio::task::spawn_blocking(move || {
             // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
             let _permit = permit;
             let started = Instant::now();
-            let decoded = image::decode(&bytes, size);
+            let decoded = image::decode(&bytes, input);
             histogram!(DECODE_SECONDS).record(started.elapsed());
             decoded
         })

@@ -18,7 +18,12 @@ use super::{
     archive::{self, ARCHIVE},
     fine_tune::{failed, write},
 };
-use crate::{disk, image, index::Record, train::data::Item};
+use crate::{
+    disk,
+    image::{self, Input},
+    index::Record,
+    train::data::Item,
+};
 
 /// Where the images are, and the list of them, which comes last.
 const IMAGES: &str = "images";
@@ -233,7 +238,7 @@ async fn export(
 
 /// Bytes that are a picture, or why they are none.
 async fn readable(bytes: Bytes) -> Result<Result<Bytes, String>, JobError> {
-    let decode = move || match image::decode(&bytes, LEAST_SIDE) {
+    let decode = move || match image::decode(&bytes, Input::stretched(LEAST_SIDE)) {
         Ok(_) => Ok(bytes),
         Err(error) => Err(error.to_string()),
     };

@@ -168,6 +168,7 @@ fn config(task: &Task, compute: &Compute) -> anyhow::Result<Train> {
     config.architecture = card.backbone;
     config.policy = card.policy;
     config.input_size = card.input_size;
+    config.resize = card.resize;
     config.lengths = card.lengths;
     config.start = Some(PARENT.into());
     config.warm_up_epochs = options.warm_up_epochs;

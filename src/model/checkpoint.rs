@@ -15,6 +15,7 @@ use super::{ModelError, Network, backbone::BackboneKind};
 use crate::{
     code::{HashCode, Length},
     config,
+    image::{Input, Resize},
     index::Sketch,
 };
 pub use published::{import, import_classifier, load_backbone};
@@ -37,8 +38,14 @@ pub struct Card {
     /// How many bytes the sketch has that it makes beside them, if it makes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
+    /// From which similarity of sketches images are copies or kin, if it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
     /// Side of the square input, pixels.
     pub input_size: u32,
+    /// How a picture becomes that square.
+    #[serde(default)]
+    pub resize: Resize,
     /// Subtracted from each channel (R, G, B) of pixels scaled to 0…1.
     pub mean: [f32; 3],
     /// What each channel is then divided by.
@@ -51,6 +58,25 @@ pub struct Card {
     pub training: serde_json::Value,
     /// Quality measured on held-out images, where it was.
     pub quality: serde_json::Value,
+}
+
+/// From which similarity of their sketches, −1 to 1, two images are related.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// One is a copy of the other: of a million pairs of different photographs, at most one is as similar.
+    pub copy: f32,
+    /// They show things of one kind: nine of ten labelled photographs as similar do. None if fewer than a tenth of a kind would be found.
+    pub kin: Option<f32>,
+}
+
+impl Card {
+    /// What the network reads.
+    pub fn input(&self) -> Input {
+        Input {
+            side: self.input_size,
+            resize: self.resize,
+        }
+    }
 }
 
 /// Writes a checkpoint: matrices and kernels in half precision, vectors (biases, statistics) in float. The file appears under

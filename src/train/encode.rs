@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use super::data::Item;
 use crate::{
     code::HashCode,
-    image::{self, Pixels},
+    image::{self, Input, Pixels},
     model::{Hasher, ModelError},
 };
 
@@ -23,11 +23,11 @@ pub type Coded = (usize, Vec<HashCode>);
 /// # Errors
 /// [`ModelError`].
 pub fn encode(hasher: &Hasher, items: &[&Item]) -> Result<Vec<Coded>, ModelError> {
-    let size = hasher.card().input_size;
+    let input = hasher.card().input();
     // Decoding runs a few batches ahead of the model.
     let (ahead, batches) = sync_channel(2);
     std::thread::scope(|scope| {
-        scope.spawn(move || decode(items, size, &ahead));
+        scope.spawn(move || decode(items, input, &ahead));
         let mut coded = Vec::with_capacity(items.len());
         for batch in batches {
             let pixels: Vec<&Pixels> = batch.iter().map(|(_, pixels)| pixels).collect();
@@ -40,12 +40,12 @@ pub fn encode(hasher: &Hasher, items: &[&Item]) -> Result<Vec<Coded>, ModelError
     })
 }
 
-fn decode(items: &[&Item], size: u32, ahead: &SyncSender<Vec<Picture>>) {
+fn decode(items: &[&Item], input: Input, ahead: &SyncSender<Vec<Picture>>) {
     let mut batch = Vec::with_capacity(BATCH);
     for (place, item) in items.iter().enumerate() {
         let read = item.decode().map_err(|error| error.to_string());
         let read = read
-            .and_then(|picture| image::resize(&picture, size).map_err(|error| error.to_string()));
+            .and_then(|picture| image::resize(&picture, input).map_err(|error| error.to_string()));
         match read {
             Ok(pixels) => batch.push((place, pixels)),
             Err(reason) => tracing::warn!(name = item.name, reason, "skipped"),

@@ -63,7 +63,13 @@ pub fn train_unlabelled(
         environment.set(&weight, &bias, &sure)?;
     }
     let side = config.input_size;
-    let pictures = Pictures::read(collection, None, side, config.per_class, config.seed)?;
+    let pictures = Pictures::read(
+        collection,
+        None,
+        config.input(),
+        config.per_class,
+        config.seed,
+    )?;
     for (name, reason) in &pictures.skipped {
         tracing::warn!(name, reason, "skipped an image that cannot be read");
     }

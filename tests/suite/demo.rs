@@ -73,11 +73,7 @@ fn codes_are_the_same_alone_and_in_a_batch_of_64() {
         .iter()
         .flat_map(|class| (40..56).map(move |i| format!("samples/queries/{class}/{i:04}.jpg")))
         .map(|path| fs::read(Path::new(ROOT).join(path)).unwrap())
-        .map(|bytes| {
-            image::decode(&bytes, hasher.card().input_size)
-                .unwrap()
-                .pixels
-        })
+        .map(|bytes| image::decode(&bytes, hasher.card().input()).unwrap().pixels)
         .collect();
     let together = hasher.encode(&pictures.iter().collect::<Vec<_>>()).unwrap();
     assert_eq!(together.len(), 64);

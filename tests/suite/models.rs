@@ -20,7 +20,11 @@ use ::image::{ImageFormat, RgbImage};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use reqwest::{Client, Method, StatusCode};
-use scihcgrl::{config::Precision, image, model::Hasher};
+use scihcgrl::{
+    config::Precision,
+    image::{self, Input},
+    model::Hasher,
+};
 use serde_json::{Value, json};
 
 /// Pictures that there are codes of.
@@ -57,7 +61,11 @@ impl Known {
             Precision::Bf16 => tch::Kind::BFloat16,
             _ => tch::Kind::Float,
         };
-        let decoded = |number| image::decode(&picture(number), 64).unwrap().pixels;
+        let decoded = |number| {
+            image::decode(&picture(number), Input::stretched(64))
+                .unwrap()
+                .pixels
+        };
         let pictures: Vec<_> = (0..PICTURES).map(decoded).collect();
         let mut codes = BTreeMap::new();
         let ids = files.map(|file| {

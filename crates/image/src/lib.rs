@@ -1,9 +1,13 @@
 //! Untrusted bytes to pixels: the format by content, limits before decoding, orientation, colour, size.
 //! Knows nothing of models, HTTP or files; whoever calls it owns the bytes and chooses the thread, for decoding is slow.
 
+pub mod change;
+
 use std::{
+    fmt::{Display, Formatter},
     io::Cursor,
     panic::{AssertUnwindSafe, catch_unwind},
+    str::FromStr,
 };
 
 use ::image::{
@@ -15,6 +19,7 @@ use fast_image_resize::{
     images::{TypedImage, TypedImageRef},
     pixels::U8x3,
 };
+use serde::{Deserialize, Serialize};
 
 /// The formats that are read, for messages.
 pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
@@ -24,6 +29,57 @@ pub const MAX_SIDE: u32 = 20_000;
 pub const MAX_PIXELS: u64 = 50_000_000;
 /// The most bytes a decoder may allocate for one picture, whatever its depth and channels.
 const MAX_ALLOC: u64 = 512 << 20;
+
+/// How a picture that is not square becomes a model's square input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The whole picture, stretched.
+    #[default]
+    Stretch,
+    /// The middle square, as long as the shorter side.
+    Crop,
+}
+
+impl Display for Resize {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Resize::Stretch => "stretch",
+            Resize::Crop => "crop",
+        })
+    }
+}
+
+impl FromStr for Resize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "stretch" => Ok(Resize::Stretch),
+            "crop" => Ok(Resize::Crop),
+            _ => Err("it must be stretch or crop".to_owned()),
+        }
+    }
+}
+
+/// The square that a model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Pixels a side.
+    pub side: u32,
+    /// How a picture becomes it.
+    pub resize: Resize,
+}
+
+impl Input {
+    /// Pictures stretched to a side, in pixels.
+    pub fn stretched(side: u32) -> Self {
+        Input {
+            side,
+            resize: Resize::Stretch,
+        }
+    }
+}
 
 /// A square picture as a model reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +93,7 @@ pub struct Pixels {
 /// What [`decode`] makes of an image file.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// The whole picture, stretched to the square asked for.
+    /// The square asked for.
     pub pixels: Pixels,
     /// The media type by content.
     pub media_type: &'static str,
@@ -89,15 +145,15 @@ pub fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
     reader.with_guessed_format().ok()?.into_dimensions().ok()
 }
 
-/// Decodes an image file and stretches the whole picture to `size` × `size`.
+/// Decodes an image file and makes a model's input of it.
 ///
 /// # Errors
 /// Every [`ImageError`].
-pub fn decode(bytes: &[u8], size: u32) -> Result<Decoded, ImageError> {
+pub fn decode(bytes: &[u8], input: Input) -> Result<Decoded, ImageError> {
     let format = format(bytes)?;
     let picture = guarded(bytes, format)?;
     Ok(Decoded {
-        pixels: resize(&picture, size)?,
+        pixels: resize(&picture, input)?,
         media_type: format.to_mime_type(),
         width: picture.width(),
         height: picture.height(),
@@ -112,22 +168,32 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     guarded(bytes, format(bytes)?)
 }
 
-/// Stretches a picture to `size` × `size`; shrinking averages over all it covers.
+/// Makes a model's input of a picture. Each pixel of a smaller picture is the mean of all that it covers.
 ///
 /// # Errors
 /// [`ImageError::Resize`].
-pub fn resize(picture: &RgbImage, size: u32) -> Result<Pixels, ImageError> {
-    let (width, height) = picture.dimensions();
-    let mut rgb = vec![0; size as usize * size as usize * 3];
-    let source = TypedImageRef::<U8x3>::from_buffer(width, height, picture.as_raw())
-        .map_err(|error| ImageError::Resize(error.into()))?;
-    let mut target = TypedImage::<U8x3>::from_buffer(size, size, &mut rgb)
-        .map_err(|error| ImageError::Resize(error.into()))?;
-    let bilinear = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new()
-        .resize_typed(&source, &mut target, &bilinear)
-        .map_err(|error| ImageError::Resize(error.into()))?;
+pub fn resize(picture: &RgbImage, input: Input) -> Result<Pixels, ImageError> {
+    let size = input.side;
+    let rgb = scale(picture, size, size, input.resize)?;
     Ok(Pixels { size, rgb })
+}
+
+/// The bytes of a picture brought to a width and a height, row by row.
+fn scale(picture: &RgbImage, width: u32, height: u32, how: Resize) -> Result<Vec<u8>, ImageError> {
+    let mut rgb = vec![0; width as usize * height as usize * 3];
+    let source =
+        TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw())
+            .map_err(|error| ImageError::Resize(error.into()))?;
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut rgb)
+        .map_err(|error| ImageError::Resize(error.into()))?;
+    let mut options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    if how == Resize::Crop {
+        options = options.fit_into_destination(Some((0.5, 0.5)));
+    }
+    Resizer::new()
+        .resize_typed(&source, &mut target, &options)
+        .map_err(|error| ImageError::Resize(error.into()))?;
+    Ok(rgb)
 }
 
 fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {

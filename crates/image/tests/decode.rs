@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 use image::RgbImage;
-use scihcgrl_image::{decode, decode_rgb};
+use scihcgrl_image::{Input, Resize, decode, decode_rgb};
 
 macro_rules! fixtures {
     ($($name:literal),+) => { [$(include_bytes!(concat!("../../../tests/fixtures/", $name)) as &[u8]),+] };
@@ -47,17 +47,17 @@ fn colours_survive_every_format_and_depth() {
 #[test]
 fn the_size_is_that_of_the_upright_picture() {
     let [rotated, one] = fixtures!["rotated.jpg", "one.png"];
-    let decoded = decode(rotated, 8).unwrap();
+    let decoded = decode(rotated, Input::stretched(8)).unwrap();
     assert_eq!((decoded.width, decoded.height), (48, 32));
     assert_eq!(decoded.media_type, "image/jpeg");
-    let one = decode(one, 4).unwrap().pixels;
+    let one = decode(one, Input::stretched(4)).unwrap().pixels;
     assert_eq!((one.size, one.rgb), (4, [10, 20, 30].repeat(16)));
 }
 
 #[test]
 fn declared_size_is_refused_undecoded() {
     for bytes in fixtures!["huge.png", "huge.bmp", "huge.gif", "huge.tiff"] {
-        let error = decode(bytes, 8).unwrap_err();
+        let error = decode(bytes, Input::stretched(8)).unwrap_err();
         assert!(error.to_string().contains("50000 × 50000"), "{error}");
     }
 }
@@ -66,7 +66,10 @@ fn declared_size_is_refused_undecoded() {
 fn every_truncation_is_an_error() {
     for bytes in COLOURED.into_iter().chain(fixtures!["deep.png"]) {
         for length in 0..bytes.len() - 12 {
-            assert!(decode(&bytes[..length], 8).is_err(), "{length} bytes");
+            assert!(
+                decode(&bytes[..length], Input::stretched(8)).is_err(),
+                "{length} bytes"
+            );
         }
     }
 }
@@ -76,8 +79,21 @@ proptest::proptest! {
     fn a_changed_byte_gives_an_error_or_all_pixels(at in 0usize..700, byte: u8) {
         let mut bytes = COLOURED[0].to_vec();
         bytes[at] = byte;
-        if let Ok(decoded) = decode(&bytes, 8) {
+        if let Ok(decoded) = decode(&bytes, Input::stretched(8)) {
             proptest::prop_assert_eq!(decoded.pixels.rgb.len(), 8 * 8 * 3);
         }
     }
+}
+
+#[test]
+fn a_picture_is_stretched_or_its_middle_is_taken() {
+    let picture = RgbImage::from_fn(30, 10, |x, _| {
+        image::Rgb([[250, 0, 0], [0, 250, 0], [0, 0, 250]][x as usize / 10])
+    });
+    let input = |resize| Input { side: 10, resize };
+    let red = |pixels: &scihcgrl_image::Pixels| pixels.rgb[0];
+    let stretched = scihcgrl_image::resize(&picture, input(Resize::Stretch)).unwrap();
+    assert!(red(&stretched) > 200);
+    let cropped = scihcgrl_image::resize(&picture, input(Resize::Crop)).unwrap();
+    assert_eq!(cropped.rgb, [0, 250, 0].repeat(100));
 }

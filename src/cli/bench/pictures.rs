@@ -8,6 +8,7 @@ use serde_json::json;
 use tch::Device;
 
 use super::rounded;
+use crate::image::Input;
 use crate::train::data::{
     self,
     ahead::{Ahead, Plan},
@@ -45,7 +46,13 @@ pub struct PicturesBench {
 pub fn run(options: &PicturesBench) -> anyhow::Result<()> {
     let side = options.input_size;
     let started = Instant::now();
-    let pictures = Pictures::read(&data::open(&options.data)?, None, side, None, 0)?;
+    let pictures = Pictures::read(
+        &data::open(&options.data)?,
+        None,
+        Input::stretched(side),
+        None,
+        0,
+    )?;
     let (read, count) = (started.elapsed().as_secs_f64(), pictures.labels.len());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(cores).max(1);

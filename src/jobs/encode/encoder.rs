@@ -100,12 +100,12 @@ fn encode_all(hasher: &Hasher, mut batches: mpsc::UnboundedReceiver<Batch>) {
 }
 
 fn encode(hasher: &Hasher, images: Vec<Read>) -> Result<Vec<Coded>, ModelError> {
-    let side = hasher.card().input_size;
+    let input = hasher.card().input();
     let decoded: Vec<(Missing, Result<Pixels, String>)> = images
         .into_iter()
         .map(|Read { missing, original }| {
             let decoded = original.and_then(|bytes| {
-                let decoded = image::decode(&bytes, side);
+                let decoded = image::decode(&bytes, input);
                 decoded
                     .map(|decoded| decoded.pixels)
                     .map_err(|error| error.to_string())

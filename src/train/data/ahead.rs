@@ -232,7 +232,14 @@ mod tests {
     fn batches_come_in_order_as_they_would_be_made_at_once() {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
-        let pictures = Pictures::read(&open(folder.path()).unwrap(), None, 8, None, 0).unwrap();
+        let pictures = Pictures::read(
+            &open(folder.path()).unwrap(),
+            None,
+            crate::image::Input::stretched(8),
+            None,
+            0,
+        )
+        .unwrap();
         let augment = Some(Augment::new(0.5));
         let order = [3, 1, 4, 1, 5, 2, 6];
         let plan = Plan {

@@ -14,7 +14,7 @@ use super::{
     augment::{Augment, View},
     wrong,
 };
-use crate::image;
+use crate::image::{self, Input};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -39,8 +39,8 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Reads a collection's items, or those of some numbers, on all cores. They are kept at `side` pixels, or at the longest side
-    /// among them where all are smaller.
+    /// Reads a collection's items, or those of some numbers, on all cores, as a network reads them; or at the longest side among them if
+    /// all are smaller.
     ///
     /// With `per_class` items are taken in a random order (seeded), each while one of its classes has fewer.
     ///
@@ -49,7 +49,7 @@ impl Pictures {
     pub fn read(
         collection: &Collection,
         numbers: Option<&[usize]>,
-        side: u32,
+        input: Input,
         per_class: Option<usize>,
         seed: u64,
     ) -> Result<Pictures, TrainError> {
@@ -74,13 +74,15 @@ impl Pictures {
             .iter()
             .map(|&number| &collection.items[number])
             .collect();
+        let side = input.side;
         let side = side.min(longest(&items, side).unwrap_or(side));
+        let input = Input { side, ..input };
         let mut images = Vec::with_capacity(items.len() * bytes(side));
         let (mut labels, mut skipped) = (Vec::new(), Vec::new());
         for block in items.chunks(BLOCK) {
             let read = on_all_cores(block, |item| {
                 let picture = item.decode().map_err(|error| error.to_string())?;
-                image::resize(&picture, side).map_err(|error| error.to_string())
+                image::resize(&picture, input).map_err(|error| error.to_string())
             });
             for (item, pixels) in block.iter().zip(read) {
                 match pixels {
@@ -181,7 +183,13 @@ mod tests {
     use super::*;
 
     fn read(folder: &std::path::Path, side: u32) -> Result<Pictures, TrainError> {
-        Pictures::read(&open(folder).unwrap(), None, side, None, 0)
+        Pictures::read(
+            &open(folder).unwrap(),
+            None,
+            Input::stretched(side),
+            None,
+            0,
+        )
     }
 
     #[test]
@@ -208,10 +216,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
         let collection = open(folder.path()).unwrap();
-        let some = Pictures::read(&collection, Some(&[7, 0]), 8, None, 0).unwrap();
+        let some =
+            Pictures::read(&collection, Some(&[7, 0]), Input::stretched(8), None, 0).unwrap();
         assert_eq!(some.labels, [1, 0]);
         assert_eq!(some.images[..3], [200, 20, 0]);
-        let few = |seed| Pictures::read(&collection, None, 8, Some(2), seed).unwrap();
+        let few =
+            |seed| Pictures::read(&collection, None, Input::stretched(8), Some(2), seed).unwrap();
         // The corrupt file may be one of the two.
         assert!((3..=4).contains(&few(0).labels.len()));
         assert_eq!(few(1).images, few(1).images);
