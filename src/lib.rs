@@ -2,13 +2,14 @@
 //! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
 //!
 //! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry, priority, disk, tls, place | model, index | gallery, batch, registry, train, eval, replica | serving | jobs, snapshots | http | serve | cli | main`.
-//! Only `model` and `train` name tch, only `index` and `jobs/store` name sled, only `place`, `gallery` and `snapshots` name object_store, only
+//! `code, image, telemetry, priority, disk, tls, place | model, index | gallery, batch, registry, train, eval, replica | serving, copies | jobs, snapshots | http | serve | cli | main`.
+//! Only `model`, `train` and `copies` name tch, only `index` and `jobs/store` name sled, only `place`, `gallery` and `snapshots` name object_store, only
 //! `replica` names async_nats, only `http` and `serve` name axum.
 
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod copies;
 pub mod disk;
 pub mod eval;
 pub mod gallery;

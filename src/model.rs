@@ -27,9 +27,9 @@ pub use backbone::Pass;
 use backbone::{Backbone, BackboneKind};
 pub use checkpoint::{Card, Thresholds};
 pub use device::{device, devices, is_cpu, kind, preferred, resolved};
-use environment::Environment;
+pub use environment::Environment;
 pub use policy::{Choice, Policy, Unrolled};
-pub use sketcher::Sketcher;
+pub use sketcher::{Sketcher, TONES};
 
 /// What can go wrong with a model.
 #[derive(Debug, thiserror::Error)]
@@ -140,10 +140,11 @@ impl Network {
         let backbone = card.backbone.build(&(&root / "backbone").set_group(0))?;
         let path = (&root / "policy").set_group(1);
         let feature = backbone.feature_size();
-        let environment = match card.policy.centroid {
-            true => Some(Environment::new(&(&root / "classifier"), feature, card)?),
-            false => None,
-        };
+        let environment = card
+            .policy
+            .classifier
+            .map(|classes| Environment::new(&(&root / "classifier"), feature, classes, card));
+        let environment = environment.transpose()?;
         let policy = Policy::new(&path, feature, &card.policy, &card.lengths, environment)?;
         let sketcher = card
             .sketch
@@ -162,6 +163,18 @@ impl Network {
             deviation: channels(&card.deviation)?,
             variables,
         })
+    }
+
+    /// Puts images, each `side` × `side` × 3 bytes, on the device: `[batch, 3, side, side]`, `Uint8`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn upload(&self, rgb: &[u8], side: u32) -> Result<Tensor, ModelError> {
+        let side = i64::from(side);
+        let images = rgb.len() as i64 / (3 * side * side).max(1);
+        let images = Tensor::f_from_data_size(rgb, &[images, side, side, 3], Kind::Uint8)?;
+        let images = images.f_to_device(self.variables.device())?;
+        Ok(images.f_permute([0, 3, 1, 2])?)
     }
 
     /// Features of images in 0…255: `[batch, 3, side, side]` of any type to `[batch, feature]`.
@@ -269,17 +282,34 @@ impl Hasher {
     /// # Errors
     /// [`ModelError::Side`] and [`ModelError::Tensor`].
     pub fn encode(&self, batch: &[&Pixels]) -> Result<Vec<Output>, ModelError> {
-        let features = self.features(&self.upload(batch)?)?;
-        let codes = codes(&self.card.lengths, &self.logits(&features)?)?;
+        let images = self.upload(batch)?;
+        let features = self.features(&images)?;
+        self.outputs(&images, &features, batch.len())
+    }
+
+    /// Codes and sketches of the first `count` images of a batch as [`upload`](Self::upload) makes it, by their
+    /// [`features`](Self::features).
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn outputs(
+        &self,
+        images: &Tensor,
+        features: &Tensor,
+        count: usize,
+    ) -> Result<Vec<Output>, ModelError> {
+        let codes = codes(&self.card.lengths, &self.logits(features)?)?;
         let sketches = match &self.network.sketcher {
-            Some(sketcher) => tch::no_grad(|| sketcher.sketches(&features))?,
+            Some(sketcher) => {
+                tch::no_grad(|| sketcher.sketches(features, &sketcher.tones(images)?))?
+            }
             None => Vec::new(),
         };
         let sketches = sketches
             .into_iter()
             .map(Some)
             .chain(std::iter::repeat(None));
-        let outputs = codes.into_iter().zip(sketches).take(batch.len());
+        let outputs = codes.into_iter().zip(sketches).take(count);
         Ok(outputs
             .map(|(codes, sketch)| Output { codes, sketch })
             .collect())
@@ -304,10 +334,7 @@ impl Hasher {
             rgb.extend_from_slice(&pixels.rgb);
         }
         rgb.resize(images * bytes, 0);
-        let side = i64::from(side);
-        let images = Tensor::f_from_data_size(&rgb, &[images as i64, side, side, 3], Kind::Uint8)?
-            .f_to_device(self.network.variables.device())?;
-        Ok(images.f_permute([0, 3, 1, 2])?)
+        self.network.upload(&rgb, side)
     }
 
     /// Features of images as [`upload`](Self::upload) makes them, the second stage: `[batch, feature]`.

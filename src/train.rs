@@ -2,6 +2,7 @@
 //! Knows the order of a training; nothing of the index or the service, and evaluates only what it is watched by.
 
 mod average;
+mod components;
 pub mod data;
 pub mod encode;
 mod flat;
@@ -19,6 +20,7 @@ pub mod rollout;
 mod run;
 pub mod schedule;
 pub mod unlabelled;
+pub mod views;
 mod warm_up;
 mod watch;
 
@@ -80,6 +82,16 @@ pub enum TrainError {
         loss: f64,
         /// The step it was met at, from 0.
         step: usize,
+    },
+    /// Fewer pictures than a model learns from without labels.
+    #[error(
+        "{found} pictures can be read; at least {least} are needed to learn what pictures differ by"
+    )]
+    Few {
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        least: usize,
     },
     /// An option out of its range.
     #[error("{option} is {found}; it must be {expected}")]
@@ -237,14 +249,17 @@ pub fn train_on(
 /// The card of a model that is to be trained.
 ///
 /// # Errors
-/// [`ModelError::Classes`] where there are none, or more than hash centres.
+/// [`ModelError::Classes`] if there are more than hash centres.
 pub fn card(config: &Train, classes: &[String]) -> Result<Card, ModelError> {
     let mut lengths = config.lengths.clone();
     lengths.sort();
     lengths.dedup();
     let mut centers = BTreeMap::new();
     for &length in &lengths {
-        let made = centers::make(config.centers, length, classes.len(), config.seed)?;
+        let made = match classes {
+            [] => Vec::new(),
+            _ => centers::make(config.centers, length, classes.len(), config.seed)?,
+        };
         centers.insert(length, made);
     }
     let (mean, deviation) = config.architecture.normalisation();

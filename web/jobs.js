@@ -4,8 +4,8 @@ import { curves } from './curves.js';
 import { fineTuning } from './fine_tuning.js';
 import { ask, follow, words } from './service.js';
 
-const KINDS = { fine_tune: 'Fine-tuning', reencode: 'Encoding the gallery' };
-const STAGES = { export: 'copying images', measure: 'measuring', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding' };
+const KINDS = { fine_tune: 'Fine-tuning', adapt: 'Fitting to the gallery', reencode: 'Encoding the gallery' };
+const STAGES = { export: 'copying images', measure: 'measuring', features: 'looking at images and copies of them', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding' };
 const isOver = ({ state }) => !['queued', 'running'].includes(state);
 const mean = (by) => {
   const maps = Object.values(by).map(({ map }) => map);
@@ -15,6 +15,11 @@ const mean = (by) => {
 function outcome({ state, error, result }) {
   if (error) return el('span', { class: 'problem' }, error);
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
+  const { metrics } = result;
+  if (metrics.after.copies_first !== undefined) {
+    const change = (name) => ['before', 'after'].map((when) => metrics[when][name]?.toFixed(3) ?? '–').join(' → ');
+    return `model ${result.model}: copies that come first ${change('copies_first')}, agreement with features ${change('agreement')}`;
+  }
   const [before, after] = ['before', 'after'].map((when) => mean(result.metrics[when].all));
   return `model ${result.model}: mean MAP ${before?.toFixed(3) ?? '–'} → ${after?.toFixed(3) ?? '–'}`;
 }
@@ -24,9 +29,18 @@ export async function jobs(place, signal, changed) {
   const shown = el('section', { class: 'job', hidden: true, 'aria-label': 'The job that is followed' });
   const rows = el('tbody', {});
   const start = el('button', { type: 'button', class: 'primary', onclick: () => fineTuning((job) => watch(job.id)) }, 'Teach it from the gallery');
+  const fit = el('button', { type: 'button', onclick: async () => {
+    fit.disabled = true;
+    try {
+      watch((await ask('/admin/jobs', { json: { kind: 'adapt', activate: 'if_better' } })).id);
+    } catch (error) {
+      notice(words(error) ?? '', 'problem');
+    }
+    fit.disabled = false;
+  } }, 'Fit the model to this gallery');
   const head = ['Job', 'Kind', 'Asked for', 'State', 'Outcome'];
   place.append(
-    el('h2', {}, 'Jobs'), el('p', {}, 'A job trains a new model on labelled images beside the service, or encodes the gallery by another model. Searches go on.'), start, shown,
+    el('h2', {}, 'Jobs'), el('p', {}, 'Fitting learns, without labels, what the images of this gallery differ by: it takes minutes, and the new model answers if it is better. Teaching learns their labels. Searches go on.'), el('div', { class: 'actions' }, fit, start), shown,
     el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Jobs' }, el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), rows)));
   let watching = new AbortController();
   signal.addEventListener('abort', () => watching.abort());

@@ -1,6 +1,6 @@
 // The models view: which there are, which answers, two of them compared, and the jobs that make new ones. Knows models; jobs show themselves.
 import { bytes, el, moment, notice } from './dom.js';
-import { comparison, quality } from './quality.js';
+import { comparison, copies, quality } from './quality.js';
 import { jobs } from './jobs.js';
 import { ask, words } from './service.js';
 
@@ -51,7 +51,7 @@ export async function show(main, params, signal) {
   function row(model, all) {
     const { id, state, parent, created_at_ms: created, bytes: size } = model;
     const measured = quality(model);
-    const maps = measured ? Object.entries(measured.of).map(([bits, { map }]) => el('div', {}, `${bits}: ${map.toFixed(3)}`)) : 'not measured';
+    const maps = measured ? Object.entries(measured.of).map(([bits, { map }]) => el('div', {}, `${bits}: ${map.toFixed(3)}`)) : copies(model);
     const compare = el('input', { type: 'checkbox', checked: chosen.has(id), 'aria-label': `Compare ${id}`, onchange: () => {
       if (compare.checked) chosen.add(id);
       else chosen.delete(id);

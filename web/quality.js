@@ -4,16 +4,23 @@ import { el, plural } from './dom.js';
 /** What was measured of a model, by bits, and on how many queries; none where nothing was. */
 export function quality({ card }) {
   const { quality: told } = card;
-  if (told?.after) return { of: told.after.all, queries: told.queries };
+  if (told?.after?.all) return { of: told.after.all, queries: told.queries };
   if (told?.quality) return { of: told.quality, queries: told.queries };
   return undefined;
+}
+
+/** What was measured of a model that knows no classes, in words. */
+export function copies({ card }) {
+  const { quality: told } = card;
+  const first = told?.after?.copies_first;
+  return first === undefined ? 'not measured' : `copies that come first: ${first.toFixed(3)}`;
 }
 
 /** Both, on the same queries where one of them was trained from the other and measured beside it. */
 function both(first, second) {
   for (const [child, parent] of [[first, second], [second, first]]) {
     const { quality: told } = child.card;
-    if (child.parent !== parent.id || !told?.before) continue;
+    if (child.parent !== parent.id || !told?.before?.all) continue;
     const of = { [child.id]: { of: told.after.all, queries: told.queries }, [parent.id]: { of: told.before.all, queries: told.queries } };
     return { first: of[first.id], second: of[second.id], same: true };
   }

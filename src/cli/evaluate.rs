@@ -16,13 +16,16 @@ use super::quality;
 use crate::{
     code::Length,
     config::{Compute, DEFAULT_MODEL},
-    eval,
+    copies, eval,
     model::{Hasher, checkpoint},
     train::{
-        data::{self, Item},
+        data::{self, Collection, Item},
         encode::encode,
     },
 };
+
+/// The most images that search for their kind.
+const KIN: usize = 1000;
 
 /// What is measured, and on what.
 #[derive(Args)]
@@ -31,10 +34,21 @@ pub struct Evaluate {
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     model: PathBuf,
     /// The data, in any form that `train` takes. Images of classes the model was not trained on count too.
-    #[arg(long)]
-    data: PathBuf,
-    /// How many of the images, drawn at random, are queries; the others are the database.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, required_unless_present = "copies", conflicts_with = "copies")]
+    data: Option<PathBuf>,
+    /// Instead: a folder of images. Some are changed as copies are and searched for. If it has a folder a kind, kin are searched for too.
+    #[arg(long, conflicts_with_all = ["per_class", "plots"])]
+    copies: Option<PathBuf>,
+    /// With --copies: also write the changed pictures into this folder, for other programs to search by.
+    #[arg(long, requires = "copies")]
+    keep: Option<PathBuf>,
+    /// How many of the images, drawn at random, are queries, the others being the database; with --copies how many are changed, 100 by
+    /// default.
+    #[arg(
+        long,
+        default_value_t = 1000,
+        default_value_if("copies", clap::builder::ArgPredicate::IsPresent, "100")
+    )]
     queries: usize,
     /// Seed of that draw, and of the shuffled order.
     #[arg(long, default_value_t = 0)]
@@ -59,7 +73,14 @@ pub struct Evaluate {
 
 pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     let hasher = Hasher::start(&evaluate.model, &evaluate.compute)?;
-    let collection = data::open(&evaluate.data)?;
+    if let Some(folder) = &evaluate.copies {
+        return copied(&hasher, evaluate, folder);
+    }
+    let data = evaluate
+        .data
+        .as_deref()
+        .context("--data says what to measure on")?;
+    let collection = data::open(data)?;
     let mut items: Vec<&Item> = collection.items.iter().collect();
     items.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
     let coded = encode(&hasher, &items)?;
@@ -104,7 +125,41 @@ pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     }
     if evaluate.record {
         figures["quality"] = quality::scalars(&measured);
-        checkpoint::record_quality(&evaluate.model, figures)?;
+        checkpoint::record(&evaluate.model, |card| card.quality = figures)?;
+    }
+    Ok(())
+}
+
+/// Measures copies and kin.
+fn copied(hasher: &Hasher, evaluate: &Evaluate, folder: &Path) -> anyhow::Result<()> {
+    // A folder without kinds is as good.
+    let collection =
+        data::open(folder).or_else(|_| Collection::unlabelled(&[folder.to_owned()]))?;
+    let items: Vec<&Item> = collection.items.iter().collect();
+    let mut drawn: Vec<usize> = (0..items.len()).collect();
+    drawn.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
+    let first = |count: usize| &drawn[..count.min(drawn.len())];
+    let asked = copies::Asked {
+        items: &items,
+        sets: &collection.sets,
+        copied: first(evaluate.queries),
+        kin: first(KIN),
+        keep: evaluate.keep.as_deref(),
+    };
+    let (mut figures, thresholds) = copies::measure(hasher, &asked)?.context(
+        "the model makes no sketches; `scihcgrl train --sketch MODEL --unlabelled FOLDER` gives it some",
+    )?;
+    figures["seed"] = json!(evaluate.seed);
+    print!("{}", quality::of_copies(&figures));
+    figures["model"] = json!(hasher.id());
+    if let Some(path) = &evaluate.json {
+        write(path, format!("{figures:#}\n"))?;
+    }
+    if evaluate.record {
+        checkpoint::record(&evaluate.model, |card| {
+            card.thresholds = Some(thresholds);
+            card.quality = figures;
+        })?;
     }
     Ok(())
 }

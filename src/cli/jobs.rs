@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{
-    Method,
+    Method, RequestBuilder,
     multipart::{Form, Part},
 };
 use serde_json::{Map, Value};
@@ -27,6 +27,15 @@ pub enum Jobs {
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
         /// Options as in the contract, such as `labels=cat,dog`, `epochs=8` or `activate=if_better`.
+        #[arg(value_name = "OPTION=VALUE")]
+        options: Vec<String>,
+        /// Print the job's id instead of following it.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Make a model of what the gallery shows, without labels, and follow the job.
+    Adapt {
+        /// Options as in the contract, such as `images=50000` or `activate=if_better`.
         #[arg(value_name = "OPTION=VALUE")]
         options: Vec<String>,
         /// Print the job's id instead of following it.
@@ -78,17 +87,18 @@ pub(super) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
             options,
             detach,
         } => {
-            let asked = fine_tune(options)?;
+            let asked = asked("fine_tune", options)?;
             let request = client.request(Method::POST, "/admin/jobs");
             let request = match archive {
                 Some(archive) => request.multipart(with_archive(&asked, archive).await?),
                 None => request.json(&asked),
             };
-            let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
-            match detach {
-                true => println!("{}", text(&job["id"])),
-                false => watch(&client, text(&job["id"])).await?,
-            }
+            begin(&client, request, *detach).await?;
+        }
+        Jobs::Adapt { options, detach } => {
+            let request = client.request(Method::POST, "/admin/jobs");
+            let request = request.json(&asked("adapt", options)?);
+            begin(&client, request, *detach).await?;
         }
         Jobs::Activate { model } => {
             let path = format!("/admin/models/{model}/activate");
@@ -121,10 +131,21 @@ pub(super) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The request that some options make.
-fn fine_tune(options: &[String]) -> anyhow::Result<Value> {
+/// Asks for a job, and follows it unless only its id is wanted.
+async fn begin(client: &Client, request: RequestBuilder, detach: bool) -> anyhow::Result<()> {
+    let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
+    let id = text(&job["id"]);
+    match detach {
+        true => println!("{id}"),
+        false => watch(client, id).await?,
+    }
+    Ok(())
+}
+
+/// The request that some options of a kind of job make.
+fn asked(kind: &str, options: &[String]) -> anyhow::Result<Value> {
     let mut asked = Map::new();
-    asked.insert("kind".to_owned(), "fine_tune".into());
+    asked.insert("kind".to_owned(), kind.into());
     for option in options {
         let (name, value) = option
             .split_once('=')

@@ -95,3 +95,73 @@ pub(super) fn plots(
     let within = plot::lines(within, "code length in bits", "precision", &[by_length])?;
     Ok([("pr.svg", pr), ("precision.svg", within)])
 }
+
+/// Figures of copies and kin, a row a change.
+pub(super) fn of_copies(figures: &Value) -> String {
+    let share = |value: &Value| {
+        value
+            .as_f64()
+            .map_or("-".to_owned(), |value| format!("{value:.3}"))
+    };
+    let columns = [
+        ("first", "first"),
+        ("in 10", "first_ten"),
+        ("of 5", "first_of_5"),
+        ("of 25", "first_of_25"),
+        ("of 100", "first_of_100"),
+        ("of 1000", "first_of_1000"),
+        ("code", "first_by_code"),
+        ("radius 2", "within_radius_2"),
+        ("floats", "first_by_floats"),
+        ("is copy", "is_copy"),
+    ];
+    let mut table = format!(
+        "{} changed pictures of {} searched for; the share of them that come first (of N candidates by code)\n{:32}",
+        figures["copied"], figures["images"], "change"
+    );
+    for (name, _) in columns {
+        table += &format!(" {name:>8}");
+    }
+    table.push('\n');
+    for (name, row) in figures["copies"].as_object().into_iter().flatten() {
+        table += &format!("{name:32}");
+        for (_, column) in columns {
+            table += &format!(" {:>8}", share(&row[column]));
+        }
+        table.push('\n');
+    }
+    table += &format!(
+        "copies have a similarity of at least {}\n",
+        share(&figures["copy_threshold"])
+    );
+    let kin = &figures["kin"];
+    if kin["map_search"].is_number() {
+        table += &format!(
+            "kinds, {} queries: MAP in search order {}, by floats {}, by codes",
+            kin["queries"],
+            share(&kin["map_search"]),
+            share(&kin["map_floats"])
+        );
+        for (name, value) in kin.as_object().into_iter().flatten() {
+            if let Some(bits) = name
+                .strip_prefix("map_")
+                .filter(|bits| bits.parse::<u32>().is_ok())
+            {
+                table += &format!(" {bits}: {}", share(value));
+            }
+        }
+        table += &format!(
+            "\nkin have a similarity of at least {}, which finds {}\n",
+            share(&kin["threshold"]),
+            share(&kin["recall"])
+        );
+    }
+    table += &format!(
+        "of the ten nearest by floats, a search has {} among its first 10 and {} among its first 100; codes alone {} and {}\n",
+        share(&kin["agreement_search_10"]),
+        share(&kin["agreement_search_100"]),
+        share(&kin["agreement_code_10"]),
+        share(&kin["agreement_code_100"]),
+    );
+    table
+}

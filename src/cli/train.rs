@@ -11,29 +11,39 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     config::Train,
-    train::{self, data::Collection},
+    train::{
+        self,
+        data::Collection,
+        unlabelled::{sketch, train_unlabelled},
+    },
 };
 
-/// Trains on labelled images, or on folders of others with the classifier that says what each may be.
-pub(super) fn run(
-    (data, unlabelled, classifier): (Option<PathBuf>, Vec<PathBuf>, Option<PathBuf>),
-    out: &Path,
-    restart: bool,
-    options: &Train,
-) -> anyhow::Result<()> {
+/// What is trained on, and what for.
+pub(super) enum Data {
+    /// Labelled images, for a model of their classes.
+    Labelled(PathBuf),
+    /// Folders of pictures, for a model of whatever they show; and a published classifier.
+    Unlabelled(Vec<PathBuf>, PathBuf),
+    /// Folders of pictures, for a sketch of a trained model.
+    Sketch(Vec<PathBuf>, PathBuf),
+}
+
+/// Trains.
+pub(super) fn run(data: Data, out: &Path, restart: bool, options: &Train) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut show = Show::default();
     let tell = &mut |progress: train::Progress| show.tell(&progress);
-    match (data, classifier) {
-        (Some(data), _) => train::train(&data, out, options, restart, tell)?,
-        (None, Some(classifier)) => train::unlabelled::train_unlabelled(
-            &Collection::unlabelled(&unlabelled)?,
-            &classifier,
-            out,
-            options,
-            tell,
-        )?,
-        (None, None) => anyhow::bail!("--data or --unlabelled says what to train on"),
+    match data {
+        Data::Labelled(data) => train::train(&data, out, options, restart, tell)?,
+        Data::Unlabelled(folders, classifier) => {
+            let collection = Collection::unlabelled(&folders)?;
+            train_unlabelled(&collection, &classifier, out, options, tell)?
+        }
+        Data::Sketch(folders, model) => {
+            let collection = Collection::unlabelled(&folders)?;
+            let items: Vec<_> = collection.items.iter().collect();
+            sketch(&model, &items, out, options, tell)?
+        }
     };
     println!(
         "wrote {} after {} s",
@@ -43,18 +53,23 @@ pub(super) fn run(
     Ok(())
 }
 
+/// Steps between two log lines.
+const LOGGED: usize = 100;
+
 /// A progress bar on a terminal, a log line every hundred steps elsewhere.
 #[derive(Default)]
 pub(super) struct Show {
     bar: Option<(&'static str, ProgressBar)>,
+    /// The last step that was logged.
+    logged: usize,
 }
 
 impl Show {
     pub fn tell(&mut self, progress: &train::Progress) {
-        let words = format!(
-            "{} {}/{}  loss {:.4}  reward {:.4}",
-            progress.stage, progress.epoch, progress.epochs, progress.loss, progress.reward
-        );
+        let mut words = format!("{} {}/{}", progress.stage, progress.epoch, progress.epochs);
+        if progress.stage != "features" {
+            words += &format!("  loss {:.4}  reward {:.4}", progress.loss, progress.reward);
+        }
         let (stage, step, steps) = (progress.stage, progress.step, progress.steps);
         if let Some(validation) = &progress.validation {
             let shares: Vec<String> = validation
@@ -75,7 +90,8 @@ impl Show {
                 bar.set_position(step as u64);
                 bar.set_message(words);
             }
-        } else if step % 100 == 0 || step == steps {
+        } else if step == steps || step / LOGGED != self.logged / LOGGED {
+            self.logged = step;
             tracing::info!("{words}  step {step}/{steps}");
         }
     }

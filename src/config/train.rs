@@ -41,11 +41,11 @@ pub struct Policy {
     #[arg(long, env = "SCIHCGRL_HISTORY", default_value = "zeros")]
     #[serde(default)]
     pub history: History,
-    /// Whether the state is, beside a little of the feature, the centroid of the hash centres of the classes that the backbone's own
-    /// classifier sees. `train --unlabelled` sets it.
+    /// How many classes the classifier has by which, beside the feature, the environment says what is wanted of each bit; none if there is
+    /// no environment. `train --unlabelled` sets it.
     #[arg(skip)]
-    #[serde(default)]
-    pub centroid: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<i64>,
 }
 
 fn one() -> usize {

@@ -57,18 +57,13 @@ pub(super) struct Ranker<'a> {
 
 impl<'a> Ranker<'a> {
     pub fn new(database: &[Labelled], sets: &'a [Vec<usize>]) -> Self {
-        let mut sum = 0.0;
-        let terms = (1..=database.len()).map(|n| {
-            sum += 1.0 / n as f64;
-            sum
-        });
         Ranker {
             database: database
                 .iter()
                 .map(|(code, set)| (code.word(), *set.min(&sets.len())))
                 .collect(),
             sets: sets.iter().map(Vec::as_slice).chain([&[][..]]).collect(),
-            harmonic: std::iter::once(0.0).chain(terms).collect(),
+            harmonic: harmonic(database.len()),
         }
     }
 
@@ -90,7 +85,7 @@ impl<'a> Ranker<'a> {
             rings,
             ..Ranking::default()
         };
-        ranking.ap = ranking.tie_aware(&self.harmonic);
+        ranking.ap = average_precision(ranking.rings.into_iter(), &self.harmonic);
         ranking.ap_shuffled = ranking.in_order(self.database.iter().map(|(other, set)| {
             let distance = (word ^ other).count_ones() as usize;
             (distance, relevant[*set])
@@ -130,25 +125,6 @@ impl Ranking {
         found / n as f64
     }
 
-    /// AP = (1/R) Σ (R_i/i)·rel_i, its expectation over the orders within each ring (McSherry and Najork, 2008). With b
-    /// images and f relevant ones before a ring of n and r, its expected term at rank i is (r/n)·(f + 1 + (i − b − 1)·p)/i for
-    /// p = (r − 1)/(n − 1); over the ring that sums to (r/n)·(n·p + (f + 1 − (b + 1)·p)·(H(b + n) − H(b))).
-    fn tie_aware(&self, harmonic: &[f64]) -> f64 {
-        let (mut before, mut found, mut total) = (0, 0.0, 0.0);
-        for ring in self.rings.iter().filter(|ring| ring.images > 0) {
-            let (n, r) = (f64::from(ring.images), f64::from(ring.relevant));
-            let end = before + ring.images as usize;
-            if r > 0.0 {
-                let pace = if n > 1.0 { (r - 1.0) / (n - 1.0) } else { 0.0 };
-                let first = found + 1.0 - (before as f64 + 1.0) * pace;
-                total += r / n * (n * pace + first * (harmonic[end] - harmonic[before]));
-            }
-            before = end;
-            found += r;
-        }
-        if found > 0.0 { total / found } else { 0.0 }
-    }
-
     /// AP where the images of a ring stand in the order given, each with its distance and whether it is relevant. An image's
     /// place is its ring's start plus those of its ring that came already, so nothing needs to be sorted.
     fn in_order(&self, images: impl Iterator<Item = (usize, bool)>) -> f64 {
@@ -168,4 +144,33 @@ impl Ranking {
         }
         total / f64::from(ball.relevant.max(1))
     }
+}
+
+/// Entry n is 1 + 1/2 + … + 1/n, from 0 to `most`.
+pub(super) fn harmonic(most: usize) -> Vec<f64> {
+    let mut sum = 0.0;
+    let terms = (1..=most).map(|n| {
+        sum += 1.0 / n as f64;
+        sum
+    });
+    std::iter::once(0.0).chain(terms).collect()
+}
+
+/// AP = (1/R) Σ (R_i/i)·rel_i, its expectation over the orders within each ring (McSherry and Najork, 2008), the nearest ring first. With b
+/// images and f relevant ones before a ring of n and r, its expected term at rank i is (r/n)·(f + 1 + (i − b − 1)·p)/i for
+/// p = (r − 1)/(n − 1); over the ring that sums to (r/n)·(n·p + (f + 1 − (b + 1)·p)·(H(b + n) − H(b))), H being `harmonic`.
+pub(super) fn average_precision(rings: impl Iterator<Item = Ring>, harmonic: &[f64]) -> f64 {
+    let (mut before, mut found, mut total) = (0, 0.0, 0.0);
+    for ring in rings.filter(|ring| ring.images > 0) {
+        let (n, r) = (f64::from(ring.images), f64::from(ring.relevant));
+        let end = before + ring.images as usize;
+        if r > 0.0 {
+            let pace = if n > 1.0 { (r - 1.0) / (n - 1.0) } else { 0.0 };
+            let first = found + 1.0 - (before as f64 + 1.0) * pace;
+            total += r / n * (n * pace + first * (harmonic[end] - harmonic[before]));
+        }
+        before = end;
+        found += r;
+    }
+    if found > 0.0 { total / found } else { 0.0 }
 }

@@ -66,6 +66,7 @@ async fn create(
     let active = state.models().active.id.clone();
     let model = match &mut task {
         Task::FineTune(options) => options.model.get_or_insert(active),
+        Task::Adapt(options) => options.model.get_or_insert(active),
         Task::Reencode { model } => model,
     };
     if state.parts().serving.find(model).await?.is_none() {

@@ -85,6 +85,21 @@ pub enum JobError {
         "no class has two images, so none can be kept to compare the models by; label more images"
     )]
     TooFew,
+    /// Fewer pictures than can be learned from without labels.
+    #[error(
+        "{readable} of {images} images can be read, and {learned_from} of these would be learned from; at least {least} must be, to learn what \
+         pictures differ by"
+    )]
+    FewToAdapt {
+        /// How many there are.
+        images: usize,
+        /// Of how many the original can be read.
+        readable: usize,
+        /// How many of these are not kept to compare models by.
+        learned_from: usize,
+        /// How many are needed.
+        least: usize,
+    },
     /// An archive that is none of class folders, or not of those asked for.
     #[error("nothing can be learned from the archive: {reason}")]
     Archive {

@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{
     Activate, Context, FineTune, JobError, Task, learner, training_set,
@@ -18,7 +19,6 @@ const LISTED: usize = 1000;
 
 pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, JobError> {
     let started = Instant::now();
-    let folder = context.folder();
     let parent = options.model.clone().unwrap_or_default();
     let (serving, id) = (context.serving(), &parent);
     let find = || async move { Ok(serving.find(id).await?) };
@@ -36,13 +36,35 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
         });
     }
     let known = entry.card.classes.iter().cloned().collect();
-    let skipped = training_set::make(context, options, known, entry.bytes).await?;
+    let chosen = training_set::labelled(context, options, known);
+    let skipped =
+        training_set::make(context, options.archive.is_some(), chosen, entry.bytes).await?;
+    let task = tuning::Task::FineTune(options.clone());
+    let (model, metrics) = learned(context, &entry.path, &task).await?;
+    let is_better = || mean(&metrics["after"]) > mean(&metrics["before"]);
+    let activation = activation(context, &model, options.activate, is_better).await?;
+    Ok(json!({
+        "model": model, "parent": parent, "metrics": metrics, "activation": activation,
+        "skipped_count": skipped.len(), "skipped": listed(skipped), "seconds": started.elapsed().as_secs_f64(),
+    }))
+}
+
+/// Images that were left out, as many as a job lists.
+pub(super) fn listed(skipped: Vec<Value>) -> Vec<Value> {
+    skipped.into_iter().take(LISTED).collect()
+}
+
+/// Has a process do the task with what is in the job's folder and the model at `parent`, and takes in the model that it makes: its id, and
+/// what was measured.
+pub(super) async fn learned(
+    context: &Context,
+    parent: &Path,
+    task: &tuning::Task,
+) -> Result<(String, Value), JobError> {
+    let folder = context.folder();
     context.take_over(STATE).await?;
-    let copied = fs::copy(&entry.path, folder.join(PARENT));
+    let copied = fs::copy(parent, folder.join(PARENT));
     copied.map_err(|source| failed(&folder.join(PARENT), source))?;
-    let task = tuning::Task {
-        options: options.clone(),
-    };
     write(&folder.join(TASK), json!(task).to_string().as_bytes())?;
     let due = watch::Sender::new(0);
     tokio::select! {
@@ -55,28 +77,30 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
     let (serving, file) = (context.serving(), &folder.join(MODEL));
     let add = || async move { Ok(serving.add(file).await?) };
     let model = context.patiently(add).await?.id;
-    let wanted = match options.activate {
+    Ok((model, metrics))
+}
+
+/// Starts the job that has a new model take the active one's place, if that is wanted; its id.
+pub(super) async fn activation(
+    context: &Context,
+    model: &str,
+    when: Activate,
+    is_better: impl FnOnce() -> bool,
+) -> Result<Option<Uuid>, JobError> {
+    let wanted = match when {
         Activate::Manual => false,
         Activate::Always => true,
-        Activate::IfBetter => mean(&metrics["after"]) > mean(&metrics["before"]),
+        Activate::IfBetter => is_better(),
     };
-    let activation = match wanted {
-        true => {
-            let task = Task::Reencode {
-                model: model.clone(),
-            };
-            let (jobs, task) = (&context.jobs, &task);
-            let create = || jobs.create_once(task.clone());
-            Some(context.patiently(create).await?.id)
-        }
-        false => None,
+    if !wanted {
+        return Ok(None);
+    }
+    let task = Task::Reencode {
+        model: model.to_owned(),
     };
-    let count = skipped.len();
-    let listed: Vec<_> = skipped.into_iter().take(LISTED).collect();
-    Ok(json!({
-        "model": model, "parent": parent, "metrics": metrics, "activation": activation,
-        "skipped_count": count, "skipped": listed, "seconds": started.elapsed().as_secs_f64(),
-    }))
+    let (jobs, task) = (&context.jobs, &task);
+    let create = || jobs.create_once(task.clone());
+    Ok(Some(context.patiently(create).await?.id))
 }
 
 /// The mean MAP of all queries over the lengths.

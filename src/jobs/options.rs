@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JobError;
-use crate::{code::Length, index::ImageId};
+use crate::{code::Length, index::ImageId, train::unlabelled::FEWEST};
 
 /// When the model that a job made takes the active one's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,6 +201,83 @@ impl FineTune {
                 "seed",
                 self.seed.to_string(),
                 // As far as JSON's numbers are whole everywhere.
+                self.seed < 1 << 53,
+                "0 to 9007199254740991",
+            ),
+        ] {
+            if !right {
+                return Err(JobError::Option {
+                    option,
+                    found,
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a model is to learn what the gallery shows, without labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Adapt {
+    /// The model whose backbone is kept; the active one if none is named.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// At most so many images are learned from, drawn at random.
+    pub images: usize,
+    /// The share of them that is kept from training, to compare the models by.
+    pub validation_fraction: f64,
+    /// Epochs in which the heads learn.
+    pub epochs: usize,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// When the new model takes the active one's place.
+    pub activate: Activate,
+}
+
+impl Default for Adapt {
+    fn default() -> Self {
+        Adapt {
+            model: None,
+            images: 20_000,
+            validation_fraction: 0.1,
+            epochs: 20,
+            seed: 0,
+            activate: Activate::Manual,
+        }
+    }
+}
+
+impl Adapt {
+    /// Refuses what is out of its range.
+    ///
+    /// # Errors
+    /// [`JobError::Option`], for the first.
+    pub fn check(&self) -> Result<(), JobError> {
+        let kept = self.validation_fraction;
+        for (option, found, right, expected) in [
+            (
+                "images",
+                self.images.to_string(),
+                (FEWEST..=50_000).contains(&self.images),
+                "256 to 50000",
+            ),
+            (
+                "validation_fraction",
+                kept.to_string(),
+                (0.01..=0.5).contains(&kept),
+                "0.01 to 0.5",
+            ),
+            (
+                "epochs",
+                self.epochs.to_string(),
+                (1..=500).contains(&self.epochs),
+                "1 to 500",
+            ),
+            (
+                "seed",
+                self.seed.to_string(),
                 self.seed < 1 << 53,
                 "0 to 9007199254740991",
             ),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{FineTune, now_ms};
+use super::{Adapt, FineTune, now_ms};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ use super::{FineTune, now_ms};
 pub enum Task {
     /// To train a model on images of the gallery.
     FineTune(Box<FineTune>),
+    /// To make a model of what the gallery shows, without labels.
+    Adapt(Adapt),
     /// To encode every original with a model and then search by its codes.
     Reencode {
         /// The model's id.
@@ -25,6 +27,7 @@ impl Task {
     pub fn kind(&self) -> &'static str {
         match self {
             Task::FineTune(_) => "fine_tune",
+            Task::Adapt(_) => "adapt",
             Task::Reencode { .. } => "reencode",
         }
     }
@@ -76,7 +79,7 @@ impl State {
 /// How far a job is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What it is at: `export`, `measure`, `warm-up`, `joint` or `encode`.
+    /// What it is at: `export`, `measure`, `features`, `warm-up`, `joint` or `encode`.
     pub stage: String,
     /// The epoch, from 1; 0 outside of training.
     pub epoch: u64,

@@ -12,8 +12,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Context, Job, JobError, Jobs, Running, State, Stop, Task, encode::Filling, fine_tune, now_ms,
-    reencode, store::Held,
+    Context, Job, JobError, Jobs, Running, State, Stop, Task, adapt, encode::Filling, fine_tune,
+    now_ms, reencode, store::Held,
 };
 use crate::{
     replica::{Board, Claim, Replica},
@@ -139,6 +139,7 @@ impl Jobs {
         let work = async {
             match &job.task {
                 Task::FineTune(options) => fine_tune::run(&context, options).await,
+                Task::Adapt(options) => adapt::run(&context, options).await,
                 Task::Reencode { model } => reencode::run(&context, model).await,
             }
         };

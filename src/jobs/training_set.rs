@@ -9,12 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::{
-    Context, FineTune, JobError, Progress, TOLD,
+    Adapt, Context, FineTune, JobError, Progress, TOLD,
     archive::{self, ARCHIVE},
     fine_tune::{failed, write},
 };
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Where the images are, and the list of them, which comes last.
-const IMAGES: &str = "images";
+pub(super) const IMAGES: &str = "images";
 pub(super) const MANIFEST: &str = "images.jsonl";
 /// Which were left out, for a job that goes on.
 const SKIPPED: &str = "skipped.json";
@@ -40,7 +40,7 @@ const STATE: u64 = 10;
 const LEAST_SIDE: u32 = 32;
 
 /// An image that is learned from, with those of its labels that are classes.
-struct Chosen {
+pub(super) struct Chosen {
     from: From,
     labels: Vec<String>,
 }
@@ -60,10 +60,11 @@ impl Chosen {
 }
 
 /// Makes the list and the files in a job's folder, if they are not there, and tells which images were left out, and why.
+/// `chosen` is asked for only if they are not there; `archive` says whether it reads the archive that came with the request.
 pub(super) async fn make(
     context: &Context,
-    options: &FineTune,
-    known: BTreeSet<String>,
+    archive: bool,
+    chosen: impl Future<Output = Result<Vec<Chosen>, JobError>>,
     model_bytes: u64,
 ) -> Result<Vec<Value>, JobError> {
     let folder = context.folder();
@@ -71,10 +72,10 @@ pub(super) async fn make(
         let skipped = fs::read(folder.join(SKIPPED)).unwrap_or_default();
         return Ok(serde_json::from_slice(&skipped).unwrap_or_default());
     }
-    if options.archive.is_some() && !folder.join(ARCHIVE).exists() {
+    if archive && !folder.join(ARCHIVE).exists() {
         context.take_over(ARCHIVE).await?;
     }
-    let chosen = choose(context, options, known).await?;
+    let chosen = chosen.await?;
     let images = folder.join(IMAGES);
     fs::create_dir_all(&images).map_err(|source| failed(&images, source))?;
     let bytes = chosen.iter().map(|one| one.bytes().next_multiple_of(4096));
@@ -87,8 +88,43 @@ pub(super) async fn make(
     Ok(skipped)
 }
 
+/// Images of the gallery with originals, drawn at random, and the labels that they have.
+pub(super) async fn unlabelled(
+    context: &Context,
+    options: &Adapt,
+) -> Result<Vec<Chosen>, JobError> {
+    let index = context.gallery().index().clone();
+    let options = options.clone();
+    let choose = move || {
+        let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+        let (mut chosen, mut seen, mut from) = (Vec::new(), 0, None);
+        loop {
+            let page = index.list(&[], from, PAGE)?;
+            for record in page.records {
+                let one = Chosen {
+                    labels: record.labels.to_vec(),
+                    from: From::Gallery(record),
+                };
+                // Each of the images so far is among the chosen with one probability (Vitter's algorithm R).
+                seen += 1;
+                if chosen.len() < options.images {
+                    chosen.push(one);
+                } else if let Some(place) = chosen.get_mut(rng.random_range(0..seen)) {
+                    *place = one;
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                return Ok(chosen);
+            }
+        }
+    };
+    let chosen = tokio::task::spawn_blocking(choose).await;
+    chosen.map_err(|_| JobError::Panicked)?
+}
+
 /// The images to learn from, with the labels that count.
-async fn choose(
+pub(super) async fn labelled(
     context: &Context,
     options: &FineTune,
     known: BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! Fine-tuning itself, in a process of its own: measures the model that is given, trains on from it, measures what came of it.
+//! What a job learns, in a process of its own; for fine-tuning: measures the model that is given, trains on from it, measures what came of it.
 //! Knows a folder with the task and the images, where it goes on when it was cut off; neither the gallery nor the service.
 
 use std::{
@@ -15,15 +15,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    FineTune, JobError,
+    Adapt, FineTune, JobError, adapting,
     comparison::{Parts, of_each_class, quality, rounded},
     training_set::MANIFEST,
 };
 use crate::{
     config::{Compute, Train},
-    model::{Hasher, checkpoint},
+    copies::{self, Asked},
+    model::{Hasher, Thresholds, checkpoint},
     priority::Rank,
-    train::{self, Progress, data},
+    train::{
+        self, Progress,
+        data::{self, Item},
+        unlabelled::{self, FEWEST},
+    },
 };
 
 /// The files of a job's folder.
@@ -33,8 +38,10 @@ pub(super) const PARENT: &str = "parent.safetensors";
 pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const OUTCOME: &str = "outcome.json";
 /// The model as it was trained, before its quality was written into it.
-const TRAINED: &str = "trained.safetensors";
-const BEFORE: &str = "before.json";
+pub(super) const TRAINED: &str = "trained.safetensors";
+pub(super) const BEFORE: &str = "before.json";
+/// The model with a new sketch, before it is whole.
+const SKETCHED: &str = "sketched.safetensors";
 /// What another process, elsewhere, goes on from: none of these is newer than those behind it need it to be.
 pub(super) const STATE: [&str; 4] = ["model.safetensors.resume", MODEL, TRAINED, BEFORE];
 
@@ -43,19 +50,24 @@ const TOLD: Duration = Duration::from_millis(500);
 /// Of each class, the most images that are searched for and searched among when models are compared, and after an epoch.
 const FULL: (usize, usize) = (100, 500);
 const AT_EPOCH: (usize, usize) = (20, 100);
+/// Of the images that are searched for, how many are also changed as copies are.
+const COPIED: usize = 50;
 
 /// What is to be done, as the service leaves it in the folder.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Task {
-    /// How.
-    pub options: FineTune,
+#[serde(tag = "kind", content = "options", rename_all = "snake_case")]
+pub(super) enum Task {
+    /// To learn classes.
+    FineTune(FineTune),
+    /// To learn what images show, without labels.
+    Adapt(Adapt),
 }
 
 /// A line of what is told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Told {
-    /// `measure`, `warm-up` or `joint`.
+    /// `measure`, `features`, `warm-up` or `joint`.
     pub stage: String,
     pub epoch: u64,
     pub epochs: u64,
@@ -90,38 +102,60 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
         .with_context(|| format!("there is no folder {}", folder.display()))?;
     let task = fs::read(TASK).context("the task cannot be read")?;
     let task: Task = serde_json::from_slice(&task).context("the task is malformed")?;
+    match &task {
+        Task::FineTune(options) => fine_tune(options, compute),
+        Task::Adapt(options) => adapting::run(options, compute),
+    }
+}
+
+/// Does what is left to do in the folder.
+fn fine_tune(options: &FineTune, compute: &Compute) -> anyhow::Result<()> {
     let (parent, folder) = (Path::new(PARENT), Path::new("."));
     let collection = data::open(&folder.join(MANIFEST))?;
-    let parts = Parts::of(&collection, &task.options);
+    let parts = Parts::of(&collection, options);
     ensure!(
         !parts.held_out.is_empty() && !parts.training.is_empty(),
         JobError::TooFew
     );
     let known: BTreeSet<String> = checkpoint::card(parent)?.classes.into_iter().collect();
-    let measure = |model: &Path, most: (usize, usize)| -> anyhow::Result<Value> {
+    let measure = |model: &Path, most: (usize, usize)| -> anyhow::Result<(Value, Hasher)> {
         let hasher = Hasher::start(model, compute)?;
         let queries = of_each_class(&collection, &parts.held_out, most.0);
         let database = of_each_class(&collection, &parts.training, most.1);
-        quality(
-            &hasher,
-            &collection,
-            &known,
-            (&queries, &database),
-            &task.options,
-        )
+        let figures = quality(&hasher, &collection, &known, (&queries, &database), options)?;
+        Ok((figures, hasher))
     };
-    let file = |name: &str| folder.join(name);
-    if !file(BEFORE).exists() {
+    let measure_all = |model: &Path| -> anyhow::Result<(Value, Option<Thresholds>)> {
         tell(&Told {
             stage: "measure".to_owned(),
             ..Told::default()
         });
-        let before = measure(parent, FULL)?;
-        write(&file(BEFORE), &before)?;
+        let (mut figures, hasher) = measure(model, FULL)?;
+        let queries = of_each_class(&collection, &parts.held_out, FULL.0);
+        let database = of_each_class(&collection, &parts.training, FULL.1);
+        let items: Vec<&Item> = queries.iter().chain(&database).copied().collect();
+        let copied: Vec<usize> = (0..queries.len().min(COPIED)).collect();
+        let asked = Asked {
+            items: &items,
+            sets: &collection.sets,
+            copied: &copied,
+            kin: &copied,
+            keep: None,
+        };
+        let found = copies::measure(&hasher, &asked)?;
+        let thresholds = found.map(|(copies, thresholds)| {
+            figures["copies_first"] = copies::mean(&copies, "first");
+            thresholds
+        });
+        Ok((figures, thresholds))
+    };
+    let file = |name: &str| folder.join(name);
+    if !file(BEFORE).exists() {
+        write(&file(BEFORE), &measure_all(parent)?.0)?;
     }
     if !file(TRAINED).exists() {
         let out = file(MODEL);
-        let config = config(&task, compute)?;
+        let config = config(options, compute)?;
         let mut teller = Teller::new(config.batch_size);
         train::train_on(
             &collection,
@@ -132,24 +166,35 @@ pub fn run(folder: &Path, compute: &Compute, attended: bool) -> anyhow::Result<(
             &mut |progress| {
                 let map = progress.validation.is_some().then(|| {
                     let measured = measure(&out, AT_EPOCH);
-                    measured.map_or(Value::Null, |measured| measured["all"].clone())
+                    measured.map_or(Value::Null, |(measured, _)| measured["all"].clone())
                 });
                 teller.tell(&progress, map);
             },
         )?;
+        // The old sketch is of the old backbone.
+        let learned = parts
+            .training
+            .iter()
+            .map(|&number| &collection.items[number]);
+        let learned: Vec<&Item> = learned.collect();
+        let is_old = config.epochs > 0 && checkpoint::card(&out)?.sketch.is_some();
+        if is_old && learned.len() >= FEWEST {
+            let tell = &mut |progress| teller.tell(&progress, None);
+            unlabelled::sketch(&out, &learned, &file(SKETCHED), &config, tell)?;
+            fs::rename(file(SKETCHED), &out)?;
+        }
         fs::rename(&out, file(TRAINED))?;
     }
-    tell(&Told {
-        stage: "measure".to_owned(),
-        ..Told::default()
-    });
-    let after = measure(&file(TRAINED), FULL)?;
+    let (after, thresholds) = measure_all(&file(TRAINED))?;
     let before: Value = serde_json::from_slice(&fs::read(file(BEFORE))?)?;
     let metrics = json!({
         "before": before, "after": after, "queries": parts.held_out.len(), "training_images": parts.training.len(),
     });
     fs::copy(file(TRAINED), file(MODEL))?;
-    checkpoint::record_quality(&file(MODEL), metrics.clone())?;
+    checkpoint::record(&file(MODEL), |card| {
+        card.quality = metrics.clone();
+        card.thresholds = thresholds;
+    })?;
     write(&file(OUTCOME), &metrics)
 }
 
@@ -161,8 +206,7 @@ fn be_the_first_to_go() {
 }
 
 /// The training's options.
-fn config(task: &Task, compute: &Compute) -> anyhow::Result<Train> {
-    let options = &task.options;
+fn config(options: &FineTune, compute: &Compute) -> anyhow::Result<Train> {
     let card = checkpoint::card(Path::new(PARENT))?;
     let mut config = Train::of::<&str>(&[])?;
     config.architecture = card.backbone;
@@ -191,14 +235,14 @@ fn config(task: &Task, compute: &Compute) -> anyhow::Result<Train> {
 }
 
 /// Tells what a training tells, now and then, with its pace.
-struct Teller {
+pub(super) struct Teller {
     batch: usize,
     began: Option<(&'static str, usize, Instant)>,
     told: Option<Instant>,
 }
 
 impl Teller {
-    fn new(batch: usize) -> Self {
+    pub fn new(batch: usize) -> Self {
         Teller {
             batch,
             began: None,
@@ -206,7 +250,7 @@ impl Teller {
         }
     }
 
-    fn tell(&mut self, progress: &Progress, map: Option<Value>) {
+    pub fn tell(&mut self, progress: &Progress, map: Option<Value>) {
         let Progress {
             stage, step, steps, ..
         } = *progress;
@@ -219,8 +263,10 @@ impl Teller {
         }
         self.told = Some(Instant::now());
         let mut more = Map::new();
-        more.insert("loss".to_owned(), json!(rounded(progress.loss)));
-        more.insert("reward".to_owned(), json!(rounded(progress.reward)));
+        if stage != "features" {
+            more.insert("loss".to_owned(), json!(rounded(progress.loss)));
+            more.insert("reward".to_owned(), json!(rounded(progress.reward)));
+        }
         if let Some(map) = map {
             more.insert("map".to_owned(), map);
         }
@@ -247,13 +293,13 @@ impl Teller {
 }
 
 /// A line for whoever listens; nobody need.
-fn tell(told: &Told) {
+pub(super) fn tell(told: &Told) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", json!(told)).and_then(|()| out.flush());
 }
 
 /// Whole or not at all.
-fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
     let part = path.with_extension("part");
     let written = fs::write(&part, format!("{value:#}\n")).and_then(|()| fs::rename(&part, path));
     written.with_context(|| format!("cannot write {}", path.display()))

@@ -2,7 +2,6 @@
 //! centroid of several. Knows class counts and lengths only; neither images nor networks.
 
 mod matrix;
-mod semantic;
 
 use rand::{Rng, SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
@@ -12,7 +11,6 @@ use crate::{
     code::{HashCode, Length},
     config::Centers,
 };
-pub use semantic::semantic;
 
 /// How many seeded draws of rows are compared for distinct, balanced columns.
 const DRAWS: usize = 2_000;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::{ModelError, Network, backbone::BackboneKind};
+use super::{ModelError, Network, TONES, backbone::BackboneKind};
 use crate::{
     code::{HashCode, Length},
     config,
@@ -185,21 +185,21 @@ fn checked(text: Option<&String>, path: &Path) -> Result<Card, ModelError> {
         || !(1..=2048).contains(&card.input_size)
         || card
             .sketch
-            .is_some_and(|bytes| !(1..=Sketch::MOST).contains(&bytes))
+            .is_some_and(|bytes| !(TONES + 1..=Sketch::MOST).contains(&bytes))
     {
         return Err(bad(path, "its model card contradicts itself"));
     }
     Ok(card)
 }
 
-/// Writes measured quality into a checkpoint's card; the weights stay, the checkpoint's id changes with its bytes.
+/// Changes a checkpoint's card; the weights stay, the checkpoint's id changes with its bytes.
 ///
 /// # Errors
 /// As [`load`].
-pub fn record_quality(path: &Path, quality: serde_json::Value) -> Result<(), ModelError> {
+pub fn record(path: &Path, change: impl FnOnce(&mut Card)) -> Result<(), ModelError> {
     let bytes = read(path)?;
     let mut card = read_card(&bytes, path)?;
-    card.quality = quality;
+    change(&mut card);
     let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
     let tensors = file.tensors();
     let views = tensors

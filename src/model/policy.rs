@@ -1,5 +1,5 @@
 //! The recurrent policy (Eq 6–9): one cell per code length, unrolled once per bit over one image's feature.
-//! Knows features, centroids and action values; neither where features come from nor what rewards them.
+//! Knows features, wanted values and action values; neither where features come from nor what rewards them.
 
 mod weights;
 
@@ -23,7 +23,7 @@ pub struct Policy {
     joined: Option<Joined>,
 }
 
-/// The share of the feature in a state that has a centroid too.
+/// The share of the feature in a state that has wanted values too.
 const FEATURE_SHARE: f64 = 0.1;
 
 /// What one pass leaves.
@@ -52,8 +52,8 @@ pub struct Unrolled {
 }
 
 impl Policy {
-    /// Makes a policy per length with its variables under `path`, not yet trained; with an environment its state has the centroid
-    /// too.
+    /// Makes a policy per length with its variables under `path`, not yet trained; with an environment its state has what
+    /// is wanted too.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -92,7 +92,7 @@ impl Policy {
         self.lengths.iter().max().copied().unwrap_or(0)
     }
 
-    /// What the state's centroid comes from, where there is one.
+    /// What says which bits are wanted, if there is one.
     pub fn environment(&self) -> Option<&Environment> {
         self.environment.as_ref()
     }
@@ -148,12 +148,11 @@ impl Policy {
             Some((weight, bias)) => x.f_matmul(weight)?.f_add(bias)?, // [heads, batch, hidden]
             None => x,
         };
-        if let Some((environment, weight)) = self.environment.as_ref().zip(joined.centroid.as_ref())
-        {
-            let centroid = environment.centroid(features)?; // [heads, batch, bits]
+        if let Some((environment, weight)) = self.environment.as_ref().zip(joined.wanted.as_ref()) {
+            let wanted = environment.wanted(features)?; // [heads, batch, bits]
             x = x
                 .f_mul_scalar(FEATURE_SHARE)?
-                .f_add(&centroid.f_bmm(weight)?)?;
+                .f_add(&wanted.f_bmm(weight)?)?;
         }
         let Some(cell) = &joined.cell else {
             let x = if joined.project.is_some() {

@@ -85,12 +85,12 @@ pub(super) fn check(config: &Train) -> Result<(), TrainError> {
     let watched = config.patience == 0 || (kept > 0.0 && has_targets(*method));
     let expected = "0 without a validation fraction, or for a method without hash centres";
     held("patience", config.patience, watched, expected)?;
-    let stateful = !policy.centroid || policy.cell != Cell::Linear;
+    let stateful = policy.classifier.is_none() || policy.cell != Cell::Linear;
     held(
         "cell",
         "linear",
         stateful,
-        "another for unlabelled images: it has no state for a centroid",
+        "another for unlabelled images: it has no state for what is wanted",
     )
 }
 

@@ -183,13 +183,13 @@ impl Targets {
         })
     }
 
-    /// Gives every image a target of its own: centroids `[heads, images, bits]`, cut to −1…1, become the probabilities of their bits.
-    pub fn soften(&mut self, centroids: &Tensor) -> Result<(), ModelError> {
-        self.bits = centroids
+    /// Gives every image a target of its own: values `[heads, images, bits]`, cut to −1…1, become the probabilities of their bits.
+    pub fn soften(&mut self, values: &Tensor) -> Result<(), ModelError> {
+        self.bits = values
             .f_add_scalar(1.0)?
             .f_div_scalar(2.0)?
             .f_clamp(0.0, 1.0)?;
-        self.rows = Tensor::f_arange(centroids.size()[1], (Kind::Int64, self.bits.device()))?;
+        self.rows = Tensor::f_arange(values.size()[1], (Kind::Int64, self.bits.device()))?;
         Ok(())
     }
 

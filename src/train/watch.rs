@@ -9,7 +9,7 @@ use crate::model::ModelError;
 /// What a training tells while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// `warm-up` or `joint`.
+    /// `features`, `warm-up` or `joint`.
     pub stage: &'static str,
     /// The epoch, from 1.
     pub epoch: usize,

@@ -103,7 +103,7 @@ def filter_case(context, case):
 def learns(job):
     """No schema can say that there has to be an epoch of some kind."""
     epochs = job.get("epochs", 4) if job.get("train_backbone", True) else 0
-    return job["kind"] == "reencode" or 1 <= job.get("warm_up_epochs", 4) + epochs
+    return job["kind"] != "fine_tune" or 1 <= job.get("warm_up_epochs", 4) + epochs
 
 
 def of_archive(job):

@@ -17,6 +17,7 @@ use std::{
 };
 
 use reqwest::{Method, StatusCode};
+use safetensors::SafeTensors;
 use scihcgrl::{
     code::Length,
     config::Centers,
@@ -63,6 +64,20 @@ pub fn card() -> Card {
 /// How many bytes a sketch of it has.
 pub const SKETCH: usize = 24;
 
+/// The model that the fixtures of stores and exports are of, in a folder: `models/cifar10.safetensors` as it was before it got a sketch.
+pub fn model_of_fixtures(folder: &Path) -> PathBuf {
+    let bytes = fs::read(root().join("models/cifar10.safetensors")).unwrap();
+    let card = fs::read_to_string(root().join("tests/fixtures/stores/card.json")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter();
+    let tensors = tensors.filter(|(name, _)| !name.starts_with("sketch."));
+    let metadata = [("scihcgrl".to_owned(), card)].into_iter().collect();
+    let written = safetensors::serialize(tensors, Some(metadata)).unwrap();
+    let path = folder.join("model.safetensors");
+    fs::write(&path, written).unwrap();
+    path
+}
+
 /// The same of other classes.
 pub fn card_of(classes: Vec<String>) -> Card {
     let lengths = Length::ALL.to_vec();
@@ -82,7 +97,7 @@ pub fn card_of(classes: Vec<String>) -> Card {
             cell: scihcgrl::config::Cell::Recurrent,
             passes: 1,
             history: scihcgrl::config::History::Zeros,
-            centroid: false,
+            classifier: None,
         },
         lengths,
         sketch: Some(SKETCH),

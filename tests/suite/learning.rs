@@ -1,6 +1,7 @@
 //! A service that learns from its gallery: jobs that succeed, fail in words, wait for each other, are cancelled, and go on after a kill.
 //! Knows the routes under /admin and small real pictures; what a model is worth is measured elsewhere.
 
+mod adapt;
 mod archive;
 mod kills;
 

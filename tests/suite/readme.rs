@@ -117,3 +117,51 @@ async fn a_service_is_taught_as_it_says() {
     let answer = json(&activate.replace("MODEL", learned["id"].as_str().unwrap()));
     assert_eq!(answer["model"], learned["id"]);
 }
+
+/// The indented commands below a heading of the README, as far as the first line that is none.
+fn commands(below: &str) -> Vec<String> {
+    let rest = README.split(below).nth(1).unwrap();
+    let lines = rest.lines().skip_while(|line| !line.starts_with("    "));
+    let lines = lines.take_while(|line| line.starts_with("    "));
+    lines.map(|line| line.trim().to_owned()).collect()
+}
+
+/// What a newcomer does with images of her own: serve, index, search, fit the model.
+#[test]
+fn images_of_ones_own_are_searched_as_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    photo(folder.path());
+    let model = server::model(folder.path());
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let [serve, index, search, adapt] = &commands("## Your own images")[..] else {
+        panic!("the block has other commands than this test knows")
+    };
+    let gallery = Path::new(ROOT).join("samples/gallery");
+    let shell = |line: &str| {
+        let line = line.replace("cargo run --release --", env!("CARGO_BIN_EXE_scihcgrl"));
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-euc", &line.replace("FOLDER", &gallery.display().to_string())])
+            .env("SCIHCGRL_MODEL", &model)
+            .env("SCIHCGRL_ADDR", &address)
+            .env("SCIHCGRL_URL", format!("http://{address}"))
+            .current_dir(folder.path());
+        shell
+    };
+    let mut service = shell(&format!("exec {serve}")).spawn().unwrap();
+    let health = || {
+        let health = shell("cargo run --release -- health").output().unwrap();
+        health.status.success().then_some(())
+    };
+    server::eventually_blocking("a service", health);
+    run(&mut shell(index), folder.path());
+    let told = run(&mut shell(search), folder.path());
+    assert!(told.lines().count() > 5, "{told}");
+    let told = run(&mut shell(adapt), folder.path());
+    assert!(told.contains("copies_first"), "{told}");
+    let id = service.id().to_string();
+    Command::new("kill").arg(id).status().unwrap();
+    assert!(service.wait().unwrap().success());
+}

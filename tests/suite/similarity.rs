@@ -147,8 +147,7 @@ async fn images_have_sketches_once_they_are_encoded_with_a_model_that_makes_them
     let folder = tempfile::tempdir().unwrap();
     let another = server::another(folder.path());
     // One that makes none.
-    let model = folder.path().join("model.safetensors");
-    fs::copy(server::root().join("models/cifar10.safetensors"), model).unwrap();
+    server::model_of_fixtures(folder.path());
     let server = TestServer::start_in(folder, &[]);
     server.store(&["cat"], 4).await;
     let by_id = json!({ "id": "cat-1" });

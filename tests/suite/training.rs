@@ -326,7 +326,7 @@ fn photographs_need_no_labels() {
     done(&format!("import-weights {PUBLISHED} --out {weights}"));
     let flags = format!(
         "--out {model} --backbone {weights} --input-size 128 --hidden 64 {}",
-        times("--warm-up-epochs 20 --per-class 20", "--warm-up-epochs 60")
+        times("--warm-up-epochs 10", "--warm-up-epochs 60")
     );
     let unlabelled = format!("train --unlabelled samples/gallery {flags}");
     done(&format!("{unlabelled} --classifier {PUBLISHED}"));

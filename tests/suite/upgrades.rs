@@ -40,8 +40,7 @@ fn old(schema: u32) -> TempDir {
     tar::Archive::new(&bytes[..])
         .unpack(folder.path().join("data"))
         .unwrap();
-    let model = server::root().join("models/cifar10.safetensors");
-    fs::copy(model, folder.path().join("model.safetensors")).unwrap();
+    server::model_of_fixtures(folder.path());
     folder
 }
 
@@ -160,8 +159,7 @@ async fn stores_of_every_schema_open_with_todays_program() {
 #[tokio::test]
 async fn an_export_comes_back_in_todays_program() {
     let folder = tempfile::tempdir().unwrap();
-    let model = server::root().join("models/cifar10.safetensors");
-    fs::copy(model, folder.path().join("model.safetensors")).unwrap();
+    server::model_of_fixtures(folder.path());
     let file = server::root().join("tests/fixtures/exports/1.tar");
     let said = told("import", folder.path(), &[file.to_str().unwrap()]);
     assert!(

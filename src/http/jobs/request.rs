@@ -20,7 +20,7 @@ use crate::{
         state::AppState,
         upload::{Upload, receive},
     },
-    jobs::{Archive, FineTune, MAX_ARCHIVE_BYTES, Task},
+    jobs::{Adapt, Archive, FineTune, MAX_ARCHIVE_BYTES, Task},
 };
 
 const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
@@ -47,6 +47,7 @@ struct Asked {
 #[serde(rename_all = "snake_case")]
 enum Kind {
     FineTune,
+    Adapt,
     Reencode,
 }
 
@@ -86,7 +87,7 @@ impl Asked {
     fn task(self, archive: Option<Archive>) -> Result<Task, ApiError> {
         let rest = Value::Object(self.rest);
         Ok(match self.kind {
-            Kind::Reencode if archive.is_some() => {
+            Kind::Adapt | Kind::Reencode if archive.is_some() => {
                 let detail =
                     "an archive is something to learn from; the job's kind has to be `fine_tune`";
                 return Err(ApiError::Invalid("invalid_form", detail.to_owned()));
@@ -94,6 +95,11 @@ impl Asked {
             Kind::Reencode => {
                 let Reencode { model } = serde_json::from_value(rest).map_err(wrong)?;
                 Task::Reencode { model }
+            }
+            Kind::Adapt => {
+                let options: Adapt = serde_json::from_value(rest).map_err(wrong)?;
+                options.check()?;
+                Task::Adapt(options)
             }
             Kind::FineTune => {
                 let mut options: FineTune = serde_json::from_value(rest).map_err(wrong)?;

@@ -16,7 +16,7 @@ const SMALL: f64 = 0.3;
 /// and a row of the action layer for each bit.
 pub(super) struct Head {
     project: Option<(Tensor, Tensor)>, // [hidden, feature], [hidden]
-    centroid: Option<Tensor>,          // [hidden, bits]
+    wanted: Option<Tensor>,            // [hidden, bits]
     cell: Option<CellWeights>,
     action_weight: Tensor, // [1 or bits, hidden or feature]
     action_bias: Tensor,   // [1 or bits]
@@ -33,7 +33,7 @@ struct CellWeights {
 /// All heads side by side, transposed for products from the left.
 pub(super) struct Joined {
     pub project: Option<(Tensor, Tensor)>, // [heads, feature, hidden], [heads, 1, hidden]
-    pub centroid: Option<Tensor>,          // [heads, bits, hidden]
+    pub wanted: Option<Tensor>,            // [heads, bits, hidden]
     pub cell: Option<JoinedCell>,
     pub action: Tensor,      // [heads, hidden or feature, 1 or bits]
     pub action_bias: Tensor, // [heads, 1, 1 or bits]
@@ -49,7 +49,7 @@ pub(super) struct JoinedCell {
 }
 
 impl Head {
-    /// A head under `path`, not yet trained; with `centroid` its state has one.
+    /// A head under `path`, not yet trained; with `wanted` its state has wanted values.
     ///
     /// A cell starts as a rotation that hardly bends: W_ih and W_hh are halves of one orthogonal matrix, biases are 0 and its input is
     /// small. The last bit then sees the feature as the first does. Started otherwise the feature fades within some twenty bits, and
@@ -59,7 +59,7 @@ impl Head {
         feature: i64,
         form: &Form,
         length: Length,
-        centroid: bool,
+        wanted: bool,
     ) -> Result<Self, ModelError> {
         let hidden = form.hidden;
         let bound = 1.0 / (hidden as f64).sqrt();
@@ -96,11 +96,11 @@ impl Head {
         let width = project.as_ref().map_or(feature, |_| hidden);
         Ok(Head {
             project,
-            centroid: match centroid {
+            wanted: match wanted {
                 false => None,
-                true => Some(
-                    path.f_kaiming_uniform("centroid_weight", &[hidden, length.bits() as i64])?,
-                ),
+                true => {
+                    Some(path.f_kaiming_uniform("wanted_weight", &[hidden, length.bits() as i64])?)
+                }
             },
             cell,
             action_weight: match form.cell {
@@ -138,12 +138,12 @@ impl Joined {
                     stack(all.iter().map(|(_, bias)| bias.f_unsqueeze(0)))?,
                 )),
             },
-            centroid: match heads()
-                .map(|head| head.centroid.as_ref())
+            wanted: match heads()
+                .map(|head| head.wanted.as_ref())
                 .collect::<Option<Vec<_>>>()
             {
                 None => None,
-                // Columns past a head's length meet the zeros of its centroid.
+                // Columns past a head's length meet zeros.
                 Some(all) => Some(stack(all.iter().map(|weight| {
                     let own = weight.size()[1];
                     weight.f_constant_pad_nd([0, bits - own])?.f_tr()

@@ -161,7 +161,10 @@ fn longest(items: &[&Item], enough: u32) -> Option<u32> {
     Some(longest.into_inner()).filter(|&longest| longest > 0)
 }
 
-fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(in crate::train) fn on_all_cores<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let share = items.len().div_ceil(cores).max(1);
     thread::scope(|scope| {

@@ -1,0 +1,199 @@
+//! The directions in which pictures differ and their changes do not, and the turn of them whose signs say most.
+//! Knows matrices; neither what is in the pictures nor what is made of the directions.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+use crate::model::ModelError;
+
+/// How much of the mean variance of changes is added in each direction, so that directions without change do not count endlessly.
+const RIDGE: f64 = 3.0;
+/// Random starts of ITQ, of which the one whose signs say most is taken.
+const STARTS: usize = 4;
+/// Turns of ITQ from each.
+const TURNS: usize = 50;
+
+/// How pictures and their changes vary.
+pub struct Spread {
+    mean: Tensor,    // [entries]
+    total: Tensor,   // [entries, entries]: covariance of the pictures
+    changes: Tensor, // [entries, entries]: second moment of what changes do to a picture
+}
+
+impl Spread {
+    /// Of what is seen in some pictures, `[pictures, entries]`, and in changed copies of them, each in the same order.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn of(pictures: &Tensor, copies: &[Tensor]) -> Result<Self, ModelError> {
+        let count = pictures.size()[0].max(1) as f64;
+        let mean = pictures.f_mean_dim([0i64].as_slice(), false, Kind::Double)?;
+        let moment = |difference: Tensor| -> Result<Tensor, ModelError> {
+            let product = difference.f_tr()?.f_matmul(&difference)?;
+            Ok(product.f_to_kind(Kind::Double)?.f_div_scalar(count)?)
+        };
+        let total = moment(pictures.f_sub(&mean.f_to_kind(Kind::Float)?)?)?;
+        let mut changes = total.f_zeros_like()?;
+        for copies in copies {
+            let _ = changes.f_add_(&moment(copies.f_sub(pictures)?)?)?;
+        }
+        Ok(Spread {
+            changes: changes.f_div_scalar(copies.len().max(1) as f64)?,
+            mean,
+            total,
+        })
+    }
+
+    /// The mean of the pictures: `[entries]`, `Float`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn mean(&self) -> Result<Tensor, ModelError> {
+        Ok(self.mean.f_to_kind(Kind::Float)?)
+    }
+
+    /// The `count` directions in which pictures vary most against their changes (Fisher's discriminant, a picture being a class of its
+    /// copies): `[entries, count]`, `Double`. Each is divided by the deviation along it to the power `evenness`: 0 leaves it, 1 makes all
+    /// count alike.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`], also if there are fewer entries.
+    pub fn components(&self, count: i64, evenness: f64) -> Result<Tensor, ModelError> {
+        let entries = self.total.size()[0];
+        let identity = Tensor::f_eye(entries, (Kind::Double, self.total.device()))?;
+        let ridge = self
+            .changes
+            .f_trace()?
+            .f_mul_scalar(RIDGE / entries as f64)?;
+        let ridge = ridge.f_clamp_min(1e-12)?;
+        let (sizes, directions) = self
+            .changes
+            .f_add(&identity.f_mul(&ridge)?)?
+            .f_linalg_eigh("L")?;
+        // In these coordinates every change is of one size.
+        let even = directions.f_div(&sizes.f_clamp_min(1e-300)?.f_sqrt()?)?;
+        let total = even.f_tr()?.f_matmul(&self.total)?.f_matmul(&even)?;
+        let (sizes, directions) = total.f_linalg_eigh("L")?;
+        let largest =
+            |all: &Tensor, dim: i64| all.f_narrow(dim, entries - count, count)?.f_flip([dim]);
+        let weights = largest(&sizes, 0)?
+            .f_clamp_min(1e-12)?
+            .f_pow_tensor_scalar(-0.5 * evenness)?;
+        Ok(even.f_matmul(&largest(&directions, 1)?)?.f_mul(&weights)?)
+    }
+}
+
+/// The turn of values `[pictures, bits]` whose signs say most of them, by ITQ (Gong and Lazebnik, 2011): `[bits, bits]`, `Double`,
+/// scaled so that turned values are of size 1 in the mean. The same for the same seed.
+///
+/// # Errors
+/// [`ModelError::Tensor`].
+pub fn turn(values: &Tensor, seed: u64) -> Result<Tensor, ModelError> {
+    // libtorch's own generator is everyone's.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let starts = (0..STARTS).map(|_| turned(values, &mut rng));
+    let starts = starts.collect::<Result<Vec<_>, _>>()?;
+    let best = starts
+        .into_iter()
+        .min_by(|(one, _), (other, _)| one.total_cmp(other));
+    match best {
+        Some((_, turn)) => Ok(turn),
+        None => Ok(Tensor::f_eye(
+            values.size2()?.1,
+            (Kind::Double, Device::Cpu),
+        )?),
+    }
+}
+
+/// ITQ from a random start: what signs leave unsaid, and the turn.
+fn turned(values: &Tensor, rng: &mut ChaCha8Rng) -> Result<(f64, Tensor), ModelError> {
+    let bits = values.size2()?.1;
+    let random: Vec<f64> = (0..bits * bits)
+        .map(|_| rng.random_range(-1.0..1.0))
+        .collect();
+    let random = Tensor::f_from_slice(&random)?
+        .f_view([bits, bits])?
+        .f_to_device(values.device())?;
+    let (mut turn, _) = Tensor::f_linalg_qr(&random, "reduced")?;
+    for _ in 0..TURNS {
+        let signs = values.f_matmul(&turn)?.f_sign()?;
+        let (u, _, v) = signs.f_tr()?.f_matmul(values)?.f_svd(true, true)?;
+        turn = v.f_matmul(&u.f_tr()?)?;
+    }
+    let turned = values.f_matmul(&turn)?;
+    let size = turned.f_abs()?.f_mean(Kind::Double)?.f_clamp_min(1e-12)?;
+    let turned = turned.f_div(&size)?;
+    let unsaid = turned.f_sub(&turned.f_sign()?)?.f_square()?;
+    let unsaid = f64::try_from(unsaid.f_mean(Kind::Double)?)?;
+    Ok((unsaid, turn.f_div(&size)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    /// Pictures that differ in the first 4 of 8 entries, and copies that differ from them in the last 4, more than pictures do.
+    fn pictures() -> (Tensor, Vec<Tensor>) {
+        tch::manual_seed(3);
+        let sizes = Tensor::from_slice(&[4f32, 3.0, 2.0, 1.0, 0.1, 0.1, 0.1, 0.1]);
+        let pictures = Tensor::randn([500, 8], OPTIONS) * &sizes;
+        let change = Tensor::from_slice(&[0f32, 0.0, 0.0, 0.0, 5.0, 5.0, 5.0, 5.0]);
+        let copies = (0..2).map(|_| &pictures + Tensor::randn([500, 8], OPTIONS) * &change);
+        let copies = copies.collect();
+        (pictures, copies)
+    }
+
+    #[test]
+    fn components_are_where_pictures_differ_and_copies_do_not() {
+        let (pictures, copies) = pictures();
+        let spread = Spread::of(&pictures, &copies).unwrap();
+        let components = spread.components(4, 0.5).unwrap();
+        let size = |from: i64| {
+            f64::try_from(components.narrow(0, from, 4).abs().sum(Kind::Double)).unwrap()
+        };
+        assert!(size(0) > 50.0 * size(4), "{} {}", size(0), size(4));
+        // Without copies they are the principal components.
+        let principal = Spread::of(&pictures, &[])
+            .unwrap()
+            .components(1, 0.0)
+            .unwrap();
+        assert_eq!(principal.abs().argmax(0, false).int64_value(&[0]), 0);
+    }
+
+    #[test]
+    fn signs_of_turned_values_keep_what_is_near() {
+        tch::manual_seed(4);
+        // 30 groups of 4.
+        let groups = Tensor::randn([30, 1, 16], OPTIONS).expand([30, 4, 16], false);
+        let values = (groups + Tensor::randn([30, 4, 16], OPTIONS) * 0.2)
+            .reshape([120, 16])
+            .to_kind(Kind::Double);
+        let found = turn(&values, 1).unwrap();
+        assert_eq!(found, turn(&values, 1).unwrap());
+        let turned = values.matmul(&found);
+        let size = f64::try_from(turned.abs().mean(Kind::Double)).unwrap();
+        assert!((size - 1.0).abs() < 1e-9, "{size}");
+        let signs = turned.sign();
+        let agree = signs.matmul(&signs.tr()) / 16.0;
+        let mean = |near: bool| {
+            let mut all = Vec::new();
+            for i in 0..120 {
+                for j in 0..i {
+                    if (i / 4 == j / 4) == near {
+                        all.push(agree.double_value(&[i, j]));
+                    }
+                }
+            }
+            all.iter().sum::<f64>() / all.len() as f64
+        };
+        assert!(
+            mean(true) > 0.6 && mean(false).abs() < 0.2,
+            "{} {}",
+            mean(true),
+            mean(false)
+        );
+    }
+}
