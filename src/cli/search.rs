@@ -108,6 +108,7 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
     );
     let none = Vec::new();
     let matches = answer["matches"].as_array().unwrap_or(&none);
+    let related = matches.iter().any(|near| near["relation"].is_string());
     for near in matches {
         let labels: Vec<&str> = near["labels"]
             .as_array()
@@ -118,10 +119,16 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
         let right = class.is_some_and(|class| labels.contains(&class));
         count.right += usize::from(right);
         let similarity = near["similarity"].as_f64();
+        let relation = near["relation"].as_str().unwrap_or_default();
         println!(
-            "  {:>2}  {}{}{}  {}",
+            "  {:>2}  {}{}{}{}  {}",
             near["distance"].as_u64().unwrap_or_default(),
             similarity.map_or(String::new(), |alike| format!("{alike:.3}  ")),
+            // One column for all, in an answer that has any.
+            match related {
+                true => format!("{relation:<4}  "),
+                false => String::new(),
+            },
             labels.join(", "),
             if class.is_some() && !right {
                 " (another class)"
