@@ -26,6 +26,13 @@ pub struct Search {
     /// The most bits that a match may differ in, 0 to the length; without it the nearest images are found, however far they are.
     #[arg(long)]
     radius: Option<u32>,
+    /// The part of each picture that is searched with: x and y of its top-left corner, width and height, in shares of 1.
+    #[arg(
+        long = "box",
+        value_name = "X,Y,WIDTH,HEIGHT",
+        allow_hyphen_values = true
+    )]
+    part: Option<String>,
     /// The most matches shown for each, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
@@ -77,6 +84,7 @@ async fn ask(client: &Client, search: &Search, path: &Path) -> anyhow::Result<Va
         .request(Method::POST, "/search")
         .query(&[("bits", search.bits.to_string())])
         .query(&search.radius.map(|radius| [("radius", radius)]))
+        .query(&search.part.as_ref().map(|part| [("box", part)]))
         .query(&[("limit", search.limit)])
         .body(bytes);
     client

@@ -19,12 +19,13 @@ use super::{
 };
 use crate::{
     code::{HashCode, Length},
+    image::Part,
     index::{ImageId, IndexError, Match, Order, Query, Sketch},
     model::{Output, Relation, Thresholds},
     serving::Served,
     telemetry::INDEX_SECONDS,
 };
-use parameters::{Ordered, SearchParams};
+use parameters::{EncodeParams, Ordered, SearchParams};
 
 pub(super) use parameters::check_length;
 
@@ -116,9 +117,10 @@ async fn search(
     Params(params): Params<SearchParams>,
     InTime(subject): InTime<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
+    let part = parameters::part(params.part.as_deref(), &subject)?;
     loop {
         let served = state.models().active;
-        match search_in(&state, &served, &params, subject.clone()).await {
+        match search_in(&state, &served, &params, subject.clone(), part).await {
             // Its codes were let go of meanwhile, since other models are active now.
             Err(ApiError::Index(IndexError::Generation { .. })) => continue,
             answer => return answer.map(Json),
@@ -132,10 +134,11 @@ async fn search_in(
     served: &Served,
     params: &SearchParams,
     subject: Subject,
+    part: Option<Part>,
 ) -> Result<SearchAnswer, ApiError> {
     let started = Instant::now();
     params.check(&served.card.lengths)?;
-    let (Output { codes, sketch }, encoding) = output(state, served, subject).await?;
+    let (Output { codes, sketch }, encoding) = output(state, served, subject, part).await?;
     let code = params.pick(&codes)?;
     let (bits, radius) = (code.length(), params.radius);
     if let Some(radius) = radius.filter(|&radius| radius > bits.bits() as u64) {
@@ -190,7 +193,7 @@ async fn search_in(
 
 async fn encode(
     State(state): State<AppState>,
-    Params(NoParams {}): Params<NoParams>,
+    Params(params): Params<EncodeParams>,
     InTime(subject): InTime<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
@@ -198,8 +201,9 @@ async fn encode(
         let detail = "a code is encoded already; give `image` or `id`".to_owned();
         return Err(ApiError::Invalid("invalid_json", detail));
     }
+    let part = parameters::part(params.part.as_deref(), &subject)?;
     let served = state.models().active;
-    let (Output { codes, sketch }, encoding) = output(&state, &served, subject).await?;
+    let (Output { codes, sketch }, encoding) = output(&state, &served, subject, part).await?;
     Ok(Json(EncodeAnswer {
         codes: by_length(codes),
         sketch,
@@ -211,15 +215,16 @@ async fn encode(
     }))
 }
 
-/// All the codes of a subject by a model and its sketch, or the code that it is.
+/// All the codes of a subject, or of a part of its picture, by a model and its sketch, or the code that it is.
 async fn output(
     state: &AppState,
     served: &Served,
     subject: Subject,
+    part: Option<Part>,
 ) -> Result<(Output, Encoding), ApiError> {
     match subject {
         Subject::Image(bytes) => {
-            let coded = state.encode(served, bytes, Turn::Refused).await?;
+            let coded = state.encode(served, bytes, part, Turn::Refused).await?;
             let encoding = Encoding::of(&coded);
             Ok((coded.encoded.output, encoding))
         }

@@ -7,8 +7,9 @@ use crate::{
     code::{HashCode, Length},
     http::{
         error::ApiError,
-        extract::{given, number_given, whole, whole_given},
+        extract::{Subject, given, number_given, whole, whole_given},
     },
+    image::{ImageError, Part},
     index::{Order, Sketch},
 };
 
@@ -20,6 +21,8 @@ const MAX_LIMIT: u64 = 1000;
 pub(super) struct SearchParams {
     #[serde(default, deserialize_with = "given")]
     pub bits: Option<Length>,
+    #[serde(default, rename = "box", deserialize_with = "given")]
+    pub part: Option<String>,
     #[serde(default, deserialize_with = "whole_given")]
     pub radius: Option<u64>,
     #[serde(default, deserialize_with = "given")]
@@ -34,6 +37,13 @@ pub(super) struct SearchParams {
     pub offset: u64,
     #[serde(default)]
     pub label: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EncodeParams {
+    #[serde(default, rename = "box", deserialize_with = "given")]
+    pub part: Option<String>,
 }
 
 /// By what matches are ordered.
@@ -112,6 +122,18 @@ impl SearchParams {
             ApiError::Invalid("invalid_code", detail)
         })
     }
+}
+
+/// The part that a `box` names of the picture in a request; none where all of it is meant.
+pub(super) fn part(text: Option<&str>, subject: &Subject) -> Result<Option<Part>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let other = match subject {
+        Subject::Image(_) => return Ok(Some(text.parse().map_err(ImageError::Part)?)),
+        Subject::Id(_) => "`id` names a stored image, whose codes are those of the whole picture",
+        Subject::Code(..) => "a code has no picture",
+    };
+    let detail = format!("box is for a picture in the request: {other}; send the picture itself");
+    Err(ApiError::Invalid("invalid_box", detail))
 }
 
 /// Refuses a length that a model makes no codes of.
