@@ -156,9 +156,7 @@ def map_case(context, case):
     if not negative:
         with_sketch(case)
         if is_boxed(case):
-            # No schema can say that it may not leave the picture. With half a side of it even the smallest picture has a pixel.
-            x, y, *_ = case.query["box"]
-            case.query["box"] = [x / 2, y / 2, 0.5, 0.5]
+            case.query["box"] = within_picture(case.query["box"])
     if isinstance(case.body, dict) and case.media_type == "multipart/form-data" and "payload" in case.body:
         payload = case.body["payload"]
         if isinstance(payload, str):
@@ -166,6 +164,12 @@ def map_case(context, case):
         elif isinstance(payload, list):
             case.body["payload"] = [dumps(item) if isinstance(item, str) else item for item in payload]
     return case
+
+
+def within_picture(box):
+    """No schema can say that a box may not leave the picture. One of half a side has a pixel even of the smallest."""
+    x, y, *_ = box.split(",") if isinstance(box, str) else box
+    return f"{float(x) / 2},{float(y) / 2},0.5,0.5"
 
 
 # What is asked of sketches.

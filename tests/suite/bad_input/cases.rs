@@ -160,7 +160,6 @@ pub fn boxes(api: &Api) -> Vec<Case> {
         "a box of a code": of(json!({"code": "abcdef"})) => 422 "invalid_box" "a code has no picture; send the picture itself";
         "a box of a stored image": of(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
         "the same to encode": to_encode(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
-        "two boxes": api.search("box=0,0,1,1&box=0,0,1,1") => 422 "invalid_parameter" "duplicate field";
     }
 }
 
