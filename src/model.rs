@@ -25,7 +25,7 @@ use crate::{
 };
 pub use backbone::Pass;
 use backbone::{Backbone, BackboneKind};
-pub use checkpoint::{Card, Thresholds};
+pub use checkpoint::{Card, Relation, Thresholds};
 pub use device::{device, devices, is_cpu, kind, preferred, resolved};
 pub use environment::Environment;
 pub use policy::{Choice, Policy, Unrolled};

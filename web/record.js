@@ -2,6 +2,8 @@
 // Knows records; not from where it was opened.
 import { bytes, dialog, el, field, moment, notice } from './dom.js';
 import { differing, fingerprint } from './bits.js';
+import { framed } from './box.js';
+import { likeness } from './likeness.js';
 import { picture, preview } from './picture.js';
 import { ask, words } from './service.js';
 
@@ -13,9 +15,10 @@ function compared({ query, subject, match }) {
   const bits = differing(query.code, match.code);
   const verdict = bits.length === 0 ? 'Both have the same code.' : `They differ in ${bits.length} of ${query.bits} bits: ${bits.join(', ')}.`;
   return el('section', { class: 'compared' },
-    el('h3', {}, 'Searched for'), image, fingerprint(query.code),
+    el('h3', {}, 'Searched for'), image && framed(image, subject.box), fingerprint(query.code),
     el('h3', {}, 'Found'), fingerprint(match.code, query.code),
-    el('p', {}, verdict));
+    el('p', {}, verdict),
+    likeness(match) && el('p', {}, `Similarity (1 is the most): ${likeness(match)}.`));
 }
 
 /** Opens an image. With `query`, `subject` and `match` its code is compared with what was searched for; `changed` is told of a change. */

@@ -1,5 +1,6 @@
-// What a search found: pictures in rings of equal distance, the nearest first. Knows a search's answer; not how it was asked for.
-import { el, plural } from './dom.js';
+// What a search found: pictures in order of similarity, or in rings of equal distance. Knows a search's answer; not how it was asked for.
+import { count, el, plural } from './dom.js';
+import { likeness } from './likeness.js';
 import { picture } from './picture.js';
 import { open } from './record.js';
 import { words } from './service.js';
@@ -18,11 +19,27 @@ function tile(match, context) {
     el('button', { type: 'button', onclick: () => open(id, { ...context, match }) },
       picture(url, `${text}, ${id}`),
       el('span', { class: 'caption' }, text),
+      likeness(match) && el('span', { class: `caption ${match.relation ?? ''}` }, likeness(match)),
       el('code', { class: 'caption' }, code)));
 }
 
-/** Shows an answer in a place. `more` asks for matches from an offset on, `wider` for a radius, `changed` for the search again. */
-export function results(place, answer, { subject, more, wider, changed }) {
+/** The images of a search in a few words. */
+function told({ radius, order }, total, shown) {
+  if (radius !== null) return `${plural(total, 'image')} within ${plural(radius, 'bit')}${shown < total ? `, ${shown} shown` : ''}`;
+  return `The ${count(shown)} ${order === 'similarity' ? 'most alike' : 'nearest'} of ${plural(total, 'image')}`;
+}
+
+/** What the images of one distance, or all in order of similarity, stand under. */
+function headingOf({ order }, { distance }) {
+  if (order === 'similarity') return 'By similarity (1 is the most)';
+  return distance === 0 ? 'The same code' : `${plural(distance, 'bit')} away`;
+}
+
+/**
+ * Shows an answer in a place. `why` says why it is in that order, `more` asks for matches from an offset on, `wider` for a radius, `changed` for
+ * the search again.
+ */
+export function results(place, answer, { subject, why, more, wider, changed }) {
   const { query, total, matches } = answer;
   const context = { query, subject, changed };
   const rings = new Map();
@@ -31,18 +48,18 @@ export function results(place, answer, { subject, more, wider, changed }) {
 
   function add(found) {
     for (const match of found) {
-      if (!rings.has(match.distance)) {
+      const heading = headingOf(query, match);
+      if (!rings.has(heading)) {
         const list = el('ul', { class: 'grid' });
         const counted = el('small', {});
-        const heading = match.distance === 0 ? 'The same code' : `${plural(match.distance, 'bit')} away`;
-        rings.set(match.distance, { list, counted });
+        rings.set(heading, { list, counted });
         sections.append(el('section', { class: 'ring' }, el('h2', {}, heading, ' ', counted), list));
       }
-      rings.get(match.distance).list.append(tile(match, context));
+      rings.get(heading).list.append(tile(match, context));
     }
     shown += found.length;
     for (const { list, counted } of rings.values()) counted.textContent = plural(list.children.length, 'image');
-    summary.firstChild.textContent = `${plural(total, 'image')} within ${plural(query.radius, 'bit')}${shown < total ? `, ${shown} shown` : ''}`;
+    summary.firstChild.textContent = told(query, total, shown);
     next.hidden = shown >= total || found.length === 0;
   }
 
@@ -57,6 +74,7 @@ export function results(place, answer, { subject, more, wider, changed }) {
     next.disabled = false;
   } }, 'Show more');
   add(matches);
-  const nothing = total === 0 && el('p', {}, 'Nothing is that near. ', query.radius < query.bits && el('button', { type: 'button', onclick: () => wider(Math.min(query.radius + 4, query.bits)) }, `Look within ${plural(Math.min(query.radius + 4, query.bits), 'bit')}`));
-  place.replaceChildren(...[summary, nothing, sections, next].filter(Boolean));
+  const far = query.radius !== null && query.radius < query.bits && Math.min(query.radius + 4, query.bits);
+  const nothing = total === 0 && el('p', {}, query.radius === null ? 'There is no such image.' : 'Nothing is that near. ', far && el('button', { type: 'button', onclick: () => wider(far) }, `Look within ${plural(far, 'bit')}`));
+  place.replaceChildren(...[summary, why && el('p', {}, why), nothing, sections, next].filter(Boolean));
 }

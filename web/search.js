@@ -1,17 +1,27 @@
 // The search view: an image, a stored image or a code, how near and how many, and what was found. Knows what can be chosen; results and
 // records show themselves.
-import { el, field, notice, plural, slider } from './dom.js';
+import { boxed } from './box.js';
+import { el, field, plural, slider } from './dom.js';
 import { picture, preview } from './picture.js';
 import { fingerprint } from './bits.js';
 import { results } from './results.js';
 import { share } from './share.js';
-import { ask, words } from './service.js';
-import { query, read, write } from './wanted.js';
+import { ask, send, words } from './service.js';
+import { body, isStored, part, query, read, write } from './wanted.js';
 
 export const title = 'Search';
+// In bits, where a radius is wanted at first.
+const RADIUS = 2;
+
+/** What the page has to know of the model that answers. */
+async function model(signal) {
+  const { lengths, model_id: id, model: { sketch } } = await ask('/info', { signal });
+  return { lengths, id, sketches: Boolean(sketch) };
+}
 
 export async function show(main, params, signal) {
-  const { lengths } = await ask('/info', { signal });
+  let active = await model(signal);
+  const { lengths } = active;
   const wanted = read(params, lengths);
   let running = new AbortController();
   let later;
@@ -21,11 +31,13 @@ export async function show(main, params, signal) {
   const shared = el('div', { class: 'shared' });
   const file = el('input', { type: 'file', accept: 'image/*', onchange: () => file.files[0] && take({ file: file.files[0] }) });
   const soon = () => {
-    Object.assign(wanted, { radius: radius.value, limit: limit.value });
+    Object.assign(wanted, { radius: within.checked ? radius.value : null, limit: limit.value });
     clearTimeout(later);
     later = setTimeout(run, 100);
   };
-  const radius = slider('Radius', { min: 0, max: wanted.bits, value: Math.min(wanted.radius, wanted.bits) }, soon);
+  const within = el('input', { type: 'checkbox', checked: wanted.radius !== null, onchange: () => { radius.hidden = !within.checked; soon(); } });
+  const radius = slider('Radius', { min: 0, max: wanted.bits, value: Math.min(wanted.radius ?? RADIUS, wanted.bits) }, soon);
+  radius.hidden = wanted.radius === null;
   const limit = slider('Most images', { min: 10, max: 200, step: 10, value: wanted.limit }, soon);
   const lengthOf = (bits) => {
     const input = el('input', { type: 'radio', name: 'bits', value: bits, checked: bits === wanted.bits, onchange: () => { wanted.bits = bits; radius.input.max = bits; soon(); } });
@@ -41,7 +53,7 @@ export async function show(main, params, signal) {
       el('div', { class: 'asked' },
         el('div', { class: 'drop' }, chosen, field('Drop, paste or choose an image', file), el('p', {}, 'or take one from the ', el('a', { href: '#gallery' }, 'gallery'))),
         el('fieldset', {}, el('legend', {}, 'Bits of the code'), el('div', { class: 'row' }, radios)),
-        radius, limit, field('Only with the label', label), labels, shared),
+        el('label', {}, within, ' Only codes that differ in few bits'), radius, limit, field('Only with the label', label), labels, shared),
       found));
 
   addEventListener('paste', (event) => {
@@ -62,12 +74,37 @@ export async function show(main, params, signal) {
 
   function showSubject() {
     const { subject, bits } = wanted;
-    const named = subject.file?.name ?? subject.id;
+    const named = subject.id ?? subject.file?.name;
     const image = subject.file ? preview(subject.file, `What is searched for: ${named}`) : subject.id && picture(`/images/${subject.id}/content`, `What is searched for: ${named}`);
-    chosen.replaceChildren(image || fingerprint(subject.codes[bits]), el('p', {}, named ?? 'a code, without a picture'));
+    const cut = (box) => {
+      // What is on its way is of another part.
+      running.abort();
+      subject.box = box;
+      delete subject.codes;
+      soon();
+    };
+    chosen.replaceChildren(image ? boxed(image, subject.box, cut) : fingerprint(subject.codes[bits]), el('p', {}, named ?? 'a code, without a picture'));
     // A code alone has one length.
     const known = (length) => subject.id || subject.file || subject.codes[length];
     radios.forEach((radio, at) => { radio.firstChild.disabled = !known(lengths[at]); });
+  }
+
+  /** Codes of a picture, or of a part of it, of which the service has none; a stored one is sent back for that. */
+  async function encode(subject, current) {
+    subject.file ??= await (await send(`/images/${subject.id}/content`, { signal: current })).blob();
+    const headers = { 'content-type': 'application/octet-stream' };
+    const { codes, sketch, model: id, timing_ms: timing } = await ask(`/encode?${part(subject)}`, { method: 'POST', body: subject.file, headers, signal: current });
+    current.throwIfAborted();
+    Object.assign(subject, { codes, sketch, model: id });
+    return timing;
+  }
+
+  /** Why the order is by distance where it might be by similarity. */
+  function why({ order, model: id }) {
+    const { codes, sketch, model: of } = wanted.subject;
+    if (order === 'similarity' || !codes) return undefined;
+    if (of && of !== id) return `In order of distance. The address is of model ${of} and model ${id} answers now, so what is near means little.`;
+    return active.sketches && !sketch ? 'In order of distance, for the address has no sketch by which images could be compared.' : undefined;
   }
 
   async function run() {
@@ -80,24 +117,23 @@ export async function show(main, params, signal) {
     try {
       if (subject !== run.shown) showSubject();
       run.shown = subject;
-      let encoding;
-      if (subject.file && !subject.codes) {
-        const { codes, model, timing_ms: timing } = await ask('/encode', { method: 'POST', body: subject.file, headers: { 'content-type': 'application/octet-stream' }, signal: current });
-        Object.assign(subject, { codes, model });
-        encoding = timing;
+      const encoding = subject.codes || isStored(subject) ? undefined : await encode(subject, current);
+      let answer;
+      try {
+        answer = await ask(query(wanted), { json: body(wanted, active.id), signal: current });
+      } catch (problem) {
+        if (problem.code !== 'other_model') throw problem;
       }
-      const json = subject.id ? { id: subject.id } : { code: subject.codes[wanted.bits] };
-      const answer = await ask(query(wanted), { json, signal: current });
-      if (subject.codes && answer.query.model !== subject.model) {
-        if (!subject.file) notice('Another model answers now than the one that made this code; what is near it means nothing.', 'problem');
-        // Another was activated meanwhile.
-        else if (!encoding) { delete subject.codes; return await run(); }
-      }
+      if (answer?.query.model !== active.id) active = await model(current);
+      // Another model was activated since: a picture is encoded anew, and of a code that came without one its sketch is left out.
+      const late = subject.file && subject.codes && subject.model !== active.id;
+      if (late) delete subject.codes;
+      if (late || !answer) return await run();
       if (encoding) Object.assign(answer.timing_ms, encoding, { total: encoding.total + answer.timing_ms.total });
       history.replaceState(null, '', write(wanted));
-      const more = (offset) => ask(`${query(wanted)}&offset=${offset}`, { json, signal: current });
-      results(found, answer, { subject, more, wider: (to) => { radius.set(to); soon(); }, changed: run });
-      shared.replaceChildren(share(wanted));
+      const more = (offset) => ask(`${query(wanted)}&offset=${offset}`, { json: body(wanted, active.id), signal: current });
+      results(found, answer, { subject, why: why(answer.query), more, wider: (to) => { radius.set(to); soon(); }, changed: run });
+      shared.replaceChildren(share(wanted, active.id));
     } catch (error) {
       const told = words(error);
       if (told && !current.aborted) found.replaceChildren(el('p', { class: 'problem', role: 'alert' }, told));

@@ -1,19 +1,19 @@
 // A search to pass on: its address, and the curl command that asks the same. Knows shells and clipboards.
 import { el } from './dom.js';
 import { hasKey } from './service.js';
-import { query } from './wanted.js';
+import { body, isStored, part, query } from './wanted.js';
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** The command that asks the service what is on the screen. */
-export function curl(wanted) {
-  const { subject, bits } = wanted;
-  const parts = ['curl'];
-  if (hasKey()) parts.push('-H "authorization: Bearer $SCIHCGRL_KEY"');
-  if (subject.file) parts.push('-F', quoted(`image=@${subject.file.name || 'image.png'}`));
-  else parts.push("-H 'content-type: application/json' -d", quoted(JSON.stringify(subject.id ? { id: subject.id } : { code: subject.codes[bits] })));
-  parts.push(quoted(location.origin + query(wanted)));
-  return parts.join(' ');
+export function curl(wanted, active) {
+  const { subject } = wanted;
+  const command = `curl${hasKey() ? ' -H "authorization: Bearer $SCIHCGRL_KEY"' : ''}`;
+  const asked = quoted([location.origin + query(wanted), part(subject)].filter(Boolean).join('&'));
+  if (isStored(subject) || !subject.file) return `${command} -H 'content-type: application/json' -d ${quoted(JSON.stringify(body(wanted, active)))} ${asked}`;
+  const withFile = (name) => `${command} -F ${quoted(`image=@${name}`)} ${asked}`;
+  if (!subject.id) return withFile(subject.file.name || 'image.png');
+  return `${command} ${quoted(`${location.origin}/images/${subject.id}/content`)} | ${withFile('-')}`;
 }
 
 function copied(name, text) {
@@ -27,6 +27,6 @@ function copied(name, text) {
   return el('div', { class: 'row' }, input, button);
 }
 
-export function share(wanted) {
-  return el('details', {}, el('summary', {}, 'Share, or ask with curl'), copied('link', location.href), copied('curl', curl(wanted)));
+export function share(wanted, active) {
+  return el('details', {}, el('summary', {}, 'Share, or ask with curl'), copied('link', location.href), copied('curl', curl(wanted, active)));
 }

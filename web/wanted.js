@@ -1,31 +1,43 @@
-// What is searched for, as an address to come back to and as a request: `{ subject, bits, radius, limit, label }`, the subject a file with
-// `codes` and `model` once it is encoded, a stored image's `id`, or `codes` alone. Knows parameters and asks nobody.
+// What is searched for, as an address to come back to and as a request: `{ subject, bits, radius, limit, label }`. The subject is a `file`, a
+// stored image's `id`, or `codes` with or without the `sketch` and `model` that came with them; a picture has these three once it is encoded,
+// and `box` where a part of it is meant. Without a radius the nearest are. Knows parameters and asks nobody.
 
-const DEFAULTS = { radius: 2, limit: 50 };
+const LIMIT = 50;
+
+/** Whether a subject is searched for by the codes that the service has of it. */
+export const isStored = ({ id, box }) => Boolean(id && !box);
 
 /** What the address asks for. */
 export function read(params, lengths) {
-  const number = (name) => (/^\d+$/.test(params.get(name)) ? Number(params.get(name)) : DEFAULTS[name]);
+  const number = (name, otherwise) => (/^\d+$/.test(params.get(name)) ? Number(params.get(name)) : otherwise);
   const given = params.get('code') ?? '';
   const code = /^[0-9a-f]+$/i.test(given) && lengths.includes(given.length * 4) && given;
   const bits = code ? code.length * 4 : Number(params.get('bits'));
-  const subject = params.get('id') ? { id: params.get('id') } : code ? { codes: { [bits]: code }, model: params.get('model') } : undefined;
-  return { subject, bits: lengths.includes(bits) ? bits : Math.max(...lengths), radius: number('radius'), limit: number('limit'), label: params.get('label') ?? '' };
+  const subject = params.get('id') ? { id: params.get('id') } : code ? { codes: { [bits]: code }, sketch: params.get('sketch'), model: params.get('model') } : undefined;
+  return { subject, bits: lengths.includes(bits) ? bits : Math.max(...lengths), radius: number('radius', null), limit: number('limit', LIMIT), label: params.get('label') ?? '' };
 }
 
 /** The same as an address. */
 export function write({ subject, bits, radius, limit, label }) {
-  const params = new URLSearchParams(subject.id ? { id: subject.id } : { code: subject.codes[bits], model: subject.model });
-  if (subject.id) params.set('bits', bits);
-  params.set('radius', radius);
-  params.set('limit', limit);
-  if (label) params.set('label', label);
-  return `#search?${params}`;
+  const { id, codes, sketch, model } = subject;
+  const all = { ...(isStored(subject) ? { id, bits } : { code: codes[bits], sketch, model }), radius, limit, label };
+  return `#search?${new URLSearchParams(Object.entries(all).filter(([, value]) => value !== '' && value !== null && value !== undefined))}`;
 }
 
-/** The same as a request. What is shown is in rings of equal distance. */
+/** The same as a request. */
 export function query({ bits, radius, limit, label }) {
-  const params = new URLSearchParams({ bits, radius, limit, order: 'distance' });
+  const params = new URLSearchParams({ bits, limit });
+  if (radius !== null) params.append('radius', radius);
   if (label) params.append('label', label);
   return `/search?${params}`;
 }
+
+/** What goes with it as JSON. The active model can compare with no sketches but its own. */
+export function body({ subject, bits }, active) {
+  const { id, codes, sketch, model } = subject;
+  if (isStored(subject)) return { id };
+  return sketch && model === active ? { code: codes[bits], sketch, model } : { code: codes[bits] };
+}
+
+/** The parameter for a part of a picture. */
+export const part = ({ box }) => (box ? `box=${box}` : '');

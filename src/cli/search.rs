@@ -26,6 +26,13 @@ pub struct Search {
     /// The most bits that a match may differ in, 0 to the length; without it the nearest images are found, however far they are.
     #[arg(long)]
     radius: Option<u32>,
+    /// The part of each picture that is searched with: x and y of its top-left corner, width and height, in shares of 1.
+    #[arg(
+        long = "box",
+        value_name = "X,Y,WIDTH,HEIGHT",
+        allow_hyphen_values = true
+    )]
+    part: Option<String>,
     /// The most matches shown for each, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
@@ -77,6 +84,7 @@ async fn ask(client: &Client, search: &Search, path: &Path) -> anyhow::Result<Va
         .request(Method::POST, "/search")
         .query(&[("bits", search.bits.to_string())])
         .query(&search.radius.map(|radius| [("radius", radius)]))
+        .query(&search.part.as_ref().map(|part| [("box", part)]))
         .query(&[("limit", search.limit)])
         .body(bytes);
     client
@@ -108,6 +116,7 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
     );
     let none = Vec::new();
     let matches = answer["matches"].as_array().unwrap_or(&none);
+    let related = matches.iter().any(|near| near["relation"].is_string());
     for near in matches {
         let labels: Vec<&str> = near["labels"]
             .as_array()
@@ -118,10 +127,16 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
         let right = class.is_some_and(|class| labels.contains(&class));
         count.right += usize::from(right);
         let similarity = near["similarity"].as_f64();
+        let relation = near["relation"].as_str().unwrap_or_default();
         println!(
-            "  {:>2}  {}{}{}  {}",
+            "  {:>2}  {}{}{}{}  {}",
             near["distance"].as_u64().unwrap_or_default(),
             similarity.map_or(String::new(), |alike| format!("{alike:.3}  ")),
+            // One column for all, in an answer that has any.
+            match related {
+                true => format!("{relation:<4}  "),
+                false => String::new(),
+            },
             labels.join(", "),
             if class.is_some() && !right {
                 " (another class)"

@@ -6,7 +6,13 @@ use serde::Serialize;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{error::ApiError, state::AppState};
-use crate::{code::Length, index::Facts, jobs::Waiting, model::Card, replica::Replica};
+use crate::{
+    code::Length,
+    index::Facts,
+    jobs::Waiting,
+    model::{Card, Thresholds},
+    replica::Replica,
+};
 
 const CONTRACT: &str = include_str!("../../openapi.yaml");
 
@@ -36,6 +42,7 @@ struct Info {
     model_id: String,
     model: Card,
     lengths: Vec<Length>,
+    thresholds: Option<Thresholds>,
     input_size: u32,
     max_body_bytes: usize,
     index: Facts,
@@ -65,6 +72,7 @@ async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
         model_id: active.id.clone(),
         model: active.card.clone(),
         lengths: active.card.lengths.clone(),
+        thresholds: active.card.thresholds,
         input_size: active.card.input_size,
         max_body_bytes: state.max_body_bytes(),
         standby,

@@ -1,5 +1,7 @@
-//! `POST /search` and `POST /encode`: their parameters, answers and handlers.
+//! `POST /search` and `POST /encode`: their answers and handlers.
 //! Knows neither how codes are made nor how they are probed; it times both.
+
+mod parameters;
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -11,59 +13,27 @@ use serde_json::Value;
 use super::{
     content::content_url,
     error::ApiError,
-    extract::{InTime, OfModel, Params, Subject, given, number_given, whole, whole_given},
+    extract::{InTime, OfModel, Params, Subject},
     millis,
     state::{AppState, Coded, Turn},
 };
 use crate::{
     code::{HashCode, Length},
+    image::Part,
     index::{ImageId, IndexError, Match, Order, Query, Sketch},
-    model::Output,
+    model::{Output, Relation, Thresholds},
     serving::Served,
     telemetry::INDEX_SECONDS,
 };
+use parameters::{EncodeParams, Ordered, SearchParams};
+
+pub(super) use parameters::check_length;
 
 const WITHOUT: &str = "the image has no codes of the active model, since its original could not be read when codes were made; store it again";
-/// The most matches in one answer.
-const MAX_LIMIT: u64 = 1000;
-
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/search", post(search))
         .route("/encode", post(encode))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SearchParams {
-    #[serde(default, deserialize_with = "given")]
-    bits: Option<Length>,
-    #[serde(default, deserialize_with = "whole_given")]
-    radius: Option<u64>,
-    #[serde(default, deserialize_with = "given")]
-    order: Option<Ordered>,
-    #[serde(default, deserialize_with = "whole_given")]
-    candidates: Option<u64>,
-    #[serde(default, deserialize_with = "number_given")]
-    min_similarity: Option<f32>,
-    #[serde(default = "default_limit", deserialize_with = "whole")]
-    limit: u64,
-    #[serde(default, deserialize_with = "whole")]
-    offset: u64,
-    #[serde(default)]
-    label: Vec<String>,
-}
-
-/// By what matches are ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Ordered {
-    Similarity,
-    Distance,
-}
-
-fn default_limit() -> u64 {
-    10
 }
 
 #[derive(Deserialize)]
@@ -94,6 +64,7 @@ struct Near {
     id: ImageId,
     distance: u32,
     similarity: Option<f32>,
+    relation: Option<Relation>,
     code: HashCode,
     labels: Vec<String>,
     payload: Option<Value>,
@@ -146,9 +117,10 @@ async fn search(
     Params(params): Params<SearchParams>,
     InTime(subject): InTime<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
+    let part = parameters::part(params.part.as_deref(), &subject)?;
     loop {
         let served = state.models().active;
-        match search_in(&state, &served, &params, subject.clone()).await {
+        match search_in(&state, &served, &params, subject.clone(), part).await {
             // Its codes were let go of meanwhile, since other models are active now.
             Err(ApiError::Index(IndexError::Generation { .. })) => continue,
             answer => return answer.map(Json),
@@ -162,10 +134,11 @@ async fn search_in(
     served: &Served,
     params: &SearchParams,
     subject: Subject,
+    part: Option<Part>,
 ) -> Result<SearchAnswer, ApiError> {
     let started = Instant::now();
     params.check(&served.card.lengths)?;
-    let (Output { codes, sketch }, encoding) = output(state, served, subject).await?;
+    let (Output { codes, sketch }, encoding) = output(state, served, subject, part).await?;
     let code = params.pick(&codes)?;
     let (bits, radius) = (code.length(), params.radius);
     if let Some(radius) = radius.filter(|&radius| radius > bits.bits() as u64) {
@@ -205,7 +178,11 @@ async fn search_in(
         },
         total: found.total,
         complete: found.complete,
-        matches: found.matches.into_iter().map(Near::from).collect(),
+        matches: found
+            .matches
+            .into_iter()
+            .map(|found| Near::of(found, served.card.thresholds))
+            .collect(),
         timing_ms: SearchTiming {
             encoding,
             index: millis(index),
@@ -216,7 +193,7 @@ async fn search_in(
 
 async fn encode(
     State(state): State<AppState>,
-    Params(NoParams {}): Params<NoParams>,
+    Params(params): Params<EncodeParams>,
     InTime(subject): InTime<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
@@ -224,8 +201,9 @@ async fn encode(
         let detail = "a code is encoded already; give `image` or `id`".to_owned();
         return Err(ApiError::Invalid("invalid_json", detail));
     }
+    let part = parameters::part(params.part.as_deref(), &subject)?;
     let served = state.models().active;
-    let (Output { codes, sketch }, encoding) = output(&state, &served, subject).await?;
+    let (Output { codes, sketch }, encoding) = output(&state, &served, subject, part).await?;
     Ok(Json(EncodeAnswer {
         codes: by_length(codes),
         sketch,
@@ -237,94 +215,16 @@ async fn encode(
     }))
 }
 
-impl SearchParams {
-    /// What can be told before anything is decoded.
-    fn check(&self, lengths: &[Length]) -> Result<(), ApiError> {
-        let limit = self.limit;
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            let detail = format!("limit {limit} is out of range: 1 to {MAX_LIMIT}");
-            return Err(ApiError::Invalid("invalid_parameter", detail));
-        }
-        let most = Order::MOST as u64;
-        if let Some(candidates) = self.candidates.filter(|count| !(1..=most).contains(count)) {
-            let detail = format!("candidates {candidates} is out of range: 1 to {most}");
-            return Err(ApiError::Invalid("invalid_parameter", detail));
-        }
-        if let Some(least) = self
-            .min_similarity
-            .filter(|least| !(-1.0..=1.0).contains(least))
-        {
-            let detail = format!("min_similarity {least} is out of range: -1 to 1");
-            return Err(ApiError::Invalid("invalid_parameter", detail));
-        }
-        self.bits.map_or(Ok(()), |bits| check_length(bits, lengths))
-    }
-
-    /// The order of the matches: by similarity where there is a sketch to compare with, unless it is to be by distance.
-    fn order(&self, sketch: Option<&Sketch>) -> Result<Ordered, ApiError> {
-        let by_similarity = ["order=similarity", "candidates", "min_similarity"];
-        let asked = [
-            self.order == Some(Ordered::Similarity),
-            self.candidates.is_some(),
-            self.min_similarity.is_some(),
-        ];
-        let asked = by_similarity
-            .into_iter()
-            .zip(asked)
-            .find(|(_, asked)| *asked);
-        match (sketch, self.order, asked) {
-            (Some(_), None | Some(Ordered::Similarity), _) => Ok(Ordered::Similarity),
-            (_, _, None) => Ok(Ordered::Distance),
-            (Some(_), Some(Ordered::Distance), Some((what, _))) => Err(ApiError::Invalid(
-                "invalid_parameter",
-                format!("{what} is for order=similarity, and the order asked for is by distance"),
-            )),
-            (None, _, Some((what, _))) => Err(ApiError::Invalid(
-                "no_sketch",
-                format!(
-                    "{what} needs a sketch: the active model makes none, the image has none, or `sketch` and `model` are missing beside `code`"
-                ),
-            )),
-        }
-    }
-
-    /// The code to search by: of `bits`, or else 48, or else the longest there is.
-    fn pick(&self, codes: &[HashCode]) -> Result<HashCode, ApiError> {
-        let wanted = match self.bits {
-            Some(bits) => codes.iter().find(|code| code.length() == bits),
-            None => codes.iter().max_by_key(|code| code.length()),
-        };
-        wanted.copied().ok_or_else(|| {
-            let found = codes.first().map_or(0, |code| code.length().bits());
-            let detail =
-                format!("the code given has {found} bits, not those of the parameter bits");
-            ApiError::Invalid("invalid_code", detail)
-        })
-    }
-}
-
-/// Refuses a length that a model makes no codes of.
-pub(super) fn check_length(bits: Length, lengths: &[Length]) -> Result<(), ApiError> {
-    if lengths.contains(&bits) {
-        return Ok(());
-    }
-    let there = lengths.iter().map(Length::to_string).collect::<Vec<_>>();
-    let detail = format!(
-        "the model makes no codes of {bits} bits, only of {}",
-        there.join(", ")
-    );
-    Err(ApiError::Invalid("invalid_parameter", detail))
-}
-
-/// All the codes of a subject by a model and its sketch, or the code that it is.
+/// All the codes of a subject, or of a part of its picture, by a model and its sketch, or the code that it is.
 async fn output(
     state: &AppState,
     served: &Served,
     subject: Subject,
+    part: Option<Part>,
 ) -> Result<(Output, Encoding), ApiError> {
     match subject {
         Subject::Image(bytes) => {
-            let coded = state.encode(served, bytes, Turn::Refused).await?;
+            let coded = state.encode(served, bytes, part, Turn::Refused).await?;
             let encoding = Encoding::of(&coded);
             Ok((coded.encoded.output, encoding))
         }
@@ -367,13 +267,15 @@ pub(super) fn by_length(codes: Vec<HashCode>) -> BTreeMap<Length, HashCode> {
         .collect()
 }
 
-impl From<Match> for Near {
-    fn from(found: Match) -> Self {
+impl Near {
+    fn of(found: Match, thresholds: Option<Thresholds>) -> Self {
+        let related = |(similarity, thresholds): (f32, Thresholds)| thresholds.relation(similarity);
         Near {
             content_url: content_url(&found.record.id),
             id: found.record.id,
             distance: found.distance,
             similarity: found.similarity,
+            relation: found.similarity.zip(thresholds).and_then(related),
             code: found.code,
             labels: found.record.labels,
             payload: found.record.payload,

@@ -22,7 +22,7 @@ use super::{error::ApiError, keys::Keys};
 use crate::{
     batch::Encoded,
     gallery::Gallery,
-    image,
+    image::{self, Part},
     index::{Codes, Index, IndexError},
     jobs::Jobs,
     replica::{Replica, Standing},
@@ -141,7 +141,7 @@ impl AppState {
         };
         let more = async {
             let beside = beside.as_ref()?;
-            match self.encode(beside, bytes.clone(), Turn::Waits).await {
+            match self.encode(beside, bytes.clone(), None, Turn::Waits).await {
                 Ok(coded) => Some(of(beside, coded)),
                 Err(error) => {
                     tracing::debug!(%error, "an image has no codes of the model beside yet");
@@ -149,19 +149,20 @@ impl AppState {
                 }
             }
         };
-        let (coded, more) = tokio::join!(self.encode(&active, bytes.clone(), turn), more);
+        let (coded, more) = tokio::join!(self.encode(&active, bytes.clone(), None, turn), more);
         let coded = coded?;
         let media_type = coded.media_type;
         let codes = [of(&active, coded)].into_iter().chain(more);
         Ok((codes.collect(), media_type))
     }
 
-    /// Codes of an image by one model. As many are decoded at once as there are cores, since more would only share them. What nobody waits
-    /// for any more, or has waited too long, is not decoded.
+    /// Codes of an image, or of a part of its picture, by one model. As many are decoded at once as there are cores, since more would only
+    /// share them. What nobody waits for any more, or has waited too long, is not decoded.
     pub(super) async fn encode(
         &self,
         served: &Served,
         bytes: Bytes,
+        part: Option<Part>,
         turn: Turn,
     ) -> Result<Coded, ApiError> {
         let batcher = &served.batcher;
@@ -177,7 +178,7 @@ impl AppState {
             // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
             let _permit = permit;
             let started = Instant::now();
-            let decoded = image::decode(&bytes, input);
+            let decoded = image::decode_part(&bytes, input, part);
             histogram!(DECODE_SECONDS).record(started.elapsed());
             decoded
         })

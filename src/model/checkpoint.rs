@@ -69,6 +69,27 @@ pub struct Thresholds {
     pub kin: Option<f32>,
 }
 
+/// How two images are related, by how similar their sketches are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
+    /// One is a copy of the other.
+    Copy,
+    /// They show things of one kind.
+    Kin,
+}
+
+impl Thresholds {
+    /// How two images of a similarity, −1 to 1, are related; none if they are not.
+    pub fn relation(&self, similarity: f32) -> Option<Relation> {
+        if similarity >= self.copy {
+            return Some(Relation::Copy);
+        }
+        let kin = self.kin.filter(|&kin| similarity >= kin);
+        kin.map(|_| Relation::Kin)
+    }
+}
+
 impl Card {
     /// What the network reads.
     pub fn input(&self) -> Input {

@@ -59,6 +59,7 @@ def screenshots(chromium, service, folder):
     page = context.new_page()
     page.goto("/")
     page.get_by_label("Drop, paste or choose an image").set_input_files(sorted((SAMPLES / "queries/horse").iterdir())[0])
+    page.get_by_label("Only codes that differ in few bits").check()
     page.get_by_label("Radius").fill("14")
     expect(page.get_by_role("heading", name="bits away").first).to_be_attached()
     until(page, SHOWN)

@@ -1,10 +1,12 @@
-"""The page as people use it, in a browser, against a service: check.py PROGRAM
+"""The page as people use it, in a browser, against a service: check.py PROGRAM [SCENARIO...]
 
-Does each of SCENARIOS and ends with 1 where one fails. After each the browser's console has to be empty. Knows the page by what can be seen
-and reached: roles, names, text.
+Does each of SCENARIOS and ends with 1 where one fails. After each the browser's console has to be empty. MODEL_WITH_SKETCHES names a model for
+searches by similarity. Knows the page by what can be seen and reached: roles, names, text.
 """
 
 import base64
+import json
+import os
 import re
 import subprocess
 import sys
@@ -41,7 +43,7 @@ def found(page):
 def search_by_file(page):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text(re.compile(r"^\d+ images? within 2 bits"))
+    expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
     expect(page.get_by_alt_text(f"What is searched for: {QUERY.name}")).to_be_visible()
     assert "horse" in found(page).first.inner_text()
     distances = [text for text in page.get_by_role("heading", level=2).all_inner_texts() if "away" in text or "same code" in text]
@@ -65,7 +67,7 @@ def search_by_drop(page):
     )
     page.get_by_role("main").dispatch_event("drop", {"dataTransfer": transfer})
     expect(page.get_by_alt_text(f"What is searched for: {QUERY.name}")).to_be_visible()
-    expect(summary(page)).to_contain_text("within 2 bits")
+    expect(summary(page)).to_contain_text("nearest of")
 
 
 def search_by_paste(page):
@@ -80,16 +82,23 @@ def search_by_paste(page):
     )
     page.keyboard.press("Control+V")
     expect(page.get_by_alt_text(re.compile("What is searched for: .*png"))).to_be_visible()
-    expect(summary(page)).to_contain_text("within 2 bits")
+    expect(summary(page)).to_contain_text("nearest of")
+
+
+def within(page, bits):
+    page.get_by_label("Only codes that differ in few bits").check()
+    page.get_by_label("Radius").fill(str(bits))
+    expect(summary(page)).to_contain_text(f"within {bits} bits")
 
 
 def another_radius_length_and_label(page):
     page.goto("#search?id=cat:0030.jpg")
-    expect(summary(page)).to_contain_text("within 2 bits")
+    expect(summary(page)).to_contain_text("nearest of 400 images")
+    expect(page.get_by_label("Radius")).to_be_hidden()
+    within(page, 2)
     few = found(page).count()
     page.get_by_label("Most images").fill("200")
-    page.get_by_label("Radius").fill("20")
-    expect(summary(page)).to_contain_text("within 20 bits")
+    within(page, 20)
     expect(page.get_by_role("heading", name=re.compile(r"^\d+ bits away"))).not_to_have_count(0)
     assert found(page).count() > few
     page.get_by_label("24", exact=True).check()
@@ -98,6 +107,9 @@ def another_radius_length_and_label(page):
     page.get_by_label("Only with the label").press("Tab")
     until(page, "[...document.querySelectorAll('.found li')].every((one) => one.innerText.startsWith('dog'))")
     assert "label=dog" in page.url and "bits=24" in page.url and "radius=20" in page.url
+    page.get_by_label("Only codes that differ in few bits").uncheck()
+    expect(summary(page)).to_contain_text("The 40 nearest of 40 images")
+    assert "radius" not in page.url
 
 
 def nothing_near_and_wider(page):
@@ -131,10 +143,10 @@ def what_differs(page):
 def link_and_curl(page, service):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text("within 2 bits")
+    expect(summary(page)).to_contain_text("nearest of")
     page.get_by_text("Share, or ask with curl").click()
     shown = found(page).all_inner_texts()
-    total = int(re.match(r"\d+", summary(page).inner_text())[0])
+    total = int(re.search(r"of (\d+) images", summary(page).inner_text())[1])
     link = page.get_by_label("link", exact=True).input_value()
     curl = page.get_by_label("curl", exact=True).input_value()
     answer = subprocess.run(["sh", "-c", curl], cwd=QUERY.parent, capture_output=True, text=True, check=True).stdout
@@ -149,13 +161,170 @@ def link_and_curl(page, service):
     other.close()
 
 
+def asked_by_curl(page, having="curl"):
+    """The command for what is searched for, once it has something in it, and what it prints."""
+    expect(page.get_by_label("curl", exact=True)).to_have_value(re.compile(having))
+    command = page.get_by_label("curl", exact=True).input_value()
+    said = subprocess.run(["sh", "-c", command], cwd=QUERY.parent, capture_output=True, text=True, check=True).stdout
+    return command, json.loads(said)
+
+
+def shows(page, answer):
+    """Waits until the results are those of an answer, in its order."""
+    wanted = [match["code"] for match in answer["matches"]]
+    expect(found(page).locator("code")).to_have_text(wanted)
+
+
+def searched(page, path, photo):
+    """What the service itself answers to a photo."""
+    return page.request.post(path, data=photo, headers={"content-type": "image/jpeg"}).json()
+
+
+def by_touch(page, points):
+    """Draws with a finger."""
+    session = page.context.new_cdp_session(page)
+    touch = lambda kind, at: session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": at[0], "y": at[1]}] if at else []})
+    touch("touchStart", points[0])
+    for point in points[1:]:
+        touch("touchMove", point)
+    touch("touchEnd", None)
+
+
+def a_part_of_the_picture(page):
+    """Drawn with a mouse, set by keyboard, drawn with a finger, and let go of."""
+    page.goto("#search")
+    page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+    photo = QUERY.read_bytes()
+    whole = searched(page, "/search?bits=48&limit=50", photo)
+    shows(page, whole)
+    clear = page.get_by_role("button", name="Use the whole picture")
+    expect(clear).to_be_hidden()
+    page.get_by_alt_text("What is searched for").scroll_into_view_if_needed()
+
+    def at(x, y):
+        box = page.get_by_alt_text("What is searched for").bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    page.mouse.move(*at(0.95, 0.95))
+    page.mouse.down()
+    page.mouse.move(*at(0.7, 0.7))
+    page.mouse.move(*at(0.5, 0.5))
+    page.mouse.up()
+    expect(clear).to_be_visible()
+    command, answer = asked_by_curl(page, "box=")
+    drawn = [float(share) for share in re.search(r"box=([\d.,]+)", command)[1].split(",")]
+    assert all(abs(share - wanted) < 0.02 for share, wanted in zip(drawn, [0.5, 0.5, 0.45, 0.45])), drawn
+    assert answer["query"]["code"] != whole["query"]["code"]
+    shows(page, answer)
+
+    page.get_by_text("Set the part with sliders").click()
+    sliders = [page.get_by_label(name) for name in ("Left, %", "Top, %", "Width, %", "Height, %")]
+    assert [slider.input_value() for slider in sliders] == [str(round(100 * share)) for share in drawn]
+    sliders[2].focus()
+    page.keyboard.press("End")
+    sliders[3].focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    # As wide as the picture, so its left edge is the picture's.
+    height = round(100 * drawn[3]) - 5
+    assert [slider.input_value() for slider in sliders[::2]] == ["0", "100"]
+    top = int(sliders[1].input_value()) / 100
+    shows(page, searched(page, f"/search?bits=48&limit=50&box=0,{top},1,{height / 100}", photo))
+
+    by_touch(page, [at(0, 0), at(0.3, 0.4), at(0.5, 1)])
+    expect(sliders[3]).to_have_value("100")
+    shows(page, searched(page, "/search?bits=48&limit=50&box=0,0,0.5,1", photo))
+    found(page).first.get_by_role("button").click()
+    expect(page.get_by_role("dialog").locator(".framed .edge")).to_have_attribute("height", "1")
+    page.keyboard.press("Escape")
+
+    # Too small to be meant.
+    page.mouse.click(*at(0.5, 0.5))
+    expect(sliders[3]).to_have_value("100")
+    clear.click()
+    expect(clear).to_be_hidden()
+    shows(page, whole)
+
+
+def a_part_of_a_stored_picture(page, service):
+    page.goto("#search?id=cat:0030.jpg")
+    expect(summary(page)).to_contain_text("nearest of 400 images")
+    photo = page.request.get("/images/cat:0030.jpg/content").body()
+    page.get_by_text("Set the part with sliders").click()
+    page.get_by_label("Height, %").fill("50")
+    part = searched(page, "/search?bits=48&limit=50&box=0,0,1,0.5", photo)
+    shows(page, part)
+    until(page, "location.hash.startsWith('#search?code=')")
+    _, answer = asked_by_curl(page, "box=")
+    assert answer["matches"] == part["matches"]
+    page.get_by_role("button", name="Use the whole picture").click()
+    expect(found(page).first).to_contain_text("cat")
+    until(page, "location.hash.includes('id=cat')")
+
+
+def drop_a_copy(page, id, size):
+    """Drops a stored picture, made smaller."""
+    page.evaluate(
+        """async ([id, size]) => {
+            const stored = await (await fetch(`/images/${id}/content`)).blob();
+            const small = await createImageBitmap(stored, { resizeWidth: size, resizeHeight: size, resizeQuality: 'high' });
+            const canvas = new OffscreenCanvas(size, size);
+            canvas.getContext('2d').drawImage(small, 0, 0);
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([await canvas.convertToBlob()], 'small.png', { type: 'image/png' }));
+            document.querySelector('main').dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        [id, size],
+    )
+
+
+def by_similarity(page, service):
+    """Against a service whose model makes sketches and has thresholds."""
+    page.goto("#search")
+    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    drop_a_copy(page, "cat:0030.jpg", 16)
+    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+    first = found(page).first
+    expect(first.get_by_role("img")).to_have_attribute("alt", "cat, cat:0030.jpg")
+    expect(first).to_contain_text(re.compile(r"Copy · [01]\.\d\d"))
+    similarities = [float(text.split()[-1]) for text in found(page).locator("span.caption:last-of-type").all_inner_texts()]
+    assert similarities == sorted(similarities, reverse=True) and len(similarities) == 50, similarities
+    first.get_by_role("button").click()
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile(r"Similarity \(1 is the most\): Copy · "))
+    page.keyboard.press("Escape")
+    shown = found(page).all_inner_texts()
+    address = page.url
+    assert "sketch=" in address and "model=" in address
+
+    # The address alone, without the picture.
+    page.goto("/")
+    page.goto(address)
+    expect(page.get_by_text("a code, without a picture")).to_be_visible()
+    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+    assert found(page).all_inner_texts() == shown
+    command, answer = asked_by_curl(page)
+    assert '"sketch"' in command and answer["query"]["order"] == "similarity"
+    page.get_by_label("Most images").fill("20")
+    expect(summary(page)).to_contain_text("The 20 most alike of 400 images")
+    within(page, 40)
+    expect(page.get_by_role("heading", name="By similarity")).to_be_visible()
+
+    # Without its sketch, and of a model that does not answer.
+    page.goto(re.sub("&sketch=[^&]*", "", address))
+    expect(page.get_by_role("region", name="Results")).to_contain_text("In order of distance, for the address has no sketch")
+    expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
+    page.goto(re.sub("model=[^&]*", "model=0123456789ab", address))
+    expect(page.get_by_role("region", name="Results")).to_contain_text("In order of distance. The address is of model 0123456789ab")
+    expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
+
+
 def no_image(page):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture at all"})
     alert = page.get_by_role("region", name="Results").get_by_role("alert")
     expect(alert).to_contain_text("JPEG, PNG")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text("within 2 bits")
+    expect(summary(page)).to_contain_text("nearest of")
 
 
 def paging_and_filter(page):
@@ -314,9 +483,9 @@ def status_now(page):
 
 def a_service_that_stops_in_mid_use(page, service):
     page.goto("#search?id=cat:0030.jpg")
-    expect(summary(page)).to_contain_text("within 2 bits")
+    expect(summary(page)).to_contain_text("nearest of")
     service.stop()
-    page.get_by_label("Radius").fill("6")
+    page.get_by_label("Most images").fill("60")
     expect(page.get_by_role("region", name="Results").get_by_role("alert")).to_contain_text("The service does not answer")
     page.get_by_role("link", name="Gallery").first.click()
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer")
@@ -364,8 +533,10 @@ def by_keyboard_alone(page):
         if page.evaluate("document.activeElement.textContent") == "Search near it":
             break
     page.keyboard.press("Enter")
-    expect(summary(page)).to_contain_text("within 2 bits")
-    page.get_by_label("Radius").focus()
+    expect(summary(page)).to_contain_text("nearest of")
+    page.get_by_label("Only codes that differ in few bits").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     expect(summary(page)).to_contain_text("within 5 bits")
@@ -378,8 +549,12 @@ def everyone_can_use_it(page):
     for width, scheme in ((1280, "light"), (360, "dark"), (1920, "light")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
-        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "dialog", "form"]:
-            if view == "dialog":
+        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "part", "dialog", "form"]:
+            if view == "part":
+                page.get_by_text("Set the part with sliders").click()
+                page.get_by_label("Width, %").fill("50")
+                expect(page.get_by_label("curl", exact=True)).to_have_value(re.compile("box="))
+            elif view == "dialog":
                 page.locator(".ring").last.get_by_role("button").first.click()
                 expect(page.get_by_role("dialog")).to_be_visible()
             elif view == "form":
@@ -431,6 +606,8 @@ SCENARIOS = [
     (more_of_the_same, False),
     (what_differs, False),
     (link_and_curl, False),
+    (a_part_of_the_picture, False),
+    (a_part_of_a_stored_picture, False),
     (no_image, True),
     (paging_and_filter, False),
     (four_good_files_and_a_bad_one, True),
@@ -470,16 +647,21 @@ def run(chromium, service, scenario, refusals):
 
 def main():
     program, *only = sys.argv[1:]
-    wanted = [one for one in [*SCENARIOS, (keys, True)] if not only or one[0].__name__ in only]
+    wanted = [one for one in [*SCENARIOS, (keys, True), (by_similarity, False)] if not only or one[0].__name__ in only]
     model = ROOT / "models/cifar10.safetensors"
+    # Each is of a service of its own.
+    kinds = {keys: ("keys", model, KEYS), by_similarity: ("sketches", os.environ.get("MODEL_WITH_SKETCHES"), None)}
     services = {}
     good = []
     try:
         with browser() as chromium:
             for scenario, refusals in wanted:
-                kind = "keys" if scenario is keys else "open"
+                kind, of, with_keys = kinds.get(scenario, ("open", model, None))
+                if not of:
+                    print(f"left out: {scenario.__name__.replace('_', ' ')}, for MODEL_WITH_SKETCHES names no model", flush=True)
+                    continue
                 if kind not in services:
-                    services[kind] = Service(program, model, KEYS if scenario is keys else None)
+                    services[kind] = Service(program, of, with_keys)
                     services[kind].store(SAMPLES / "gallery")
                 good.append(run(chromium, services[kind], scenario, refusals))
     finally:

@@ -21,7 +21,7 @@ use safetensors::SafeTensors;
 use scihcgrl::{
     code::Length,
     config::Centers,
-    model::{Card, Network, backbone::BackboneKind, centers, checkpoint},
+    model::{Card, Network, Thresholds, backbone::BackboneKind, centers, checkpoint},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -183,6 +183,15 @@ pub fn eventually_blocking<T>(what: &str, mut there: impl FnMut() -> Option<T>) 
 /// Writes a model of random weights, the same every time, and returns its path.
 pub fn model(folder: &Path) -> PathBuf {
     random(folder, "model.safetensors", 11)
+}
+
+/// The same weights, with a card that says from which similarity on images are copies or kin.
+pub fn model_that_relates(folder: &Path, thresholds: Thresholds) -> PathBuf {
+    let card = Card {
+        thresholds: Some(thresholds),
+        ..card()
+    };
+    write(folder, "model.safetensors", 11, &card)
 }
 
 /// The same of another model.

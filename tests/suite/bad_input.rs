@@ -5,7 +5,7 @@ mod cases;
 
 use crate::server;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use cases::{Api, bodies, names, parameters, pictures};
+use cases::{Api, bodies, boxes, names, parameters, pictures};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::{
@@ -28,7 +28,13 @@ async fn bad_input_is_refused_in_words_and_harms_nothing() {
         url: &server.url,
         client: &server.client,
     };
-    let cases = [pictures(&api), bodies(&api), parameters(&api), names(&api)];
+    let cases = [
+        pictures(&api),
+        bodies(&api),
+        parameters(&api),
+        boxes(&api),
+        names(&api),
+    ];
     for case in cases.into_iter().flatten() {
         let answer = case.request.send().await.unwrap();
         let kind = answer.headers()["content-type"]

@@ -7,6 +7,7 @@
 mod server;
 
 mod bad_input;
+mod boxes;
 mod browser;
 mod cli;
 mod cluster;

@@ -4,6 +4,7 @@
 use std::fs;
 
 use reqwest::{Method, StatusCode};
+use scihcgrl::model::Thresholds;
 use serde_json::{Value, json};
 
 use crate::server::{self, SKETCH, TestServer};
@@ -183,4 +184,72 @@ async fn images_have_sketches_once_they_are_encoded_with_a_model_that_makes_them
     .await;
     let (_, encoded) = post(&server, "/encode", &by_id).await;
     assert_eq!(encoded["sketch"].as_str().unwrap().len(), SKETCH * 4 / 3);
+}
+
+#[tokio::test]
+async fn matches_are_copies_or_kin_by_the_thresholds_of_the_model() {
+    let by_id = json!({ "id": "ship-2" });
+    let search = async |server: &TestServer| {
+        server.store(&["cat", "ship"], 4).await;
+        let (_, found) = post(server, "/search?limit=100", &by_id).await;
+        found
+    };
+    let relations = |found: &Value| -> Vec<Value> {
+        let matches = found["matches"].as_array().unwrap().iter();
+        matches.map(|found| found["relation"].clone()).collect()
+    };
+    let server = TestServer::start().await;
+    let found = search(&server).await;
+    assert_eq!(relations(&found), vec![Value::Null; 8]);
+    let (_, info) = server.ask(Method::GET, "/info").await;
+    assert_eq!(info["thresholds"], Value::Null);
+
+    // The same weights with thresholds: between the second and the third of these matches, and at the fifth itself.
+    let alike = similarities(&found);
+    let thresholds = Thresholds {
+        copy: ((alike[1] + alike[2]) / 2.0) as f32,
+        kin: Some(alike[4] as f32),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    server::model_that_relates(folder.path(), thresholds);
+    let server = TestServer::start_in(folder, &[]);
+    let found = search(&server).await;
+    let (copy, kin) = (json!("copy"), json!("kin"));
+    let expected = [
+        &copy,
+        &copy,
+        &kin,
+        &kin,
+        &kin,
+        &Value::Null,
+        &Value::Null,
+        &Value::Null,
+    ];
+    assert_eq!(relations(&found).iter().collect::<Vec<_>>(), expected);
+    let (_, info) = server.ask(Method::GET, "/info").await;
+    let told: Thresholds = serde_json::from_value(info["thresholds"].clone()).unwrap();
+    assert_eq!(told, thresholds);
+    assert_eq!(info["model"]["thresholds"], info["thresholds"]);
+    let (_, encoded) = post(&server, "/encode", &by_id).await;
+    let by_code = json!({ "code": encoded["codes"]["48"] });
+    let (_, by_code) = post(&server, "/search?limit=100", &by_code).await;
+    assert_eq!(relations(&by_code), vec![Value::Null; 8]);
+
+    // A model may know copies alone.
+    let folder = tempfile::tempdir().unwrap();
+    let copies = Thresholds {
+        kin: None,
+        ..thresholds
+    };
+    server::model_that_relates(folder.path(), copies);
+    let server = TestServer::start_in(folder, &[]);
+    let found = search(&server).await;
+    assert_eq!(relations(&found)[..3], [copy.clone(), copy, Value::Null]);
+
+    let photo = server::samples("ship")[2].display().to_string();
+    let search = ["search", &photo, "--url", &server.url, "--limit", "3"];
+    let said = server::scihcgrl().args(search).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("  0  1.000  copy  ship  ship-2"), "{said}");
+    assert_eq!(said.matches("copy  ").count(), 2, "{said}");
 }

@@ -2,6 +2,7 @@
 //! Knows nothing of models, HTTP or files; whoever calls it owns the bytes and chooses the thread, for decoding is slow.
 
 pub mod change;
+mod part;
 
 use std::{
     fmt::{Display, Formatter},
@@ -12,7 +13,7 @@ use std::{
 
 use ::image::{
     DynamicImage, ImageDecoder, ImageError as Source, ImageFormat, ImageReader, Limits, RgbImage,
-    metadata::Orientation,
+    imageops::crop_imm, metadata::Orientation,
 };
 use fast_image_resize::{
     FilterType, ResizeAlg, ResizeOptions, Resizer,
@@ -20,6 +21,9 @@ use fast_image_resize::{
     pixels::U8x3,
 };
 use serde::{Deserialize, Serialize};
+
+use part::Pane;
+pub use part::{Part, PartError};
 
 /// The formats that are read, for messages.
 pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP and TIFF";
@@ -134,6 +138,9 @@ pub enum ImageError {
         /// Declared height in pixels.
         height: u32,
     },
+    /// The part asked for has no pixels.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The picture cannot be brought to the size asked for.
     #[error("the image cannot be resized: {0}")]
     Resize(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -148,12 +155,32 @@ pub fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
 /// Decodes an image file and makes a model's input of it.
 ///
 /// # Errors
-/// Every [`ImageError`].
+/// Every [`ImageError`] but `Part`.
 pub fn decode(bytes: &[u8], input: Input) -> Result<Decoded, ImageError> {
+    decode_part(bytes, input, None)
+}
+
+/// Decodes an image file and makes a model's input of a part of it, or of all. Width and height are the whole picture's.
+///
+/// # Errors
+/// Every [`ImageError`].
+pub fn decode_part(bytes: &[u8], input: Input, part: Option<Part>) -> Result<Decoded, ImageError> {
     let format = format(bytes)?;
     let picture = guarded(bytes, format)?;
+    let pixels = match part {
+        None => resize(&picture, input)?,
+        Some(part) => {
+            let Pane {
+                x,
+                y,
+                width,
+                height,
+            } = part.pane(picture.width(), picture.height())?;
+            resize(&crop_imm(&picture, x, y, width, height).to_image(), input)?
+        }
+    };
     Ok(Decoded {
-        pixels: resize(&picture, input)?,
+        pixels,
         media_type: format.to_mime_type(),
         width: picture.width(),
         height: picture.height(),
@@ -163,7 +190,7 @@ pub fn decode(bytes: &[u8], input: Input) -> Result<Decoded, ImageError> {
 /// Decodes an image file at its own size: the first frame, upright, over white, 8 bits a channel.
 ///
 /// # Errors
-/// Every [`ImageError`] but `Resize`.
+/// Every [`ImageError`] but `Part` and `Resize`.
 pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     guarded(bytes, format(bytes)?)
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 use image::RgbImage;
-use scihcgrl_image::{Input, Resize, decode, decode_rgb};
+use scihcgrl_image::{ImageError, Input, Part, PartError, Resize, decode, decode_part, decode_rgb};
 
 macro_rules! fixtures {
     ($($name:literal),+) => { [$(include_bytes!(concat!("../../../tests/fixtures/", $name)) as &[u8]),+] };
@@ -96,4 +96,73 @@ fn a_picture_is_stretched_or_its_middle_is_taken() {
     assert!(red(&stretched) > 200);
     let cropped = scihcgrl_image::resize(&picture, input(Resize::Crop)).unwrap();
     assert_eq!(cropped.rgb, [0, 250, 0].repeat(100));
+}
+
+#[test]
+fn a_part_is_read_as_the_picture_cut_out_by_hand() {
+    let [upright, rotated] = fixtures!["upright.jpg", "rotated.jpg"];
+    let input = Input::stretched(8);
+    let part = |text: &str| Some(text.parse::<Part>().unwrap());
+    // 48 × 32 pixels once it is upright, its corners of four colours.
+    for (text, [x, y, width, height]) in [
+        ("0,0,0.5,0.5", [0, 0, 24, 16]),
+        ("0.5, 0.5, 0.5, 0.5", [24, 16, 24, 16]),
+        ("0.25,0,0.125,1", [12, 0, 6, 32]),
+        ("0,0,1,1", [0, 0, 48, 32]),
+        // What single precision makes of 0.7 + 0.3.
+        ("0.7,0,0.30000001,1", [34, 0, 14, 32]),
+    ] {
+        for bytes in [upright, rotated] {
+            let decoded = decode_part(bytes, input, part(text)).unwrap();
+            let whole = decode_rgb(bytes).unwrap();
+            let cut = image::imageops::crop_imm(&whole, x, y, width, height).to_image();
+            assert_eq!(
+                decoded.pixels,
+                scihcgrl_image::resize(&cut, input).unwrap(),
+                "{text}"
+            );
+            assert_eq!((decoded.width, decoded.height), (48, 32));
+        }
+    }
+    let small = decode_part(upright, input, part("0.5,0.5,0.001,0.5")).unwrap_err();
+    assert!(small.to_string().contains("48 × 32 pixels"), "{small}");
+}
+
+#[test]
+fn what_is_no_part_is_told_why() {
+    for (text, words) in [
+        ("", "four numbers"),
+        ("0,0,1", "four numbers"),
+        ("0,0,1,1,1", "four numbers"),
+        ("0,0,1,wide", "four numbers"),
+        ("-0.1,0,1,1", "x -0.1 of the box is not from 0 to 1"),
+        ("0,NaN,1,1", "y NaN of the box is not from 0 to 1"),
+        ("0,0,0,1", "width 0.0 of the box is not above 0"),
+        ("0,0,1,-1", "height -1.0 of the box is not above 0"),
+        ("0,0,inf,1", "width inf of the box is not above 0"),
+        ("0.5,0,0.6,1", "right edge: x 0.5 and width 0.6"),
+        ("0,0.5,1,0.6", "lower edge: y 0.5 and height 0.6"),
+    ] {
+        let error = text.parse::<Part>().unwrap_err().to_string();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_four_numbers_are_a_part_or_are_told_why_not(
+        numbers in proptest::collection::vec(
+            proptest::prop_oneof![0.0..1.0, proptest::num::f64::ANY, 0.0..1e-3],
+            4,
+        ),
+    ) {
+        let text: Vec<String> = numbers.iter().map(f64::to_string).collect();
+        match text.join(",").parse::<Part>() {
+            Err(error) => assert!(matches!(error, PartError::Range { .. }), "{error}"),
+            Ok(part) => match decode_part(COLOURED[0], Input::stretched(8), Some(part)) {
+                Ok(decoded) => proptest::prop_assert_eq!(decoded.pixels.rgb.len(), 8 * 8 * 3),
+                Err(error) => assert!(matches!(error, ImageError::Part(PartError::NoPixels { .. })), "{error}"),
+            },
+        }
+    }
 }

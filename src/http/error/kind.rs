@@ -70,6 +70,7 @@ impl ApiError {
                 ImageError::Format { .. } => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image"),
                 ImageError::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "malformed_image"),
                 ImageError::TooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "image_too_large"),
+                ImageError::Part(_) => (S::UNPROCESSABLE_ENTITY, "invalid_box"),
                 ImageError::Resize(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
             },
             ApiError::Code(_) | ApiError::Index(IndexError::NoSuchLength { .. }) => {

@@ -143,6 +143,26 @@ pub fn parameters(api: &Api) -> Vec<Case> {
     }
 }
 
+pub fn boxes(api: &Api) -> Vec<Case> {
+    let of = |body: Value| api.post("/search?box=0,0,1,1").json(&body);
+    let to_encode = |body: Value| api.post("/encode?box=0,0,1,1").json(&body);
+    cases! {
+        "a box in words": api.search("box=left") => 422 "invalid_box" "'left' is not four numbers";
+        "an empty box": api.search("box=") => 422 "invalid_box" "four numbers";
+        "a box of three numbers": api.search("box=0,0,1") => 422 "invalid_box" "four numbers";
+        "a box that begins outside": api.search("box=-0.5,0,1,1") => 422 "invalid_box" "x -0.5 of the box is not from 0 to 1";
+        "a box that ends outside": api.search("box=0,0.5,1,0.6") => 422 "invalid_box" "lower edge: y 0.5 and height 0.6";
+        "a box without an area": api.search("box=0,0,0,1") => 422 "invalid_box" "width 0.0 of the box is not above 0";
+        "a box that is no number": api.search("box=NaN,0,1,1") => 422 "invalid_box" "x NaN";
+        "an endless box": api.search("box=0,0,1,inf") => 422 "invalid_box" "height inf";
+        "a box within a pixel": api.search("box=0.5,0.5,0.001,0.001") => 422 "invalid_box" "48 × 32 pixels; make it larger";
+        "a box in a form": api.form("/encode?box=0,0,2,1", "image") => 422 "invalid_box" "width 2.0";
+        "a box of a code": of(json!({"code": "abcdef"})) => 422 "invalid_box" "a code has no picture; send the picture itself";
+        "a box of a stored image": of(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
+        "the same to encode": to_encode(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
+    }
+}
+
 pub fn names(api: &Api) -> Vec<Case> {
     let long = api.put(&format!("/images/{}", "x".repeat(10_000)));
     let many = api.put(&format!("/images/a?{}", "label=x&".repeat(33)));
