@@ -4,6 +4,7 @@
 mod archive;
 mod comparison;
 mod context;
+mod duplicates;
 mod encode;
 mod error;
 mod fine_tune;
@@ -66,6 +67,7 @@ struct Shared {
     gallery: Gallery,
     serving: Serving,
     config: JobsConfig,
+    duplicates: Mutex<duplicates::Known>,
     /// The job under way here.
     running: Mutex<Option<Running>>,
 }
@@ -98,6 +100,7 @@ impl Jobs {
             gallery,
             serving,
             config,
+            duplicates: Mutex::default(),
             running: Mutex::default(),
         }));
         if !jobs.0.store.is_shared() {

@@ -12,8 +12,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Context, Job, JobError, Jobs, Running, State, Stop, Task, encode::Filling, fine_tune, now_ms,
-    reencode, store::Held,
+    Context, Job, JobError, Jobs, Running, State, Stop, Task, duplicates, encode::Filling,
+    fine_tune, now_ms, reencode, store::Held,
 };
 use crate::{
     replica::{Board, Claim, Replica},
@@ -140,6 +140,7 @@ impl Jobs {
             match &job.task {
                 Task::FineTune(options) => fine_tune::run(&context, options).await,
                 Task::Reencode { model } => reencode::run(&context, model).await,
+                Task::FindDuplicates { model } => duplicates::run(&context, model).await,
             }
         };
         let done = tokio::select! {
