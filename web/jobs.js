@@ -4,8 +4,8 @@ import { curves } from './curves.js';
 import { fineTuning } from './fine_tuning.js';
 import { ask, follow, words } from './service.js';
 
-const KINDS = { fine_tune: 'Fine-tuning', reencode: 'Encoding the gallery' };
-const STAGES = { export: 'copying images', measure: 'measuring', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding' };
+const KINDS = { fine_tune: 'Fine-tuning', reencode: 'Encoding the gallery', find_duplicates: 'Finding copies' };
+const STAGES = { export: 'copying images', measure: 'measuring', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding', compare: 'comparing' };
 const isOver = ({ state }) => !['queued', 'running'].includes(state);
 const mean = (by) => {
   const maps = Object.values(by).map(({ map }) => map);
@@ -14,6 +14,7 @@ const mean = (by) => {
 
 function outcome({ state, error, result }) {
   if (error) return el('span', { class: 'problem' }, error);
+  if (result?.groups !== undefined) return plural(result.groups, 'group');
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
   const [before, after] = ['before', 'after'].map((when) => mean(result.metrics[when].all));
   return `model ${result.model}: mean MAP ${before?.toFixed(3) ?? '–'} → ${after?.toFixed(3) ?? '–'}`;
@@ -26,7 +27,7 @@ export async function jobs(place, signal, changed) {
   const start = el('button', { type: 'button', class: 'primary', onclick: () => fineTuning((job) => watch(job.id)) }, 'Teach it from the gallery');
   const head = ['Job', 'Kind', 'Asked for', 'State', 'Outcome'];
   place.append(
-    el('h2', {}, 'Jobs'), el('p', {}, 'A job trains a new model on labelled images beside the service, or encodes the gallery by another model. Searches go on.'), start, shown,
+    el('h2', {}, 'Jobs'), el('p', {}, 'A job trains a new model on labelled images beside the service, encodes the gallery by another model, or finds copies in it. Searches go on.'), start, shown,
     el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Jobs' }, el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), rows)));
   let watching = new AbortController();
   signal.addEventListener('abort', () => watching.abort());

@@ -43,9 +43,9 @@ impl PageParams {
     }
 }
 
-/// What groups are of.
+/// Some of the groups, and what all of them are of.
 #[derive(Serialize)]
-struct Found {
+struct Groups {
     model: String,
     commit: u64,
     stale: bool,
@@ -53,11 +53,13 @@ struct Found {
     min_similarity: f32,
     images: u64,
     copies: usize,
+    total: usize,
+    groups: Vec<Shown>,
 }
 
-impl Found {
-    fn of(copies: &Copies, index: &Index) -> Self {
-        Found {
+impl Groups {
+    fn of(index: &Index, copies: &Copies, groups: Vec<Group>) -> Self {
+        Groups {
             model: copies.model.clone(),
             commit: copies.commit,
             stale: copies.commit != index.commit(),
@@ -65,23 +67,10 @@ impl Found {
             min_similarity: copies.least,
             images: copies.images,
             copies: copies.copies(),
+            total: copies.len(),
+            groups: groups.into_iter().map(Shown::from).collect(),
         }
     }
-}
-
-#[derive(Serialize)]
-struct List {
-    #[serde(flatten)]
-    found: Found,
-    total: usize,
-    groups: Vec<Shown>,
-}
-
-#[derive(Serialize)]
-struct One {
-    #[serde(flatten)]
-    found: Found,
-    group: Shown,
 }
 
 #[derive(Serialize)]
@@ -134,32 +123,25 @@ impl From<Group> for Shown {
 async fn list(
     State(state): State<AppState>,
     Params(params): Params<PageParams>,
-) -> Result<Json<List>, ApiError> {
+) -> Result<Json<Groups>, ApiError> {
     let (first, limit) = params.page();
-    read(&state, move |index, copies| {
+    let groups = read(&state, move |index, copies| {
         let groups = index.groups(copies, first, limit, SHOWN)?;
-        Ok(Json(List {
-            found: Found::of(copies, index),
-            total: copies.len(),
-            groups: groups.into_iter().map(Shown::from).collect(),
-        }))
-    })
-    .await
+        Ok(Groups::of(index, copies, groups))
+    });
+    Ok(Json(groups.await?))
 }
 
 async fn group_of(
     State(state): State<AppState>,
     Id(id): Id,
     Params(params): Params<PageParams>,
-) -> Result<Json<One>, ApiError> {
+) -> Result<Json<Groups>, ApiError> {
     let (first, limit) = params.page();
     let none = ApiError::NoGroup(id.to_string());
     let group = read(&state, move |index, copies| {
         let group = index.group_of(copies, &id, first, limit)?;
-        Ok(group.map(|group| One {
-            found: Found::of(copies, index),
-            group: group.into(),
-        }))
+        Ok(group.map(|group| Groups::of(index, copies, vec![group])))
     });
     group.await?.map(Json).ok_or(none)
 }

@@ -56,7 +56,7 @@ def before_load_schema(context, raw_schema):
     """Callers have to bear answers that grow, and services without keys; here neither is so, and what is not written is a fault."""
     raw_schema["security"].remove({})
     schemas = raw_schema["components"]["schemas"]
-    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated", "Snapshot"):
+    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated", "Snapshot", "Duplicates", "Group"):
         close(schemas[name])
 
 
@@ -103,7 +103,7 @@ def filter_case(context, case):
 def learns(job):
     """No schema can say that there has to be an epoch of some kind."""
     epochs = job.get("epochs", 4) if job.get("train_backbone", True) else 0
-    return job["kind"] == "reencode" or 1 <= job.get("warm_up_epochs", 4) + epochs
+    return job["kind"] != "fine_tune" or 1 <= job.get("warm_up_epochs", 4) + epochs
 
 
 def of_archive(job):
@@ -133,7 +133,7 @@ def map_case(context, case):
         if named is not None and isinstance(case.body, dict):
             if "archive" in case.body:
                 case.body = of_archive(case.body["job"])
-            else:
+            elif case.body.get("kind") != "find_duplicates":
                 case.body["model"] = named
                 if case.body.get("kind") == "fine_tune":
                     # They are many, and one that learned would have all others wait.
