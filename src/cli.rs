@@ -3,6 +3,7 @@
 
 mod bench;
 mod client;
+mod duplicates;
 mod evaluate;
 mod folder;
 mod health;
@@ -54,6 +55,15 @@ pub enum Cli {
         #[command(flatten)]
         search: search::Search,
         /// Which service.
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Print the groups of copies in a running service's gallery, after a job has found them where that is needed.
+    Duplicates {
+        /// What is asked for.
+        #[command(flatten)]
+        duplicates: duplicates::Duplicates,
+        /// Of which service.
         #[command(flatten)]
         service: client::Service,
     },
@@ -239,6 +249,12 @@ impl Cli {
             }
             Cli::Search { search, service } => {
                 wait(search::run(client::Client::new(&service), &search))?;
+            }
+            Cli::Duplicates {
+                duplicates,
+                service,
+            } => {
+                wait(duplicates::run(client::Client::new(&service), &duplicates))?;
             }
             Cli::Train {
                 data,

@@ -26,6 +26,7 @@ use crate::telemetry;
 mod batch_upload;
 mod condition;
 mod content;
+mod duplicates;
 mod error;
 mod extract;
 mod health;
@@ -57,6 +58,7 @@ pub fn router(state: AppState) -> Router {
         .merge(images::routes())
         .merge(content::routes())
         .merge(overview::routes())
+        .merge(duplicates::routes())
         .merge(batch_upload::routes())
         .merge(jobs::routes())
         .merge(models::routes())

@@ -6,6 +6,7 @@ mod adapting;
 mod archive;
 mod comparison;
 mod context;
+mod duplicates;
 mod encode;
 mod error;
 mod fine_tune;
@@ -68,6 +69,7 @@ struct Shared {
     gallery: Gallery,
     serving: Serving,
     config: JobsConfig,
+    duplicates: Mutex<duplicates::Known>,
     /// The job under way here.
     running: Mutex<Option<Running>>,
 }
@@ -100,6 +102,7 @@ impl Jobs {
             gallery,
             serving,
             config,
+            duplicates: Mutex::default(),
             running: Mutex::default(),
         }));
         if !jobs.0.store.is_shared() {

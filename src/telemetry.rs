@@ -181,7 +181,7 @@ fn start_at_zero() {
     for state in ["queued", "running"] {
         gauge!(JOBS, "state" => state).set(0.0);
     }
-    for kind in ["fine_tune", "reencode"] {
+    for kind in ["fine_tune", "reencode", "find_duplicates"] {
         for state in ["succeeded", "failed", "cancelled"] {
             counter!(JOBS_OVER, "kind" => kind, "state" => state).absolute(0);
         }

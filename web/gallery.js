@@ -1,4 +1,4 @@
-// The gallery view: what is stored, a page at a time, by label, with near-duplicates at a glance. Knows pages; adding and single images
+// The gallery view: what is stored, a page at a time, by label, with groups of copies at a glance. Knows pages; adding and single images
 // are elsewhere.
 import { count, el, field, plural } from './dom.js';
 import { adding } from './adding.js';
@@ -16,7 +16,7 @@ export async function show(main, params, signal) {
   const summary = el('p', { class: 'summary', role: 'status' });
   const back = el('button', { type: 'button', onclick: () => { cursors.pop(); turn(); } }, 'Previous page');
   const on = el('button', { type: 'button', onclick: () => { cursors.push(next); turn(); } }, 'Next page');
-  const shared = el('details', { ontoggle: () => shared.open && duplicates(place, signal, changed) }, el('summary', {}, 'Near-duplicates: images that share a code'));
+  const shared = el('details', { ontoggle: () => shared.open && duplicates(place, signal, changed) }, el('summary', {}, 'Duplicates: images that are copies of each other'));
   const place = el('div', {});
   shared.append(place);
   // Where each page up to this one begins; the first at the oldest image.

@@ -4,8 +4,8 @@ import { curves } from './curves.js';
 import { fineTuning } from './fine_tuning.js';
 import { ask, follow, words } from './service.js';
 
-const KINDS = { fine_tune: 'Fine-tuning', adapt: 'Fitting to the gallery', reencode: 'Encoding the gallery' };
-const STAGES = { export: 'copying images', measure: 'measuring', features: 'looking at images and copies of them', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding' };
+const KINDS = { fine_tune: 'Fine-tuning', adapt: 'Fitting to the gallery', reencode: 'Encoding the gallery', find_duplicates: 'Finding copies' };
+const STAGES = { export: 'copying images', measure: 'measuring', features: 'looking at images and copies of them', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding', compare: 'comparing' };
 const isOver = ({ state }) => !['queued', 'running'].includes(state);
 const mean = (by) => {
   const maps = Object.values(by).map(({ map }) => map);
@@ -14,6 +14,7 @@ const mean = (by) => {
 
 function outcome({ state, error, result }) {
   if (error) return el('span', { class: 'problem' }, error);
+  if (result?.groups !== undefined) return plural(result.groups, 'group');
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
   const { metrics } = result;
   if (metrics.after.copies_first !== undefined) {

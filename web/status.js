@@ -76,7 +76,7 @@ export async function show(main, params, signal) {
     about.replaceChildren(...card(info).filter(Boolean));
     // All codes are counted for it, so not for every image that comes.
     if (generation !== counted.generation || Math.abs(images - counted.images) > counted.images / 50) {
-      shares.replaceChildren(histogram(await ask('/codes?limit=1', { signal })));
+      shares.replaceChildren(histogram(await ask('/codes', { signal })));
       counted = { generation, images };
     }
   }

@@ -207,8 +207,14 @@ async fn prune(client: &Client, before: u64) -> anyhow::Result<usize> {
     }
 }
 
-/// Follows a job, over a service that is started again too, and fails where it does.
+/// Follows a job and prints what came of it.
 async fn watch(client: &Client, id: &str) -> anyhow::Result<()> {
+    println!("{:#}", follow(client, id).await?);
+    Ok(())
+}
+
+/// Follows a job, over a service that is started again too, and tells what came of it; fails where it does.
+pub(super) async fn follow(client: &Client, id: &str) -> anyhow::Result<Value> {
     let (mut last, mut show) = (String::from("0"), Show::default());
     loop {
         let path = format!("/admin/jobs/{id}");
@@ -225,10 +231,7 @@ async fn watch(client: &Client, id: &str) -> anyhow::Result<()> {
             }
         }
         match text(&job["state"]) {
-            "succeeded" => {
-                println!("{:#}", job["result"]);
-                return Ok(());
-            }
+            "succeeded" => return Ok(job["result"].clone()),
             "failed" => bail!("the job failed: {}", text(&job["error"])),
             "cancelled" => bail!("the job was cancelled"),
             _ => {}

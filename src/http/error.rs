@@ -60,6 +60,15 @@ pub enum ApiError {
     /// A job id nobody has.
     #[error("there is no job '{0}'")]
     NoJob(String),
+    /// No job has found groups of copies.
+    #[error(
+        "no groups of copies were found yet by the sketches of this model; have a job find them: POST /admin/jobs with \
+         {{\"kind\": \"find_duplicates\"}}"
+    )]
+    NoGroups,
+    /// An image that is in no group of copies.
+    #[error("image '{0}' is in none of the groups of copies that GET /duplicates lists")]
+    NoGroup(String),
     /// A snapshot id nobody has.
     #[error("there is no snapshot '{0}'; GET /admin/snapshots tells which there are")]
     NoSnapshot(String),

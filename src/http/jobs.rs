@@ -25,7 +25,7 @@ use super::{
     search::NoParams,
     state::AppState,
 };
-use crate::jobs::{Event, Job, Task};
+use crate::jobs::{Event, Job, JobError, Task};
 use request::NewJob;
 
 /// The most characters of an idempotency key.
@@ -68,9 +68,18 @@ async fn create(
         Task::FineTune(options) => options.model.get_or_insert(active),
         Task::Adapt(options) => options.model.get_or_insert(active),
         Task::Reencode { model } => model,
+        Task::FindDuplicates { model } => {
+            *model = active;
+            model
+        }
     };
-    if state.parts().serving.find(model).await?.is_none() {
-        return Err(ApiError::NoModel(model.chars().take(40).collect()));
+    let entry = state.parts().serving.find(model).await?;
+    let entry = entry.ok_or_else(|| ApiError::NoModel(model.chars().take(40).collect()))?;
+    if let Task::FindDuplicates { model } = &task
+        && entry.card.copy().is_none()
+    {
+        let model = model.clone();
+        return Err(JobError::NoThresholds { model }.into());
     }
     let archive = archive.as_ref().map(|archive| archive.path.as_path());
     let jobs = &state.parts().jobs;

@@ -48,21 +48,16 @@ async fn labels(
 struct CodeParams {
     #[serde(default, deserialize_with = "given")]
     bits: Option<Length>,
-    #[serde(default)]
-    limit: PageSize,
 }
 
 async fn codes(
     State(state): State<AppState>,
-    Params(CodeParams {
-        bits,
-        limit: PageSize(limit),
-    }): Params<CodeParams>,
+    Params(CodeParams { bits }): Params<CodeParams>,
 ) -> Result<Json<Sharing>, ApiError> {
     let active = state.models().active;
     let bits = bits.or(active.card.lengths.iter().max().copied());
     let bits = bits.unwrap_or(Length::L48);
     check_length(bits, &active.card.lengths)?;
-    let sharing = state.read(move |index| index.sharing(bits, limit)).await?;
+    let sharing = state.read(move |index| index.sharing(bits)).await?;
     Ok(Json(sharing))
 }

@@ -55,6 +55,23 @@ pub enum JobError {
         /// Which.
         id: String,
     },
+    /// A model that does not say which images are copies.
+    #[error(
+        "the card of model {model} has no `thresholds`, so nothing tells from which similarity on images are copies; activate a model whose \
+         card has them"
+    )]
+    NoThresholds {
+        /// Which.
+        model: String,
+    },
+    /// A model of which no sketches are kept.
+    #[error(
+        "images have no sketches of model {model} any more; ask again for those of the active one"
+    )]
+    NotServed {
+        /// Which.
+        model: String,
+    },
     /// Lengths that the model has no heads for.
     #[error(
         "model {model} has heads for {lengths} bits, and these are what it is fine-tuned for; leave `lengths` out"

@@ -20,6 +20,11 @@ pub enum Task {
         /// The model's id.
         model: String,
     },
+    /// To find the groups of copies in the gallery.
+    FindDuplicates {
+        /// The id of the model by whose sketches; the active one when it was asked for.
+        model: String,
+    },
 }
 
 impl Task {
@@ -29,6 +34,7 @@ impl Task {
             Task::FineTune(_) => "fine_tune",
             Task::Adapt(_) => "adapt",
             Task::Reencode { .. } => "reencode",
+            Task::FindDuplicates { .. } => "find_duplicates",
         }
     }
 }
@@ -79,13 +85,13 @@ impl State {
 /// How far a job is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What it is at: `export`, `measure`, `features`, `warm-up`, `joint` or `encode`.
+    /// What it is at: `export`, `measure`, `features`, `warm-up`, `joint`, `encode` or `compare`.
     pub stage: String,
     /// The epoch, from 1; 0 outside of training.
     pub epoch: u64,
     /// Of how many.
     pub epochs: u64,
-    /// Steps done: images, where images are copied or encoded.
+    /// Steps done: images, where images are copied, encoded or compared.
     pub step: u64,
     /// Of how many.
     pub steps: u64,

@@ -12,8 +12,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Context, Job, JobError, Jobs, Running, State, Stop, Task, adapt, encode::Filling, fine_tune,
-    now_ms, reencode, store::Held,
+    Context, Job, JobError, Jobs, Running, State, Stop, Task, adapt, duplicates, encode::Filling,
+    fine_tune, now_ms, reencode, store::Held,
 };
 use crate::{
     replica::{Board, Claim, Replica},
@@ -141,6 +141,7 @@ impl Jobs {
                 Task::FineTune(options) => fine_tune::run(&context, options).await,
                 Task::Adapt(options) => adapt::run(&context, options).await,
                 Task::Reencode { model } => reencode::run(&context, model).await,
+                Task::FindDuplicates { model } => duplicates::run(&context, model).await,
             }
         };
         let done = tokio::select! {

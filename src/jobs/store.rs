@@ -148,10 +148,19 @@ impl Store {
 
     /// The newest first, before one of them.
     pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.newest_first(before).take(limit).collect()
+    }
+
+    /// The newest of those of some kind.
+    pub fn newest(&self, is: impl Fn(&Job) -> bool) -> Result<Option<Job>, StoreError> {
+        let found = |job: &Result<Job, _>| job.as_ref().map_or(true, &is);
+        self.newest_first(None).find(found).transpose()
+    }
+
+    fn newest_first(&self, before: Option<Uuid>) -> impl Iterator<Item = Result<Job, StoreError>> {
         let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));
         let keys = self.tree.range(vec![JOB]..end).keys().rev();
-        let jobs = keys.filter_map(|key| self.read_job(key).transpose());
-        jobs.take(limit).collect()
+        keys.filter_map(|key| self.read_job(key).transpose())
     }
 
     /// Those that are not over, the oldest first.

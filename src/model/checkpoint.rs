@@ -91,6 +91,12 @@ impl Thresholds {
 }
 
 impl Card {
+    /// From which similarity of their sketches, −1 to 1, two images are copies, if the model makes sketches and it was measured.
+    pub fn copy(&self) -> Option<f32> {
+        let thresholds = self.thresholds.filter(|_| self.sketch.is_some());
+        thresholds.map(|thresholds| thresholds.copy)
+    }
+
     /// What the network reads.
     pub fn input(&self) -> Input {
         Input {

@@ -56,7 +56,7 @@ def before_load_schema(context, raw_schema):
     """Callers have to bear answers that grow, and services without keys; here neither is so, and what is not written is a fault."""
     raw_schema["security"].remove({})
     schemas = raw_schema["components"]["schemas"]
-    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated", "Snapshot"):
+    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated", "Snapshot", "Duplicates", "Group"):
         close(schemas[name])
 
 
@@ -146,7 +146,7 @@ def map_case(context, case):
         if named is not None and isinstance(case.body, dict):
             if "archive" in case.body:
                 case.body = of_archive(case.body["job"])
-            else:
+            elif case.body.get("kind") != "find_duplicates":
                 case.body["model"] = named
                 if case.body.get("kind") == "fine_tune":
                     # They are many, and one that learned would have all others wait.

@@ -78,6 +78,9 @@ pub fn model_of_fixtures(folder: &Path) -> PathBuf {
     path
 }
 
+/// From which similarity on its sketches are of copies: nearly that of a picture and itself, for random weights see much the same in all.
+pub const COPY: f32 = 0.9999;
+
 /// The same of other classes.
 pub fn card_of(classes: Vec<String>) -> Card {
     let lengths = Length::ALL.to_vec();
@@ -101,7 +104,10 @@ pub fn card_of(classes: Vec<String>) -> Card {
         },
         lengths,
         sketch: Some(SKETCH),
-        thresholds: None,
+        thresholds: Some(checkpoint::Thresholds {
+            copy: COPY,
+            kin: None,
+        }),
         input_size: 64,
         resize: Default::default(),
         mean: [0.5; 3],
@@ -208,6 +214,17 @@ pub fn third(folder: &Path) -> PathBuf {
 pub fn full(folder: &Path) -> PathBuf {
     let classes = (0..centers::MOST).map(|class| format!("class-{class:04}"));
     write(folder, "model.safetensors", 14, &card_of(classes.collect()))
+}
+
+/// Writes one whose card does not say which images are copies.
+pub fn without_thresholds(to: &Path) {
+    let folder = to.parent().unwrap();
+    let name = to.file_name().unwrap().to_str().unwrap();
+    let card = Card {
+        thresholds: None,
+        ..card()
+    };
+    write(folder, name, 11, &card);
 }
 
 fn random(folder: &Path, name: &str, seed: i64) -> PathBuf {

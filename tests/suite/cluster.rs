@@ -3,6 +3,7 @@
 
 mod caller;
 mod conditions;
+mod duplicates;
 mod filled;
 mod history;
 mod jobs;

@@ -64,6 +64,7 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
     let server = TestServer::start_in(folder, &["--keys-file", keys.to_str().unwrap()]);
     for (id, image) in [
         (EXAMPLE, "upright.jpg"),
+        ("copy", "upright.jpg"),
         ("second", "grey.jpg"),
         ("third", "alpha.png"),
     ] {
@@ -106,6 +107,15 @@ async fn what_schemathesis_asks_is_answered_as_promised() {
         let asked = json!({ "kind": "reencode", "model": active }).to_string();
         jobs.push(post("/admin/jobs", asked.into(), "application/json").await["id"].clone());
     }
+    let asked = json!({ "kind": "find_duplicates" }).to_string();
+    let found = post("/admin/jobs", asked.into(), "application/json").await;
+    let found = server.at(&format!("/admin/jobs/{}", found["id"].as_str().unwrap()));
+    server::eventually("groups of copies are found", async || {
+        let asked = server.client.get(&found).bearer_auth(KEY).send().await;
+        let job: Value = asked.unwrap().json().await.unwrap();
+        (job["state"] == "succeeded").then_some(())
+    })
+    .await;
     let mut snapshots = Vec::new();
     for _ in 0..2 {
         let made = post("/admin/snapshots", "".into(), "application/octet-stream").await;

@@ -16,6 +16,7 @@ mod contract;
 mod crashes;
 mod demo;
 mod dependencies;
+mod duplicates;
 mod exports;
 mod gpu_pack;
 mod hostile;

@@ -143,7 +143,10 @@ fn images_of_ones_own_are_searched_as_it_says() {
         let line = line.replace("cargo run --release --", env!("CARGO_BIN_EXE_scihcgrl"));
         let mut shell = Command::new("bash");
         shell
-            .args(["-euc", &line.replace("FOLDER", &gallery.display().to_string())])
+            .args([
+                "-euc",
+                &line.replace("FOLDER", &gallery.display().to_string()),
+            ])
             .env("SCIHCGRL_MODEL", &model)
             .env("SCIHCGRL_ADDR", &address)
             .env("SCIHCGRL_URL", format!("http://{address}"))

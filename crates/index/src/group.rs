@@ -42,6 +42,8 @@ pub struct Group<'a> {
     purged: usize,
     /// The last write of a log that is applied with it.
     applied: Option<Applied>,
+    /// Whether any write is of images, and the position of the last that is, where there is a log.
+    changed: Option<Option<u64>>,
 }
 
 /// An image's words and its sketch in each generation, the active one first.
@@ -72,6 +74,7 @@ impl<'a> Group<'a> {
             turn: None,
             purged: 0,
             applied: None,
+            changed: None,
         }
     }
 

@@ -1,11 +1,11 @@
-//! What an index holds at a glance: its labels by how many images have them, and how many images share a code.
+//! What an index holds at a glance: its labels by how many images have them, and how many images share codes.
 //! Walks all distinct words of a column in memory and reads names; reads no image.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use crate::code::{HashCode, Length};
+use crate::code::Length;
 
 use super::{Index, error::IndexError, names};
 
@@ -32,8 +32,6 @@ pub struct Sharing {
     /// The codes by how many images have each, in classes from a power of two to the next: 1, 2 to 3, 4 to 7, … Up to the last class that
     /// has any.
     pub classes: Vec<Class>,
-    /// The codes that most images have, the most shared first, then by code; those of one image alone are left out.
-    pub shared: Vec<SharedCode>,
 }
 
 /// Codes that about as many images have.
@@ -44,15 +42,6 @@ pub struct Class {
     /// How many codes.
     pub codes: u64,
     /// How many images in all.
-    pub images: u64,
-}
-
-/// A code that several images have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SharedCode {
-    /// The code.
-    pub code: HashCode,
-    /// How many images have it.
     pub images: u64,
 }
 
@@ -74,17 +63,16 @@ impl Index {
         named.collect()
     }
 
-    /// How images share codes of a length, with at most so many codes.
+    /// How images share codes of a length.
     ///
     /// # Errors
     /// [`IndexError::NoSuchLength`].
-    pub fn sharing(&self, bits: Length, limit: usize) -> Result<Sharing, IndexError> {
+    pub fn sharing(&self, bits: Length) -> Result<Sharing, IndexError> {
         let side = self.0.store.present().active.clone();
         let counts = side.directory.codes(bits)?;
         let mut classes: Vec<Class> = Vec::new();
-        let mut most = BinaryHeap::new();
         let mut distinct = 0;
-        for (word, images) in counts {
+        for (_, images) in counts {
             distinct += 1;
             let class = images.ilog2() as usize;
             while classes.len() <= class {
@@ -96,25 +84,13 @@ impl Index {
             }
             classes[class].codes += 1;
             classes[class].images += images;
-            if images > 1 {
-                most.push(Reverse((images, Reverse(word))));
-                if most.len() > limit {
-                    most.pop();
-                }
-            }
         }
-        let shared = most.into_sorted_vec().into_iter();
-        let shared = shared.map(|Reverse((images, Reverse(word)))| SharedCode {
-            code: HashCode::from_word(bits, word),
-            images,
-        });
         Ok(Sharing {
             bits,
             model: side.generation.model.clone(),
             images: side.directory.images(),
             distinct,
             classes,
-            shared: shared.collect(),
         })
     }
 }

@@ -20,6 +20,8 @@ pub struct Present {
     pub beside: Option<Side>,
     /// How many images there are, with codes or without.
     pub images: u64,
+    /// The last commit that changed an image or a generation; where a log is followed, the position of the last write that did.
+    pub commit: u64,
 }
 
 /// A generation with its directory.

@@ -168,18 +168,18 @@ impl Sketches {
 
 /// The product of two vectors of one length. At most 1,024 · 2¹⁴ = 2²⁴ either way, so it is exact.
 #[multiversion(targets("x86_64+avx2"))]
-fn dot(a: &[i8], b: &[i8]) -> i32 {
+pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     let products = a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b));
     products.sum()
 }
 
 /// The squared length of a vector.
-fn square(a: &[i8]) -> u32 {
+pub fn square(a: &[i8]) -> u32 {
     dot(a, a).unsigned_abs()
 }
 
 /// The cosine of a product and two squared lengths. Whole numbers go in, so it is the same on every machine.
-fn cosine(dot: i32, one: u32, other: u32) -> f32 {
+pub fn cosine(dot: i32, one: u32, other: u32) -> f32 {
     match u64::from(one) * u64::from(other) {
         0 => 0.0,
         squares => (f64::from(dot) / (squares as f64).sqrt()).clamp(-1.0, 1.0) as f32,

@@ -148,6 +148,7 @@ impl Store {
             tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
         }
         let (released, removals) = mpsc::unbounded_channel();
+        let commit = log::position(&db)?.unwrap_or(state.commit);
         let store = Store {
             named: state.blocks > 0,
             id,
@@ -162,6 +163,7 @@ impl Store {
                 active,
                 beside,
                 images: state.images,
+                commit,
             })),
             hasher,
         };

@@ -17,7 +17,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{images::Images, percentiles, rounded};
+use super::{images::Images, memory, percentiles, rounded};
 use crate::{
     code::Length,
     index::{Expected, Index, IndexConfig, IndexError, NewImage, Order, Query, Wanted},
@@ -226,19 +226,9 @@ fn print(op: &str, options: &StoreBench, index: &Index, more: Value) {
             "op": op, "centres": options.centres, "images": facts.images, "measured": more,
             "disk_bytes_per_image": per(facts.disk_bytes),
             "memory_bytes_per_image_and_length": rounded(per(facts.memory_bytes) / 3.0),
-            "resident_bytes": resident().unwrap_or(0),
+            "resident_bytes": memory("VmRSS:"),
         })
     );
-}
-
-/// The memory of this process that is resident, as Linux tells it.
-fn resident() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// Has so many tasks do something with each number, and tells how many were done a second.

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{Error, ObjectStoreExt, buffered::BufWriter};
 use tokio::{
@@ -54,6 +55,19 @@ impl Originals {
         };
         fetched.await.map_err(|source| failed(name, source))?;
         Ok(true)
+    }
+
+    /// A small file, if there is one of this name.
+    ///
+    /// # Errors
+    /// [`OriginalsError::File`].
+    pub async fn load(&self, name: &str) -> Result<Option<Bytes>, OriginalsError> {
+        let read = async { self.objects.get(&self.file(name)).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(name, error.into())),
+        }
     }
 
     /// Removes all files whose names begin with a folder's.

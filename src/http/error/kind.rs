@@ -38,6 +38,9 @@ impl ApiError {
                         source: ModelError::Format { .. },
                     },
             }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
+            ApiError::NoGroups => (S::NOT_FOUND, "duplicates_not_found"),
+            ApiError::NoGroup(_) => (S::NOT_FOUND, "group_not_found"),
+            ApiError::Job(JobError::NoThresholds { .. }) => (S::CONFLICT, "no_thresholds"),
             ApiError::NoSnapshot(_) => (S::NOT_FOUND, "snapshot_not_found"),
             ApiError::Snapshot(SnapshotError::UnderWay) => (S::CONFLICT, "snapshot_under_way"),
             ApiError::NoJob(_) | ApiError::Job(JobError::NoJob { .. }) => {

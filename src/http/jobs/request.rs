@@ -17,6 +17,7 @@ use crate::{
         error::ApiError,
         extract::{InTime, Object, is_form, twice, unknown_field},
         limits::check_each_label,
+        search::NoParams,
         state::AppState,
         upload::{Upload, receive},
     },
@@ -28,6 +29,7 @@ const FIELDS: [&str; 2] = ["job", "archive"];
 
 /// A request that is right as far as it can be told without the service.
 pub(super) struct NewJob {
+    /// Without the model's id where that is the active one's.
     pub task: Task,
     pub priority: i32,
     pub archive: Option<Upload>,
@@ -49,6 +51,7 @@ enum Kind {
     FineTune,
     Adapt,
     Reencode,
+    FindDuplicates,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +90,7 @@ impl Asked {
     fn task(self, archive: Option<Archive>) -> Result<Task, ApiError> {
         let rest = Value::Object(self.rest);
         Ok(match self.kind {
-            Kind::Adapt | Kind::Reencode if archive.is_some() => {
+            Kind::Adapt | Kind::Reencode | Kind::FindDuplicates if archive.is_some() => {
                 let detail =
                     "an archive is something to learn from; the job's kind has to be `fine_tune`";
                 return Err(ApiError::Invalid("invalid_form", detail.to_owned()));
@@ -100,6 +103,11 @@ impl Asked {
                 let options: Adapt = serde_json::from_value(rest).map_err(wrong)?;
                 options.check()?;
                 Task::Adapt(options)
+            }
+            Kind::FindDuplicates => {
+                let NoParams {} = serde_json::from_value(rest).map_err(wrong)?;
+                let model = String::new();
+                Task::FindDuplicates { model }
             }
             Kind::FineTune => {
                 let mut options: FineTune = serde_json::from_value(rest).map_err(wrong)?;

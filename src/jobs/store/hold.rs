@@ -27,7 +27,7 @@ impl Store {
         // One gallery is encoded with one model at a time.
         let key = match job.task {
             Task::Reencode { .. } => "reencode".to_owned(),
-            Task::FineTune(_) | Task::Adapt(_) => format!("job.{}", job.id),
+            _ => format!("job.{}", job.id),
         };
         let Some(claim) = board.claim(&key).await? else {
             return Ok(None);

@@ -66,8 +66,10 @@ impl Group<'_> {
         });
         let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
+        let commit = (self.changed).map(|position| position.unwrap_or(self.state.commit));
         self.store.change(self.staged.batch, |now| {
-            let after = now.after(segments, images);
+            let mut after = now.after(segments, images);
+            after.commit = commit.unwrap_or(now.commit);
             match self.turn {
                 Some(turn) => turn.of(&after),
                 None => after,

@@ -33,6 +33,7 @@ impl Turn {
                 kept(generation).unwrap_or_else(|| now.active.without_codes(generation.clone()))
             }),
             images: now.images,
+            commit: now.commit,
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::{
 impl Group<'_> {
     /// Does a write. One that fails leaves nothing behind, and fails in every store that it comes to after the same writes.
     pub fn write(&mut self, write: Write) -> Result<Done, IndexError> {
+        if !matches!(write, Write::OpenBlock | Write::Forget(_)) {
+            self.changed = Some(self.applied.map(|applied| applied.position));
+        }
         Ok(match write {
             Write::Put(image) => {
                 let (record, created) = self.put(*image)?;

@@ -122,10 +122,21 @@ impl Array {
 
     /// The sketch of an image, if it has one.
     pub fn get(&self, sequence: u32) -> Option<Sketch> {
+        let values = self.values(sequence)?;
+        Some(Sketch::new(values.into()))
+    }
+
+    /// All sketches with the sequence numbers of their images, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[i8])> {
+        let end = u32::try_from(self.blocks.len() * CHUNK * BLOCK).unwrap_or(u32::MAX);
+        (0..end).filter_map(|sequence| Some((sequence, self.values(sequence)?)))
+    }
+
+    fn values(&self, sequence: u32) -> Option<&[i8]> {
         let (block, chunk, slot) = place(sequence);
         let chunk = self.blocks.get(block)?.0.get(chunk)?.as_ref()?;
         let values = &chunk.values[slot * self.width..][..self.width];
-        (chunk.used >> slot & 1 == 1).then(|| Sketch::new(values.into()))
+        (chunk.used >> slot & 1 == 1).then_some(values)
     }
 
     /// Bytes of memory that it takes.
@@ -184,6 +195,9 @@ mod tests {
             let all: Vec<u32> = states.iter().flat_map(|(_, map)| map.keys().copied()).collect();
             let query = sketch(5);
             for (array, map) in &states {
+                let listed: Vec<_> = array.iter().map(|(at, values)| (at, values.to_vec())).collect();
+                let there = map.iter().map(|(at, sketch)| (*at, sketch.values().to_vec()));
+                prop_assert_eq!(listed, there.collect::<Vec<_>>());
                 for &sequence in &all {
                     let expected = map.get(&sequence);
                     prop_assert_eq!(array.get(sequence), expected.cloned());

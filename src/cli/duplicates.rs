@@ -1,0 +1,121 @@
+//! `scihcgrl duplicates`: prints the groups of copies that a running service knows, and has it find them where they are none or old.
+//! Knows requests and how groups read; what a copy is is the service's.
+
+use clap::{Args, ValueEnum};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{client::Client, jobs};
+
+/// Groups that are asked for at a time.
+const PAGE: usize = 100;
+
+/// What is asked for, and how it is shown.
+#[derive(Args, Clone)]
+pub struct Duplicates {
+    /// When a job is to find the groups first: if there are none or the gallery has changed since, always, or never.
+    #[arg(long, value_enum, default_value = "stale")]
+    find: Find,
+    /// The most groups shown, the largest first.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// Print each group as one line of JSON instead.
+    #[arg(long)]
+    json: bool,
+}
+
+/// When groups are found before they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Find {
+    Stale,
+    Always,
+    Never,
+}
+
+pub(super) async fn run(client: Client, asked: &Duplicates) -> anyhow::Result<()> {
+    let known = match asked.find {
+        Find::Always => None,
+        Find::Never => Some(page(&client, 0, 1).await?.map_err(anyhow::Error::msg)?),
+        Find::Stale => {
+            let known = page(&client, 0, 1).await?.ok();
+            known.filter(|known| known["stale"] == false)
+        }
+    };
+    if known.is_none() {
+        let asked = json!({ "kind": "find_duplicates" });
+        let request = client.request(Method::POST, "/admin/jobs").json(&asked);
+        let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
+        let id = job["id"].as_str().unwrap_or_default();
+        jobs::follow(&client, id).await?;
+    }
+    let mut first = 0;
+    while first < asked.limit {
+        let limit = PAGE.min(asked.limit - first);
+        let list = page(&client, first, limit).await?;
+        let list = list.map_err(anyhow::Error::msg)?;
+        if first == 0 && !asked.json {
+            head(&list);
+        }
+        for group in list["groups"].as_array().into_iter().flatten() {
+            match asked.json {
+                true => println!("{group}"),
+                false => show(group),
+            }
+        }
+        first += limit;
+        if first as u64 >= list["total"].as_u64().unwrap_or_default() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Some of the groups, or in words why there are none.
+async fn page(
+    client: &Client,
+    first: usize,
+    limit: usize,
+) -> anyhow::Result<Result<Value, String>> {
+    let path = format!("/duplicates?offset={first}&limit={limit}");
+    client.send(client.request(Method::GET, &path)).await
+}
+
+fn head(list: &Value) {
+    println!(
+        "{} groups, {} of {} images are copies of an older one (similarity at least {}){}",
+        list["total"],
+        list["copies"],
+        list["images"],
+        list["min_similarity"],
+        if list["stale"] == true {
+            "; the gallery has changed since"
+        } else {
+            ""
+        },
+    );
+}
+
+fn show(group: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    println!(
+        "{}  {} images",
+        text(&group["oldest"]["id"]),
+        group["images"]
+    );
+    let copies = group["copies"].as_array();
+    for copy in copies.into_iter().flatten() {
+        let similarity = copy["similarity"].as_f64().unwrap_or_default();
+        println!("  {similarity:.3}  {}", text(&copy["id"]));
+    }
+    let shown = copies.map_or(0, Vec::len) as u64 + 1;
+    let more = group["images"]
+        .as_u64()
+        .unwrap_or_default()
+        .saturating_sub(shown);
+    if more > 0 {
+        println!(
+            "  and {more} more: GET /duplicates/{}",
+            text(&group["oldest"]["id"])
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! Groups of copies that one worker finds and every replica answers, the same at each.
+//! Knows workers and answers; not how copies are found.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    replicas::Cluster,
+    server::{self, TestServer, samples},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_finds_every_replica_answers() {
+    let cluster = Cluster::empty();
+    let replicas = [(); 2].map(|()| cluster.one_more("serve", &["--no-jobs"]));
+    let [first, second] = &replicas;
+    first.store(&["cat"], 4).await;
+    let photo = std::fs::read(&samples("cat")[2]).unwrap();
+    let put = first.client.put(first.at("/images/copy")).body(photo);
+    put.send().await.unwrap().error_for_status().unwrap();
+    let worker = cluster.one_more("worker", &[]);
+    let find = async || -> Value {
+        let asked = json!({ "kind": "find_duplicates" });
+        let create = second.client.post(second.at("/admin/jobs")).json(&asked);
+        let job: Value = create.send().await.unwrap().json().await.unwrap();
+        let job = first.over(&job["id"]).await;
+        assert_eq!(job["state"], "succeeded", "{job}");
+        // A replica knows of it as soon as it says so itself.
+        assert_eq!(second.over(&job["id"]).await["state"], "succeeded");
+        job["result"].clone()
+    };
+    let answer = async |replica: &TestServer| -> Value {
+        let (status, answer) = replica.ask(Method::GET, "/duplicates").await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let result = find().await;
+    let answers = [answer(first).await, answer(second).await];
+    assert_eq!(answers[0], answers[1]);
+    let [group] = &answers[0]["groups"].as_array().unwrap()[..] else {
+        panic!("{}", answers[0]);
+    };
+    assert_eq!(group["oldest"]["id"], "cat-2");
+    assert_eq!(group["copies"][0]["id"], "copy");
+    assert_eq!(
+        (&answers[0]["commit"], &answers[0]["stale"]),
+        (&result["commit"], &json!(false))
+    );
+    first.ask(Method::DELETE, "/images/copy").await;
+    server::eventually("the other has heard of it", async || {
+        (answer(second).await["stale"] == true).then_some(())
+    })
+    .await;
+    let result = find().await;
+    assert_eq!(result["groups"], 0);
+    for replica in &replicas {
+        let now = answer(replica).await;
+        assert_eq!((&now["total"], &now["stale"]), (&json!(0), &json!(false)));
+    }
+    drop(worker);
+}
