@@ -344,8 +344,11 @@ def paging_and_filter(page):
     expect(page.get_by_role("button", name="Next page")).to_be_disabled()
     page.reload()
     expect(status).to_have_text("1 to 40 of 40 images")
+
+
+def no_duplicates_by_a_model_without_thresholds(page):
+    page.goto("#gallery")
     page.get_by_text("Duplicates: images that are copies").click()
-    # The model of this page makes no sketches to compare.
     expect(page.get_by_text("nothing tells from which similarity on images are copies")).to_be_visible()
 
 
@@ -608,6 +611,7 @@ SCENARIOS = [
     (a_part_of_a_stored_picture, False),
     (no_image, True),
     (paging_and_filter, False),
+    (no_duplicates_by_a_model_without_thresholds, True),
     (four_good_files_and_a_bad_one, True),
     (other_labels_and_an_end, False),
     (by_keyboard_alone, False),

@@ -95,8 +95,8 @@ impl Copies {
 }
 
 impl Index {
-    /// The number of the last commit that changed an image or a generation, or of an earlier program's last one of all; where the index follows
-    /// a log, the position of the last write that did.
+    /// The number of the last commit that changed an image or a generation; right after opening, of the last commit of all. Where the index
+    /// follows a log it is the position of that write instead, which all replicas have alike.
     pub fn commit(&self) -> u64 {
         self.0.store.present().commit
     }
@@ -190,8 +190,8 @@ impl Index {
         })
     }
 
-    /// The group that an image is in, with at most `limit` of its copies from a place on, and how many copies it was found with; none where the
-    /// image is in no group, or the group's oldest is gone.
+    /// The group that an image is in, with at most `limit` of its copies from a place on; none where the image is in no group, or the group's
+    /// oldest is gone.
     ///
     /// # Errors
     /// As [`groups`](Self::groups).
@@ -229,7 +229,7 @@ impl Reading<'_> {
         let Some((&oldest, rest)) = sequences.split_first() else {
             return Ok(None);
         };
-        let Some(oldest) = self.record(oldest)? else {
+        let Some(oldest) = self.listed(oldest)?.flatten() else {
             return Ok(None);
         };
         let Some(sketch) = &oldest.sketch else {
@@ -240,7 +240,7 @@ impl Reading<'_> {
         for &sequence in &rest[range] {
             let similarity = self.similarity(sketch, sequence)?;
             if let Some(similarity) = similarity.filter(|similarity| *similarity >= least)
-                && let Some(record) = self.record(sequence)?
+                && let Some(record) = self.listed(sequence)?.flatten()
             {
                 copies.push((record, similarity));
             }

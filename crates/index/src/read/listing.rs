@@ -96,7 +96,7 @@ impl Reading<'_> {
     }
 
     /// A record for a listing, if there is one: the outer option is none where it is damaged.
-    fn listed(&mut self, sequence: u32) -> Result<Option<Option<Record>>, IndexError> {
+    pub fn listed(&mut self, sequence: u32) -> Result<Option<Option<Record>>, IndexError> {
         match self.record(sequence) {
             Ok(record) => Ok(Some(record)),
             Err(IndexError::Corrupt { what, why }) => {
