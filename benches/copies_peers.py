@@ -94,7 +94,7 @@ def main():
     text += table(["of the ten nearest by floats", "among the first 10", "among the first 100"], near)
     if "map_search" in kin:
         floats = kin["map_floats"]
-        maps = [("search order, 1,000 candidates", kin["map_search"]), *((f"{bits}-bit codes alone", kin[f"map_{bits}"]) for bits in (48, 32, 24) if f"map_{bits}" in kin)]
+        maps = [("search order", kin["map_search"]), ("search order, 1,000 candidates", kin["map_candidates"]), *((f"{bits}-bit codes alone", kin[f"map_{bits}"]) for bits in (48, 32, 24) if f"map_{bits}" in kin)]
         text += ["", f"Kinds, {kin['queries']:,} queries, MAP over the whole ranking:", ""]
         text += table(["order", "MAP", "as a ratio to floats"], [["cosine of floats", f"{floats:.3f}", "1"], *([name, f"{value:.3f}", f"{value / floats:.2f}"] for name, value in maps)])
         kin_words = "no similarity tells kinds with a precision of .9 and a recall of .1" if kin["threshold"] is None else f"From a similarity of {kin['threshold']:.3f} on, nine of ten matches are of the kind, which finds {kin['recall']:.2f} of it"

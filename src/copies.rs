@@ -12,15 +12,13 @@ use crate::{
     code::HashCode,
     eval::order,
     image::change::{self, COPIES, Change},
-    index::Sketch,
+    index::{Order, Sketch},
     model::{Hasher, ModelError, Thresholds},
     train::{data::Item, views},
 };
 
 /// How many candidates the table is made for, beside those of a search by default.
 const CANDIDATES: [usize; 4] = [5, 25, 100, 1000];
-/// The candidates of a search by default, of more images than `order::ALL`.
-const DEFAULT_CANDIDATES: usize = 1000;
 /// The radius within which hash codes are looked up.
 const RADIUS: u32 = 2;
 
@@ -189,9 +187,9 @@ fn scores(gallery: &Encoded, query: &Encoded, number: usize) -> anyhow::Result<S
 impl Scores {
     /// The order of a search by default.
     fn searched(&self) -> Vec<f32> {
-        let candidates = match self.distances.len() <= order::ALL {
+        let candidates = match self.distances.len() as u64 <= Order::ALL {
             true => usize::MAX,
-            false => DEFAULT_CANDIDATES,
+            false => Order::USUAL,
         };
         order::searched(&self.distances, &self.similarities, candidates)
     }
@@ -331,7 +329,7 @@ fn kin(
     for &query in queries {
         let scores = scores(gallery, gallery, query)?;
         let near = order::first(&scores.cosines, query, 10);
-        let searched = order::searched(&scores.distances, &scores.similarities, DEFAULT_CANDIDATES);
+        let searched = scores.searched();
         let by_code = order::by_distance(&scores.distances);
         for (order, scores) in [("search", &searched), ("code", &by_code)] {
             for count in [10, 100] {
@@ -347,6 +345,8 @@ fn kin(
         let map =
             |scores: &[f32]| order::average_precision(scores, query, |other| is_kin(query, other));
         add("map_search", map(&searched));
+        let candidates = &order::searched(&scores.distances, &scores.similarities, Order::USUAL);
+        add("map_candidates", map(candidates));
         add("map_floats", map(&scores.cosines));
         for (head, length) in lengths.iter().enumerate() {
             let code = gallery.codes[query][head].word();

@@ -12,7 +12,8 @@ export function quality({ card }) {
 /** What was measured of a model that knows no classes, in words. */
 export function copies({ card }) {
   const { quality: told } = card;
-  const first = told?.after?.copies_first;
+  const rows = Object.values(told?.copies?.copies ?? {});
+  const first = told?.after?.copies_first ?? (rows.length ? rows.reduce((sum, row) => sum + row.first, 0) / rows.length : undefined);
   return first === undefined ? 'not measured' : `copies that come first: ${first.toFixed(3)}`;
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::quality;
 use crate::{
@@ -158,7 +158,10 @@ fn copied(hasher: &Hasher, evaluate: &Evaluate, folder: &Path) -> anyhow::Result
     if evaluate.record {
         checkpoint::record(&evaluate.model, |card| {
             card.thresholds = Some(thresholds);
-            card.quality = figures;
+            match &mut card.quality {
+                Value::Object(quality) => drop(quality.insert("copies".to_owned(), figures)),
+                other => *other = json!({ "copies": figures }),
+            }
         })?;
     }
     Ok(())

@@ -137,9 +137,10 @@ pub(super) fn of_copies(figures: &Value) -> String {
     let kin = &figures["kin"];
     if kin["map_search"].is_number() {
         table += &format!(
-            "kinds, {} queries: MAP in search order {}, by floats {}, by codes",
+            "kinds, {} queries: MAP in search order {}, of 1,000 candidates {}, by floats {}, by codes",
             kin["queries"],
             share(&kin["map_search"]),
+            share(&kin["map_candidates"]),
             share(&kin["map_floats"])
         );
         for (name, value) in kin.as_object().into_iter().flatten() {

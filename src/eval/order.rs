@@ -3,9 +3,6 @@
 
 use super::ranking::{self, Ring};
 
-/// Up to so many images all are candidates: as the index has it.
-pub const ALL: usize = 20_000;
-
 /// Where an image stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {

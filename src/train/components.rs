@@ -84,6 +84,40 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// The linear map that comes nearest to some answers to the same pictures, by ridge regression: from `[pictures, entries]` to answers
+    /// `[pictures, bits]`, both centred; `[entries, bits]`, `Double`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn regression(&self, pictures: &Tensor, answers: &Tensor) -> Result<Tensor, ModelError> {
+        let centred = |values: &Tensor| -> Result<Tensor, ModelError> {
+            let values = values.f_to_kind(Kind::Double)?;
+            Ok(values.f_sub(&values.f_mean_dim([0i64].as_slice(), true, Kind::Double)?)?)
+        };
+        let (pictures, answers) = (centred(pictures)?, centred(answers)?);
+        let count = pictures.size()[0].max(1) as f64;
+        let product = pictures.f_tr()?.f_matmul(&answers)?.f_div_scalar(count)?;
+        let entries = self.total.size()[0];
+        let identity = Tensor::f_eye(entries, (Kind::Double, self.total.device()))?;
+        let ridge = self.total.f_trace()?.f_mul_scalar(0.1 / entries as f64)?;
+        let ridge = identity.f_mul(&ridge.f_clamp_min(1e-12)?)?;
+        Ok(Tensor::f_linalg_solve(
+            &self.total.f_add(&ridge)?,
+            &product,
+            true,
+        )?)
+    }
+
+    /// The mean squared length of pictures mapped by `[entries, count]`: `[]`, `Double`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn size(&self, map: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(map.f_mul(&self.total.f_matmul(map)?)?.f_sum(Kind::Double)?)
+    }
+}
+
 /// The turn of values `[pictures, bits]` whose signs say most of them, by ITQ (Gong and Lazebnik, 2011): `[bits, bits]`, `Double`,
 /// scaled so that turned values are of size 1 in the mean. The same for the same seed.
 ///
@@ -161,6 +195,35 @@ mod tests {
             .components(1, 0.0)
             .unwrap();
         assert_eq!(principal.abs().argmax(0, false).int64_value(&[0]), 0);
+    }
+
+    #[test]
+    fn a_regression_finds_the_map_behind_answers() {
+        let (pictures, _) = pictures();
+        let map = Tensor::randn([8, 3], OPTIONS);
+        let answers = pictures.matmul(&map) + 5.0;
+        let spread = Spread::of(&pictures, &[]).unwrap();
+        let found = spread.regression(&pictures, &answers).unwrap();
+        // The ridge holds back entries that hardly vary.
+        let error = (found.narrow(0, 0, 4) - map.narrow(0, 0, 4).to_kind(Kind::Double))
+            .abs()
+            .max();
+        assert!(f64::try_from(&error).unwrap() < 0.3, "{error}");
+        let spread_of = f64::try_from(spread.size(&map.to_kind(Kind::Double)).unwrap()).unwrap();
+        let direct = f64::try_from(
+            (pictures.matmul(&map)
+                - pictures
+                    .matmul(&map)
+                    .mean_dim([0i64].as_slice(), true, Kind::Float))
+            .square()
+            .sum(Kind::Double),
+        )
+        .unwrap()
+            / 500.0;
+        assert!(
+            (spread_of / direct - 1.0).abs() < 1e-3,
+            "{spread_of} {direct}"
+        );
     }
 
     #[test]

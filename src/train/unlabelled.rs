@@ -25,6 +25,8 @@ use crate::{
 const VIEWS: usize = 5;
 /// Bytes of a sketch.
 const SKETCH: usize = 192;
+/// Of a model of classes, the share of a sketch's squared length that says what the policies answer, beside what tells pictures apart.
+const ANSWERS: f64 = 0.5;
 /// What classes count for in a target, against a feature whose distance from the mean is 1 in the mean.
 const CLASSES: f64 = 1.0;
 /// How much alike the directions count that bits are made of: a bit has no size.
@@ -113,7 +115,7 @@ pub fn sketch(
     take(&network.variables, &given.variables)?;
     let mut config = config.clone();
     (config.input_size, config.resize) = (card.input_size, card.resize);
-    Seen::of(&network, items, &config, tell)?.sketch(&network)?;
+    Seen::of(&network, items, &config, tell)?.sketch(&network, card.classes.len())?;
     checkpoint::save(&network, &card, out)?;
     Ok(card)
 }
@@ -157,7 +159,7 @@ fn fit(
 ) -> Result<serde_json::Value, TrainError> {
     let started = Instant::now();
     let seen = Seen::of(network, items, config, tell)?;
-    seen.sketch(network)?;
+    seen.sketch(network, 0)?;
     let wanted = seen.wanted(network, card, config.seed)?;
     let pictures = seen.numbers.len();
     let copies = wanted
@@ -254,12 +256,28 @@ impl Seen {
     }
 
     /// Sets the network's sketcher.
-    fn sketch(&self, network: &Network) -> Result<(), ModelError> {
+    fn sketch(&self, network: &Network, classes: usize) -> Result<(), ModelError> {
         let Some(sketcher) = &network.sketcher else {
             return Ok(());
         };
         let spread = Spread::of(&self.features[0], &self.features[1..])?;
-        let projection = spread.components((SKETCH - TONES) as i64, 0.0)?;
+        let projected = (SKETCH - TONES) as i64;
+        let projection = match classes {
+            0 => spread.components(projected, 0.0)?,
+            _ => {
+                // What the policies of the longest code answer says of which class a picture is.
+                let answers =
+                    tch::no_grad(|| network.policy.logits(&self.features[0]))?.f_tanh()?;
+                let answers = answers.f_select(0, -1)?;
+                let map = spread.regression(&self.features[0], &answers)?;
+                let own = spread.components(projected - map.size2()?.1, 0.0)?;
+                let scale = spread
+                    .size(&own)?
+                    .f_div(&spread.size(&map)?.f_clamp_min(1e-12)?)?;
+                let scale = scale.f_mul_scalar(ANSWERS / (1.0 - ANSWERS))?.f_sqrt()?;
+                Tensor::f_cat(&[own, map.f_mul(&scale)?], 1)?
+            }
+        };
         let deviation = self.tones.f_std_dim([0i64].as_slice(), true, false)?;
         let deviation = deviation.f_clamp_min(1e-6)?;
         sketcher.set(&spread.mean()?, &projection, &deviation)

@@ -72,7 +72,7 @@ pub fn model_of_fixtures(folder: &Path) -> PathBuf {
     let tensors = file.tensors().into_iter();
     let tensors = tensors.filter(|(name, _)| !name.starts_with("sketch."));
     let metadata = [("scihcgrl".to_owned(), card)].into_iter().collect();
-    let written = safetensors::serialize(tensors, Some(metadata)).unwrap();
+    let written = safetensors::serialize(tensors, &Some(metadata)).unwrap();
     let path = folder.join("model.safetensors");
     fs::write(&path, written).unwrap();
     path

@@ -6,12 +6,12 @@ use std::{
     process::Command,
 };
 
-use scihcgrl::model::{Card, Network, Thresholds, checkpoint};
+use scihcgrl::model::{Card, Network, TONES, Thresholds, checkpoint};
 use tch::{Device, Kind, Tensor};
 
 use crate::server;
 
-/// The default model with sketches: its feature in random directions, so many that similarities are nearly those of the features. A copy of
+/// The demo's model with another sketch: its feature in random directions, so many that similarities are nearly those of the features. A copy of
 /// half the size is a copy by its thresholds, and no other photograph is.
 fn with_sketches(folder: &Path) -> PathBuf {
     const SKETCH: i64 = 512;
@@ -28,17 +28,19 @@ fn with_sketches(folder: &Path) -> PathBuf {
     let network = Network::new(&card, Device::Cpu).unwrap();
     let (from, into) = (trained.variables.variables(), network.variables.variables());
     tch::no_grad(|| {
-        for (name, value) in &from {
+        for (name, value) in from.iter().filter(|(name, _)| !name.starts_with("sketch.")) {
             into[name].shallow_clone().copy_(value);
         }
     });
     let mean = &from["policy.feature_mean"];
-    let random = Tensor::randn([mean.size()[0], SKETCH], (Kind::Float, Device::Cpu));
+    let options = (Kind::Float, Device::Cpu);
+    let random = Tensor::randn([mean.size()[0], SKETCH - TONES as i64], options);
+    let deviation = Tensor::ones([TONES as i64], options);
     network
         .sketcher
         .as_ref()
         .unwrap()
-        .set(mean, &random)
+        .set(mean, &random, &deviation)
         .unwrap();
     let path = folder.join("sketches.safetensors");
     checkpoint::save(&network, &card, &path).unwrap();

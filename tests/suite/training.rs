@@ -11,6 +11,7 @@ use std::{
 
 use crate::server::{PATIENCE, times};
 use safetensors::SafeTensors;
+use scihcgrl::model::checkpoint;
 use tempfile::TempDir;
 
 const SMALL: &str = "--per-class 8 --warm-up-epochs 2 --batch-size 8 --input-size 32 --hidden 16 --threads 1 --average 0.9 --mix 0.5";
@@ -338,6 +339,45 @@ fn photographs_need_no_labels() {
     println!("MAP at 48 bits {map:.3}");
     // Ten classes by chance give a tenth. At half this size the classifier itself sees little in pictures of 32 pixels.
     assert!(map > 0.2, "{map}");
+
+    // Copies of the pictures that it learned from.
+    let copies = at("copies.json");
+    done(&format!(
+        "evaluate --model {model} --copies samples/gallery --queries 20 --json {copies} --record"
+    ));
+    let copies: serde_json::Value = serde_json::from_slice(&fs::read(copies).unwrap()).unwrap();
+    let row = |name: &str| copies["copies"][name]["first"].as_f64().unwrap();
+    assert_eq!(row("the same file"), 1.0);
+    assert!(
+        row("JPEG quality 30") > 0.5 && row("half the size") > 0.2,
+        "{copies}"
+    );
+    assert!(copies["kin"]["map_search"].as_f64().unwrap() > 0.2);
+    let recorded = checkpoint::card(Path::new(&model)).unwrap();
+    let threshold = f64::from(recorded.thresholds.unwrap().copy);
+    assert!((threshold - copies["copy_threshold"].as_f64().unwrap()).abs() < 1e-6);
+
+    // A new sketch leaves the codes as they are.
+    let sketched = at("sketched");
+    done(&format!(
+        "train --sketch {model} --unlabelled samples --out {sketched}"
+    ));
+    let encoded = |model: &str| -> serde_json::Value {
+        let picture = "samples/queries/cat/0041.jpg";
+        let output = command(&format!("encode --model {model} {picture}"))
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (before, after) = (encoded(&model), encoded(&sketched));
+    assert_eq!(before["codes"], after["codes"]);
+    assert_ne!(before["sketch"], after["sketch"]);
+    let few = format!("train --sketch {model} --unlabelled samples/queries/cat --out {sketched}");
+    let words = refused(&command(&few).output().unwrap());
+    assert!(
+        words.contains("20 pictures can be read; at least 256 are needed"),
+        "{words}"
+    );
 
     let none = command(&unlabelled).output().unwrap();
     assert!(String::from_utf8_lossy(&none.stderr).contains("--classifier"));

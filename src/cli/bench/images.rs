@@ -1,25 +1,32 @@
 //! Synthetic images for `bench store`: codes around centres, ids as the service makes them, no originals.
 //! Knows nothing of what is done with them.
 
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
     code::{HashCode, Length},
-    index::{Codes, ImageId, NewImage},
+    index::{Codes, ImageId, NewImage, Sketch},
 };
 
 /// Images by number, the same every time.
 pub struct Images {
     centres: Vec<u64>,
+    sketch: Option<usize>,
+    labelled: bool,
 }
 
+/// The labels of images, by of how many one has it.
+pub const LABELS: [(&str, usize); 3] = [("half", 2), ("hundredth", 100), ("rare", 10_000)];
+
 impl Images {
-    /// Around so many centres; uniform where there are none.
-    pub fn new(centres: usize) -> Self {
+    /// Around so many centres; uniform where there are none. With sketches of so many bytes, and with [`LABELS`].
+    pub fn new(centres: usize, sketch: Option<usize>, labelled: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         Images {
             centres: (0..centres).map(|_| rng.random()).collect(),
+            sketch,
+            labelled,
         }
     }
 
@@ -42,6 +49,14 @@ impl Images {
         Length::ALL.map(code).to_vec()
     }
 
+    /// The sketch of the image with a number, if images have any.
+    pub fn sketch(&self, number: usize) -> Option<Sketch> {
+        let mut values = vec![0u8; self.sketch?];
+        ChaCha8Rng::seed_from_u64(number as u64 ^ 1 << 40).fill_bytes(&mut values);
+        let values = values.into_iter().map(|value| value as i8).collect();
+        Sketch::from_values(values).ok()
+    }
+
     /// The id of the image with a number, as the service makes ids: UUIDs that begin with a time.
     pub fn id(&self, number: usize) -> ImageId {
         let mut rng = ChaCha8Rng::seed_from_u64(!(number as u64));
@@ -54,14 +69,20 @@ impl Images {
 
     /// The image with a number.
     pub fn image(&self, number: usize) -> NewImage {
+        let labels = LABELS.into_iter();
+        let labels = labels.filter(|(_, of)| number.is_multiple_of(*of));
+        let labels = labels.map(|(label, _)| label);
         NewImage {
             id: self.id(number),
             codes: vec![Codes {
                 generation: 1,
                 codes: self.codes(number),
-                sketch: None,
+                sketch: self.sketch(number),
             }],
-            labels: Vec::new(),
+            labels: match self.labelled {
+                true => labels.map(str::to_owned).collect(),
+                false => Vec::new(),
+            },
             payload: None,
             media_type: "image/jpeg".to_owned(),
             bytes: 0,

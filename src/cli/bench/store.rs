@@ -17,10 +17,13 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{images::Images, memory, percentiles, rounded};
+use super::{
+    images::{Images, LABELS},
+    memory, percentiles, rounded,
+};
 use crate::{
     code::Length,
-    index::{Expected, Index, IndexConfig, IndexError, NewImage, Order, Query, Wanted},
+    index::{Expected, Index, IndexConfig, IndexError, Kept, NewImage, Order, Query, Wanted},
 };
 
 /// See the module.
@@ -44,6 +47,15 @@ pub struct StoreBench {
     /// Bytes of memory for sled's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     cache_bytes: u64,
+    /// Bytes of a sketch that each image has; none if it is left out.
+    #[arg(long, value_name = "BYTES")]
+    sketch: Option<usize>,
+    /// Where sketches are: in memory or on disk.
+    #[arg(long, default_value = "memory")]
+    sketches: Kept,
+    /// Give a half, a hundredth and a ten-thousandth of the images a label each, and time searches with these.
+    #[arg(long)]
+    labels: bool,
     /// Leave the folder there, as one that the model with this id filled, so that `serve` takes it.
     #[arg(long, value_name = "MODEL_ID")]
     keep_for: Option<String>,
@@ -78,7 +90,7 @@ pub fn run(options: &StoreBench) -> anyhow::Result<()> {
 fn measure(options: &StoreBench) -> anyhow::Result<()> {
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let images = options.images as usize;
-    let source = Arc::new(Images::new(options.centres));
+    let source = Arc::new(Images::new(options.centres, options.sketch, options.labels));
     let index = open(options)?;
 
     let write = |from: usize, to: usize, writers: usize| {
@@ -105,11 +117,39 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         json!({ "writers": WRITERS, "per_second": rate.round() }),
     );
 
-    let quiet = searches(&index, &source, options.seconds);
-    print("search_quiet", options, &index, quiet.clone());
+    let quiet = searches(&index, &source, options.seconds, &within);
+    print("search_quiet", options, &index, quiet);
+    let candidates = Some(Order::USUAL);
+    let by_similarity = Order::Similarity {
+        candidates,
+        least: None,
+    };
+    let label = |label: Option<&str>| label.map(str::to_owned).into_iter().collect();
+    let nearest = |order: Order, labels: Vec<String>| {
+        move |source: &Images, number: usize| Query {
+            sketch: source.sketch(number),
+            radius: None,
+            order,
+            labels: labels.clone(),
+            ..within(source, number)
+        }
+    };
+    let mut nearests = vec![("nearest_by_distance", Order::Distance)];
+    if options.sketch.is_some() {
+        nearests.push(("nearest_by_similarity", by_similarity));
+    }
+    for (op, order) in nearests {
+        let labels = LABELS.into_iter().filter(|_| options.labels);
+        for name in [None].into_iter().chain(labels.map(|(name, _)| Some(name))) {
+            let query = nearest(order, label(name));
+            let mut measured = searches(&index, &source, options.seconds, &query);
+            measured["label"] = json!(name);
+            print(op, options, &index, measured);
+        }
+    }
     let from = images + singly;
     let (busy, rate) = std::thread::scope(|scope| {
-        let searching = scope.spawn(|| searches(&index, &source, options.seconds));
+        let searching = scope.spawn(|| searches(&index, &source, options.seconds, &within));
         let mut written = (0, 0.0);
         while !searching.is_finished() {
             let start = from + written.0;
@@ -171,20 +211,30 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A look-up within radius 2 by the codes of an image that is not stored.
+fn within(source: &Images, number: usize) -> Query {
+    Query {
+        code: source.codes(number)[2],
+        sketch: None,
+        radius: Some(2),
+        order: Order::Distance,
+        limit: 10,
+        offset: 0,
+        labels: Vec::new(),
+        generation: None,
+    }
+}
+
 /// Searches one after the other, for some seconds.
-fn searches(index: &Index, source: &Images, seconds: u64) -> Value {
+fn searches(
+    index: &Index,
+    source: &Images,
+    seconds: u64,
+    query: &dyn Fn(&Images, usize) -> Query,
+) -> Value {
     let (started, mut micros, mut failed, mut number) = (Instant::now(), Vec::new(), 0, 0);
     while started.elapsed() < Duration::from_secs(seconds) {
-        let query = Query {
-            code: source.codes(number + 2_000_000_011)[2],
-            sketch: None,
-            radius: Some(2),
-            order: Order::Distance,
-            limit: 10,
-            offset: 0,
-            labels: Vec::new(),
-            generation: None,
-        };
+        let query = query(source, number + 2_000_000_011);
         let asked = Instant::now();
         failed += u32::from(index.search(&query).is_err());
         micros.push(asked.elapsed().as_nanos() as f64 / 1000.0);
@@ -210,8 +260,8 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
         ),
         precision: Wanted::Rather(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
-        sketch: None,
-        kept: None,
+        sketch: options.sketch,
+        kept: Some(options.sketches),
         gallery: None,
         cache_bytes: options.cache_bytes,
     })?)
