@@ -65,7 +65,7 @@ async fn a_folder_is_imported_and_searched() {
     let query = query.to_str().unwrap();
     let near = told(&["search", query, "--url", url, "--radius", "0", "--labelled"]);
     assert!(
-        near.contains("   0  1.000  red  red:my~20one.jpg"),
+        near.contains("   0  1.000  copy  red  red:my~20one.jpg"),
         "{near}"
     );
     assert!(near.contains("0 of 1 queries have no match"), "{near}");
