@@ -17,7 +17,7 @@ function outcome({ state, error, result }) {
   if (result?.groups !== undefined) return plural(result.groups, 'group');
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
   const { metrics } = result;
-  if (metrics.after.copies_first !== undefined) {
+  if (metrics.after.agreement !== undefined) {
     const change = (name) => ['before', 'after'].map((when) => metrics[when][name]?.toFixed(3) ?? '–').join(' → ');
     return `model ${result.model}: copies that come first ${change('copies_first')}, agreement with features ${change('agreement')}`;
   }

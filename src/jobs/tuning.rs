@@ -11,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -51,7 +53,9 @@ const TOLD: Duration = Duration::from_millis(500);
 const FULL: (usize, usize) = (100, 500);
 const AT_EPOCH: (usize, usize) = (20, 100);
 /// Of the images that are searched for, how many are also changed as copies are.
-const COPIED: usize = 50;
+const COPIED: usize = 20;
+/// Of the images that are learned from, at most so many make a new sketch.
+const SKETCHED_FROM: usize = 2_000;
 
 /// What is to be done, as the service leaves it in the folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,11 +136,9 @@ fn fine_tune(options: &FineTune, compute: &Compute) -> anyhow::Result<()> {
         });
         let (mut figures, hasher) = measure(model, FULL)?;
         let queries = of_each_class(&collection, &parts.held_out, FULL.0);
-        let database = of_each_class(&collection, &parts.training, FULL.1);
-        let items: Vec<&Item> = queries.iter().chain(&database).copied().collect();
         let copied: Vec<usize> = (0..queries.len().min(COPIED)).collect();
         let asked = Asked {
-            items: &items,
+            items: &queries,
             sets: &collection.sets,
             copied: &copied,
             kin: &copied,
@@ -176,7 +178,9 @@ fn fine_tune(options: &FineTune, compute: &Compute) -> anyhow::Result<()> {
             .training
             .iter()
             .map(|&number| &collection.items[number]);
-        let learned: Vec<&Item> = learned.collect();
+        let mut learned: Vec<&Item> = learned.collect();
+        learned.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
+        learned.truncate(SKETCHED_FROM);
         let is_old = config.epochs > 0 && checkpoint::card(&out)?.sketch.is_some();
         if is_old && learned.len() >= FEWEST {
             let tell = &mut |progress| teller.tell(&progress, None);

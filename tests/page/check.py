@@ -1,7 +1,7 @@
 """The page as people use it, in a browser, against a service: check.py PROGRAM [SCENARIO...]
 
 Does each of SCENARIOS and ends with 1 where one fails. After each the browser's console has to be empty. MODEL_WITH_SKETCHES names a model for
-searches by similarity. Knows the page by what can be seen and reached: roles, names, text.
+searches by similarity, MODEL_WITHOUT_SKETCHES one for everything else. Knows the page by what can be seen and reached: roles, names, text.
 """
 
 import base64
@@ -650,7 +650,7 @@ def run(chromium, service, scenario, refusals):
 def main():
     program, *only = sys.argv[1:]
     wanted = [one for one in [*SCENARIOS, (keys, True), (by_similarity, False)] if not only or one[0].__name__ in only]
-    model = ROOT / "models/cifar10.safetensors"
+    model = os.environ.get("MODEL_WITHOUT_SKETCHES")
     # Each is of a service of its own.
     kinds = {keys: ("keys", model, KEYS), by_similarity: ("sketches", os.environ.get("MODEL_WITH_SKETCHES"), None)}
     services = {}
@@ -660,7 +660,7 @@ def main():
             for scenario, refusals in wanted:
                 kind, of, with_keys = kinds.get(scenario, ("open", model, None))
                 if not of:
-                    print(f"left out: {scenario.__name__.replace('_', ' ')}, for MODEL_WITH_SKETCHES names no model", flush=True)
+                    print(f"left out: {scenario.__name__.replace('_', ' ')}, for no model is named for it", flush=True)
                     continue
                 if kind not in services:
                     services[kind] = Service(program, of, with_keys)

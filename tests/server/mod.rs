@@ -191,10 +191,10 @@ pub fn model(folder: &Path) -> PathBuf {
     random(folder, "model.safetensors", 11)
 }
 
-/// The same weights, with a card that says from which similarity on images are copies or kin.
-pub fn model_that_relates(folder: &Path, thresholds: Thresholds) -> PathBuf {
+/// The same weights, with another card's word on from which similarity on images are copies or kin.
+pub fn model_that_relates(folder: &Path, thresholds: Option<Thresholds>) -> PathBuf {
     let card = Card {
-        thresholds: Some(thresholds),
+        thresholds,
         ..card()
     };
     write(folder, "model.safetensors", 11, &card)

@@ -54,6 +54,10 @@ fn people_find_teach_and_look_after_images_in_a_browser() {
     let mut check = Command::new(python);
     check
         .env("MODEL_WITH_SKETCHES", with_sketches(folder.path()))
+        .env(
+            "MODEL_WITHOUT_SKETCHES",
+            server::model_of_fixtures(folder.path()),
+        )
         .env("PYTHONPATH", ".contract")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["tests/page/check.py", env!("CARGO_BIN_EXE_scihcgrl")]);

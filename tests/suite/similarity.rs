@@ -198,7 +198,9 @@ async fn matches_are_copies_or_kin_by_the_thresholds_of_the_model() {
         let matches = found["matches"].as_array().unwrap().iter();
         matches.map(|found| found["relation"].clone()).collect()
     };
-    let server = TestServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    server::model_that_relates(folder.path(), None);
+    let server = TestServer::start_in(folder, &[]);
     let found = search(&server).await;
     assert_eq!(relations(&found), vec![Value::Null; 8]);
     let (_, info) = server.ask(Method::GET, "/info").await;
@@ -211,7 +213,7 @@ async fn matches_are_copies_or_kin_by_the_thresholds_of_the_model() {
         kin: Some(alike[4] as f32),
     };
     let folder = tempfile::tempdir().unwrap();
-    server::model_that_relates(folder.path(), thresholds);
+    server::model_that_relates(folder.path(), Some(thresholds));
     let server = TestServer::start_in(folder, &[]);
     let found = search(&server).await;
     let (copy, kin) = (json!("copy"), json!("kin"));
@@ -241,7 +243,7 @@ async fn matches_are_copies_or_kin_by_the_thresholds_of_the_model() {
         kin: None,
         ..thresholds
     };
-    server::model_that_relates(folder.path(), copies);
+    server::model_that_relates(folder.path(), Some(copies));
     let server = TestServer::start_in(folder, &[]);
     let found = search(&server).await;
     assert_eq!(relations(&found)[..3], [copy.clone(), copy, Value::Null]);
