@@ -47,7 +47,6 @@ fn main() {
     jpegs(&options.photos, &mut files);
     assert!(!files.is_empty(), "no JPEG files there");
     let (card, _) = checkpoint::describe(&options.model).unwrap();
-    let side = card.input_size;
     let decode = |file: &Vec<u8>| image::decode(file, card.input()).unwrap().pixels;
     let pixels: Vec<Pixels> = files.iter().map(decode).collect();
 
