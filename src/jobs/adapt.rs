@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Adapt, Context, JobError, adapting,
-    fine_tune::{activation, failed, learned, listed},
+    fine_tune::{activation, entry, failed, learned, listed},
     training_set::{self, IMAGES},
     tuning,
 };
@@ -19,10 +19,7 @@ const LOSS: f64 = 0.005;
 pub(super) async fn run(context: &Context, options: &Adapt) -> Result<Value, JobError> {
     let started = Instant::now();
     let parent = options.model.clone().unwrap_or_default();
-    let (serving, id) = (context.serving(), &parent);
-    let find = || async move { Ok(serving.find(id).await?) };
-    let entry = context.patiently(find).await?;
-    let entry = entry.ok_or_else(|| JobError::NoModel { id: parent.clone() })?;
+    let entry = entry(context, &parent).await?;
     let chosen = training_set::unlabelled(context, options);
     let skipped = training_set::make(context, false, chosen, entry.bytes).await?;
     let images = context.folder().join(IMAGES);

@@ -11,6 +11,7 @@ use super::{
     Activate, Context, FineTune, JobError, Task, learner, training_set,
     tuning::{self, MODEL, OUTCOME, PARENT, TASK},
 };
+use crate::registry::Entry;
 
 /// What another worker goes on from.
 const STATE: &str = "state.tar";
@@ -20,10 +21,7 @@ const LISTED: usize = 1000;
 pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, JobError> {
     let started = Instant::now();
     let parent = options.model.clone().unwrap_or_default();
-    let (serving, id) = (context.serving(), &parent);
-    let find = || async move { Ok(serving.find(id).await?) };
-    let entry = context.patiently(find).await?;
-    let entry = entry.ok_or_else(|| JobError::NoModel { id: parent.clone() })?;
+    let entry = entry(context, &parent).await?;
     if options
         .lengths
         .as_ref()
@@ -47,6 +45,14 @@ pub(super) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
         "model": model, "parent": parent, "metrics": metrics, "activation": activation,
         "skipped_count": skipped.len(), "skipped": listed(skipped), "seconds": started.elapsed().as_secs_f64(),
     }))
+}
+
+/// The model of an id.
+pub(super) async fn entry(context: &Context, id: &str) -> Result<Entry, JobError> {
+    let serving = context.serving();
+    let find = || async move { Ok(serving.find(id).await?) };
+    let entry = context.patiently(find).await?;
+    entry.ok_or_else(|| JobError::NoModel { id: id.to_owned() })
 }
 
 /// Images that were left out, as many as a job lists.

@@ -78,6 +78,22 @@ pub struct FineTune {
     pub activate: Activate,
 }
 
+/// An option's name, what it is, whether that is right, and what would be.
+type Check = (&'static str, String, bool, &'static str);
+
+/// Refuses the first option that is not right.
+fn held(checks: impl IntoIterator<Item = Check>) -> Result<(), JobError> {
+    let mut checks = checks.into_iter();
+    match checks.find(|(_, _, right, _)| !right) {
+        None => Ok(()),
+        Some((option, found, _, expected)) => Err(JobError::Option {
+            option,
+            found,
+            expected,
+        }),
+    }
+}
+
 /// What is named has to be right: null is no way of leaving it out.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
@@ -118,7 +134,7 @@ impl FineTune {
         let rate = self.backbone_rate.unwrap_or(self.learning_rate);
         let within = |least: f64, value: f64, most: f64| (least..=most).contains(&value);
         let per_class = self.per_class.unwrap_or(2);
-        for (option, found, right, expected) in [
+        held([
             (
                 "images",
                 self.images.len().to_string(),
@@ -204,16 +220,7 @@ impl FineTune {
                 self.seed < 1 << 53,
                 "0 to 9007199254740991",
             ),
-        ] {
-            if !right {
-                return Err(JobError::Option {
-                    option,
-                    found,
-                    expected,
-                });
-            }
-        }
-        Ok(())
+        ])
     }
 }
 
@@ -256,7 +263,7 @@ impl Adapt {
     /// [`JobError::Option`], for the first.
     pub fn check(&self) -> Result<(), JobError> {
         let kept = self.validation_fraction;
-        for (option, found, right, expected) in [
+        held([
             (
                 "images",
                 self.images.to_string(),
@@ -281,15 +288,6 @@ impl Adapt {
                 self.seed < 1 << 53,
                 "0 to 9007199254740991",
             ),
-        ] {
-            if !right {
-                return Err(JobError::Option {
-                    option,
-                    found,
-                    expected,
-                });
-            }
-        }
-        Ok(())
+        ])
     }
 }

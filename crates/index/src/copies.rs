@@ -102,8 +102,8 @@ impl Index {
     }
 
     /// The groups of copies in a generation: see [`SketchSet::groups`]. Takes the memory of all sketches once more, and some hundred bytes an image
-    /// where there are more than [`Search::EXACT`]. `go_on` is told how many of how many images are done, and may say to stop: then there
-    /// are none.
+    /// if there are more than [`Search::EXACT`]. `go_on` receives how many images are done, and of how many. If it returns false, the search
+    /// stops and returns `None`.
     ///
     /// # Errors
     /// [`IndexError::Generation`] where there is no such generation, [`IndexError::Store`].

@@ -14,7 +14,7 @@ const GROUP: std::ops::RangeInclusive<usize> = 2..=20;
 /// Any two images of a group are at most so much more similar than they have to be.
 const CLOSER: f32 = 0.04;
 
-/// See the module.
+/// The images that are made, and from which similarity they are copies.
 #[derive(Args)]
 pub struct CopiesBench {
     /// How many images.

@@ -10,7 +10,7 @@ use super::{super::sketches, tables::Tables};
 /// How many sketches are looked at between two questions whether to go on.
 const STEP: usize = 64;
 
-/// See the module.
+/// The sketches of some images, all of one width, in order of age.
 pub struct SketchSet {
     width: usize,
     sequences: Vec<u32>,
@@ -97,8 +97,8 @@ impl SketchSet {
     }
 
     /// The groups of copies, the largest first, then by age. A group is its oldest image and all younger ones that are at least so similar to
-    /// that and in no group of an older one; so no image is in two. `go_on` is told how many images are done, and may say to stop: then
-    /// there are none.
+    /// that and in no group of an older one; so no image is in two. `go_on` receives how many images are done. If it returns false, the search
+    /// stops and returns `None`.
     pub fn groups(
         &self,
         least: f32,

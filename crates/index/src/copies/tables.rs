@@ -14,7 +14,7 @@ const MISSED: f64 = 0.01;
 /// The most tables. They are enough from a similarity of .7 on; below that more pairs are missed.
 const MOST: usize = 64;
 
-/// See the module. Two sketches at an angle of θ differ in each sign with probability θ/π, whatever made them. A table finds a pair whose fields
+/// Tables over the sketches of a set. Two sketches at an angle of θ differ in each sign with probability θ/π, whatever made them. A table finds a pair whose fields
 /// differ in at most one bit, so a few independent tables find nearly all pairs that are alike.
 pub struct Tables {
     tables: Vec<Table>,
@@ -22,7 +22,7 @@ pub struct Tables {
     words: Vec<u64>,
     /// In how many of these two sketches may differ to be compared.
     most: u32,
-    /// Which sketch found each one last, counted from 1, so that none is told twice.
+    /// For each sketch, the number of the one that found it last, counted from 1. It keeps a pair from being returned twice.
     found_by: Vec<u32>,
 }
 
