@@ -2,7 +2,7 @@
 //! each order there is.
 //! Knows what is encoded and measured; what figures mean is `eval::order`'s, what a copy is `image::change`'s.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
@@ -36,7 +36,8 @@ struct Encoded {
 pub struct Asked<'a> {
     /// The pictures that are searched.
     pub items: &'a [&'a Item],
-    /// The classes of each set that items are of; fewer than two sets say nothing of kinds.
+    /// The classes of each set that items are of. Nothing is known of the kind of an item whose set has none, and fewer than two sets with
+    /// classes say nothing of kinds.
     pub sets: &'a [Vec<usize>],
     /// The places of those that are changed and searched by.
     pub copied: &'a [usize],
@@ -195,24 +196,24 @@ impl Scores {
     }
 }
 
-/// Sums of named figures.
+/// Named figures, each with its sum and how many values are in it.
 #[derive(Default)]
-struct Sums(Map<String, Value>);
+struct Sums(BTreeMap<String, (f64, u32)>);
 
 impl Sums {
     fn add(&mut self, name: &str, value: f64) {
-        let sum = self.0.get(name).and_then(Value::as_f64).unwrap_or(0.0);
-        self.0.insert(name.to_owned(), json!(sum + value));
+        let (sum, count) = self.0.entry(name.to_owned()).or_default();
+        *sum += value;
+        *count += 1;
     }
 
-    /// Their means over a count, to four places.
-    fn means(self, count: usize) -> Map<String, Value> {
-        let mean = |sum: &Value| sum.as_f64().unwrap_or(0.0) / count.max(1) as f64;
-        let rounded = |sum: Value| json!((mean(&sum) * 10_000.0).round() / 10_000.0);
-        self.0
-            .into_iter()
-            .map(|(name, sum)| (name, rounded(sum)))
-            .collect()
+    /// Their means, to four places.
+    fn means(self) -> Map<String, Value> {
+        let means = self.0.into_iter().map(|(name, (sum, count))| {
+            let mean = sum / f64::from(count);
+            (name, json!((mean * 10_000.0).round() / 10_000.0))
+        });
+        means.collect()
     }
 }
 
@@ -284,7 +285,7 @@ impl Row<'_> {
                 f64::from(u8::from(scores.similarities[own] >= self.copy)),
             );
         }
-        let mut row = sums.means(copies.numbers.len());
+        let mut row = sums.means();
         if folder.is_some() {
             row.insert("folder".to_owned(), name.into());
         }
@@ -316,11 +317,12 @@ fn kin(
     gallery: &Encoded,
     queries: &[usize],
 ) -> anyhow::Result<Value> {
-    let set = |number: usize| asked.items[gallery.numbers[number]].set;
-    let labelled = asked.sets.len() > 1;
+    let classes = |number: usize| &asked.sets[asked.items[gallery.numbers[number]].set];
+    let kinds = asked.sets.iter().filter(|classes| !classes.is_empty());
+    let labelled = kinds.count() > 1;
     let is_kin = |one: usize, other: usize| {
-        let sets = (&asked.sets[set(one)], &asked.sets[set(other)]);
-        sets.0.iter().any(|class| sets.1.contains(class))
+        let (one, other) = (classes(one), classes(other));
+        (!other.is_empty()).then(|| one.iter().any(|class| other.contains(class)))
     };
     let lengths = &hasher.card().lengths;
     let mut sums = Sums::default();
@@ -339,7 +341,7 @@ fn kin(
                 );
             }
         }
-        if !labelled {
+        if !labelled || classes(query).is_empty() {
             continue;
         }
         let map =
@@ -361,9 +363,11 @@ fn kin(
             );
         }
         let others = (0..gallery.numbers.len()).filter(|&other| other != query);
-        pairs.extend(others.map(|other| (scores.similarities[other], is_kin(query, other))));
+        pairs.extend(
+            others.filter_map(|other| Some((scores.similarities[other], is_kin(query, other)?))),
+        );
     }
-    let mut figures = sums.means(queries.len());
+    let mut figures = sums.means();
     let found = order::precise(pairs, 0.9).filter(|(_, recall)| *recall >= 0.1);
     figures.insert("queries".to_owned(), json!(queries.len()));
     figures.insert("threshold".to_owned(), json!(found.map(|(from, _)| from)));

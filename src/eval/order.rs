@@ -77,15 +77,24 @@ pub fn found(scores: &[f32], own: usize, wanted: &[usize], count: usize) -> f64 
     among.sum::<f64>() / wanted.len().max(1) as f64
 }
 
-/// Average precision over all images but `own`, in expectation over the orders of those of one score. 0 if none is relevant.
-pub fn average_precision(scores: &[f32], own: usize, relevant: impl Fn(usize) -> bool) -> f64 {
-    let mut numbers: Vec<usize> = (0..scores.len()).filter(|&number| number != own).collect();
+/// Average precision over all images but `own` and those of which nothing is known (`None`), in expectation over the orders of those of one
+/// score. 0 if none is relevant.
+pub fn average_precision(
+    scores: &[f32],
+    own: usize,
+    relevant: impl Fn(usize) -> Option<bool>,
+) -> f64 {
+    let is_known = |number: &usize| *number != own && relevant(*number).is_some();
+    let mut numbers: Vec<usize> = (0..scores.len()).filter(is_known).collect();
     numbers.sort_unstable_by(|&one, &other| scores[other].total_cmp(&scores[one]));
     let rings = numbers
         .chunk_by(|&one, &other| scores[one] == scores[other])
         .map(|ring| Ring {
             images: ring.len() as u32,
-            relevant: ring.iter().filter(|&&number| relevant(number)).count() as u32,
+            relevant: ring
+                .iter()
+                .filter(|&&number| relevant(number) == Some(true))
+                .count() as u32,
         });
     ranking::average_precision(rings, &ranking::harmonic(numbers.len()))
 }
@@ -158,9 +167,12 @@ mod tests {
         assert_eq!(found(&scores, 1, &[0, 4], 1), 0.5);
         assert_eq!(found(&scores, 1, &[2, 3], 2), 0.5);
         // Without its own: 5, 4, 4, 1 with the third relevant: at rank 2 or 3.
-        let ap = average_precision(&scores, 1, |number| number == 3);
+        let ap = average_precision(&scores, 1, |number| Some(number == 3));
         assert!((ap - (1.0 / 2.0 + 1.0 / 3.0) / 2.0).abs() < 1e-12, "{ap}");
-        assert_eq!(average_precision(&scores, 1, |_| false), 0.0);
+        assert_eq!(average_precision(&scores, 1, |_| Some(false)), 0.0);
+        // What nothing is known of is in nobody's way.
+        let known = |number: usize| (number == 3).then_some(true);
+        assert_eq!(average_precision(&scores, 1, known), 1.0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Adapt,
     comparison::rounded,
-    training_set::IMAGES,
+    training_set::MANIFEST,
     tuning::{BEFORE, MODEL, OUTCOME, PARENT, TRAINED, Teller, Told, tell, write},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(super) fn kept(images: usize, options: &Adapt) -> usize {
 
 /// Does what is left to do in the folder.
 pub(super) fn run(options: &Adapt, compute: &Compute) -> anyhow::Result<()> {
-    let collection = Collection::unlabelled(&[IMAGES.into()])?;
+    let collection = Collection::of_manifest(Path::new(MANIFEST))?;
     let mut items: Vec<&Item> = collection.items.iter().collect();
     items.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
     let kept = kept(items.len(), options).min(items.len());
@@ -53,7 +53,7 @@ pub(super) fn run(options: &Adapt, compute: &Compute) -> anyhow::Result<()> {
         let hasher = Hasher::start(model, compute)?;
         let asked = copies::Asked {
             items: searched,
-            sets: &[],
+            sets: &collection.sets,
             copied: &queries[..kept.min(COPIED)],
             kin: &queries[..kept.min(NEAR)],
             keep: None,

@@ -39,7 +39,8 @@ pub struct Collection {
     pub path: PathBuf,
     /// Class names, sorted: a class is its index.
     pub classes: Vec<String>,
-    /// The sets of classes that occur, each sorted, distinct and not empty; a set is its index.
+    /// The sets of classes that occur, each sorted and distinct; a set is its index. None is empty, but that of images without labels in
+    /// [`of_manifest`](Self::of_manifest).
     pub sets: Vec<Vec<usize>>,
     /// The images, in an order that depends on the data set alone.
     pub items: Vec<Item>,
@@ -146,7 +147,7 @@ pub fn list(path: &Path) -> Result<Collection, TrainError> {
         Some("tgz") => archive::open(path, true),
         Some("gz") if name.ends_with(".tar.gz") => archive::open(path, true),
         Some("csv") => manifest::csv(path),
-        Some("jsonl") => manifest::jsonl(path),
+        Some("jsonl") => manifest::jsonl(path, true),
         Some("bin") => cifar::file(path),
         _ => Err(wrong(
             path,
@@ -183,6 +184,14 @@ impl Collection {
             sets: vec![vec![0]],
             items,
         })
+    }
+
+    /// The images that a manifest names (`.jsonl`), which need no labels. The set of those without any has no class.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if the manifest cannot be read, or names a file that is not there.
+    pub fn of_manifest(path: &Path) -> Result<Collection, TrainError> {
+        manifest::jsonl(path, false)
     }
 
     /// Several data sets as one, their classes put together by name.

@@ -54,11 +54,11 @@ pub(super) fn csv(path: &Path) -> Result<Collection, TrainError> {
         };
         Ok((record.position().map_or(0, csv::Position::line), entry))
     });
-    listed(path, lines)
+    listed(path, lines, true)
 }
 
-/// An object a line, with `path`, and `labels` or `label`.
-pub(super) fn jsonl(path: &Path) -> Result<Collection, TrainError> {
+/// An object a line, with `path`, and `labels` or `label`. If labels are `required`, an image without any is an error.
+pub(super) fn jsonl(path: &Path, required: bool) -> Result<Collection, TrainError> {
     let text = fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
     let lines = text
         .lines()
@@ -73,12 +73,13 @@ pub(super) fn jsonl(path: &Path) -> Result<Collection, TrainError> {
         })?;
         Ok((number, entry))
     });
-    listed(path, lines)
+    listed(path, lines, required)
 }
 
 fn listed(
     path: &Path,
     lines: impl Iterator<Item = Result<Line, TrainError>>,
+    required: bool,
 ) -> Result<Collection, TrainError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
@@ -90,7 +91,7 @@ fn listed(
             .filter(|label| !label.is_empty())
             .collect();
         let name = entry.path.display().to_string();
-        if labels.is_empty() {
+        if required && labels.is_empty() {
             let reason = format!("line {number}: {name} has no label; it needs at least one");
             return Err(wrong(path, reason));
         }
@@ -150,6 +151,19 @@ mod tests {
             assert_eq!(listed(&collection), expected);
             assert!(collection.items.iter().all(|item| item.decode().is_ok()));
         }
+    }
+
+    #[test]
+    fn images_without_labels_are_of_a_set_without_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        images(folder.path());
+        let lines =
+            "{\"path\": \"a.png\", \"labels\": []}\n{\"path\": \"c.png\", \"label\": \"sea\"}";
+        write(folder.path(), "m.jsonl", lines);
+        let collection = Collection::of_manifest(&folder.path().join("m.jsonl")).unwrap();
+        let listed = listed(&collection);
+        assert_eq!(listed, [("a.png", vec![]), ("c.png", vec!["sea"])]);
+        assert!(refused(&folder.path().join("m.jsonl")).contains("line 1: a.png has no label"));
     }
 
     #[test]

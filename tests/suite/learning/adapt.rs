@@ -41,6 +41,9 @@ async fn a_model_is_fitted_to_the_gallery_and_takes_over() {
         }
         // A copy that nothing was done to is found, whatever the model.
         assert_eq!(metrics[when]["copies"]["the same file"]["first_ten"], 1.0);
+        // The gallery is labelled, so what is of one kind is measured too.
+        let kin = metrics[when]["near"]["map_search"].as_f64().unwrap();
+        assert!((0.0..1.0).contains(&kin), "{metrics}");
     }
     // The first model is random, and so are its sketches: even of such a backbone something can be learned.
     assert!(figure("after", "agreement") > figure("before", "agreement"));
