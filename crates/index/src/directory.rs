@@ -69,7 +69,7 @@ impl Directory {
                     .iter()
                     .filter(|(word, _)| added.find(*word).is_empty());
                 for (word, _) in added.iter().chain(only_removed) {
-                    let before = self.count(at, word);
+                    let before = self.find(at, word).left();
                     let after = before + added.find(word).len() - removed.find(word).len();
                     *distinct = *distinct + u64::from(after > 0) - u64::from(before > 0);
                 }
@@ -123,23 +123,18 @@ impl Directory {
         })
     }
 
+    /// Whether every image of its labels and ids has codes.
+    pub fn is_coded(&self) -> bool {
+        let ids = self.columns(self.kinds.len() - 1).into_iter().enumerate();
+        let known: i64 = ids
+            .map(|(list, column)| i64::from(sign(list)) * column.len() as i64)
+            .sum();
+        u64::try_from(known) == Ok(self.images)
+    }
+
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.bytes()).sum()
-    }
-
-    /// How many images have a word.
-    fn count(&self, at: usize, word: u64) -> usize {
-        let columns = self.columns(at);
-        let count = |sign| {
-            let same = columns
-                .iter()
-                .enumerate()
-                .filter(move |(list, _)| self::sign(*list) == sign);
-            same.map(|(_, column)| column.find(word).len())
-                .sum::<usize>()
-        };
-        count(1).saturating_sub(count(-1))
     }
 
     /// The images that have a word, ascending.
@@ -294,13 +289,9 @@ impl Directory {
     }
 
     /// Which images have any of these labels, by their numbers.
-    pub fn labelled(&self, labels: &[u32]) -> Filter {
+    pub fn labelled(&self, labels: &[u32]) -> Filter<'_> {
         let at = self.kinds.len() - 2;
-        Filter::any(
-            labels
-                .iter()
-                .flat_map(|&label| self.find(at, label.into()).positive()),
-        )
+        Filter::any(labels.iter().map(|&label| self.find(at, label.into())))
     }
 }
 

@@ -1,61 +1,138 @@
-//! Which images pass a filter: a set of sequence numbers, in a form that suits how often it will be asked.
-//! Pure; knows nothing of labels but that each has a list.
+//! Which images have one of some labels: asked of one image after the other, so that a search reads no more of a label than it needs.
+//! Pure; knows nothing of labels but the postings of each.
 
-use bitvec::vec::BitVec;
+use crate::segment::Net;
 
-/// Sequence numbers that pass, ascending.
-#[derive(Debug)]
-pub struct Filter(Vec<u32>);
+/// The images that have any of some labels.
+#[derive(Clone, Debug)]
+pub struct Filter<'a>(Vec<Label<'a>>);
 
-/// A filter made ready.
-pub enum Prepared<'a> {
-    /// To be searched.
-    List(&'a [u32]),
-    /// To be looked up.
-    Bits(BitVec),
+/// The images that have a label.
+#[derive(Clone, Debug)]
+struct Label<'a> {
+    postings: Net<'a>,
+    /// Where in each list the last image was looked for.
+    places: Vec<usize>,
 }
 
-impl Filter {
-    /// Those of several ascending lists, one after the other.
-    pub fn any(lists: impl Iterator<Item = u32>) -> Self {
-        let mut all: Vec<u32> = lists.collect();
+impl<'a> Filter<'a> {
+    /// Those of several labels.
+    pub fn any(labels: impl Iterator<Item = Net<'a>>) -> Self {
+        let label = |postings: Net<'a>| Label {
+            places: vec![0; postings.lists().len()],
+            postings,
+        };
+        Filter(labels.map(label).collect())
+    }
+
+    /// How many there are at most: as many as there are if none of them has two of the labels.
+    pub fn most(&self) -> usize {
+        self.0.iter().map(|label| label.postings.left()).sum()
+    }
+
+    /// How many there are. The images of one label are counted already; those of several are looked at.
+    pub fn count(&self) -> usize {
+        let mut labels = self.0.clone();
+        labels.sort_by_key(|label| std::cmp::Reverse(label.postings.left()));
+        let Some(mut count) = labels.first().map(|label| label.postings.left()) else {
+            return 0;
+        };
+        for at in 1..labels.len() {
+            let (before, rest) = labels.split_at_mut(at);
+            let images = rest[0].postings.clone().positive();
+            count += images
+                .filter(|&image| !before.iter_mut().any(|label| label.has(image)))
+                .count();
+        }
+        count
+    }
+
+    /// All of them, ascending.
+    pub fn sequences(&self) -> Vec<u32> {
+        let labels = self.0.iter();
+        let mut all: Vec<u32> = labels
+            .flat_map(|label| label.postings.clone().positive())
+            .collect();
         // This sort makes use of the order there is.
         all.sort();
         all.dedup();
-        Filter(all)
+        all
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// All of them.
-    pub fn sequences(&self) -> &[u32] {
-        &self.0
-    }
-
-    /// Ready to be asked so many times.
-    pub fn prepared(&self, times: usize) -> Prepared<'_> {
-        let Some(&last) = self.0.last() else {
-            return Prepared::List(&[]);
-        };
-        // A search costs some twenty times what setting or asking a bit does.
-        if times.saturating_mul(20) < self.0.len() + last as usize / 64 {
-            return Prepared::List(&self.0);
-        }
-        let mut bits = BitVec::repeat(false, last as usize + 1);
-        self.0.iter().for_each(|&one| bits.set(one as usize, true));
-        Prepared::Bits(bits)
+    /// Whether an image is one of them. Asking for images in ascending order is quickest.
+    pub fn has(&mut self, sequence: u32) -> bool {
+        self.0.iter_mut().any(|label| label.has(sequence))
     }
 }
 
-impl Prepared<'_> {
-    /// Whether an image passes.
-    pub fn has(&self, sequence: u32) -> bool {
-        match self {
-            Prepared::List(list) => list.binary_search(&sequence).is_ok(),
-            Prepared::Bits(bits) => bits.get(sequence as usize).is_some_and(|bit| *bit),
+impl Label<'_> {
+    fn has(&mut self, image: u32) -> bool {
+        let lists = self.postings.lists().iter().zip(&mut self.places);
+        let net = lists.map(|((list, sign), place)| sign * i32::from(find(list, image, place)));
+        net.sum::<i32>() > 0
+    }
+}
+
+/// Whether a posting is in a list: an exponential search from the place of the last one on, or a binary one before it.
+fn find(list: &[u32], posting: u32, place: &mut usize) -> bool {
+    let up_to = |at: usize| list.get(at).is_some_and(|&one| one <= posting);
+    let within = if up_to(*place) {
+        let mut step = 1;
+        while up_to(*place + step) {
+            step *= 2;
+        }
+        *place + step / 2..list.len().min(*place + step)
+    } else {
+        0..*place
+    };
+    *place = within.start + list[within].partition_point(|&one| one < posting);
+    list.get(*place) == Some(&posting)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_the_set_of_those_that_are_left(
+            // Of each label the images that were added in each segment, and whether the next removes some of them again.
+            labels in prop::collection::vec(
+                prop::collection::vec((prop::collection::btree_set(0u32..300, 0..120), any::<bool>()), 0..4),
+                0..4,
+            ),
+            asked in prop::collection::vec(0u32..320, 0..60),
+        ) {
+            let (mut lists, mut expected) = (Vec::<Vec<(Vec<u32>, i32)>>::new(), BTreeSet::new());
+            for segments in labels {
+                let (mut of_label, mut there) = (Vec::new(), BTreeSet::new());
+                for (images, removes) in segments {
+                    let added: Vec<u32> = images.difference(&there).copied().collect();
+                    let removed: Vec<u32> = match removes {
+                        true => there.intersection(&images).copied().collect(),
+                        false => Vec::new(),
+                    };
+                    there.extend(&added);
+                    there.retain(|image| !removed.contains(image));
+                    of_label.extend([(added, 1), (removed, -1)]);
+                }
+                expected.extend(there);
+                lists.push(of_label);
+            }
+            let nets = lists.iter().map(|lists| {
+                let lists = lists.iter().map(|(list, sign)| (&list[..], *sign));
+                Net::new(lists.collect())
+            });
+            let mut filter = Filter::any(nets);
+            prop_assert_eq!(filter.count(), expected.len());
+            prop_assert!(filter.most() >= expected.len());
+            prop_assert_eq!(filter.sequences(), expected.iter().copied().collect::<Vec<_>>());
+            for image in asked.into_iter().chain(0..320) {
+                prop_assert_eq!(filter.has(image), expected.contains(&image), "{}", image);
+            }
         }
     }
 }

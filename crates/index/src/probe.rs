@@ -57,22 +57,12 @@ impl Near {
 
     /// How far it is.
     pub fn distance(&self) -> u32 {
-        Near::distance_of(self.key)
+        (self.key >> 56) as u32
     }
 
     /// The word.
     pub fn word(&self) -> u64 {
-        Near::word_of(self.key)
-    }
-
-    /// How far one with a [key](Self::key) is.
-    pub fn distance_of(key: u64) -> u32 {
-        (key >> 56) as u32
-    }
-
-    /// Its word.
-    pub fn word_of(key: u64) -> u64 {
-        key & !(0xff << 56)
+        self.key & !(0xff << 56)
     }
 }
 

@@ -157,11 +157,6 @@ impl<'a> Reading<'a> {
         matches!(self.side.sketches, Sketches::Memory(_))
     }
 
-    /// How many images are marked as without codes.
-    pub fn left_out(&self) -> u64 {
-        self.side.left_out
-    }
-
     /// Whether a sketch may be compared with those of the images, if they have any.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ struct Within<'a> {
     at: usize,
     radius: Option<u32>,
     /// Those that have one of the labels asked for, if any were.
-    filter: Option<Filter>,
+    filter: Option<Filter<'a>>,
 }
 
 impl Within<'_> {
@@ -123,14 +123,15 @@ impl Within<'_> {
         match (self.radius.filter(|&radius| radius < bits), &self.filter) {
             (Some(radius), None) => Ok(directory.within(code, radius)?.take(span)),
             (Some(radius), Some(filter)) => {
-                Ok(directory.within(code, radius)?.take_filtered(filter, span))
+                let ball = directory.within(code, radius)?;
+                Ok(ball.take_filtered(filter.clone(), span, true))
             }
             (None, None) => Ok(Taken {
                 total: directory.images(),
                 ..directory.nearest(code, span.end() as u64)?.take(span)
             }),
-            (None, Some(filter)) if filter.len() <= FEW => self.one_by_one(filter, reading, span),
-            (None, Some(filter)) => self.nearest(filter, reading, span),
+            (None, Some(filter)) if filter.most() <= FEW => self.one_by_one(filter, reading, span),
+            (None, Some(filter)) => self.nearest(filter, span),
         }
     }
 
@@ -141,8 +142,8 @@ impl Within<'_> {
         reading: &mut Reading,
         span: Span,
     ) -> Result<Taken, IndexError> {
-        let mut hits = Vec::with_capacity(filter.len());
-        for &sequence in filter.sequences() {
+        let mut hits = Vec::new();
+        for sequence in filter.sequences() {
             if let Some(word) = reading.word(sequence, self.at)? {
                 hits.push(Hit {
                     distance: (word ^ self.code.word()).count_ones(),
@@ -156,29 +157,24 @@ impl Within<'_> {
     }
 
     /// Those of many images, by balls that grow until they have enough of them.
-    fn nearest(
-        &self,
-        filter: &Filter,
-        reading: &mut Reading,
-        span: Span,
-    ) -> Result<Taken, IndexError> {
+    fn nearest(&self, filter: &Filter, span: Span) -> Result<Taken, IndexError> {
         let all = self.directory.images();
-        // All that pass have codes but those that were left out, which nobody knows by label.
-        let total = match reading.left_out() {
-            0 => Some(filter.len() as u64),
-            _ => None,
-        };
+        // Labels do not tell which of their images have codes.
+        let coded = self.directory.is_coded();
         // As many as have enough among them where labels and codes have nothing to do with each other, and somewhat more.
-        let share = (filter.len() as f64 / all.max(1) as f64).min(1.0);
-        let mut enough = match total {
-            Some(_) => ((span.end() as f64 / share * 1.2) as u64).saturating_add(64),
-            None => all,
+        let share = (filter.most() as f64 / all.max(1) as f64).min(1.0);
+        let mut enough = match coded {
+            true => ((span.end() as f64 / share * 1.2) as u64).saturating_add(64),
+            false => all,
         };
         loop {
             let ball = self.directory.nearest(self.code, enough)?;
-            let taken = ball.take_filtered(filter, span);
+            let taken = ball.take_filtered(filter.clone(), span, !coded);
             if taken.total >= span.end() as u64 || ball.total() >= all {
-                let total = total.unwrap_or(taken.total);
+                let total = match coded {
+                    true => filter.count() as u64,
+                    false => taken.total,
+                };
                 return Ok(Taken { total, ..taken });
             }
             enough = enough.saturating_mul(4);

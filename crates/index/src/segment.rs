@@ -170,6 +170,7 @@ fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
 
 /// Walks several ascending lists of postings as one, and tells of each posting how often it is added more than removed,
 /// where that is not never.
+#[derive(Clone, Debug)]
 pub struct Net<'a> {
     lists: Vec<(&'a [u32], i32)>,
 }
@@ -178,6 +179,21 @@ impl<'a> Net<'a> {
     /// Of lists whose postings count 1 or −1.
     pub fn new(lists: Vec<(&'a [u32], i32)>) -> Self {
         Net { lists }
+    }
+
+    /// What is left of the lists.
+    pub fn lists(&self) -> &[(&'a [u32], i32)] {
+        &self.lists
+    }
+
+    /// How many postings are [`positive`](Self::positive), where none is added twice and only what was added is removed: what is left of a
+    /// word in all segments.
+    pub fn left(&self) -> usize {
+        let of = |wanted| {
+            let lists = self.lists.iter().filter(move |(_, sign)| *sign == wanted);
+            lists.map(|(list, _)| list.len()).sum::<usize>()
+        };
+        of(1).saturating_sub(of(-1))
     }
 
     /// The postings that are more often added than removed.

@@ -177,39 +177,51 @@ impl<'a> Ball<'a> {
         taken
     }
 
-    /// The same of the images that pass a filter, for which all are looked at.
-    pub fn take_filtered(&self, filter: &Filter, span: Span) -> Taken {
-        let filter = filter.prepared(self.total() as usize);
-        let mut at_distance = [0i64; 64];
-        let mut passing = Vec::new();
-        for near in &self.near {
-            let sign = i64::from(sign(near.list as usize));
-            let postings = self.postings(near).iter().copied();
-            let before = passing.len();
-            passing.extend(
-                postings
-                    .filter(|&one| filter.has(one))
-                    .map(|one| (near.key(), one, sign)),
-            );
-            at_distance[near.distance() as usize] += sign * (passing.len() - before) as i64;
+    /// The same of the images that pass a filter. Unless `all` are to be counted, it ends where no more are taken, and the total is of those
+    /// that it has come to.
+    pub fn take_filtered(&self, mut filter: Filter, span: Span, all: bool) -> Taken {
+        let most = match span.limit {
+            0 => span.end(),
+            _ => span.end().max(span.most),
+        } as u64;
+        let mut taken = Taken {
+            complete: true,
+            ..Taken::default()
+        };
+        let mut near = self.near.clone();
+        near.sort_unstable_by_key(Near::distance);
+        let mut distances = near.chunk_by_mut(|a, b| a.distance() == b.distance());
+        while taken.total < span.end() as u64
+            && let Some(near) = distances.next()
+        {
+            near.sort_unstable_by_key(Near::key);
+            for same in groups(near) {
+                self.hits(same, |hits| {
+                    for hit in hits.filter(|hit| filter.has(hit.sequence)) {
+                        if taken.total >= most {
+                            taken.complete = false;
+                            if !all {
+                                return;
+                            }
+                        } else if taken.total >= span.offset as u64 {
+                            taken.hits.push(hit);
+                        }
+                        taken.total += 1;
+                    }
+                });
+                if !all && !taken.complete {
+                    return taken;
+                }
+            }
         }
-        let Window {
-            wanted,
-            skip,
-            limit,
-            mut taken,
-        } = span.among(&at_distance);
-        passing.retain(|(key, ..)| wanted[Near::distance_of(*key) as usize]);
-        passing.sort_unstable();
-        let images = passing.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
-        let images = images.filter(|same| same.iter().map(|(.., sign)| sign).sum::<i64>() > 0);
-        let hits = images.map(|same| Hit {
-            distance: Near::distance_of(same[0].0),
-            length: self.length,
-            word: Near::word_of(same[0].0),
-            sequence: same[0].1,
-        });
-        taken.hits.extend(hits.skip(skip).take(limit));
+        if all {
+            let rest = distances.flatten().map(|near| {
+                let postings = self.postings(near).iter();
+                let passing = postings.filter(|posting| filter.has(**posting)).count();
+                passing as i64 * i64::from(sign(near.list as usize))
+            });
+            taken.total = taken.total.saturating_add_signed(rest.sum());
+        }
         taken
     }
 
