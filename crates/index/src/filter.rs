@@ -3,9 +3,17 @@
 
 use crate::segment::Net;
 
+/// A look-up in lists costs about as much as putting so many images into a bitmap.
+const LOOK_UP: usize = 256;
+
 /// The images that have any of some labels.
 #[derive(Clone, Debug)]
-pub struct Filter<'a>(Vec<Label<'a>>);
+pub struct Filter<'a> {
+    labels: Vec<Label<'a>>,
+    /// How many more are looked up in lists before a bitmap is made.
+    left: usize,
+    bitmap: Option<Bitmap>,
+}
 
 /// The images that have a label.
 #[derive(Clone, Debug)]
@@ -15,6 +23,10 @@ struct Label<'a> {
     places: Vec<usize>,
 }
 
+/// A bit for each image, in words of 64.
+#[derive(Clone, Debug)]
+struct Bitmap(Vec<u64>);
+
 impl<'a> Filter<'a> {
     /// Those of several labels.
     pub fn any(labels: impl Iterator<Item = Net<'a>>) -> Self {
@@ -22,34 +34,35 @@ impl<'a> Filter<'a> {
             places: vec![0; postings.lists().len()],
             postings,
         };
-        Filter(labels.map(label).collect())
+        let mut filter = Filter {
+            labels: labels.map(label).collect(),
+            left: 0,
+            bitmap: None,
+        };
+        filter.left = (filter.most() + filter.words()) / LOOK_UP;
+        filter
     }
 
     /// How many there are at most: as many as there are if none of them has two of the labels.
     pub fn most(&self) -> usize {
-        self.0.iter().map(|label| label.postings.left()).sum()
+        let labels = self.labels.iter();
+        labels.map(|label| label.postings.left()).sum()
     }
 
-    /// How many there are. The images of one label are counted already; those of several are looked at.
+    /// How many there are. The images of one label need not be looked at for it.
     pub fn count(&self) -> usize {
-        let mut labels = self.0.clone();
-        labels.sort_by_key(|label| std::cmp::Reverse(label.postings.left()));
-        let Some(mut count) = labels.first().map(|label| label.postings.left()) else {
-            return 0;
-        };
-        for at in 1..labels.len() {
-            let (before, rest) = labels.split_at_mut(at);
-            let images = rest[0].postings.clone().positive();
-            count += images
-                .filter(|&image| !before.iter_mut().any(|label| label.has(image)))
-                .count();
+        match &self.labels[..] {
+            [label] => label.postings.left(),
+            _ => {
+                let Bitmap(words) = self.bitmap();
+                words.iter().map(|word| word.count_ones() as usize).sum()
+            }
         }
-        count
     }
 
     /// All of them, ascending.
     pub fn sequences(&self) -> Vec<u32> {
-        let labels = self.0.iter();
+        let labels = self.labels.iter();
         let mut all: Vec<u32> = labels
             .flat_map(|label| label.postings.clone().positive())
             .collect();
@@ -59,9 +72,51 @@ impl<'a> Filter<'a> {
         all
     }
 
-    /// Whether an image is one of them. Asking for images in ascending order is quickest.
-    pub fn has(&mut self, sequence: u32) -> bool {
-        self.0.iter_mut().any(|label| label.has(sequence))
+    /// Whether an image is one of them. Few are looked up in the lists, quickest in ascending order; for many a bitmap is made.
+    pub fn has(&mut self, image: u32) -> bool {
+        if let Some(bitmap) = &self.bitmap {
+            return bitmap.has(image);
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => self.bitmap = Some(self.bitmap()),
+        }
+        self.labels.iter_mut().any(|label| label.has(image))
+    }
+
+    /// How many words a bitmap has.
+    fn words(&self) -> usize {
+        let lists = self.labels.iter().flat_map(|label| label.postings.lists());
+        let last = lists.filter_map(|(list, _)| list.last()).max();
+        last.map_or(0, |&last| last as usize / 64 + 1)
+    }
+
+    fn bitmap(&self) -> Bitmap {
+        let mut bitmap = Bitmap(vec![0; self.words()]);
+        for label in &self.labels {
+            let lists = label.postings.lists();
+            if lists.iter().all(|(_, sign)| *sign > 0) {
+                let images = lists.iter().flat_map(|(list, _)| *list);
+                images.for_each(|&image| bitmap.insert(image));
+            } else {
+                let images = label.postings.clone().positive();
+                images.for_each(|image| bitmap.insert(image));
+            }
+        }
+        bitmap
+    }
+}
+
+impl Bitmap {
+    fn insert(&mut self, image: u32) {
+        if let Some(word) = self.0.get_mut(image as usize / 64) {
+            *word |= 1 << (image % 64);
+        }
+    }
+
+    fn has(&self, image: u32) -> bool {
+        let word = self.0.get(image as usize / 64);
+        word.is_some_and(|word| word >> (image % 64) & 1 == 1)
     }
 }
 
@@ -130,9 +185,12 @@ mod tests {
             prop_assert_eq!(filter.count(), expected.len());
             prop_assert!(filter.most() >= expected.len());
             prop_assert_eq!(filter.sequences(), expected.iter().copied().collect::<Vec<_>>());
+            let mut looked_up = Filter { left: usize::MAX, ..filter.clone() };
             for image in asked.into_iter().chain(0..320) {
                 prop_assert_eq!(filter.has(image), expected.contains(&image), "{}", image);
+                prop_assert_eq!(looked_up.has(image), expected.contains(&image), "{}", image);
             }
+            prop_assert!(filter.bitmap.is_some() && looked_up.bitmap.is_none());
         }
     }
 }

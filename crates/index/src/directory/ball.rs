@@ -188,14 +188,22 @@ impl<'a> Ball<'a> {
             complete: true,
             ..Taken::default()
         };
-        let mut near = self.near.clone();
-        near.sort_unstable_by_key(Near::distance);
-        let mut distances = near.chunk_by_mut(|a, b| a.distance() == b.distance());
+        let mut distances = [false; 64];
+        for near in &self.near {
+            distances[near.distance() as usize] = true;
+        }
+        let (mut next, mut near) = (0, Vec::new());
         while taken.total < span.end() as u64
-            && let Some(near) = distances.next()
+            && let Some(distance) = (next..64).find(|&distance| distances[distance])
         {
+            next = distance + 1;
+            near.clear();
+            near.extend((self.near.iter()).filter(|near| near.distance() as usize == distance));
+            if near.len() > MANY {
+                near.retain(|near| self.postings(near).iter().any(|one| filter.has(*one)));
+            }
             near.sort_unstable_by_key(Near::key);
-            for same in groups(near) {
+            for same in groups(&near) {
                 self.hits(same, |hits| {
                     for hit in hits.filter(|hit| filter.has(hit.sequence)) {
                         if taken.total >= most {
@@ -215,7 +223,9 @@ impl<'a> Ball<'a> {
             }
         }
         if all {
-            let rest = distances.flatten().map(|near| {
+            let rest = self.near.iter();
+            let rest = rest.filter(|near| near.distance() as usize >= next);
+            let rest = rest.map(|near| {
                 let postings = self.postings(near).iter();
                 let passing = postings.filter(|posting| filter.has(**posting)).count();
                 passing as i64 * i64::from(sign(near.list as usize))
@@ -261,6 +271,9 @@ impl<'a> Ball<'a> {
         }
     }
 }
+
+/// Of more codes than these at one distance, only those behind which an image passes are sorted.
+const MANY: usize = 1024;
 
 /// Each code with all its lists.
 fn groups(near: &[Near]) -> impl Iterator<Item = &[Near]> {

@@ -176,6 +176,10 @@ impl History {
         let everything = self.directory.nearest(&code, u64::MAX).unwrap();
         assert_eq!(everything.total(), all.len() as u64);
 
+        let uncoded = self.directory.without_codes(&[self.length]);
+        assert!(self.directory.is_coded());
+        assert_eq!(uncoded.is_coded(), self.images.is_empty());
+
         let distinct: Vec<_> = self.directory.distinct().collect();
         let mut words: Vec<u64> = self.images.values().map(|(word, _)| *word).collect();
         words.sort_unstable();
