@@ -237,8 +237,9 @@ impl Reading<'_> {
         };
         let mut copies = Vec::new();
         let range = range.start.min(rest.len())..range.end.min(rest.len());
-        for &sequence in &rest[range] {
-            let similarity = self.similarity(sketch, sequence)?;
+        let rest = &rest[range];
+        let similarities = self.similarities(sketch, rest.iter().copied())?;
+        for (&sequence, similarity) in rest.iter().zip(similarities) {
             if let Some(similarity) = similarity.filter(|similarity| *similarity >= least)
                 && let Some(record) = self.listed(sequence)?.flatten()
             {

@@ -165,19 +165,22 @@ impl<'a> Reading<'a> {
         self.side.generation.fitting(Some(sketch)).map(drop)
     }
 
-    /// How like a sketch that of an image is; none where it has none, or where the page with it is damaged.
-    pub fn similarity(
+    /// How like a sketch those of some images are, in their order; none where one has none, or where the page with it is damaged.
+    pub fn similarities(
         &mut self,
         sketch: &Sketch,
-        sequence: u32,
-    ) -> Result<Option<f32>, IndexError> {
+        sequences: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<Vec<Option<f32>>, IndexError> {
         match &self.side.sketches {
-            Sketches::None => Ok(None),
-            Sketches::Memory(array) => Ok(array.similarity(sketch, sequence)),
+            Sketches::None => Ok(vec![None; sequences.len()]),
+            Sketches::Memory(array) => Ok(array.similarities(sketch, sequences)),
             Sketches::Disk => {
                 self.loose = true;
-                let stored = self.sketch(sequence)?;
-                Ok(stored.map(|stored| sketch.similarity(&stored)))
+                let similarities = sequences.map(|sequence| {
+                    let stored = self.sketch(sequence)?;
+                    Ok(stored.map(|stored| sketch.similarity(&stored)))
+                });
+                similarities.collect()
             }
         }
     }

@@ -85,11 +85,12 @@ impl Within<'_> {
             (sketch, _) => {
                 let taken = self.take(reading, Span::page(offset, limit))?;
                 found.total = taken.total;
-                let similarity = |hit: &Hit| match sketch {
-                    Some(sketch) => reading.similarity(sketch, hit.sequence),
-                    None => Ok(None),
+                let similarities = match sketch {
+                    Some(sketch) => reading.similarities(sketch, sequences(&taken.hits))?,
+                    None => vec![None; taken.hits.len()],
                 };
-                return Ok((found, with(taken.hits, similarity)?));
+                let ranked = taken.hits.into_iter().zip(similarities);
+                return Ok((found, ranked.collect()));
             }
         };
         let span = Span {
@@ -100,8 +101,8 @@ impl Within<'_> {
         let taken = self.take(reading, span)?;
         found.complete = taken.complete;
         let page = offset..offset.saturating_add(limit);
-        let similarity = |sequence| reading.similarity(sketch, sequence);
-        let (candidates, mut ranked) = rank::rank(&taken.hits, least, page, similarity)?;
+        let similarities = reading.similarities(sketch, sequences(&taken.hits))?;
+        let (candidates, mut ranked) = rank::rank(&taken.hits, &similarities, least, page);
         if least.is_some() {
             found.total = candidates as u64;
             return Ok((found, ranked));
@@ -110,8 +111,8 @@ impl Within<'_> {
         let left = limit - ranked.len();
         if left > 0 && taken.total > candidates as u64 {
             let rest = self.take(reading, Span::page(offset.max(candidates), left))?;
-            let similarity = |hit: &Hit| reading.similarity(sketch, hit.sequence);
-            ranked.extend(with(rest.hits, similarity)?);
+            let similarities = reading.similarities(sketch, sequences(&rest.hits))?;
+            ranked.extend(rest.hits.into_iter().zip(similarities));
         }
         Ok((found, ranked))
     }
@@ -182,10 +183,6 @@ impl Within<'_> {
     }
 }
 
-fn with(
-    hits: Vec<Hit>,
-    mut similarity: impl FnMut(&Hit) -> Result<Option<f32>, IndexError>,
-) -> Result<Vec<rank::Ranked>, IndexError> {
-    let ranked = hits.into_iter().map(|hit| Ok((hit, similarity(&hit)?)));
-    ranked.collect()
+fn sequences(hits: &[Hit]) -> impl ExactSizeIterator<Item = u32> {
+    hits.iter().map(|hit| hit.sequence)
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Sketch, Sketched, cosine, dot, square};
+use multiversion::multiversion;
+
+use super::{Sketch, Sketched, cosine, product, square};
 
 /// How many sequence numbers share a chunk, which is copied when one of them changes.
 const CHUNK: usize = 32;
@@ -20,15 +22,13 @@ pub struct Array {
 #[derive(Clone, Debug, Default)]
 struct Block(Vec<Option<Arc<Chunk>>>);
 
-#[derive(Clone, Debug)]
-struct Chunk {
-    /// A bit for each sketch that is there.
-    used: u32,
-    /// The squared length of each.
-    squares: [u32; CHUNK],
-    /// One after the other.
-    values: Box<[i8]>,
-}
+/// Of each slot the squared length of its sketch and then the sketch, so that one access of memory finds both.
+type Chunk = [i8];
+
+/// Bytes of a squared length.
+const SQUARE: usize = size_of::<u32>();
+/// In place of the squared length where there is no sketch.
+const NONE: [i8; SQUARE] = [-1; SQUARE];
 
 impl Array {
     /// How many sequence numbers share a block: those of the parts that are [joined](Self::join) are apart by multiples of it.
@@ -52,22 +52,17 @@ impl Array {
         if chunks.len() <= chunk {
             chunks.resize(chunk + 1, None);
         }
-        let width = self.width;
         let chunk = chunks[chunk].get_or_insert_with(|| {
-            Arc::new(Chunk {
-                used: 0,
-                squares: [0; CHUNK],
-                values: vec![0; CHUNK * width].into(),
-            })
+            let mut empty = vec![0; CHUNK * (SQUARE + self.width)];
+            let slots = empty.chunks_exact_mut(SQUARE + self.width);
+            slots.for_each(|slot| slot[..SQUARE].copy_from_slice(&NONE));
+            empty.into()
         });
-        let chunk = Arc::make_mut(chunk);
-        let values = &mut chunk.values[slot * width..][..width];
-        values
-            .iter_mut()
-            .zip(bytes)
-            .for_each(|(to, from)| *to = from);
-        chunk.squares[slot] = square(values);
-        chunk.used |= 1 << slot;
+        let slot = &mut Arc::make_mut(chunk)[slot * (SQUARE + self.width)..];
+        let (to, values) = slot[..SQUARE + self.width].split_at_mut(SQUARE);
+        (values.iter_mut().zip(bytes)).for_each(|(to, from)| *to = from);
+        let square = square(values).to_ne_bytes();
+        to.copy_from_slice(&square.map(|byte| byte as i8));
     }
 
     fn remove(&mut self, sequence: u32) {
@@ -77,9 +72,10 @@ impl Array {
             return;
         };
         if let Some(chunk) = place {
-            let chunk = Arc::make_mut(chunk);
-            chunk.used &= !(1 << slot);
-            if chunk.used == 0 {
+            let slot = slot * (SQUARE + self.width);
+            Arc::make_mut(chunk)[slot..slot + SQUARE].copy_from_slice(&NONE);
+            let mut slots = chunk.chunks_exact(SQUARE + self.width);
+            if slots.all(|slot| slot.starts_with(&NONE)) {
                 *place = None;
             }
         }
@@ -108,16 +104,25 @@ impl Array {
         whole
     }
 
-    /// How like a sketch of the same length that of an image is; none where it has none.
-    pub fn similarity(&self, sketch: &Sketch, sequence: u32) -> Option<f32> {
-        let (block, chunk, slot) = place(sequence);
-        let chunk = self.blocks.get(block)?.0.get(chunk)?.as_ref()?;
-        if chunk.used >> slot & 1 == 0 {
-            return None;
+    /// How like a sketch of the same length those of some images are, in their order; none where one has none.
+    pub fn similarities(
+        &self,
+        sketch: &Sketch,
+        sequences: impl Iterator<Item = u32>,
+    ) -> Vec<Option<f32>> {
+        let (mut all, mut sequences) = (Vec::with_capacity(sequences.size_hint().0), sequences);
+        let mut batch = [None; BATCH];
+        loop {
+            let mut count = 0;
+            for (place, sequence) in batch.iter_mut().zip(&mut sequences) {
+                *place = self.slot(sequence);
+                count += 1;
+            }
+            compare(sketch, &batch[..count], &mut all);
+            if count < BATCH {
+                return all;
+            }
         }
-        let values = &chunk.values[slot * self.width..][..self.width];
-        let dot = dot(&sketch.values, values);
-        Some(cosine(dot, sketch.square, chunk.squares[slot]))
     }
 
     /// The sketch of an image, if it has one.
@@ -133,21 +138,50 @@ impl Array {
     }
 
     fn values(&self, sequence: u32) -> Option<&[i8]> {
+        let (square, values) = self.slot(sequence)?.split_first_chunk()?;
+        (*square != NONE).then_some(values)
+    }
+
+    /// The squared length of an image's sketch and the sketch, if there may be one.
+    fn slot(&self, sequence: u32) -> Option<&[i8]> {
         let (block, chunk, slot) = place(sequence);
         let chunk = self.blocks.get(block)?.0.get(chunk)?.as_ref()?;
-        let values = &chunk.values[slot * self.width..][..self.width];
-        (chunk.used >> slot & 1 == 1).then_some(values)
+        let slot = slot * (SQUARE + self.width);
+        chunk.get(slot..slot + SQUARE + self.width)
     }
 
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
-        let chunk = size_of::<Chunk>() + CHUNK * self.width + 2 * size_of::<usize>();
+        let chunk = CHUNK * (SQUARE + self.width) + 2 * size_of::<usize>();
         let blocks = self.blocks.iter().map(|block| {
             let chunks = block.0.iter().flatten().count();
-            block.0.capacity() * size_of::<usize>() + chunks * chunk
+            block.0.capacity() * size_of::<Option<Arc<Chunk>>>() + chunks * chunk
         });
         blocks.sum()
     }
+}
+
+/// Sketches that are looked up before the first is compared, so that the processor waits for all of them at once.
+const BATCH: usize = 32;
+/// Bytes that the processor reads from memory at once.
+const LINE: usize = 64;
+
+/// How like a sketch those in some slots are.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn compare(sketch: &Sketch, batch: &[Option<&[i8]>], all: &mut Vec<Option<f32>>) {
+    for slot in batch.iter().flatten() {
+        for line in slot.chunks(LINE) {
+            std::hint::black_box(line.first().copied());
+        }
+        std::hint::black_box(slot.last().copied());
+    }
+    all.extend(batch.iter().map(|slot| {
+        let (square, values) = (*slot)?.split_first_chunk()?;
+        (*square != NONE).then(|| {
+            let square = u32::from_ne_bytes(square.map(|byte| byte as u8));
+            cosine(product(&sketch.values, values), sketch.square, square)
+        })
+    }));
 }
 
 /// The block, the chunk in it and the slot in that.
@@ -199,11 +233,11 @@ mod tests {
                 let there = map.iter().map(|(at, sketch)| (*at, sketch.values().to_vec()));
                 prop_assert_eq!(listed, there.collect::<Vec<_>>());
                 for &sequence in &all {
-                    let expected = map.get(&sequence);
-                    prop_assert_eq!(array.get(sequence), expected.cloned());
-                    let similarity = array.similarity(&query, sequence);
-                    prop_assert_eq!(similarity, expected.map(|sketch| query.similarity(sketch)));
+                    prop_assert_eq!(array.get(sequence), map.get(&sequence).cloned());
                 }
+                let similarity = |sequence| Some(query.similarity(map.get(sequence)?));
+                let expected: Vec<_> = all.iter().map(similarity).collect();
+                prop_assert_eq!(array.similarities(&query, all.iter().copied()), expected);
             }
         }
 

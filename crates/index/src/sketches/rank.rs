@@ -3,32 +3,27 @@
 
 use std::{cmp::Ordering, ops::Range};
 
-use crate::{directory::Hit, error::IndexError};
+use crate::directory::Hit;
 
 /// A candidate and how like the query it is.
 pub type Ranked = (Hit, Option<f32>);
 
 /// The candidates of a range of their order, and how many there are: the most similar first, those that are equally similar in the order in
 /// which they came, those of unknown similarity last. With `least` only those are candidates that are known to be so similar.
-///
-/// # Errors
-/// Those of `similarity`.
 pub fn rank(
     candidates: &[Hit],
+    similarities: &[Option<f32>],
     least: Option<f32>,
     range: Range<usize>,
-    mut similarity: impl FnMut(u32) -> Result<Option<f32>, IndexError>,
-) -> Result<(usize, Vec<Ranked>), IndexError> {
-    let mut order = Vec::with_capacity(candidates.len());
-    for (at, hit) in candidates.iter().enumerate() {
-        let similarity = similarity(hit.sequence)?;
-        if least.is_none_or(|least| similarity.is_some_and(|similarity| similarity >= least)) {
-            // Nothing is less like it than −1.
-            order.push((similarity.unwrap_or(-2.0), at, similarity));
-        }
-    }
-    let by = |a: &(f32, usize, _), b: &(f32, usize, _)| -> Ordering {
-        b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+) -> (usize, Vec<Ranked>) {
+    let given = similarities.iter().copied().enumerate();
+    let mut order: Vec<(usize, Option<f32>)> = given
+        .filter(|(_, of)| least.is_none_or(|least| of.is_some_and(|of| of >= least)))
+        .collect();
+    let by = |a: &(usize, Option<f32>), b: &(usize, Option<f32>)| -> Ordering {
+        // Nothing is less like it than −1.
+        let [one, other] = [a, b].map(|(_, of)| of.unwrap_or(-2.0));
+        other.total_cmp(&one).then(a.0.cmp(&b.0))
     };
     let total = order.len();
     let range = range.start.min(total)..range.end.min(total);
@@ -39,12 +34,8 @@ pub fn rank(
     }
     order.sort_unstable_by(by);
     let wanted = order.drain(range);
-    Ok((
-        total,
-        wanted
-            .map(|(_, at, similarity)| (candidates[at], similarity))
-            .collect(),
-    ))
+    let ranked = wanted.map(|(at, similarity)| (candidates[at], similarity));
+    (total, ranked.collect())
 }
 
 #[cfg(test)]
@@ -64,7 +55,7 @@ mod tests {
             let hit = |at: usize| Hit { distance: at as u32, length: Length::L24, word: 0, sequence: at as u32 };
             let hits: Vec<Hit> = (0..given.len()).map(hit).collect();
             let range = start..start + count;
-            let (total, ranked) = rank(&hits, least, range.clone(), |at| Ok(given[at as usize])).unwrap();
+            let (total, ranked) = rank(&hits, &given, least, range.clone());
             let mut all: Vec<Ranked> = hits.iter().map(|hit| (*hit, given[hit.sequence as usize])).collect();
             all.retain(|(_, of)| least.is_none_or(|least| of.is_some_and(|of| of >= least)));
             all.sort_by(|a, b| b.1.is_some().cmp(&a.1.is_some()).then(b.1.partial_cmp(&a.1).unwrap()));
