@@ -7,7 +7,7 @@ pub mod load;
 pub mod page;
 pub mod rank;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use multiversion::multiversion;
@@ -23,7 +23,8 @@ use super::{error::IndexError, generation::Generation};
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Sketch {
-    values: Box<[i8]>,
+    /// Shared by the answer to a write, its page and the array that it goes to.
+    values: Arc<[i8]>,
     /// The squared length.
     square: u32,
 }
@@ -69,7 +70,7 @@ impl Sketch {
     }
 
     /// Of as many entries as there may be.
-    fn new(values: Box<[i8]>) -> Self {
+    fn new(values: Arc<[i8]>) -> Self {
         Sketch {
             square: square(&values),
             values,

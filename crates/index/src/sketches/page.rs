@@ -15,11 +15,14 @@ pub fn place(sequence: u32) -> (u32, u8) {
 
 /// CRC-32 of the rest; then, of each used slot, its number and its sketch.
 pub fn encode(page: &Page<Sketch>) -> Vec<u8> {
-    let bytes = page.iter().flat_map(|(slot, sketch)| {
-        let values = sketch.values().iter().map(|&value| value as u8);
-        [*slot].into_iter().chain(values)
-    });
-    seal(bytes.collect())
+    let slots = page.values().map(|sketch| 1 + sketch.values().len());
+    // With room for the checksum.
+    let mut body = Vec::with_capacity(4 + slots.sum::<usize>());
+    for (slot, sketch) in page {
+        body.push(*slot);
+        body.extend(sketch.values().iter().map(|&value| value as u8));
+    }
+    seal(body)
 }
 
 /// The used slots of a page, ascending, with the bytes of the sketch in each, which has `width` of them.
