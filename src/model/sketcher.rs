@@ -9,13 +9,15 @@ use tch::{Device, Kind, Tensor, nn};
 use super::ModelError;
 use crate::index::Sketch;
 
-/// How many entries of a sketch are its tones: the discrete cosine transform of luminance, 4 × 4 lowest frequencies without the mean.
-pub const TONES: usize = FREQUENCIES * FREQUENCIES - 1;
-const FREQUENCIES: usize = 4;
+/// How many entries of a sketch are its tones: the lowest frequencies of luminance's discrete cosine transform without the mean. Across they
+/// are even, so that a picture and its mirror image have the same tones.
+pub const TONES: usize = DOWN * ACROSS - 1;
+const DOWN: usize = 8;
+const ACROSS: usize = 4;
 /// Pixels a side of the luminance that is transformed.
-const GRID: i64 = 16;
+const GRID: i64 = 32;
 /// The tones' share of a sketch's squared length.
-const SHARE: f64 = 0.08;
+const SHARE: f64 = 0.12;
 
 /// Makes sketches.
 pub struct Sketcher {
@@ -116,7 +118,7 @@ fn transform() -> Result<Tensor, ModelError> {
     let mut values = Vec::new();
     for at in 0..GRID * GRID {
         for tone in 1..=TONES {
-            let (down, across) = (tone / FREQUENCIES, tone % FREQUENCIES);
+            let (down, across) = (tone / ACROSS, tone % ACROSS * 2);
             values.push((wave(at / GRID, down) * wave(at % GRID, across)) as f32);
         }
     }
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn tones_are_waves_of_luminance() {
         let (_variables, sketcher) = sketcher();
-        let (side, frequency) = (32, 2);
+        let (side, frequency) = (64, 4);
         let pixel =
             |at: i64| (PI * ((at % side) as f64 + 0.5) * frequency as f64 / side as f64).cos();
         let wave: Vec<f32> = (0..side * side)
@@ -151,10 +153,23 @@ mod tests {
             .map(|tone| tone.abs())
             .enumerate()
             .max_by(|a, b| a.1.total_cmp(&b.1));
-        // Tones begin at frequency 1 across.
-        assert_eq!(largest.unwrap().0, frequency - 1);
+        // Tones begin at frequency 2 across.
+        assert_eq!(largest.unwrap().0, frequency / 2 - 1);
         let rest: f32 = tones.iter().map(|tone| tone.abs()).sum::<f32>() - largest.unwrap().1;
         assert!(rest < 0.01 * largest.unwrap().1, "{tones:?}");
+    }
+
+    #[test]
+    fn a_mirrored_picture_has_the_same_tones() {
+        let (_variables, sketcher) = sketcher();
+        let pixels: Vec<u8> = (0..3 * 64 * 64u32)
+            .map(|at| (at * at % 251) as u8)
+            .collect();
+        let images = Tensor::from_slice(&pixels).view([1, 3, 64, 64]);
+        let tones = sketcher.tones(&images).unwrap();
+        let mirrored = sketcher.tones(&images.flip([3])).unwrap();
+        let size = |tensor: &Tensor| f64::try_from(tensor.abs().max()).unwrap();
+        assert!(size(&(&tones - mirrored)) < 1e-3 * size(&tones), "{tones}");
     }
 
     #[test]

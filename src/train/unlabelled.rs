@@ -25,12 +25,30 @@ use crate::{
 const VIEWS: usize = 5;
 /// Bytes of a sketch.
 const SKETCH: usize = 192;
-/// Of a model of classes, the share of a sketch's squared length that says what the policies answer, beside what tells pictures apart.
-const ANSWERS: f64 = 0.5;
 /// What classes count for in a target, against a feature whose distance from the mean is 1 in the mean.
 const CLASSES: f64 = 1.0;
-/// How much alike the directions count that bits are made of: a bit has no size.
-const EVENNESS: f64 = 0.5;
+/// Of a model of classes, the share of a sketch that says which class a picture is of.
+const ANSWERS: f64 = 0.5;
+
+/// How much it counts of which kind a picture is, against what tells it from all others.
+struct Balance {
+    /// How much alike all directions count that bits are made of, from 0 to 1: the largest are those in which kinds differ.
+    evenness: f64,
+    /// The share of a sketch that says of which kind a picture is.
+    kinds: f64,
+}
+
+/// For pictures that are not there to be learned from. They are of other kinds.
+const OTHERS: Balance = Balance {
+    evenness: 0.5,
+    kinds: 0.0,
+};
+/// For the pictures that are learned from, and such as these.
+const THESE: Balance = Balance {
+    evenness: 0.0,
+    kinds: 0.4,
+};
+
 /// The fewest pictures that a model can learn from: more than there are directions in a sketch.
 pub const FEWEST: usize = SKETCH + 64;
 
@@ -59,7 +77,7 @@ pub fn train_unlabelled(
         environment.set_classifier(&weight, &bias)?;
     }
     let items: Vec<&Item> = collection.items.iter().collect();
-    card.training = fit(&mut network, &card, &items, &config, tell)?;
+    card.training = fit(&mut network, &card, &items, &config, &OTHERS, tell)?;
     checkpoint::save(&network, &card, out)?;
     Ok(card)
 }
@@ -91,7 +109,7 @@ pub fn adapt(
     if let Some((environment, given)) = environments {
         environment.take_classifier(given)?;
     }
-    card.training = fit(&mut network, &card, items, &config, tell)?;
+    card.training = fit(&mut network, &card, items, &config, &THESE, tell)?;
     card.training["parent"] = json!(id);
     checkpoint::save(&network, &card, out)?;
     Ok(card)
@@ -115,7 +133,16 @@ pub fn sketch(
     take(&network.variables, &given.variables)?;
     let mut config = config.clone();
     (config.input_size, config.resize) = (card.input_size, card.resize);
-    Seen::of(&network, items, &config, tell)?.sketch(&network, card.classes.len())?;
+    let seen = Seen::of(&network, items, &config, tell)?;
+    match card.classes.is_empty() {
+        true => seen.sketch(&network, None)?,
+        false => {
+            // What the policies of the longest code answer.
+            let answers = tch::no_grad(|| network.policy.logits(&seen.features[0]))
+                .and_then(|logits| Ok(logits.f_tanh()?.f_select(0, -1)?))?;
+            seen.sketch(&network, Some((&answers, ANSWERS)))?;
+        }
+    }
     checkpoint::save(&network, &card, out)?;
     Ok(card)
 }
@@ -155,12 +182,22 @@ fn fit(
     card: &Card,
     items: &[&Item],
     config: &Train,
+    balance: &Balance,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<serde_json::Value, TrainError> {
     let started = Instant::now();
     let seen = Seen::of(network, items, config, tell)?;
-    seen.sketch(network, 0)?;
-    let wanted = seen.wanted(network, card, config.seed)?;
+    let wanted = seen.wanted(network, card, balance.evenness, config.seed)?;
+    let shortest = card.lengths.first().map_or(0, |length| length.bits());
+    // The fewer bits there are, the more each says of kinds.
+    let kinds = wanted
+        .f_get(0)
+        .and_then(|head| head.f_narrow(1, 0, shortest as i64));
+    let kinds = kinds.map_err(ModelError::from)?;
+    seen.sketch(
+        network,
+        (balance.kinds > 0.0).then_some((&kinds, balance.kinds)),
+    )?;
     let pictures = seen.numbers.len();
     let copies = wanted
         .f_repeat([1, VIEWS as i64, 1])
@@ -255,26 +292,23 @@ impl Seen {
         })
     }
 
-    /// Sets the network's sketcher.
-    fn sketch(&self, network: &Network, classes: usize) -> Result<(), ModelError> {
+    /// Sets the network's sketcher. `kinds` says of which kind each picture is, `[pictures, entries]`, and has a share of a sketch's squared
+    /// length, not counting tones.
+    fn sketch(&self, network: &Network, kinds: Option<(&Tensor, f64)>) -> Result<(), ModelError> {
         let Some(sketcher) = &network.sketcher else {
             return Ok(());
         };
         let spread = Spread::of(&self.features[0], &self.features[1..])?;
         let projected = (SKETCH - TONES) as i64;
-        let projection = match classes {
-            0 => spread.components(projected, 0.0)?,
-            _ => {
-                // What the policies of the longest code answer says of which class a picture is.
-                let answers =
-                    tch::no_grad(|| network.policy.logits(&self.features[0]))?.f_tanh()?;
-                let answers = answers.f_select(0, -1)?;
-                let map = spread.regression(&self.features[0], &answers)?;
+        let projection = match kinds {
+            None => spread.components(projected, 0.0)?,
+            Some((kinds, share)) => {
+                let map = spread.regression(&self.features[0], kinds)?;
                 let own = spread.components(projected - map.size2()?.1, 0.0)?;
                 let scale = spread
                     .size(&own)?
                     .f_div(&spread.size(&map)?.f_clamp_min(1e-12)?)?;
-                let scale = scale.f_mul_scalar(ANSWERS / (1.0 - ANSWERS))?.f_sqrt()?;
+                let scale = scale.f_mul_scalar(share / (1.0 - share))?.f_sqrt()?;
                 Tensor::f_cat(&[own, map.f_mul(&scale)?], 1)?
             }
         };
@@ -284,7 +318,13 @@ impl Seen {
     }
 
     /// Sets the map of the network's environment, and returns the values that it wants for the pictures: `[heads, pictures, bits]`.
-    fn wanted(&self, network: &Network, card: &Card, seed: u64) -> Result<Tensor, ModelError> {
+    fn wanted(
+        &self,
+        network: &Network,
+        card: &Card,
+        evenness: f64,
+        seed: u64,
+    ) -> Result<Tensor, ModelError> {
         let Some(environment) = network.policy.environment() else {
             return Ok(Tensor::f_zeros(
                 [0],
@@ -312,7 +352,7 @@ impl Seen {
             let spread = Spread::of(&scaled[0], &scaled[1..])?;
             let centred = scaled[0].f_sub(&spread.mean()?)?.f_to_kind(Kind::Double)?;
             let heads = card.lengths.iter().map(|length| {
-                let components = spread.components(length.bits() as i64, EVENNESS)?;
+                let components = spread.components(length.bits() as i64, evenness)?;
                 let turn = turn(&centred.f_matmul(&components)?, seed)?;
                 let map = components.f_matmul(&turn)?.f_to_kind(Kind::Float)?;
                 Ok(map.f_mul(&scale.f_unsqueeze(1)?)?)
