@@ -53,8 +53,10 @@ struct SearchAnswer {
 struct Asked {
     code: HashCode,
     bits: Length,
+    r#box: Option<[f64; 4]>,
     radius: Option<u64>,
     order: Ordered,
+    min_similarity: Option<f32>,
     sketch: Option<Sketch>,
     model: String,
 }
@@ -171,8 +173,10 @@ async fn search_in(
         query: Asked {
             code,
             bits,
+            r#box: part.map(Part::into),
             radius,
             order,
+            min_similarity: params.min_similarity,
             sketch,
             model: served.id.clone(),
         },

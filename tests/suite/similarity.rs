@@ -43,6 +43,7 @@ async fn matches_are_in_order_of_similarity() {
     assert_eq!(ids(&found).len(), 16);
     assert_eq!(found["query"]["order"], "similarity");
     assert_eq!(found["query"]["radius"], Value::Null);
+    assert_eq!(found["query"]["min_similarity"], Value::Null);
     assert_eq!(found["complete"], true);
     assert_eq!(ids(&found)[0], "ship-2");
     let alike = similarities(&found);
@@ -62,6 +63,8 @@ async fn matches_are_in_order_of_similarity() {
     let least = (alike[4] + alike[5]) / 2.0;
     let like = search(&format!("min_similarity={least}")).await;
     assert_eq!(like["total"], 5);
+    let told = like["query"]["min_similarity"].as_f64().unwrap();
+    assert!((told - least).abs() < 1e-6, "{told} for {least}");
     assert_eq!(ids(&like), ids(&found)[..5]);
 
     // A stored image is searched for by its own sketch, and what was encoded by the one that it was answered with.

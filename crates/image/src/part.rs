@@ -112,6 +112,13 @@ impl Part {
     }
 }
 
+impl From<Part> for [f64; 4] {
+    /// Its x, y, width and height.
+    fn from(part: Part) -> Self {
+        [part.x, part.y, part.width, part.height]
+    }
+}
+
 impl FromStr for Part {
     type Err = PartError;
 
