@@ -19,13 +19,14 @@ function tile(match, context) {
     el('button', { type: 'button', onclick: () => open(id, { ...context, match }) },
       picture(url, `${text}, ${id}`),
       el('span', { class: 'caption' }, text),
-      likeness(match) && el('span', { class: `caption ${match.relation ?? ''}` }, likeness(match)),
+      likeness(match) && el('span', { class: `caption alike ${match.relation ?? ''}` }, likeness(match)),
       el('code', { class: 'caption' }, code)));
 }
 
 /** The images of a search in a few words. */
-function told({ radius, order }, total, shown) {
-  if (radius !== null) return `${plural(total, 'image')} within ${plural(radius, 'bit')}${shown < total ? `, ${shown} shown` : ''}`;
+function told({ radius, order, min_similarity: least }, total, shown) {
+  const bounds = [radius !== null && `within ${plural(radius, 'bit')}`, least !== null && `of similarity ${least.toFixed(2)} or more`].filter(Boolean);
+  if (bounds.length) return `${plural(total, 'image')} ${bounds.join(', ')}${shown < total ? `, ${shown} shown` : ''}`;
   return `The ${count(shown)} ${order === 'similarity' ? 'most alike' : 'nearest'} of ${plural(total, 'image')}`;
 }
 
@@ -36,10 +37,10 @@ function headingOf({ order }, { distance }) {
 }
 
 /**
- * Shows an answer in a place. `why` says why it is in that order, `more` asks for matches from an offset on, `wider` for a radius, `changed` for
- * the search again.
+ * Shows an answer in a place. `why` says why it is in that order, `more` asks for matches from an offset on, `wider` for a radius, `anyOf`
+ * for images however alike, `changed` for the search again.
  */
-export function results(place, answer, { subject, why, more, wider, changed }) {
+export function results(place, answer, { subject, why, more, wider, anyOf, changed }) {
   const { query, total, matches } = answer;
   const context = { query, subject, changed };
   const rings = new Map();
@@ -75,6 +76,9 @@ export function results(place, answer, { subject, why, more, wider, changed }) {
   } }, 'Show more');
   add(matches);
   const far = query.radius !== null && query.radius < query.bits && Math.min(query.radius + 4, query.bits);
-  const nothing = total === 0 && el('p', {}, query.radius === null ? 'There is no such image.' : 'Nothing is that near. ', far && el('button', { type: 'button', onclick: () => wider(far) }, `Look within ${plural(far, 'bit')}`));
+  const button = (text, onclick) => el('button', { type: 'button', onclick }, text);
+  const nothing = total === 0 && el('p', { class: 'row' },
+    query.min_similarity !== null ? ['No image is that alike.', button('Show the most alike', anyOf)]
+      : query.radius !== null ? ['Nothing is that near.', far && button(`Look within ${plural(far, 'bit')}`, () => wider(far))] : 'There is no such image.');
   place.replaceChildren(...[summary, why && el('p', {}, why), nothing, sections, next].filter(Boolean));
 }

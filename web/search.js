@@ -4,10 +4,11 @@ import { boxed } from './box.js';
 import { el, field, plural, slider } from './dom.js';
 import { picture, preview } from './picture.js';
 import { fingerprint } from './bits.js';
+import { AT_LEAST } from './likeness.js';
 import { results } from './results.js';
 import { share } from './share.js';
 import { ask, send, words } from './service.js';
-import { body, isStored, part, query, read, write } from './wanted.js';
+import { body, isCompared, isStored, part, query, read, write } from './wanted.js';
 
 export const title = 'Search';
 // In bits, where a radius is wanted at first.
@@ -15,8 +16,8 @@ const RADIUS = 2;
 
 /** What the page has to know of the model that answers. */
 async function model(signal) {
-  const { lengths, model_id: id, model: { sketch } } = await ask('/info', { signal });
-  return { lengths, id, sketches: Boolean(sketch) };
+  const { lengths, model_id: id, model: { sketch }, thresholds } = await ask('/info', { signal });
+  return { lengths, id, sketches: Boolean(sketch), thresholds };
 }
 
 export async function show(main, params, signal) {
@@ -31,13 +32,15 @@ export async function show(main, params, signal) {
   const shared = el('div', { class: 'shared' });
   const file = el('input', { type: 'file', accept: 'image/*', onchange: () => file.files[0] && take({ file: file.files[0] }) });
   const soon = () => {
-    Object.assign(wanted, { radius: within.checked ? radius.value : null, limit: limit.value });
+    Object.assign(wanted, { radius: within.checked ? radius.value : null, relation: alike.value, limit: limit.value });
     clearTimeout(later);
     later = setTimeout(run, 100);
   };
   const within = el('input', { type: 'checkbox', checked: wanted.radius !== null, onchange: () => { radius.hidden = !within.checked; soon(); } });
   const radius = slider('Radius', { min: 0, max: wanted.bits, value: Math.min(wanted.radius ?? RADIUS, wanted.bits) }, soon);
   radius.hidden = wanted.radius === null;
+  const alike = el('select', { onchange: soon });
+  const held = field('How alike', alike);
   const limit = slider('Most images', { min: 10, max: 200, step: 10, value: wanted.limit }, soon);
   const lengthOf = (bits) => {
     const input = el('input', { type: 'radio', name: 'bits', value: bits, checked: bits === wanted.bits, onchange: () => { wanted.bits = bits; radius.input.max = bits; soon(); } });
@@ -53,7 +56,7 @@ export async function show(main, params, signal) {
       el('div', { class: 'asked' },
         el('div', { class: 'drop' }, chosen, field('Drop, paste or choose an image', file), el('p', {}, 'or take one from the ', el('a', { href: '#gallery' }, 'gallery'))),
         el('fieldset', {}, el('legend', {}, 'Bits of the code'), el('div', { class: 'row' }, radios)),
-        el('label', {}, within, ' Only codes that differ in few bits'), radius, limit, field('Only with the label', label), labels, shared),
+        el('label', {}, within, ' Only codes that differ in few bits'), radius, held, limit, field('Only with the label', label), labels, shared),
       found));
 
   addEventListener('paste', (event) => {
@@ -70,6 +73,14 @@ export async function show(main, params, signal) {
   function take(subject) {
     wanted.subject = subject;
     run();
+  }
+
+  /** Offers the relations that the active model knows; whoever wants another gets any image. */
+  function offerRelations() {
+    const known = Object.keys(AT_LEAST).filter((relation) => !relation || typeof active.thresholds?.[relation] === 'number');
+    alike.replaceChildren(...known.map((relation) => el('option', { value: relation }, AT_LEAST[relation], relation && `, from ${active.thresholds[relation].toFixed(2)}`)));
+    alike.value = known.includes(wanted.relation) ? wanted.relation : '';
+    held.hidden = known.length === 1;
   }
 
   function showSubject() {
@@ -120,20 +131,23 @@ export async function show(main, params, signal) {
       const encoding = subject.codes || isStored(subject) ? undefined : await encode(subject, current);
       let answer;
       try {
-        answer = await ask(query(wanted), { json: body(wanted, active.id), signal: current });
+        answer = await ask(query(wanted, active), { json: body(wanted, active), signal: current });
       } catch (problem) {
         if (problem.code !== 'other_model') throw problem;
       }
-      if (answer?.query.model !== active.id) active = await model(current);
-      // Another model was activated since: a picture is encoded anew, and of a code that came without one its sketch is left out.
-      const late = subject.file && subject.codes && subject.model !== active.id;
-      if (late) delete subject.codes;
-      if (late || !answer) return await run();
+      if (answer?.query.model !== active.id) {
+        // Another model was activated since: a picture is encoded anew, and of a code that came without one its sketch is left out.
+        active = await model(current);
+        offerRelations();
+        if (subject.file && subject.model !== active.id) delete subject.codes;
+        return await run();
+      }
+      alike.disabled = !isCompared(wanted, active);
       if (encoding) Object.assign(answer.timing_ms, encoding, { total: encoding.total + answer.timing_ms.total });
       history.replaceState(null, '', write(wanted));
-      const more = (offset) => ask(`${query(wanted)}&offset=${offset}`, { json: body(wanted, active.id), signal: current });
-      results(found, answer, { subject, why: why(answer.query), more, wider: (to) => { radius.set(to); soon(); }, changed: run });
-      shared.replaceChildren(share(wanted, active.id));
+      const more = (offset) => ask(`${query(wanted, active)}&offset=${offset}`, { json: body(wanted, active), signal: current });
+      results(found, answer, { subject, why: why(answer.query), more, wider: (to) => { radius.set(to); soon(); }, anyOf: () => { alike.value = ''; soon(); }, changed: run });
+      shared.replaceChildren(share(wanted, active));
     } catch (error) {
       const told = words(error);
       if (told && !current.aborted) found.replaceChildren(el('p', { class: 'problem', role: 'alert' }, told));
@@ -151,5 +165,6 @@ export async function show(main, params, signal) {
     else found.append(el('h2', {}, `Or begin with one of ${plural(total, 'stored image')}`), el('ul', { class: 'grid' }, images.map((image) => el('li', {}, start(image)))));
   }
 
+  offerRelations();
   await (wanted.subject ? run() : offer());
 }

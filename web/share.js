@@ -9,7 +9,7 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 export function curl(wanted, active) {
   const { subject } = wanted;
   const command = `curl${hasKey() ? ' -H "authorization: Bearer $SCIHCGRL_KEY"' : ''}`;
-  const asked = quoted([location.origin + query(wanted), part(subject)].filter(Boolean).join('&'));
+  const asked = quoted([location.origin + query(wanted, active), part(subject)].filter(Boolean).join('&'));
   if (isStored(subject) || !subject.file) return `${command} -H 'content-type: application/json' -d ${quoted(JSON.stringify(body(wanted, active)))} ${asked}`;
   const withFile = (name) => `${command} -F ${quoted(`image=@${name}`)} ${asked}`;
   if (!subject.id) return withFile(subject.file.name || 'image.png');

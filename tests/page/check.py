@@ -120,6 +120,11 @@ def in_rings_by_a_model_without_sketches(page):
     assert distances, "no rings"
     within(page, 20)
     expect(page.get_by_role("heading", name=re.compile(r"^\d+ bits away"))).not_to_have_count(0)
+    expect(page.get_by_label("How alike")).to_be_hidden()
+    # An address of another service, whose model makes some.
+    page.goto("/")
+    page.goto("#search?id=cat:0030.jpg&relation=copy")
+    expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
 
 
 def nothing_near_and_wider(page):
@@ -326,9 +331,40 @@ def by_similarity(page):
     page.goto(re.sub("&sketch=[^&]*", "", address))
     expect(page.get_by_role("region", name="Results")).to_contain_text("In order of distance, for the address has no sketch")
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
+    expect(page.get_by_label("How alike")).to_be_disabled()
     page.goto(re.sub("model=[^&]*", "model=0123456789ab", address))
     expect(page.get_by_role("region", name="Results")).to_contain_text("In order of distance. The address is of model 0123456789ab")
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
+
+
+def copies_alone_and_the_same_kind(page):
+    page.goto("#search?id=cat:0030.jpg")
+    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+    alike = page.get_by_label("How alike")
+    alike.select_option("kin")
+    expect(summary(page)).to_contain_text(re.compile(r"^\d+ images of similarity 0\.37 or more"))
+    page.get_by_label("Most images").fill("200")
+    command, answer = asked_by_curl(page, "min_similarity=.*limit=200|limit=200.*min_similarity=")
+    assert 1 < answer["total"] < 200 and answer["query"]["min_similarity"] > 0.36, (command, answer["query"])
+    shows(page, answer)
+    assert all(re.search("Copy|Same kind", text) for text in found(page).all_inner_texts())
+    alike.select_option("copy")
+    expect(summary(page)).to_contain_text("1 image of similarity 0.97 or more")
+    expect(found(page)).to_have_count(1)
+    address = page.url
+    assert "relation=copy" in address
+
+    # The address alone; then another picture, of which there is no copy.
+    page.goto("/")
+    page.goto(address)
+    expect(summary(page)).to_contain_text("1 image of similarity 0.97 or more")
+    expect(alike).to_have_value("copy")
+    page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+    expect(page.get_by_text("No image is that alike.")).to_be_visible()
+    page.get_by_role("button", name="Show the most alike").click()
+    expect(summary(page)).to_contain_text("The 200 most alike of 400 images")
+    expect(alike).to_have_value("")
+    assert "relation" not in page.url
 
 
 def no_image(page):
@@ -620,6 +656,7 @@ SCENARIOS = [
     (search_by_paste, False),
     (another_radius_length_and_label, False),
     (by_similarity, False),
+    (copies_alone_and_the_same_kind, False),
     (nothing_near_and_wider, False),
     (more_of_the_same, False),
     (what_differs, False),
