@@ -2,13 +2,15 @@
 import { el, svg } from './dom.js';
 
 const [WIDTH, HEIGHT, EDGE] = [300, 120, 8];
+// Room for the least and the most value.
+const LEFT = 44;
 const LENGTHS = ['24', '32', '48'];
 
 /** A drawing of named lines; all share one scale of values, and time goes by events. */
 function chart(title, names) {
   const lines = new Map(names.map((name, at) => [name, { points: [], drawn: svg('polyline', { class: `line-${at}`, fill: 'none' }) }]));
   const [top, bottom] = [svg('text', { x: 2, y: 10 }), svg('text', { x: 2, y: HEIGHT - 2 })];
-  const drawing = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': `${title}: nothing yet` }, [...lines.values()].map((line) => line.drawn), top, bottom);
+  const drawing = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img' }, [...lines.values()].map((line) => line.drawn), top, bottom);
   const latest = el('figcaption', {}, title);
   let at = 0;
 
@@ -16,7 +18,7 @@ function chart(title, names) {
     const all = [...lines.values()].flatMap((line) => line.points);
     const [least, most] = [Math.min(...all.map((point) => point[1])), Math.max(...all.map((point) => point[1]))];
     const [first, last] = [Math.min(...all.map((point) => point[0])), Math.max(...all.map((point) => point[0]))];
-    const x = (when) => EDGE + ((when - first) / (last - first || 1)) * (WIDTH - 2 * EDGE);
+    const x = (when) => LEFT + ((when - first) / (last - first || 1)) * (WIDTH - LEFT - EDGE);
     const y = (value) => HEIGHT - EDGE - ((value - least) / (most - least || 1)) * (HEIGHT - 2 * EDGE);
     for (const { points, drawn } of lines.values()) {
       // One point alone would not be seen.
@@ -33,14 +35,16 @@ function chart(title, names) {
     const given = Object.entries(values).filter(([name, value]) => lines.has(name) && Number.isFinite(value));
     if (given.length === 0) return;
     at += 1;
+    figure.hidden = false;
     for (const [name, value] of given) lines.get(name).points.push([at, value]);
     draw();
   }
 
-  return { element: el('figure', {}, drawing, latest), add };
+  const figure = el('figure', { hidden: true }, drawing, latest);
+  return { element: figure, add };
 }
 
-/** The three charts, and what adds an event's numbers to them. */
+/** The three charts, each of which is shown once there is something in it, and what adds an event's numbers to them. */
 export function curves() {
   const [loss, reward, map] = [chart('Loss', ['']), chart('Reward', ['']), chart('Validation MAP', LENGTHS)];
   return {

@@ -52,8 +52,9 @@ export function dialog(title, attributes, ...children) {
   return shown;
 }
 
-/** Words at the edge of the page for a while, read out too. */
+/** Words, if there are any, at the edge of the page for a while, read out too. */
 export function notice(text, kind = 'note') {
+  if (!text) return;
   const shown = el('p', { class: `notice ${kind}` }, text);
   document.getElementById('notices').append(shown);
   setTimeout(() => shown.remove(), 8000);

@@ -1,28 +1,19 @@
 // Jobs: asking for one, following it as it learns or encodes, and those that are over. Knows jobs and their events; not models.
 import { el, moment, notice, plural } from './dom.js';
 import { curves } from './curves.js';
-import { fineTuning } from './fine_tuning.js';
+import { change } from './quality.js';
+import { adapting, fineTuning } from './training.js';
 import { ask, follow, words } from './service.js';
 
 const KINDS = { fine_tune: 'Fine-tuning', adapt: 'Fitting to the gallery', reencode: 'Encoding the gallery', find_duplicates: 'Finding copies' };
 const STAGES = { export: 'copying images', measure: 'measuring', features: 'looking at images and copies of them', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding', compare: 'comparing' };
 const isOver = ({ state }) => !['queued', 'running'].includes(state);
-const mean = (by) => {
-  const maps = Object.values(by).map(({ map }) => map);
-  return maps.length ? maps.reduce((sum, map) => sum + map, 0) / maps.length : undefined;
-};
 
 function outcome({ state, error, result }) {
   if (error) return el('span', { class: 'problem' }, error);
   if (result?.groups !== undefined) return plural(result.groups, 'group');
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
-  const { metrics } = result;
-  if (metrics.after.agreement !== undefined) {
-    const change = (name) => ['before', 'after'].map((when) => metrics[when][name]?.toFixed(3) ?? '–').join(' → ');
-    return `model ${result.model}: copies that come first ${change('copies_first')}, agreement with features ${change('agreement')}`;
-  }
-  const [before, after] = ['before', 'after'].map((when) => mean(result.metrics[when].all));
-  return `model ${result.model}: mean MAP ${before?.toFixed(3) ?? '–'} → ${after?.toFixed(3) ?? '–'}`;
+  return `model ${result.model}: ${change(result.metrics.before, result.metrics.after)}${result.better === false ? '; it is no better' : ''}`;
 }
 
 /** Shows jobs in a place; `changed` is told when one is over. */
@@ -30,18 +21,10 @@ export async function jobs(place, signal, changed) {
   const shown = el('section', { class: 'job', hidden: true, 'aria-label': 'The job that is followed' });
   const rows = el('tbody', {});
   const start = el('button', { type: 'button', class: 'primary', onclick: () => fineTuning((job) => watch(job.id)) }, 'Teach it from the gallery');
-  const fit = el('button', { type: 'button', onclick: async () => {
-    fit.disabled = true;
-    try {
-      watch((await ask('/admin/jobs', { json: { kind: 'adapt', activate: 'if_better' } })).id);
-    } catch (error) {
-      notice(words(error) ?? '', 'problem');
-    }
-    fit.disabled = false;
-  } }, 'Fit the model to this gallery');
+  const fit = el('button', { type: 'button', onclick: () => adapting((job) => watch(job.id)) }, 'Fit the model to this gallery');
   const head = ['Job', 'Kind', 'Asked for', 'State', 'Outcome'];
   place.append(
-    el('h2', {}, 'Jobs'), el('p', {}, 'Fitting learns, without labels, what the images of this gallery differ by: it takes minutes, and the new model answers if it is better. Teaching learns their labels. Searches go on.'), el('div', { class: 'actions' }, fit, start), shown,
+    el('h2', {}, 'Jobs'), el('p', {}, 'Fitting learns, without labels, what the images of this gallery differ by: it takes minutes. Teaching learns their labels. Searches go on.'), el('div', { class: 'actions' }, fit, start), shown,
     el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Jobs' }, el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), rows)));
   let watching = new AbortController();
   signal.addEventListener('abort', () => watching.abort());
@@ -61,7 +44,7 @@ export async function jobs(place, signal, changed) {
     const state = el('p', { role: 'status' });
     const bar = el('progress', { max: 1, 'aria-label': 'Progress' });
     const drawn = curves();
-    const cancel = el('button', { type: 'button', class: 'danger', onclick: () => ask(`/admin/jobs/${id}/cancel`, { method: 'POST' }).catch((error) => notice(words(error) ?? '', 'problem')) }, 'Cancel');
+    const cancel = el('button', { type: 'button', class: 'danger', onclick: () => ask(`/admin/jobs/${id}/cancel`, { method: 'POST' }).catch((error) => notice(words(error), 'problem')) }, 'Cancel');
     shown.replaceChildren(el('h3', {}, 'Job ', el('code', {}, id)), state, el('div', { class: 'row' }, bar, cancel), drawn.element);
     shown.hidden = false;
 
@@ -82,7 +65,7 @@ export async function jobs(place, signal, changed) {
     try {
       await follow(id, { heard, cut: (problem) => { state.textContent = words(problem) ?? ''; }, signal: mine });
     } catch (error) {
-      notice(words(error) ?? '', 'problem');
+      notice(words(error), 'problem');
     }
     if (mine.aborted) return;
     const job = await ask(`/admin/jobs/${id}`, { signal });

@@ -16,7 +16,7 @@ export async function show(main, params, signal) {
   const table = el('tbody', {});
   const compared = el('div', { 'aria-live': 'polite' });
   const chosen = new Set();
-  const head = ['Compare', 'Model', 'State', 'Trained from', 'Since', 'MAP by bits', 'Size', 'Change'];
+  const head = ['Compare', 'Model', 'State', 'Trained from', 'Since', 'Quality', 'Size', 'Change'];
   const below = el('div', {});
   main.append(
     el('h1', {}, 'Models'),
@@ -27,7 +27,7 @@ export async function show(main, params, signal) {
     try {
       await what();
     } catch (error) {
-      notice(words(error) ?? '', 'problem');
+      notice(words(error), 'problem');
     }
     if (!signal.aborted) await list();
   };
@@ -51,7 +51,7 @@ export async function show(main, params, signal) {
   function row(model, all) {
     const { id, state, parent, created_at_ms: created, bytes: size } = model;
     const measured = quality(model);
-    const maps = measured ? Object.entries(measured.of).map(([bits, { map }]) => el('div', {}, `${bits}: ${map.toFixed(3)}`)) : copies(model);
+    const worth = measured ? [el('small', {}, 'MAP by bits'), Object.entries(measured).map(([bits, { map }]) => el('div', {}, `${bits}: ${map.toFixed(3)}`))] : copies(model);
     const compare = el('input', { type: 'checkbox', checked: chosen.has(id), 'aria-label': `Compare ${id}`, onchange: () => {
       if (compare.checked) chosen.add(id);
       else chosen.delete(id);
@@ -62,7 +62,7 @@ export async function show(main, params, signal) {
     return el('tr', { class: state },
       el('td', {}, compare), el('th', { scope: 'row' }, el('code', {}, id)), el('td', {}, el('strong', {}, state), el('br'), el('small', {}, STATES[state])),
       el('td', {}, parent ? el('code', {}, parent) : '–', parent && !all.some((one) => one.id === parent) && el('small', {}, ' (deleted)')),
-      el('td', {}, moment(created)), el('td', {}, maps), el('td', {}, bytes(size)), el('td', {}, el('div', { class: 'actions' }, actions(model))));
+      el('td', {}, moment(created)), el('td', {}, worth), el('td', {}, bytes(size)), el('td', {}, el('div', { class: 'actions' }, actions(model))));
   }
 
   async function list() {

@@ -1,45 +1,67 @@
-// What models are worth, by what was measured of them, and two of them side by side. Knows the two forms a card tells quality in.
+// What models are worth, by what was measured of them, and two of them side by side. Knows the forms a card tells quality in.
 import { el, plural } from './dom.js';
 
-/** What was measured of a model, by bits, and on how many queries; none where nothing was. */
-export function quality({ card }) {
-  const { quality: told } = card;
-  if (told?.after?.all) return { of: told.after.all, queries: told.queries };
-  if (told?.quality) return { of: told.quality, queries: told.queries };
+const BY_BITS = { map: 'MAP', precision_radius_2: 'precision within radius 2' };
+const OF_COPIES = { copies_first: 'copies found first', copies_first_ten: 'copies among the first ten', agreement: 'nearest by features found' };
+
+/** What was measured of a model, and on how many queries; none where nothing was. */
+function measured({ card: { quality: told } }) {
+  if (told?.after) return { of: told.after, queries: told.queries };
+  if (told?.quality) return { of: { all: told.quality }, queries: told.queries };
   return undefined;
 }
+
+/** What was measured of a model's codes, by bits; none where nothing was. */
+export const quality = (model) => measured(model)?.of.all;
 
 /** What was measured of a model that knows no classes, in words. */
 export function copies({ card }) {
   const { quality: told } = card;
   const rows = Object.values(told?.copies?.copies ?? {});
   const first = told?.after?.copies_first ?? (rows.length ? rows.reduce((sum, row) => sum + row.first, 0) / rows.length : undefined);
-  return first === undefined ? 'not measured' : `copies that come first: ${first.toFixed(3)}`;
+  return first === undefined ? 'not measured' : `copies found first: ${first.toFixed(3)}`;
 }
 
-/** Both, on the same queries where one of them was trained from the other and measured beside it. */
+/** What two measurements say that can be compared, in words. */
+export function change(before, after) {
+  const mean = ({ all }) => {
+    const maps = Object.values(all ?? {}).map(({ map }) => map);
+    return maps.length ? maps.reduce((sum, map) => sum + map, 0) / maps.length : undefined;
+  };
+  const told = [['mean MAP', mean(before), mean(after)], ...Object.entries(OF_COPIES).map(([name, said]) => [said, before[name], after[name]])];
+  return told.filter(([, , now]) => now !== undefined).map(([said, then, now]) => `${said} ${then?.toFixed(3) ?? '–'} → ${now.toFixed(3)}`).join(', ');
+}
+
+/** The figures of a measurement by what they are called. */
+function figures(of) {
+  const byBits = Object.entries(of.all ?? {}).flatMap(([bits, one]) => Object.entries(BY_BITS).map(([name, said]) => [`${said}, ${bits} bits`, one[name]]));
+  const ofCopies = Object.entries(OF_COPIES).map(([name, said]) => [said, of[name]]);
+  return new Map([...byBits, ...ofCopies].filter(([, figure]) => figure !== undefined));
+}
+
+/** What was measured of both, and whether on the same queries: where one of them was trained from the other and measured beside it. */
 function both(first, second) {
   for (const [child, parent] of [[first, second], [second, first]]) {
     const { quality: told } = child.card;
-    if (child.parent !== parent.id || !told?.before?.all) continue;
-    const of = { [child.id]: { of: told.after.all, queries: told.queries }, [parent.id]: { of: told.before.all, queries: told.queries } };
-    return { first: of[first.id], second: of[second.id], same: true };
+    if (child.parent !== parent.id || !told?.before) continue;
+    const of = { [child.id]: told.after, [parent.id]: told.before };
+    return { first: of[first.id], second: of[second.id], queries: told.queries };
   }
-  return { first: quality(first), second: quality(second), same: false };
+  return { first: measured(first)?.of, second: measured(second)?.of };
 }
 
-const MEASURES = { map: 'MAP', precision_radius_2: 'precision within radius 2' };
-
 export function comparison(first, second) {
-  const { first: one, second: other, same } = both(first, second);
+  const { first: one, second: other, queries } = both(first, second);
   if (!one || !other) return el('p', { class: 'problem' }, `Of ${(one ? second : first).id} nothing was measured; \`scihcgrl evaluate --record\` does.`);
-  const rows = Object.keys(one.of).filter((bits) => other.of[bits]).flatMap((bits) => Object.entries(MEASURES).map(([name, said]) => {
-    const [a, b] = [one.of[bits][name], other.of[bits][name]];
+  const [figuresOfOne, figuresOfOther] = [figures(one), figures(other)];
+  const rows = [...figuresOfOne].filter(([said]) => figuresOfOther.has(said)).map(([said, a]) => {
+    const b = figuresOfOther.get(said);
     const better = b - a;
-    const change = el('td', { class: better > 0 ? 'good' : better < 0 ? 'problem' : '' }, `${better > 0 ? '▲ +' : better < 0 ? '▼ −' : '±'}${Math.abs(better).toFixed(3)}`);
-    return el('tr', {}, el('th', { scope: 'row' }, `${said}, ${bits} bits`), el('td', {}, a.toFixed(3)), el('td', {}, b.toFixed(3)), change);
-  }));
-  const on = same ? `Both were measured on the same ${plural(one.queries, 'query', 'queries')}.` : `They were measured on ${one.queries} and ${other.queries} queries of different sets, so take the difference with care.`;
+    const changed = el('td', { class: better > 0 ? 'good' : better < 0 ? 'problem' : '' }, `${better > 0 ? '▲ +' : better < 0 ? '▼ −' : '±'}${Math.abs(better).toFixed(3)}`);
+    return el('tr', {}, el('th', { scope: 'row' }, said), el('td', {}, a.toFixed(3)), el('td', {}, b.toFixed(3)), changed);
+  });
+  if (rows.length === 0) return el('p', { class: 'problem' }, 'Different things were measured of them, so they cannot be compared.');
+  const on = queries ? `Both were measured on the same ${plural(queries, 'query', 'queries')}.` : `They were measured on ${measured(first).queries} and ${measured(second).queries} queries of different sets, so take the difference with care.`;
   const head = ['', first.id, second.id, 'change'];
   return el('section', { class: 'comparison' }, el('h2', {}, 'Compared'), el('p', {}, on), el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), el('tbody', {}, rows)));
 }

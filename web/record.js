@@ -27,7 +27,7 @@ export async function open(id, { query, subject, match, changed = () => {} } = {
   try {
     image = await ask(`/images/${id}`);
   } catch (error) {
-    notice(words(error) ?? '', 'problem');
+    notice(words(error), 'problem');
     return;
   }
   const told = el('p', { role: 'status' });

@@ -524,6 +524,35 @@ def activation_and_the_way_back(page):
     expect(models.last).to_contain_text(old)
 
 
+def a_model_fitted_to_the_gallery(page):
+    page.goto("#models")
+    old = row(page, "active").get_by_role("rowheader").inner_text()
+    page.get_by_role("button", name="Fit the model to this gallery").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Activate").select_option("manual")
+    dialog.get_by_label("Epochs of the policies").fill("2")
+    dialog.get_by_role("button", name="Start").click()
+    job = page.get_by_role("region", name="The job that is followed")
+    expect(job.get_by_role("status")).to_contain_text(re.compile("copying|measuring|looking|learn|Waits"))
+    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
+    for figure in ("copies found first", "nearest by features found"):
+        expect(job.get_by_role("status")).to_contain_text(re.compile(rf"{figure} 0\.\d+ → [01]\.\d+"))
+    new = row(page, "stored").get_by_role("rowheader").inner_text()
+    assert new in job.get_by_role("status").inner_text()
+    expect(row(page, "stored")).to_contain_text(old)
+    for name in (old, new):
+        page.get_by_label(f"Compare {name}").check()
+    expect(page.get_by_text("Both were measured on the same 40 queries.")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("^copies found first"))).to_contain_text(re.compile(r"[▲▼±]"))
+    row(page, "stored").get_by_role("button", name="Activate").click()
+    expect(row(page, "active").get_by_role("rowheader")).to_have_text(new, timeout=LONG)
+    page.get_by_role("link", name="Search").click()
+    page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+    expect(summary(page)).to_contain_text(re.compile(f"^The 50 most alike of 400 images.*model {new}"))
+    page.get_by_label("How alike").select_option("copy")
+    expect(summary(page)).to_contain_text(re.compile(r"^\d+ images? of similarity 0\.\d\d or more.* model"))
+
+
 def status_now(page):
     page.goto("#status")
     expect(page.get_by_text("a second").first).to_be_visible()
@@ -604,7 +633,7 @@ def everyone_can_use_it(page):
     for width, scheme in ((1280, "light"), (360, "dark"), (1920, "light")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
-        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "part", "dialog", "Teach it from the gallery"]:
+        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "part", "dialog", "Teach it from the gallery", "Fit the model to this gallery"]:
             if view == "part":
                 page.get_by_text("Set the part with sliders").click()
                 page.get_by_label("Width, %").fill("50")
@@ -674,6 +703,7 @@ SCENARIOS = [
     (a_job_that_cannot_be_done, False),
     (two_models_compared, False),
     (activation_and_the_way_back, False),
+    (a_model_fitted_to_the_gallery, False),
     (a_job_that_is_cancelled, False),
     (everyone_can_use_it, False),
     (a_service_that_stops_in_mid_use, True),
