@@ -4,53 +4,72 @@ import { picture } from './picture.js';
 import { open } from './record.js';
 import { Problem, ask, follow, words } from './service.js';
 
+// Groups at a time, and the most of an answer.
 const GROUPS = 12;
-const SHOWN = 8;
+const MOST = 1000;
+// The most copies of a group that an answer about several has.
+const COPIES = 10;
 
 function group({ images, oldest, copies }, changed) {
   const tile = (image) => el('li', {}, el('button', { type: 'button', onclick: () => open(image.id, { changed }) }, picture(image.content_url, `${image.labels.join(', ')} ${image.id}`),
     el('span', { class: 'caption' }, image.similarity === undefined ? 'the oldest' : image.similarity.toFixed(3))));
-  return el('section', { class: 'duplicates' }, el('h3', {}, plural(images, 'image')), el('ul', { class: 'grid small' }, [oldest, ...copies.slice(0, SHOWN - 1)].map(tile)));
+  const gone = Math.min(images - 1, COPIES) - copies.length;
+  const hidden = Math.max(images - 1 - COPIES, 0);
+  const notes = [gone && `${count(gone)} deleted or changed since`, hidden && `${count(hidden)} not shown`].filter(Boolean);
+  return el('section', { class: 'duplicates' }, el('h2', {}, plural(images, 'image'), ' ', el('small', {}, notes.join(', '))), el('ul', { class: 'grid small' }, [oldest, ...copies].map(tile)));
 }
 
 /** The groups, or the problem that there are none yet. */
-async function groups(signal) {
+async function groups(limit, signal) {
   try {
-    return await ask(`/duplicates?limit=${GROUPS}`, { signal });
+    return await ask(`/duplicates?limit=${limit}`, { signal });
   } catch (error) {
     if (error instanceof Problem && ['duplicates_not_found', 'no_thresholds'].includes(error.code)) return error;
     throw error;
   }
 }
 
-export async function duplicates(place, signal, changed) {
-  const found = await groups(signal);
-  const again = () => duplicates(place, signal, changed);
-  const start = el('button', { type: 'button', onclick: () => find(start, signal, again) }, found instanceof Problem ? 'Find them' : 'Find them again');
-  if (found instanceof Problem) {
-    const none = found.code === 'no_thresholds' ? found.message : 'Nobody has looked for copies yet.';
-    place.replaceChildren(el('p', {}, none), ...(found.code === 'no_thresholds' ? [] : [start]));
-    return;
-  }
-  const { total, copies, images, stale, found_at_ms: at, groups: shown } = found;
-  const summary = `${plural(copies, 'image')} of ${count(images)} ${copies === 1 ? 'is a copy' : 'are copies'} of an older one, in ${plural(total, 'group')}, as of ${moment(at)}.`;
-  place.replaceChildren(el('p', {}, summary, stale && ' The gallery has changed since.', ' ', start), ...shown.map((one) => group(one, changed)));
-}
+/** What shows the groups in a place, each time it is called; `changed` is told where an image was changed. */
+export function duplicates(place, signal, changed) {
+  let limit = GROUPS;
+  const told = el('p', { role: 'status' });
+  const start = el('button', { type: 'button', onclick: find });
+  const shown = el('div', {});
+  const more = el('button', { type: 'button', onclick: () => { limit = Math.min(limit + GROUPS, MOST); show(); } }, 'Show more groups');
+  place.append(told, start, shown, more);
 
-/** Has a job find them, tells how far it is on the button, and then shows what it found. */
-async function find(button, signal, again) {
-  button.disabled = true;
-  try {
-    const { id } = await ask('/admin/jobs', { json: { kind: 'find_duplicates' }, signal });
-    const heard = ({ event, data }) => {
-      button.textContent = event === 'progress' ? `${count(data.step)} of ${plural(data.steps, 'image')}` : event;
-    };
-    await follow(id, { heard, cut: (problem) => { button.textContent = words(problem) ?? ''; }, signal });
-    const { state, error } = await ask(`/admin/jobs/${id}`, { signal });
-    if (state !== 'succeeded') notice(error ?? `The job was ${state}.`, 'problem');
-    await again();
-  } catch (error) {
-    button.disabled = false;
-    notice(words(error) ?? '', 'problem');
+  async function show() {
+    const found = await groups(limit, signal);
+    start.textContent = found instanceof Problem ? 'Find them' : 'Find them again';
+    start.hidden = found.code === 'no_thresholds';
+    more.hidden = !(found.total > limit && limit < MOST);
+    if (found instanceof Problem) {
+      told.textContent = start.hidden ? found.message : 'Nobody has looked for copies yet.';
+      return;
+    }
+    const { total, copies, images, stale, found_at_ms: at } = found;
+    told.textContent = `${plural(copies, 'image')} of ${count(images)} ${copies === 1 ? 'is a copy' : 'are copies'} of an older one, in ${plural(total, 'group')}, as of ${moment(at)}.${stale ? ' The gallery has changed since.' : ''}`;
+    shown.replaceChildren(...found.groups.map((one) => group(one, changed)));
   }
+
+  /** Has a job find them, tells how far it is, and then shows what it found. */
+  async function find() {
+    start.disabled = true;
+    try {
+      const { id } = await ask('/admin/jobs', { json: { kind: 'find_duplicates' }, signal });
+      const heard = ({ event, data }) => {
+        if (event === 'queued') told.textContent = 'Waits for its turn.';
+        if (event === 'progress') told.textContent = `${count(data.step)} of ${plural(data.steps, 'image')} compared.`;
+      };
+      await follow(id, { heard, cut: (problem) => { told.textContent = words(problem) ?? ''; }, signal });
+      const { state, error } = await ask(`/admin/jobs/${id}`, { signal });
+      if (state !== 'succeeded') notice(error ?? `The job was ${state}.`, 'problem');
+      await show();
+    } catch (error) {
+      notice(words(error), 'problem');
+    }
+    start.disabled = false;
+  }
+
+  return show;
 }

@@ -16,8 +16,9 @@ export async function show(main, params, signal) {
   const summary = el('p', { class: 'summary', role: 'status' });
   const back = el('button', { type: 'button', onclick: () => { cursors.pop(); turn(); } }, 'Previous page');
   const on = el('button', { type: 'button', onclick: () => { cursors.push(next); turn(); } }, 'Next page');
-  const shared = el('details', { ontoggle: () => shared.open && duplicates(place, signal, changed) }, el('summary', {}, 'Duplicates: images that are copies of each other'));
+  const shared = el('details', { ontoggle: () => shared.open && copies() }, el('summary', {}, 'Duplicates: images that are copies of each other'));
   const place = el('div', {});
+  const copies = duplicates(place, signal, changed);
   shared.append(place);
   // Where each page up to this one begins; the first at the oldest image.
   const cursors = [undefined];
@@ -61,7 +62,7 @@ export async function show(main, params, signal) {
   async function changed() {
     await labels();
     await turn();
-    if (shared.open) await duplicates(place, signal, changed);
+    if (shared.open) await copies();
   }
 
   await changed();

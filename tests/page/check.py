@@ -437,6 +437,59 @@ def other_labels_and_an_end(page):
     expect(page.get_by_text("No images here yet.")).to_be_visible()
 
 
+def copies_found_and_deleted(page):
+    twice = [SAMPLES / "gallery/cat/0030.jpg", SAMPLES / "gallery/ship/0008.jpg"]
+    page.goto("#gallery")
+    page.get_by_text("Duplicates: images that are copies").click()
+    expect(page.get_by_text("Nobody has looked for copies yet.")).to_be_visible()
+    page.get_by_label("Labels for them").fill("again")
+    # One of them as another file, without loss.
+    png = page.evaluate(
+        """async (id) => {
+            const bitmap = await createImageBitmap(await (await fetch(`/images/${id}/content`)).blob());
+            const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+            canvas.getContext('2d').drawImage(bitmap, 0, 0);
+            const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+            return btoa(String.fromCharCode(...bytes));
+        }""",
+        "cat:0030.jpg",
+    )
+    another = {"name": "another.png", "mimeType": "image/png", "buffer": base64.b64decode(png)}
+    page.get_by_label("Drop, paste or choose files").set_input_files([*map(file_of, twice), another])
+    expect(page.get_by_text("3 of 3 files stored.")).to_be_visible()
+    page.get_by_role("button", name="Find them").click()
+    expect(page.get_by_text("3 images of 403 are copies of an older one, in 2 groups")).to_be_visible()
+    groups = page.locator(".duplicates")
+    expect(groups.get_by_role("heading")).to_have_text(["3 images", "2 images"])
+    cats, ships = groups.first.get_by_role("button"), groups.last.get_by_role("button")
+    expect(cats.first).to_have_accessible_name(re.compile("cat:0030.jpg the oldest"))
+    expect(ships.first).to_have_accessible_name(re.compile("ship:0008.jpg the oldest"))
+    expect(cats.last).to_contain_text(re.compile(r"0\.9\d\d|1\.000"))
+    wrong = violations(page)
+    assert not wrong, wrong
+
+    def delete(button):
+        button.click()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Really delete?").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+    delete(cats.last)
+    expect(groups.first.get_by_role("heading")).to_have_text("3 images 1 deleted or changed since")
+    expect(page.get_by_text("The gallery has changed since.")).to_be_visible()
+    expect(cats).to_have_count(2)
+    delete(cats.last)
+    # Of the cats one is left, which is no group.
+    expect(groups).to_have_count(1)
+    page.get_by_role("button", name="Find them again").click()
+    expect(page.get_by_text("1 image of 401 is a copy of an older one, in 1 group")).to_be_visible()
+    expect(page.get_by_text("The gallery has changed since.")).to_have_count(0)
+    delete(ships.last)
+    page.get_by_role("button", name="Find them again").click()
+    expect(page.get_by_text("0 images of 400 are copies of an older one")).to_be_visible()
+    expect(groups).to_have_count(0)
+
+
 def row(page, state):
     return page.get_by_role("row").filter(has=page.locator("strong", has_text=state))
 
@@ -696,6 +749,7 @@ SCENARIOS = [
     (paging_and_filter, False),
     (four_good_files_and_a_bad_one, True),
     (other_labels_and_an_end, False),
+    (copies_found_and_deleted, True),
     (by_keyboard_alone, False),
     (status_now, False),
     (small_and_its_own, False),
