@@ -200,6 +200,15 @@ pub fn model_that_relates(folder: &Path, thresholds: Option<Thresholds>) -> Path
     write(folder, "model.safetensors", 11, &card)
 }
 
+/// One whose sketches have so many bytes.
+pub fn model_with_sketches(folder: &Path, bytes: usize) -> PathBuf {
+    let card = Card {
+        sketch: Some(bytes),
+        ..card()
+    };
+    write(folder, "model.safetensors", 11, &card)
+}
+
 /// The same of another model.
 pub fn another(folder: &Path) -> PathBuf {
     random(folder, "another.safetensors", 12)

@@ -1,6 +1,8 @@
 //! Groups of copies as a user meets them: found by a job, listed, shown for an image, printed; and what is told where there are none.
 //! Models of random weights, so that only the very same picture is sure to be a copy.
 
+mod kills;
+
 use std::fs;
 
 use reqwest::{Method, StatusCode};
@@ -8,13 +10,18 @@ use serde_json::{Value, json};
 
 use crate::server::{self, TestServer, samples};
 
-/// Has a job find the groups, and tells what came of it.
-async fn find(server: &TestServer) -> Value {
+/// Asks for the job that finds the groups.
+async fn begin(server: &TestServer) -> Value {
     let asked = json!({ "kind": "find_duplicates" });
     let create = server.client.post(server.at("/admin/jobs")).json(&asked);
     let answer = create.send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    let job: Value = answer.json().await.unwrap();
+    answer.json().await.unwrap()
+}
+
+/// Has a job find the groups, and tells what came of it.
+async fn find(server: &TestServer) -> Value {
+    let job = begin(server).await;
     let job = server.over(&job["id"]).await;
     assert_eq!(job["state"], "succeeded", "{job}");
     job["result"].clone()
