@@ -10,6 +10,7 @@ mod jobs;
 mod lost;
 mod models;
 mod nats;
+mod newer;
 mod replicas;
 
 use std::{

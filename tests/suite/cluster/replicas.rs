@@ -67,7 +67,8 @@ impl Cluster {
         self.begin(subcommand, &self.nats.urls(), folder(), arguments)
     }
 
-    fn begin(
+    /// The same in a folder that may have been one's before, and by some way.
+    pub fn begin(
         &self,
         subcommand: &str,
         urls: &str,
