@@ -62,7 +62,7 @@ pub fn card() -> Card {
 }
 
 /// How many bytes a sketch of it has.
-pub const SKETCH: usize = 24;
+pub const SKETCH: usize = 48;
 
 /// The model that the fixtures of stores and exports are of, in a folder: `models/cifar10.safetensors` as it was before it got a sketch.
 pub fn model_of_fixtures(folder: &Path) -> PathBuf {
