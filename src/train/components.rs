@@ -7,8 +7,6 @@ use tch::{Device, Kind, Tensor};
 
 use crate::model::ModelError;
 
-/// How much of the mean variance of changes is added in each direction, so that directions without change do not count endlessly.
-const RIDGE: f64 = 3.0;
 /// Random starts of ITQ, of which the one whose signs say most is taken.
 const STARTS: usize = 4;
 /// Turns of ITQ from each.
@@ -55,17 +53,18 @@ impl Spread {
 
     /// The `count` directions in which pictures vary most against their changes (Fisher's discriminant, a picture being a class of its
     /// copies): `[entries, count]`, `Double`. Each is divided by the deviation along it to the power `evenness`: 0 leaves it, 1 makes all
-    /// count alike.
+    /// count alike. `ridge` times the mean variance of changes is added in each direction, so that directions without change do not count
+    /// endlessly: the more, the more they are the principal components.
     ///
     /// # Errors
     /// [`ModelError::Tensor`], also if there are fewer entries.
-    pub fn components(&self, count: i64, evenness: f64) -> Result<Tensor, ModelError> {
+    pub fn components(&self, count: i64, ridge: f64, evenness: f64) -> Result<Tensor, ModelError> {
         let entries = self.total.size()[0];
         let identity = Tensor::f_eye(entries, (Kind::Double, self.total.device()))?;
         let ridge = self
             .changes
             .f_trace()?
-            .f_mul_scalar(RIDGE / entries as f64)?;
+            .f_mul_scalar(ridge / entries as f64)?;
         let ridge = ridge.f_clamp_min(1e-12)?;
         let (sizes, directions) = self
             .changes
@@ -191,7 +190,7 @@ mod tests {
     fn components_are_where_pictures_differ_and_copies_do_not() {
         let (pictures, copies) = pictures();
         let spread = Spread::of(&pictures, &copies).unwrap();
-        let components = spread.components(4, 0.5).unwrap();
+        let components = spread.components(4, 3.0, 0.5).unwrap();
         let size = |from: i64| {
             f64::try_from(components.narrow(0, from, 4).abs().sum(Kind::Double)).unwrap()
         };
@@ -199,7 +198,7 @@ mod tests {
         // Without copies they are the principal components.
         let principal = Spread::of(&pictures, &[])
             .unwrap()
-            .components(1, 0.0)
+            .components(1, 3.0, 0.0)
             .unwrap();
         assert_eq!(principal.abs().argmax(0, false).int64_value(&[0]), 0);
     }

@@ -23,21 +23,25 @@ use seen::{SKETCH, Seen, VIEWS};
 /// Of a model of classes, the share of a sketch that says which class a picture is of.
 const ANSWERS: f64 = 0.5;
 
-/// How much it counts of which kind a picture is, against what tells it from all others.
-struct Balance {
+/// How directions of the feature are weighed: by what changes do to them, and by how pictures differ in them.
+struct Weights {
+    /// The ridge of [`components`](super::components::Spread::components): the less, the more it counts that changes leave a direction alone.
+    ridge: f64,
     /// How much alike all directions count that bits are made of, from 0 to 1: the largest are those in which kinds differ.
     evenness: f64,
     /// The share of a sketch that says of which kind a picture is.
     kinds: f64,
 }
 
-/// For pictures that are not there to be learned from. They are of other kinds.
-const OTHERS: Balance = Balance {
+/// For a model that will search other pictures than it learns from, which are of other kinds.
+const FOR_OTHERS: Weights = Weights {
+    ridge: 3.0,
     evenness: 0.5,
     kinds: 0.0,
 };
-/// For the pictures that are learned from, and such as these.
-const THESE: Balance = Balance {
+/// For a model that will search the pictures that it learns from.
+const FOR_THESE: Weights = Weights {
+    ridge: 1.0,
     evenness: 0.0,
     kinds: 0.4,
 };
@@ -67,7 +71,7 @@ pub fn train_unlabelled(
         environment.set_classifier(&weight, &bias)?;
     }
     let items: Vec<&Item> = collection.items.iter().collect();
-    card.training = fit(&mut network, &card, &items, &config, &OTHERS, tell)?;
+    card.training = fit(&mut network, &card, &items, &config, &FOR_OTHERS, tell)?;
     checkpoint::save(&network, &card, out)?;
     Ok(card)
 }
@@ -99,7 +103,7 @@ pub fn adapt(
     if let Some((environment, given)) = environments {
         environment.take_classifier(given)?;
     }
-    card.training = fit(&mut network, &card, items, &config, &THESE, tell)?;
+    card.training = fit(&mut network, &card, items, &config, &FOR_THESE, tell)?;
     card.training["parent"] = json!(id);
     checkpoint::save(&network, &card, out)?;
     Ok(card)
@@ -125,12 +129,12 @@ pub fn sketch(
     (config.input_size, config.resize) = (card.input_size, card.resize);
     let seen = Seen::of(&network, items, &config, tell)?;
     match card.classes.is_empty() {
-        true => seen.sketch(&network, None)?,
+        true => seen.sketch(&network, FOR_OTHERS.ridge, None)?,
         false => {
             // What the policies of the longest code answer.
             let answers = tch::no_grad(|| network.policy.logits(&seen.features[0]))
                 .and_then(|logits| Ok(logits.f_tanh()?.f_select(0, -1)?))?;
-            seen.sketch(&network, Some((&answers, ANSWERS)))?;
+            seen.sketch(&network, FOR_OTHERS.ridge, Some((&answers, ANSWERS)))?;
         }
     }
     checkpoint::save(&network, &card, out)?;
@@ -172,22 +176,20 @@ fn fit(
     card: &Card,
     items: &[&Item],
     config: &Train,
-    balance: &Balance,
+    weights: &Weights,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<serde_json::Value, TrainError> {
     let started = Instant::now();
     let seen = Seen::of(network, items, config, tell)?;
-    let wanted = seen.wanted(network, card, balance.evenness, config.seed)?;
+    let wanted = seen.wanted(network, card, weights, config.seed)?;
     let shortest = card.lengths.first().map_or(0, |length| length.bits());
     // The fewer bits there are, the more each says of kinds.
     let kinds = wanted
         .f_get(0)
         .and_then(|head| head.f_narrow(1, 0, shortest as i64));
     let kinds = kinds.map_err(ModelError::from)?;
-    seen.sketch(
-        network,
-        (balance.kinds > 0.0).then_some((&kinds, balance.kinds)),
-    )?;
+    let kinds = (weights.kinds > 0.0).then_some((&kinds, weights.kinds));
+    seen.sketch(network, weights.ridge, kinds)?;
     let pictures = seen.numbers.len();
     let copies = wanted
         .f_repeat([1, VIEWS as i64, 1])

@@ -12,6 +12,7 @@ use super::super::{
     data::Item,
     views,
 };
+use super::Weights;
 use crate::{
     config::Train,
     image::change,
@@ -107,6 +108,7 @@ impl Seen {
     pub fn sketch(
         &self,
         network: &Network,
+        ridge: f64,
         kinds: Option<(&Tensor, f64)>,
     ) -> Result<(), ModelError> {
         let Some(sketcher) = &network.sketcher else {
@@ -115,10 +117,10 @@ impl Seen {
         let spread = Spread::of(&self.features[0], &self.features[1..])?;
         let projected = (SKETCH - TONES) as i64;
         let projection = match kinds {
-            None => spread.components(projected, 0.0)?,
+            None => spread.components(projected, ridge, 0.0)?,
             Some((kinds, share)) => {
                 let map = spread.regression(&self.features[0], kinds)?;
-                let own = spread.components(projected - map.size2()?.1, 0.0)?;
+                let own = spread.components(projected - map.size2()?.1, ridge, 0.0)?;
                 let scale = spread
                     .size(&own)?
                     .f_div(&spread.size(&map)?.f_clamp_min(1e-12)?)?;
@@ -136,7 +138,7 @@ impl Seen {
         &self,
         network: &Network,
         card: &Card,
-        evenness: f64,
+        weights: &Weights,
         seed: u64,
     ) -> Result<Tensor, ModelError> {
         let Some(environment) = network.policy.environment() else {
@@ -166,7 +168,8 @@ impl Seen {
             let spread = Spread::of(&scaled[0], &scaled[1..])?;
             let centred = scaled[0].f_sub(&spread.mean()?)?.f_to_kind(Kind::Double)?;
             let heads = card.lengths.iter().map(|length| {
-                let components = spread.components(length.bits() as i64, evenness)?;
+                let components =
+                    spread.components(length.bits() as i64, weights.ridge, weights.evenness)?;
                 let turn = turn(&centred.f_matmul(&components)?, seed)?;
                 let map = components.f_matmul(&turn)?.f_to_kind(Kind::Float)?;
                 Ok(map.f_mul(&scale.f_unsqueeze(1)?)?)
