@@ -17,7 +17,7 @@ const ACROSS: usize = 4;
 /// Pixels a side of the luminance that is transformed.
 const GRID: i64 = 32;
 /// The tones' share of a sketch's squared length.
-const SHARE: f64 = 0.12;
+const SHARE: f64 = 0.08;
 
 /// Makes sketches.
 pub struct Sketcher {
