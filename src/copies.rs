@@ -19,6 +19,10 @@ use crate::{
 
 /// How many candidates the table is made for, beside those of a search by default.
 const CANDIDATES: [usize; 4] = [5, 25, 100, 1000];
+/// The share of right ones among pairs that count as kin.
+const PRECISION: f64 = 0.9;
+/// So many pairs of kin, and as many of others, are the fewest that a threshold is made from.
+const ENOUGH: usize = 100;
 /// The radius within which hash codes are looked up.
 const RADIUS: u32 = 2;
 
@@ -36,8 +40,8 @@ struct Encoded {
 pub struct Asked<'a> {
     /// The pictures that are searched.
     pub items: &'a [&'a Item],
-    /// The classes of each set that items are of. Nothing is known of the kind of an item whose set has none, and fewer than two sets with
-    /// classes say nothing of kinds.
+    /// The classes of each set that items are of. An item whose set is empty is of unknown kind. Kinds are measured only if at least two sets
+    /// have classes.
     pub sets: &'a [Vec<usize>],
     /// The places of those that are changed and searched by.
     pub copied: &'a [usize],
@@ -310,6 +314,17 @@ fn keep_gallery(
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// From which similarity on two pictures are kin, and the share of kin that it finds. None if few pairs are known, or if so many of all pairs
+/// are kin that similarity says nothing.
+fn threshold(pairs: Vec<(f32, bool)>) -> Option<(f32, f64)> {
+    let right = pairs.iter().filter(|(_, is_kin)| *is_kin).count();
+    let is_telling = right >= ENOUGH
+        && pairs.len() - right >= ENOUGH
+        && (right as f64) < PRECISION * pairs.len() as f64;
+    let found = order::precise(pairs, PRECISION).filter(|_| is_telling);
+    found.filter(|(_, recall)| *recall >= 0.1)
+}
+
 /// How well pictures find those of their kind, and those near by features.
 fn kin(
     hasher: &Hasher,
@@ -341,7 +356,11 @@ fn kin(
                 );
             }
         }
-        if !labelled || classes(query).is_empty() {
+        let has_kin = || {
+            (0..gallery.numbers.len())
+                .any(|other| other != query && is_kin(query, other) == Some(true))
+        };
+        if !labelled || classes(query).is_empty() || !has_kin() {
             continue;
         }
         let map =
@@ -368,9 +387,29 @@ fn kin(
         );
     }
     let mut figures = sums.means();
-    let found = order::precise(pairs, 0.9).filter(|(_, recall)| *recall >= 0.1);
+    let found = threshold(pairs);
     figures.insert("queries".to_owned(), json!(queries.len()));
     figures.insert("threshold".to_owned(), json!(found.map(|(from, _)| from)));
     figures.insert("recall".to_owned(), json!(found.map(|(_, recall)| recall)));
     Ok(figures.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_of_kin_needs_pairs_that_tell() {
+        let pairs = |kin: usize, others: usize| {
+            let kin = (0..kin).map(|at| (0.9 - at as f32 * 1e-5, true));
+            let others = (0..others).map(|at| (0.1 + at as f32 * 1e-5, false));
+            kin.chain(others).collect::<Vec<_>>()
+        };
+        let (from, recall) = threshold(pairs(200, 400)).unwrap();
+        assert!(from > 0.1 && recall == 1.0, "{from} {recall}");
+        // One label on nearly all, and few labels.
+        assert_eq!(threshold(pairs(5000, 200)), None);
+        assert_eq!(threshold(pairs(50, 400)), None);
+        assert_eq!(threshold(pairs(200, 50)), None);
+    }
 }

@@ -33,9 +33,9 @@ async function groups(limit, signal) {
 export function duplicates(place, signal, changed) {
   let limit = GROUPS;
   const told = el('p', { role: 'status' });
-  const start = el('button', { type: 'button', onclick: find });
+  const start = el('button', { type: 'button', hidden: true, onclick: find });
   const shown = el('div', {});
-  const more = el('button', { type: 'button', onclick: () => { limit = Math.min(limit + GROUPS, MOST); show(); } }, 'Show more groups');
+  const more = el('button', { type: 'button', hidden: true, onclick: () => { limit = Math.min(limit + GROUPS, MOST); show(); } }, 'Show more groups');
   place.append(told, start, shown, more);
 
   async function show() {
@@ -45,6 +45,7 @@ export function duplicates(place, signal, changed) {
     more.hidden = !(found.total > limit && limit < MOST);
     if (found instanceof Problem) {
       told.textContent = start.hidden ? found.message : 'Nobody has looked for copies yet.';
+      shown.replaceChildren();
       return;
     }
     const { total, copies, images, stale, found_at_ms: at } = found;

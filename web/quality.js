@@ -4,10 +4,17 @@ import { el, plural } from './dom.js';
 const BY_BITS = { map: 'MAP', precision_radius_2: 'precision within radius 2' };
 const OF_COPIES = { copies_first: 'copies found first', copies_first_ten: 'copies among the first ten', agreement: 'nearest by features found' };
 
+/** The share of copies that come first, over all changes; none where it was not measured. */
+function first({ after, copies }) {
+  const rows = Object.values(copies?.copies ?? {});
+  return after?.copies_first ?? (rows.length ? rows.reduce((sum, row) => sum + row.first, 0) / rows.length : undefined);
+}
+
 /** What was measured of a model, and on how many queries; none where nothing was. */
 function measured({ card: { quality: told } }) {
   if (told?.after) return { of: told.after, queries: told.queries };
   if (told?.quality) return { of: { all: told.quality }, queries: told.queries };
+  if (told?.copies) return { of: { copies_first: first(told) }, queries: told.copies.copied };
   return undefined;
 }
 
@@ -16,10 +23,8 @@ export const quality = (model) => measured(model)?.of.all;
 
 /** What was measured of a model that knows no classes, in words. */
 export function copies({ card }) {
-  const { quality: told } = card;
-  const rows = Object.values(told?.copies?.copies ?? {});
-  const first = told?.after?.copies_first ?? (rows.length ? rows.reduce((sum, row) => sum + row.first, 0) / rows.length : undefined);
-  return first === undefined ? 'not measured' : `copies found first: ${first.toFixed(3)}`;
+  const share = first(card.quality ?? {});
+  return share === undefined ? 'not measured' : `copies found first: ${share.toFixed(3)}`;
 }
 
 /** What two measurements say that can be compared, in words. */

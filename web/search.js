@@ -75,11 +75,12 @@ export async function show(main, params, signal) {
     run();
   }
 
-  /** Offers the relations that the active model knows; whoever wants another gets any image. */
+  /** Offers the relations that the active model has thresholds for; any other counts as any image. */
   function offerRelations() {
     const known = Object.keys(AT_LEAST).filter((relation) => !relation || typeof active.thresholds?.[relation] === 'number');
     alike.replaceChildren(...known.map((relation) => el('option', { value: relation }, AT_LEAST[relation], relation && `, from ${active.thresholds[relation].toFixed(2)}`)));
-    alike.value = known.includes(wanted.relation) ? wanted.relation : '';
+    if (!known.includes(wanted.relation)) wanted.relation = '';
+    alike.value = wanted.relation;
     held.hidden = known.length === 1;
   }
 
@@ -118,7 +119,8 @@ export async function show(main, params, signal) {
     return active.sketches && !sketch ? 'In order of distance, for the address has no sketch by which images could be compared.' : undefined;
   }
 
-  async function run() {
+  /** Searches, and once `again` where another model answers than the page knows of. */
+  async function run(again = true) {
     if (!wanted.subject) return;
     running.abort();
     running = new AbortController();
@@ -133,20 +135,20 @@ export async function show(main, params, signal) {
       try {
         answer = await ask(query(wanted, active), { json: body(wanted, active), signal: current });
       } catch (problem) {
-        if (problem.code !== 'other_model') throw problem;
+        if (!again || problem.code !== 'other_model') throw problem;
       }
-      if (answer?.query.model !== active.id) {
+      if (again && answer?.query.model !== active.id) {
         // Another model was activated since: a picture is encoded anew, and of a code that came without one its sketch is left out.
         active = await model(current);
         offerRelations();
         if (subject.file && subject.model !== active.id) delete subject.codes;
-        return await run();
+        return await run(false);
       }
       alike.disabled = !isCompared(wanted, active);
       if (encoding) Object.assign(answer.timing_ms, encoding, { total: encoding.total + answer.timing_ms.total });
       history.replaceState(null, '', write(wanted));
       const more = (offset) => ask(`${query(wanted, active)}&offset=${offset}`, { json: body(wanted, active), signal: current });
-      results(found, answer, { subject, why: why(answer.query), more, wider: (to) => { radius.set(to); soon(); }, anyOf: () => { alike.value = ''; soon(); }, changed: run });
+      results(found, answer, { subject, why: why(answer.query), more, wider: (to) => { radius.set(to); soon(); }, anyOf: () => { alike.value = ''; soon(); }, changed: () => run() });
       shared.replaceChildren(share(wanted, active));
     } catch (error) {
       const told = words(error);

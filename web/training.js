@@ -18,7 +18,7 @@ function value([name, , input]) {
   return [name, input.value];
 }
 
-/** Asks for options, some of which only those see who look for them, and for a job of a kind, and tells `started` of it; a refusal is shown. */
+/** Asks for options, the rarer ones folded away, then for a job of a kind, and tells `started` of it. A refusal is shown. */
 function form(title, kind, options, more, started) {
   const shownAs = ([, label, input, explained]) => field(label, input, explained);
   const told = el('p', { class: 'problem', role: 'alert' });
@@ -60,10 +60,10 @@ export function fineTuning(started) {
 
 export function adapting(started) {
   form('Fit the model to this gallery', 'adapt', [
-    activate('A model is better if searches by it find more of what is nearest by features, and copies come first as often, 0.005 less at most. Both models are measured on images that are kept from training.'),
+    activate('It is better if its searches find more of the images that are nearest by features, and copies come first at most 0.005 less often. Both models are measured on images that are kept from training.'),
     ['epochs', 'Epochs of the policies', number({ min: 1, max: 500, value: 20 }), 'How often the policies see each image. Fewer are quicker, and codes say less.'],
   ], [
-    ['images', 'Most images', number({ min: 256, max: 50000, placeholder: 20000 }), 'They are drawn from the gallery at random. At least 256 have to be left to learn from.'],
+    ['images', 'Most images', number({ min: 256, max: 50000, placeholder: 20000 }), 'Drawn from the gallery at random. At least 256 must be left to learn from: 284 in all, if a tenth is kept from training.'],
     kept(),
     seed(),
   ], started);

@@ -1,6 +1,6 @@
 // What is searched for, as an address to come back to and as a request: `{ subject, bits, radius, relation, limit, label }`. The subject is a
 // `file`, a stored image's `id`, or `codes` with or without the `sketch` and `model` that came with them; a picture has these three once it is
-// encoded, and `box` where a part of it is meant. Without a radius the nearest are; with a relation, copies or images of the same kind alone.
+// encoded, and `box` where a part of it is meant. Without a radius the nearest are; with a relation, only copies, or only copies and images of the same kind.
 // Knows parameters and asks nobody.
 
 const LIMIT = 50;

@@ -77,8 +77,8 @@ pub fn found(scores: &[f32], own: usize, wanted: &[usize], count: usize) -> f64 
     among.sum::<f64>() / wanted.len().max(1) as f64
 }
 
-/// Average precision over all images but `own` and those of which nothing is known (`None`), in expectation over the orders of those of one
-/// score. 0 if none is relevant.
+/// Average precision over all images but `own`, leaving out those of unknown relevance (`None`), in expectation over the orders of those of
+/// one score. 0 if none is relevant.
 pub fn average_precision(
     scores: &[f32],
     own: usize,

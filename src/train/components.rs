@@ -53,8 +53,8 @@ impl Spread {
 
     /// The `count` directions in which pictures vary most against their changes (Fisher's discriminant, a picture being a class of its
     /// copies): `[entries, count]`, `Double`. Each is divided by the deviation along it to the power `evenness`: 0 leaves it, 1 makes all
-    /// count alike. `ridge` times the mean variance of changes is added in each direction, so that directions without change do not count
-    /// endlessly: the more, the more they are the principal components.
+    /// count alike. `ridge` times the mean variance of changes is added in each direction, so that directions without change do not
+    /// dominate. A larger ridge brings them closer to the principal components.
     ///
     /// # Errors
     /// [`ModelError::Tensor`], also if there are fewer entries.

@@ -39,8 +39,8 @@ pub struct Collection {
     pub path: PathBuf,
     /// Class names, sorted: a class is its index.
     pub classes: Vec<String>,
-    /// The sets of classes that occur, each sorted and distinct; a set is its index. None is empty, but that of images without labels in
-    /// [`of_manifest`](Self::of_manifest).
+    /// The sets of classes that occur, each sorted and distinct; a set is its index. Only
+    /// [`of_manifest`](Self::of_manifest) makes an empty one: that of images without labels.
     pub sets: Vec<Vec<usize>>,
     /// The images, in an order that depends on the data set alone.
     pub items: Vec<Item>,

@@ -3,7 +3,7 @@
 
 use crate::segment::Net;
 
-/// A look-up in lists costs about as much as putting so many images into a bitmap.
+/// One look-up in the lists costs about as much as setting this many bits.
 const LOOK_UP: usize = 256;
 
 /// The images that have any of some labels.

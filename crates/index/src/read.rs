@@ -165,7 +165,7 @@ impl<'a> Reading<'a> {
         self.side.generation.fitting(Some(sketch)).map(drop)
     }
 
-    /// How like a sketch those of some images are, in their order; none where one has none, or where the page with it is damaged.
+    /// The similarity of a sketch to that of each image, in the order of the images; none if an image has no sketch, or its page is damaged.
     pub fn similarities(
         &mut self,
         sketch: &Sketch,

@@ -177,8 +177,8 @@ impl<'a> Ball<'a> {
         taken
     }
 
-    /// The same of the images that pass a filter. Unless `all` are to be counted, it ends where no more are taken, and the total is of those
-    /// that it has come to.
+    /// The same of the images that pass a filter. Unless `all` is set, it stops once the span is full, and the total counts only the images
+    /// met until then.
     pub fn take_filtered(&self, mut filter: Filter, span: Span, all: bool) -> Taken {
         let most = match span.limit {
             0 => span.end(),
@@ -272,7 +272,7 @@ impl<'a> Ball<'a> {
     }
 }
 
-/// Of more codes than these at one distance, only those behind which an image passes are sorted.
+/// If more codes than this are at one distance, those without a passing image are dropped before the rest are sorted.
 const MANY: usize = 1024;
 
 /// Each code with all its lists.
