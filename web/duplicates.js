@@ -29,7 +29,7 @@ async function groups(limit, signal) {
   }
 }
 
-/** What shows the groups in a place, each time it is called; `changed` is told where an image was changed. */
+/** Returns a function that shows the groups in a place. Calls `changed` after an image was changed. */
 export function duplicates(place, signal, changed) {
   let limit = GROUPS;
   const told = el('p', { role: 'status' });
@@ -53,7 +53,7 @@ export function duplicates(place, signal, changed) {
     shown.replaceChildren(...found.groups.map((one) => group(one, changed)));
   }
 
-  /** Has a job find them, tells how far it is, and then shows what it found. */
+  /** Starts a job that finds them, shows its progress, then its groups. */
   async function find() {
     start.disabled = true;
     try {

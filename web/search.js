@@ -138,7 +138,7 @@ export async function show(main, params, signal) {
         if (!again || problem.code !== 'other_model') throw problem;
       }
       if (again && answer?.query.model !== active.id) {
-        // Another model was activated since: a picture is encoded anew, and of a code that came without one its sketch is left out.
+        // Another model was activated. A picture is encoded again; a code without its picture is sent without its sketch.
         active = await model(current);
         offerRelations();
         if (subject.file && subject.model !== active.id) delete subject.codes;

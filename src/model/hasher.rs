@@ -18,7 +18,7 @@ use crate::{
 pub struct Output {
     /// One code per length of the model, ascending.
     pub codes: Vec<HashCode>,
-    /// By which alike images are told from others, if the model makes sketches.
+    /// Compared to order images by similarity. None if the model makes no sketches.
     pub sketch: Option<Sketch>,
 }
 

@@ -1,7 +1,7 @@
 """The page as people use it, in a browser, against a service: check.py PROGRAM [SCENARIO...]
 
-Does each of SCENARIOS and ends with 1 where one fails. After each the browser's console has to be empty. The service has a model as it is shipped,
-but for the scenarios about one that makes no sketches, which MODEL_WITHOUT_SKETCHES names. Knows the page by what can be seen and reached: roles,
+Runs each of SCENARIOS and exits with 1 if one fails. The browser's console must be empty after each. The service has a shipped model, except in
+scenarios about models without sketches, which use the one that MODEL_WITHOUT_SKETCHES names. Knows the page by what can be seen and reached: roles,
 names, text.
 """
 

@@ -19,7 +19,7 @@ async fn begin(server: &TestServer) -> Value {
     answer.json().await.unwrap()
 }
 
-/// Has a job find the groups, and tells what came of it.
+/// Runs a job that finds the groups, and returns its result.
 async fn find(server: &TestServer) -> Value {
     let job = begin(server).await;
     let job = server.over(&job["id"]).await;

@@ -1,4 +1,4 @@
-//! Two programs on one log, of which the older does not know what the newer writes: it stops there, and goes on once it is upgraded.
+//! Two programs on one log, the older of which cannot read what the newer writes. It stops there, and goes on after an upgrade.
 //! Both are this program. What the newer one writes gets the number of a later form on its way to the older one.
 
 use std::fs;
