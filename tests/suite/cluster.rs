@@ -12,6 +12,7 @@ mod models;
 mod nats;
 mod newer;
 mod replicas;
+mod searches;
 
 use std::{
     collections::BTreeMap,
