@@ -264,10 +264,9 @@ impl Directory {
                 let postings = column.postings(slot as u32);
                 if postings.iter().any(|&image| filter.has(image)) {
                     let distance = (word ^ other).count_ones();
-                    near.push(Near {
-                        list: list as u32,
-                        ..Near::new(distance, other, slot)
-                    });
+                    let mut found = Near::new(distance, other, slot);
+                    found.list = list as u32;
+                    near.push(found);
                 }
             });
         }
