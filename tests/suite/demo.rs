@@ -3,6 +3,7 @@
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
+use crate::server;
 use scihcgrl::{image, model::Hasher};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -68,7 +69,9 @@ fn the_demo_finds_what_is_alike_and_leaves_a_service() {
 #[test]
 fn codes_are_the_same_alone_and_in_a_batch_of_64() {
     let model = Path::new(ROOT).join("models/cifar10.safetensors");
+    let drawing = server::drawing();
     let hasher = Hasher::load(&model, tch::Device::Cpu, tch::Kind::Float).unwrap();
+    drop(drawing);
     let pictures: Vec<_> = ["bird", "cat", "dog", "frog"]
         .iter()
         .flat_map(|class| (40..56).map(move |i| format!("samples/queries/{class}/{i:04}.jpg")))

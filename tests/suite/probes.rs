@@ -43,7 +43,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     };
     // As the service does it, outside of any runtime.
     let registry = Registry::open(folder.path().join("models")).unwrap();
-    let entry = registry.add(&model).unwrap();
+    let entry = {
+        let _drawing = server::drawing();
+        registry.add(&model).unwrap()
+    };
     let index = Index::open(IndexConfig {
         path: folder.path().join("data"),
         model: index::Wanted::Exactly(entry.id),
@@ -62,7 +65,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     };
     let config = ServingConfig { compute, batching };
     let of = index.clone();
-    let started = tokio::task::spawn_blocking(move || Serving::start(of, registry, config, None));
+    let started = tokio::task::spawn_blocking(move || {
+        let _drawing = server::drawing();
+        Serving::start(of, registry, config, None)
+    });
     let serving = started.await.unwrap().unwrap();
     let place = folder.path().join("originals").display().to_string();
     let originals = Originals::open(&place, index.id(), false).await.unwrap();

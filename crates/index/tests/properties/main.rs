@@ -129,8 +129,6 @@ fn wanted(bits: u8) -> Vec<String> {
     wanted
 }
 
-/// What the index tells at a glance: labels by how many images have them, and how they share codes.
-
 /// Whatever a plain list has within a radius, in any order of distance and code, the older first.
 type Held<'a> = (u32, HashCode, ImageId, Option<&'a Sketch>);
 /// A match.

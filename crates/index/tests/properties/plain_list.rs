@@ -97,6 +97,7 @@ impl Model {
     }
 }
 
+/// What the index tells at a glance: labels by how many images have them, and how they share codes.
 fn check_overview(index: &Index, model: &Model) {
     let labels = model.0.iter().flat_map(|image| {
         let distinct: BTreeSet<&String> = image.labels.iter().collect();
