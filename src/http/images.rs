@@ -91,7 +91,7 @@ async fn put(
     Id(id): Id,
     Params(params): Params<PutParams>,
     Condition(expected): Condition,
-    InTime(upload): InTime<Upload>,
+    InTime(upload, _held): InTime<Upload>,
 ) -> Result<Response, ApiError> {
     store(state, id, params, upload, expected).await
 }
@@ -99,7 +99,7 @@ async fn put(
 async fn create(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    InTime(upload): InTime<Upload>,
+    InTime(upload, _held): InTime<Upload>,
 ) -> Result<Response, ApiError> {
     let id = Uuid::now_v7().to_string().parse()?;
     store(state, id, params, upload, Expected::default()).await
@@ -227,7 +227,7 @@ async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
     Condition(expected): Condition,
-    InTime(Json(Object(Change { labels, payload }))): InTime<Json<Object<Change>>>,
+    InTime(Json(Object(Change { labels, payload })), _held): InTime<Json<Object<Change>>>,
 ) -> Result<One, ApiError> {
     check_labels(labels.as_deref().unwrap_or_default())?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;

@@ -117,7 +117,7 @@ impl Encoding {
 async fn search(
     State(state): State<AppState>,
     Params(params): Params<SearchParams>,
-    InTime(subject): InTime<Subject>,
+    InTime(subject, _held): InTime<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let part = parameters::part(params.part.as_deref(), &subject)?;
     loop {
@@ -198,7 +198,7 @@ async fn search_in(
 async fn encode(
     State(state): State<AppState>,
     Params(params): Params<EncodeParams>,
-    InTime(subject): InTime<Subject>,
+    InTime(subject, _held): InTime<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
     if let Subject::Code(..) = subject {

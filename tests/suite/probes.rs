@@ -13,7 +13,7 @@ use scihcgrl::{
     batch::BatchConfig,
     config::{Compute, Precision},
     gallery::{Gallery, Originals},
-    http::{self, AppState, Keys, Parts},
+    http::{self, AppState, Budget, Keys, Origins, Parts},
     index::{self, Index, IndexConfig},
     jobs::{Jobs, JobsConfig},
     registry::Registry,
@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 async fn ask(router: &Router, method: Method, path: &str) -> (StatusCode, bool) {
     let request = Request::builder().method(method).uri(path);
+    let request = request.header("host", "localhost");
     let request = request.body(Body::from("x")).unwrap();
     let answer = router.clone().oneshot(request).await.unwrap();
     (
@@ -90,9 +91,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         trims_log: false,
         serving,
         max_body_bytes: 1 << 20,
+        budget: Budget::new(64 << 20),
         body_time: Duration::from_secs(1),
         keys: Keys::default(),
-        cors_origins: Vec::new(),
+        origins: Origins::default(),
     });
     let router = http::router(state.clone());
     let (get, post) = (Method::GET, Method::POST);

@@ -14,8 +14,9 @@ use tokio::time::timeout;
 
 use crate::{
     http::{
+        budget::Meter,
         error::ApiError,
-        extract::{InTime, Object, is_form, twice, unknown_field},
+        extract::{InTime, Object, is_form, next_field, twice, unknown_field},
         limits::check_each_label,
         search::NoParams,
         state::AppState,
@@ -133,11 +134,13 @@ impl FromRequest<AppState> for NewJob {
             true => {
                 // An archive is read as it comes, to its own limit.
                 DefaultBodyLimit::disable().apply(&mut request);
-                form(Multipart::from_request(request, state).await?, state).await?
+                let (meter, request) = Meter::of(&state.parts().budget, request, false);
+                let form = Multipart::from_request(request, state).await?;
+                read_form(form, &meter, state).await?
             }
             false => {
                 type Body = InTime<Json<Object<Map<String, Value>>>>;
-                let InTime(Json(Object(asked))) = Body::from_request(request, state).await?;
+                let InTime(Json(Object(asked)), _held) = Body::from_request(request, state).await?;
                 (asked.into(), None)
             }
         };
@@ -160,11 +163,15 @@ impl FromRequest<AppState> for NewJob {
     }
 }
 
-async fn form(mut form: Multipart, state: &AppState) -> Result<(Value, Option<Upload>), ApiError> {
+async fn read_form(
+    mut form: Multipart,
+    meter: &Meter,
+    state: &AppState,
+) -> Result<(Value, Option<Upload>), ApiError> {
     let (mut job, mut archive) = (None, None);
     let parts = state.parts();
     let late = |_| ApiError::BodyTooSlow(parts.body_time);
-    while let Some(field) = timeout(parts.body_time, form.next_field())
+    while let Some(field) = timeout(parts.body_time, next_field(&mut form, meter))
         .await
         .map_err(late)??
     {
