@@ -156,7 +156,7 @@ impl Batch {
                 other => return Err(unknown_field(other, &["id", "labels", "payload", "image"])),
             }
         }
-        if said.is_something() {
+        if said.is_something() && !self.items.is_empty() {
             let detail = "an id, labels or a payload come after the last image; each comes before the image that it is for".to_owned();
             return Err(ApiError::Invalid("invalid_form", detail));
         }
