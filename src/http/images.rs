@@ -12,6 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     extract::{Id, InTime, Object, PageSize, Params, Upload, given},
     limits::{check_labels, check_payload},
     search::by_length,
-    state::{AppState, Turn},
+    state::{AppState, CHANGE, CHANGES, Turn},
 };
 use crate::{
     code::{HashCode, Length},
@@ -139,7 +140,7 @@ pub(super) async fn keep(
             .read(move |index| index.expect(&id, &expected))
             .await?;
     }
-    loop {
+    for _ in 0..CHANGES {
         let (codes, media_type) = state.encode_to_keep(upload.image.clone(), turn).await?;
         let image = NewImage {
             id: id.clone(),
@@ -156,10 +157,11 @@ pub(super) async fn keep(
             // Another model became the active one meanwhile.
             Err(GalleryError::Index {
                 source: IndexError::Generation { .. },
-            }) => continue,
+            }) => sleep(CHANGE).await,
             done => return Ok(done?),
         }
     }
+    Err(ApiError::NotReady)
 }
 
 #[derive(Deserialize)]

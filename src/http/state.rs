@@ -38,6 +38,9 @@ pub(super) const LAG: &str = "scihcgrl-lag";
 pub(super) const AFTER: &str = "scihcgrl-after";
 /// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
 const READS: usize = 4;
+/// How often a request is tried again since models changed meanwhile, and how long it waits each time.
+pub(super) const CHANGES: usize = 100;
+pub(super) const CHANGE: Duration = Duration::from_millis(50);
 /// How long such a request waits.
 const BEHIND: Duration = Duration::from_secs(5);
 

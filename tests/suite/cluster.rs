@@ -6,6 +6,7 @@ mod conditions;
 mod duplicates;
 mod filled;
 mod history;
+mod hung_up;
 mod jobs;
 mod lost;
 mod models;
