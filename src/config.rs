@@ -97,6 +97,10 @@ pub struct Serve {
     /// The most bytes of a request's body, and of each image in `POST /images/batch`.
     #[arg(long, env = "SCIHCGRL_MAX_BODY_BYTES", default_value_t = 20 << 20)]
     pub max_body_bytes: usize,
+    /// The most connections at once, beside a few that are kept for probes. By default as many as half of the files that the process may open,
+    /// up to 10000.
+    #[arg(long, env = "SCIHCGRL_CONNECTIONS", value_name = "N")]
+    pub connections: Option<usize>,
     /// Bytes of memory that the bodies of requests may hold together while they come and are worked on; one that does not fit is answered 429.
     /// By default 768 MiB, or an eighth of the memory there is if that is less.
     #[arg(long, env = "SCIHCGRL_MEMORY", value_name = "BYTES")]

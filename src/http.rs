@@ -28,6 +28,7 @@ mod batch_upload;
 mod budget;
 mod condition;
 mod content;
+mod crowd;
 mod duplicates;
 mod error;
 mod extract;
@@ -48,6 +49,7 @@ mod state;
 mod upload;
 
 pub use budget::Budget;
+pub use crowd::Crowded;
 pub use error::ApiError;
 pub use keys::{KeyError, Keys, Role};
 pub use origin::Origins;
@@ -116,6 +118,7 @@ fn layered<S: Clone + Send + Sync + 'static>(
         .layer(cors(origins))
         .layer(from_fn(error::as_problem))
         .layer(CatchPanicLayer::new())
+        .layer(from_fn(crowd::guard))
         .layer(from_fn(linger::linger))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     routes.layer(layers)

@@ -1,14 +1,21 @@
 //! The composition root: opens the store, starts the models, listens, and shuts all of it down in order.
 //! Knows what depends on what; no layer's own work.
 
+mod connections;
 mod keys;
 mod replicas;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use axum::Router;
-use axum_server::{Handle, accept::NoDelayAcceptor};
+use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
 use tokio::signal::unix;
 
@@ -26,6 +33,7 @@ use crate::{
     snapshots::Snapshots,
     telemetry,
 };
+use connections::Places;
 
 /// How long a caller may take to send a request's head. Whoever is slower holds a connection that others need.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -256,6 +264,7 @@ fn batching(config: &Serve) -> BatchConfig {
 }
 
 async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Result<()> {
+    let most = config.connections.unwrap_or_else(connections::usual);
     let listener = std::net::TcpListener::bind(config.addr)
         .with_context(|| format!("cannot listen on {}", config.addr))?;
     listener.set_nonblocking(true)?;
@@ -265,7 +274,8 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
     let mut server = axum_server::from_tcp(listener)?
         .handle(handle.clone())
         .first_request_timeout(HEAD_TIMEOUT)
-        .acceptor(NoDelayAcceptor::new());
+        .acceptor(Places::new(most))
+        .accept_error_handler(not_accepted());
     server
         .http_builder()
         .http1()
@@ -288,6 +298,18 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
         .serve(router.into_make_service())
         .await
         .context("the listener failed")
+}
+
+/// Tells why connections are not accepted, at most every few seconds: there may be thousands.
+fn not_accepted() -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync {
+    let told = Mutex::new(None::<Instant>);
+    move |_, error| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= UPKEEP) {
+            *told = Some(Instant::now());
+            tracing::error!(%error, "connections are not accepted");
+        }
+    }
 }
 
 /// Ends at SIGTERM or SIGINT.

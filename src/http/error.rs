@@ -168,6 +168,11 @@ pub enum ApiError {
     /// A key that was used too often.
     #[error("the key has been used as often as it may for now; try again in {} s", .0.as_secs())]
     RateLimited(Duration),
+    /// A connection past the most.
+    #[error(
+        "the service has as many connections as it may; try again soon, and close those that are not needed"
+    )]
+    Crowded,
     /// Starting or draining.
     #[error("the service is starting or stopping; try again soon")]
     NotReady,

@@ -1,6 +1,7 @@
 //! What strangers do to the service: files that are almost pictures, callers that dawdle, requests at every limit and just past it,
 //! and kills in the middle of a stream of inserts. Knows HTTP and the program; a server of its own meets each.
 
+mod connections;
 mod kills;
 mod limits;
 mod memory;

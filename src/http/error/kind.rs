@@ -113,6 +113,7 @@ impl ApiError {
                     },
             }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady
+            | ApiError::Crowded
             | ApiError::Dead
             | ApiError::Index(IndexError::Closed)
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),

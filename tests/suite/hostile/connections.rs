@@ -1,0 +1,53 @@
+//! Callers that hold every connection there may be and say nothing. Knows how many there may be; not how they are counted.
+
+use reqwest::{Client, Method};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+use super::server::{self, TestServer};
+
+const MOST: usize = 8;
+/// Past the most, for probes.
+const FOR_PROBES: usize = 64;
+
+#[tokio::test]
+async fn whoever_holds_every_connection_does_not_keep_probes_from_being_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--connections", &MOST.to_string()]);
+    let address = server.url.trim_start_matches("http://");
+    let silent = async |count: usize| {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+        held
+    };
+    // A client of its own for each request, which keeps no connection.
+    let ask = async |path: &str| {
+        let client = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        client.request(Method::GET, server.at(path)).send().await
+    };
+    let held = silent(MOST).await;
+    for (path, status) in [
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/metrics", 200),
+        ("/images", 503),
+        ("/", 503),
+    ] {
+        let answer = ask(path).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["connection"], "close", "{path}");
+    }
+    let more = silent(FOR_PROBES).await;
+    assert!(ask("/livez").await.is_err());
+    // It is closed at once, and not left to wait.
+    let mut past = TcpStream::connect(address).await.unwrap();
+    assert_eq!(past.read(&mut [0]).await.unwrap_or(0), 0);
+    drop((held, more));
+    server::eventually("there are places again", async || {
+        let answer = ask("/images").await.ok()?;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
+}
