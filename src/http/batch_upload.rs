@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     budget::{Held, Meter},
     error::{ApiError, Problem},
-    extract::{Params, Upload, json, next_field, twice, unknown_field},
+    extract::{Params, Upload, json, next_field, twice, unknown_field, utf8},
     images::{Image, PutParams, keep},
     limits::check_labels,
     state::{AppState, Turn},
@@ -268,8 +268,7 @@ async fn text(field: &mut Field<'_>, patience: Duration) -> Result<String, ApiEr
             return Err(ApiError::Invalid("invalid_form", detail));
         }
     }
-    String::from_utf8(text.into())
-        .map_err(|_| ApiError::Invalid("invalid_form", "a field is not UTF-8".to_owned()))
+    utf8(text.freeze())
 }
 
 /// What comes of a body in time. A form may be of any length, but it has to go on.

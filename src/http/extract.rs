@@ -3,7 +3,7 @@
 
 mod parameter;
 
-use std::{fmt, marker::PhantomData};
+use std::{collections::HashSet, fmt, marker::PhantomData};
 
 use axum::{
     Json,
@@ -17,12 +17,14 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
+use percent_encoding::percent_decode;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
 use tokio::time::timeout;
+use url::form_urlencoded;
 
 use super::{budget::Meter, error::ApiError, state::AppState};
 use crate::{
@@ -142,6 +144,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
+        check_query(parts.uri.query().unwrap_or_default())?;
         let Query(params) = Query::from_request_parts(parts, state).await?;
         Ok(Params(params))
     }
@@ -185,6 +188,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
+/// Refuses a query that is not UTF-8, and a parameter that comes twice although it is taken once.
+fn check_query(query: &str) -> Result<(), ApiError> {
+    let decoded: Vec<u8> = percent_decode(query.as_bytes()).collect();
+    if std::str::from_utf8(&decoded).is_err() {
+        let detail = "the query is not UTF-8 once its %XX are decoded".to_owned();
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    let mut seen = HashSet::new();
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        // Any number of labels may be asked for.
+        if name != "label" && !seen.insert(name.clone()) {
+            let name: String = name.chars().take(40).collect();
+            let detail = format!("{name} comes twice; it is taken once");
+            return Err(ApiError::Invalid("invalid_parameter", detail));
+        }
+    }
+    Ok(())
+}
+
 fn media_type(request: &Request) -> Option<mime::Mime> {
     let value = request.headers().get(CONTENT_TYPE)?;
     value.to_str().ok()?.parse().ok()
@@ -205,11 +227,15 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
             sketch: None,
             model: None,
         } => {
+            let is_data = |scheme: &str| {
+                let start = scheme.get(..5);
+                start.is_some_and(|start| start.eq_ignore_ascii_case("data:"))
+            };
             let text = match image.split_once(',') {
-                Some((scheme, text)) if scheme.starts_with("data:") => text,
+                Some((scheme, text)) if is_data(scheme) => text,
                 _ => &image,
             };
-            Ok(Subject::Image(BASE64.decode(text)?.into()))
+            Ok(Subject::Image(BASE64.decode(plain(text))?.into()))
         }
         JsonSubject {
             image: None,
@@ -238,6 +264,18 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
     }
 }
 
+/// Base64 in its usual alphabet and on one line: some encoders write lines, others the alphabet for URLs.
+fn plain(text: &str) -> Vec<u8> {
+    let bytes = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+    bytes
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect()
+}
+
 /// Anything but multipart is taken for the image itself: curl declares a form by default, and content decides anyway.
 async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<Upload, ApiError> {
     if is_form(&request) {
@@ -253,6 +291,11 @@ async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<U
     let image = Bytes::from_request(request, state).await?;
     if image.is_empty() {
         return Err(ApiError::EmptyBody);
+    }
+    // No picture begins so.
+    if image.trim_ascii_start().starts_with(b"{") {
+        let detail = "the body looks like JSON, and its Content-Type says otherwise; send it with `Content-Type: application/json`, as `curl --json` does";
+        return Err(ApiError::MediaType(detail.to_owned()));
     }
     Ok(Upload {
         image,
@@ -285,9 +328,9 @@ async fn form(
             known if !fields.contains(&known) => return Err(unknown_field(known, fields)),
             "image" if image.is_some() => return Err(twice("image")),
             "image" => image = Some(field.bytes().await?),
-            "labels" => labels.push(field.text().await?),
+            "labels" => labels.push(utf8(field.bytes().await?)?),
             _ if payload.is_some() => return Err(twice("payload")),
-            _ => payload = Some(json(&field.text().await?)?),
+            _ => payload = Some(json(&utf8(field.bytes().await?)?)?),
         }
     }
     let image = image.ok_or_else(|| {
@@ -305,6 +348,12 @@ pub(super) fn json(text: &str) -> Result<Value, ApiError> {
     serde_json::from_str(text).map_err(|error| {
         ApiError::Invalid("invalid_payload", format!("`payload` is not JSON: {error}"))
     })
+}
+
+/// The text of a field.
+pub(super) fn utf8(bytes: Bytes) -> Result<String, ApiError> {
+    String::from_utf8(bytes.into())
+        .map_err(|_| ApiError::Invalid("invalid_form", "a field is not UTF-8".to_owned()))
 }
 
 /// A field that comes again.

@@ -20,7 +20,7 @@ use super::{
     content::{content_url, known},
     error::ApiError,
     extract::{Id, InTime, Object, PageSize, Params, Upload, given},
-    limits::{check_labels, check_payload},
+    limits::{check_each_label, check_labels, check_payload},
     search::by_length,
     state::{AppState, CHANGE, CHANGES, Turn},
 };
@@ -190,6 +190,7 @@ async fn list(
         limit: PageSize(limit),
     }): Params<ListParams>,
 ) -> Result<Json<Page>, ApiError> {
+    check_each_label(&label)?;
     let after: Option<Cursor> = after.map(|cursor| cursor.parse()).transpose()?;
     let listing = state
         .read(move |index| index.list(&label, after, limit))

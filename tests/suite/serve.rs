@@ -87,14 +87,28 @@ async fn what_is_stored_is_found_read_back_and_deleted() {
     assert_eq!(search(&server, "", UPRIGHT).await["total"], 1);
 }
 
+/// In lines of 76 characters, as MIME has it.
+fn on_lines(base64: &str) -> String {
+    let lines = base64.as_bytes().chunks(76);
+    let lines = lines.map(|line| format!("{}\r\n", std::str::from_utf8(line).unwrap()));
+    lines.collect()
+}
+
 #[tokio::test]
 async fn every_body_form_means_the_same_image() {
-    use base64::{Engine, engine::general_purpose::STANDARD};
+    use base64::{
+        Engine,
+        engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+    };
     let server = TestServer::start().await;
     let raw = search(&server, "", UPRIGHT).await["query"]["code"].clone();
     put(&server, "first", UPRIGHT, "red").await;
     let bodies = [
         json!({ "image": STANDARD.encode(UPRIGHT) }),
+        // As other encoders write it: for URLs, on lines, as a data URI whose scheme is in capitals.
+        json!({ "image": URL_SAFE_NO_PAD.encode(UPRIGHT) }),
+        json!({ "image": on_lines(&STANDARD.encode(UPRIGHT)) }),
+        json!({ "image": format!("DATA:image/jpeg;base64,{}", STANDARD.encode(UPRIGHT)) }),
         json!({ "id": "first" }),
         json!({ "code": raw }),
     ];

@@ -1,13 +1,14 @@
 //! The parameters of `/search` and `/encode`, and what can be wrong with them.
 //! Knows their ranges and what they are for; asks nobody.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{
     code::{HashCode, Length},
     http::{
         error::ApiError,
         extract::{Subject, given, number_given, whole, whole_given},
+        limits::check_each_label,
     },
     image::{ImageError, Part},
     index::{Order, Sketch},
@@ -19,7 +20,7 @@ const MAX_LIMIT: u64 = 1000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchParams {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "bits_given")]
     pub bits: Option<Length>,
     #[serde(default, rename = "box", deserialize_with = "given")]
     pub part: Option<String>,
@@ -54,6 +55,11 @@ pub(super) enum Ordered {
     Distance,
 }
 
+fn bits_given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Length>, D::Error> {
+    let length = Length::try_from(whole(value)?);
+    length.map(Some).map_err(D::Error::custom)
+}
+
 fn default_limit() -> u64 {
     10
 }
@@ -66,6 +72,7 @@ impl SearchParams {
             let detail = format!("limit {limit} is out of range: 1 to {MAX_LIMIT}");
             return Err(ApiError::Invalid("invalid_parameter", detail));
         }
+        check_each_label(&self.label)?;
         let most = Order::MOST as u64;
         if let Some(candidates) = self.candidates.filter(|count| !(1..=most).contains(count)) {
             let detail = format!("candidates {candidates} is out of range: 1 to {most}");

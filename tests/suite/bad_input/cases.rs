@@ -95,6 +95,17 @@ pub fn bodies(api: &Api) -> Vec<Case> {
         .header("content-type", "multipart/form-data; boundary=x");
     let large = api.post("/search").body(vec![0; LIMIT + 1]);
     let part = |name, bytes: Vec<u8>| Form::new().part(name, Part::bytes(bytes));
+    let latin = || Part::bytes(b"na\xefve".as_slice());
+    let latin_label = Form::new()
+        .part("labels", latin())
+        .part("image", Part::bytes(UPRIGHT));
+    let latin_in_batch = Form::new()
+        .part("labels", latin())
+        .part("image", Part::bytes(UPRIGHT));
+    let json_as_form = api
+        .post("/search")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(r#"{"id":"a"}"#);
     let large_part = api
         .post("/images")
         .multipart(part("image", vec![0; LIMIT + 1]));
@@ -103,6 +114,9 @@ pub fn bodies(api: &Api) -> Vec<Case> {
     let labels = Form::new().text("labels", "lonely");
     let short = api.post("/search?bits=24");
     cases! {
+        "JSON that says it is a form": json_as_form => 415 "unsupported_media_type" "Content-Type: application/json";
+        "a label that is not UTF-8": api.post("/images").multipart(latin_label) => 422 "invalid_form" "UTF-8";
+        "such a label in a batch": api.post("/images/batch").multipart(latin_in_batch) => 422 "invalid_form" "UTF-8";
         "empty": api.post("/search") => 400 "empty_body" "empty";
         "wrong field": api.form("/search", "file") => 422 "unknown_field" "`file`; expected `image`";
         "wrong field to store": api.form("/images", "photo") => 422 "unknown_field" "`photo`";
@@ -129,6 +143,11 @@ pub fn bodies(api: &Api) -> Vec<Case> {
 
 pub fn parameters(api: &Api) -> Vec<Case> {
     cases! {
+        "bits with a point": api.search("bits=48.0") => 422 "invalid_parameter" "'48.0' is not a whole number";
+        "bits twice": api.search("bits=48&bits=32") => 422 "invalid_parameter" "bits comes twice";
+        "an empty label": api.search("label=") => 422 "invalid_label" "0 characters";
+        "an empty label to list": api.get("/images?label=") => 422 "invalid_label" "0 characters";
+        "a query that is not UTF-8": api.search("label=na%EFf") => 422 "invalid_parameter" "not UTF-8";
         "radius": api.search("radius=49") => 422 "invalid_parameter" "0 to 48";
         "radius of 24": api.search("bits=24&radius=25") => 422 "invalid_parameter" "0 to 24";
         "negative radius": api.search("radius=-1") => 422 "invalid_parameter" "'-1' is not a whole number";

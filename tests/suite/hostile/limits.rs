@@ -119,8 +119,10 @@ fn heads() -> Vec<Case> {
         [start, &filling, end].concat().into_bytes()
     };
     let target = |bytes: usize| {
-        let start = "/search?label=";
-        let target = format!("{start}{}", "y".repeat(bytes - start.len()));
+        let start = "/search?limit=1";
+        let (label, left) = ("&label=y", bytes - start.len());
+        let labels = label.repeat(left / label.len());
+        let target = format!("{start}{labels}{}", "y".repeat(left % label.len()));
         with_length("POST", target, "", PNG)
     };
     let id = |chars: usize| with_length("PUT", format!("/images/{}", "y".repeat(chars)), "", PNG);
