@@ -80,7 +80,7 @@ pub enum ApiError {
     Job(#[from] JobError),
     /// A change of models was refused or failed.
     #[error(transparent)]
-    Serving(#[from] ServingError),
+    Serving(ServingError),
     /// A replica that has not applied what its caller waits for.
     #[error(
         "this replica has applied the log up to {position_here}, not to {position}; try again, or ask another"

@@ -1,6 +1,7 @@
 //! One model takes another's place under a live gallery: searches go on, none mixes the two, and whatever is killed when, it goes on.
 //! Knows what each model's codes of each picture are, by asking the models themselves.
 
+mod files;
 mod kills;
 
 use std::{

@@ -32,12 +32,6 @@ impl ApiError {
             ApiError::ModelInUse { .. } | ApiError::Serving(ServingError::Active { .. }) => {
                 (S::CONFLICT, "model_in_use")
             }
-            ApiError::Serving(ServingError::Registry {
-                source:
-                    RegistryError::Model {
-                        source: ModelError::Format { .. },
-                    },
-            }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
             ApiError::NoGroups => (S::NOT_FOUND, "duplicates_not_found"),
             ApiError::NoGroup(_) => (S::NOT_FOUND, "group_not_found"),
             ApiError::Job(JobError::NoThresholds { .. }) => (S::CONFLICT, "no_thresholds"),
@@ -120,6 +114,24 @@ impl ApiError {
             | ApiError::Snapshot(_)
             | ApiError::Serving(_)
             | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+impl From<ServingError> for ApiError {
+    /// Says what is wrong with a model's file, but not where it lies here.
+    fn from(error: ServingError) -> Self {
+        match error {
+            ServingError::Registry {
+                source:
+                    RegistryError::Model {
+                        source: ModelError::Format { reason, .. },
+                    },
+            } => ApiError::Invalid(
+                "invalid_model",
+                format!("the file is not a usable model: {reason}"),
+            ),
+            other => ApiError::Serving(other),
         }
     }
 }
