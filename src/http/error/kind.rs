@@ -7,6 +7,7 @@ use super::ApiError;
 use crate::{
     batch::BatchError,
     disk::DiskError,
+    gallery::LimitError,
     image::ImageError,
     index::IndexError,
     jobs::{JobError, StoreError},
@@ -115,6 +116,16 @@ impl ApiError {
             | ApiError::Serving(_)
             | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
         }
+    }
+}
+
+impl From<LimitError> for ApiError {
+    fn from(error: LimitError) -> Self {
+        let code = match error {
+            LimitError::Labels { .. } | LimitError::Label { .. } => "invalid_label",
+            LimitError::Payload { .. } | LimitError::Depth { .. } => "invalid_payload",
+        };
+        ApiError::Invalid(code, error.to_string())
     }
 }
 

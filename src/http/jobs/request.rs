@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::{
+    gallery::check_each_label,
     http::{
         error::ApiError,
         extract::{InTime, Object, is_form, twice, unknown_field},
-        limits::check_each_label,
         search::NoParams,
         state::AppState,
         upload::{Upload, receive},
