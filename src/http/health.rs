@@ -76,7 +76,7 @@ async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
         input_size: active.card.input_size,
         max_body_bytes: state.max_body_bytes(),
         standby,
-        jobs: state.parts().jobs.waiting()?,
+        jobs: state.parts().jobs.waiting().await?,
         index,
     }))
 }

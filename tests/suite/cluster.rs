@@ -7,6 +7,7 @@ mod duplicates;
 mod filled;
 mod history;
 mod jobs;
+mod keys;
 mod lost;
 mod models;
 mod nats;
