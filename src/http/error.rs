@@ -158,6 +158,11 @@ pub enum ApiError {
     /// The model's thread is gone.
     #[error("the model no longer answers; the service has to be started again")]
     Dead,
+    /// A replica that cannot go on.
+    #[error(
+        "the replica follows its gallery's log no further; its own log says why, and the service has to be started again"
+    )]
+    Stopped,
     /// A fault of this program.
     #[error("{0}")]
     Internal(String),

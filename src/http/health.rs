@@ -88,10 +88,10 @@ async fn contract() -> impl IntoResponse {
 /// Dead means that the model's thread is gone, or that a replica cannot go on, which only a restart mends.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
-    if state.models().active.batcher.is_alive() && replica.is_none_or(Replica::is_alive) {
-        Ok("live\n")
-    } else {
-        Err(ApiError::Dead)
+    match state.models().active.batcher.is_alive() {
+        false => Err(ApiError::Dead),
+        true if !replica.is_none_or(Replica::is_alive) => Err(ApiError::Stopped),
+        true => Ok("live\n"),
     }
 }
 

@@ -7,7 +7,7 @@ use super::ApiError;
 use crate::{
     batch::BatchError,
     disk::DiskError,
-    gallery::LimitError,
+    gallery::{GalleryError, LimitError},
     image::ImageError,
     index::IndexError,
     jobs::{JobError, StoreError},
@@ -91,13 +91,10 @@ impl ApiError {
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
             ApiError::Behind { .. } => (S::SERVICE_UNAVAILABLE, "behind"),
-            ApiError::Index(IndexError::Log { .. })
-            | ApiError::Serving(
-                ServingError::Replica { .. }
-                | ServingError::Index {
-                    source: IndexError::Log { .. },
-                },
-            )
+            _ if matches!(self.of_index(), Some(IndexError::Log { .. })) => {
+                (S::SERVICE_UNAVAILABLE, "log_unavailable")
+            }
+            ApiError::Serving(ServingError::Replica { .. })
             | ApiError::Job(JobError::Store {
                 source:
                     StoreError::Board {
@@ -106,8 +103,11 @@ impl ApiError {
             }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady
             | ApiError::Dead
-            | ApiError::Index(IndexError::Closed)
+            | ApiError::Stopped
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
+            _ if matches!(self.of_index(), Some(IndexError::Closed)) => {
+                (S::SERVICE_UNAVAILABLE, "unavailable")
+            }
             ApiError::Index(_)
             | ApiError::Disk(_)
             | ApiError::Batch(_)
@@ -115,6 +115,32 @@ impl ApiError {
             | ApiError::Snapshot(_)
             | ApiError::Serving(_)
             | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// The index's own failure, in whichever layer's it is.
+    fn of_index(&self) -> Option<&IndexError> {
+        fn of_gallery(error: &GalleryError) -> Option<&IndexError> {
+            match error {
+                GalleryError::Index { source } => Some(source),
+                _ => None,
+            }
+        }
+        fn of_serving(error: &ServingError) -> Option<&IndexError> {
+            match error {
+                ServingError::Index { source } => Some(source),
+                _ => None,
+            }
+        }
+        match self {
+            ApiError::Index(source) | ApiError::Snapshot(SnapshotError::Index { source }) => {
+                Some(source)
+            }
+            ApiError::Serving(error) => of_serving(error),
+            ApiError::Job(JobError::Serving { source }) => of_serving(source),
+            ApiError::Job(JobError::Gallery { source })
+            | ApiError::Snapshot(SnapshotError::Gallery { source }) => of_gallery(source),
+            _ => None,
         }
     }
 }
@@ -143,6 +169,30 @@ impl From<ServingError> for ApiError {
                 format!("the file is not a usable model: {reason}"),
             ),
             other => ApiError::Serving(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_store_is_unavailable_whoever_asked_it() {
+        let closed = || IndexError::Closed;
+        let of_gallery = || GalleryError::Index { source: closed() };
+        let of_serving = || ServingError::Index { source: closed() };
+        for error in [
+            ApiError::Index(closed()),
+            of_gallery().into(),
+            of_serving().into(),
+            JobError::from(of_gallery()).into(),
+            JobError::from(of_serving()).into(),
+            SnapshotError::from(closed()).into(),
+            SnapshotError::from(of_gallery()).into(),
+        ] {
+            let expected = (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+            assert_eq!(error.kind(), expected, "{error:?}");
         }
     }
 }
