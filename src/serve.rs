@@ -15,6 +15,7 @@ use tokio::signal::unix;
 use crate::{
     batch::BatchConfig,
     config::{Compute, Precision, Serve},
+    disk,
     gallery::{self, Gallery, Originals},
     http::{self, AppState, Parts},
     index::{Index, IndexConfig, IndexError, Wanted},
@@ -64,6 +65,7 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
          all the same",
         config.addr
     );
+    disk::keep_private(&config.gallery.data_dir);
     let metrics = telemetry::metrics();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let place = config.gallery.originals();
