@@ -284,7 +284,7 @@ async fn a_model_takes_anothers_place_without_a_gap() {
     for searcher in searchers {
         // Each saw one model at a time, in this order.
         let seen = searcher.await.unwrap();
-        assert_eq!(seen, [&old, &new, &old, &new]);
+        assert_eq!(seen.iter().collect::<Vec<_>>(), [&old, &new, &old, &new]);
     }
     println!(
         "{} searches, {} writes beside them",

@@ -9,9 +9,9 @@ use crate::{
     model::{TONES, policy},
 };
 
-/// Entries of a policy's hidden state. With 2048, a policy of three lengths takes 250 MB while it is loaded.
+/// Entries of a policy's hidden state. With 2048, loading a policy of three lengths takes 350 MB.
 pub const HIDDEN: RangeInclusive<i64> = 1..=2048;
-/// Pixels a side of a network's input. Encoding one picture of 512 takes 200 MB, and four times as much with each doubling.
+/// Pixels a side of a network's input. Encoding a picture of 512 takes 50 MB, and four times as much with each doubling.
 pub const SIDES: RangeInclusive<u32> = 32..=512;
 /// Passes of a policy.
 const PASSES: RangeInclusive<usize> = 1..=16;
@@ -31,18 +31,18 @@ pub(super) fn check(card: &Card) -> Result<(), String> {
             ));
         }
     }
-    held("hidden", card.policy.hidden, &HIDDEN, "needs 250 MB")?;
+    held("hidden", card.policy.hidden, &HIDDEN, "takes 350 MB")?;
     held(
         "input_size",
         card.input_size,
         &SIDES,
-        "needs 200 MB a picture",
+        "takes 50 MB a picture",
     )?;
     held(
         "passes",
         card.policy.passes,
         &PASSES,
-        "takes 16 times as long as one",
+        "takes 16 times as long as 1",
     )?;
     let sketch = card.sketch.unwrap_or(Sketch::MOST);
     held(

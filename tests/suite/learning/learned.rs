@@ -26,9 +26,10 @@ async fn at_home(server: &TestServer, model: &Value, classes: &[&str], each: usi
             let path = format!("/images/{class}-{number}");
             let (_, image) = server.ask(Method::GET, &path).await;
             let code = bits(&image["codes"]["48"]);
-            let distance = |of: &&str| (code ^ centre(of)).count_ones();
-            right +=
-                usize::from(classes.iter().copied().min_by_key(|of| distance(&of)) == Some(class));
+            let nearest = classes
+                .iter()
+                .min_by_key(|of| (code ^ centre(of)).count_ones());
+            right += usize::from(nearest == Some(&class));
         }
     }
     right
