@@ -101,8 +101,12 @@ impl Registry {
         let path = self.path(&id);
         if !path.exists() {
             let part = self.part();
-            let copied = fs::copy(file, &part)
-                .and_then(|_| File::open(&part)?.sync_all())
+            // Not `fs::copy`, which takes over who may read the file.
+            let copied = File::create(&part)
+                .and_then(|mut to| {
+                    io::copy(&mut File::open(file)?, &mut to)?;
+                    to.sync_all()
+                })
                 .and_then(|()| fs::rename(&part, &path))
                 .and_then(|()| File::open(&self.folder)?.sync_all());
             copied.map_err(|source| {
