@@ -8,6 +8,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use url::Url;
 
 use crate::index::Kept;
 
@@ -53,14 +54,19 @@ pub struct Serve {
     /// How many requests a second each key is good for; as many as one likes by default.
     #[arg(long, env = "SCIHCGRL_REQUESTS_PER_SECOND", value_name = "N")]
     pub requests_per_second: Option<NonZeroU32>,
-    /// Origins whose pages may use the service from a browser; `*` is any. May be repeated.
+    /// Origins whose pages may use the service from a browser, such as https://shop.example; `*` is any. May be repeated.
     #[arg(
         long,
         env = "SCIHCGRL_CORS_ORIGIN",
         value_name = "ORIGIN",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = origin_or_any
     )]
     pub cors_origin: Vec<String>,
+    /// The origin under which browsers reach the service, such as https://photos.example, if a proxy before it changes the Host header or no
+    /// keys are set.
+    #[arg(long, env = "SCIHCGRL_PUBLIC_URL", value_name = "ORIGIN", value_parser = origin)]
+    pub public_url: Option<String>,
     /// Where the gallery is kept.
     #[command(flatten)]
     pub gallery: Gallery,
@@ -91,6 +97,10 @@ pub struct Serve {
     /// The most bytes of a request's body, and of each image in `POST /images/batch`.
     #[arg(long, env = "SCIHCGRL_MAX_BODY_BYTES", default_value_t = 20 << 20)]
     pub max_body_bytes: usize,
+    /// Bytes of memory that the bodies of requests may hold together while they come and are worked on; one that does not fit is answered 429.
+    /// By default 768 MiB, or an eighth of the memory there is if that is less.
+    #[arg(long, env = "SCIHCGRL_MEMORY", value_name = "BYTES")]
+    pub memory: Option<u64>,
     /// How many seconds a request's body may take to come, but for `POST /images/batch`, which is read as long as it comes.
     #[arg(long, env = "SCIHCGRL_BODY_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub body_seconds: u64,
@@ -113,6 +123,24 @@ pub struct Serve {
     /// How log lines are written.
     #[arg(long, env = "SCIHCGRL_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+fn origin_or_any(text: &str) -> Result<String, String> {
+    match text {
+        "*" => Ok(text.to_owned()),
+        _ => origin(text),
+    }
+}
+
+/// An origin as browsers send it.
+fn origin(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.path() == "/");
+    let origin = url.map(|url| (url.origin().ascii_serialization(), url));
+    // Nothing else may stand in it.
+    let whole = |(origin, url): &(String, Url)| url.as_str() == format!("{origin}/");
+    let origin = origin.filter(whole).map(|(origin, _)| origin);
+    origin.ok_or_else(|| "it must be http:// or https://, a host and at most a port".to_owned())
 }
 
 fn gpu_memory(text: &str) -> Result<f64, String> {

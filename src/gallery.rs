@@ -6,7 +6,8 @@ mod migration;
 mod originals;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    future::pending,
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +17,7 @@ use futures_util::future::try_join_all;
 use tokio::{
     sync::{OwnedRwLockReadGuard, RwLock, mpsc},
     task::JoinError,
+    time::{Instant, sleep_until},
 };
 
 use crate::index::{
@@ -153,8 +155,8 @@ impl Gallery {
     }
 
     /// The original lies there before a row has its name. What is cut short or fails leaves a loose name, which is released when the store
-    /// is opened again and not before: a late upload may still arrive, and a write that failed may be found done. Not so one whose condition
-    /// was not met.
+    /// is opened again and not before: a late upload may still arrive, and a write that failed may be found done. Not so one that was
+    /// refused.
     async fn store(
         &self,
         mut image: NewImage,
@@ -167,7 +169,17 @@ impl Gallery {
         image.original = Some(name);
         self.originals.put(name, original).await?;
         let stored = self.index.put_if(image, expected).await;
-        if let Err(IndexError::Unexpected { .. }) = &stored {
+        // Those are of the write itself, and it is not found done later.
+        if let Err(
+            IndexError::Unexpected { .. }
+            | IndexError::Generation { .. }
+            | IndexError::Lengths { .. }
+            | IndexError::WrongCodes { .. }
+            | IndexError::Sketch { .. }
+            | IndexError::Payload { .. }
+            | IndexError::Full,
+        ) = &stored
+        {
             self.index.let_go(name);
         }
         Ok(stored?)
@@ -217,6 +229,29 @@ impl Gallery {
         }
     }
 
+    /// Removes originals that no image has any more; which of them are to be removed again later.
+    async fn remove(&self, names: &[Original]) -> Result<Vec<Original>, IndexError> {
+        let mut left = Vec::new();
+        // A message of the log has the names of one chunk.
+        for names in names.chunks(AT_ONCE) {
+            let removing = self.removing.write().await;
+            let gone = self.originals.remove(names).await;
+            drop(removing);
+            let is_gone: HashSet<Original> = gone.iter().copied().collect();
+            left.extend(names.iter().filter(|name| !is_gone.contains(name)));
+            if gone.is_empty() {
+                continue;
+            }
+            match self.index.forget(gone.clone()).await {
+                Ok(()) => {}
+                // It takes none just now; what is gone may be removed again.
+                Err(IndexError::Log { .. }) => left.extend(gone),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
+    }
+
     /// Reads all there is of the index, compares it with what lies where originals are kept, and tells what is damaged.
     ///
     /// # Errors
@@ -247,36 +282,45 @@ impl Removal {
         Removal { after, ..self }
     }
 
-    /// Removes what was replaced or deleted as it comes, and what could not be removed once more later. It never ends by itself but where
-    /// the index was closed.
+    /// Removes what was replaced or deleted when it is due, and what could not be removed once more later. It ends with the index.
     pub async fn run(self) {
         let Some(mut released) = self.released else {
             return;
         };
-        let mut left = Vec::new();
+        let gallery = self.gallery;
+        let (mut due, mut names) = (BTreeMap::<Instant, Vec<Original>>::new(), Vec::new());
         loop {
-            let mut names = Vec::new();
-            let more = released.recv_many(&mut names, AT_ONCE);
-            if left.is_empty() {
-                more.await;
-            } else if tokio::time::timeout(AGAIN, more).await.is_err() {
-                names.append(&mut left);
-            }
-            tokio::time::sleep(self.after).await;
-            let removing = self.gallery.removing.write().await;
-            let gone = self.gallery.originals.remove(&names).await;
-            drop(removing);
-            let is_gone: HashSet<Original> = gone.iter().copied().collect();
-            left.extend(names.into_iter().filter(|name| !is_gone.contains(name)));
-            match self.gallery.index.forget(gone.clone()).await {
-                Ok(()) => {}
-                // It takes none just now; what is gone may be removed again.
-                Err(IndexError::Log { .. }) => left.extend(gone),
-                Err(error) => {
-                    tracing::debug!(%error, "originals are no longer removed");
-                    return;
+            let next = due.keys().next().copied();
+            tokio::select! {
+                count = released.recv_many(&mut names, AT_ONCE) => {
+                    if count == 0 {
+                        return;
+                    }
+                    let then = Instant::now() + self.after;
+                    due.entry(then).or_default().append(&mut names);
+                }
+                () = until(next) => {
+                    let Some((_, names)) = due.pop_first() else {
+                        continue;
+                    };
+                    match gallery.remove(&names).await {
+                        Ok(left) if left.is_empty() => {}
+                        Ok(left) => due.entry(Instant::now() + AGAIN).or_default().extend(left),
+                        Err(error) => {
+                            tracing::debug!(%error, "originals are no longer removed");
+                            return;
+                        }
+                    }
                 }
             }
         }
+    }
+}
+
+/// Returns at a time; never if there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }

@@ -14,7 +14,7 @@ use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
-    cors::{AllowOrigin, CorsLayer},
+    cors::CorsLayer,
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
@@ -23,7 +23,9 @@ use uuid::Uuid;
 
 use crate::telemetry;
 
+mod asset;
 mod batch_upload;
+mod budget;
 mod condition;
 mod content;
 mod duplicates;
@@ -36,6 +38,7 @@ mod keys;
 mod linger;
 mod metrics;
 mod models;
+mod origin;
 mod overview;
 mod page;
 mod search;
@@ -43,8 +46,10 @@ mod snapshots;
 mod state;
 mod upload;
 
+pub use budget::Budget;
 pub use error::ApiError;
 pub use keys::{KeyError, Keys, Role};
+pub use origin::Origins;
 pub use state::{AppState, Parts};
 
 /// The header that carries a request's id, both ways.
@@ -74,22 +79,24 @@ pub fn router(state: AppState) -> Router {
         .merge(page::routes())
         .merge(health::probes())
         .merge(metrics::routes())
-        .layer(from_fn_with_state(state.clone(), keys::guard));
-    layered(routes, &state.parts().cors_origins, state.max_body_bytes()).with_state(state)
+        .layer(from_fn_with_state(state.clone(), keys::guard))
+        .layer(from_fn_with_state(state.clone(), origin::guard));
+    layered(routes, &state.parts().origins, state.max_body_bytes()).with_state(state)
 }
 
 /// What a worker answers, ready to be served: how it is.
 pub fn worker(state: AppState) -> Router {
     let routes = health::probes()
         .merge(metrics::routes())
-        .layer(from_fn_with_state(state.clone(), keys::guard));
-    layered(routes, &[], state.max_body_bytes()).with_state(state)
+        .layer(from_fn_with_state(state.clone(), keys::guard))
+        .layer(from_fn_with_state(state.clone(), origin::guard));
+    layered(routes, &state.parts().origins, state.max_body_bytes()).with_state(state)
 }
 
 /// Routes within what wraps them all; the first layer is the outermost.
 fn layered<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
-    cors_origins: &[String],
+    origins: &Origins,
     max_body_bytes: usize,
 ) -> Router<S> {
     let layers = ServiceBuilder::new()
@@ -105,7 +112,7 @@ fn layered<S: Clone + Send + Sync + 'static>(
         )
         .layer(from_fn(metrics::observe))
         .layer(CompressionLayer::new())
-        .layer(cors(cors_origins))
+        .layer(cors(origins))
         .layer(from_fn(error::as_problem))
         .layer(CatchPanicLayer::new())
         .layer(from_fn(linger::linger))
@@ -114,14 +121,9 @@ fn layered<S: Clone + Send + Sync + 'static>(
 }
 
 /// What pages of other origins may do: all that the service does, with a key, where their origin is one of these.
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
-    };
+fn cors(origins: &Origins) -> CorsLayer {
     CorsLayer::new()
-        .allow_origin(origins)
+        .allow_origin(origins.layer())
         .allow_methods([
             Method::GET,
             Method::POST,
@@ -136,6 +138,10 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::IF_NONE_MATCH,
             HeaderName::from_static(REQUEST_ID),
             HeaderName::from_static(state::AFTER),
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
         ])
         .expose_headers([
             HeaderName::from_static(state::POSITION),
@@ -174,12 +180,18 @@ fn span(request: &Request) -> Span {
     let span = tracing::info_span!(
         "request",
         method = %request.method(),
-        path = request.uri().path(),
+        path = start(request.uri().path()),
         request_id = request_id(request),
         status = field::Empty,
     );
     telemetry::continue_trace(&span, request.headers());
     span
+}
+
+/// As much of a caller's text as is logged or repeated to it.
+fn start(text: &str) -> &str {
+    let end = text.char_indices().nth(256);
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 fn traced(response: &Response, latency: Duration, span: &Span) {
@@ -213,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_as_a_problem() {
         let fails = get(|| async { panic!("a bug") as &'static str });
-        let routes: Router = layered(Router::new().route("/", fails), &[], 1);
+        let routes: Router = layered(Router::new().route("/", fails), &Origins::default(), 1);
         let request = Request::builder()
             .header(REQUEST_ID, "mine")
             .body(Body::empty());

@@ -15,6 +15,7 @@ pub mod eval;
 pub mod gallery;
 pub mod http;
 pub mod jobs;
+pub mod memory;
 pub mod model;
 pub mod place;
 pub mod registry;
@@ -31,6 +32,6 @@ pub use scihcgrl_index::{self as index, code, priority};
 
 /// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives
 /// each back to the kernel and takes its pages anew, or, told to keep them, has all threads wait for one lock. How long freed memory
-/// is kept stands in `.cargo/config.toml`.
+/// is kept stands in `.cargo/config.toml`, and for threads that serve in [`memory`].
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -9,7 +9,7 @@ mod message;
 mod models;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     future::Future,
     pin::Pin,
     sync::{
@@ -34,6 +34,8 @@ pub use gallery::{Gallery, Place};
 
 /// How long a write may take until it is in the log and applied here; a caller who gets no answer by then may ask again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many writes that were appended here are remembered until they are applied.
+const OWN: usize = 1 << 16;
 /// How long after a failure the log is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How often the end of the log is asked for.
@@ -52,6 +54,8 @@ struct Shared {
     place: Place,
     /// Who waits here for what comes of a write, by the message's id.
     waiting: Mutex<HashMap<Uuid, Answer>>,
+    /// The ids of writes that were appended here and are not applied yet, whether somebody still waits for them or not. They sort by age.
+    own: Mutex<BTreeSet<Uuid>>,
     /// How much is applied here.
     applied: watch::Sender<u64>,
     /// The last position that the log is known to have.
@@ -92,6 +96,7 @@ impl Replica {
         let replica = Replica(Arc::new(Shared {
             place,
             waiting: Mutex::default(),
+            own: Mutex::default(),
             applied: watch::Sender::new(position),
             head: AtomicU64::new(position),
             met: AtomicBool::new(false),
@@ -197,6 +202,7 @@ impl Replica {
         let payload = message::encode(&write).map_err(|error| unavailable(&error.to_string()))?;
         let (answer, mut answered) = oneshot::channel();
         let waiting = Waiting::new(self, id, answer);
+        self.owns(id);
         let end = tokio::time::Instant::now() + PATIENCE;
         let mut publish = std::pin::pin!(self.publish(id, payload));
         let late = || unavailable("it did not answer in time; the write may be found done later");
@@ -216,14 +222,27 @@ impl Replica {
 
     /// Tells whoever waits for a write what came of it.
     fn answer(&self, id: Option<Uuid>, done: Result<Done, IndexError>) {
-        let waiting = id.and_then(|id| lock(&self.0.waiting).remove(&id));
+        let waiting = id.and_then(|id| {
+            lock(&self.0.own).remove(&id);
+            lock(&self.0.waiting).remove(&id)
+        });
         if let Some(answer) = waiting {
             let _ = answer.send(done);
         }
     }
 
+    /// Remembers that a write was appended here, so that what it lets go of is removed here once it is applied.
+    fn owns(&self, id: Uuid) {
+        let mut own = lock(&self.0.own);
+        own.insert(id);
+        // The oldest never came into the log.
+        while own.len() > OWN {
+            own.pop_first();
+        }
+    }
+
     fn is_own(&self, id: Option<Uuid>) -> bool {
-        id.is_some_and(|id| lock(&self.0.waiting).contains_key(&id))
+        id.is_some_and(|id| lock(&self.0.own).contains(&id))
     }
 }
 

@@ -17,10 +17,10 @@ use crate::{
     config::{Compute, Precision, Serve},
     disk,
     gallery::{self, Gallery, Originals},
-    http::{self, AppState, Parts},
+    http::{self, AppState, Budget, Origins, Parts},
     index::{Index, IndexConfig, IndexError, Wanted},
     jobs::{Jobs, JobsConfig},
-    model,
+    memory, model,
     registry::{self, Registry},
     replica::{self, Replica},
     serving::{Serving, ServingConfig},
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a caller may take to send a request's head. Whoever is slower holds a connection that others need.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most bytes of memory that requests may hold if nothing is said.
+const MOST_MEMORY: u64 = 768 << 20;
 /// How often histograms are folded where nobody asks for them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -65,9 +67,20 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
          all the same",
         config.addr
     );
+    let held = config.memory.unwrap_or_else(usual_memory);
+    let least = 4 * config.max_body_bytes as u64;
+    ensure!(
+        held >= least,
+        "--memory is {held} bytes, and four bodies of --max-body-bytes have to fit into it; give at least {least}, or a lower \
+         --max-body-bytes"
+    );
     disk::keep_private(&config.gallery.data_dir);
     let metrics = telemetry::metrics();
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(memory::give_back_soon)
+        .build()
+        .context("cannot start the runtime")?;
     let place = config.gallery.originals();
     let shared = config.nats.nats.as_ref();
     let shared = shared.map(|servers| runtime.block_on(replicas::join(config, servers)));
@@ -130,9 +143,13 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
         trims_log: config.nats.nats_trim,
         serving: serving.clone(),
         max_body_bytes: config.max_body_bytes,
+        budget: Budget::new(held),
         body_time: Duration::from_secs(config.body_seconds),
         keys,
-        cors_origins: config.cors_origin.clone(),
+        origins: Origins {
+            public: config.public_url.clone(),
+            allowed: config.cors_origin.clone(),
+        },
     });
     runtime.spawn(async move {
         loop {
@@ -149,6 +166,11 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     index.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What requests may hold if nothing is said: an eighth of the memory there is, which a container may limit, up to 768 MiB.
+fn usual_memory() -> u64 {
+    memory::limit().map_or(MOST_MEMORY, |bytes| (bytes / 8).min(MOST_MEMORY))
 }
 
 /// Whether a data folder cannot be opened since an earlier program wrote it.

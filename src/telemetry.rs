@@ -76,6 +76,10 @@ pub const READY: &str = "scihcgrl_ready";
 pub const LOG_POSITION: &str = "scihcgrl_log_position";
 /// How many writes of the log a replica is known to be behind.
 pub const LOG_LAG: &str = "scihcgrl_log_lag";
+/// Bytes that the bodies of requests hold.
+pub const HELD: &str = "scihcgrl_requests_held_bytes";
+/// How many they may hold.
+pub const HOLDABLE: &str = "scihcgrl_requests_holdable_bytes";
 /// How long ago the log last answered a replica.
 pub const LOG_SILENCE: &str = "scihcgrl_log_silence_seconds";
 
@@ -87,8 +91,10 @@ const COUNTERS: [(&str, &str); 5] = [
     (RANGES, "Ranges of a shared gallery encoded here for a job."),
 ];
 
-const GAUGES: [(&str, &str); 17] = [
+const GAUGES: [(&str, &str); 19] = [
     (IN_FLIGHT, "Requests that are being answered."),
+    (HELD, "Bytes of memory that the bodies of requests hold."),
+    (HOLDABLE, "How many bytes they may hold."),
     (
         QUEUE_DEPTH,
         "Images between their acceptance and their codes.",

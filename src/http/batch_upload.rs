@@ -1,28 +1,31 @@
 //! `POST /images/batch`: many images in one form, each stored as it comes and answered for itself.
 //! Knows the form's order and what of it may be under way at once; storing is `images`' work.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
-    extract::{
-        DefaultBodyLimit, Multipart, State,
-        multipart::{Field, MultipartRejection},
-    },
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State, multipart::Field},
     http::StatusCode,
     routing::post,
 };
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use uuid::Uuid;
 
 use super::{
+    budget::{Held, Meter},
     error::{ApiError, Problem},
-    extract::{Params, Upload, json, unknown_field},
+    extract::{Params, Upload, json, next_field, twice, unknown_field},
     images::{Image, PutParams, keep},
     state::{AppState, Turn},
 };
-use crate::index::{Expected, ImageId};
+use crate::{
+    gallery::check_labels,
+    index::{Expected, ImageId},
+};
 
 /// How many images of one form are under way at once; the form is read no faster than they are done.
 const AT_ONCE: usize = 32;
@@ -65,26 +68,38 @@ struct Said {
     payload: Option<Value>,
 }
 
+impl Said {
+    fn is_something(&self) -> bool {
+        self.id.is_some() || !self.labels.is_empty() || self.payload.is_some()
+    }
+}
+
 async fn store(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    form: Result<Multipart, MultipartRejection>,
+    request: Request,
 ) -> Result<Json<Answer>, ApiError> {
-    let form = form?;
+    let (meter, request) = Meter::of(&state.parts().budget, request, false);
+    let form = Multipart::from_request(request, &state).await?;
     let mut batch = Batch {
         state,
         params,
         items: Vec::new(),
         running: JoinSet::new(),
     };
-    let read = batch.read(form).await;
+    let read = batch.read(form, &meter).await;
     // Whatever ended the form, what came before it is stored when the answer goes out.
     batch.settle(0).await?;
-    read?;
-    let items = batch.items;
-    if items.is_empty() {
-        let detail = "the form has no field `image`".to_owned();
-        return Err(ApiError::Invalid("missing_image", detail));
+    let mut items = batch.items;
+    match read {
+        Ok(()) if items.is_empty() => {
+            let detail = "the form has no field `image`".to_owned();
+            return Err(ApiError::Invalid("missing_image", detail));
+        }
+        Err(error) if items.is_empty() => return Err(error),
+        Ok(()) => {}
+        // The images before it are answered, and it is too.
+        Err(error) => items.push(Item::default().with(Err(error))),
     }
     let failed = items.iter().filter(|item| item.problem.is_some()).count();
     let stored = items.len() - failed;
@@ -104,13 +119,18 @@ struct Batch {
 }
 
 impl Batch {
-    async fn read(&mut self, mut form: Multipart) -> Result<(), ApiError> {
-        let mut said = Said::default();
-        while let Some(mut field) = form.next_field().await? {
+    async fn read(&mut self, mut form: Multipart, meter: &Meter) -> Result<(), ApiError> {
+        let (mut said, patience) = (Said::default(), self.state.parts().body_time);
+        while let Some(mut field) = in_time(patience, next_field(&mut form, meter)).await? {
             match field.name().unwrap_or_default() {
-                "id" => said.id = Some(text(&mut field).await?),
-                "labels" => said.labels.push(text(&mut field).await?),
-                "payload" => said.payload = Some(json(&text(&mut field).await?)?),
+                "id" if said.id.is_some() => return Err(twice("id")),
+                "id" => said.id = Some(text(&mut field, patience).await?),
+                "labels" => {
+                    said.labels.push(text(&mut field, patience).await?);
+                    check_labels(&said.labels)?;
+                }
+                "payload" if said.payload.is_some() => return Err(twice("payload")),
+                "payload" => said.payload = Some(json(&text(&mut field, patience).await?)?),
                 "image" => {
                     if self.items.len() == MOST {
                         let detail = format!("a form has at most {MOST} images; send more forms");
@@ -120,21 +140,64 @@ impl Batch {
                         file: field.file_name().map(str::to_owned),
                         ..Item::default()
                     });
-                    let bytes = bytes(&mut field, self.state.max_body_bytes()).await?;
+                    let (image, held) = self.image(&mut field, patience).await?;
                     let one = one(
                         self.state.clone(),
                         self.params.clone(),
                         std::mem::take(&mut said),
-                        bytes,
+                        image,
                     );
                     let at = self.items.len() - 1;
-                    self.running.spawn(async move { (at, one.await) });
+                    self.running.spawn(async move {
+                        let outcome = one.await;
+                        drop(held);
+                        (at, outcome)
+                    });
                     self.settle(AT_ONCE - 1).await?;
                 }
                 other => return Err(unknown_field(other, &["id", "labels", "payload", "image"])),
             }
         }
+        if said.is_something() && !self.items.is_empty() {
+            let detail = "an id, labels or a payload come after the last image; each comes before the image that it is for".to_owned();
+            return Err(ApiError::Invalid("invalid_form", detail));
+        }
         Ok(())
+    }
+
+    /// The bytes of an image, which are held until the second value is dropped, or why it is not kept. If it is too large, the rest of it is
+    /// passed over, so that what comes after it is read.
+    async fn image(
+        &mut self,
+        field: &mut Field<'_>,
+        patience: Duration,
+    ) -> Result<(Result<Bytes, ApiError>, Held), ApiError> {
+        let budget = self.state.parts().budget.clone();
+        let (most, mut held) = (self.state.max_body_bytes(), Held::none(&budget));
+        let mut read = Ok(BytesMut::new());
+        while let Some(chunk) = in_time(patience, field.chunk()).await? {
+            let Ok(bytes) = &mut read else { continue };
+            if bytes.len() + chunk.len() > most {
+                read = Err(ApiError::BodyTooLarge);
+            } else {
+                // The bytes grow into a room of twice their number.
+                let wanted = 2 * chunk.len() as u64;
+                let mut had = held.take(wanted);
+                if !had {
+                    // The images before it are done soon.
+                    self.settle(0).await?;
+                    had = held.take(wanted);
+                }
+                match had {
+                    true => bytes.extend_from_slice(&chunk),
+                    false => read = Err(ApiError::MemoryFull(budget.total())),
+                }
+            }
+            if read.is_err() {
+                held.give_back();
+            }
+        }
+        Ok((read.map(BytesMut::freeze), held))
     }
 
     /// Waits until no more than so many images are under way.
@@ -145,7 +208,7 @@ impl Batch {
             };
             let (at, outcome) = done.map_err(ApiError::internal)?;
             if let Some(item) = self.items.get_mut(at) {
-                item.take(outcome);
+                *item = std::mem::take(item).with(outcome);
             }
         }
         Ok(())
@@ -155,13 +218,18 @@ impl Batch {
 /// One image's outcome: what is kept of it and whether it is new.
 type Outcome = Result<(Image, bool), ApiError>;
 
-async fn one(state: AppState, params: PutParams, said: Said, image: Option<Bytes>) -> Outcome {
+async fn one(
+    state: AppState,
+    params: PutParams,
+    said: Said,
+    image: Result<Bytes, ApiError>,
+) -> Outcome {
     let id: ImageId = match said.id {
         Some(id) => id.parse()?,
         None => Uuid::now_v7().to_string().parse()?,
     };
     let upload = Upload {
-        image: image.ok_or(ApiError::BodyTooLarge)?,
+        image: image?,
         labels: said.labels,
         payload: said.payload,
     };
@@ -171,7 +239,7 @@ async fn one(state: AppState, params: PutParams, said: Said, image: Option<Bytes
 }
 
 impl Item {
-    fn take(&mut self, outcome: Outcome) {
+    fn with(mut self, outcome: Outcome) -> Self {
         match outcome {
             Ok((image, created)) => {
                 let status = if created {
@@ -188,29 +256,32 @@ impl Item {
                 self.problem = Some(problem);
             }
         }
+        self
     }
 }
 
-/// A field's bytes; none where there are more than are read. The rest of it is passed over, so that what comes after it is read.
-async fn bytes(field: &mut Field<'_>, most: usize) -> Result<Option<Bytes>, ApiError> {
-    let (mut read, mut fits) = (BytesMut::new(), true);
-    while let Some(chunk) = field.chunk().await? {
-        fits &= read.len() + chunk.len() <= most;
-        if fits {
-            read.extend_from_slice(&chunk);
-        } else {
-            read = BytesMut::new();
+/// The text of a field.
+async fn text(field: &mut Field<'_>, patience: Duration) -> Result<String, ApiError> {
+    let mut text = BytesMut::new();
+    while let Some(chunk) = in_time(patience, field.chunk()).await? {
+        text.extend_from_slice(&chunk);
+        if text.len() > MAX_TEXT_BYTES {
+            let detail = format!("a field has more than {MAX_TEXT_BYTES} bytes");
+            return Err(ApiError::Invalid("invalid_form", detail));
         }
     }
-    Ok(fits.then(|| read.freeze()))
+    String::from_utf8(text.into())
+        .map_err(|_| ApiError::Invalid("invalid_form", "a field is not UTF-8".to_owned()))
 }
 
-async fn text(field: &mut Field<'_>) -> Result<String, ApiError> {
-    let bytes = bytes(field, MAX_TEXT_BYTES).await?;
-    let bytes = bytes.ok_or_else(|| {
-        let detail = format!("a field has more than {MAX_TEXT_BYTES} bytes");
-        ApiError::Invalid("invalid_form", detail)
-    })?;
-    String::from_utf8(bytes.into())
-        .map_err(|_| ApiError::Invalid("invalid_form", "a field is not UTF-8".to_owned()))
+/// What comes of a body in time. A form may be of any length, but it has to go on.
+async fn in_time<T, E>(
+    patience: Duration,
+    next: impl Future<Output = Result<T, E>>,
+) -> Result<T, ApiError>
+where
+    ApiError: From<E>,
+{
+    let next = timeout(patience, next).await;
+    Ok(next.map_err(|_| ApiError::BodyTooSlow(patience))??)
 }

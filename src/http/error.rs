@@ -111,6 +111,11 @@ pub enum ApiError {
     /// A disk without room for what was sent.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// Requests hold as many bytes as they may, which is this many.
+    #[error(
+        "the requests that are under way hold as much as they may, {0} bytes in all; try again soon"
+    )]
+    MemoryFull(u64),
     /// A body that took too long to come.
     #[error("the body did not come within {} s, which is as long as it may take", .0.as_secs())]
     BodyTooSlow(Duration),
@@ -149,6 +154,17 @@ pub enum ApiError {
         /// What would be right.
         needs: &'static str,
     },
+    /// A page of another origin.
+    #[error(
+        "a page of {0} may not do this here; if it should, start the service with --cors-origin and that origin"
+    )]
+    ForeignPage(String),
+    /// A name that may not be this service's.
+    #[error(
+        "without keys this service answers to localhost, addresses and names without a dot, not to '{0}'; give it keys, or that name with \
+         --public-url"
+    )]
+    ForeignHost(String),
     /// A key that was used too often.
     #[error("the key has been used as often as it may for now; try again in {} s", .0.as_secs())]
     RateLimited(Duration),
@@ -203,7 +219,8 @@ impl ApiError {
         match self {
             ApiError::RateLimited(wait) => Some(wait.as_secs()),
             ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. })
-            | ApiError::Behind { .. } => Some(1),
+            | ApiError::Behind { .. }
+            | ApiError::MemoryFull(_) => Some(1),
             _ if self.kind().1 == "log_unavailable" => Some(1),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,

@@ -7,7 +7,7 @@ use std::{fmt, marker::PhantomData};
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Multipart, Path, Request},
+    extract::{FromRequest, FromRequestParts, Multipart, Path, Request, multipart::Field},
     http::{header::CONTENT_TYPE, request},
 };
 use axum_extra::extract::Query;
@@ -24,7 +24,7 @@ use serde::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{error::ApiError, state::AppState};
+use super::{budget::Meter, error::ApiError, state::AppState};
 use crate::{
     code::HashCode,
     index::{ImageId, Sketch},
@@ -78,8 +78,9 @@ pub struct Id(pub ImageId);
 /// A name in the path, of a model or a job.
 pub struct Name(pub String);
 
-/// A body that came in the time it has. Whoever sends slower holds memory that others need.
-pub struct InTime<T>(pub T);
+/// A body that came in the time it has, with the bytes that it holds for as long as this is kept. Whoever sends slower holds memory that others
+/// need.
+pub(super) struct InTime<T>(pub T, pub Meter);
 
 /// A JSON object. Serde alone takes an array of its members as well, in an order that nobody promised.
 pub struct Object<T>(pub T);
@@ -107,9 +108,12 @@ where
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let limit = state.parts().body_time;
+        let (meter, mut request) = Meter::of(&state.parts().budget, request, true);
+        request.extensions_mut().insert(meter.clone());
         let read = timeout(limit, T::from_request(request, state)).await;
+        meter.whole()?;
         let read = read.map_err(|_| ApiError::BodyTooSlow(limit))?;
-        Ok(InTime(read?))
+        Ok(InTime(read?, meter))
     }
 }
 
@@ -237,7 +241,14 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
 /// Anything but multipart is taken for the image itself: curl declares a form by default, and content decides anyway.
 async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<Upload, ApiError> {
     if is_form(&request) {
-        return form(Multipart::from_request(request, state).await?, fields).await;
+        let meter = request.extensions().get::<Meter>().cloned();
+        let meter = meter.ok_or_else(|| ApiError::internal("a form that is not metered"))?;
+        return form(
+            Multipart::from_request(request, state).await?,
+            &meter,
+            fields,
+        )
+        .await;
     }
     let image = Bytes::from_request(request, state).await?;
     if image.is_empty() {
@@ -250,9 +261,25 @@ async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<U
     })
 }
 
-async fn form(mut multipart: Multipart, fields: &[&str]) -> Result<Upload, ApiError> {
+/// The next field of a form, if there is one. What comes before its content is of bounded length.
+pub(super) async fn next_field<'a>(
+    form: &'a mut Multipart,
+    meter: &Meter,
+) -> Result<Option<Field<'a>>, ApiError> {
+    meter.head();
+    let field = form.next_field().await;
+    meter.whole()?;
+    meter.content();
+    Ok(field?)
+}
+
+async fn form(
+    mut multipart: Multipart,
+    meter: &Meter,
+    fields: &[&str],
+) -> Result<Upload, ApiError> {
     let (mut image, mut labels, mut payload) = (None, Vec::new(), None);
-    while let Some(field) = multipart.next_field().await? {
+    while let Some(field) = next_field(&mut multipart, meter).await? {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
             known if !fields.contains(&known) => return Err(unknown_field(known, fields)),

@@ -1,11 +1,17 @@
 //! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml` and `/docs`.
 //! Knows nothing of images; it tells how the service is, not what it holds.
 
-use axum::{Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
 use serde::Serialize;
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::Config;
 
-use super::{error::ApiError, state::AppState};
+use super::{asset::Asset, error::ApiError, extract::Name, state::AppState};
 use crate::{
     code::Length,
     index::Facts,
@@ -16,6 +22,10 @@ use crate::{
 
 const CONTRACT: &str = include_str!("../../openapi.yaml");
 
+/// What the page of the contract may do: Swagger UI sets styles on its elements, and has a few pictures in its own text.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/info", get(info))
@@ -24,9 +34,28 @@ pub(super) fn routes() -> Router<AppState> {
 
 /// The contract as a page that tries it out; all of it comes from this program.
 pub(super) fn pages() -> Router<AppState> {
-    SwaggerUi::new("/docs")
-        .config(Config::new(["/openapi.yaml"]).try_it_out_enabled(true))
-        .into()
+    Router::new()
+        .route("/docs", get(async || Redirect::to("docs/")))
+        .route(
+            "/docs/",
+            get(async |headers: HeaderMap| page("index.html", &headers)),
+        )
+        .route(
+            "/docs/{file}",
+            get(async |Name(name): Name, headers: HeaderMap| page(&name, &headers)),
+        )
+}
+
+fn page(name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let load = || {
+        let config = Config::new(["../openapi.yaml"]).try_it_out_enabled(true);
+        let file = utoipa_swagger_ui::serve(name, config.into()).ok()??;
+        Some((file.bytes.into_owned().into(), file.content_type))
+    };
+    let path = format!("/docs/{name}");
+    let asset = Asset::at(&path, load).ok_or(ApiError::NoRoute(path))?;
+    let policy = [(header::CONTENT_SECURITY_POLICY, POLICY)];
+    Ok((policy, asset.answer(headers)).into_response())
 }
 
 /// Answered in every state of the service, for the orchestrator.
@@ -81,8 +110,11 @@ async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
     }))
 }
 
-async fn contract() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/yaml")], CONTRACT)
+async fn contract(headers: HeaderMap) -> Result<Response, ApiError> {
+    let load = || Some((CONTRACT.as_bytes().into(), "application/yaml".to_owned()));
+    let asset = Asset::at("/openapi.yaml", load);
+    let asset = asset.ok_or_else(|| ApiError::internal("the contract is not there"))?;
+    Ok(asset.answer(&headers))
 }
 
 /// Dead means that the model's thread is gone, or that a replica cannot go on, which only a restart mends.

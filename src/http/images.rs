@@ -12,6 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     error::ApiError,
     extract::{Id, InTime, Object, PageSize, Params, Upload, given},
     search::by_length,
-    state::{AppState, Turn},
+    state::{AppState, CHANGE, CHANGES, Turn},
 };
 use crate::{
     code::{HashCode, Length},
@@ -90,7 +91,7 @@ async fn put(
     Id(id): Id,
     Params(params): Params<PutParams>,
     Condition(expected): Condition,
-    InTime(upload): InTime<Upload>,
+    InTime(upload, _held): InTime<Upload>,
 ) -> Result<Response, ApiError> {
     store(state, id, params, upload, expected).await
 }
@@ -98,7 +99,7 @@ async fn put(
 async fn create(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    InTime(upload): InTime<Upload>,
+    InTime(upload, _held): InTime<Upload>,
 ) -> Result<Response, ApiError> {
     let id = Uuid::now_v7().to_string().parse()?;
     store(state, id, params, upload, Expected::default()).await
@@ -138,7 +139,7 @@ pub(super) async fn keep(
             .read(move |index| index.expect(&id, &expected))
             .await?;
     }
-    loop {
+    for _ in 0..CHANGES {
         let (codes, media_type) = state.encode_to_keep(upload.image.clone(), turn).await?;
         let image = NewImage {
             id: id.clone(),
@@ -155,10 +156,11 @@ pub(super) async fn keep(
             // Another model became the active one meanwhile.
             Err(GalleryError::Index {
                 source: IndexError::Generation { .. },
-            }) => continue,
+            }) => sleep(CHANGE).await,
             done => return Ok(done?),
         }
     }
+    Err(ApiError::NotReady)
 }
 
 #[derive(Deserialize)]
@@ -226,7 +228,7 @@ async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
     Condition(expected): Condition,
-    InTime(Json(Object(Change { labels, payload }))): InTime<Json<Object<Change>>>,
+    InTime(Json(Object(Change { labels, payload })), _held): InTime<Json<Object<Change>>>,
 ) -> Result<One, ApiError> {
     check_labels(labels.as_deref().unwrap_or_default())?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;

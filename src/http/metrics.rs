@@ -17,9 +17,9 @@ use super::{error::ApiError, state::AppState};
 use crate::{
     serving::Models,
     telemetry::{
-        self, DAMAGED, DISK_BYTES, DISTINCT_CODES, GENERATION, IMAGES, IN_FLIGHT, INDEX_BYTES,
-        INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION, LOG_SILENCE, MISSING, READY, REQUEST_SECONDS,
-        REQUESTS,
+        self, DAMAGED, DISK_BYTES, DISTINCT_CODES, GENERATION, HELD, HOLDABLE, IMAGES, IN_FLIGHT,
+        INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION, LOG_SILENCE, MISSING, READY,
+        REQUEST_SECONDS, REQUESTS,
     },
 };
 
@@ -46,6 +46,8 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         (INDEX_BYTES, facts.memory_bytes),
         (DISK_BYTES, facts.disk_bytes),
         (DAMAGED, facts.damage.len() as u64),
+        (HELD, state.parts().budget.held()),
+        (HOLDABLE, state.parts().budget.total()),
         (READY, state.is_ready().into()),
     ] {
         gauge!(name).set(value as f64);

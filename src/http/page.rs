@@ -4,15 +4,15 @@
 use axum::{
     Router,
     http::{
-        HeaderMap, HeaderName, StatusCode,
+        HeaderMap,
         header::{self, HeaderValue},
     },
     response::{IntoResponse, Response},
     routing::get,
 };
-use rust_embed::{Embed, EmbeddedFile};
+use rust_embed::Embed;
 
-use super::{content::known, error::ApiError, extract::Name, state::AppState};
+use super::{asset::Asset, error::ApiError, extract::Name, state::AppState};
 
 #[derive(Embed)]
 #[folder = "web/"]
@@ -42,43 +42,37 @@ async fn root(headers: HeaderMap) -> Response {
     let html = accepted
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.contains("text/html"));
-    let vary = [(header::VARY, HeaderValue::from_static("accept"))];
-    match Files::get("index.html").filter(|_| html) {
-        Some(page) => (vary, answer("index.html", page, &headers)).into_response(),
-        None => (vary, POINTER).into_response(),
-    }
+    let mut response = match answer("index.html", &headers).filter(|_| html) {
+        Some(page) => page,
+        None => POINTER.into_response(),
+    };
+    // Beside what it varies by already.
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 async fn file(Name(name): Name, headers: HeaderMap) -> Result<Response, ApiError> {
-    let found = Files::get(&name);
-    let found = found.ok_or_else(|| ApiError::NoRoute(format!("/web/{name}")))?;
-    Ok(answer(&name, found, &headers))
+    let found = answer(&name, &headers);
+    found.ok_or_else(|| ApiError::NoRoute(format!("/web/{name}")))
 }
 
-fn answer(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
-    let digest = &file.metadata.sha256_hash()[..8];
-    let tag: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}\"");
-    let held = [
-        (header::ETAG, tag.clone()),
-        // Asked for each time, so that a new version is seen at once.
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
-    ];
-    if known(headers, &tag) {
-        return (StatusCode::NOT_MODIFIED, held).into_response();
-    }
-    let media_type = match name.rsplit('.').next() {
-        Some("html") => "text/html; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        _ => "application/octet-stream",
+fn answer(name: &str, headers: &HeaderMap) -> Option<Response> {
+    let load = || {
+        let media_type = match name.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            _ => "application/octet-stream",
+        };
+        Some((Files::get(name)?.data, media_type.to_owned()))
     };
+    let asset = Asset::at(&format!("/web/{name}"), load)?;
     let fixed = [
-        (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (HeaderName::from_static("referrer-policy"), "no-referrer"),
+        (header::REFERRER_POLICY, "no-referrer"),
     ];
-    (held, fixed, file.data).into_response()
+    Some((fixed, asset.answer(headers)).into_response())
 }

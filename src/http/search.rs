@@ -9,13 +9,14 @@ use axum::{Json, Router, extract::State, routing::post};
 use metrics::histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::{
     content::content_url,
     error::ApiError,
     extract::{InTime, OfModel, Params, Subject},
     millis,
-    state::{AppState, Coded, Turn},
+    state::{AppState, CHANGE, CHANGES, Coded, Turn},
 };
 use crate::{
     code::{HashCode, Length},
@@ -117,17 +118,18 @@ impl Encoding {
 async fn search(
     State(state): State<AppState>,
     Params(params): Params<SearchParams>,
-    InTime(subject): InTime<Subject>,
+    InTime(subject, _held): InTime<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let part = parameters::part(params.part.as_deref(), &subject)?;
-    loop {
+    for _ in 0..CHANGES {
         let served = state.models().active;
         match search_in(&state, &served, &params, subject.clone(), part).await {
-            // Its codes were let go of meanwhile, since other models are active now.
-            Err(ApiError::Index(IndexError::Generation { .. })) => continue,
+            // Its codes were let go of meanwhile, since other models are active now or soon.
+            Err(ApiError::Index(IndexError::Generation { .. })) => sleep(CHANGE).await,
             answer => return answer.map(Json),
         }
     }
+    Err(ApiError::NotReady)
 }
 
 /// Searches among the codes of one model by a code of its own.
@@ -198,7 +200,7 @@ async fn search_in(
 async fn encode(
     State(state): State<AppState>,
     Params(params): Params<EncodeParams>,
-    InTime(subject): InTime<Subject>,
+    InTime(subject, _held): InTime<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
     if let Subject::Code(..) = subject {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use metrics::histogram;
 use tokio::sync::Semaphore;
 
-use super::{error::ApiError, keys::Keys};
+use super::{budget::Budget, error::ApiError, keys::Keys, origin::Origins};
 use crate::{
     batch::Encoded,
     gallery::Gallery,
@@ -36,6 +36,11 @@ pub(super) const POSITION: &str = "scihcgrl-position";
 pub(super) const LAG: &str = "scihcgrl-lag";
 /// With a request: how far it has to be applied first.
 pub(super) const AFTER: &str = "scihcgrl-after";
+/// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
+const READS: usize = 4;
+/// How often a request is tried again since models changed meanwhile, and how long it waits each time.
+pub(super) const CHANGES: usize = 100;
+pub(super) const CHANGE: Duration = Duration::from_millis(50);
 /// How long such a request waits.
 const BEHIND: Duration = Duration::from_secs(5);
 
@@ -55,12 +60,14 @@ pub struct Parts {
     pub trims_log: bool,
     /// The most bytes a request's body may have.
     pub max_body_bytes: usize,
+    /// The bytes of memory that requests may hold.
+    pub budget: Arc<Budget>,
     /// How long a request's body may take to come.
     pub body_time: Duration,
     /// Who may do what.
     pub keys: Keys,
-    /// The origins whose pages may use the service; `*` is any.
-    pub cors_origins: Vec<String>,
+    /// From which pages it may be used.
+    pub origins: Origins,
 }
 
 /// A handle on what all requests share, cheap to clone. Not ready until told so.
@@ -69,7 +76,10 @@ pub struct AppState(Arc<Shared>);
 
 struct Shared {
     parts: Parts,
+    /// As many pictures are decoded at once as there are cores, since more would only share them.
     decoders: Arc<Semaphore>,
+    /// Reads of the index that are under way at once.
+    reads: Arc<Semaphore>,
     ready: AtomicBool,
 }
 
@@ -99,6 +109,7 @@ impl AppState {
         AppState(Arc::new(Shared {
             parts,
             decoders: Arc::new(Semaphore::new(cores)),
+            reads: Arc::new(Semaphore::new(READS * cores)),
             ready: AtomicBool::new(false),
         }))
     }
@@ -199,7 +210,13 @@ impl AppState {
         read: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let index = self.0.parts.gallery.index().clone();
-        let answer = tokio::task::spawn_blocking(move || read(&index)).await;
+        // One that goes on after its caller left still counts.
+        let permit = self.0.reads.clone().acquire_owned().await;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read(&index)
+        })
+        .await;
         Ok(answer.map_err(ApiError::internal)??)
     }
 }

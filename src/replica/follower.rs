@@ -122,6 +122,8 @@ async fn try_apply(
     let mut pending = FuturesOrdered::new();
     let mut by = None;
     let mut broken = None;
+    // A change of generations is accepted and not done: what comes after it waits.
+    let mut turning = false;
     loop {
         tokio::select! {
             Some((position, id, turns, done)) = pending.next(), if !pending.is_empty() => {
@@ -132,6 +134,7 @@ async fn try_apply(
                         if turns && done.is_ok() {
                             turn(replica, turned).await;
                         }
+                        turning &= !turns;
                         replica.0.applied.send_replace(position);
                         replica.answer(id, done);
                     }
@@ -146,10 +149,11 @@ async fn try_apply(
                     return Err(Broken::Log("nothing comes of it".to_owned()));
                 }
             }
-            message = messages.next(), if broken.is_none() && pending.len() < AHEAD => match message {
+            message = messages.next(), if broken.is_none() && !turning && pending.len() < AHEAD => match message {
                 Some(Ok(message)) => match take(replica, &message, next, &mut by) {
                     Ok(Some((id, write))) => {
                         let turns = write.turns();
+                        turning |= turns;
                         let at = Applied { position: next, id };
                         let accepted = index.apply(at, write, replica.is_own(id)).await;
                         let done = accepted.map_err(store)?;

@@ -33,6 +33,16 @@ impl Serving {
             Ok(Arc::new(served))
         };
         let active = find(&wanted.active).await?;
+        // It answers even if the other one cannot be fetched just now.
+        let standby = wanted.beside.as_ref();
+        let standby =
+            standby.and_then(|generation| here.iter().find(|served| is(served, generation)));
+        self.change(|models| {
+            *models = Models {
+                active: active.clone(),
+                beside: standby.cloned(),
+            };
+        });
         let beside = match &wanted.beside {
             Some(generation) => Some(find(generation).await?),
             None => None,

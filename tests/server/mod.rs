@@ -11,7 +11,7 @@ use std::{
     panic::Location,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Mutex, mpsc},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -240,10 +240,14 @@ fn random(folder: &Path, name: &str, seed: i64) -> PathBuf {
     write(folder, name, seed, &card())
 }
 
-fn write(folder: &Path, name: &str, seed: i64, card: &Card) -> PathBuf {
-    // libtorch's generator is one for all threads, and tests run beside each other.
+/// Held while a network is made: its first weights are drawn from a generator that all threads share, and tests run beside each other.
+pub fn drawing() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock();
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(folder: &Path, name: &str, seed: i64, card: &Card) -> PathBuf {
+    let _one = drawing();
     tch::manual_seed(seed);
     let network = Network::new(card, tch::Device::Cpu).unwrap();
     if let Some(projection) = network.variables.variables().get("sketch.projection") {

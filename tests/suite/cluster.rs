@@ -6,6 +6,7 @@ mod conditions;
 mod duplicates;
 mod filled;
 mod history;
+mod hung_up;
 mod jobs;
 mod keys;
 mod lost;
@@ -13,6 +14,7 @@ mod models;
 mod nats;
 mod newer;
 mod replicas;
+mod searches;
 
 use std::{
     collections::BTreeMap,

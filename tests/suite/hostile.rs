@@ -3,6 +3,7 @@
 
 mod kills;
 mod limits;
+mod memory;
 mod mutants;
 mod slow;
 

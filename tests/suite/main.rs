@@ -27,6 +27,7 @@ mod models;
 mod observed;
 mod operations;
 mod originals;
+mod origins;
 mod overload;
 mod parity;
 mod probes;

@@ -70,6 +70,7 @@ impl Known {
         let pictures: Vec<_> = (0..PICTURES).map(decoded).collect();
         let mut codes = BTreeMap::new();
         let ids = files.map(|file| {
+            let _drawing = server::drawing();
             let hasher = Hasher::load(&file, tch::Device::Cpu, kind).unwrap();
             let of = |pixels| hasher.encode(&[pixels]).unwrap()[0].codes[2].to_string();
             codes.insert(hasher.id().to_owned(), pictures.iter().map(of).collect());

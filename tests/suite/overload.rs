@@ -109,18 +109,46 @@ async fn many_images_in_one_form_are_answered_one_by_one() {
     assert_eq!(items[3]["image"]["labels"], serde_json::json!(["all"]));
     assert_eq!(items.as_array().unwrap().len(), 43);
 
-    let wrong = Form::new()
-        .part("image", file("d.jpg", GREY))
-        .text("colour", "red");
-    let answer = batch(wrong).send().await.unwrap();
-    assert_eq!(answer.status(), 422);
-    let problem: Value = answer.json().await.unwrap();
-    assert!(
-        problem["detail"].as_str().unwrap().contains("`colour`"),
-        "{problem}"
-    );
+    // What came before a mistake of the form is stored and answered, and so is the mistake.
+    for (field, text, code, words) in [
+        ("colour", "red", "unknown_field", "`colour`"),
+        ("id", "my-car", "invalid_form", "after the last image"),
+        ("labels", "car", "invalid_form", "after the last image"),
+        ("payload", "{}", "invalid_form", "after the last image"),
+    ] {
+        let wrong = Form::new()
+            .part("image", file("d.jpg", GREY))
+            .text(field, text);
+        let answer = batch(wrong).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(
+            (&answer["stored"], &answer["failed"]),
+            (&1.into(), &1.into())
+        );
+        assert_eq!(answer["items"][0]["status"], 201);
+        let problem = &answer["items"][1]["problem"];
+        assert_eq!(problem["code"], code);
+        assert!(
+            problem["detail"].as_str().unwrap().contains(words),
+            "{problem}"
+        );
+    }
     let images = server.metric("scihcgrl_images").await;
-    assert_eq!(images, Some(42.0), "what came before the mistake is stored");
+    assert_eq!(images, Some(45.0));
+    // Before any image there is nothing to answer but the mistake.
+    for (form, code) in [
+        (Form::new().text("colour", "red"), "unknown_field"),
+        (Form::new().text("id", "a").text("id", "b"), "invalid_form"),
+        (
+            (0..33).fold(Form::new(), |form, _| form.text("labels", "x")),
+            "invalid_label",
+        ),
+    ] {
+        let answer = batch(form).send().await.unwrap();
+        assert_eq!(answer.status(), 422);
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], code);
+    }
     let empty = batch(Form::new().text("labels", "x")).send().await.unwrap();
     assert_eq!(
         empty.json::<Value>().await.unwrap()["code"],

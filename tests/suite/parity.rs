@@ -40,6 +40,7 @@ fn card(backbone: BackboneKind) -> Card {
 
 /// A backbone with the weights of a file.
 fn network(backbone: BackboneKind, weights: &Path) -> Network {
+    let _drawing = server::drawing();
     let mut network = Network::new(&card(backbone), Device::Cpu).unwrap();
     checkpoint::load_backbone(&mut network, weights).unwrap();
     network

@@ -13,7 +13,7 @@ use scihcgrl::{
     batch::BatchConfig,
     config::{Compute, Precision},
     gallery::{Gallery, Originals},
-    http::{self, AppState, Keys, Parts},
+    http::{self, AppState, Budget, Keys, Origins, Parts},
     index::{self, Index, IndexConfig},
     jobs::{Jobs, JobsConfig},
     registry::Registry,
@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 async fn ask(router: &Router, method: Method, path: &str) -> (StatusCode, bool) {
     let request = Request::builder().method(method).uri(path);
+    let request = request.header("host", "localhost");
     let request = request.body(Body::from("x")).unwrap();
     let answer = router.clone().oneshot(request).await.unwrap();
     (
@@ -43,7 +44,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     };
     // As the service does it, outside of any runtime.
     let registry = Registry::open(folder.path().join("models")).unwrap();
-    let entry = registry.add(&model).unwrap();
+    let entry = {
+        let _drawing = server::drawing();
+        registry.add(&model).unwrap()
+    };
     let index = Index::open(IndexConfig {
         path: folder.path().join("data"),
         model: index::Wanted::Exactly(entry.id),
@@ -62,7 +66,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     };
     let config = ServingConfig { compute, batching };
     let of = index.clone();
-    let started = tokio::task::spawn_blocking(move || Serving::start(of, registry, config, None));
+    let started = tokio::task::spawn_blocking(move || {
+        let _drawing = server::drawing();
+        Serving::start(of, registry, config, None)
+    });
     let serving = started.await.unwrap().unwrap();
     let place = folder.path().join("originals").display().to_string();
     let originals = Originals::open(&place, index.id(), false).await.unwrap();
@@ -84,9 +91,10 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         trims_log: false,
         serving,
         max_body_bytes: 1 << 20,
+        budget: Budget::new(64 << 20),
         body_time: Duration::from_secs(1),
         keys: Keys::default(),
-        cors_origins: Vec::new(),
+        origins: Origins::default(),
     });
     let router = http::router(state.clone());
     let (get, post) = (Method::GET, Method::POST);

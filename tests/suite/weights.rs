@@ -99,7 +99,9 @@ fn a_backbone_takes_its_own_weights_only() {
         backbone: BackboneKind::Vgg19,
         ..server::card()
     };
+    let drawing = server::drawing();
     let mut network = Network::new(&card, Device::Cpu).unwrap();
+    drop(drawing);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weights.safetensors");
     // Names are looked at before shapes, so one entry each will do.

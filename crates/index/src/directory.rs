@@ -251,6 +251,32 @@ impl Directory {
         })
     }
 
+    /// The codes of all images that pass a filter, whatever their distance. Reads every code in order, which is faster than to look for those
+    /// that are near once much of them would be.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn passing(&self, code: &HashCode, filter: &mut Filter) -> Result<Ball<'_>, IndexError> {
+        let columns = self.columns(self.column_of(code.length())?);
+        let (word, mut near) = (code.word(), Vec::new());
+        for (list, column) in columns.iter().enumerate() {
+            column.words().each(|slot, other| {
+                let postings = column.postings(slot as u32);
+                if postings.iter().any(|&image| filter.has(image)) {
+                    let distance = (word ^ other).count_ones();
+                    let mut found = Near::new(distance, other, slot);
+                    found.list = list as u32;
+                    near.push(found);
+                }
+            });
+        }
+        Ok(Ball {
+            length: code.length(),
+            columns,
+            near,
+        })
+    }
+
     /// Every word of a column with the number of images that have it, ascending.
     fn counts(&self, at: usize) -> impl Iterator<Item = (u64, u64)> {
         let columns = self.columns(at).into_iter().enumerate();

@@ -42,7 +42,8 @@ pub struct Near {
 }
 
 impl Near {
-    fn new(distance: u32, word: u64, slot: usize) -> Self {
+    /// In list 0.
+    pub fn new(distance: u32, word: u64, slot: usize) -> Self {
         Near {
             key: u64::from(distance) << 56 | word,
             list: 0,
@@ -139,6 +140,22 @@ impl Words {
             Words::Tables32(tables) => Box::new(tables.iter()),
             Words::Tables48(tables) => Box::new(tables.iter()),
             Words::Hashes(table) => Box::new(table.iter()),
+        }
+    }
+
+    /// Calls `visit` with the place and the word of each, ascending. Faster than [`iter`](Self::iter), which is asked for each word.
+    pub fn each(&self, mut visit: impl FnMut(usize, u64)) {
+        let mut at = 0;
+        let visit = |word| {
+            visit(at, word);
+            at += 1;
+        };
+        match self {
+            Words::List(words) => words.iter().copied().for_each(visit),
+            Words::Bitmap(bitmap) => bitmap.iter().for_each(visit),
+            Words::Tables32(tables) => tables.iter().for_each(visit),
+            Words::Tables48(tables) => tables.iter().for_each(visit),
+            Words::Hashes(table) => table.iter().for_each(visit),
         }
     }
 

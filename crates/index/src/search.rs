@@ -12,6 +12,8 @@ use super::{
 
 /// Up to so many images with a label are looked at one by one, which is quicker than to find those that are near among all.
 const FEW: usize = 1024;
+/// If this share of all images would have to be near, all are looked at.
+const MUCH: u64 = 16;
 
 impl Index {
     /// The images within a radius, or the nearest at any distance: exact, in the order asked for. A radius past the length finds all.
@@ -169,13 +171,15 @@ impl Within<'_> {
             false => all,
         };
         loop {
+            if enough >= all / MUCH {
+                let mut filter = filter.clone();
+                let ball = self.directory.passing(self.code, &mut filter)?;
+                return Ok(ball.take_filtered(filter, span, true));
+            }
             let ball = self.directory.nearest(self.code, enough)?;
-            let taken = ball.take_filtered(filter.clone(), span, !coded);
-            if taken.total >= span.end() as u64 || ball.total() >= all {
-                let total = match coded {
-                    true => filter.count() as u64,
-                    false => taken.total,
-                };
+            let taken = ball.take_filtered(filter.clone(), span, false);
+            if taken.total >= span.end() as u64 {
+                let total = filter.count() as u64;
                 return Ok(Taken { total, ..taken });
             }
             enough = enough.saturating_mul(4);

@@ -86,6 +86,9 @@ impl ApiError {
             }
             ApiError::NoKey { .. } => (S::UNAUTHORIZED, "no_key"),
             ApiError::WrongRole { .. } => (S::FORBIDDEN, "wrong_role"),
+            ApiError::ForeignPage(_) => (S::FORBIDDEN, "foreign_page"),
+            ApiError::ForeignHost(_) => (S::FORBIDDEN, "foreign_host"),
+            ApiError::MemoryFull(_) => (S::TOO_MANY_REQUESTS, "memory_full"),
             ApiError::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited"),
             ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),

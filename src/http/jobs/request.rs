@@ -19,8 +19,9 @@ use super::members;
 use crate::{
     gallery::check_each_label,
     http::{
+        budget::Meter,
         error::ApiError,
-        extract::{InTime, Object, is_form, twice, unknown_field},
+        extract::{InTime, Object, is_form, next_field, twice, unknown_field},
         search::NoParams,
         state::AppState,
         upload::{Upload, receive},
@@ -149,11 +150,13 @@ impl FromRequest<AppState> for NewJob {
             true => {
                 // An archive is read as it comes, to its own limit.
                 DefaultBodyLimit::disable().apply(&mut request);
-                form(Multipart::from_request(request, state).await?, state).await?
+                let (meter, request) = Meter::of(&state.parts().budget, request, false);
+                let form = Multipart::from_request(request, state).await?;
+                read_form(form, &meter, state).await?
             }
             false => {
                 type Body = InTime<Json<Object<Map<String, Value>>>>;
-                let InTime(Json(Object(asked))) = Body::from_request(request, state).await?;
+                let InTime(Json(Object(asked)), _held) = Body::from_request(request, state).await?;
                 (asked.into(), None)
             }
         };
@@ -176,11 +179,15 @@ impl FromRequest<AppState> for NewJob {
     }
 }
 
-async fn form(mut form: Multipart, state: &AppState) -> Result<(Value, Option<Upload>), ApiError> {
+async fn read_form(
+    mut form: Multipart,
+    meter: &Meter,
+    state: &AppState,
+) -> Result<(Value, Option<Upload>), ApiError> {
     let (mut job, mut archive) = (None, None);
     let parts = state.parts();
     let late = |_| ApiError::BodyTooSlow(parts.body_time);
-    while let Some(field) = timeout(parts.body_time, form.next_field())
+    while let Some(field) = timeout(parts.body_time, next_field(&mut form, meter))
         .await
         .map_err(late)??
     {

@@ -127,17 +127,21 @@ impl History {
                 .eq(within.iter().map(|(_, _, sequence)| sequence))
         );
 
+        let has_label = |(.., sequence): &(u32, u64, u32)| {
+            let mut its = self.images[sequence].1.iter();
+            its.any(|label| labels.contains(label))
+        };
         let labelled: Vec<_> = within
             .iter()
-            .filter(|(.., sequence)| {
-                self.images[sequence]
-                    .1
-                    .iter()
-                    .any(|label| labels.contains(label))
-            })
+            .filter(|one| has_label(one))
             .copied()
             .collect();
         let filter = self.directory.labelled(labels);
+        let everywhere: Vec<_> = all.iter().filter(|one| has_label(one)).collect();
+        let passing = self.directory.passing(&code, &mut filter.clone());
+        let taken = passing.unwrap().take_filtered(filter.clone(), page, true);
+        assert_eq!(taken.total, everywhere.len() as u64);
+        same(taken.hits, &mut everywhere.iter().skip(offset).take(limit));
         for all in [true, false] {
             let take = |span| ball().take_filtered(filter.clone(), span, all);
             let Taken { hits, total, .. } = take(page);

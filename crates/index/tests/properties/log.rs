@@ -1,18 +1,18 @@
-//! Stores that apply the same log are the same, however its writes are grouped and whenever a store is opened anew in between.
-//! Knows writes and digests; nothing of where a log is kept.
+//! Stores that apply the same log are the same and answer searches as a plain list does, however its writes are grouped and whenever a store
+//! is opened anew in between. Knows writes, digests and searches; nothing of where a log is kept.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Recoded,
+    Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Query, Recoded,
     Revisions, Times, Wanted, Write, code::Length,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{SKETCH, cases, codes, config, id, image, labels, sketch};
+use super::{SKETCH, cases, codes, config, expected, id, image, labels, query, shown, sketch};
 
 const GALLERY: Uuid = Uuid::from_u128(7);
 
@@ -116,13 +116,42 @@ fn write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// Applies writes in groups of some sizes, with the store opened anew after some of them; what came of each, and the digest.
-fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<u64>, String)) {
+/// Searches a store, against a plain list of the images that it lists.
+fn check(index: &Index, query: &Query) {
+    let images = index.list(&[], None, usize::MAX).unwrap().records;
+    // There is nothing to compare with where the active model makes no sketches.
+    let sketched = images.iter().any(|image| image.sketch.is_some());
+    let query = Query {
+        sketch: query.sketch.clone().filter(|_| sketched),
+        ..query.clone()
+    };
+    let has_label = |own: &[String]| own.iter().any(|label| query.labels.contains(label));
+    let labelled = images
+        .iter()
+        .filter(|image| query.labels.is_empty() || has_label(&image.labels));
+    let held = labelled.filter_map(|image| {
+        let mut codes = image.codes.iter();
+        let code = codes.find(|code| code.length() == query.code.length())?;
+        let distance = code.distance(&query.code)?;
+        let near = query.radius.is_none_or(|radius| distance <= radius);
+        near.then(|| (distance, *code, image.id.clone(), image.sketch.as_ref()))
+    });
+    let found = index.search(&query).unwrap();
+    assert_eq!(shown(&found), expected(held.collect(), &query), "{query:?}");
+}
+
+/// Applies writes in groups of some sizes, with the store opened anew after some of them; what came of each, and the digest. After each
+/// group it is searched.
+fn applied(
+    writes: &[Write],
+    groups: &[(usize, bool)],
+    queries: &[Query],
+) -> (Vec<String>, (Option<u64>, String)) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let mut index = open(folder.path());
     let (mut told, mut rest, mut groups) = (Vec::new(), writes, groups.iter().cycle());
-    let mut revisions = BTreeSet::new();
+    let (mut revisions, mut queries) = (BTreeSet::new(), queries.iter().cycle());
     while !rest.is_empty() {
         let &(size, again) = groups.next().unwrap();
         let (group, others) = rest.split_at(size.min(rest.len()));
@@ -153,6 +182,7 @@ fn applied(writes: &[Write], groups: &[(usize, bool)]) -> (Vec<String>, (Option<
             drop(index);
             index = open(folder.path());
         }
+        check(&index, queries.next().unwrap());
     }
     let digest = runtime.block_on(index.digest()).unwrap();
     (told, digest)
@@ -165,9 +195,10 @@ proptest! {
     fn stores_of_one_log_are_one(
         writes in prop::collection::vec(write(), 1..250),
         groups in prop::collection::vec((1usize..40, prop::bool::weighted(0.2)), 1..20),
+        queries in prop::collection::vec(query(), 1..20),
     ) {
-        let one_by_one = applied(&writes, &[(1, false)]);
-        let in_groups = applied(&writes, &groups);
+        let one_by_one = applied(&writes, &[(1, false)], &queries);
+        let in_groups = applied(&writes, &groups, &queries);
         prop_assert_eq!(&one_by_one.0, &in_groups.0);
         prop_assert_eq!(one_by_one.1, in_groups.1);
     }

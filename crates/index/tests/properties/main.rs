@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
-use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence, RngSeed},
+};
 use scihcgrl_index::{
     Codes, Found, ImageId, Index, IndexConfig, IndexError, Kept, NewImage, Order, Query, Record,
     Sketch, Wanted,
@@ -87,6 +90,43 @@ const SKETCH: usize = 3;
 fn sketch(bytes: usize, seed: u8) -> Sketch {
     let values = (0..bytes).map(|at| (seed.rotate_right(2 * at as u32) & 3) as i8 - 1);
     Sketch::from_values(values.collect()).unwrap()
+}
+
+/// A search of the active generation, with a sketch to compare with or without.
+fn query() -> impl Strategy<Value = Query> {
+    let radius = (prop_oneof![0u32..6, 0u32..=48], any::<bool>());
+    let page = (0usize..40, 0usize..12);
+    (0usize..3, any::<u8>(), radius, order(), page, 0u8..16).prop_map(
+        |(length, seed, (radius, near), order, (limit, offset), bits)| Query {
+            code: codes(seed)[length],
+            sketch: order.map(|_| sketch(SKETCH, seed.rotate_left(3))),
+            radius: near.then(|| radius.min(Length::ALL[length].bits() as u32)),
+            order: order.unwrap_or(Order::Distance),
+            limit,
+            offset,
+            labels: wanted(bits),
+            generation: None,
+        },
+    )
+}
+
+/// An order, with a sketch to compare with or without.
+fn order() -> impl Strategy<Value = Option<Order>> {
+    let least = prop::option::of((-2i8..=2).prop_map(|half| f32::from(half) / 2.0));
+    let similar = (prop::option::of(1usize..50), least)
+        .prop_map(|(candidates, least)| Order::Similarity { candidates, least });
+    prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(Order::Distance)),
+        3 => similar.prop_map(Some),
+    ]
+}
+
+/// Labels to ask for, one that no image has among them.
+fn wanted(bits: u8) -> Vec<String> {
+    let mut wanted = labels(bits);
+    wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
+    wanted
 }
 
 /// Whatever a plain list has within a radius, in any order of distance and code, the older first.

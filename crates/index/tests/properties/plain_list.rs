@@ -8,15 +8,14 @@ use std::{
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Copies, Expected, Group, ImageId, Index, IndexError, Kept, NewImage, Order, Original, Query,
-    Record, code::Length,
+    Copies, Expected, Group, ImageId, Index, IndexError, Kept, NewImage, Original, Query, Record,
+    code::Length,
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
 
 use super::{
-    SKETCH, Shown, cases, check_record, codes, expected, id, image, labels, open, open_kept, shown,
-    sketch,
+    Shown, cases, check_record, expected, id, image, labels, open, open_kept, query, shown, wanted,
 };
 
 #[derive(Clone, Debug)]
@@ -27,15 +26,7 @@ enum Step {
     Group(Vec<(usize, u8, u8)>),
     /// With the sketches in memory, or on disk.
     Reopen(bool),
-    Search {
-        length: usize,
-        seed: u8,
-        radius: Option<u32>,
-        order: Option<Order>,
-        limit: usize,
-        offset: usize,
-        bits: u8,
-    },
+    Search(Query),
     List(usize, u8),
 }
 
@@ -48,24 +39,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(number, bits, payload)| Step::Patch(number, bits, payload)),
         5 => (0usize..90).prop_map(Step::Delete),
         1 => any::<bool>().prop_map(Step::Reopen),
-        8 => (0usize..3, any::<u8>(), prop_oneof![0u32..6, 0u32..=48], any::<bool>(), order(), 0usize..40, 0usize..12, 0u8..16)
-            .prop_map(|(length, seed, radius, near, order, limit, offset, bits)| {
-                let radius = near.then(|| radius.min(Length::ALL[length].bits() as u32));
-                Step::Search { length, seed, radius, order, limit, offset, bits }
-            }),
+        8 => query().prop_map(Step::Search),
         2 => (1usize..50, 0u8..16).prop_map(|(limit, bits)| Step::List(limit, bits)),
-    ]
-}
-
-/// An order, with a sketch to compare with or without.
-fn order() -> impl Strategy<Value = Option<Order>> {
-    let least = prop::option::of((-2i8..=2).prop_map(|half| f32::from(half) / 2.0));
-    let similar = (prop::option::of(1usize..50), least)
-        .prop_map(|(candidates, least)| Order::Similarity { candidates, least });
-    prop_oneof![
-        1 => Just(None),
-        1 => Just(Some(Order::Distance)),
-        3 => similar.prop_map(Some),
     ]
 }
 
@@ -120,13 +95,6 @@ impl Model {
         });
         expected(all.collect(), query)
     }
-}
-
-/// Labels to ask for, one that no image has among them.
-fn wanted(bits: u8) -> Vec<String> {
-    let mut wanted = labels(bits);
-    wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
-    wanted
 }
 
 /// What the index tells at a glance: labels by how many images have them, and how they share codes.
@@ -314,25 +282,7 @@ fn play(steps: Vec<Step>) {
                 runtime.block_on(index.forget(loose)).unwrap();
                 check_all(&index, &model);
             }
-            Step::Search {
-                length,
-                seed,
-                radius,
-                order,
-                limit,
-                offset,
-                bits,
-            } => {
-                let query = Query {
-                    code: codes(seed)[length],
-                    sketch: order.map(|_| sketch(SKETCH, seed.rotate_left(3))),
-                    radius,
-                    order: order.unwrap_or(Order::Distance),
-                    limit,
-                    offset,
-                    labels: wanted(bits),
-                    generation: None,
-                };
+            Step::Search(query) => {
                 let found = index.search(&query).unwrap();
                 assert_eq!(shown(&found), model.search(&query), "{query:?}");
                 for found in &found.matches {

@@ -1,0 +1,113 @@
+//! Callers that would have the service hold more memory than it has: slow large bodies, and forms whose heads and fields have no end.
+//! Knows what requests may hold, which /metrics shows; not how it is counted.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    UPRIGHT, search,
+    server::{self, TestServer},
+};
+
+const BODY: usize = 2 << 20;
+/// As much as four such bodies.
+const MEMORY: usize = 4 * BODY;
+const FORM: &str = "POST /images/batch HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn start() -> TestServer {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let (body, memory) = (BODY.to_string(), MEMORY.to_string());
+    TestServer::start_in(folder, &["--max-body-bytes", &body, "--memory", &memory])
+}
+
+async fn connect(server: &TestServer) -> TcpStream {
+    let address = server.url.trim_start_matches("http://");
+    TcpStream::connect(address).await.unwrap()
+}
+
+/// How many bytes bodies hold once they hold so many.
+async fn held(server: &TestServer, is: impl Fn(f64) -> bool) {
+    server::eventually("bodies hold what they should", async || {
+        let held = server.metric("scihcgrl_requests_held_bytes").await;
+        held.filter(|held| is(*held)).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_hold_no_more_than_they_may_and_give_it_back() {
+    let server = start();
+    let whole = server.metric("scihcgrl_requests_holdable_bytes").await;
+    assert_eq!(whole, Some(MEMORY as f64));
+    // All but the end of a body comes.
+    let head = format!("POST /images HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n");
+    let start = [head.as_bytes(), &vec![b'x'; BODY - 1]].concat();
+    let mut slow = connect(&server).await;
+    slow.write_all(&start).await.unwrap();
+    held(&server, |held| held > 1.9 * BODY as f64).await;
+    let mut more = connect(&server).await;
+    more.write_all(&start).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = more.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(answer.contains("retry-after: 1"), "{answer}");
+    assert!(answer.contains("memory_full"), "{answer}");
+    // Large bodies leave room for small ones.
+    search(&server.client, &server.url).await;
+    let large = server.client.post(server.at("/search"));
+    let large = large.body(vec![b'x'; BODY]).send().await.unwrap();
+    assert_eq!(large.status(), StatusCode::TOO_MANY_REQUESTS);
+    drop((slow, more));
+    held(&server, |held| held == 0.0).await;
+    let large = server.client.post(server.at("/search"));
+    let large = large.body(vec![b'x'; BODY]).send().await.unwrap();
+    assert_eq!(large.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+/// Sends pieces of a form until the service answers: the problem's code.
+async fn endless(server: &TestServer, start: &str, piece: &str) -> Value {
+    let mut stream = connect(server).await;
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let start = format!("{FORM}{}", chunk(start));
+    stream.write_all(start.as_bytes()).await.unwrap();
+    let (piece, (mut reader, mut writer)) = (chunk(piece), stream.into_split());
+    let sending =
+        tokio::spawn(async move { while writer.write_all(piece.as_bytes()).await.is_ok() {} });
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let read = reader.read_buf(&mut answer).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    drop(reader);
+    sending.abort();
+    let answer = String::from_utf8(answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let problem: Value = serde_json::from_str(body).unwrap();
+    problem["code"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_without_an_end_is_refused() {
+    let server = start();
+    let long = "x".repeat(16 << 10);
+    // A head that never ends, and what comes before the first part.
+    for start in ["--b\r\ncontent-disposition: form-data; name=\"", "nothing"] {
+        let code = endless(&server, start, &long).await;
+        assert_eq!(code, "invalid_form");
+    }
+    // Labels for an image that never comes.
+    let label = "--b\r\ncontent-disposition: form-data; name=\"labels\"\r\n\r\nx\r\n";
+    assert_eq!(endless(&server, label, label).await, "invalid_label");
+    let text = "--b\r\ncontent-disposition: form-data; name=\"payload\"\r\n\r\n";
+    assert_eq!(endless(&server, text, &long).await, "invalid_form");
+    // The last of an image is awaited for no longer than any body.
+    let upload = server.client.put(server.at("/images/a")).body(UPRIGHT);
+    assert_eq!(upload.send().await.unwrap().status(), 201);
+    held(&server, |held| held == 0.0).await;
+}
