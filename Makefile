@@ -36,7 +36,7 @@ help:
 	@echo 'make bench-cluster-large  what a replica of IMAGES="10000000" takes, from its start to its searches'
 	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
 	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
-	@echo 'make fuzz       decoding and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
+	@echo 'make fuzz       decoding, pickles and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
@@ -227,8 +227,10 @@ soak: libtorch
 
 # The first folder named is where inputs that lead somewhere new are kept.
 fuzz: libtorch
-	mkdir -p fuzz/corpus/image fuzz/corpus/body
+	mkdir -p fuzz/corpus/image fuzz/corpus/pickle fuzz/corpus/body
 	cargo +nightly fuzz run image fuzz/corpus/image tests/fixtures -- \
 		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1
+	cargo +nightly fuzz run pickle fuzz/corpus/pickle fuzz/seeds/pickle -- \
+		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -print_final_stats=1
 	LD_LIBRARY_PATH=$(LIB)/torch/lib cargo +nightly fuzz run --sanitizer none --features service body fuzz/corpus/body fuzz/seeds/body -- \
 		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=4096 -dict=fuzz/body.dict -print_final_stats=1

@@ -35,7 +35,8 @@ pub enum Cli {
     /// Do the jobs of a gallery that several services share: a replica that takes no requests, with `serve`'s options and --nats. It answers
     /// /livez, /readyz and /metrics.
     Worker(Box<Serve>),
-    /// Send every image under a folder to a running service, to be stored. The folder an image lies in becomes its label.
+    /// Send every image under a folder to a running service, to be stored. The folder directly below it that an image lies in, at whatever
+    /// depth, becomes its label. What is no picture is named and left out.
     Index {
         /// The folder.
         dir: PathBuf,
@@ -309,11 +310,20 @@ impl Cli {
                 images,
             } => {
                 let hasher = model::Hasher::start(&model, &compute)?;
+                let mut failed = folder::Failed::default();
                 for path in images {
-                    let bytes = fs::read(&path)
-                        .with_context(|| format!("cannot read {}", path.display()))?;
-                    let decoded = image::decode(&bytes, hasher.card().input())
-                        .with_context(|| path.display().to_string())?;
+                    let input = hasher.card().input();
+                    let decoded = match fs::read(&path).map(|bytes| image::decode(&bytes, input)) {
+                        Ok(Ok(decoded)) => decoded,
+                        Ok(Err(error)) => {
+                            failed.note(&path, error);
+                            continue;
+                        }
+                        Err(error) => {
+                            failed.note(&path, error);
+                            continue;
+                        }
+                    };
                     for model::Output { codes, sketch } in hasher.encode(&[&decoded.pixels])? {
                         let mut line = serde_json::json!({ "image": path, "codes": codes });
                         if let Some(sketch) = sketch {
@@ -322,6 +332,7 @@ impl Cli {
                         println!("{line}");
                     }
                 }
+                failed.none()?;
             }
         }
         Ok(())

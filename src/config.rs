@@ -160,7 +160,12 @@ fn gpu_memory(text: &str) -> Result<f64, String> {
 pub struct Nats {
     /// Servers of NATS with JetStream, such as nats://host:4222, with commas between: the service is then a replica of a gallery whose writes
     /// go through a log there, and `--originals` is a place that all replicas share.
-    #[arg(long, env = "SCIHCGRL_NATS", value_name = "URLS")]
+    #[arg(
+        long,
+        env = "SCIHCGRL_NATS",
+        value_name = "URLS",
+        hide_env_values = true
+    )]
     pub nats: Option<String>,
     /// A file of NATS credentials, where the servers ask for them.
     #[arg(long, env = "SCIHCGRL_NATS_CREDENTIALS", value_name = "FILE")]

@@ -2,9 +2,12 @@
 //! Knows the operating system's numbers and nothing of what is written.
 
 use std::{
-    io,
+    fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
+
+use rustix::{fs::Mode, process::umask};
 
 /// What is left free: the store writes to the same disk, and it must not be stopped by what can wait.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -30,6 +33,13 @@ pub enum DiskError {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// Has all that this process makes from now on be readable by nobody who may not read a folder; by its owner alone, if the folder is yet
+/// to be made. To be called before there are threads.
+pub fn keep_private(folder: &Path) {
+    let allowed = fs::metadata(folder).map_or(0, |folder| folder.permissions().mode());
+    umask(Mode::from_raw_mode(!allowed & 0o077));
 }
 
 /// Refuses where so many bytes more would fill the disk that a folder is on.

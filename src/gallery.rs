@@ -1,6 +1,7 @@
 //! The gallery: images in the index with their originals in a folder or an object store, which never disagree, whatever is killed when.
 //! Knows in which order the two are written; neither how either is kept nor what codes are made of.
 
+mod limits;
 mod migration;
 mod originals;
 
@@ -23,6 +24,7 @@ use crate::index::{
     Codes, Damage, Expected, ImageId, Index, IndexError, NewImage, Original, Record, WholeImage,
 };
 
+pub use limits::{LimitError, check_each_label, check_labels, check_payload};
 pub use migration::{Migration, migrate};
 pub use originals::{Originals, OriginalsError};
 

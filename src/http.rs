@@ -36,7 +36,6 @@ mod health;
 mod images;
 mod jobs;
 mod keys;
-mod limits;
 mod linger;
 mod metrics;
 mod models;

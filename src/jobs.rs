@@ -130,8 +130,9 @@ impl Jobs {
         key: Option<&str>,
         archive: Option<&Path>,
     ) -> Result<(Job, bool), JobError> {
-        let job = Job {
-            id: Uuid::now_v7(),
+        let id = Uuid::now_v7();
+        let mut job = Job {
+            id,
             task,
             state: State::Queued,
             priority,
@@ -145,9 +146,9 @@ impl Jobs {
             position: None,
             revision: 0,
         };
-        let added = self.add(&job, key, archive).await;
-        if !matches!(added, Ok(None)) {
-            self.clear_all(job.id).await;
+        let added = self.add(&mut job, key, archive).await;
+        if !matches!(added, Ok(None)) || job.id != id {
+            self.clear_all(id).await;
         }
         if let Some(earlier) = added? {
             return match earlier.task == job.task && earlier.priority == job.priority {
@@ -162,7 +163,7 @@ impl Jobs {
     /// Adds a job once what it is to learn from is in its folder, or tells the one that its key was given with.
     async fn add(
         &self,
-        job: &Job,
+        job: &mut Job,
         key: Option<&str>,
         archive: Option<&Path>,
     ) -> Result<Option<Job>, JobError> {
@@ -187,7 +188,7 @@ impl Jobs {
     /// # Errors
     /// [`JobError::Store`].
     pub async fn create_once(&self, task: Task) -> Result<Job, JobError> {
-        let unfinished = self.0.store.unfinished()?;
+        let unfinished = self.read(Store::unfinished).await?;
         match unfinished.into_iter().find(|job| job.task == task) {
             Some(job) => Ok(job),
             None => Ok(self.create(task, 0, None, None).await?.0),
@@ -198,8 +199,8 @@ impl Jobs {
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub fn waiting(&self) -> Result<Waiting, JobError> {
-        let unfinished = self.0.store.unfinished()?;
+    pub async fn waiting(&self) -> Result<Waiting, JobError> {
+        let unfinished = self.read(Store::unfinished).await?;
         let of = |state| unfinished.iter().filter(|job| job.state == state).count();
         Ok(Waiting {
             queued: of(State::Queued),
@@ -211,8 +212,8 @@ impl Jobs {
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub fn encodes(&self, id: &str) -> Result<bool, JobError> {
-        let unfinished = self.0.store.unfinished()?;
+    pub async fn encodes(&self, id: &str) -> Result<bool, JobError> {
+        let unfinished = self.read(Store::unfinished).await?;
         let encodes = |job: &Job| matches!(&job.task, Task::Reencode { model } if model == id);
         Ok(unfinished.iter().any(encodes))
     }
@@ -221,8 +222,9 @@ impl Jobs {
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::Store`].
-    pub fn get(&self, id: Uuid) -> Result<Job, JobError> {
-        self.0.store.get(id)?.ok_or(JobError::NoJob { id })
+    pub async fn get(&self, id: Uuid) -> Result<Job, JobError> {
+        let found = self.read(move |store| store.get(id)).await?;
+        found.ok_or(JobError::NoJob { id })
     }
 
     /// The same, also of a job that was asked for elsewhere a moment ago.
@@ -238,16 +240,26 @@ impl Jobs {
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, JobError> {
-        Ok(self.0.store.list(before, limit)?)
+    pub async fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, JobError> {
+        self.read(move |store| store.list(before, limit)).await
     }
 
     /// What happened to a job after an event's number.
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, JobError> {
-        Ok(self.0.store.events(id, after)?)
+    pub async fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, JobError> {
+        self.read(move |store| store.events(id, after)).await
+    }
+
+    /// Reads of the store may wait for the disk or go through all jobs there ever were, so they leave the threads that serve.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, JobError> {
+        let jobs = self.clone();
+        let read = tokio::task::spawn_blocking(move || read(&jobs.0.store)).await;
+        Ok(read.map_err(|_| JobError::Panicked)??)
     }
 
     /// Changes whenever anything happens to any job.
@@ -262,7 +274,7 @@ impl Jobs {
     pub async fn cancel(&self, id: Uuid) -> Result<Job, JobError> {
         {
             let running = self.0.running.lock().await;
-            let job = self.get(id)?;
+            let job = self.get(id).await?;
             if job.state.is_over() {
                 return Ok(job);
             }
@@ -277,13 +289,13 @@ impl Jobs {
             }
             if waits {
                 match self.end(job, Err(JobError::Cancelled)).await {
-                    Err(error) if error.is_lost() => return self.get(id),
+                    Err(error) if error.is_lost() => return self.get(id).await,
                     ended => ended?,
                 }
             }
         }
         self.0.store.flush().await?;
-        let job = self.get(id)?;
+        let job = self.get(id).await?;
         if job.state.is_over() {
             self.clear_all(id).await;
         }
@@ -295,7 +307,7 @@ impl Jobs {
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::NotOver`], [`JobError::Store`].
     pub async fn remove(&self, id: Uuid) -> Result<(), JobError> {
-        let job = self.get(id)?;
+        let job = self.get(id).await?;
         match job.state.is_over() {
             true => Ok(self.0.store.remove(id).await?),
             false => Err(JobError::NotOver {

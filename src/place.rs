@@ -49,7 +49,12 @@ impl Place {
             | ObjectStoreScheme::GoogleCloudStorage
             | ObjectStoreScheme::MicrosoftAzure => {
                 let is_setting = |name: &str| SETTINGS.iter().any(|start| name.starts_with(start));
-                let settings = env::vars().filter(|(name, _)| is_setting(name));
+                // What is not UTF-8 is no setting.
+                let named = env::vars_os()
+                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+                let settings = named
+                    .filter(|(name, _)| is_setting(name))
+                    .filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
                 tls::install();
                 let (objects, root) = parse_url_opts(&url, settings)?;
                 Ok(Place {

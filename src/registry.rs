@@ -100,9 +100,13 @@ impl Registry {
     pub fn take(&self, file: &Path, id: String) -> Result<Entry, RegistryError> {
         let path = self.path(&id);
         if !path.exists() {
-            let part = self.folder.join(format!("{id}.part"));
-            let copied = fs::copy(file, &part)
-                .and_then(|_| File::open(&part)?.sync_all())
+            let part = self.part();
+            // Not `fs::copy`, which takes over who may read the file.
+            let copied = File::create(&part)
+                .and_then(|mut to| {
+                    io::copy(&mut File::open(file)?, &mut to)?;
+                    to.sync_all()
+                })
                 .and_then(|()| fs::rename(&part, &path))
                 .and_then(|()| File::open(&self.folder)?.sync_all());
             copied.map_err(|source| {
@@ -210,4 +214,21 @@ fn entry(id: String, path: PathBuf) -> Result<Entry, RegistryError> {
         created_at_ms: since.as_millis() as u64,
         path,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_is_about_to_take_in_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::open(folder.path().join("models")).unwrap();
+        let other = registry.folder.join("0123456789ab.part");
+        fs::write(&other, "half of it").unwrap();
+        let model = Path::new(crate::config::DEFAULT_MODEL);
+        let entry = registry.take(model, "0123456789ab".to_owned()).unwrap();
+        assert_eq!(entry.bytes, fs::metadata(model).unwrap().len());
+        assert_eq!(fs::read(other).unwrap(), b"half of it");
+    }
 }

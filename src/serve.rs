@@ -22,6 +22,7 @@ use tokio::signal::unix;
 use crate::{
     batch::BatchConfig,
     config::{Compute, Precision, Serve},
+    disk,
     gallery::{self, Gallery, Originals},
     http::{self, AppState, Budget, Origins, Parts},
     index::{Index, IndexConfig, IndexError, Wanted},
@@ -81,6 +82,7 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
         "--memory is {held} bytes, and four bodies of --max-body-bytes have to fit into it; give at least {least}, or a lower \
          --max-body-bytes"
     );
+    disk::keep_private(&config.gallery.data_dir);
     let metrics = telemetry::metrics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -22,7 +22,12 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    disk, gallery::Gallery, place::Place, registry::Registry, telemetry::SNAPSHOT_SECONDS,
+    disk,
+    gallery::Gallery,
+    index::IndexError,
+    place::Place,
+    registry::{Entry, Registry},
+    telemetry::SNAPSHOT_SECONDS,
 };
 use file::{Out, blocking};
 
@@ -105,7 +110,7 @@ impl Snapshots {
         let generation = gallery.index().generations().active;
         let (out, cut) = gallery.index().copy(self.out(id, STORE)).await?;
         let mut files = vec![file::finish(STORE, out).await?];
-        for entry in registry.list()? {
+        for entry in models(registry).await? {
             let name = format!("{MODELS}/{}.safetensors", entry.id);
             let mut out = self.out(id, &name);
             let copied = blocking(move || {
@@ -164,8 +169,11 @@ impl Snapshots {
         let Some(folder) = &place.folder else {
             return Ok(());
         };
-        let models = registry.list()?.into_iter().map(|entry| entry.bytes);
-        let mut bytes = gallery.index().facts().disk_bytes + models.sum::<u64>();
+        let models = models(registry).await?;
+        let index = gallery.index().clone();
+        let facts = blocking(move || Ok::<_, IndexError>(index.facts())).await?;
+        let models = models.into_iter().map(|entry| entry.bytes);
+        let mut bytes = facts.disk_bytes + models.sum::<u64>();
         if originals {
             let listed = gallery.originals().list().await?.into_iter();
             bytes += listed.map(|(_, bytes)| bytes + TAR_BYTES).sum::<u64>();
@@ -256,6 +264,11 @@ impl Snapshots {
             .fold(self.path(id), |path, part| path.join(part));
         file::out(self.0.place.objects.clone(), path)
     }
+}
+
+async fn models(registry: &Registry) -> Result<Vec<Entry>, SnapshotError> {
+    let registry = registry.clone();
+    blocking(move || registry.list()).await
 }
 
 /// Of all snapshots at a place, whole or not.

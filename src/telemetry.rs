@@ -2,6 +2,8 @@
 //! from the start.
 //! Knows names and forms; not when any of it happens.
 
+mod lines;
+
 use std::{env, sync::LazyLock};
 
 use axum::http::HeaderMap;
@@ -16,6 +18,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
+use lines::Lines;
 
 /// Requests answered, by `method`, `route` and `status`.
 pub const REQUESTS: &str = "scihcgrl_requests_total";
@@ -225,7 +228,7 @@ fn start_at_zero() {
 /// collector where its own variables say so (`OTEL_EXPORTER_OTLP_ENDPOINT`, for OTLP over HTTP). Once in a process.
 pub fn start(format: LogFormat) -> Traces {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(|| Lines);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines

@@ -9,10 +9,8 @@ use reqwest::Method;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use super::{
-    client::Client,
-    folder::{self, File},
-};
+use super::{client::Client, folder};
+use crate::train::data::tree::{self, File};
 
 /// Files between two log lines.
 const LOGGED: u64 = 1000;
@@ -23,7 +21,8 @@ pub(super) async fn run(
     at_once: usize,
     skip_stored: bool,
 ) -> anyhow::Result<()> {
-    let mut files = folder::files(path)?;
+    let tree = folder::files(path)?;
+    let (mut files, unread) = (tree.files, tree.unreadable.len());
     let all = files.len();
     if skip_stored {
         let stored = stored(&client).await?;
@@ -61,10 +60,11 @@ pub(super) async fn run(
     let sent = bar.position();
     bar.finish_and_clear();
     println!(
-        "stored {} images; {left_out} were stored already, {refused} were refused",
+        "stored {} images; {left_out} were stored already, {refused} were refused, {unread} could not be read",
         sent - refused
     );
     ensure!(refused == 0, "{refused} of {sent} files were not stored");
+    ensure!(unread == 0, "{unread} files or folders could not be read");
     Ok(())
 }
 
@@ -75,7 +75,7 @@ async fn put(client: &Client, file: &File) -> anyhow::Result<Result<(), String>>
     };
     let path = format!("/images/{}", id(&file.relative));
     let mut request = client.request(Method::PUT, &path).body(bytes);
-    if let Some(class) = file.class() {
+    if let Some(class) = tree::class(&file.relative) {
         request = request.query(&[("label", class)]);
     }
     Ok(client.send(request).await?.map(drop))

@@ -1,22 +1,22 @@
 //! `scihcgrl jobs`: has a running service learn or change its model, follows what it does, stops it.
 //! Knows requests and how progress reads; what a job does is the service's.
 
+mod follow;
+
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use super::client::Client;
+use anyhow::Context;
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
+pub(super) use follow::follow;
 use reqwest::{
     Method, RequestBuilder,
     multipart::{Form, Part},
 };
 use serde_json::{Map, Value};
-
-use super::client::Client;
 
 /// What is asked of a service's jobs.
 #[derive(Subcommand, Clone)]
@@ -211,82 +211,4 @@ async fn prune(client: &Client, before: u64) -> anyhow::Result<usize> {
 async fn watch(client: &Client, id: &str) -> anyhow::Result<()> {
     println!("{:#}", follow(client, id).await?);
     Ok(())
-}
-
-/// Follows a job, over a service that is started again too, and tells what came of it; fails where it does.
-pub(super) async fn follow(client: &Client, id: &str) -> anyhow::Result<Value> {
-    let (mut last, mut show) = (String::from("0"), Show::default());
-    loop {
-        let path = format!("/admin/jobs/{id}");
-        let job = get(client, &path).await?;
-        let request = client.request(Method::GET, &format!("{path}/events"));
-        let events = request.header("last-event-id", &last).send().await;
-        let mut events = events.context("the service does not answer any more")?;
-        let mut read = String::new();
-        while let Ok(Some(chunk)) = events.chunk().await {
-            read += &String::from_utf8_lossy(&chunk);
-            while let Some((event, rest)) = read.split_once("\n\n") {
-                show.event(event, &mut last);
-                read = rest.to_owned();
-            }
-        }
-        match text(&job["state"]) {
-            "succeeded" => return Ok(job["result"].clone()),
-            "failed" => bail!("the job failed: {}", text(&job["error"])),
-            "cancelled" => bail!("the job was cancelled"),
-            _ => {}
-        }
-    }
-}
-
-/// A progress bar on a terminal, a line for each thing told elsewhere.
-#[derive(Default)]
-struct Show {
-    bar: Option<(String, ProgressBar)>,
-}
-
-impl Show {
-    fn event(&mut self, event: &str, last: &mut String) {
-        let field = |name: &str| {
-            let value = event.lines().find_map(|line| line.strip_prefix(name));
-            value.map(str::trim)
-        };
-        if let Some(id) = field("id:") {
-            *last = id.to_owned();
-        }
-        let data: Value = field("data:")
-            .and_then(|data| serde_json::from_str(data).ok())
-            .unwrap_or_default();
-        if field("event:") != Some("progress") {
-            if let Some(state) = field("event:") {
-                eprintln!("{state}");
-            }
-            return;
-        }
-        let stage = text(&data["stage"]);
-        let number = |name: &str| data[name].as_u64().unwrap_or_default();
-        let mut words = stage.to_owned();
-        if number("epochs") > 0 {
-            words += &format!(" {}/{}", number("epoch"), number("epochs"));
-        }
-        for name in ["loss", "reward", "images_per_second", "map"] {
-            if !data[name].is_null() {
-                words += &format!("  {name} {}", data[name]);
-            }
-        }
-        if !std::io::stderr().is_terminal() {
-            eprintln!("{words}  step {}/{}", number("step"), number("steps"));
-            return;
-        }
-        if self.bar.as_ref().is_none_or(|(of, _)| of != stage) {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left  {msg}");
-            let bar = ProgressBar::new(number("steps"));
-            let bar = style.map_or(bar.clone(), |style| bar.with_style(style));
-            self.bar = Some((stage.to_owned(), bar));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_position(number("step"));
-            bar.set_message(words);
-        }
-    }
 }

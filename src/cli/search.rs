@@ -3,16 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
 
 use super::{
     client::Client,
-    folder::{self, File},
+    folder::{self, Failed},
 };
-use crate::code::Length;
+use crate::{
+    code::Length,
+    train::data::tree::{self, File},
+};
 
 /// What is looked for, and how answers are shown.
 #[derive(Args, Clone)]
@@ -36,7 +38,8 @@ pub struct Search {
     /// The most matches shown for each, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// The folder that an image lies in names its class: show it, and count the matches that have it as a label.
+    /// The folder directly below the one given that an image lies in names its class, or else the folder of the image: show it, and count the
+    /// matches that have it as a label.
     #[arg(long)]
     labelled: bool,
     /// Print each answer as one line of JSON instead.
@@ -54,10 +57,18 @@ struct Count {
 }
 
 pub(super) async fn run(client: Client, search: &Search) -> anyhow::Result<()> {
-    let mut count = Count::default();
+    let (mut count, mut failed) = (Count::default(), Failed::default());
     for path in &search.images {
-        for file in folder::files(path)? {
-            let answer = ask(&client, search, &file.path).await?;
+        let tree = folder::files(path)?;
+        failed.note_unreadable(&tree);
+        for file in tree.files {
+            let answer = match ask(&client, search, &file.path).await? {
+                Ok(answer) => answer,
+                Err(reason) => {
+                    failed.note(&file.path, reason);
+                    continue;
+                }
+            };
             if search.json {
                 println!("{answer}");
             } else {
@@ -75,11 +86,19 @@ pub(super) async fn run(client: Client, search: &Search) -> anyhow::Result<()> {
             count.images,
         );
     }
-    Ok(())
+    failed.none()
 }
 
-async fn ask(client: &Client, search: &Search, path: &Path) -> anyhow::Result<Value> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+/// The answer, or why a file has none.
+async fn ask(
+    client: &Client,
+    search: &Search,
+    path: &Path,
+) -> anyhow::Result<Result<Value, String>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     let request = client
         .request(Method::POST, "/search")
         .query(&[("bits", search.bits.to_string())])
@@ -87,20 +106,14 @@ async fn ask(client: &Client, search: &Search, path: &Path) -> anyhow::Result<Va
         .query(&search.part.as_ref().map(|part| [("box", part)]))
         .query(&[("limit", search.limit)])
         .body(bytes);
-    client
-        .send(request)
-        .await?
-        .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))
+    client.send(request).await
 }
 
 fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
-    let class = file
-        .path
-        .parent()
-        .and_then(Path::file_name)
-        .filter(|_| search.labelled)
-        .map(|folder| folder.to_string_lossy().into_owned());
-    let class = class.as_deref();
+    // A file that was named itself, or lies in the folder that was, is of the class of its folder.
+    let folder = || Some(file.path.parent()?.file_name()?.to_string_lossy().into());
+    let class = tree::class(&file.relative).or_else(folder);
+    let class = class.as_deref().filter(|_| search.labelled);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     println!(
         "{}{}: {} {} {} ({:.1} ms)",

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, ensure};
 
 use crate::{
-    config,
+    config, disk,
     gallery::{self, Gallery, Migration, Originals},
     index::{self, Damage, Index, SCHEMA},
     snapshots::{self, Target},
@@ -75,6 +75,7 @@ pub(super) async fn export(folder: &config::Gallery, to: &Path) -> anyhow::Resul
 
 /// Fills an empty data folder from a snapshot or an export, and reads what came of it from end to end.
 pub(super) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Result<()> {
+    disk::keep_private(&folder.data_dir);
     let target = Target {
         data_dir: folder.data_dir.clone(),
         originals: folder.originals(),
@@ -109,6 +110,7 @@ pub(super) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Resu
 
 /// Migrates a folder of an earlier version, or says what would be done.
 pub(super) async fn migrate(folder: &config::Gallery, dry_run: bool) -> anyhow::Result<()> {
+    disk::keep_private(&folder.data_dir);
     let place = folder.originals();
     let migration = gallery::migrate(&folder.data_dir, &place, CACHE_BYTES, dry_run);
     let Some(migration) = migration.await? else {
@@ -134,6 +136,7 @@ pub(super) async fn migrate(folder: &config::Gallery, dry_run: bool) -> anyhow::
 
 /// Gives back the space that a store holds and does not use.
 pub(super) fn compact(folder: &config::Gallery) -> anyhow::Result<()> {
+    disk::keep_private(&folder.data_dir);
     let (before, after) = index::compact(&folder.data_dir, CACHE_BYTES)?;
     println!("the store had {before} bytes and has {after}");
     Ok(())

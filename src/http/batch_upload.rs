@@ -20,10 +20,12 @@ use super::{
     error::{ApiError, Problem},
     extract::{Params, Upload, json, next_field, twice, unknown_field, utf8},
     images::{Image, PutParams, keep},
-    limits::check_labels,
     state::{AppState, Turn},
 };
-use crate::index::{Expected, ImageId};
+use crate::{
+    gallery::check_labels,
+    index::{Expected, ImageId},
+};
 
 /// How many images of one form are under way at once; the form is read no faster than they are done.
 const AT_ONCE: usize = 32;

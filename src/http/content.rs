@@ -10,7 +10,13 @@ use axum::{
 };
 
 use super::{error::ApiError, extract::Id, state::AppState};
-use crate::index::{ImageId, Record};
+use crate::{
+    image,
+    index::{ImageId, Record},
+};
+
+/// What an original may do that is opened as a page: nothing.
+const POLICY: &str = "sandbox; default-src 'none'";
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/images/{id}/content", get(content))
@@ -43,9 +49,14 @@ async fn content(
             continue;
         };
         let about = [
-            (header::CONTENT_TYPE, record.media_type),
-            // An upload may be HTML behind a picture's first bytes; no browser shall find that out.
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+            // Not as the record has it: an earlier `import` took what the export said.
+            (
+                header::CONTENT_TYPE,
+                image::media_type(&bytes).unwrap_or("application/octet-stream"),
+            ),
+            // An upload may be HTML behind a picture's first bytes; no browser shall find that out, or run what it finds.
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
         ];
         return Ok((held, about, bytes).into_response());
     }

@@ -80,7 +80,7 @@ pub enum ApiError {
     Job(#[from] JobError),
     /// A change of models was refused or failed.
     #[error(transparent)]
-    Serving(#[from] ServingError),
+    Serving(ServingError),
     /// A replica that has not applied what its caller waits for.
     #[error(
         "this replica has applied the log up to {position_here}, not to {position}; try again, or ask another"
@@ -179,6 +179,11 @@ pub enum ApiError {
     /// The model's thread is gone.
     #[error("the model no longer answers; the service has to be started again")]
     Dead,
+    /// A replica that cannot go on.
+    #[error(
+        "the replica follows its gallery's log no further; its own log says why, and the service has to be started again"
+    )]
+    Stopped,
     /// A fault of this program.
     #[error("{0}")]
     Internal(String),

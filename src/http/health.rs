@@ -105,7 +105,7 @@ async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
         input_size: active.card.input_size,
         max_body_bytes: state.max_body_bytes(),
         standby,
-        jobs: state.parts().jobs.waiting()?,
+        jobs: state.parts().jobs.waiting().await?,
         index,
     }))
 }
@@ -120,10 +120,10 @@ async fn contract(headers: HeaderMap) -> Result<Response, ApiError> {
 /// Dead means that the model's thread is gone, or that a replica cannot go on, which only a restart mends.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
-    if state.models().active.batcher.is_alive() && replica.is_none_or(Replica::is_alive) {
-        Ok("live\n")
-    } else {
-        Err(ApiError::Dead)
+    match state.models().active.batcher.is_alive() {
+        false => Err(ApiError::Dead),
+        true if !replica.is_none_or(Replica::is_alive) => Err(ApiError::Stopped),
+        true => Ok("live\n"),
     }
 }
 

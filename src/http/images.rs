@@ -20,13 +20,12 @@ use super::{
     content::{content_url, known},
     error::ApiError,
     extract::{Id, InTime, Object, PageSize, Params, Upload, given},
-    limits::{check_each_label, check_labels, check_payload},
     search::by_length,
     state::{AppState, CHANGE, CHANGES, Turn},
 };
 use crate::{
     code::{HashCode, Length},
-    gallery::GalleryError,
+    gallery::{GalleryError, check_each_label, check_labels, check_payload},
     index::{Cursor, Expected, ImageId, IndexError, NewImage, Record},
 };
 

@@ -1,6 +1,7 @@
 //! `/admin/jobs`: having something done, following it, stopping it and forgetting it.
 //! Knows requests and answers; neither what a job does nor when its turn comes.
 
+mod members;
 mod request;
 
 use std::{convert::Infallible, time::Duration};
@@ -120,7 +121,7 @@ async fn list(
         Uuid::try_parse(&text).map_err(|_| ApiError::Invalid("invalid_parameter", wrong()))
     });
     let jobs = &state.parts().jobs;
-    let mut page = jobs.list(before.transpose()?, limit + 1)?;
+    let mut page = jobs.list(before.transpose()?, limit + 1).await?;
     let more = page.len() > limit;
     page.truncate(limit);
     let next = page.last().map(|job| job.id).filter(|_| more);
@@ -186,12 +187,13 @@ async fn follow(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
     let mut was_over = false;
     while state.is_ready() {
         changes.mark_unchanged();
-        let found = jobs.events(id, after).unwrap_or_default();
+        let found = jobs.events(id, after).await.unwrap_or_default();
         if !found.is_empty() || was_over {
             return found;
         }
         // The last event comes a moment after the job is over.
-        was_over = jobs.get(id).map_or(true, |job| job.state.is_over());
+        let job = jobs.get(id).await;
+        was_over = job.map_or(true, |job| job.state.is_over());
         let _ = tokio::time::timeout(LOOK, changes.changed()).await;
     }
     Vec::new()

@@ -76,6 +76,12 @@ pub enum KeyError {
         /// Of which role.
         role: Role,
     },
+    /// The same twice for one role, which is no rotation.
+    #[error("the two keys of the role {} are the same", role.name())]
+    Same {
+        /// Of which role.
+        role: Role,
+    },
     /// The same for two roles, which would make the lesser one worth the greater.
     #[error("a key of the role {} is that of another role too", role.name())]
     Twice {
@@ -118,8 +124,10 @@ impl Keys {
                     return Err(KeyError::Form { role });
                 }
                 let digest = Sha256::digest(text).into();
-                if all.iter().any(|other| other.digest == digest) {
-                    return Err(KeyError::Twice { role });
+                match all.iter().find(|other| other.digest == digest) {
+                    Some(other) if other.role == role => return Err(KeyError::Same { role }),
+                    Some(_) => return Err(KeyError::Twice { role }),
+                    None => {}
                 }
                 all.push(Key {
                     role,
@@ -237,8 +245,10 @@ mod tests {
         let good = "0123456789abcdef";
         assert!(said(&[(Role::Read, &["short"])]).contains("16 to 256"));
         assert!(said(&[(Role::Read, &["with a space in between"])]).contains("visible"));
-        assert!(said(&[(Role::Read, &[good, good])]).contains("another"));
-        assert!(said(&[(Role::Read, &[good]), (Role::Admin, &[good])]).contains("admin"));
+        let same = said(&[(Role::Read, &[good, good])]);
+        assert_eq!(same, "the two keys of the role read are the same");
+        let twice = said(&[(Role::Read, &[good]), (Role::Admin, &[good])]);
+        assert_eq!(twice, "a key of the role admin is that of another role too");
         let three = [
             "0123456789abcdef0",
             "0123456789abcdef1",

@@ -33,7 +33,7 @@ pub(super) fn routes() -> Router<AppState> {
 /// Answered in every state of the service: one that drains is looked at most.
 async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let facts = state.read(|index| Ok(index.facts())).await?;
-    let waiting = state.parts().jobs.waiting()?;
+    let waiting = state.parts().jobs.waiting().await?;
     for (name, count) in [("queued", waiting.queued), ("running", waiting.running)] {
         gauge!(JOBS, "state" => name).set(count as f64);
     }

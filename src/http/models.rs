@@ -214,7 +214,7 @@ async fn let_go(State(state): State<AppState>, Name(id): Name) -> Result<StatusC
     let id = entry(&state, &id).await?.id;
     let why = match state_of(&state, &id) {
         Use::Active => "is active; activate another first",
-        Use::Encoding if state.parts().jobs.encodes(&id)? => {
+        Use::Encoding if state.parts().jobs.encodes(&id).await? => {
             "is being encoded with; cancel the job"
         }
         Use::Standby | Use::Encoding => {

@@ -69,7 +69,7 @@ pub(super) async fn learned(
 ) -> Result<(String, Value), JobError> {
     let folder = context.folder();
     context.take_over(STATE).await?;
-    let copied = fs::copy(parent, folder.join(PARENT));
+    let copied = tokio::fs::copy(parent, folder.join(PARENT)).await;
     copied.map_err(|source| failed(&folder.join(PARENT), source))?;
     write(&folder.join(TASK), json!(task).to_string().as_bytes())?;
     let due = watch::Sender::new(0);

@@ -28,9 +28,9 @@ pub struct Archive {
     pub bytes: u64,
 }
 
-/// What a model is to be trained on, and how.
+/// What a model is to be trained on, and how. A member that this program does not know is passed over: records of jobs may be of a newer one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct FineTune {
     /// The model to go on from; the active one where none is named.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -224,9 +224,9 @@ impl FineTune {
     }
 }
 
-/// How a model is to learn what the gallery shows, without labels.
+/// How a model is to learn what the gallery shows, without labels. Members that are not known are passed over, as those of [`FineTune`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Adapt {
     /// The model whose backbone is kept; the active one if none is named.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]

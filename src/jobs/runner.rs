@@ -12,8 +12,10 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Context, Job, JobError, Jobs, Running, State, Stop, Task, adapt, duplicates, encode::Filling,
-    fine_tune, now_ms, reencode, store::Held,
+    Context, Job, JobError, Jobs, Running, State, Stop, Task, adapt, duplicates,
+    encode::Filling,
+    fine_tune, now_ms, reencode,
+    store::{Held, Store},
 };
 use crate::{
     replica::{Board, Claim, Replica},
@@ -99,7 +101,7 @@ impl Jobs {
     /// The next job, marked as under way.
     async fn begin(&self) -> Result<Option<(Job, Context, Option<Arc<Claim>>)>, JobError> {
         let mut running = self.0.running.lock().await;
-        let mut waiting = self.0.store.unfinished()?;
+        let mut waiting = self.read(Store::unfinished).await?;
         // Of those equally urgent the oldest, and they come by age.
         waiting.sort_by_key(|job| std::cmp::Reverse(job.priority));
         for job in waiting {

@@ -3,7 +3,13 @@
 
 mod copy;
 mod hold;
+mod list;
 mod ranges;
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -13,6 +19,7 @@ use uuid::Uuid;
 use super::{Event, Job};
 use crate::replica::{Board, BoardError};
 
+use copy::Given;
 pub use hold::Held;
 
 /// What is under a key, by its first byte; a job's UUID follows, and behind that an event's or a range's number.
@@ -66,6 +73,10 @@ pub struct Store {
     board: Option<Board>,
     /// Counts what happened to any job.
     changes: watch::Sender<u64>,
+    /// Held from when a request's key is looked for until it is there.
+    adding: Mutex<()>,
+    /// Jobs whose records cannot be read, which was told.
+    unreadable: Mutex<HashSet<Uuid>>,
 }
 
 impl Store {
@@ -74,6 +85,8 @@ impl Store {
             tree,
             board,
             changes: watch::Sender::new(0),
+            adding: Mutex::default(),
+            unreadable: Mutex::default(),
         }
     }
 
@@ -87,22 +100,40 @@ impl Store {
         self.changes.subscribe()
     }
 
-    /// Adds a job, unless its request's key was given before: then that one's job, if it is still there.
-    pub async fn add(&self, job: &Job, key: Option<&str>) -> Result<Option<Job>, StoreError> {
+    /// Adds a job, unless its request's key was given before: then that one's job, if it is still there. If another service begins to add
+    /// the job of that key, this one has its id, and whichever writes it first has added it.
+    pub async fn add(&self, job: &mut Job, key: Option<&str>) -> Result<Option<Job>, StoreError> {
+        if let (Some(board), Some(key)) = (&self.board, key) {
+            match self.given_before(board, key, job.id).await? {
+                Given::Job(earlier) => return Ok(Some(*earlier)),
+                Given::Id(id) => job.id = id,
+            }
+        }
         let queued = Event::new(1, "queued", json!({}));
         let (at, event) = (key_of(JOB, job.id), numbered(EVENT, job.id, queued.id));
         let (record, queued) = (serde_json::to_vec(job)?, serde_json::to_vec(&queued)?);
         if let Some(board) = &self.board {
-            if let Some(key) = key
-                && let Some(earlier) = self.given_before(board, key, job.id).await?
-            {
-                return Ok(Some(earlier));
-            }
+            let is_taken = |put: &Result<u64, StoreError>| {
+                matches!(
+                    put,
+                    Err(StoreError::Board {
+                        source: BoardError::Taken { .. }
+                    })
+                )
+            };
             // Whoever sees the job sees that it waits.
-            self.put(event, queued, 0).await?;
-            self.put(at, record, 0).await?;
-            return Ok(None);
+            let put = self.put(event, queued, 0).await;
+            if !is_taken(&put) {
+                put?;
+            }
+            let put = self.put(at, record, 0).await;
+            return match is_taken(&put) {
+                true => self.at_board(board, job.id).await,
+                false => put.map(|_| None),
+            };
         }
+        let adding = self.adding.lock();
+        let _adding = adding.unwrap_or_else(PoisonError::into_inner);
         let mut batch = sled::Batch::default();
         if let Some(key) = key {
             let key = [&[KEY], key.as_bytes()].concat();
@@ -144,32 +175,6 @@ impl Store {
             }
             (found, _) => Ok(found),
         }
-    }
-
-    /// The newest first, before one of them.
-    pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
-        self.newest_first(before).take(limit).collect()
-    }
-
-    /// The newest of those of some kind.
-    pub fn newest(&self, is: impl Fn(&Job) -> bool) -> Result<Option<Job>, StoreError> {
-        let found = |job: &Result<Job, _>| job.as_ref().map_or(true, &is);
-        self.newest_first(None).find(found).transpose()
-    }
-
-    fn newest_first(&self, before: Option<Uuid>) -> impl Iterator<Item = Result<Job, StoreError>> {
-        let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));
-        let keys = self.tree.range(vec![JOB]..end).keys().rev();
-        keys.filter_map(|key| self.read_job(key).transpose())
-    }
-
-    /// Those that are not over, the oldest first.
-    pub fn unfinished(&self) -> Result<Vec<Job>, StoreError> {
-        let keys = self.tree.scan_prefix([JOB]).keys();
-        let all = keys.filter_map(|key| self.read_job(key).transpose());
-        let unfinished =
-            |job: &Result<Job, _>| job.as_ref().map_or(true, |job: &Job| !job.state.is_over());
-        all.filter(unfinished).collect()
     }
 
     /// Notes that something happened to a job.
@@ -222,10 +227,6 @@ impl Store {
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.tree.flush_async().await?;
         Ok(())
-    }
-
-    fn read_job(&self, key: sled::Result<sled::IVec>) -> Result<Option<Job>, StoreError> {
-        self.get(id_in(&key?))
     }
 
     async fn put(&self, key: Vec<u8>, value: Vec<u8>, after: u64) -> Result<u64, StoreError> {

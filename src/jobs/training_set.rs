@@ -1,6 +1,8 @@
 //! What a fine-tuning job learns from: chosen images of the gallery or of an archive, with old ones replayed, as files and a list of them.
 //! Knows galleries, archives and labels; nothing of networks.
 
+mod sample;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -9,10 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::{Rng, SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use self::sample::Sample;
 use super::{
     Adapt, Context, FineTune, JobError, Progress, TOLD,
     archive::{self, ARCHIVE},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     disk,
     image::{self, Input},
-    index::Record,
+    index::{self, ImageId, Index, Record},
     train::data::Item,
 };
 
@@ -46,15 +47,35 @@ pub(super) struct Chosen {
 }
 
 enum From {
-    Gallery(Record),
+    Gallery(Original),
     Archive(Item),
+    /// A file of the archive that is of no class, and why.
+    LeftOut(String, String),
+}
+
+/// What finds an original. A gallery has many, and the service that chooses among them needs its memory.
+struct Original {
+    id: ImageId,
+    name: Option<index::Original>,
+    bytes: u64,
+}
+
+impl From {
+    fn gallery(record: Record) -> Self {
+        From::Gallery(Original {
+            id: record.id,
+            name: record.original,
+            bytes: record.bytes,
+        })
+    }
 }
 
 impl Chosen {
     fn bytes(&self) -> u64 {
         match &self.from {
-            From::Gallery(record) => record.bytes,
+            From::Gallery(original) => original.bytes,
             From::Archive(item) => item.size(),
+            From::LeftOut(..) => 0,
         }
     }
 }
@@ -96,28 +117,14 @@ pub(super) async fn unlabelled(
     let index = context.gallery().index().clone();
     let options = options.clone();
     let choose = move || {
-        let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
-        let (mut chosen, mut seen, mut from) = (Vec::new(), 0, None);
-        loop {
-            let page = index.list(&[], from, PAGE)?;
-            for record in page.records {
-                let one = Chosen {
-                    labels: record.labels.to_vec(),
-                    from: From::Gallery(record),
-                };
-                // Each of the images so far is among the chosen with one probability (Vitter's algorithm R).
-                seen += 1;
-                if chosen.len() < options.images {
-                    chosen.push(one);
-                } else if let Some(place) = chosen.get_mut(rng.random_range(0..seen)) {
-                    *place = one;
-                }
-            }
-            from = page.next;
-            if from.is_none() {
-                return Ok(chosen);
-            }
-        }
+        let mut chosen = Sample::new(options.images, options.seed);
+        each(&index, |record| {
+            chosen.offer(Chosen {
+                labels: record.labels.to_vec(),
+                from: From::gallery(record),
+            });
+        })?;
+        Ok(chosen.taken)
     };
     let chosen = tokio::task::spawn_blocking(choose).await;
     chosen.map_err(|_| JobError::Panicked)?
@@ -132,9 +139,9 @@ pub(super) async fn labelled(
     let index = context.gallery().index().clone();
     let (options, archive) = (options.clone(), context.folder().join(ARCHIVE));
     let choose = move || {
-        let mut chosen = match options.archive {
+        let (mut chosen, left_out) = match options.archive {
             Some(_) => of_archive(&archive, &options.labels)?,
-            None => Vec::new(),
+            None => Default::default(),
         };
         let from_gallery = options.archive.is_none();
         let all = from_gallery && options.labels.is_empty();
@@ -144,40 +151,55 @@ pub(super) async fn labelled(
         };
         let only: BTreeSet<_> = options.images.iter().collect();
         let counts = |label: &&String| all || wanted.contains(*label) || known.contains(*label);
-        let (mut replay, mut from) = (Vec::new(), None);
-        loop {
-            let page = index.list(&[], from, PAGE)?;
-            for record in page.records {
-                let labels: Vec<String> = record.labels.iter().filter(counts).cloned().collect();
-                let is_one = from_gallery
-                    && !labels.is_empty()
-                    && (all || labels.iter().any(|label| wanted.contains(label)));
-                let is_named = only.is_empty() || only.contains(&record.id);
-                let from = From::Gallery(record);
-                if is_one && is_named {
-                    chosen.push(Chosen { from, labels });
-                } else if !is_one && !labels.is_empty() {
-                    replay.push(Chosen { from, labels });
-                }
+        let counted = |record: &Record| -> (Vec<String>, bool) {
+            let labels: Vec<String> = record.labels.iter().filter(counts).cloned().collect();
+            let is_one = from_gallery
+                && !labels.is_empty()
+                && (all || labels.iter().any(|label| wanted.contains(label)));
+            (labels, is_one)
+        };
+        each(&index, |record| {
+            let (labels, is_one) = counted(&record);
+            if is_one && (only.is_empty() || only.contains(&record.id)) {
+                let from = From::gallery(record);
+                chosen.push(Chosen { from, labels });
             }
-            from = page.next;
-            if from.is_none() {
-                break;
-            }
-        }
+        })?;
         if chosen.is_empty() {
             return Err(JobError::NoImages {
                 labels: options.labels,
             });
         }
-        replay.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
-        replay.truncate((chosen.len() as f64 * options.replay).round() as usize);
-        chosen.extend(replay);
+        // How many are replayed is known only now, so the gallery is gone through once more.
+        let most = (chosen.len() as f64 * options.replay).round() as usize;
+        let mut replay = Sample::new(most, options.seed);
+        each(&index, |record| {
+            let (labels, is_one) = counted(&record);
+            if !is_one && !labels.is_empty() {
+                let from = From::gallery(record);
+                replay.offer(Chosen { from, labels });
+            }
+        })?;
+        chosen.extend(replay.taken);
         enough(&chosen)?;
+        chosen.extend(left_out);
         Ok(chosen)
     };
     let chosen = tokio::task::spawn_blocking(choose).await;
     chosen.map_err(|_| JobError::Panicked)?
+}
+
+/// Goes through all images of a gallery.
+fn each(index: &Index, mut with: impl FnMut(Record)) -> Result<(), JobError> {
+    let mut from = None;
+    loop {
+        let page = index.list(&[], from, PAGE)?;
+        page.records.into_iter().for_each(&mut with);
+        from = page.next;
+        if from.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Refuses what nothing can be learned from: two classes are needed, and of one of them an image to compare the models by.
@@ -198,9 +220,15 @@ fn enough(chosen: &[Chosen]) -> Result<(), JobError> {
     }
 }
 
-/// The images of an archive's folders, or of some of them.
-fn of_archive(archive: &Path, folders: &[String]) -> Result<Vec<Chosen>, JobError> {
+/// The images of an archive's folders, or of some of them; and what else is in it.
+fn of_archive(archive: &Path, folders: &[String]) -> Result<(Vec<Chosen>, Vec<Chosen>), JobError> {
     let mut listed = archive::list(archive)?;
+    let left_out = std::mem::take(&mut listed.left_out).into_iter();
+    let left_out = left_out.map(|(name, reason)| Chosen {
+        labels: Vec::new(),
+        from: From::LeftOut(name, reason),
+    });
+    let left_out = left_out.collect();
     let items = std::mem::take(&mut listed.items).into_iter();
     let chosen = items.map(|item| Chosen {
         labels: listed.classes_of(&item).cloned().collect(),
@@ -208,7 +236,7 @@ fn of_archive(archive: &Path, folders: &[String]) -> Result<Vec<Chosen>, JobErro
     });
     let wanted =
         |one: &Chosen| folders.is_empty() || one.labels.iter().any(|label| folders.contains(label));
-    Ok(chosen.filter(wanted).collect())
+    Ok((chosen.filter(wanted).collect(), left_out))
 }
 
 /// Puts copies of the originals into the folder, since what a job learns from must not change under it, and then their list. Those that
@@ -223,19 +251,19 @@ async fn export(
     for (number, Chosen { from, labels }) in chosen.into_iter().enumerate() {
         context.check()?;
         let name = match &from {
-            From::Gallery(record) => json!({ "id": record.id }),
-            From::Archive(item) => json!({ "file": item.name }),
+            From::Gallery(original) => json!({ "id": original.id }),
+            From::Archive(Item { name, .. }) | From::LeftOut(name, _) => json!({ "file": name }),
         };
         let bytes = match from {
-            From::Gallery(record) => {
-                let original = context.original(&record.id, record.original, record.bytes);
-                original.await?
+            From::Gallery(Original { id, name, bytes }) => {
+                context.original(&id, name, bytes).await?
             }
             From::Archive(item) => {
                 let read = tokio::task::spawn_blocking(move || item.bytes()).await;
                 let read = read.map_err(|_| JobError::Panicked)?;
                 read.map_err(|error| error.to_string())
             }
+            From::LeftOut(_, reason) => Err(reason),
         };
         let picture = match bytes {
             Ok(bytes) => readable(bytes).await?,

@@ -7,7 +7,14 @@ use tch::{Kind, Tensor, nn};
 
 pub use crate::config::BackboneKind;
 
-use super::{ModelError, efficientnet_lite::EfficientNetLite, vgg::Vgg19};
+use super::{
+    ModelError,
+    efficientnet_lite::{self, EfficientNetLite},
+    vgg::{self, Vgg19},
+};
+
+/// The name and shape of each tensor of a network, in no order.
+pub type Shapes = Vec<(String, Vec<i64>)>;
 
 /// How a forward pass is run.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +56,16 @@ impl BackboneKind {
         match self {
             BackboneKind::EfficientnetLite0 => Ok(Box::new(EfficientNetLite::new(path)?)),
             BackboneKind::Vgg19 => Ok(Box::new(Vgg19::new(path)?)),
+        }
+    }
+
+    /// The number of entries of its feature, and its tensors, without building it.
+    pub fn shapes(self) -> (i64, Shapes) {
+        match self {
+            BackboneKind::EfficientnetLite0 => {
+                (efficientnet_lite::FEATURE, efficientnet_lite::shapes())
+            }
+            BackboneKind::Vgg19 => (vgg::FEATURE, vgg::shapes()),
         }
     }
 

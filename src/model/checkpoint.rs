@@ -1,6 +1,7 @@
 //! A model on disk: one safetensors file whose metadata holds the card. Reads and writes it whole, or not at all.
 //! Knows the file's form; neither how the weights came to be nor who uses them.
 
+mod form;
 mod published;
 mod tensors;
 
@@ -11,19 +12,23 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::{ModelError, Network, TONES, backbone::BackboneKind};
+use super::{ModelError, Network, backbone::BackboneKind};
 use crate::{
     code::{HashCode, Length},
     config,
     image::{Input, Resize},
-    index::Sketch,
 };
+pub use form::{HIDDEN, SIDES};
 pub use published::{import, import_classifier, load_backbone};
-use tensors::{bad, fill, read, write, write_views};
+use tensors::{bad, compare, fill, read, write, write_views};
 pub use tensors::{read_tensors, write_tensors};
 
 /// The metadata entry that holds the card.
 const CARD: &str = "scihcgrl";
+/// The most bytes of a card: every answer about models has it, and it stays in memory as long as its model is served.
+const MOST_CARD: usize = 1 << 20;
+/// The most bytes of a file's header: a card, in which every character may be escaped, and the names of tensors.
+const MOST_HEAD: u64 = 8 << 20;
 
 /// What a model is, as its checkpoint tells it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,12 +140,14 @@ fn stored(tensor: &Tensor) -> Kind {
 ///
 /// # Errors
 /// [`ModelError::File`] where it cannot be read, [`ModelError::Format`] where it is damaged, of another architecture, or not
-/// a checkpoint.
+/// a checkpoint, or where a weight is not a finite number.
 pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), ModelError> {
     let bytes = read(path)?;
     let card = read_card(&bytes, path)?;
-    let network = Network::new(&card, device)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(path, error))?;
+    // The network takes as much memory as the card says, so the file must hold that much before it is built.
+    compare(&form::shapes(&card), &[], &file, path)?;
+    let network = Network::new(&card, device)?;
     let wanted = network.variables.variables().into_iter().collect();
     fill(wanted, &[], &file, path)?;
     Ok((network, card, id(&bytes)))
@@ -167,9 +174,15 @@ pub fn card(path: &Path) -> Result<Card, ModelError> {
     let mut file = File::open(path).map_err(failed)?;
     let mut size = [0; 8];
     file.read_exact(&mut size).map_err(failed)?;
+    let size = u64::from_le_bytes(size);
+    if size > MOST_HEAD {
+        return Err(bad(
+            path,
+            format!("its header has {size} bytes, and at most {MOST_HEAD} are read"),
+        ));
+    }
     let mut head = Vec::new();
-    let read = file.take(u64::from_le_bytes(size)).read_to_end(&mut head);
-    read.map_err(failed)?;
+    file.take(size).read_to_end(&mut head).map_err(failed)?;
     let head: Head = serde_json::from_slice(&head).map_err(|error| bad(path, error))?;
     checked(head.texts.get(CARD), path)
 }
@@ -198,24 +211,16 @@ fn read_card(bytes: &[u8], path: &Path) -> Result<Card, ModelError> {
 fn checked(text: Option<&String>, path: &Path) -> Result<Card, ModelError> {
     let card =
         text.ok_or_else(|| bad(path, "it has no model card; make one with `scihcgrl train`"))?;
+    if card.len() > MOST_CARD {
+        let bytes = card.len();
+        return Err(bad(
+            path,
+            format!("its model card has {bytes} bytes; the most is {MOST_CARD}"),
+        ));
+    }
     let card: Card = serde_json::from_str(card)
         .map_err(|error| bad(path, format!("its model card: {error}")))?;
-    let complete = card.lengths.iter().all(|length| {
-        let centers = card.centers.get(length);
-        centers.is_some_and(|centers| centers.len() == card.classes.len())
-    });
-    if !complete
-        || card.lengths.is_empty()
-        || !card.lengths.is_sorted()
-        || !(1..=8192).contains(&card.policy.hidden)
-        || !(1..=16).contains(&card.policy.passes)
-        || !(1..=2048).contains(&card.input_size)
-        || card
-            .sketch
-            .is_some_and(|bytes| !(TONES + 1..=Sketch::MOST).contains(&bytes))
-    {
-        return Err(bad(path, "its model card contradicts itself"));
-    }
+    form::check(&card).map_err(|reason| bad(path, format!("its model card: {reason}")))?;
     Ok(card)
 }
 

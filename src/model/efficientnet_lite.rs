@@ -9,12 +9,12 @@ use tch::{Kind, Tensor, nn};
 
 use super::{
     ModelError,
-    backbone::{Backbone, Pass, channels_last},
+    backbone::{Backbone, Pass, Shapes, channels_last},
 };
 use conv_norm::{ConvNorm, Shape};
 use folded::{Folded, Step, Then};
 
-const FEATURE: i64 = 1280;
+pub(super) const FEATURE: i64 = 1280;
 /// (blocks, kernel, stride of the first, expansion, input channels, output channels) of each stage.
 const STAGES: [(usize, i64, i64, i64, i64, i64); 7] = [
     (1, 3, 1, 1, 32, 16),
@@ -55,66 +55,80 @@ impl Block {
     }
 }
 
+/// What a block's convolutions are made as: expand, depthwise, project.
+type BlockShape = (Option<Shape>, Shape, Shape);
+
+/// What the first and the last convolution are made as, and those of the blocks between.
+fn layers() -> (Shape, Vec<BlockShape>, Shape) {
+    let stem = Shape {
+        kernel: 3,
+        stride: 2,
+        input: 3,
+        output: 32,
+        groups: 1,
+    };
+    let point = |input, output| Shape {
+        kernel: 1,
+        stride: 1,
+        input,
+        output,
+        groups: 1,
+    };
+    let mut blocks = Vec::new();
+    for (count, kernel, stride, expansion, input, output) in STAGES {
+        for i in 0..count {
+            let (input, stride) = if i == 0 { (input, stride) } else { (output, 1) };
+            let wide = input * expansion;
+            let depthwise = Shape {
+                kernel,
+                stride,
+                input: wide,
+                output: wide,
+                groups: wide,
+            };
+            let expand = (expansion > 1).then(|| point(input, wide));
+            blocks.push((expand, depthwise, point(wide, output)));
+        }
+    }
+    (stem, blocks, point(320, FEATURE))
+}
+
+/// Its tensors, without building it.
+pub(super) fn shapes() -> Shapes {
+    let (stem, blocks, head) = layers();
+    let mut shapes = stem.tensors("_conv_stem", "_bn0");
+    shapes.extend(head.tensors("_conv_head", "_bn1"));
+    for (number, (expand, depthwise, project)) in blocks.into_iter().enumerate() {
+        let expand = expand.map(|expand| expand.tensors("_expand_conv", "_bn0"));
+        let mut block = expand.unwrap_or_default();
+        block.extend(depthwise.tensors("_depthwise_conv", "_bn1"));
+        block.extend(project.tensors("_project_conv", "_bn2"));
+        let named = |(name, shape)| (format!("_blocks.{number}.{name}"), shape);
+        shapes.extend(block.into_iter().map(named));
+    }
+    shapes
+}
+
 impl EfficientNetLite {
     /// Makes the network with its variables under `path`, not yet trained.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn new(path: &nn::Path) -> Result<Self, ModelError> {
-        let stem = Shape {
-            kernel: 3,
-            stride: 2,
-            input: 3,
-            output: 32,
-            groups: 1,
-        };
+        let (stem, shapes, head) = layers();
         let mut blocks = Vec::new();
-        for (count, kernel, stride, expansion, input, output) in STAGES {
-            for i in 0..count {
-                let (input, stride) = if i == 0 { (input, stride) } else { (output, 1) };
-                let path = &(path / "_blocks" / blocks.len());
-                let wide = input * expansion;
-                let point = |input, output| Shape {
-                    kernel: 1,
-                    stride: 1,
-                    input,
-                    output,
-                    groups: 1,
-                };
-                blocks.push(Block {
-                    expand: match expansion {
-                        1 => None,
-                        _ => Some(ConvNorm::new(
-                            path,
-                            "_expand_conv",
-                            "_bn0",
-                            point(input, wide),
-                        )?),
-                    },
-                    depthwise: ConvNorm::new(
-                        path,
-                        "_depthwise_conv",
-                        "_bn1",
-                        Shape {
-                            kernel,
-                            stride,
-                            input: wide,
-                            output: wide,
-                            groups: wide,
-                        },
-                    )?,
-                    project: ConvNorm::new(path, "_project_conv", "_bn2", point(wide, output))?,
-                    shortcut: stride == 1 && input == output,
-                });
-            }
+        for (expand, depthwise, project) in shapes {
+            let path = &(path / "_blocks" / blocks.len());
+            let input = expand.as_ref().unwrap_or(&depthwise).input;
+            let shortcut = depthwise.stride == 1 && input == project.output;
+            let expand = expand.map(|shape| ConvNorm::new(path, "_expand_conv", "_bn0", shape));
+            blocks.push(Block {
+                expand: expand.transpose()?,
+                depthwise: ConvNorm::new(path, "_depthwise_conv", "_bn1", depthwise)?,
+                project: ConvNorm::new(path, "_project_conv", "_bn2", project)?,
+                shortcut,
+            });
         }
-        let head = Shape {
-            kernel: 1,
-            stride: 1,
-            input: 320,
-            output: FEATURE,
-            groups: 1,
-        };
         Ok(EfficientNetLite {
             stem: ConvNorm::new(path, "_conv_stem", "_bn0", stem)?,
             blocks,

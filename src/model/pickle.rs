@@ -1,17 +1,25 @@
 //! Reads the state dict of a `torch.save` file, old-style or a zip archive. Understands only what a state dict needs and calls
-//! nothing, so a hostile file can at worst be refused. Knows no architecture.
+//! nothing, and bounds what a file can make of itself, so a hostile one can at worst be refused. Knows no architecture.
 
 mod archive;
 mod machine;
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use tch::{Kind, Tensor};
 
 use machine::{MAGIC, Reader, Value};
 
+/// A name and what is under it.
+type Entry = (Rc<str>, Rc<machine::Tensor>);
 /// The entries of a state dict, and the bytes of each storage by its key.
-type Parts<'a> = (Vec<(Value, Value)>, HashMap<String, &'a [u8]>);
+type Parts<'a> = (Vec<Entry>, HashMap<Rc<str>, &'a [u8]>);
+
+/// How many times a file's size all its tensors may have: those that share a storage are written once and read each.
+const MOST_SHARED: usize = 4;
 
 /// The tensors of a state dict with their names, in order.
 ///
@@ -23,79 +31,96 @@ pub(super) fn read_state_dict(bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Str
     } else {
         read_old(bytes)?
     };
-    let mut tensors = Vec::new();
-    for (name, value) in entries {
-        let (
-            Value::Text(name),
-            Value::Tensor {
-                key,
-                class,
-                offset,
-                shape,
-                strides,
-            },
-        ) = (name, value)
-        else {
-            return Err("it holds something else than named tensors".to_owned());
-        };
-        let (kind, width) = element(&class)?;
-        let data = storages
-            .get(&key)
+    let (mut tensors, mut names) = (Vec::new(), HashSet::new());
+    let mut left = bytes.len().saturating_mul(MOST_SHARED);
+    for (name, view) in entries {
+        if !names.insert(name.clone()) {
+            return Err(format!("there are two tensors '{name}'"));
+        }
+        let (kind, width) = element(&view.storage.class)?;
+        let storage = storages
+            .get(&view.storage.key)
             .ok_or_else(|| format!("the storage of tensor '{name}' is missing"))?;
-        // libtorch itself refuses a view that reaches past its storage.
+        let data = viewed(&view, storage, width)
+            .ok_or_else(|| format!("tensor '{name}' has other elements than its storage"))?;
+        left = left
+            .checked_sub(data.len())
+            .ok_or("its tensors share their storages too often")?;
         let tensor = Tensor::f_from_data_size(data, &[(data.len() / width) as i64], kind)
-            .and_then(|all| all.f_as_strided(&shape, &strides, offset)?.f_contiguous())
+            .and_then(|all| {
+                all.f_as_strided(&view.shape, &view.strides, 0)?
+                    .f_contiguous()
+            })
             .map_err(|error| format!("tensor '{name}': {error}"))?;
-        tensors.push((name, tensor));
+        tensors.push((name.to_string(), tensor));
     }
     Ok(tensors)
+}
+
+/// The bytes of a storage from a tensor's first element to its last; none if it reaches past the storage, or names some element twice.
+fn viewed<'a>(view: &machine::Tensor, storage: &'a [u8], width: usize) -> Option<&'a [u8]> {
+    let (mut elements, mut span) = (1usize, 1usize);
+    if view.shape.len() != view.strides.len() {
+        return None;
+    }
+    for (&side, &stride) in view.shape.iter().zip(&view.strides) {
+        let (side, stride) = (usize::try_from(side).ok()?, usize::try_from(stride).ok()?);
+        elements = elements.checked_mul(side)?;
+        span = span.checked_add(side.saturating_sub(1).checked_mul(stride)?)?;
+    }
+    let from = usize::try_from(view.offset).ok()?.checked_mul(width)?;
+    if elements == 0 {
+        return Some(&[]);
+    }
+    let bytes = storage.get(from..from.checked_add(span.checked_mul(width)?)?)?;
+    (elements <= span).then_some(bytes)
 }
 
 /// An old-style file: five pickles, then the storages' bytes.
 fn read_old(bytes: &[u8]) -> Result<Parts<'_>, String> {
     let mut reader = Reader::new(bytes);
-    if !matches!(reader.pickle()?, Value::Text(magic) if magic == MAGIC) {
+    if !matches!(reader.pickle()?, Value::Text(magic) if &*magic == MAGIC) {
         return Err("it does not begin as a torch.save file does".to_owned());
     }
     reader.pickle()?; // protocol version
     reader.pickle()?; // byte order and sizes, always those of x86
-    let entries = entries(reader.pickle()?)?;
+    let entries = entries(&reader.pickle()?)?;
     let Value::Sequence(keys) = reader.pickle()? else {
         return Err("its list of storages is missing".to_owned());
     };
-    let widths: HashMap<String, (Kind, usize)> = entries
-        .iter()
-        .filter_map(|(_, value)| match value {
-            Value::Tensor { key, class, .. } => {
-                Some(element(class).map(|element| (key.clone(), element)))
-            }
-            _ => None,
-        })
-        .collect::<Result<_, _>>()?;
+    let mut widths = HashMap::new();
+    for (_, tensor) in &entries {
+        let (_, width) = element(&tensor.storage.class)?;
+        widths.insert(tensor.storage.key.clone(), width);
+    }
     let mut storages = HashMap::new();
-    for key in keys {
+    for key in &keys.values {
         let Value::Text(key) = key else {
             return Err("a storage's key is not a text".to_owned());
         };
-        let (_, width) = *widths.get(&key).ok_or("a storage belongs to no tensor")?;
+        let width = *widths.get(key).ok_or("a storage belongs to no tensor")?;
         let count = reader
             .take(8)?
             .iter()
             .rev()
             .fold(0usize, |count, &byte| count << 8 | usize::from(byte));
         storages.insert(
-            key,
+            key.clone(),
             reader.take(count.checked_mul(width).ok_or("a storage is too large")?)?,
         );
     }
     Ok((entries, storages))
 }
 
-fn entries(value: Value) -> Result<Vec<(Value, Value)>, String> {
-    match value {
-        Value::Dict(entries) => Ok(entries),
-        _ => Err("it holds something else than a state dict".to_owned()),
-    }
+fn entries(value: &Value) -> Result<Vec<Entry>, String> {
+    let Value::Dict(entries) = value else {
+        return Err("it holds something else than a state dict".to_owned());
+    };
+    let named = |pair: &[Value]| match pair {
+        [Value::Text(name), Value::Tensor(tensor)] => Ok((name.clone(), tensor.clone())),
+        _ => Err("it holds something else than named tensors".to_owned()),
+    };
+    entries.values.chunks(2).map(named).collect()
 }
 
 fn element(class: &str) -> Result<(Kind, usize), String> {
@@ -135,5 +160,62 @@ mod tests {
                 .unwrap_err()
                 .contains("unknown object")
         );
+    }
+
+    /// An old-style file whose state dict is this pickle.
+    fn old(dict: &[u8]) -> Vec<u8> {
+        let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+        [&magic[..], b"K\x01.", b"}.", dict].concat()
+    }
+
+    #[test]
+    fn values_that_grow_without_end_are_refused() {
+        let refused = |dict: &[u8]| read_state_dict(&old(dict)).unwrap_err();
+        // Each tuple in another: dropping them would overflow the stack.
+        let nested = [&b")"[..], &b"\x85".repeat(1 << 19), b"."].concat();
+        assert!(refused(&nested).contains("64 deep"), "{}", refused(&nested));
+        // Each tuple of two of the one before: 2⁴⁰ values in 250 bytes.
+        let doubled = [&b")q\0"[..], &b"h\0h\0\x86q\0".repeat(40), b"."].concat();
+        let told = refused(&doubled);
+        assert!(told.contains("else than a state dict"), "{told}");
+        let long = [&b"N".repeat(2 << 20), &b"."[..]].concat();
+        assert!(refused(&long).contains("more than 1048576 steps"));
+        // A list that is shared is copied before it is added to.
+        let copied = [
+            &b"]("[..],
+            &b"N".repeat(1 << 10),
+            b"e",
+            &b"q\0Na".repeat(1 << 12),
+            b".",
+        ];
+        assert!(refused(&copied.concat()).contains("more than 1048576 steps"));
+    }
+
+    #[test]
+    fn a_tensor_has_no_more_elements_than_its_storage() {
+        let view = |offset, shape: &[i64], strides: &[i64]| machine::Tensor {
+            storage: machine::Storage {
+                key: "0".into(),
+                class: "torch FloatStorage".into(),
+            },
+            offset,
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+        };
+        let bytes = [0; 24];
+        let found = |view| viewed(&view, &bytes, 4).map(<[u8]>::len);
+        assert_eq!(found(view(0, &[3, 2], &[1, 3])), Some(24));
+        assert_eq!(found(view(1, &[2, 2], &[2, 1])), Some(16));
+        assert_eq!(found(view(0, &[0, 9], &[9, 1])), Some(0));
+        for wrong in [
+            view(0, &[0xffff_ffff, 0xffff_ffff], &[0, 0]),
+            view(0, &[7], &[1]),
+            view(5, &[2], &[1]),
+            view(-1, &[1], &[1]),
+            view(0, &[2, 0xffff_ffff], &[0xffff_ffff, 0xffff_ffff]),
+            view(0, &[2], &[]),
+        ] {
+            assert_eq!(found(wrong), None);
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     code::Length,
     config::{History, Policy as Form},
 };
+pub use weights::shapes;
 use weights::{Head, Joined, JoinedCell};
 
 /// The policies of all lengths over one feature. Heads are unrolled together, as one batched product a step.

@@ -5,20 +5,20 @@ use tch::{Kind, Tensor, nn};
 
 use super::{
     ModelError,
-    backbone::{Backbone, Pass, channels_last},
+    backbone::{Backbone, Pass, Shapes, channels_last},
 };
 
 /// Output channels of the 3×3 convolutions between poolings.
 const STAGES: [&[i64]; 5] = [&[64; 2], &[128; 2], &[256; 4], &[512; 4], &[512; 4]];
 /// Side of what fc6 sees, whatever the images' side.
 const POOLED: i64 = 7;
-const FEATURE: i64 = 4096;
+pub(super) const FEATURE: i64 = 4096;
 const DROPPED: f64 = 0.5;
 
 /// The network.
 pub struct Vgg19 {
     stages: Vec<Vec<Layer>>,
-    full: [Layer; 2],
+    full: Vec<Layer>,
 }
 
 /// A convolution or a full connection.
@@ -42,31 +42,58 @@ impl Layer {
     }
 }
 
+/// Its tensors, without building it.
+pub(super) fn shapes() -> Shapes {
+    let (convolutions, full) = layers();
+    let layers = convolutions.into_iter().flatten().chain(full);
+    layers
+        .flat_map(|(name, shape)| {
+            let bias = (format!("{name}.bias"), shape[..1].to_vec());
+            [(format!("{name}.weight"), shape), bias]
+        })
+        .collect()
+}
+
+/// The names and weights' shapes of the convolutions, stage by stage, and of the full connections.
+fn layers() -> (Vec<Shapes>, Shapes) {
+    // torchvision numbers ReLUs and poolings too.
+    let (mut stages, mut number, mut input) = (Vec::new(), 0, 3);
+    for outputs in STAGES {
+        let mut stage = Vec::new();
+        for &output in outputs {
+            stage.push((format!("features.{number}"), vec![output, input, 3, 3]));
+            (number, input) = (number + 2, output);
+        }
+        stages.push(stage);
+        number += 1;
+    }
+    let full = [(0, input * POOLED * POOLED), (3, FEATURE)];
+    let full = full.map(|(number, input)| (format!("classifier.{number}"), vec![FEATURE, input]));
+    (stages, full.into())
+}
+
 impl Vgg19 {
     /// Makes the network with its variables under `path`, not yet trained.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
     pub fn new(path: &nn::Path) -> Result<Self, ModelError> {
-        // torchvision numbers ReLUs and poolings too.
-        let (mut stages, mut number, mut input) = (Vec::new(), 0, 3);
-        for outputs in STAGES {
-            let mut stage = Vec::new();
-            for &output in outputs {
-                let path = path / "features" / number;
-                stage.push(Layer::new(&path, &[output, input, 3, 3])?);
-                (number, input) = (number + 2, output);
-            }
-            stages.push(stage);
-            number += 1;
-        }
-        let full = path / "classifier";
+        let (convolutions, full) = layers();
+        let make = |layers: Shapes| {
+            let layers = layers.into_iter();
+            let layers = layers.map(|(name, shape)| {
+                let parts = name.split('.');
+                let path = parts.fold(path.clone(), |path, part| path / part);
+                Layer::new(&path, &shape)
+            });
+            layers.collect::<Result<Vec<_>, _>>()
+        };
         Ok(Vgg19 {
-            stages,
-            full: [
-                Layer::new(&(&full / 0), &[FEATURE, input * POOLED * POOLED])?,
-                Layer::new(&(&full / 3), &[FEATURE, FEATURE])?,
-            ],
+            stages: convolutions
+                .into_iter()
+                .map(make)
+                .collect::<Result<_, _>>()?,
+            full: make(full)?,
         })
     }
 }

@@ -66,8 +66,9 @@ impl Place {
         credentials: Option<&PathBuf>,
         gallery: &str,
     ) -> Result<Self, ReplicaError> {
+        let named = without_credentials(servers);
         let refused = |reason: String| ReplicaError::Servers {
-            servers: servers.to_owned(),
+            servers: named.clone(),
             reason,
         };
         let mut options = ConnectOptions::new()
@@ -87,7 +88,7 @@ impl Place {
             match options.clone().connect(&urls[..]).await {
                 Ok(client) => break client,
                 Err(error) if began.elapsed() > START => return Err(refused(error.to_string())),
-                Err(error) => tracing::warn!(%error, servers, "NATS does not answer yet"),
+                Err(error) => tracing::warn!(%error, servers = named, "NATS does not answer yet"),
             }
             sleep(PING).await;
         };
@@ -263,5 +264,45 @@ impl Gallery {
             sketch: sketch.transpose().map_err(|_| lacks(Self::SKETCH))?,
             began_with: metadata.get(Self::BEGAN_WITH).cloned(),
         })
+    }
+}
+
+/// Servers as they may be told: without the names, passwords and tokens that stand before an `@`.
+fn without_credentials(servers: &str) -> String {
+    let told = servers.split(',').map(|url| {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        match rest.rsplit_once('@') {
+            Some((_, host)) if scheme.is_empty() => host.to_owned(),
+            Some((_, host)) => format!("{}://{host}", scheme.trim_start()),
+            None => url.to_owned(),
+        }
+    });
+    told.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_urls_are_not_told() {
+        for (servers, told) in [
+            ("nats://a:4222", "nats://a:4222"),
+            ("nats://user:secret@a:4222,b", "nats://a:4222,b"),
+            ("tls://s3cret@a, nats://u:p@ss@b:1", "tls://a,nats://b:1"),
+            ("user:secret@a", "a"),
+        ] {
+            assert_eq!(without_credentials(servers), told);
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_that_do_not_answer_are_named_without_credentials() {
+        let refused = Place::connect("nats://user:secret@not a host", None, "gallery").await;
+        let told = refused.err().unwrap().to_string();
+        assert!(
+            told.contains("not a host") && !told.contains("secret"),
+            "{told}"
+        );
     }
 }

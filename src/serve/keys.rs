@@ -1,7 +1,7 @@
 //! Where a service's keys come from: a TOML file and the environment, one or two of each role.
 //! Knows their form, and tells none of them; what they allow is `http`'s to know.
 
-use std::{collections::BTreeMap, env, fs};
+use std::{collections::BTreeMap, env, fs, os::unix::fs::PermissionsExt};
 
 use anyhow::{Context, bail};
 
@@ -19,6 +19,10 @@ pub fn read(config: &Serve) -> anyhow::Result<Keys> {
     if let Some(path) = &config.keys_file {
         let name = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
+        if mode & 0o004 != 0 {
+            tracing::warn!("every user of this machine can read {name}; chmod 600 {name}");
+        }
         // The parser's own message would quote the line, and the key in it.
         let Ok(mut table) = text.parse::<toml::Table>() else {
             bail!("{name} is not TOML; a line of it is for example: write = [\"KEY\"]");

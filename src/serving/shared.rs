@@ -75,7 +75,8 @@ impl Serving {
             |id: &str| now.active.model == id || now.beside.iter().any(|of| of.model == id);
         for Entry { id, .. } in here {
             if !offered.contains(&id) && !is_used(&id) && replica.is_withdrawn(&id).await? {
-                self.0.registry.remove(&id)?;
+                let registry = self.0.registry.clone();
+                tokio::task::spawn_blocking(move || registry.remove(&id)).await??;
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) const HEAD: &str = "export.json";
 pub(super) const END: &str = "end.json";
 /// How many images are listed at a time; a group has no more.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// What an export says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,7 @@ pub(super) struct Line {
     pub sketch: Option<Sketch>,
     pub labels: Vec<String>,
     pub payload: Option<Value>,
+    /// For whoever reads it; an import goes by the original's content.
     pub media_type: String,
     pub created_at_ms: u64,
     pub updated_at_ms: u64,

@@ -10,14 +10,22 @@ use tokio::sync::mpsc;
 
 use super::{
     SnapshotError, Target,
-    export::{END, End, FORMAT, HEAD, Head, Line, parse, sha256},
+    export::{END, End, FORMAT, HEAD, Head, Line, PAGE, parse, sha256},
     file::blocking,
+    originals::{FETCHED_BYTES, MOST_ORIGINAL, plain},
     restore::{begin, complete},
 };
 use crate::{
-    gallery::{Gallery, Originals},
+    gallery::{Gallery, Originals, check_labels, check_payload},
+    image,
     index::{Damage, Index, IndexConfig, Times, Wanted, WholeImage},
 };
+
+/// What the files that have images line by line end in.
+const JSON_LINES: &str = ".jsonl";
+/// The most bytes of such a file, and of a line.
+const MOST_LINES: u64 = 64 << 20;
+const MOST_LINE: usize = 256 << 10;
 
 enum Part {
     Head(Head),
@@ -77,7 +85,7 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
     let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, from));
     let no_export = |error: io::Error| wrong("the archive", error);
     let (mut head, mut images, mut ended) = (None, 0, false);
-    let (mut lines, mut group) = (VecDeque::<Line>::new(), Vec::new());
+    let (mut lines, mut group, mut grouped) = (VecDeque::<Line>::new(), Vec::new(), 0);
     for entry in archive.entries().map_err(no_export)? {
         let mut entry = entry.map_err(no_export)?;
         if entry.header().entry_type().is_dir() {
@@ -85,8 +93,12 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
         }
         let name = entry.path().map_err(no_export)?;
         let name = name.to_string_lossy().trim_start_matches("./").to_owned();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(no_export)?;
+        let most = match name.ends_with(JSON_LINES) {
+            true => MOST_LINES,
+            false => MOST_ORIGINAL,
+        };
+        let bytes = plain(&mut entry, most).map_err(no_export)?;
+        let bytes = bytes.map_err(|why| wrong(&name, why))?;
         let sent = match name.as_str() {
             HEAD if head.is_none() => {
                 let read: Head = parse(HEAD, &bytes)?;
@@ -111,19 +123,32 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
                 ended = true;
                 Ok(())
             }
-            _ if lines.is_empty() && name.ends_with(".jsonl") => {
-                for line in bytes.split(|byte| *byte == b'\n') {
-                    if !line.is_empty() {
-                        lines.push_back(parse(&name, line)?);
+            _ if lines.is_empty() && name.ends_with(JSON_LINES) => {
+                let split = bytes.split(|byte| *byte == b'\n');
+                for (at, text) in split.filter(|text| !text.is_empty()).enumerate() {
+                    let which = format!("line {} of {name}", at + 1);
+                    if at == PAGE || text.len() > MOST_LINE {
+                        let why = format!("a file has at most {PAGE} lines of {MOST_LINE} bytes");
+                        return Err(wrong(&which, why));
                     }
+                    let line: Line = parse(&which, text)?;
+                    check_labels(&line.labels)
+                        .and_then(|()| check_payload(line.payload.as_ref()))
+                        .map_err(|error| wrong(&which, error))?;
+                    lines.push_back(line);
                 }
                 Ok(())
             }
             _ => {
-                group.push(image(lines.pop_front(), &name, bytes)?);
+                let image = whole(lines.pop_front(), &name, bytes)?;
+                grouped += image.original.len() as u64;
+                group.push(image);
                 images += 1;
-                match lines.is_empty() {
-                    true => to.blocking_send(Part::Images(std::mem::take(&mut group))),
+                match lines.is_empty() || grouped >= FETCHED_BYTES {
+                    true => {
+                        grouped = 0;
+                        to.blocking_send(Part::Images(std::mem::take(&mut group)))
+                    }
                     false => Ok(()),
                 }
             }
@@ -141,7 +166,7 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
 }
 
 /// An image of its line and its original.
-fn image(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, SnapshotError> {
+fn whole(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, SnapshotError> {
     let Some(line) = line.filter(|line| line.original == name) else {
         return Err(wrong(name, "no image's line names it at this place"));
     };
@@ -150,13 +175,14 @@ fn image(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, S
         let why = format!("its SHA-256 is {found}, and should be {}", line.sha256);
         return Err(wrong(name, why));
     }
+    let media_type = image::media_type(&bytes).map_err(|error| wrong(name, error))?;
     Ok(WholeImage {
         id: line.id,
         codes: line.codes.into_values().collect(),
         sketch: line.sketch,
         labels: line.labels,
         payload: line.payload,
-        media_type: line.media_type,
+        media_type: media_type.to_owned(),
         original: bytes.into(),
         times: Times {
             created_at_ms: line.created_at_ms,

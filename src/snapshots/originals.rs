@@ -1,7 +1,7 @@
 //! The originals of a snapshot: tar files of about a gigabyte, fetched some at a time so that memory holds few.
 //! Knows names, sizes and tar; neither which images have them nor what else a snapshot holds.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
@@ -27,6 +27,27 @@ pub(super) fn append(
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
     tar.append_data(&mut header, name, bytes)
+}
+
+/// The most bytes of an original, as archives are read.
+pub(super) const MOST_ORIGINAL: u64 = 1 << 30;
+
+/// All of a file in a tar archive, or why it is not read: it must be a plain one of at most so many bytes. A sparse one has as many as it
+/// says, and takes no room in the archive.
+pub(super) fn plain(
+    entry: &mut tar::Entry<impl Read>,
+    most: u64,
+) -> io::Result<Result<Vec<u8>, String>> {
+    if !entry.header().entry_type().is_file() {
+        return Ok(Err("it is not a plain file".to_owned()));
+    }
+    if entry.size() > most {
+        let bytes = entry.size();
+        return Ok(Err(format!("it has {bytes} bytes; the most is {most}")));
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes)?;
+    Ok(Ok(bytes))
 }
 
 impl Snapshots {

@@ -13,6 +13,7 @@ use super::{
     File, MANIFEST, MODELS, Manifest, STORE, SnapshotError,
     file::{self, blocking},
     manifest,
+    originals::{MOST_ORIGINAL, plain},
 };
 use crate::{
     gallery::{Gallery, Originals},
@@ -183,8 +184,11 @@ async fn unpack(input: file::In, volume: File, originals: &Originals) -> Result<
         for entry in archive.entries()? {
             let mut entry = entry?;
             let name = entry.path()?.to_string_lossy().into_owned();
-            let mut bytes = Vec::new();
-            io::Read::read_to_end(&mut entry, &mut bytes)?;
+            let read = plain(&mut entry, MOST_ORIGINAL)?;
+            let bytes = read.map_err(|why| SnapshotError::Damaged {
+                name: format!("{name} in {}", volume.name),
+                why,
+            })?;
             if send.blocking_send((name, bytes)).is_err() {
                 // Putting one failed, which is told.
                 return Ok(());

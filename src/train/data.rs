@@ -13,6 +13,7 @@ pub mod pictures;
 mod samples;
 mod source;
 pub mod split;
+pub mod tree;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +33,9 @@ use source::Source;
 const KINDS: &str = "a folder of class folders, a .tar, .tar.gz or .tgz archive of such, a .csv or .jsonl manifest, \
      CIFAR-10's binary batches, or NUS-WIDE's own folder";
 
+/// How many things that are left out are named.
+const TOLD: usize = 20;
+
 /// What a data set holds. With one class an image `sets` is `[[0], [1], …]`, so that a set's number is the class's.
 #[derive(Debug)]
 pub struct Collection {
@@ -44,6 +48,8 @@ pub struct Collection {
     pub sets: Vec<Vec<usize>>,
     /// The images, in an order that depends on the data set alone.
     pub items: Vec<Item>,
+    /// What lies in the data set and is no part of it, and why. Sidecars, thumbnails and hidden files are not told.
+    pub left_out: Vec<(String, String)>,
 }
 
 /// One image of a data set, not yet read.
@@ -112,12 +118,12 @@ impl Item {
     }
 }
 
-/// Opens a data set of whichever kind the path holds, to train on. Lists; reads no picture.
+/// Opens a data set of whichever kind the path holds, to train on, and logs what of it is left out. Lists; reads no picture.
 ///
 /// # Errors
 /// As [`list`], and where it has fewer than two classes.
 pub fn open(path: &Path) -> Result<Collection, TrainError> {
-    list(path)?.trainable()
+    list(path)?.told().trainable()
 }
 
 /// Lists a data set of whichever kind the path holds; it may be a part of one, of a single class.
@@ -162,12 +168,14 @@ impl Collection {
     /// # Errors
     /// [`TrainError::Data`] where a folder cannot be read, or none holds a file.
     pub fn unlabelled(folders: &[PathBuf]) -> Result<Collection, TrainError> {
-        let mut items = Vec::new();
+        let (mut items, mut left_out) = (Vec::new(), Vec::new());
         for path in folders {
-            items.extend(folder::below(path)?.into_iter().map(|(name, file)| Item {
-                name,
+            let (tree, unreadable) = folder::walk(path)?;
+            left_out.extend(unreadable);
+            items.extend(tree.files.into_iter().map(|file| Item {
+                name: file.relative.display().to_string(),
                 set: 0,
-                source: Source::File(file),
+                source: Source::File(file.path),
                 form: Form::Encoded,
             }));
         }
@@ -178,12 +186,14 @@ impl Collection {
                 "it holds no file; images in folders of any depth are wanted",
             ));
         }
-        Ok(Collection {
+        let collection = Collection {
             path,
             classes: vec!["unlabelled".to_owned()],
             sets: vec![vec![0]],
             items,
-        })
+            left_out,
+        };
+        Ok(collection.told())
     }
 
     /// The images that a manifest names (`.jsonl`), which need no labels. The set of those without any has no class.
@@ -221,6 +231,17 @@ impl Collection {
             },
         );
         collect(&path, &[], found.collect())?.trainable()
+    }
+
+    /// Logs what is left out.
+    fn told(self) -> Self {
+        for (name, reason) in self.left_out.iter().take(TOLD) {
+            tracing::warn!(name, reason, "left out of the data set");
+        }
+        if let Some(more @ 1..) = self.left_out.len().checked_sub(TOLD) {
+            tracing::warn!("{more} more are left out of the data set");
+        }
+        self
     }
 
     fn trainable(self) -> Result<Collection, TrainError> {
@@ -287,5 +308,6 @@ fn collect(path: &Path, classes: &[String], found: Vec<Found>) -> Result<Collect
         classes,
         items: items.collect(),
         sets: sets.into_keys().collect(),
+        left_out: Vec::new(),
     })
 }

@@ -3,7 +3,10 @@
 use std::fmt::Display;
 
 use super::{TrainError, method::has_targets};
-use crate::config::{Cell, Method, Train};
+use crate::{
+    config::{Cell, Method, Train},
+    model::checkpoint::{HIDDEN, SIDES},
+};
 
 /// Refuses options out of their ranges, or that do not go together.
 ///
@@ -12,8 +15,8 @@ use crate::config::{Cell, Method, Train};
 pub(super) fn check(config: &Train) -> Result<(), TrainError> {
     let Train { policy, method, .. } = config;
     let share = |value: f64| (0.0..=1.0).contains(&value);
-    let side = (32..=1024).contains(&config.input_size);
-    held("input size", config.input_size, side, "32 to 1024")?;
+    let side = SIDES.contains(&config.input_size);
+    held("input size", config.input_size, side, "32 to 512")?;
     held(
         "batch size",
         config.batch_size,
@@ -42,8 +45,8 @@ pub(super) fn check(config: &Train) -> Result<(), TrainError> {
     held(
         "hidden",
         policy.hidden,
-        (8..=8192).contains(&policy.hidden),
-        "8 to 8192",
+        policy.hidden >= 8 && HIDDEN.contains(&policy.hidden),
+        "8 to 2048",
     )?;
     held(
         "passes",

@@ -57,9 +57,25 @@ async fn a_folder_is_imported_and_searched() {
     let photos = folder.to_str().unwrap();
     let stored = told(&["index", photos, "--url", url]);
     assert!(stored.starts_with("stored 3 images; 0 were"), "{stored}");
-    fs::write(folder.join("red/notes.txt"), "not an image").unwrap();
+    // What goes with pictures, and what systems leave, is no failure; a broken picture is.
+    for name in ["red/notes.txt", "@eaDir/red/two.jpg", "red/Thumbs.db"] {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        fs::write(folder.join(name), "not an image").unwrap();
+    }
+    let nothing = told(&["index", photos, "--url", url, "--skip-stored"]);
+    assert!(nothing.starts_with("stored 0 images; 3 were"), "{nothing}");
+    fs::write(folder.join("red/broken.jpg"), "not an image").unwrap();
     let complaint = refused(&["index", photos, "--url", url, "--skip-stored"]);
     assert!(complaint.contains("1 of 1 files"), "{complaint}");
+    let complaint = refused(&["search", photos, "--url", url]);
+    assert!(
+        complaint.contains("1 was left out") && complaint.contains("broken.jpg"),
+        "{complaint}"
+    );
+    let output = scihcgrl(&["search", photos, "--url", url, "--json"]);
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(answers.lines().count(), 3, "{answers}");
+    fs::remove_file(folder.join("red/broken.jpg")).unwrap();
 
     let query = folder.join("red/my one.jpg");
     let query = query.to_str().unwrap();
@@ -80,6 +96,32 @@ async fn a_folder_is_imported_and_searched() {
     assert!(nobody.contains("is `scihcgrl serve` running?"), "{nobody}");
     let nothing = refused(&["index", "no-such-folder", "--url", url]);
     assert!(nothing.contains("no-such-folder"), "{nothing}");
+}
+
+/// The tree that `train` and jobs see as cat and dog, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_a_class_folder_is_of_its_class() {
+    let server = TestServer::start().await;
+    let folder = server.folder.path();
+    let file = Path::new(ROOT).join("tests/fixtures/nested-classes.tar");
+    let mut archive = tar::Archive::new(fs::File::open(file).unwrap());
+    archive.unpack(folder).unwrap();
+    // One that cannot be read does not keep the others out.
+    let photos = folder.join("photos");
+    std::os::unix::fs::symlink("nowhere", photos.join("dog/gone.png")).unwrap();
+    let complaint = refused(&["index", photos.to_str().unwrap(), "--url", &server.url]);
+    assert!(
+        complaint.contains("1 files or folders could not be read"),
+        "{complaint}"
+    );
+    let (_, page) = server.ask(reqwest::Method::GET, "/images?limit=1000").await;
+    let mut labels: Vec<String> = Vec::new();
+    for image in page["images"].as_array().unwrap() {
+        labels.push(image["labels"].to_string());
+    }
+    labels.sort();
+    let expected = [["[\"cat\"]"; 6].as_slice(), &["[\"dog\"]"; 3]].concat();
+    assert_eq!(labels, expected);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod filled;
 mod history;
 mod hung_up;
 mod jobs;
+mod keys;
 mod lost;
 mod models;
 mod nats;

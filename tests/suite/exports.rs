@@ -1,6 +1,8 @@
 //! A gallery written out for other programs and read back: what comes of it answers as before, and what is not whole is refused in words.
 //! Knows the archive as tar and JSON, as whoever reads it without this program does.
 
+mod forged;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},

@@ -1,7 +1,12 @@
 //! Who may do what: a service with keys, asked with each of them, without any and with wrong ones; and what keeps it from starting.
 //! Through the program itself, as an operator sets it up: a file of keys, and the environment.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::server::{self, TestServer};
 use reqwest::{Method, Response, StatusCode};
@@ -98,6 +103,45 @@ async fn a_key_used_too_often_is_told_when_to_come_again() {
     assert_eq!(other.status(), 200);
 }
 
+/// What is under a folder, and the folder itself, with the permissions of each.
+fn permissions(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let mode = fs::metadata(folder).unwrap().permissions().mode() & 0o777;
+    let mut found = vec![(folder.to_owned(), mode)];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(permissions(&path)),
+            false => {
+                let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+                found.push((path, mode));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_is_stored_is_its_owners_alone_and_keys_that_others_read_are_warned_of() {
+    let warned = |server: &TestServer| {
+        let log = fs::read_to_string(server.folder.path().join("server.log")).unwrap();
+        log.matches("every user of this machine can read").count()
+    };
+    let server = with_keys(&[]);
+    assert_eq!(warned(&server), 1);
+    let put = ask(&server, Method::PUT, "/images/a", Some(WRITE)).await;
+    assert_eq!(put.status(), 201);
+    let all = permissions(&server.folder.path().join("data"));
+    assert!(all.len() > 10, "{all:?}");
+    for (path, mode) in all {
+        assert_eq!(mode & 0o077, 0, "{path:?} {mode:o}");
+    }
+    let keys = server.folder.path().join("keys.toml");
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+    let keys = keys.to_str().unwrap().to_owned();
+    let server = TestServer::start_in(server.kill(), &["--keys-file", &keys]);
+    assert_eq!(warned(&server), 1);
+}
+
 #[tokio::test]
 async fn a_page_of_an_allowed_origin_may_send_a_key() {
     let server = with_keys(&["--cors-origin", "https://shop.example"]);
@@ -142,7 +186,14 @@ fn keys_that_cannot_be_used_keep_it_from_starting_and_are_not_told() {
             format!("owner = ['{secret}']"),
             "there are read, write and admin",
         ),
-        (format!("write = ['{secret}', '{secret}']"), "another"),
+        (
+            format!("write = ['{secret}', '{secret}']"),
+            "the two keys of the role write are the same",
+        ),
+        (
+            format!("read = ['{secret}']\nwrite = ['{secret}']"),
+            "that of another role too",
+        ),
         ("write = ['short']".to_owned(), "16 to 256"),
     ] {
         let said = said(&text, &mut server::program(folder.path(), &model));

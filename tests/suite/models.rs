@@ -1,6 +1,7 @@
 //! One model takes another's place under a live gallery: searches go on, none mixes the two, and whatever is killed when, it goes on.
 //! Knows what each model's codes of each picture are, by asking the models themselves.
 
+mod files;
 mod kills;
 
 use std::{
@@ -9,10 +10,10 @@ use std::{
     io::Cursor,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crate::server::{self, TestServer};
@@ -174,8 +175,10 @@ async fn a_model_takes_anothers_place_without_a_gap() {
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
     );
+    // The model that each searcher's last search was by.
+    let last = Arc::new(Mutex::new([const { String::new() }; 3]));
     let searchers = (0..3).map(|searcher| {
-        let (client, url) = (server.client.clone(), server.url.clone());
+        let (client, url, last) = (server.client.clone(), server.url.clone(), last.clone());
         let (known, stop, searches) = (known.clone(), stop.clone(), searches.clone());
         let stored = stored.clone();
         tokio::spawn(async move {
@@ -187,6 +190,7 @@ async fn a_model_takes_anothers_place_without_a_gap() {
                 let mut same = known.same(&model, number, &stored);
                 same.retain(|id| !id.starts_with("picture-4"));
                 assert_eq!(found, same);
+                last.lock().unwrap()[searcher].clone_from(&model);
                 if seen.last() != Some(&model) {
                     seen.push(model);
                 }
@@ -209,6 +213,15 @@ async fn a_model_takes_anothers_place_without_a_gap() {
         })
     };
 
+    let seen_by_all = async |model: &String| {
+        let what = format!("all search by {model}");
+        let all = async || {
+            let last = last.lock().unwrap();
+            last.iter().all(|last| last == model).then_some(())
+        };
+        server::eventually(&what, all).await;
+    };
+    seen_by_all(&old).await;
     let (status, accepted) = activate(&server, &new).await;
     assert_eq!(status, 202, "{accepted}");
     let (_, again) = activate(&server, &new).await;
@@ -251,7 +264,7 @@ async fn a_model_takes_anothers_place_without_a_gap() {
     assert_eq!(state(&server, &old).await, "standby");
 
     // And back, twice, with writes in between.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    seen_by_all(&new).await;
     for model in [&old, &new] {
         let started = Instant::now();
         let (status, answer) = activate(&server, model).await;
@@ -266,17 +279,13 @@ async fn a_model_takes_anothers_place_without_a_gap() {
             );
         }
         assert_eq!(state(&server, model).await, "active");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        seen_by_all(model).await;
     }
     stop.store(true, Ordering::Relaxed);
     for searcher in searchers {
         // Each saw one model at a time, in this order.
         let seen = searcher.await.unwrap();
-        let order = [&old, &new, &old, &new];
-        assert!(
-            seen.len() <= order.len() && seen.iter().zip(order).all(|(seen, of)| seen == of),
-            "{seen:?}"
-        );
+        assert_eq!(seen.iter().collect::<Vec<_>>(), [&old, &new, &old, &new]);
     }
     println!(
         "{} searches, {} writes beside them",

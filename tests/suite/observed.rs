@@ -2,12 +2,13 @@
 //! Through the program itself; knows what is counted, not how fast any of it is.
 
 use std::{
+    fs,
     io::{Read, Write},
     sync::{Arc, Mutex},
 };
 
 use crate::server::{self, TestServer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const UPRIGHT: &[u8] = include_bytes!("../fixtures/upright.jpg");
 
@@ -141,4 +142,24 @@ async fn the_dashboard_shows_what_there_is() {
         }
     }
     assert!(shown > 20, "{shown}");
+}
+
+/// Whoever may ask for a job writes into the log, but no lines of their own.
+#[tokio::test]
+async fn a_label_cannot_forge_a_line_of_the_log() {
+    let server = start(&[]);
+    let label = "cat\nINFO stored by admin\u{9b}2J";
+    let asked = json!({ "kind": "fine_tune", "labels": [label] });
+    let request = server.client.post(server.at("/admin/jobs")).json(&asked);
+    let job: Value = request.send().await.unwrap().json().await.unwrap();
+    let job = server.over(&job["id"]).await;
+    assert!(job["error"].as_str().unwrap().contains(label), "{job}");
+    let log = fs::read_to_string(server.folder.path().join("server.log")).unwrap();
+    let told = log.lines().filter(|line| line.contains("stored by admin"));
+    let told: Vec<&str> = told.collect();
+    assert!(!told.is_empty());
+    for line in told {
+        let forged = line.starts_with("INFO") || line.contains('\u{9b}');
+        assert!(!forged && line.contains("cat\\nINFO"), "{line}");
+    }
 }

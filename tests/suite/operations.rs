@@ -86,15 +86,13 @@ async fn every_metric_and_every_alert_is_named_and_no_other() {
     assert_eq!(words(&alerts, "Scihcgrl"), words(&runbook, "Scihcgrl"));
 }
 
-/// Where Prometheus' own tool is, it reads the rules too.
+/// Prometheus' own tool reads the rules. Not by itself, for many a machine lacks it: `cargo test --test suite prometheus -- --ignored`.
 #[test]
+#[ignore = "needs promtool"]
 fn prometheus_takes_the_alerts() {
     let mut promtool = Command::new("promtool");
-    promtool
-        .args(["check", "rules"])
-        .arg(server::root().join("docker/alerts.yaml"));
-    match promtool.output() {
-        Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(error) => println!("promtool is not installed: {error}"),
-    }
+    let rules = server::root().join("docker/alerts.yaml");
+    let output = promtool.args(["check", "rules"]).arg(rules).output();
+    let output = output.expect("promtool is not installed");
+    assert!(output.status.success(), "{output:?}");
 }

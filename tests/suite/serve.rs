@@ -1,6 +1,8 @@
 //! What a user of the service does: store, search, read back, delete, and start and stop it, rightly and wrongly.
 //! Through the program itself; codes come from a model of random weights.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
 use crate::server::{self, TestServer};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -226,4 +228,18 @@ async fn a_start_that_cannot_be_says_why() {
         "{said}"
     );
     assert!(!made(), "a data folder was made for nothing");
+}
+
+/// As a login shell of another encoding leaves them. A bucket's settings are looked for among all variables.
+#[tokio::test]
+async fn variables_that_are_no_text_do_not_keep_it_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    let server = TestServer::start_with(folder, |program| {
+        program.args(["--snapshots", "s3://bucket/snapshots"]);
+        program.env(odd, "a").env("AWS_PROFILE", odd)
+    });
+    let (status, _) = server.ask(reqwest::Method::GET, "/info").await;
+    assert_eq!(status, 200);
 }

@@ -146,6 +146,14 @@ pub enum ImageError {
     Resize(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The media type of an image file, by its first bytes.
+///
+/// # Errors
+/// [`ImageError::Empty`], [`ImageError::Format`].
+pub fn media_type(bytes: &[u8]) -> Result<&'static str, ImageError> {
+    Ok(format(bytes)?.to_mime_type())
+}
+
 /// Width and height in pixels as the header has them; none where it cannot be read.
 pub fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
     let reader = ImageReader::new(Cursor::new(bytes));

@@ -7,6 +7,7 @@ use super::ApiError;
 use crate::{
     batch::BatchError,
     disk::DiskError,
+    gallery::{GalleryError, LimitError},
     image::ImageError,
     index::IndexError,
     jobs::{JobError, StoreError},
@@ -32,12 +33,6 @@ impl ApiError {
             ApiError::ModelInUse { .. } | ApiError::Serving(ServingError::Active { .. }) => {
                 (S::CONFLICT, "model_in_use")
             }
-            ApiError::Serving(ServingError::Registry {
-                source:
-                    RegistryError::Model {
-                        source: ModelError::Format { .. },
-                    },
-            }) => (S::UNPROCESSABLE_ENTITY, "invalid_model"),
             ApiError::NoGroups => (S::NOT_FOUND, "duplicates_not_found"),
             ApiError::NoGroup(_) => (S::NOT_FOUND, "group_not_found"),
             ApiError::Job(JobError::NoThresholds { .. }) => (S::CONFLICT, "no_thresholds"),
@@ -99,13 +94,10 @@ impl ApiError {
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
             ApiError::Behind { .. } => (S::SERVICE_UNAVAILABLE, "behind"),
-            ApiError::Index(IndexError::Log { .. })
-            | ApiError::Serving(
-                ServingError::Replica { .. }
-                | ServingError::Index {
-                    source: IndexError::Log { .. },
-                },
-            )
+            _ if matches!(self.of_index(), Some(IndexError::Log { .. })) => {
+                (S::SERVICE_UNAVAILABLE, "log_unavailable")
+            }
+            ApiError::Serving(ServingError::Replica { .. })
             | ApiError::Job(JobError::Store {
                 source:
                     StoreError::Board {
@@ -115,8 +107,11 @@ impl ApiError {
             ApiError::NotReady
             | ApiError::Crowded
             | ApiError::Dead
-            | ApiError::Index(IndexError::Closed)
+            | ApiError::Stopped
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
+            _ if matches!(self.of_index(), Some(IndexError::Closed)) => {
+                (S::SERVICE_UNAVAILABLE, "unavailable")
+            }
             ApiError::Index(_)
             | ApiError::Disk(_)
             | ApiError::Batch(_)
@@ -124,6 +119,84 @@ impl ApiError {
             | ApiError::Snapshot(_)
             | ApiError::Serving(_)
             | ApiError::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// The index's own failure, in whichever layer's it is.
+    fn of_index(&self) -> Option<&IndexError> {
+        fn of_gallery(error: &GalleryError) -> Option<&IndexError> {
+            match error {
+                GalleryError::Index { source } => Some(source),
+                _ => None,
+            }
+        }
+        fn of_serving(error: &ServingError) -> Option<&IndexError> {
+            match error {
+                ServingError::Index { source } => Some(source),
+                _ => None,
+            }
+        }
+        match self {
+            ApiError::Index(source) | ApiError::Snapshot(SnapshotError::Index { source }) => {
+                Some(source)
+            }
+            ApiError::Serving(error) => of_serving(error),
+            ApiError::Job(JobError::Serving { source }) => of_serving(source),
+            ApiError::Job(JobError::Gallery { source })
+            | ApiError::Snapshot(SnapshotError::Gallery { source }) => of_gallery(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<LimitError> for ApiError {
+    fn from(error: LimitError) -> Self {
+        let code = match error {
+            LimitError::Labels { .. } | LimitError::Label { .. } => "invalid_label",
+            LimitError::Payload { .. } | LimitError::Depth { .. } => "invalid_payload",
+        };
+        ApiError::Invalid(code, error.to_string())
+    }
+}
+
+impl From<ServingError> for ApiError {
+    /// Says what is wrong with a model's file, but not where it lies here.
+    fn from(error: ServingError) -> Self {
+        match error {
+            ServingError::Registry {
+                source:
+                    RegistryError::Model {
+                        source: ModelError::Format { reason, .. },
+                    },
+            } => ApiError::Invalid(
+                "invalid_model",
+                format!("the file is not a usable model: {reason}"),
+            ),
+            other => ApiError::Serving(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_store_is_unavailable_whoever_asked_it() {
+        let closed = || IndexError::Closed;
+        let of_gallery = || GalleryError::Index { source: closed() };
+        let of_serving = || ServingError::Index { source: closed() };
+        for error in [
+            ApiError::Index(closed()),
+            of_gallery().into(),
+            of_serving().into(),
+            JobError::from(of_gallery()).into(),
+            JobError::from(of_serving()).into(),
+            SnapshotError::from(closed()).into(),
+            SnapshotError::from(of_gallery()).into(),
+        ] {
+            let expected = (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+            assert_eq!(error.kind(), expected, "{error:?}");
         }
     }
 }

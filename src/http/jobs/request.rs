@@ -8,16 +8,20 @@ use axum::{
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request, multipart::Field},
 };
 use bytes::BytesMut;
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{self, DeserializeOwned},
+};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use super::members;
 use crate::{
+    gallery::check_each_label,
     http::{
         budget::Meter,
         error::ApiError,
         extract::{InTime, Object, is_form, next_field, twice, unknown_field},
-        limits::check_each_label,
         search::NoParams,
         state::AppState,
         upload::{Upload, receive},
@@ -61,6 +65,18 @@ struct Reencode {
     model: String,
 }
 
+/// The options of a job. A member that is none of them is refused, where in the record of a job it is passed over.
+fn options<T: DeserializeOwned>(members: Value) -> Result<T, ApiError> {
+    let known = members::of::<T>();
+    let given = members.as_object().into_iter().flatten();
+    for (name, _) in given {
+        if !known.contains(&name.as_str()) {
+            return Err(wrong(de::Error::unknown_field(name, known)));
+        }
+    }
+    serde_json::from_value(members).map_err(wrong)
+}
+
 fn wrong(error: serde_json::Error) -> ApiError {
     ApiError::Invalid("invalid_json", error.to_string())
 }
@@ -101,7 +117,7 @@ impl Asked {
                 Task::Reencode { model }
             }
             Kind::Adapt => {
-                let options: Adapt = serde_json::from_value(rest).map_err(wrong)?;
+                let options: Adapt = options(rest)?;
                 options.check()?;
                 Task::Adapt(options)
             }
@@ -111,7 +127,7 @@ impl Asked {
                 Task::FindDuplicates { model }
             }
             Kind::FineTune => {
-                let mut options: FineTune = serde_json::from_value(rest).map_err(wrong)?;
+                let mut options: FineTune = options(rest)?;
                 if options.archive.is_some() {
                     let detail =
                         "`archive` is a file beside `job` in a body of multipart/form-data";

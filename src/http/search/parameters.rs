@@ -5,10 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{
     code::{HashCode, Length},
+    gallery::check_each_label,
     http::{
         error::ApiError,
         extract::{Subject, given, number_given, whole, whole_given},
-        limits::check_each_label,
     },
     image::{ImageError, Part},
     index::{Order, Sketch},

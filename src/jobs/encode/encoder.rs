@@ -3,7 +3,10 @@
 
 use std::thread;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     super::{Context, JobError},
@@ -27,10 +30,24 @@ struct Batch {
 /// An image with its codes, or why it has none.
 pub type Coded = (Recoded, Option<String>);
 
-/// A model on a thread of its own, which everything that answers goes before. When it is dropped the thread has ended.
+/// A model on a thread of its own, which everything that answers goes before. The thread ends with the batch that it is at when this is
+/// dropped.
 pub struct Encoder {
     queue: Option<mpsc::UnboundedSender<Batch>>,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Option<Thread>,
+}
+
+/// A thread that is waited for when this is dropped: a process must not end while libtorch computes.
+struct Thread(Option<thread::JoinHandle<()>>);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that encodes panicked");
+        }
+    }
 }
 
 impl Encoder {
@@ -64,7 +81,7 @@ impl Encoder {
             .map_err(|source| JobError::Thread { source })?;
         let encoder = Encoder {
             queue: Some(queue),
-            thread: Some(thread),
+            thread: Some(Thread(Some(thread))),
         };
         started.await.map_err(|_| JobError::Panicked)??;
         Ok(encoder)
@@ -84,11 +101,10 @@ impl Encoder {
 impl Drop for Encoder {
     fn drop(&mut self) {
         self.queue.take();
-        // A process must not end while libtorch computes.
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that encodes panicked");
+        let thread = self.thread.take();
+        // A batch takes long at the lowest priority, and this may be a thread that serves. A runtime that ends drops what it is given, here.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn_blocking(move || drop(thread));
         }
     }
 }

@@ -17,6 +17,14 @@ const SEEN: &[u8] = b"s";
 /// How long the end of a job is kept back for what it did to the gallery. A replica that takes longer is not ready.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What the key of a request stands for.
+pub(super) enum Given {
+    /// A job that was made before.
+    Job(Box<Job>),
+    /// A job of this id, which is about to be made, here or by another service.
+    Id(Uuid),
+}
+
 impl Store {
     /// Copies the board for as long as the tree can be written. That a job is over is not known here before what it did to the gallery is.
     pub async fn follow(&self, board: &Board, replica: &Replica) -> Result<Infallible, StoreError> {
@@ -84,27 +92,41 @@ impl Store {
         Ok(())
     }
 
-    /// The job that a request's key was given with before; otherwise the key is this one's from now on.
+    /// A job as the board has it.
+    pub(super) async fn at_board(
+        &self,
+        board: &Board,
+        id: Uuid,
+    ) -> Result<Option<Job>, StoreError> {
+        let (record, revision) = board.get(&told(&key_of(JOB, id))).await?;
+        record.map(|record| job(id, &record, revision)).transpose()
+    }
+
+    /// What a request's key was given with before; otherwise the key is that of a job of this id from now on.
     pub(super) async fn given_before(
         &self,
         board: &Board,
         key: &str,
         id: Uuid,
-    ) -> Result<Option<Job>, StoreError> {
+    ) -> Result<Given, StoreError> {
         let digest = Sha256::digest(key.as_bytes());
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = format!("k.{hex}");
         loop {
             let (there, revision) = board.get(&key).await?;
             if let Some(earlier) = there.and_then(|id| Uuid::try_parse_ascii(&id).ok()) {
-                let (record, revision) = board.get(&told(&key_of(JOB, earlier))).await?;
-                if let Some(record) = record {
-                    return Ok(Some(job(earlier, &record, revision)?));
+                match board.get(&told(&key_of(JOB, earlier))).await? {
+                    (Some(record), revision) => {
+                        return Ok(Given::Job(job(earlier, &record, revision)?.into()));
+                    }
+                    (None, 0) => return Ok(Given::Id(earlier)),
+                    // It was removed.
+                    (None, _) => {}
                 }
             }
             match board.put(&key, id.to_string().into(), revision).await {
                 Err(BoardError::Taken { .. }) => continue,
-                put => return Ok(put.map(|_| None)?),
+                put => return Ok(put.map(|_| Given::Id(id))?),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Taking something to do, so that nobody else does it: for a service alone there is nobody else.
 //! Knows claims; not what is done.
 
-use super::{JOB, Store, StoreError, copy, key_of};
+use super::{Store, StoreError};
 use crate::{
     jobs::{Job, State, Task, ranges::Range},
     replica::Claim,
@@ -32,10 +32,11 @@ impl Store {
         let Some(claim) = board.claim(&key).await? else {
             return Ok(None);
         };
-        let (record, revision) = board.get(&copy::told(&key_of(JOB, job.id))).await?;
-        let what = record
-            .map(|record| super::job(job.id, &record, revision))
-            .transpose()?;
+        let what = match self.at_board(board, job.id).await {
+            // A newer worker has it, or will.
+            Err(StoreError::Malformed { .. }) => None,
+            what => what?,
+        };
         match what.filter(|job| !job.state.is_over()) {
             Some(mut what) => {
                 if what.state == State::Running {

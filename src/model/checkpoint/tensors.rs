@@ -47,20 +47,26 @@ pub fn read_tensors(path: &Path) -> Result<(String, BTreeMap<String, Tensor>), M
 
 /// A tensor of a file.
 pub(super) fn tensor(name: &str, view: &TensorView, path: &Path) -> Result<Tensor, ModelError> {
-    let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-    let kind = match view.dtype() {
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F32 => Kind::Float,
-        other => return Err(bad(path, format!("tensor '{name}' is of type {other:?}"))),
-    };
-    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+    let kind = kind(name, view, path)?;
+    Ok(Tensor::f_from_data_size(view.data(), &shape(view), kind)?)
 }
 
-/// Copies every one of some variables, by name, from the file. Each must be there with its shape, and nothing else may be but
-/// what is `ignored`.
-pub(super) fn fill(
-    wanted: BTreeMap<String, Tensor>,
+fn kind(name: &str, view: &TensorView, path: &Path) -> Result<Kind, ModelError> {
+    match view.dtype() {
+        Dtype::F16 => Ok(Kind::Half),
+        Dtype::BF16 => Ok(Kind::BFloat16),
+        Dtype::F32 => Ok(Kind::Float),
+        other => Err(bad(path, format!("tensor '{name}' is of type {other:?}"))),
+    }
+}
+
+fn shape(view: &TensorView) -> Vec<i64> {
+    view.shape().iter().map(|&side| side as i64).collect()
+}
+
+/// Checks that a file has tensors of these names and shapes, and no others but those that are `ignored`. Reads its header alone.
+pub(super) fn compare(
+    wanted: &BTreeMap<String, Vec<i64>>,
     ignored: &[&str],
     file: &SafeTensors,
     path: &Path,
@@ -75,17 +81,40 @@ pub(super) fn fill(
             format!("this architecture has no tensor '{extra}'"),
         ));
     }
-    for (name, mut variable) in wanted {
+    for (name, expected) in wanted {
         let view = file
-            .tensor(&name)
+            .tensor(name)
             .map_err(|_| bad(path, format!("tensor '{name}' is missing")))?;
-        let value = tensor(&name, &view, path)?;
-        let shape = value.size();
-        if shape != variable.size() {
-            let expected = variable.size();
+        let found = shape(&view);
+        if found != *expected {
             return Err(bad(
                 path,
-                format!("tensor '{name}' has shape {shape:?} instead of {expected:?}"),
+                format!("tensor '{name}' has shape {found:?} instead of {expected:?}"),
+            ));
+        }
+        kind(name, &view, path)?;
+    }
+    Ok(())
+}
+
+/// Copies every one of some variables, by name, from the file. Each must be there with its shape and all its values finite, and nothing
+/// else may be but what is `ignored`.
+pub(super) fn fill(
+    wanted: BTreeMap<String, Tensor>,
+    ignored: &[&str],
+    file: &SafeTensors,
+    path: &Path,
+) -> Result<(), ModelError> {
+    let shapes = wanted.iter();
+    let shapes = shapes.map(|(name, variable)| (name.clone(), variable.size()));
+    compare(&shapes.collect(), ignored, file, path)?;
+    for (name, mut variable) in wanted {
+        let view = file.tensor(&name).map_err(|error| bad(path, error))?;
+        let value = tensor(&name, &view, path)?;
+        if !bool::try_from(value.f_isfinite()?.f_all()?)? {
+            return Err(bad(
+                path,
+                format!("tensor '{name}' has a value that is not a finite number"),
             ));
         }
         tch::no_grad(|| variable.f_copy_(&value))?;

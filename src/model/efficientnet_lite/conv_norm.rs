@@ -4,7 +4,10 @@
 use tch::{Kind, Tensor, nn};
 
 use super::folded::{Step, Then};
-use crate::model::{ModelError, backbone::Pass};
+use crate::model::{
+    ModelError,
+    backbone::{Pass, Shapes},
+};
 
 const EPSILON: f64 = 1e-3;
 const MOMENTUM: f64 = 0.1;
@@ -37,6 +40,23 @@ pub struct Shape {
     pub output: i64,
     /// Of channels.
     pub groups: i64,
+}
+
+impl Shape {
+    /// The tensors of a convolution and its norm of these names, without making them.
+    pub fn tensors(&self, conv: &str, norm: &str) -> Shapes {
+        let weight = vec![
+            self.output,
+            self.input / self.groups,
+            self.kernel,
+            self.kernel,
+        ];
+        let norms = ["weight", "bias", "running_mean", "running_var"];
+        let norms = norms.map(|name| (format!("{norm}.{name}"), vec![self.output]));
+        let mut tensors = Shapes::from(norms);
+        tensors.push((format!("{conv}.weight"), weight));
+        tensors
+    }
 }
 
 impl ConvNorm {

@@ -30,7 +30,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
             Some((_, "data.pkl")) => pickle = Some(data),
             Some((_, path)) => {
                 if let Some(key) = path.strip_prefix("data/") {
-                    storages.insert(key.to_owned(), data);
+                    storages.insert(key.into(), data);
                 }
             }
             None => {}
@@ -38,5 +38,5 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
     }
     let pickle =
         pickle.ok_or("it is a zip archive, but not one of torch.save: 'data.pkl' is missing")?;
-    Ok((entries(Reader::new(pickle).pickle()?)?, storages))
+    Ok((entries(&Reader::new(pickle).pickle()?)?, storages))
 }

@@ -6,7 +6,7 @@ use tch::{TchError, Tensor, nn};
 use crate::{
     code::Length,
     config::{Cell, Policy as Form},
-    model::ModelError,
+    model::{ModelError, backbone::Shapes},
 };
 
 /// How much less than others' a recurrent policy's projection is at first.
@@ -46,6 +46,34 @@ pub(super) struct JoinedCell {
     pub both: Tensor,        // [heads, hidden, hidden]
     pub bias: Tensor,        // [heads, 1, hidden]
     pub bit: Option<Tensor>, // [heads, 1, hidden]
+}
+
+/// The tensors of a head of a length, without making it.
+pub fn shapes(feature: i64, form: &Form, length: Length) -> Shapes {
+    let (hidden, bits) = (form.hidden, length.bits() as i64);
+    let recurrent = matches!(form.cell, Cell::Recurrent | Cell::Feedback);
+    let (mut width, mut tensors) = (feature, Vec::new());
+    if form.cell != Cell::Linear {
+        width = hidden;
+        tensors.push(("project_weight", vec![hidden, feature]));
+        tensors.push(("project_bias", vec![hidden]));
+    }
+    if form.classifier.is_some() {
+        tensors.push(("wanted_weight", vec![hidden, bits]));
+    }
+    if recurrent {
+        let weights = ["weight_ih", "weight_hh"].map(|name| (name, vec![hidden, hidden]));
+        let biases = ["bias_ih", "bias_hh"].map(|name| (name, vec![hidden]));
+        tensors.extend(weights.into_iter().chain(biases));
+    }
+    if form.cell == Cell::Feedback {
+        tensors.push(("weight_bit", vec![hidden, 1]));
+    }
+    let rows = if recurrent { 1 } else { bits };
+    tensors.push(("action_weight", vec![rows, width]));
+    tensors.push(("action_bias", vec![rows]));
+    let named = |(name, shape): (&str, Vec<i64>)| (name.to_owned(), shape);
+    tensors.into_iter().map(named).collect()
 }
 
 impl Head {

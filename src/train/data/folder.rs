@@ -1,4 +1,4 @@
-//! A folder of class folders: the folder an image lies in is its class.
+//! A folder of class folders: the folder directly below it that an image lies in, at whatever depth, is its class.
 //! Knows names only; opens no file.
 
 use std::{
@@ -6,40 +6,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Collection, Form, Found, Source, TrainError, collect, wrong};
+use super::{
+    Collection, Form, Found, Source, TrainError, collect,
+    tree::{self, Tree},
+    wrong,
+};
 
-/// Lists the files of each class folder by class, then name; hidden ones are left out.
+/// Why an image is of no class.
+pub(super) const BESIDE: &str = "it lies beside the class folders, not in one";
+
+/// Lists the files of each class folder by class, then name.
 pub(super) fn open(path: &Path) -> Result<Collection, TrainError> {
-    let (mut classes, mut found) = (Vec::new(), Vec::new());
-    for (class, folder) in list(path)?.into_iter().filter(|(_, path)| path.is_dir()) {
-        let files = list(&folder)?
-            .into_iter()
-            .filter(|(_, path)| path.is_file());
-        found.extend(files.map(|(name, file)| Found {
-            name: format!("{class}/{name}"),
-            labels: vec![class.clone()],
-            source: Source::File(file),
-            form: Form::Encoded,
-        }));
-        classes.push(class);
-    }
-    collect(path, &classes, found)
-}
-
-/// All files below a folder, sorted, hidden ones left out.
-pub(super) fn below(folder: &Path) -> Result<Vec<(String, PathBuf)>, TrainError> {
+    let (tree, mut left_out) = walk(path)?;
     let mut found = Vec::new();
-    for (name, path) in list(folder)? {
-        match path.is_dir() {
-            true => found.extend(
-                below(&path)?
-                    .into_iter()
-                    .map(|(rest, path)| (format!("{name}/{rest}"), path)),
-            ),
-            false => found.push((name, path)),
+    for file in tree.files {
+        let name = file.relative.display().to_string();
+        match tree::class(&file.relative) {
+            Some(class) => found.push(Found {
+                name,
+                labels: vec![class],
+                source: Source::File(file.path),
+                form: Form::Encoded,
+            }),
+            None => left_out.push((name, BESIDE.to_owned())),
         }
     }
-    Ok(found)
+    found.sort_by(|a, b| (&a.labels, &a.name).cmp(&(&b.labels, &b.name)));
+    let collection = collect(path, &tree.folders, found)?;
+    Ok(Collection {
+        left_out,
+        ..collection
+    })
+}
+
+/// What is in a folder, and what of it is left out, with why.
+pub(super) fn walk(folder: &Path) -> Result<(Tree, Vec<(String, String)>), TrainError> {
+    let mut tree = tree::walk(folder).map_err(|error| wrong(folder, error.to_string()))?;
+    let unreadable = std::mem::take(&mut tree.unreadable).into_iter();
+    let unreadable = unreadable.map(|(path, error)| (path, error.to_string()));
+    let others = std::mem::take(&mut tree.others).into_iter();
+    let others = others.map(|(path, reason)| (path, reason.to_owned()));
+    let told = unreadable.chain(others);
+    let told = told.map(|(path, reason)| (path.display().to_string(), reason));
+    Ok((tree, told.collect()))
 }
 
 /// The names in a folder, sorted, without the hidden ones.
@@ -87,6 +96,27 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("formats are")
+        );
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        tree(folder.path());
+        write(folder.path(), "loose.png", png(4, 4, [0; 3]));
+        write(folder.path(), "cat/2019/old.png", png(4, 4, [0; 3]));
+        fs::create_dir(folder.path().join("lost+found")).unwrap();
+        let collection = super::super::open(folder.path()).unwrap();
+        assert_eq!(collection.classes, ["cat", "dog"]);
+        assert_eq!(listed(&collection)[0], ("cat/0.png", vec!["cat"]));
+        assert!(listed(&collection).contains(&("cat/2019/old.png", vec!["cat"])));
+        let mut told: Vec<_> = collection.left_out.iter().map(|(name, _)| name).collect();
+        told.sort();
+        assert_eq!(told, ["README", "loose.png"]);
+        assert!(
+            collection.left_out[0]
+                .1
+                .contains("beside the class folders")
         );
     }
 

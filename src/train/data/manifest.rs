@@ -60,6 +60,8 @@ pub(super) fn csv(path: &Path) -> Result<Collection, TrainError> {
 /// An object a line, with `path`, and `labels` or `label`. If labels are `required`, an image without any is an error.
 pub(super) fn jsonl(path: &Path, required: bool) -> Result<Collection, TrainError> {
     let text = fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
+    // Windows begins a file with a mark that no JSON has.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = text
         .lines()
         .zip(1..)
@@ -150,6 +152,24 @@ mod tests {
             ];
             assert_eq!(listed(&collection), expected);
             assert!(collection.items.iter().all(|item| item.decode().is_ok()));
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        images(folder.path());
+        let lines =
+            "{\"path\": \"a.png\", \"label\": \"x\"}\n{\"path\": \"c.png\", \"label\": \"y\"}";
+        write(folder.path(), "m.jsonl", format!("\u{feff}{lines}"));
+        write(
+            folder.path(),
+            "m.csv",
+            "\u{feff}path,labels\na.png,x\nc.png,y\n",
+        );
+        for name in ["m.jsonl", "m.csv"] {
+            let collection = super::super::open(&folder.path().join(name)).unwrap();
+            assert_eq!(collection.classes, ["x", "y"]);
         }
     }
 

@@ -3,13 +3,16 @@
 
 use std::{
     fs::File,
-    io::{Read, Result, Seek, SeekFrom},
+    io::{Error, Read, Result, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
+
+/// The most bytes that are read of one image, or of one file of many small ones.
+const MOST_BYTES: u64 = 512 << 20;
 
 /// Bytes that can be read again and again, from any thread.
 #[derive(Clone, Debug)]
@@ -24,7 +27,16 @@ pub(super) enum Source {
 
 impl Source {
     /// All of its bytes; fewer than a part should have where the file is shorter.
+    ///
+    /// # Errors
+    /// Where they cannot be read, or are more than any picture has: a film in a folder of photographs would take all memory.
     pub fn read(&self) -> Result<Bytes> {
+        let bytes = self.size();
+        if bytes > MOST_BYTES {
+            return Err(Error::other(format!(
+                "it has {bytes} bytes; the most is {MOST_BYTES}"
+            )));
+        }
         let (path, range) = match self {
             Source::Memory(bytes) => return Ok(bytes.clone()),
             Source::File(path) => return Ok(std::fs::read(path)?.into()),

@@ -34,6 +34,9 @@ async fn a_replica_does_not_go_on_with_a_log_that_has_other_writes() {
             (replica.ask(Method::GET, "/livez").await.0 == 503).then_some(())
         })
         .await;
+        let (_, problem) = replica.ask(Method::GET, "/livez").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("log no further"), "{detail}");
         // What it has can still be looked at.
         assert_eq!(replica.ask(Method::GET, "/images/cat-4").await.0, 200);
     }

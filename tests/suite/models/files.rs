@@ -1,0 +1,154 @@
+//! Model files that say of themselves what is not so: each is refused in words, before it costs memory.
+//! Knows the form of a checkpoint, as whoever makes one by hand does.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use crate::server::{self, TestServer};
+use reqwest::Method;
+use safetensors::{SafeTensors, tensor::TensorView};
+use scihcgrl::{
+    config::{Cell, Policy},
+    model::{Card, Network, backbone::BackboneKind, checkpoint},
+};
+use serde_json::{Value, json};
+
+/// A checkpoint with this card and the tensors of another file.
+fn with_card(card: &Value, tensors: Vec<(String, TensorView)>) -> Vec<u8> {
+    let metadata = HashMap::from([("scihcgrl".to_owned(), card.to_string())]);
+    safetensors::serialize(tensors, &Some(metadata)).unwrap()
+}
+
+/// A card of which some members are others.
+fn card(changed: Value) -> Value {
+    let mut card = serde_json::to_value(server::card()).unwrap();
+    for (name, value) in changed.as_object().unwrap() {
+        card[name] = value.clone();
+    }
+    card
+}
+
+/// The most memory that a server has had, in megabytes.
+fn peak(server: &TestServer) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    kilobytes.parse::<u64>().unwrap() / 1024
+}
+
+async fn refused(server: &TestServer, file: Vec<u8>) -> String {
+    let request = server.client.post(server.at("/admin/models")).body(file);
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (422, &json!("invalid_model"))
+    );
+    problem["detail"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_small_file_is_refused_before_it_costs_memory() {
+    let server = TestServer::start().await;
+    let before = peak(&server);
+    for (changed, words) in [
+        (
+            json!({ "lengths": vec![24; 100], "hidden": 2048 }),
+            "each once, ascending",
+        ),
+        (json!({ "lengths": [] }), "at least one length"),
+        (
+            json!({ "hidden": 8192 }),
+            "`hidden` is 8192; it must be 1 to 2048",
+        ),
+        (
+            json!({ "input_size": 2048 }),
+            "`input_size` is 2048; it must be 32 to 512",
+        ),
+        (
+            json!({ "passes": 17 }),
+            "`passes` is 17; it must be 1 to 16",
+        ),
+        (json!({ "sketch": 9999 }), "`sketch` is 9999"),
+        (
+            json!({ "classes": ["a"] }),
+            "3 hash centres of 24 bits for 1 classes",
+        ),
+        (
+            json!({ "training": "x".repeat(2 << 20) }),
+            "the most is 1048576",
+        ),
+        (json!({ "classifier": i64::MAX }), "is missing"),
+        (json!({ "backbone": "vgg19" }), "is missing"),
+        (
+            json!({ "hidden": 2048, "cell": "independent" }),
+            "is missing",
+        ),
+    ] {
+        let told = refused(&server, with_card(&card(changed), Vec::new())).await;
+        assert!(told.contains(words), "{words}: {told}");
+        let folder = server.folder.path().to_str().unwrap();
+        assert!(!told.contains(folder) && !told.contains(".part"), "{told}");
+    }
+    let grown = peak(&server) - before;
+    assert!(grown < 100, "{grown} MB");
+}
+
+/// The file's weights with the first of one tensor replaced by what is no number.
+fn not_a_number(file: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(file).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let bias = file.tensor("policy.24.project_bias").unwrap().data();
+    let at = bias.as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn weights_that_are_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let broken = not_a_number(&server::another(folder.path()));
+    let server = TestServer::start_in(folder, &[]);
+    let told = refused(&server, broken.clone()).await;
+    let words = "tensor 'policy.24.project_bias' has a value that is not a finite number";
+    assert!(told.contains(words), "{told}");
+    // One that is in the registry already, from a program that did not look.
+    let id = "0123456789ab";
+    let models = server.folder.path().join("data/models");
+    fs::write(models.join(format!("{id}.safetensors")), broken).unwrap();
+    let path = format!("/admin/models/{id}/activate");
+    let (status, accepted) = server.ask(Method::POST, &path).await;
+    assert_eq!(status, 202, "{accepted}");
+    let job = server.over(&accepted["job"]["id"]).await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job["error"].as_str().unwrap().contains(words), "{job}");
+}
+
+#[test]
+fn every_architecture_can_be_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |backbone, cell, classifier| Card {
+        backbone,
+        policy: Policy {
+            cell,
+            classifier,
+            ..server::card().policy
+        },
+        ..server::card()
+    };
+    let lite = BackboneKind::EfficientnetLite0;
+    for card in [
+        with(lite, Cell::Recurrent, Some(5)),
+        with(lite, Cell::Feedback, None),
+        with(lite, Cell::Independent, Some(5)),
+        with(lite, Cell::Linear, None),
+        with(BackboneKind::Vgg19, Cell::Recurrent, None),
+    ] {
+        let path = folder.path().join("model.safetensors");
+        let network = Network::new(&card, tch::Device::Cpu).unwrap();
+        checkpoint::save(&network, &card, &path).unwrap();
+        let (read, _) = checkpoint::describe(&path).unwrap();
+        assert_eq!(read.policy, card.policy);
+    }
+}
