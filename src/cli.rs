@@ -180,6 +180,9 @@ pub enum Cli {
         #[command(flatten)]
         compute: Compute,
     },
+    /// Decode pictures from standard input, for a service that limits what that takes.
+    #[command(name = image::DECODER, hide = true)]
+    DecodePictures,
     /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
     ImportWeights {
         /// The state dict, as `torch.save` wrote it.
@@ -231,12 +234,18 @@ impl Cli {
     /// # Errors
     /// Whatever stopped it, in words.
     pub fn run(self) -> anyhow::Result<()> {
+        if let Cli::DecodePictures = self {
+            return Ok(image::decode_pictures()?);
+        }
         tls::install();
         let _traces = telemetry::start(match &self {
             Cli::Serve(config) | Cli::Worker(config) => config.log_format,
             _ => LogFormat::default(),
         });
+        image::keep_panics();
+        image::decode_by(std::env::current_exe()?);
         match self {
+            Cli::DecodePictures => {}
             Cli::Serve(config) => serve::run(&config)?,
             Cli::Worker(config) => serve::work(&config)?,
             Cli::Index {

@@ -28,6 +28,8 @@ pub const REQUEST_SECONDS: &str = "scihcgrl_request_duration_seconds";
 pub const IN_FLIGHT: &str = "scihcgrl_requests_in_flight";
 /// Panics, caught or not.
 pub const PANICS: &str = "scihcgrl_panics_total";
+/// Processes that crashed, or were ended at a limit, while they decoded a picture.
+pub const DECODERS_LOST: &str = "scihcgrl_decoders_lost_total";
 /// Images between their acceptance and their codes.
 pub const QUEUE_DEPTH: &str = "scihcgrl_queue_depth";
 /// Images that got no codes, by `reason`: `full`, `late`, `left` or `failed`.
@@ -83,9 +85,13 @@ pub const HOLDABLE: &str = "scihcgrl_requests_holdable_bytes";
 /// How long ago the log last answered a replica.
 pub const LOG_SILENCE: &str = "scihcgrl_log_silence_seconds";
 
-const COUNTERS: [(&str, &str); 5] = [
+const COUNTERS: [(&str, &str); 6] = [
     (REQUESTS, "Requests answered."),
     (PANICS, "Panics, caught or not."),
+    (
+        DECODERS_LOST,
+        "Processes that failed while they decoded a picture.",
+    ),
     (DROPPED, "Images that got no codes."),
     (JOBS_OVER, "Jobs that are over."),
     (RANGES, "Ranges of a shared gallery encoded here for a job."),
@@ -183,6 +189,7 @@ fn start_at_zero() {
         describe_histogram!(name, help);
     }
     counter!(PANICS).absolute(0);
+    counter!(DECODERS_LOST).absolute(0);
     counter!(RANGES).absolute(0);
     for reason in ["full", "late", "left", "failed"] {
         counter!(DROPPED, "reason" => reason).absolute(0);

@@ -15,11 +15,12 @@ use metrics::{Gauge, counter, gauge, histogram};
 
 use super::{error::ApiError, state::AppState};
 use crate::{
+    image,
     serving::Models,
     telemetry::{
-        self, DAMAGED, DISK_BYTES, DISTINCT_CODES, GENERATION, HELD, HOLDABLE, IMAGES, IN_FLIGHT,
-        INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION, LOG_SILENCE, MISSING, READY,
-        REQUEST_SECONDS, REQUESTS,
+        self, DAMAGED, DECODERS_LOST, DISK_BYTES, DISTINCT_CODES, GENERATION, HELD, HOLDABLE,
+        IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION, LOG_SILENCE,
+        MISSING, READY, REQUEST_SECONDS, REQUESTS,
     },
 };
 
@@ -52,6 +53,7 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     ] {
         gauge!(name).set(value as f64);
     }
+    counter!(DECODERS_LOST).absolute(image::lost_decoders());
     if let Some(replica) = &state.parts().replica {
         let standing = replica.standing();
         gauge!(LOG_POSITION).set(standing.position as f64);

@@ -16,7 +16,7 @@ use axum::{
 };
 use bytes::Bytes;
 use metrics::histogram;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{budget::Budget, error::ApiError, keys::Keys, origin::Origins};
 use crate::{
@@ -36,6 +36,8 @@ pub(super) const POSITION: &str = "scihcgrl-position";
 pub(super) const LAG: &str = "scihcgrl-lag";
 /// With a request: how far it has to be applied first.
 pub(super) const AFTER: &str = "scihcgrl-after";
+/// From so many bytes on decoding a picture is heavy: a photograph of ten megapixels is not.
+const HEAVY: u64 = 128 << 20;
 /// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
 const READS: usize = 4;
 /// How often a request is tried again since models changed meanwhile, and how long it waits each time.
@@ -78,6 +80,12 @@ struct Shared {
     parts: Parts,
     /// As many pictures are decoded at once as there are cores, since more would only share them.
     decoders: Arc<Semaphore>,
+    /// Those that take much memory wait here first, in kibibytes, so that they leave cores and memory to others.
+    heavy: Arc<Semaphore>,
+    /// How many kibibytes heavy ones have together.
+    kibibytes: usize,
+    /// How many heavy ones are decoded at once at most.
+    lanes: usize,
     /// Reads of the index that are under way at once.
     reads: Arc<Semaphore>,
     ready: AtomicBool,
@@ -106,7 +114,11 @@ impl AppState {
     /// Not ready yet; see [`set_ready`](Self::set_ready).
     pub fn new(parts: Parts) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let kibibytes = (parts.budget.total().max(image::MAX_BYTES) >> 10) as usize;
         AppState(Arc::new(Shared {
+            heavy: Arc::new(Semaphore::new(kibibytes)),
+            kibibytes,
+            lanes: (cores / 2).max(1),
             parts,
             decoders: Arc::new(Semaphore::new(cores)),
             reads: Arc::new(Semaphore::new(READS * cores)),
@@ -183,11 +195,12 @@ impl AppState {
         };
         let started = Instant::now();
         let input = served.card.input();
+        let heavy = self.heavy(image::estimate(&bytes)?).await;
         let permit = self.0.decoders.clone().acquire_owned().await;
         place.check()?;
         let decoded = tokio::task::spawn_blocking(move || {
             // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
-            let _permit = permit;
+            let _permits = (heavy, permit);
             let started = Instant::now();
             let decoded = image::decode_part(&bytes, input, part);
             histogram!(DECODE_SECONDS).record(started.elapsed());
@@ -202,6 +215,19 @@ impl AppState {
             media_type: decoded.media_type,
             decode,
         })
+    }
+
+    /// What a picture whose decoding takes so many bytes holds meanwhile, if these are many.
+    async fn heavy(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        if bytes < HEAVY {
+            return None;
+        }
+        let Shared {
+            kibibytes, lanes, ..
+        } = *self.0;
+        let wanted = ((bytes >> 10) as usize).clamp(kibibytes / lanes, kibibytes);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.0.heavy.clone().acquire_many_owned(wanted).await.ok()
     }
 
     /// Reads of the index may wait for the disk or walk all codes, so they leave the threads that serve.

@@ -14,6 +14,7 @@ mod cluster;
 mod conditions;
 mod contract;
 mod crashes;
+mod decoders;
 mod demo;
 mod dependencies;
 mod duplicates;

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use rand::{Rng, seq::IndexedRandom};
 
-use crate::{ImageError, Resize, decode_rgb, scale};
+use crate::{ImageError, Resize, decode_rgb, kind::Kind, scale};
 
 const BLACK: [u8; 3] = [0; 3];
 const WHITE: [u8; 3] = [255; 3];
@@ -200,7 +200,7 @@ impl Change {
                 let mut file = Cursor::new(Vec::new());
                 JpegEncoder::new_with_quality(&mut file, quality)
                     .encode_image(picture)
-                    .map_err(|error| crate::malformed(image::ImageFormat::Jpeg, error))?;
+                    .map_err(|error| Kind::Jpeg.malformed(error))?;
                 return decode_rgb(&file.into_inner());
             }
             Change::Scale(factor) => {

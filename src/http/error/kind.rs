@@ -65,7 +65,9 @@ impl ApiError {
             ApiError::Invalid(code, _) => (S::UNPROCESSABLE_ENTITY, code),
             ApiError::Image(error) => match error {
                 ImageError::Empty => (S::UNPROCESSABLE_ENTITY, "missing_image"),
-                ImageError::Format { .. } => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image"),
+                ImageError::Format { .. } | ImageError::Unsupported { .. } => {
+                    (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image")
+                }
                 ImageError::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "malformed_image"),
                 ImageError::TooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "image_too_large"),
                 ImageError::Part(_) => (S::UNPROCESSABLE_ENTITY, "invalid_box"),

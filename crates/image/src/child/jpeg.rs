@@ -1,0 +1,100 @@
+//! Arithmetic-coded JPEG by libjpeg-turbo.
+//! Knows the functions of its TurboJPEG interface, as of version 1.4.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_ulong, c_void},
+    sync::OnceLock,
+};
+
+use super::{Failed, Pixels, library};
+
+const TJPF_RGB: c_int = 0;
+const TJPF_CMYK: c_int = 11;
+/// The colour spaces CMYK and YCCK begin here.
+const TJCS_CMYK: c_int = 3;
+
+library::functions!(Turbo {
+    tjInitDecompress: fn() -> *mut c_void;
+    tjDestroy: fn(*mut c_void) -> c_int;
+    tjDecompressHeader3: fn(*mut c_void, *const u8, c_ulong, *mut c_int, *mut c_int, *mut c_int, *mut c_int) -> c_int;
+    tjDecompress2: fn(*mut c_void, *const u8, c_ulong, *mut u8, c_int, c_int, c_int, c_int, c_int) -> c_int;
+    tjGetErrorStr: fn() -> *const c_char;
+});
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
+    static TURBO: OnceLock<Option<Turbo>> = OnceLock::new();
+    if TURBO.get().is_none() {
+        let library = library::open("libturbojpeg.so.0", "libturbojpeg")?;
+        let _ = TURBO.set(Turbo::of(library));
+    }
+    let turbo = TURBO.get().and_then(Option::as_ref);
+    let turbo = turbo.ok_or(Failed::Missing("a newer libturbojpeg"))?;
+    let length = bytes.len() as c_ulong;
+    let (mut width, mut height, mut sampling, mut colours) = (0, 0, 0, 0);
+    // SAFETY: as its header has it; the buffer has room for what the header function told.
+    unsafe {
+        let handle = (turbo.tjInitDecompress)();
+        if handle.is_null() {
+            return Err("libturbojpeg cannot start".into());
+        }
+        let refused = || {
+            let words = CStr::from_ptr((turbo.tjGetErrorStr)());
+            Failed::Refused(words.to_string_lossy().into_owned())
+        };
+        let mut read = || {
+            if (turbo.tjDecompressHeader3)(
+                handle,
+                bytes.as_ptr(),
+                length,
+                &mut width,
+                &mut height,
+                &mut sampling,
+                &mut colours,
+            ) != 0
+            {
+                return Err(refused());
+            }
+            let (Ok(wide), Ok(high)) = (u32::try_from(width), u32::try_from(height)) else {
+                return Err("it has no pixels".into());
+            };
+            let (form, channels) = if colours >= TJCS_CMYK {
+                (TJPF_CMYK, 4)
+            } else {
+                (TJPF_RGB, 3)
+            };
+            let mut pixels = vec![0; wide as usize * high as usize * channels];
+            if (turbo.tjDecompress2)(
+                handle,
+                bytes.as_ptr(),
+                length,
+                pixels.as_mut_ptr(),
+                width,
+                0,
+                height,
+                form,
+                0,
+            ) != 0
+            {
+                return Err(refused());
+            }
+            if channels == 4 {
+                // Inverted, as Adobe has them.
+                pixels = pixels
+                    .chunks_exact(4)
+                    .flat_map(|ink| {
+                        [ink[0], ink[1], ink[2]]
+                            .map(|one| (u32::from(one) * u32::from(ink[3]) / 255) as u8)
+                    })
+                    .collect();
+            }
+            Ok(Pixels {
+                width: wide,
+                height: high,
+                rgb: pixels,
+            })
+        };
+        let pixels = read();
+        (turbo.tjDestroy)(handle);
+        pixels
+    }
+}
