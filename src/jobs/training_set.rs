@@ -1,6 +1,7 @@
 //! What a fine-tuning job learns from: chosen images of the gallery or of an archive, with old ones replayed, as files and a list of them.
 //! Knows galleries, archives and labels; nothing of networks.
 
+mod chosen;
 mod sample;
 
 use std::{
@@ -13,18 +14,22 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use self::sample::Sample;
+use self::{
+    chosen::{From, Original, of_archive},
+    sample::Sample,
+};
 use super::{
     Adapt, Context, FineTune, JobError, Progress, TOLD,
-    archive::{self, ARCHIVE},
+    archive::ARCHIVE,
     fine_tune::{failed, write},
 };
 use crate::{
     disk,
     image::{self, Input},
-    index::{self, ImageId, Index, Record},
+    index::{Index, Record},
     train::data::Item,
 };
+pub(super) use chosen::Chosen;
 
 /// Where the images are, and the list of them, which comes last.
 pub(super) const IMAGES: &str = "images";
@@ -39,46 +44,6 @@ const PAGE: usize = 1000;
 const STATE: u64 = 10;
 /// Pixels a side that a picture is read at to see whether it can be.
 const LEAST_SIDE: u32 = 32;
-
-/// An image that is learned from, with those of its labels that are classes.
-pub(super) struct Chosen {
-    from: From,
-    labels: Vec<String>,
-}
-
-enum From {
-    Gallery(Original),
-    Archive(Item),
-    /// A file of the archive that is of no class, and why.
-    LeftOut(String, String),
-}
-
-/// What finds an original. A gallery has many, and the service that chooses among them needs its memory.
-struct Original {
-    id: ImageId,
-    name: Option<index::Original>,
-    bytes: u64,
-}
-
-impl From {
-    fn gallery(record: Record) -> Self {
-        From::Gallery(Original {
-            id: record.id,
-            name: record.original,
-            bytes: record.bytes,
-        })
-    }
-}
-
-impl Chosen {
-    fn bytes(&self) -> u64 {
-        match &self.from {
-            From::Gallery(original) => original.bytes,
-            From::Archive(item) => item.size(),
-            From::LeftOut(..) => 0,
-        }
-    }
-}
 
 /// Makes the list and the files in a job's folder, if they are not there, and tells which images were left out, and why.
 /// `chosen` is asked for only if they are not there; `archive` says whether it reads the archive that came with the request.
@@ -218,25 +183,6 @@ fn enough(chosen: &[Chosen]) -> Result<(), JobError> {
         true => Err(JobError::TooFew),
         false => Ok(()),
     }
-}
-
-/// The images of an archive's folders, or of some of them; and what else is in it.
-fn of_archive(archive: &Path, folders: &[String]) -> Result<(Vec<Chosen>, Vec<Chosen>), JobError> {
-    let mut listed = archive::list(archive)?;
-    let left_out = std::mem::take(&mut listed.left_out).into_iter();
-    let left_out = left_out.map(|(name, reason)| Chosen {
-        labels: Vec::new(),
-        from: From::LeftOut(name, reason),
-    });
-    let left_out = left_out.collect();
-    let items = std::mem::take(&mut listed.items).into_iter();
-    let chosen = items.map(|item| Chosen {
-        labels: listed.classes_of(&item).cloned().collect(),
-        from: From::Archive(item),
-    });
-    let wanted =
-        |one: &Chosen| folders.is_empty() || one.labels.iter().any(|label| folders.contains(label));
-    Ok((chosen.filter(wanted).collect(), left_out))
 }
 
 /// Puts copies of the originals into the folder, since what a job learns from must not change under it, and then their list. Those that
