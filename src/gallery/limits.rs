@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-const MAX_LABELS: usize = 32;
+/// The most labels of an image.
+pub const MAX_LABELS: usize = 32;
 const MAX_LABEL_CHARS: usize = 100;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
 /// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.

@@ -236,7 +236,8 @@ fn routed_paths() -> BTreeSet<String> {
 /// A path with something in place of its parameters.
 fn filled(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
-        // The page's files are all there are.
+        // The pages' files are all there are.
+        "{file}" if path.starts_with("/docs/") => "swagger-ui.css",
         "{file}" => "main.js",
         _ if part.starts_with('{') => "none",
         _ => part,

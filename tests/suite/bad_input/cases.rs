@@ -74,7 +74,7 @@ pub fn pictures(api: &Api) -> Vec<Case> {
         "text": search(b"not an image") => 415 "unsupported_image" "JPEG, PNG";
         "text as a curl form": search(b"a=b").header("content-type", "application/x-www-form-urlencoded")
             => 415 "unsupported_image" "JPEG, PNG";
-        "SVG as PNG": lie => 415 "unsupported_image" "this content";
+        "SVG as PNG": lie => 415 "unsupported_image" "an SVG drawing";
         "ICO": search(ico) => 415 "unsupported_image" "image/x-icon";
         "truncated JPEG": search(&UPRIGHT[..400]) => 422 "malformed_image" "truncated";
         "truncated PNG": search(&fixture!("deep.png")[..70]) => 422 "malformed_image" "image/png";
