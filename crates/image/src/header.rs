@@ -55,7 +55,8 @@ impl Header {
         let given = bytes.len() as u64;
         match kind {
             Kind::Jpeg => {
-                let frame = jpeg::frame(bytes).ok_or_else(|| kind.malformed("it has no frame"))?;
+                let frame = jpeg::frame(bytes)
+                    .ok_or_else(|| kind.malformed("truncated: it has no frame"))?;
                 Ok(of_jpeg(&frame, given))
             }
             Kind::Png => {
