@@ -88,7 +88,7 @@ def main():
     kin = figures["kin"]
     text = [f"Model {figures['model']}: {figures['copied']} pictures of {figures['images']:,} changed and searched for; how often the picture comes first.", ""]
     text += table(head, rows)
-    text += ["", f"Pictures are known as copies from a similarity of {figures['copy_threshold']:.3f} on: of {figures['pairs']:,} pairs of different pictures, one in a million reaches it.", ""]
+    text += ["", f"Pictures are known as copies from a similarity of {figures['copy_threshold']:.3f} on: of {figures['pairs']:,} pairs of different pictures, one in a million reaches it, and at least one.", ""]
     near = [["search order", f"{kin['agreement_search_10']:.3f}", f"{kin['agreement_search_100']:.3f}"],
             ["48-bit codes alone", f"{kin['agreement_code_10']:.3f}", f"{kin['agreement_code_100']:.3f}"]]
     text += table(["of the ten nearest by floats", "among the first 10", "among the first 100"], near)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make demo` runs: starts the service on the default model, stores the sample gallery, searches with images that are not in
+# What `make demo` runs: starts the service on the model for CIFAR-10, stores the sample gallery, searches with images that are not in
 # it, and leaves the service running. Running it again replaces the service; what is stored stays.
 
 set -euo pipefail
@@ -47,7 +47,7 @@ cat <<END
 
 The service runs at $url (process $pid, log in $run/log). Try it on your own images:
 
-    curl -F image=@photo.jpg '$url/search?bits=48&radius=2'
+    curl -F image=@photo.jpg '$url/search?limit=3'
     curl -X PUT -F image=@photo.jpg -F labels=cat $url/images/my-cat
     $scihcgrl index FOLDER --url $url
     $scihcgrl search photo.jpg --url $url

@@ -15,10 +15,15 @@ const TRIES: usize = 60;
 #[derive(Args, Clone)]
 pub struct Service {
     /// The service's address.
-    #[arg(long, env = "SCIHCGRL_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        global = true,
+        env = "SCIHCGRL_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     url: String,
     /// A key of the service, where it has any. Better given as the variable, for flags are seen by every user of a machine.
-    #[arg(long, env = "SCIHCGRL_KEY", hide_env_values = true)]
+    #[arg(long, global = true, env = "SCIHCGRL_KEY", hide_env_values = true)]
     key: Option<String>,
 }
 

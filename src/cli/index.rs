@@ -35,7 +35,7 @@ pub(super) async fn run(
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} left") {
         bar.set_style(style);
     }
-    let (mut running, mut refused) = (JoinSet::new(), 0);
+    let (mut running, mut refused, mut replaced) = (JoinSet::new(), 0, 0);
     let mut files = files.into_iter();
     loop {
         while running.len() < at_once.max(1)
@@ -48,9 +48,12 @@ pub(super) async fn run(
             break;
         };
         let (path, outcome) = done?;
-        if let Err(reason) = outcome? {
-            refused += 1;
-            bar.suspend(|| tracing::warn!(path = %path.display(), reason, "not stored"));
+        match outcome? {
+            Ok(is_new) => replaced += u64::from(!is_new),
+            Err(reason) => {
+                refused += 1;
+                bar.suspend(|| tracing::warn!(path = %path.display(), reason, "not stored"));
+            }
         }
         bar.inc(1);
         if bar.position().is_multiple_of(LOGGED) && !std::io::stderr().is_terminal() {
@@ -60,7 +63,8 @@ pub(super) async fn run(
     let sent = bar.position();
     bar.finish_and_clear();
     println!(
-        "stored {} images; {left_out} were stored already, {refused} were refused, {unread} could not be read",
+        "stored {} images; {left_out} were stored already, {replaced} took the place of others with their names, {refused} were refused, \
+         {unread} could not be read",
         sent - refused
     );
     ensure!(refused == 0, "{refused} of {sent} files were not stored");
@@ -68,7 +72,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn put(client: &Client, file: &File) -> anyhow::Result<Result<(), String>> {
+/// Stores a file; whether no image had its id.
+async fn put(client: &Client, file: &File) -> anyhow::Result<Result<bool, String>> {
     let bytes = match tokio::fs::read(&file.path).await {
         Ok(bytes) => bytes,
         Err(error) => return Ok(Err(error.to_string())),
@@ -78,7 +83,8 @@ async fn put(client: &Client, file: &File) -> anyhow::Result<Result<(), String>>
     if let Some(class) = tree::class(&file.relative) {
         request = request.query(&[("label", class)]);
     }
-    Ok(client.send(request).await?.map(drop))
+    let stored = client.send(request).await?;
+    Ok(stored.map(|image| image["created_at_ms"] == image["updated_at_ms"]))
 }
 
 /// The ids the service has.
