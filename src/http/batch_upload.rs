@@ -238,6 +238,11 @@ async fn one(
         return Err(twice(name));
     }
     let id: ImageId = match said.id {
+        // A route has this name, and nothing else would reach the image.
+        Some(id) if id == "batch" => {
+            let detail = "an image cannot have the id 'batch', which is the name of a route";
+            return Err(ApiError::Invalid("invalid_id", detail.to_owned()));
+        }
         Some(id) => id.parse()?,
         None => Uuid::now_v7().to_string().parse()?,
     };

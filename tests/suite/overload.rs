@@ -136,6 +136,14 @@ async fn many_images_in_one_form_are_answered_one_by_one() {
     }
     let images = server.metric("scihcgrl_images").await;
     assert_eq!(images, Some(45.0));
+    let route = Form::new()
+        .text("id", "batch")
+        .part("image", file("f.jpg", GREY));
+    let answer: Value = batch(route).send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        answer["items"][0]["problem"]["code"], "invalid_id",
+        "{answer}"
+    );
     for field in ["id", "payload"] {
         let twice = Form::new().text(field, "1").text(field, "2");
         let answer = batch(twice.part("image", file("e.jpg", GREY))).send().await;
