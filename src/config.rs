@@ -73,7 +73,8 @@ pub struct Serve {
     /// Whether it is one of several, and of which.
     #[command(flatten)]
     pub nats: Nats,
-    /// The checkpoint that a new data folder begins with. One that is there goes on with its active model, and has this one among its models.
+    /// The checkpoint that a new data folder begins with. One that is there goes on with its active model, and has this one
+    /// among its models if its file is there.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     pub model: PathBuf,
     /// Where the model computes.

@@ -27,7 +27,8 @@ use crate::{
     http::{self, AppState, Budget, Origins, Parts},
     index::{Index, IndexConfig, IndexError, Wanted},
     jobs::{Jobs, JobsConfig},
-    memory, model,
+    memory,
+    model::{self, Card},
     registry::{self, Registry},
     replica::{self, Replica},
     serving::{Serving, ServingConfig},
@@ -209,7 +210,7 @@ fn open(
     log: &mut Option<replica::Place>,
 ) -> anyhow::Result<(Index, Serving, Option<Replica>)> {
     let folder = &config.gallery.data_dir;
-    let (card, id) = registry::describe(&config.model)?;
+    let (card, id) = first_model(config)?;
     let preferred = model::preferred(&config.compute.device)?;
     let precision = match (shared, config.compute.precision) {
         (Some(shared), _) => Wanted::Exactly(shared.precision.clone()),
@@ -228,7 +229,9 @@ fn open(
         cache_bytes: config.cache_bytes,
     })?;
     let registry = Registry::open(folder.join("models"))?;
-    registry.take(&config.model, id.clone())?;
+    if config.model.exists() {
+        registry.take(&config.model, id.clone())?;
+    }
     let active = index.generations().active.model;
     ensure!(
         registry.get(&active)?.is_some(),
@@ -254,6 +257,19 @@ fn open(
     let replica = replica.transpose()?;
     let serving = Serving::start(index.clone(), registry, serving, replica.clone())?;
     Ok((index, serving, replica))
+}
+
+/// The card and the id of the checkpoint that is given. If its file is not there, those of the newest one that the data folder has: a folder that
+/// is there goes on with its own model.
+fn first_model(config: &Serve) -> anyhow::Result<(Card, String)> {
+    let models = config.gallery.data_dir.join("models");
+    if !config.model.exists()
+        && models.is_dir()
+        && let Some(newest) = Registry::open(models)?.list()?.pop()
+    {
+        return Ok((newest.card, newest.id));
+    }
+    Ok(registry::describe(&config.model)?)
 }
 
 fn batching(config: &Serve) -> BatchConfig {

@@ -1,7 +1,7 @@
 //! What a user of the service does: store, search, read back, delete, and start and stop it, rightly and wrongly.
 //! Through the program itself; codes come from a model of random weights.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
 use crate::server::{self, TestServer};
 use reqwest::multipart::{Form, Part};
@@ -155,6 +155,26 @@ async fn acknowledged_images_survive_a_kill() {
     assert_eq!(search(&server, "radius=48", UPRIGHT).await["total"], 8);
     let mut server = server;
     assert!(server.terminate(), "SIGTERM ends it with success");
+}
+
+#[tokio::test]
+async fn a_folder_goes_on_without_the_file_of_its_first_model() {
+    let server = TestServer::start().await;
+    put(&server, "first", UPRIGHT, "red").await;
+    let folder = server.kill();
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let server = TestServer::start_in(folder, &[]);
+    let found = search(&server, "", UPRIGHT).await;
+    assert_eq!(found["matches"][0]["id"], "first", "{found}");
+    // A new one has none to begin with.
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    let output = server::program(folder.path(), &model).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("model.safetensors"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
