@@ -3,8 +3,8 @@
 
 usage: abuse.py [--program target/release/scihcgrl] [--model models/photos.safetensors] [--serve "…"] [--seconds 10] [ATTACK…]
 
-For each attack a service is started anew. `resident_mb` is its memory before, at its highest, and twenty seconds after; `search_ms` is the
-median of an honest search by photo before and meanwhile, and `times` is their ratio. Needs Linux and nothing but Python."""
+Starts a new service for each attack. `resident_mb` is its resident memory before the attack, at its peak, and twenty seconds after. `search_ms` is
+the median time of an honest search by photo, before and during the attack. `times` is the ratio of the two. Needs Linux and nothing but Python."""
 import argparse, http.client, json, pathlib, shlex, socket, statistics, struct, subprocess, tempfile, threading, time, zlib
 
 from load import running

@@ -1,7 +1,7 @@
 //! HEIC and AVIF: what the boxes in front of the coded pictures tell.
 //! Knows boxes; what is coded is libheif's.
 
-/// What is told of the pictures in a file.
+/// What the boxes of a file say about its pictures.
 pub(crate) struct Told {
     /// Width and height in pixels of the largest, which is the whole if it is made of tiles.
     pub width: u32,

@@ -36,7 +36,8 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps panics of decoders, which are answers ([`ImageError::Malformed`]), from the hook that is told of panics so far. Once in a process.
+/// Replaces the panic hook by one that ignores panics of decoders, which become [`ImageError::Malformed`], and passes on all others. Call it
+/// once in a process.
 pub fn keep_panics() {
     let before = take_hook();
     set_hook(Box::new(move |panic| {

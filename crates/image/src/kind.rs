@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Jxl,
 }
 
-/// What is told by its name and not read.
+/// A format that is named in a refusal and not read.
 const OTHERS: [(&[u8], &str); 7] = [
     (b"%PDF", "a PDF"),
     (b"8BPS", "a Photoshop document"),

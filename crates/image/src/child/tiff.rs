@@ -89,7 +89,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
             });
         }
         let mut raster = vec![0u32; width as usize * height as usize];
-        // Rows as they are stored; turning it upright is left to whoever asked.
+        // Rows come as they are stored. The caller turns the picture upright.
         let rows = directory.orientation() as c_int;
         if (library.TIFFReadRGBAImageOriented)(
             open.file,
