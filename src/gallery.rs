@@ -244,9 +244,9 @@ impl Gallery {
             }
             match self.index.forget(gone.clone()).await {
                 Ok(()) => {}
+                Err(IndexError::Closed) => return Err(IndexError::Closed),
                 // It takes none just now; what is gone may be removed again.
-                Err(IndexError::Log { .. }) => left.extend(gone),
-                Err(error) => return Err(error),
+                Err(_) => left.extend(gone),
             }
         }
         Ok(left)

@@ -96,7 +96,7 @@ impl Jobs {
     ) -> Result<Self, JobError> {
         fs::create_dir_all(&config.folder)
             .map_err(|source| fine_tune::failed(&config.folder, source))?;
-        let tree = gallery.index().tree("jobs")?;
+        let tree = gallery.index().tree("jobs");
         let jobs = Jobs(Arc::new(Shared {
             store: Store::new(tree, board),
             gallery,

@@ -68,6 +68,10 @@ pub const SNAPSHOT_SECONDS: &str = "scihcgrl_snapshot_timestamp_seconds";
 pub const INDEX_BYTES: &str = "scihcgrl_index_memory_bytes";
 /// Size of the data folder.
 pub const DISK_BYTES: &str = "scihcgrl_store_disk_bytes";
+/// Whether the disk of the data folder is full, so that writes are refused: 1 or 0.
+pub const DISK_FULL: &str = "scihcgrl_disk_full";
+/// Whether originals cannot be written at present, so that images are refused: 1 or 0.
+pub const ORIGINALS_AWAY: &str = "scihcgrl_originals_unavailable";
 /// Things found damaged when the data folder was opened.
 pub const DAMAGED: &str = "scihcgrl_store_damaged";
 /// 1, with the `version` of the program, and the `model` with its `device` and `precision`.
@@ -97,7 +101,7 @@ const COUNTERS: [(&str, &str); 6] = [
     (RANGES, "Ranges of a shared gallery encoded here for a job."),
 ];
 
-const GAUGES: [(&str, &str); 19] = [
+const GAUGES: [(&str, &str); 21] = [
     (IN_FLIGHT, "Requests that are being answered."),
     (HELD, "Bytes of memory that the bodies of requests hold."),
     (HOLDABLE, "How many bytes they may hold."),
@@ -117,6 +121,14 @@ const GAUGES: [(&str, &str); 19] = [
     (DISTINCT_CODES, "Different codes of a length."),
     (INDEX_BYTES, "Memory that the directory of codes takes."),
     (DISK_BYTES, "Size of the data folder."),
+    (
+        DISK_FULL,
+        "Whether the disk of the data folder is full, so that writes are refused.",
+    ),
+    (
+        ORIGINALS_AWAY,
+        "Whether originals cannot be written at present, so that images are refused.",
+    ),
     (
         DAMAGED,
         "Things found damaged when the data folder was opened.",
@@ -212,6 +224,8 @@ fn start_at_zero() {
         SNAPSHOT_SECONDS,
         INDEX_BYTES,
         DISK_BYTES,
+        DISK_FULL,
+        ORIGINALS_AWAY,
         DAMAGED,
         READY,
         LOG_POSITION,

@@ -1,15 +1,20 @@
 //! A client of a running service: sends, waits where it is told to, and tells a refusal from a service that is not there.
 //! Knows HTTP and problems; not what is asked.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::{Method, RequestBuilder, StatusCode, header::RETRY_AFTER};
 use serde_json::Value;
 
 /// How often a request is sent again to a service that is busy or starting.
 const TRIES: usize = 60;
+/// How often it is said that the service cannot do it just now.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// Which service is spoken to.
 #[derive(Args, Clone)]
@@ -32,6 +37,8 @@ pub(super) struct Client {
     http: reqwest::Client,
     url: String,
     key: Option<String>,
+    /// When it was last said that the service cannot do it just now.
+    said: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Client {
@@ -40,6 +47,7 @@ impl Client {
             http: reqwest::Client::new(),
             url: service.url.trim_end_matches('/').to_owned(),
             key: service.key.clone(),
+            said: Arc::default(),
         }
     }
 
@@ -52,34 +60,53 @@ impl Client {
         }
     }
 
-    /// The answer, or in words why the service refuses.
+    /// The answer, or in words why the service refuses. Waits for a service that is busy, and for one that cannot do it just now: one that is
+    /// starting, whose disk is full, or whose originals are away.
     ///
     /// # Errors
-    /// Where there is no such service, or it speaks otherwise than it should.
+    /// If there is no such service, it speaks otherwise than it should, or it could not do it for too long.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Result<Value, String>> {
         let mut tries = 0;
         loop {
             tries += 1;
             // A body that is read as it is sent cannot be sent again.
-            let (now, again) = match request.try_clone() {
-                Some(now) => (now, tries < TRIES),
-                None => return self.answer(request.send().await).await,
+            let Some(now) = request.try_clone() else {
+                return self.answer(request.send().await).await;
             };
             let answer = now.send().await;
-            let busy = [
-                StatusCode::TOO_MANY_REQUESTS,
+            let status = answer
+                .as_ref()
+                .map_or(StatusCode::OK, |answer| answer.status());
+            let busy = status == StatusCode::TOO_MANY_REQUESTS && tries < TRIES;
+            let unable = [
                 StatusCode::SERVICE_UNAVAILABLE,
-            ];
-            match &answer {
-                Ok(answer) if again && busy.contains(&answer.status()) => {
-                    let wait = answer
-                        .headers()
-                        .get(RETRY_AFTER)
-                        .and_then(|wait| wait.to_str().ok()?.parse().ok());
-                    tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
+                StatusCode::INSUFFICIENT_STORAGE,
+            ]
+            .contains(&status);
+            let answer = match answer {
+                Ok(answer) if busy || unable => answer,
+                answer => return self.answer(answer).await,
+            };
+            let wait = answer.headers().get(RETRY_AFTER);
+            let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
+            if unable {
+                let problem: Value = answer.json().await.unwrap_or_default();
+                let detail = problem["detail"].as_str().unwrap_or(status.as_str());
+                if tries >= TRIES {
+                    bail!("{} was asked {tries} times, and says: {detail}", self.url);
                 }
-                _ => return self.answer(answer).await,
+                self.say(detail);
             }
+            tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
+        }
+    }
+
+    /// Says why it waits, once and then once a minute, however many requests wait.
+    fn say(&self, detail: &str) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() >= REMIND) {
+            tracing::warn!("{} says: {detail}; waiting for it", self.url);
+            *said = Some(Instant::now());
         }
     }
 

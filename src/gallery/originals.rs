@@ -4,9 +4,10 @@
 mod files;
 
 use std::{
+    error::Error as _,
     fs, io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,10 +17,18 @@ use metrics::histogram;
 use object_store::{Error, ObjectStore, ObjectStoreExt, path::Path};
 use uuid::Uuid;
 
-use crate::{index::Original, place::Place, telemetry::ORIGINAL_SECONDS};
+use crate::{
+    index::{Original, is_full},
+    place::Place,
+    telemetry::ORIGINAL_SECONDS,
+};
 
 /// How long a place may take to store or give an original.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a failed write stands for whether originals can be written.
+const ASK: Duration = Duration::from_secs(5);
+/// How often it is logged that they cannot.
+const REMIND: Duration = Duration::from_secs(60);
 /// How many originals are being removed at a time.
 const REMOVALS: usize = 16;
 /// What marks a place as that of a store.
@@ -51,6 +60,9 @@ pub enum OriginalsError {
         /// The store's id.
         id: Uuid,
     },
+    /// The disk that they are on is full.
+    #[error("the disk that the originals are on is full")]
+    DiskFull,
     /// The place failed.
     #[error("the originals could not be {what}")]
     Failed {
@@ -82,6 +94,17 @@ pub struct Originals {
     root: Path,
     /// That part, where it is a local folder.
     folder: Option<PathBuf>,
+    /// Since when originals cannot be written, if they cannot.
+    away: Mutex<Option<Away>>,
+}
+
+/// That originals cannot be written.
+#[derive(Clone, Copy)]
+struct Away {
+    /// When this was last logged.
+    logged: Instant,
+    /// When the last write failed.
+    tried: Instant,
 }
 
 impl Originals {
@@ -104,6 +127,7 @@ impl Originals {
             objects,
             root: root.join(id.to_string()),
             folder: folder.map(|folder| folder.join(id.to_string())),
+            away: Mutex::default(),
         };
         let mark = originals.root.clone().join(MARK);
         let marked = patient("read", originals.objects.head(&mark)).await;
@@ -149,12 +173,47 @@ impl Originals {
     /// As [`put`](Self::put).
     pub async fn write(&self, name: &str, bytes: Bytes) -> Result<(), OriginalsError> {
         let path = self.path(name);
-        timed(
-            "put",
-            patient("written", self.objects.put(&path, bytes.into())),
-        )
-        .await?;
-        Ok(())
+        let put = patient("written", self.objects.put(&path, bytes.into()));
+        let written = timed("put", put).await.map(drop);
+        self.note(&written);
+        written
+    }
+
+    /// Whether originals cannot be written at present, by the last write, or by one of a few bytes if that was a while ago.
+    pub async fn are_away(&self) -> bool {
+        let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Away { tried, .. }) = away else {
+            return false;
+        };
+        if tried.elapsed() < ASK {
+            return true;
+        }
+        self.write(MARK, MARK_TEXT.into()).await.is_err()
+    }
+
+    /// Takes note of what came of a write. Logs a failure, and the like of it once a minute.
+    fn note(&self, written: &Result<(), OriginalsError>) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        *away = match written {
+            Ok(()) => {
+                if away.is_some() {
+                    tracing::info!("originals are written again");
+                }
+                None
+            }
+            Err(error) => {
+                let logged = away.map(|away| away.logged);
+                let logged = logged.filter(|logged| logged.elapsed() < REMIND);
+                if logged.is_none() {
+                    tracing::error!(?error, "originals cannot be written, so images are refused");
+                }
+                Some(Away {
+                    logged: logged.unwrap_or(now),
+                    tried: now,
+                })
+            }
+        };
     }
 
     /// An original, if it is there.
@@ -245,7 +304,21 @@ async fn patient<T>(
 ) -> Result<T, OriginalsError> {
     let done = tokio::time::timeout(PATIENCE, work).await;
     done.map_err(|_| OriginalsError::Late { what })?
-        .map_err(|source| OriginalsError::Failed { what, source })
+        .map_err(|source| match is_disk_full(&source) {
+            true => OriginalsError::DiskFull,
+            false => OriginalsError::Failed { what, source },
+        })
+}
+
+fn is_disk_full(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(is_full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn timed<T>(operation: &'static str, work: impl Future<Output = T>) -> T {

@@ -201,7 +201,7 @@ impl ApiError {
     pub(super) fn problem(&self) -> Problem {
         let (status, code) = self.kind();
         let fault = status == StatusCode::INTERNAL_SERVER_ERROR;
-        if fault || matches!(self, ApiError::Originals(_)) {
+        if fault {
             tracing::error!(error = ?self, "{self}");
         }
         let detail = if fault {
@@ -227,7 +227,14 @@ impl ApiError {
             | ApiError::Behind { .. }
             | ApiError::MemoryFull(_) => Some(1),
             _ if self.kind().1 == "log_unavailable" => Some(1),
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(5),
+            _ if [
+                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::INSUFFICIENT_STORAGE,
+            ]
+            .contains(&status) =>
+            {
+                Some(5)
+            }
             _ => None,
         }
     }

@@ -127,11 +127,18 @@ async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     }
 }
 
+/// Searches are answered where writes are not, so a service that is degraded is ready.
 async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
-    if state.is_ready() && replica.is_none_or(Replica::is_ready) {
-        Ok("ready\n")
-    } else {
-        Err(ApiError::NotReady)
+    if !state.is_ready() || !replica.is_none_or(Replica::is_ready) {
+        return Err(ApiError::NotReady);
     }
+    let gallery = &state.parts().gallery;
+    Ok(if !gallery.index().has_room() {
+        "degraded: the disk is full, so writes are refused\n"
+    } else if gallery.originals().are_away().await {
+        "degraded: originals cannot be written, so images are refused\n"
+    } else {
+        "ready\n"
+    })
 }

@@ -18,9 +18,9 @@ use crate::{
     image,
     serving::Models,
     telemetry::{
-        self, DAMAGED, DECODERS_LOST, DISK_BYTES, DISTINCT_CODES, GENERATION, HELD, HOLDABLE,
-        IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION, LOG_SILENCE,
-        MISSING, READY, REQUEST_SECONDS, REQUESTS,
+        self, DAMAGED, DECODERS_LOST, DISK_BYTES, DISK_FULL, DISTINCT_CODES, GENERATION, HELD,
+        HOLDABLE, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION,
+        LOG_SILENCE, MISSING, ORIGINALS_AWAY, READY, REQUEST_SECONDS, REQUESTS,
     },
 };
 
@@ -47,6 +47,11 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         (INDEX_BYTES, facts.memory_bytes),
         (DISK_BYTES, facts.disk_bytes),
         (DAMAGED, facts.damage.len() as u64),
+        (DISK_FULL, facts.disk_full.into()),
+        (
+            ORIGINALS_AWAY,
+            state.parts().gallery.originals().are_away().await.into(),
+        ),
         (HELD, state.parts().budget.held()),
         (HOLDABLE, state.parts().budget.total()),
         (READY, state.is_ready().into()),

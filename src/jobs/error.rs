@@ -203,25 +203,24 @@ pub enum JobError {
 }
 
 impl JobError {
-    /// Whether it is worth trying again soon: the servers that replicas share do not answer just now.
+    /// Whether it is worth trying again soon: the servers that replicas share do not answer just now, or the disk is full.
     pub(super) fn passes(&self) -> bool {
-        matches!(
-            self,
+        match self {
             JobError::Store {
-                source: StoreError::Board {
-                    source: BoardError::Unavailable { .. },
-                },
-            } | JobError::Gallery {
-                source: GalleryError::Index {
-                    source: IndexError::Log { .. },
-                },
-            } | JobError::Serving {
-                source: ServingError::Replica { .. }
-                    | ServingError::Index {
-                        source: IndexError::Log { .. },
-                    },
+                source: StoreError::Board { source },
+            } => matches!(source, BoardError::Unavailable { .. }),
+            JobError::Store {
+                source: StoreError::Tree { source },
             }
-        )
+            | JobError::Gallery {
+                source: GalleryError::Index { source },
+            }
+            | JobError::Serving {
+                source: ServingError::Index { source },
+            } => source.passes(),
+            JobError::Serving { source } => matches!(source, ServingError::Replica { .. }),
+            _ => false,
+        }
     }
 
     /// Whether another worker wrote what was to be written.

@@ -33,11 +33,11 @@ impl Jobs {
         let (mut changes, mut filling) = (self.changes(), None);
         loop {
             changes.mark_unchanged();
-            let idle = match self.go_on(&mut filling).await {
-                Ok(worked) => !worked,
+            let (idle, failed) = match self.go_on(&mut filling).await {
+                Ok(worked) => (!worked, false),
                 Err(error) if error.passes() || error.is_lost() => {
                     tracing::debug!(%error, "no job is begun just now");
-                    true
+                    (true, true)
                 }
                 Err(error) => {
                     tracing::error!(%error, "no job is begun any more");
@@ -47,7 +47,7 @@ impl Jobs {
             if !idle {
                 continue;
             }
-            if self.0.store.is_shared() {
+            if self.0.store.is_shared() || failed {
                 let _ = timeout(LOOK, changes.changed()).await;
                 sleep(LOOK / 10).await;
             } else {

@@ -17,7 +17,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Event, Job};
-use crate::replica::{Board, BoardError};
+use crate::{
+    index::{IndexError, Tree},
+    replica::{Board, BoardError},
+};
 
 use copy::Given;
 pub use hold::Held;
@@ -36,12 +39,12 @@ const REVISION: u8 = b'v';
 /// Why jobs cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// sled failed.
-    #[error("the store of jobs failed to read or write")]
+    /// The tree cannot be read or written.
+    #[error(transparent)]
     Tree {
-        /// What it said.
+        /// Why not.
         #[from]
-        source: sled::Error,
+        source: IndexError,
     },
     /// What is written down together cannot be, or was by another.
     #[error(transparent)]
@@ -67,9 +70,15 @@ pub enum StoreError {
     },
 }
 
+impl From<sled::Error> for StoreError {
+    fn from(source: sled::Error) -> Self {
+        IndexError::from(source).into()
+    }
+}
+
 /// A tree of jobs. What is read comes from it; what is written goes to the board first, where there is one, and comes from there.
 pub struct Store {
-    tree: sled::Tree,
+    tree: Tree,
     board: Option<Board>,
     /// Counts what happened to any job.
     changes: watch::Sender<u64>,
@@ -80,7 +89,7 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(tree: sled::Tree, board: Option<Board>) -> Self {
+    pub fn new(tree: Tree, board: Option<Board>) -> Self {
         Store {
             tree,
             board,
@@ -137,7 +146,7 @@ impl Store {
         let mut batch = sled::Batch::default();
         if let Some(key) = key {
             let key = [&[KEY], key.as_bytes()].concat();
-            let earlier = self.tree.get(&key)?;
+            let earlier = self.tree.open()?.get(&key)?;
             let earlier = earlier.and_then(|id| Uuid::from_slice(&id).ok());
             if let Some(earlier) = earlier.map_or(Ok(None), |id| self.get(id))? {
                 return Ok(Some(earlier));
@@ -146,7 +155,7 @@ impl Store {
         }
         batch.insert(event, queued);
         batch.insert(at, record);
-        self.tree.apply_batch(batch)?;
+        self.tree.write(|tree| tree.apply_batch(batch))?;
         self.changed();
         Ok(None)
     }
@@ -162,7 +171,7 @@ impl Store {
         let key = key_of(JOB, id);
         // Before the record, so that it is never taken for that of an older one.
         let revision = self.revision(&key)?;
-        let record = self.tree.get(key)?;
+        let record = self.tree.open()?.get(key)?;
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
@@ -179,7 +188,7 @@ impl Store {
 
     /// Notes that something happened to a job.
     pub async fn append(&self, id: Uuid, event: &str, data: Value) -> Result<(), StoreError> {
-        let last = self.tree.scan_prefix(key_of(EVENT, id)).next_back();
+        let last = self.tree.open()?.scan_prefix(key_of(EVENT, id)).next_back();
         let last = last.transpose()?.and_then(|(key, _)| number(&key));
         let mut event = Event::new(last.unwrap_or(0) + 1, event, data);
         loop {
@@ -198,7 +207,8 @@ impl Store {
     pub fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, StoreError> {
         let from = numbered(EVENT, id, after.saturating_add(1));
         let to = [key_of(EVENT, id), vec![u8::MAX; 5]].concat();
-        let events = self.tree.range(from..to);
+        let tree = self.tree.open()?;
+        let events = tree.range(from..to);
         events.map(|event| read(id, &event?.1)).collect()
     }
 
@@ -215,7 +225,7 @@ impl Store {
 
     /// Whether a job was asked to stop.
     pub fn is_to_stop(&self, id: Uuid) -> Result<bool, StoreError> {
-        Ok(self.tree.contains_key(key_of(STOP, id))?)
+        Ok(self.tree.open()?.contains_key(key_of(STOP, id))?)
     }
 
     /// Forgets a job.
@@ -225,15 +235,14 @@ impl Store {
 
     /// Returns when all that was written is durable.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.tree.flush_async().await?;
-        Ok(())
+        Ok(self.tree.flush().await?)
     }
 
     async fn put(&self, key: Vec<u8>, value: Vec<u8>, after: u64) -> Result<u64, StoreError> {
         if let Some(board) = &self.board {
             return Ok(board.put(&copy::told(&key), value.into(), after).await?);
         }
-        self.tree.insert(key, value)?;
+        self.tree.write(|tree| tree.insert(key, value))?;
         self.changed();
         Ok(0)
     }
@@ -246,7 +255,8 @@ impl Store {
             }
             return Ok(board.remove(&copy::told(&key)).await?);
         }
-        self.tree.apply_batch(self.without(&key)?)?;
+        let without = self.without(&key)?;
+        self.tree.write(|tree| tree.apply_batch(without))?;
         self.changed();
         Ok(())
     }
@@ -260,8 +270,9 @@ impl Store {
         };
         remove(key);
         if let Some((&JOB, id)) = key.split_first() {
+            let tree = self.tree.open()?;
             for first in [STOP, EVENT, RANGE] {
-                for key in self.tree.scan_prefix([&[first], id].concat()).keys() {
+                for key in tree.scan_prefix([&[first], id].concat()).keys() {
                     remove(&key?);
                 }
             }
@@ -270,7 +281,7 @@ impl Store {
     }
 
     fn revision(&self, key: &[u8]) -> Result<u64, StoreError> {
-        let revision = self.tree.get([&[REVISION], key].concat())?;
+        let revision = self.tree.open()?.get([&[REVISION], key].concat())?;
         let revision = revision.and_then(|bytes| bytes.as_ref().try_into().ok());
         Ok(revision.map_or(0, u64::from_be_bytes))
     }

@@ -329,9 +329,16 @@ impl TestServer {
         more: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Self {
         let model = folder.path().join("model.safetensors");
+        let mut command = program_as(subcommand, folder.path(), &model);
+        more(&mut command);
+        Self::start_command(folder, command)
+    }
+
+    /// Starts one by a command of one's own.
+    pub fn start_command(folder: TempDir, mut command: Command) -> Self {
         let log = folder.path().join(LOG);
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut process = more(&mut program_as(subcommand, folder.path(), &model))
+        let mut process = command
             .stdout(Stdio::piped())
             .stderr(log.try_clone().unwrap())
             .spawn()
@@ -353,6 +360,11 @@ impl TestServer {
             .and_then(|line| line.strip_prefix("listening on "));
         server.url = url.expect("the server did not start").to_owned();
         server
+    }
+
+    /// What it and those of its folder before it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join(LOG)).unwrap()
     }
 
     /// Its process.
@@ -439,7 +451,7 @@ impl Drop for TestServer {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+            let log = self.log();
             let last = log.char_indices().rev().nth(20_000).map_or(0, |(at, _)| at);
             eprintln!("what {} logged last:\n{}", self.url, &log[last..]);
         }

@@ -5,6 +5,7 @@ mod caller;
 mod conditions;
 mod duplicates;
 mod filled;
+mod full;
 mod history;
 mod hung_up;
 mod jobs;

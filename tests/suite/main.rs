@@ -19,6 +19,7 @@ mod demo;
 mod dependencies;
 mod duplicates;
 mod exports;
+mod full_disk;
 mod gpu_pack;
 mod hostile;
 mod keys;

@@ -147,7 +147,7 @@ impl Index {
                 }
             }
             Sketches::Disk => {
-                for entry in self.0.store.db.range(key::sketches(number, 0..u32::MAX)) {
+                for entry in self.0.store.db()?.range(key::sketches(number, 0..u32::MAX)) {
                     let (key, value) = entry?;
                     let Some(Key::Sketches { page, .. }) = Key::from_bytes(&key) else {
                         continue;

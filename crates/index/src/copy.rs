@@ -55,22 +55,28 @@ impl Index {
     /// The tree is read key by key, and whatever changes from then on is written after it, up to a moment at which nothing does.
     ///
     /// # Errors
-    /// [`IndexError::Copy`] where the stream fails, [`Store`](IndexError::Store), [`Closed`](IndexError::Closed).
+    /// [`IndexError::Copy`] if the stream fails, [`Reopening`](IndexError::Reopening) if the store was opened again after a failed write,
+    /// [`Store`](IndexError::Store), [`Closed`](IndexError::Closed).
     pub async fn copy<W: Write + Send + 'static>(&self, to: W) -> Result<(W, Cut), IndexError> {
         let store = self.0.store.clone();
         let stop = Stop::default();
-        let follower = follow(store.db.watch_prefix([]), stop.0.clone())?;
-        let tree = store.db.clone();
-        let written = blocking(move || write_tree(&tree, to)).await;
+        let times = store.database().times();
+        let db = store.db()?;
+        let follower = follow(db.watch_prefix([]), stop.0.clone())?;
+        let written = blocking(move || write_tree(&db, to)).await;
         let cut = move |group: &mut Group<'_>| {
             // On the thread that writes: nothing changes until this is done.
             drop(stop);
             let changes = follower.join().unwrap_or_default();
+            if store.database().times() != times {
+                // What changed since then is not known.
+                return Err(IndexError::Reopening);
+            }
             let cut = Cut {
                 commit: group.commits(),
                 images: store.present().images,
                 schema: migrate::SCHEMA,
-                position: log::position(&store.db)?,
+                position: log::position(&*store.db()?)?,
             };
             Ok((changes, cut))
         };

@@ -35,13 +35,29 @@ pub enum IndexError {
         /// The folder asked for.
         path: PathBuf,
     },
-    /// Reading or writing the store failed. After a failed write the index accepts no more until it is opened again.
+    /// Reading or writing the store failed.
     #[error("the store failed to read or write")]
     Store {
         /// What sled said.
         #[from]
         source: sled::Error,
     },
+    /// The disk has no room for a write. Writes go on when it has.
+    #[error(
+        "the disk of the data folder {} is full: a write needs {needed} bytes and {free} are free; writes go on when there is room",
+        path.display()
+    )]
+    DiskFull {
+        /// The folder.
+        path: PathBuf,
+        /// How many bytes the write needs, with what the store may write besides.
+        needed: u64,
+        /// How many are free.
+        free: u64,
+    },
+    /// The store is opened again after a write failed.
+    #[error("the store is being opened again after a failed write; try again soon")]
+    Reopening,
     /// A folder that was not wholly restored.
     #[error(
         "the data folder {} was being restored from a snapshot, which was not completed; empty it and restore it again",
@@ -244,11 +260,33 @@ pub enum IndexError {
         #[from]
         source: postcard::Error,
     },
-    /// The writer was stopped, by a shutdown or by a failed write.
+    /// The writer was stopped: by a shutdown, or because the store lost commits that were acknowledged.
     #[error(
-        "the index accepts no more writes: it was closed, or a failed write stopped it; open it again"
+        "the index accepts no more writes: it was closed, or it lost commits that were acknowledged; open it again"
     )]
     Closed,
+}
+
+impl IndexError {
+    /// Whether the cause is a disk without room.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            IndexError::DiskFull { .. } => true,
+            IndexError::Write { source } => source.is_disk_full(),
+            _ => false,
+        }
+    }
+
+    /// Whether the same may be done soon: the log does not answer just now, the disk is full, or the store is opened again.
+    pub fn passes(&self) -> bool {
+        match self {
+            IndexError::Log { .. } | IndexError::DiskFull { .. } | IndexError::Reopening => true,
+            IndexError::Write { source } => {
+                source.passes() || matches!(**source, IndexError::Store { .. })
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Lengths as a message shows them.

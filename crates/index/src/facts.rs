@@ -11,6 +11,7 @@ impl Index {
         let (directory, generation) = (&present.active.directory, &present.active.generation);
         let memory = present.sides();
         let memory = memory.map(|side| (side.directory.bytes() + side.sketches.bytes()) as u64);
+        let size = store.db().and_then(|db| Ok(db.size_on_disk()?));
         Facts {
             images: present.images,
             left_out: present.active.left_out,
@@ -20,7 +21,9 @@ impl Index {
             precision: generation.precision.clone(),
             generation: generation.number,
             schema: migrate::SCHEMA,
-            disk_bytes: store.db.size_on_disk().unwrap_or_else(|error| {
+            opened: store.database().times(),
+            disk_full: !self.has_room(),
+            disk_bytes: size.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the size of the store is not known");
                 0
             }),

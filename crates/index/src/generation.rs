@@ -96,6 +96,21 @@ impl Generation {
         Key::Codes { generation, page }.to_bytes()
     }
 
+    /// Refuses codes that are not one of each length, ascending.
+    ///
+    /// # Errors
+    /// [`IndexError::WrongCodes`].
+    pub fn check_lengths(&self, codes: &[HashCode]) -> Result<(), IndexError> {
+        let lengths = codes.iter().map(HashCode::length);
+        match lengths.clone().eq(self.lengths.iter().copied()) {
+            true => Ok(()),
+            false => Err(IndexError::WrongCodes {
+                expected: spell(self.lengths.iter().copied()),
+                found: spell(lengths),
+            }),
+        }
+    }
+
     /// The sketch that an image with codes of this generation is stored with: the one given, or none where the generation has none.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ mod staged;
 mod turn;
 mod write;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::code::HashCode;
@@ -14,7 +16,7 @@ use crate::code::HashCode;
 use super::{
     NewImage,
     applied::Applied,
-    error::{IndexError, spell},
+    error::IndexError,
     names::Names,
     original::{self, Original},
     page::Words,
@@ -26,12 +28,14 @@ use super::{
     store::Store,
 };
 
+pub use commit::Commit;
 use staged::{Found, Staged};
 use turn::Turn;
 
 /// Writes staged and not yet committed. One that fails leaves nothing behind.
 pub struct Group<'a> {
     store: &'a Store,
+    db: Arc<sled::Db>,
     state: State,
     staged: Staged<'a>,
     /// What becomes of the directory of each generation, the active one first.
@@ -58,15 +62,20 @@ struct Changed {
 
 impl<'a> Group<'a> {
     /// An empty group, after the commits that `state` tells of.
-    pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Self {
-        let staged = Staged::new(store, names);
+    ///
+    /// # Errors
+    /// [`IndexError::Reopening`].
+    pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Result<Self, IndexError> {
+        let db = store.db()?;
+        let staged = Staged::new(store, db.clone(), names);
         let changed = |side: &Side| Changed {
             changes: Vec::new(),
             sketches: Vec::new(),
             counts: side.counts(),
         };
-        Group {
+        Ok(Group {
             store,
+            db,
             state,
             sides: staged.present.sides().map(changed).collect(),
             staged,
@@ -75,7 +84,7 @@ impl<'a> Group<'a> {
             purged: 0,
             applied: None,
             changed: None,
-        }
+        })
     }
 
     /// How many commits there were before it.
@@ -133,8 +142,7 @@ impl<'a> Group<'a> {
         };
         self.touch(sequence)?;
         let had = before.as_ref().and_then(|found| found.row.original);
-        self.originals
-            .replace(&self.store.db, had, image.original)?;
+        self.originals.replace(&self.db, had, image.original)?;
 
         let created = before.is_none();
         if created {
@@ -221,7 +229,7 @@ impl<'a> Group<'a> {
         };
         let sequence = before.sequence;
         self.originals
-            .replace(&self.store.db, before.row.original, None)?;
+            .replace(&self.db, before.row.original, None)?;
         self.staged.save_payload(sequence, None, before.row.payload);
         self.state.images -= 1;
         self.state.marks = self.state.marks.wrapping_sub(mark(sequence, &id));
@@ -243,7 +251,7 @@ impl<'a> Group<'a> {
 
     /// Takes note that nothing lies under these names, which are loose.
     pub fn forget(&mut self, names: &[Original]) -> Result<(), IndexError> {
-        let db = &self.store.db;
+        let db = &self.db;
         names
             .iter()
             .try_for_each(|name| self.originals.forget(db, *name))
@@ -258,13 +266,7 @@ impl<'a> Group<'a> {
             let Some(Codes { codes, sketch, .. }) = codes.iter().find(own) else {
                 return Ok((None, None));
             };
-            let lengths = codes.iter().map(HashCode::length);
-            if !lengths.clone().eq(generation.lengths.iter().copied()) {
-                return Err(IndexError::WrongCodes {
-                    expected: spell(generation.lengths.iter().copied()),
-                    found: spell(lengths),
-                });
-            }
+            generation.check_lengths(codes)?;
             let words = codes.iter().map(HashCode::word).collect();
             Ok((Some(words), generation.fitting(sketch.as_ref())?.cloned()))
         });

@@ -22,6 +22,7 @@ mod config;
 mod copies;
 mod copy;
 mod damage;
+mod database;
 mod directory;
 mod error;
 mod facts;
@@ -48,12 +49,14 @@ mod read;
 mod record;
 mod replace;
 mod revision;
+mod room;
 mod search;
 mod segment;
 mod sketches;
 mod state;
 mod store;
 mod swap;
+mod tree;
 mod turning;
 mod verify;
 mod writer;
@@ -75,7 +78,9 @@ pub use query::{Cursor, Facts, Found, Listing, Match, Order, Query};
 pub use record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
 pub use replace::{beside, compact, replace};
 pub use revision::{Expected, Revision, Revisions};
+pub use room::is_full;
 pub use sketches::{Kept, Sketch};
+pub use tree::Tree;
 pub use turning::{Missing, Recoded, Turning};
 
 use store::Store;
@@ -269,15 +274,8 @@ impl Index {
         })
     }
 
-    /// Another tree of the store, for what is kept beside images, under a name of its own.
-    ///
-    /// # Errors
-    /// [`IndexError::Store`].
-    pub fn tree(&self, name: &str) -> Result<sled::Tree, IndexError> {
-        Ok(self.0.store.db.open_tree(name)?)
-    }
-
-    /// Reads everything there is and tells what is damaged; nothing, where all is well. Writes may go on beside it.
+    /// Reads everything there is and returns what is damaged; nothing if all is well. Nothing may be written meanwhile: it would be taken for
+    /// damage.
     ///
     /// # Errors
     /// [`IndexError::Store`] where sled itself gives up.
@@ -291,7 +289,7 @@ impl Index {
     /// [`IndexError::Store`].
     pub fn close(&self) -> Result<(), IndexError> {
         self.0.writer.close();
-        self.0.store.db.flush()?;
+        self.0.store.db()?.flush()?;
         self.0
             .store
             .acknowledged

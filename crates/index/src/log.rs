@@ -180,16 +180,26 @@ impl Index {
     /// Whether writes are likely to be done, for whoever does something before that would be left behind otherwise.
     ///
     /// # Errors
-    /// [`IndexError::Log`], [`Closed`](IndexError::Closed).
+    /// [`IndexError::DiskFull`], [`Log`](IndexError::Log), [`Closed`](IndexError::Closed).
     pub fn check(&self) -> Result<(), IndexError> {
+        self.0.store.room.check()?;
         self.0.log.get().map_or(Ok(()), |log| log.check())
+    }
+
+    /// Whether the disk has room for writes. Once it was full, this asks it.
+    pub fn has_room(&self) -> bool {
+        self.0.store.room.check().is_ok()
     }
 
     /// Does a write: by way of the log, if there is one.
     pub(super) async fn write(&self, write: Write) -> Result<Done, IndexError> {
         match self.0.log.get() {
             None => self.0.writer.submit(|group| group.write(write)).await,
-            Some(log) => log.append(write).await,
+            Some(log) => {
+                // It would wait here for room, with whoever asked for it.
+                self.0.store.room.check()?;
+                log.append(write).await
+            }
         }
     }
 
@@ -217,7 +227,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
     pub fn position(&self) -> Result<Option<u64>, IndexError> {
-        position(&self.0.store.db)
+        position(&*self.0.store.db()?)
     }
 
     /// The last write of a log that the store has applied; none where it never followed one.
@@ -225,7 +235,7 @@ impl Index {
     /// # Errors
     /// As [`position`](Self::position).
     pub fn applied(&self) -> Result<Option<Applied>, IndexError> {
-        Applied::read(&self.0.store.db)
+        Applied::read(&*self.0.store.db()?)
     }
 
     /// A digest of all that the store has, and the position of the log that it is of: two stores of one gallery have the same at the same
@@ -235,7 +245,10 @@ impl Index {
     /// As [`put`](Self::put).
     pub async fn digest(&self) -> Result<(Option<u64>, String), IndexError> {
         let store = self.0.store.clone();
-        let digest = move |_: &mut Group<'_>| Ok((position(&store.db)?, digest(&store.db)?));
+        let digest = move |_: &mut Group<'_>| {
+            let db = store.db()?;
+            Ok((position(&db)?, digest(&db)?))
+        };
         self.0.writer.submit(digest).await
     }
 }

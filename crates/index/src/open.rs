@@ -13,6 +13,11 @@ use super::error::IndexError;
 
 /// How often sled flushes by itself. It gives back the space of what was replaced then and only then, some at a time.
 const FLUSH_EVERY_MS: u64 = 20;
+/// The size of a segment of sled's log. A page larger than a quarter of it goes to a file of its own; if that cannot be written, sled waits
+/// for it for ever. No page of an index is as large.
+const SEGMENT_BYTES: usize = 2 << 20;
+/// That of stores made by earlier programs, which keep it until they are compacted.
+const EARLIER_SEGMENT_BYTES: usize = 512 << 10;
 
 /// Opens or makes the tree in a folder.
 ///
@@ -27,7 +32,8 @@ pub fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
-        .flush_every_ms(Some(FLUSH_EVERY_MS));
+        .flush_every_ms(Some(FLUSH_EVERY_MS))
+        .segment_size(segment_bytes(path));
     let cannot = |source| IndexError::Open {
         path: path.to_owned(),
         source,
@@ -53,6 +59,16 @@ pub fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
             source,
         }),
         Err(source) => Err(cannot(source)),
+    }
+}
+
+/// The size of segments that a store has, or that a new one gets.
+fn segment_bytes(path: &Path) -> usize {
+    let conf = fs::read(path.join("conf")).unwrap_or_default();
+    let conf = String::from_utf8_lossy(&conf);
+    match conf.contains(&format!("segment_size: {EARLIER_SEGMENT_BYTES}\n")) {
+        true => EARLIER_SEGMENT_BYTES,
+        false => SEGMENT_BYTES,
     }
 }
 

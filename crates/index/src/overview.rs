@@ -54,9 +54,10 @@ impl Index {
         let store = &self.0.store;
         let mut labels: Vec<(u32, u64)> = store.present().active.directory.labels().collect();
         labels.sort_unstable_by_key(|&(number, images)| (Reverse(images), number));
+        let db = store.db()?;
         let named = labels.into_iter().take(limit).map(|(number, images)| {
             Ok(Labelled {
-                label: names::name(&store.db, number)?,
+                label: names::name(&db, number)?,
                 images,
             })
         });

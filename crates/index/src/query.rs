@@ -134,4 +134,9 @@ pub struct Facts {
     pub schema: u32,
     /// The size of the folder.
     pub disk_bytes: u64,
+    /// Whether the disk has no room for writes.
+    pub disk_full: bool,
+    /// How often sled was opened: once, and again after each write that failed.
+    #[serde(skip)]
+    pub opened: u64,
 }

@@ -5,7 +5,7 @@ mod listing;
 
 use std::{
     collections::{HashMap, hash_map},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
 };
 
 use super::{
@@ -29,10 +29,13 @@ const TRIES: usize = 4;
 /// What one read has needed so far.
 pub struct Reading<'a> {
     store: &'a Store,
+    db: Arc<sled::Db>,
     /// Whose codes are read.
     side: &'a Side,
     /// Whether it is the one beside, which may not have all codes.
     beside: bool,
+    /// How many images there are.
+    images: u64,
     /// What the [moment](Store::moment) was before anything was read.
     moment: u64,
     /// Whether something was read that no row vouches for.
@@ -63,7 +66,10 @@ impl Store {
                 active: present.active.generation.number,
             })?;
             let beside = side.generation.number != present.active.generation.number;
-            let mut reading = Reading::of(self, side, beside, moment);
+            let mut reading = Reading {
+                images: present.images,
+                ..Reading::of(self, self.db()?, side, beside, moment)
+            };
             let found = read(&side.directory, &mut reading)?;
             Ok::<_, IndexError>((found, reading.still()?))
         };
@@ -90,11 +96,13 @@ impl Store {
 }
 
 impl<'a> Reading<'a> {
-    fn of(store: &'a Store, side: &'a Side, beside: bool, moment: u64) -> Self {
+    fn of(store: &'a Store, db: Arc<sled::Db>, side: &'a Side, beside: bool, moment: u64) -> Self {
         Reading {
             store,
+            db,
             side,
             beside,
+            images: 0,
             moment,
             loose: false,
             rows: HashMap::new(),
@@ -111,7 +119,7 @@ impl<'a> Reading<'a> {
             return Ok(false);
         }
         for (number, bytes) in &self.rows {
-            if self.store.db.get(Key::Rows(*number).to_bytes())? != *bytes {
+            if self.db.get(Key::Rows(*number).to_bytes())? != *bytes {
                 return Ok(false);
             }
         }
@@ -120,7 +128,7 @@ impl<'a> Reading<'a> {
 
     fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
         let (number, slot) = page::place(sequence);
-        let bytes = get(&mut self.rows, number, &self.store.db, || {
+        let bytes = get(&mut self.rows, number, &self.db, || {
             Key::Rows(number).to_bytes()
         })?;
         let row = bytes.as_ref().map(|bytes| page::find(bytes, slot));
@@ -132,7 +140,7 @@ impl<'a> Reading<'a> {
         let (number, slot) = page::place(sequence);
         let generation = &self.side.generation;
         let key = || generation.codes_key(number);
-        let bytes = get(&mut self.codes, number, &self.store.db, key)?;
+        let bytes = get(&mut self.codes, number, &self.db, key)?;
         let find = |bytes: &sled::IVec| page::find_codes(bytes, &generation.lengths, slot);
         let words = bytes.as_ref().map(find).transpose();
         let words = words.map_err(|why| Damage::codes(number, generation.number, why))?;
@@ -193,7 +201,7 @@ impl<'a> Reading<'a> {
             (Sketches::Disk, Some(width)) => {
                 let (number, slot) = sketches::page::place(sequence);
                 let key = || side.generation.sketches_key(number);
-                let bytes = get(&mut self.sketches, number, &self.store.db, key)?;
+                let bytes = get(&mut self.sketches, number, &self.db, key)?;
                 // What is wrong with a page was said when it was opened.
                 let page = bytes
                     .as_ref()
@@ -208,7 +216,7 @@ impl<'a> Reading<'a> {
         match self.names.entry(number) {
             hash_map::Entry::Occupied(entry) => Ok(entry.get().clone()),
             hash_map::Entry::Vacant(entry) => {
-                Ok(entry.insert(names::name(&self.store.db, number)?).clone())
+                Ok(entry.insert(names::name(&self.db, number)?).clone())
             }
         }
     }

@@ -18,6 +18,7 @@ use super::{
     applied::Applied,
     config::Followed,
     damage::Damage,
+    database::Database,
     directory::Directory,
     error::IndexError,
     generation::{Generation, Generations},
@@ -29,6 +30,7 @@ use super::{
     present::Present,
     record::{ImageId, Row},
     replace,
+    room::Room,
     segment::Segment,
     sketches::{self, Kept, Sketch},
     state::{Acknowledged, State},
@@ -44,8 +46,11 @@ pub struct New {
 
 /// See the module.
 pub struct Store {
-    /// sled's default tree.
-    pub db: sled::Db,
+    database: Database,
+    /// Room on the disk that it is on.
+    pub room: Room,
+    /// Whether it follows a log.
+    pub follows: bool,
     /// What was wrong when it was opened.
     pub damage: Vec<Damage>,
     /// How many commits were acknowledged.
@@ -148,13 +153,16 @@ impl Store {
             tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
         }
         let (released, removals) = mpsc::unbounded_channel();
-        let commit = log::position(&db)?.unwrap_or(state.commit);
+        let position = log::position(&db)?;
+        let commit = position.unwrap_or(state.commit);
         let store = Store {
+            database: Database::new(db, path, cache_bytes),
+            room: Room::new(path),
+            follows: position.is_some(),
             named: state.blocks > 0,
             id,
             released,
             removals: Mutex::new(Some(removals)),
-            db,
             damage,
             acknowledged,
             gate: RwLock::new(()),
@@ -167,7 +175,7 @@ impl Store {
             })),
             hasher,
         };
-        if log::position(&store.db)?.is_some() && !begins {
+        if store.follows && !begins {
             // Somebody else may just be about to store what they are of.
         } else if store.damage.is_empty() {
             // Left behind by a process that was killed, or by removals that failed.
@@ -188,22 +196,40 @@ impl Store {
         })?)
     }
 
-    /// Changes the tree and the directory together. A reader sees both before the change or both after it if it holds the gate, or if the
-    /// [moment](Self::moment) is the same at the end of its read.
+    /// sled's default tree, held while it is used.
     ///
     /// # Errors
-    /// [`IndexError::Store`].
+    /// [`IndexError::Reopening`].
+    pub fn db(&self) -> Result<Arc<sled::Db>, IndexError> {
+        self.database.get()
+    }
+
+    /// What opens it again.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Changes the tree and the directory together. `publish` is taken if that succeeds, and may have been before. A reader sees both
+    /// before the change or both after it if it holds the gate, or if the [moment](Self::moment) is the same at the end of its read.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`], [`Reopening`](IndexError::Reopening).
     pub fn change(
         &self,
         batch: sled::Batch,
-        present: impl FnOnce(&Present) -> Present,
+        publish: &mut Option<impl FnOnce(&Present) -> Present>,
     ) -> Result<(), IndexError> {
+        let db = self.db()?;
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.moment.fetch_add(1, Ordering::SeqCst);
-        self.db.apply_batch(batch)?;
-        self.publish(present);
+        let applied = db.apply_batch(batch);
+        if applied.is_ok()
+            && let Some(publish) = publish.take()
+        {
+            self.publish(publish);
+        }
         self.moment.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+        Ok(applied?)
     }
 
     /// A number that is odd while a change is under way and is never the same again after one.
@@ -258,7 +284,7 @@ impl Store {
 
     /// A page of rows; empty where there is none.
     pub fn rows(&self, number: u32) -> Result<Page<Row>, IndexError> {
-        match self.db.get(Key::Rows(number).to_bytes())? {
+        match self.db()?.get(Key::Rows(number).to_bytes())? {
             Some(value) => page::decode(&value).map_err(|why| Damage::rows(number, why).into()),
             None => Ok(Page::new()),
         }
@@ -266,7 +292,8 @@ impl Store {
 
     /// The numbers of those of some labels that have one; no image has any of the others.
     pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
-        let numbers = labels.iter().map(|label| names::number(&self.db, label));
+        let db = self.db()?;
+        let numbers = labels.iter().map(|label| names::number(&db, label));
         numbers.filter_map(Result::transpose).collect()
     }
 
@@ -276,7 +303,7 @@ impl Store {
             what: format!("the payload of the image with sequence number {sequence}"),
             why: why.to_owned(),
         };
-        let value = self.db.get(Key::Payload(sequence).to_bytes())?;
+        let value = self.db()?.get(Key::Payload(sequence).to_bytes())?;
         let value = value.ok_or_else(|| damaged("it is missing"))?;
         let json = page::open(&value).map_err(damaged)?;
         Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
@@ -284,7 +311,7 @@ impl Store {
 
     /// A page of a generation's codes; empty where there is none.
     pub fn codes(&self, generation: &Generation, page: u32) -> Result<Page<Words>, IndexError> {
-        match self.db.get(generation.codes_key(page))? {
+        match self.db()?.get(generation.codes_key(page))? {
             Some(value) => page::decode_codes(&value, &generation.lengths)
                 .map_err(|why| Damage::codes(page, generation.number, why).into()),
             None => Ok(Page::new()),
@@ -293,7 +320,7 @@ impl Store {
 
     /// A page of a generation's sketches; empty where there is none. A damaged one counts as empty: what it held is made again with the codes.
     pub fn sketches(&self, generation: &Generation, page: u32) -> Result<Page<Sketch>, IndexError> {
-        let value = self.db.get(generation.sketches_key(page))?;
+        let value = self.db()?.get(generation.sketches_key(page))?;
         let width = generation.sketch.unwrap_or_default();
         let decode = |value: sled::IVec| sketches::page::decode(&value, width);
         match value.map_or(Ok(Page::new()), decode) {

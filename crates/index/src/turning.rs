@@ -79,7 +79,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::Store`].
     pub fn pages(&self) -> Result<u32, IndexError> {
-        let last = self.0.store.db.range(key::rows(0..u32::MAX)).next_back();
+        let last = self.0.store.db()?.range(key::rows(0..u32::MAX)).next_back();
         let Some((key, _)) = last.transpose()? else {
             return Ok(0);
         };
@@ -122,7 +122,7 @@ impl Index {
             active: present.active.generation.number,
         })?;
         let mut missing = Vec::new();
-        for entry in store.db.range(key::rows(pages)) {
+        for entry in store.db()?.range(key::rows(pages)) {
             let (key, value) = entry?;
             let Some(Key::Rows(page)) = Key::from_bytes(&key) else {
                 continue;

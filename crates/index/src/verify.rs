@@ -16,12 +16,11 @@ use super::{
     store::Store,
 };
 
-/// See the module. What is written meanwhile may be seen or not.
+/// See the module. What is written meanwhile would be taken for damage.
 pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
-    let generations = Generations::read(&store.db)?;
-    let loaded = load::load(&store.db, &generations, Some(Kept::Disk), |id| {
-        store.hash(id)
-    })?;
+    let db = store.db()?;
+    let generations = Generations::read(&db)?;
+    let loaded = load::load(&db, &generations, Some(Kept::Disk), |id| store.hash(id))?;
     let mut damage = loaded.damage;
     damage.extend(
         store
@@ -38,7 +37,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
     };
     let (mut payloads, mut originals) = (BTreeSet::new(), HashSet::new());
     let mut numbers = HashSet::new();
-    for entry in store.db.iter() {
+    for entry in db.iter() {
         let (key, value) = entry?;
         match Key::from_bytes(&key) {
             Some(Key::Rows(number)) => {
@@ -68,7 +67,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
             damaged(what, &why);
         }
     }
-    match original::loose(&store.db) {
+    match original::loose(&db) {
         Ok(loose) => loose
             .iter()
             .filter(|name| originals.contains(*name))
@@ -82,7 +81,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
         Err(other) => return Err(other),
     }
     for number in numbers {
-        if let Err(IndexError::Corrupt { what, why }) = names::name(&store.db, number) {
+        if let Err(IndexError::Corrupt { what, why }) = names::name(&db, number) {
             damaged(what, &why);
         }
     }
@@ -92,7 +91,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
 /// The names of originals that images have, with the size of what lies there. Damaged pages are passed over.
 pub fn originals(store: &Store) -> Result<HashMap<Original, u64>, IndexError> {
     let mut originals = HashMap::new();
-    for entry in store.db.range(key::rows(0..u32::MAX)) {
+    for entry in store.db()?.range(key::rows(0..u32::MAX)) {
         let rows = page::decode_slots::<Row>(&entry?.1).unwrap_or_default();
         let named = rows
             .iter()

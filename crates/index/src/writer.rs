@@ -1,10 +1,12 @@
-//! The one thread that writes: it takes all writes that wait, commits them as a group, then answers each.
+//! The one thread that writes: it takes all writes that wait, commits them as a group, then answers each. If the disk is full it refuses them;
+//! if a write fails it has the store opened again. A store that follows a log waits instead, since it may pass over nothing.
 //! Knows queues, threads and order; what a write does is the group's.
 
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tokio::sync::{Semaphore, oneshot};
@@ -13,7 +15,7 @@ use crate::priority::Rank;
 
 use super::{
     error::IndexError,
-    group::Group,
+    group::{Commit, Group},
     merge::{self, Merger},
     names::Names,
     state::State,
@@ -27,8 +29,11 @@ const GROUP: usize = 1024;
 /// How large the payloads of a group may grow; sled has readers wait while it copies them to its log.
 const GROUP_BYTES: usize = 1 << 20;
 
-/// A write: staged when its turn comes, answered when its group is committed.
-type Job = Box<dyn FnOnce(&mut Group<'_>) -> Answer + Send>;
+/// How long the writer waits before it tries again what failed.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// A write: staged when its turn comes, or refused without a group, and answered when its group is committed.
+type Job = Box<dyn FnOnce(Option<&mut Group<'_>>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), Arc<IndexError>>) + Send>;
 
 /// The handle of the thread. It stops it, after what it has accepted, when dropped.
@@ -43,15 +48,23 @@ impl Writer {
     pub fn start(store: Arc<Store>, state: State) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel();
         let merger = Merger::start(store.clone())?;
+        let room = Arc::new(Semaphore::new(QUEUE));
+        let work = Work {
+            names: Names::new(state.names),
+            store,
+            state,
+            unfinished: None,
+            room: room.clone(),
+        };
         let run = move || {
             Rank::Index.take();
-            run(&store, state, &jobs, &merger);
+            work.run(&jobs, &merger);
         };
         let thread = thread::Builder::new()
             .name("index-writer".to_owned())
             .spawn(run)?;
         Ok(Writer {
-            room: Arc::new(Semaphore::new(QUEUE)),
+            room,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
         })
@@ -79,14 +92,17 @@ impl Writer {
             .map_err(|_| IndexError::Closed)?;
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |group| {
-            let staged = write(group);
+            let staged = group.map(write);
             Box::new(move |committed| {
                 drop(room);
+                let done = match (staged, committed) {
+                    (Some(Err(error)), _) => Err(error),
+                    (Some(Ok(done)), Ok(())) => Ok(done),
+                    (_, Err(source)) => Err(IndexError::Write { source }),
+                    (None, Ok(())) => Err(IndexError::Closed),
+                };
                 // The caller may have gone away; the write stands all the same.
-                let _ = answer.send(staged.and_then(|done| match committed {
-                    Ok(()) => Ok(done),
-                    Err(source) => Err(IndexError::Write { source }),
-                }));
+                let _ = answer.send(done);
             })
         });
         let sent = lock(&self.queue).as_ref().map(|queue| queue.send(job));
@@ -94,6 +110,14 @@ impl Writer {
             return Err(IndexError::Closed);
         }
         Ok(answered)
+    }
+
+    /// Has it look whether the store has to be opened again.
+    pub fn wake(&self) {
+        let nothing: Job = Box::new(|_| Box::new(|_| ()));
+        if let Some(queue) = lock(&self.queue).as_ref() {
+            let _ = queue.send(nothing);
+        }
     }
 
     /// Accepts no more, and returns when all that was accepted is committed. The queue is closed by dropping its only
@@ -115,33 +139,155 @@ impl Drop for Writer {
     }
 }
 
-fn run(store: &Store, mut state: State, jobs: &mpsc::Receiver<Job>, merger: &Merger) {
-    let mut names = Names::new(state.names);
-    while let Ok(first) = jobs.recv() {
-        let mut group = Group::new(store, &mut names, state);
-        let mut answers = vec![first(&mut group)];
-        while answers.len() < GROUP
-            && group.bytes() < GROUP_BYTES
-            && !group.turns()
-            && let Ok(job) = jobs.try_recv()
-        {
-            answers.push(job(&mut group));
-        }
-        let committed = group.commit().map_err(Arc::new);
-        for answer in answers {
-            answer(committed.as_ref().map(|_| ()).map_err(Arc::clone));
-        }
-        match committed {
-            Ok(after) => state = after,
-            // What a failed write left on disk is known only by opening it again.
-            Err(error) => {
-                tracing::error!(%error, "a write failed; the index accepts no more until it is opened again");
+/// What the thread goes on with.
+struct Work {
+    store: Arc<Store>,
+    state: State,
+    names: Names,
+    /// A commit that failed and that readers may have seen.
+    unfinished: Option<Commit>,
+    /// Closed when no more is accepted.
+    room: Arc<Semaphore>,
+}
+
+impl Work {
+    fn run(mut self, jobs: &mpsc::Receiver<Job>, merger: &Merger) {
+        loop {
+            let first = match self.is_whole() {
+                true => jobs.recv().map_err(Into::into),
+                false => jobs.recv_timeout(AGAIN),
+            };
+            if matches!(first, Err(mpsc::RecvTimeoutError::Disconnected)) && self.is_whole() {
                 return;
             }
+            let first = first.ok();
+            let closing = first.is_none() && self.room.is_closed();
+            if let Err(error) = self.recover() {
+                let is_lost = matches!(error, IndexError::Corrupt { .. });
+                if let Some(job) = first {
+                    job(None)(Err(Arc::new(error)));
+                }
+                if is_lost || closing {
+                    return;
+                }
+                continue;
+            }
+            if let Some(first) = first {
+                let stored = self.group(first, jobs);
+                if !stored && self.store.follows {
+                    // It is closed. What comes next may not be applied without this.
+                    return;
+                }
+                while self.store.merge(merge::small).is_some() {}
+                merger.wake();
+            }
         }
-        names.committed();
-        while store.merge(merge::small).is_some() {}
-        merger.wake();
+    }
+
+    /// Has a group written of what waits, and returns whether it is.
+    fn group(&mut self, first: Job, jobs: &mpsc::Receiver<Job>) -> bool {
+        let mut answers = Vec::new();
+        let commit = match Group::new(&self.store, &mut self.names, self.state) {
+            Ok(mut group) => {
+                answers.push(first(Some(&mut group)));
+                while answers.len() < GROUP
+                    && group.bytes() < GROUP_BYTES
+                    && !group.turns()
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    answers.push(job(Some(&mut group)));
+                }
+                group.into_commit()
+            }
+            Err(error) => {
+                answers.push(first(None));
+                Err(error)
+            }
+        };
+        let committed =
+            commit.and_then(|commit| commit.map_or(Ok(()), |commit| self.commit(commit)));
+        let committed = committed.map_err(Arc::new);
+        match &committed {
+            Ok(()) => self.names.committed(),
+            // Some that were given are not stored.
+            Err(_) => self.names = Names::new(self.state.names),
+        }
+        for answer in answers {
+            answer(committed.clone());
+        }
+        committed.is_ok()
+    }
+
+    fn commit(&mut self, mut commit: Commit) -> Result<(), IndexError> {
+        while let Err(error) = self.store.room.take(commit.bytes()) {
+            self.wait(error)?;
+        }
+        match commit.write(&self.store) {
+            Ok(after) => {
+                self.state = after;
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.store.room.explain(error);
+                tracing::error!(%error, "a write failed; the store is opened again");
+                self.store.database().fail();
+                self.unfinished = Some(commit);
+                self.recover()
+            }
+        }
+    }
+
+    /// Whether no write has failed, or all that did was mended.
+    fn is_whole(&self) -> bool {
+        self.unfinished.is_none() && !self.store.database().has_failed()
+    }
+
+    /// Opens the store again if a write has failed, and completes the commit that did.
+    fn recover(&mut self) -> Result<(), IndexError> {
+        while !self.is_whole() {
+            match self.try_recover() {
+                Ok(()) => tracing::info!("the store was opened again; writes go on"),
+                Err(error) => {
+                    let error = self.store.room.explain(error);
+                    let is_waited_for = self.store.follows && self.unfinished.is_some();
+                    let is_seen = self.unfinished.as_ref().is_some_and(Commit::is_published);
+                    if !is_waited_for && !is_seen && !self.store.database().has_failed() {
+                        // It is certain that it is not stored, and whoever asked for it is told so.
+                        self.unfinished = None;
+                    }
+                    self.wait(error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn try_recover(&mut self) -> Result<(), IndexError> {
+        let store = &self.store;
+        if store.database().has_failed() {
+            store.room.give_up_reserve();
+            store.database().open_again()?;
+        }
+        if let Some(commit) = &mut self.unfinished {
+            let resumed = commit.resume(store);
+            if let Err(IndexError::Store { .. }) = &resumed {
+                store.database().fail();
+            }
+            self.state = resumed?;
+            self.names = Names::new(self.state.names);
+            self.unfinished = None;
+        }
+        Ok(())
+    }
+
+    /// Waits if a store may pass over nothing and has not lost anything; otherwise returns the error.
+    fn wait(&self, error: IndexError) -> Result<(), IndexError> {
+        let is_lost = matches!(error, IndexError::Corrupt { .. });
+        if !self.store.follows || is_lost || self.room.is_closed() {
+            return Err(error);
+        }
+        thread::sleep(AGAIN);
+        Ok(())
     }
 }
 

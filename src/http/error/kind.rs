@@ -7,7 +7,7 @@ use super::ApiError;
 use crate::{
     batch::BatchError,
     disk::DiskError,
-    gallery::{GalleryError, LimitError},
+    gallery::{GalleryError, LimitError, OriginalsError},
     image::ImageError,
     index::IndexError,
     jobs::{JobError, StoreError},
@@ -59,6 +59,10 @@ impl ApiError {
             | ApiError::Job(JobError::Disk {
                 source: DiskError::Full { .. },
             }) => (S::INSUFFICIENT_STORAGE, "disk_full"),
+            ApiError::Originals(OriginalsError::DiskFull) => (S::INSUFFICIENT_STORAGE, "disk_full"),
+            _ if self.of_index().is_some_and(IndexError::is_disk_full) => {
+                (S::INSUFFICIENT_STORAGE, "disk_full")
+            }
             ApiError::Job(JobError::Archive { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_archive"),
             ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow"),
             ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
@@ -111,7 +115,11 @@ impl ApiError {
             | ApiError::Dead
             | ApiError::Stopped
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
-            _ if matches!(self.of_index(), Some(IndexError::Closed)) => {
+            _ if matches!(
+                self.of_index(),
+                Some(IndexError::Closed | IndexError::Reopening)
+            ) =>
+            {
                 (S::SERVICE_UNAVAILABLE, "unavailable")
             }
             ApiError::Index(_)
@@ -142,6 +150,9 @@ impl ApiError {
             ApiError::Index(source) | ApiError::Snapshot(SnapshotError::Index { source }) => {
                 Some(source)
             }
+            ApiError::Job(JobError::Store {
+                source: StoreError::Tree { source },
+            }) => Some(source),
             ApiError::Serving(error) => of_serving(error),
             ApiError::Job(JobError::Serving { source }) => of_serving(source),
             ApiError::Job(JobError::Gallery { source })

@@ -28,7 +28,7 @@ pub(super) enum Given {
 impl Store {
     /// Copies the board for as long as the tree can be written. That a job is over is not known here before what it did to the gallery is.
     pub async fn follow(&self, board: &Board, replica: &Replica) -> Result<Infallible, StoreError> {
-        let seen = match self.tree.get(SEEN)? {
+        let seen = match self.tree.open()?.get(SEEN)? {
             Some(seen) => seen.as_ref().try_into().map_or(0, u64::from_be_bytes),
             None => {
                 self.tell(board).await?;
@@ -50,8 +50,9 @@ impl Store {
     /// Has the others know the jobs that are here from when this service was alone.
     async fn tell(&self, board: &Board) -> Result<(), StoreError> {
         for first in [EVENT, JOB] {
-            for entry in self.tree.scan_prefix([first]) {
-                let (key, value) = entry?;
+            let entries = self.tree.open()?.scan_prefix([first]);
+            let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+            for (key, value) in entries {
                 let value = Bytes::copy_from_slice(&value);
                 match board.write(&told(&key), value, 0).await {
                     Ok(_) | Err(BoardError::Taken { .. }) => {}
@@ -65,7 +66,7 @@ impl Store {
     fn note(&self, noted: Noted) -> Result<(), StoreError> {
         let (batch, revision) = match noted {
             Noted::Anew => {
-                self.tree.clear()?;
+                self.tree.write(sled::Tree::clear)?;
                 (sled::Batch::default(), 0)
             }
             Noted::Put {
@@ -87,7 +88,7 @@ impl Store {
         };
         let mut batch = batch;
         batch.insert(SEEN, &revision.to_be_bytes());
-        self.tree.apply_batch(batch)?;
+        self.tree.write(|tree| tree.apply_batch(batch))?;
         self.changed();
         Ok(())
     }

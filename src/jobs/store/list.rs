@@ -11,24 +11,33 @@ use crate::jobs::Job;
 impl Store {
     /// The newest first, before one of them.
     pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
-        self.newest_first(before).take(limit).collect()
+        self.newest_first(before)?.take(limit).collect()
     }
 
     /// The newest of those of some kind.
     pub fn newest(&self, is: impl Fn(&Job) -> bool) -> Result<Option<Job>, StoreError> {
         let found = |job: &Result<Job, _>| job.as_ref().map_or(true, &is);
-        self.newest_first(None).find(found).transpose()
+        self.newest_first(None)?.find(found).transpose()
     }
 
-    fn newest_first(&self, before: Option<Uuid>) -> impl Iterator<Item = Result<Job, StoreError>> {
+    fn newest_first(
+        &self,
+        before: Option<Uuid>,
+    ) -> Result<impl Iterator<Item = Result<Job, StoreError>>, StoreError> {
         let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));
-        let keys = self.tree.range(vec![JOB]..end).keys().rev();
-        keys.filter_map(|key| self.readable(key).transpose())
+        let tree = self.tree.open()?;
+        let keys = tree.range(vec![JOB]..end).keys().rev();
+        Ok(keys.filter_map(move |key| {
+            // Held for as long as its keys are read.
+            let _ = &tree;
+            self.readable(key).transpose()
+        }))
     }
 
     /// Those that are not over, the oldest first.
     pub fn unfinished(&self) -> Result<Vec<Job>, StoreError> {
-        let keys = self.tree.scan_prefix([JOB]).keys();
+        let tree = self.tree.open()?;
+        let keys = tree.scan_prefix([JOB]).keys();
         let all = keys.filter_map(|key| self.readable(key).transpose());
         let unfinished =
             |job: &Result<Job, _>| job.as_ref().map_or(true, |job: &Job| !job.state.is_over());
@@ -55,16 +64,29 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{path::Path, thread};
 
     use serde_json::json;
 
     use super::*;
     use crate::jobs::{FineTune, Progress, State, Task};
+    use crate::{
+        code::Length,
+        index::{Index, IndexConfig, Wanted},
+    };
 
-    fn store() -> Store {
-        let database = sled::Config::new().temporary(true).open().unwrap();
-        Store::new(database.open_tree("jobs").unwrap(), None)
+    fn store(folder: &Path) -> Store {
+        let index = Index::open(IndexConfig {
+            path: folder.to_owned(),
+            model: Wanted::Exactly("a".to_owned()),
+            precision: Wanted::Exactly("float32".to_owned()),
+            lengths: vec![Length::L24],
+            sketch: None,
+            kept: None,
+            gallery: None,
+            cache_bytes: 16 << 20,
+        });
+        Store::new(index.unwrap().tree("jobs"), None)
     }
 
     fn queued(task: Task) -> Job {
@@ -88,17 +110,17 @@ mod tests {
     /// As after a newer program wrote to the store, and this one took its place again.
     #[test]
     fn jobs_of_a_newer_program_are_read_or_passed_over() {
-        let store = store();
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
         let mut expected = Vec::new();
         let fine_tune = || queued(Task::FineTune(FineTune::default().into()));
         let change = |job: &Job, change: fn(&mut serde_json::Value)| {
             let mut record = json!(job);
             change(&mut record);
             let key = key_of(JOB, job.id);
-            store
-                .tree
-                .insert(key, record.to_string().as_bytes())
-                .unwrap();
+            let record = record.to_string();
+            let put = store.tree.write(|tree| tree.insert(key, record.as_bytes()));
+            put.unwrap();
         };
         let with_more = fine_tune();
         change(&with_more, |record| {
@@ -121,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_key_that_is_given_many_times_at_once_makes_one_job() {
-        let store = store();
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
         for round in 0..200 {
             let key = round.to_string();
             let add = || {

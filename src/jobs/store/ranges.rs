@@ -15,10 +15,11 @@ impl Store {
     pub fn ranges(&self, of: Option<Uuid>) -> Result<Vec<Range>, StoreError> {
         let prefix = of.map_or(vec![RANGE], |id| key_of(RANGE, id));
         let mut ranges = Vec::new();
-        for key in self.tree.scan_prefix(prefix).keys() {
+        let tree = self.tree.open()?;
+        for key in tree.scan_prefix(prefix).keys() {
             let key = key?;
             let revision = self.revision(&key)?;
-            if let Some(value) = self.tree.get(&key)? {
+            if let Some(value) = tree.get(&key)? {
                 let range: Range = read(id_in(&key), &value)?;
                 ranges.push(Range { revision, ..range });
             }

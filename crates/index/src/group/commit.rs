@@ -1,25 +1,141 @@
 //! The commit of a group: its pages, names, summary and turn in one batch of sled's, its segments in the directories, and then a flush.
-//! Knows what has to change together and in which order; not what any write of the group was.
+//! Knows what has to change together and in which order, and where a commit stands that failed; not what any write of the group was.
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use super::Group;
 use crate::{
-    error::IndexError, key::Key, page, present::Added, segment::Segment,
-    sketches::page as sketches, state::State,
+    error::IndexError,
+    key::Key,
+    original::Original,
+    page,
+    present::{Added, Present},
+    segment::Segment,
+    sketches::page as sketches,
+    state::State,
+    store::Store,
 };
 
-impl Group<'_> {
-    /// Makes all of it visible at once, then durable, and tells the summary after it. The tree and the directories change
+/// How long a flush may take before sled is asked whether it has failed.
+const ASK: Duration = Duration::from_secs(1);
+
+/// What becomes of what is present.
+type Publish = Box<dyn FnOnce(&Present) -> Present + Send>;
+
+/// A group that is ready to be written.
+pub struct Commit {
+    batch: sled::Batch,
+    bytes: u64,
+    after: State,
+    /// None once readers see it.
+    publish: Option<Publish>,
+    /// The names of originals that rows let go of.
+    released: Vec<Original>,
+}
+
+impl Commit {
+    /// About how many bytes it writes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether readers see it, so that it has to be stored.
+    pub fn is_published(&self) -> bool {
+        self.publish.is_none()
+    }
+
+    /// Makes all of it visible at once, then durable, and returns the summary after it. The tree and the directories change
     /// together for whoever holds the gate; the flush, which is slow, happens outside it.
-    pub fn commit(mut self) -> Result<State, IndexError> {
-        let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
-        let idle = unchanged && self.originals.is_empty() && self.turn.is_none();
-        if idle && self.purged == 0 && self.applied.is_none() {
-            return Ok(self.state);
+    ///
+    /// # Errors
+    /// [`IndexError::Store`]. Part of it may be stored and seen then, until sled is opened again.
+    pub fn write(&mut self, store: &Store) -> Result<State, IndexError> {
+        store.change(self.batch.clone(), &mut self.publish)?;
+        self.complete(store)
+    }
+
+    /// Goes on where [`write`](Self::write) failed, once sled was opened again.
+    ///
+    /// # Errors
+    /// [`IndexError::DiskFull`], [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt) if earlier commits are gone.
+    pub fn resume(&mut self, store: &Store) -> Result<State, IndexError> {
+        let stored = State::read(&*store.db()?)?.unwrap_or_default().commit;
+        match self.after.commit.checked_sub(stored) {
+            Some(0) => {
+                store.change(sled::Batch::default(), &mut self.publish)?;
+                self.complete(store)
+            }
+            Some(1) => {
+                store.room.take(self.bytes)?;
+                self.write(store)
+            }
+            _ => Err(IndexError::Corrupt {
+                what: "the end of the store".to_owned(),
+                why: format!(
+                    "{} commits were acknowledged and it ends with the {stored}th",
+                    self.after.commit - 1
+                ),
+            }),
         }
-        let put = |batch: &mut sled::Batch, key, page: Option<Vec<u8>>| match page {
-            Some(page) => batch.insert(key, page),
+    }
+
+    fn complete(&mut self, store: &Store) -> Result<State, IndexError> {
+        flush(&*store.db()?)?;
+        let acknowledged = store.acknowledged.set(self.after.commit);
+        acknowledged.map_err(sled::Error::from)?;
+        store.release(std::mem::take(&mut self.released));
+        Ok(self.after)
+    }
+}
+
+/// Returns when all is durable. A thread of sled's that fails to write may wake nobody, but whoever asks next wakes all.
+fn flush(db: &sled::Db) -> Result<(), IndexError> {
+    let (send, flushed) = mpsc::channel();
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("index-flush".to_owned());
+        let flush = move || {
+            let _ = send.send(db.flush());
+        };
+        thread
+            .spawn_scoped(scope, flush)
+            .map_err(sled::Error::from)?;
+        loop {
+            match flushed.recv_timeout(ASK) {
+                Ok(flushed) => return Ok(flushed.map(drop)?),
+                Err(mpsc::RecvTimeoutError::Timeout) => drop(db.flush()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let panicked = io::Error::other("sled panicked");
+                    return Err(sled::Error::from(panicked).into());
+                }
+            }
+        }
+    })
+}
+
+impl Group<'_> {
+    /// All of it, ready to be written; none if it changes nothing.
+    ///
+    /// # Errors
+    /// [`IndexError::Encode`].
+    pub fn into_commit(mut self) -> Result<Option<Commit>, IndexError> {
+        let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
+        // A write that failed may have given a name its number, which is known from then on.
+        let unnamed = self.staged.next_name() == self.state.names;
+        let idle = unchanged && unnamed && self.originals.is_empty() && self.turn.is_none();
+        if idle && self.purged == 0 && self.applied.is_none() {
+            return Ok(None);
+        }
+        let mut bytes = self.staged.bytes;
+        let mut put = |batch: &mut sled::Batch, key: Vec<u8>, page: Option<Vec<u8>>| match page {
+            Some(page) => {
+                bytes += key.len() + page.len();
+                batch.insert(key, page);
+            }
             None => batch.remove(key),
         };
         for (number, page) in &self.staged.rows {
@@ -67,18 +183,21 @@ impl Group<'_> {
         let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
         let commit = (self.changed).map(|position| position.unwrap_or(self.state.commit));
-        self.store.change(self.staged.batch, |now| {
+        let turn = self.turn;
+        let publish: Publish = Box::new(move |now| {
             let mut after = now.after(segments, images);
             after.commit = commit.unwrap_or(now.commit);
-            match self.turn {
+            match turn {
                 Some(turn) => turn.of(&after),
                 None => after,
             }
-        })?;
-        self.store.db.flush()?;
-        let acknowledged = self.store.acknowledged.set(self.state.commit);
-        acknowledged.map_err(sled::Error::from)?;
-        self.store.release(released);
-        Ok(self.state)
+        });
+        Ok(Some(Commit {
+            batch: self.staged.batch,
+            bytes: bytes as u64,
+            after: self.state,
+            publish: Some(publish),
+            released,
+        }))
     }
 }

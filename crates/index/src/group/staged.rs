@@ -22,6 +22,7 @@ use crate::{
 /// See the module.
 pub struct Staged<'a> {
     store: &'a Store,
+    db: Arc<sled::Db>,
     names: &'a mut Names,
     /// All but pages and the summary, which come last.
     pub batch: sled::Batch,
@@ -52,12 +53,13 @@ pub struct Found {
 
 impl<'a> Staged<'a> {
     /// Nothing yet.
-    pub fn new(store: &'a Store, names: &'a mut Names) -> Self {
+    pub fn new(store: &'a Store, db: Arc<sled::Db>, names: &'a mut Names) -> Self {
         let present = store.present();
         let codes = present.sides().map(|_| HashMap::new()).collect();
         let sketches = present.sides().map(|_| HashMap::new()).collect();
         Staged {
             store,
+            db,
             names,
             present,
             batch: sled::Batch::default(),
@@ -194,7 +196,7 @@ impl<'a> Staged<'a> {
 
     /// The number of a name, which gets one if it has none.
     pub fn number(&mut self, name: &str) -> Result<u32, IndexError> {
-        self.names.number(&self.store.db, &mut self.batch, name)
+        self.names.number(&self.db, &mut self.batch, name)
     }
 
     /// Those of several.
@@ -204,7 +206,7 @@ impl<'a> Staged<'a> {
 
     /// The names of numbers.
     pub fn named(&self, numbers: &[u32]) -> Result<Vec<String>, IndexError> {
-        let name = |&number| self.names.name(&self.store.db, number);
+        let name = |&number| self.names.name(&self.db, number);
         numbers.iter().map(name).collect()
     }
 }

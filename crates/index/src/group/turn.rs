@@ -9,7 +9,7 @@ use crate::{
     turning::Recoded,
 };
 
-use super::Group;
+use super::{Group, staged::Found};
 
 /// A change of generations that a commit makes.
 pub struct Turn {
@@ -43,7 +43,7 @@ impl Group<'_> {
     fn generations(&self) -> Result<Generations, IndexError> {
         match &self.turn {
             Some(turn) => Ok(turn.generations.clone()),
-            None => Generations::read(&self.store.db),
+            None => Generations::read(&self.db),
         }
     }
 
@@ -69,34 +69,36 @@ impl Group<'_> {
     /// images got theirs.
     pub fn recode(&mut self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
         let side = self.beside(number)?;
-        if let Some(of) = self.staged.present.sides().nth(side) {
-            // All before any is staged.
-            let coded = images.iter().filter(|image| !image.codes.is_empty());
-            for image in coded {
+        let present = self.staged.present.clone();
+        let Some(of) = present.sides().nth(side) else {
+            return Ok(0);
+        };
+        // All is checked and found before any is staged.
+        let mut changes = Vec::new();
+        for image in images {
+            if !image.codes.is_empty() {
+                of.generation.check_lengths(&image.codes)?;
                 of.generation.fitting(image.sketch.as_ref())?;
             }
-        }
-        let mut count = 0;
-        for Recoded {
-            id,
-            original,
-            codes,
-            sketch,
-        } in images
-        {
-            let Some(before) = self.staged.find(&id)? else {
-                continue;
+            let before = self.staged.find(&image.id)?;
+            let lacks_codes = |before: &Found| {
+                before.row.original == image.original && before.words[side].is_none()
             };
-            if before.row.original != original || before.words[side].is_some() {
-                continue;
+            if let Some(before) = before.filter(lacks_codes) {
+                changes.push((before, image));
             }
+        }
+        let count = changes.len();
+        for (before, image) in changes {
+            let Recoded {
+                id, codes, sketch, ..
+            } = image;
             let sketch = sketch.filter(|_| !codes.is_empty());
             let (mut words, sequence) = (before.words.clone(), before.sequence);
             words[side] = Some(codes.iter().map(|code| code.word()).collect());
             let row = before.row.clone();
             self.change(sequence, &id, Some(before), Some((row, words)))?;
             self.sketch(side, sequence, sketch)?;
-            count += 1;
         }
         Ok(count)
     }
@@ -152,7 +154,7 @@ impl Group<'_> {
         let gone = (0..=generations.last).filter(|number| !kept.contains(number));
         let ranges =
             gone.flat_map(|number| [key::codes, key::sketches].map(|of| of(number, 0..u32::MAX)));
-        let keys = ranges.flat_map(|range| self.store.db.range(range).keys());
+        let keys = ranges.flat_map(|range| self.db.range(range).keys());
         let keys = keys.take(most).collect::<Result<Vec<_>, _>>()?;
         let more = keys.len() == most;
         self.purged += keys.len();

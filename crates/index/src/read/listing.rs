@@ -20,7 +20,7 @@ impl Index {
         let store = &self.0.store;
         store.steady(None, |directory, reading| {
             if labels.is_empty() {
-                return reading.list(from, limit, store.present().images);
+                return reading.list(from, limit);
             }
             let numbers = store.numbers(labels)?;
             reading.list_of(&directory.labelled(&numbers), &numbers, from, limit)
@@ -30,10 +30,11 @@ impl Index {
 
 impl Reading<'_> {
     /// At most `limit` images from a sequence number on.
-    fn list(&mut self, from: u32, limit: usize, total: u64) -> Result<Option<Listing>, IndexError> {
+    fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
         let mut records = Vec::new();
+        let total = self.images;
         let pages = key::rows(page::place(from).0..u32::MAX);
-        for entry in self.store.db.range(pages) {
+        for entry in self.db.range(pages) {
             let Some(Key::Rows(number)) = Key::from_bytes(&entry?.0) else {
                 continue;
             };

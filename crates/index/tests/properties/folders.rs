@@ -56,7 +56,10 @@ fn codes_of_another_numeric_type_are_not_mixed_in() {
 
 /// Opens the store as sled sees it, once the index has let go of it.
 fn tamper(path: &Path, change: impl FnOnce(&sled::Db)) {
-    let config = sled::Config::new().path(path).flush_every_ms(None);
+    let config = sled::Config::new()
+        .path(path)
+        .segment_size(2 << 20)
+        .flush_every_ms(None);
     let store = (0..50).find_map(|_| {
         config
             .open()

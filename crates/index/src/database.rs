@@ -1,0 +1,123 @@
+//! sled as a store has it: opened once, and again in place after a write failed, since sled refuses all writes from then on.
+//! Knows who uses it at present; neither what is stored nor what is done about a failure.
+
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{error::IndexError, open};
+
+/// How long those who read are given to finish before sled is opened again. New ones wait that long.
+const FINISH: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub struct Database {
+    path: PathBuf,
+    cache_bytes: u64,
+    opened: RwLock<Opened>,
+    /// Whether a write has failed since it was opened.
+    failed: AtomicBool,
+}
+
+struct Opened {
+    /// None if it could not be opened again.
+    db: Option<Arc<sled::Db>>,
+    times: u64,
+}
+
+impl Database {
+    /// sled, opened in a folder.
+    pub fn new(db: sled::Db, path: &Path, cache_bytes: u64) -> Self {
+        Database {
+            path: path.to_owned(),
+            cache_bytes,
+            opened: RwLock::new(Opened {
+                db: Some(Arc::new(db)),
+                times: 1,
+            }),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// sled. It is not opened again while somebody holds this, so nobody holds it for long.
+    ///
+    /// # Errors
+    /// [`IndexError::Reopening`].
+    pub fn get(&self) -> Result<Arc<sled::Db>, IndexError> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.db.clone().ok_or(IndexError::Reopening)
+    }
+
+    /// How often it was opened.
+    pub fn times(&self) -> u64 {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        opened.times
+    }
+
+    /// Takes note that a write failed.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Whether it has to be opened again.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Opens it again. What was not flushed may be gone.
+    ///
+    /// # Errors
+    /// [`IndexError::Reopening`] if somebody still uses it, and those of opening. It may be tried again.
+    pub fn open_again(&self) -> Result<(), IndexError> {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        let end = Instant::now() + FINISH;
+        while opened
+            .db
+            .as_ref()
+            .is_some_and(|db| Arc::strong_count(db) > 1)
+        {
+            if Instant::now() > end {
+                return Err(IndexError::Reopening);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(opened.db.take());
+        opened.db = Some(Arc::new(open::open(&self.path, self.cache_bytes)?));
+        opened.times += 1;
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// A tree of the database, held while it is used.
+pub struct OpenTree {
+    // Dropped before the database.
+    tree: sled::Tree,
+    _db: Arc<sled::Db>,
+}
+
+impl OpenTree {
+    /// The tree of a name.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`].
+    pub fn open(db: Arc<sled::Db>, name: &str) -> Result<Self, IndexError> {
+        let tree = db.open_tree(name)?;
+        Ok(OpenTree { tree, _db: db })
+    }
+}
+
+impl Deref for OpenTree {
+    type Target = sled::Tree;
+
+    fn deref(&self) -> &sled::Tree {
+        &self.tree
+    }
+}

@@ -1,0 +1,197 @@
+//! Room on the disk of a store: taken before a group is written, so that sled does not meet a full disk.
+//! Knows sled's log as a file that grows; neither what is written nor who waits for room.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::error::IndexError;
+
+/// sled's log.
+const LOG: &str = "db";
+/// A file that holds room for opening sled again, for which sled writes a snapshot. It is given up when a write fails.
+const RESERVE: &str = "reserve";
+/// What sled may write besides a group itself: pages that it rewrites, and those that it moves to free a segment.
+const BESIDE: u64 = 4 << 20;
+/// How often a full disk is logged.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Room {
+    folder: PathBuf,
+    /// The size of the reserve, in bytes.
+    reserve: u64,
+    /// None if the disk had room when it was last asked for.
+    refused: Mutex<Option<Refused>>,
+}
+
+/// That a write was refused.
+#[derive(Clone, Copy)]
+struct Refused {
+    /// How many bytes it needed.
+    needed: u64,
+    /// When a refusal was last logged.
+    logged: Instant,
+}
+
+impl Room {
+    /// On the disk of a store that is open in a folder.
+    pub fn new(folder: &Path) -> Self {
+        Room {
+            folder: folder.to_owned(),
+            reserve: BESIDE + 2 * snapshot_bytes(folder),
+            refused: Mutex::new(None),
+        }
+    }
+
+    /// Takes room for a group of so many bytes. The room stays taken: no other writer to the disk gets it.
+    ///
+    /// # Errors
+    /// [`IndexError::DiskFull`], [`IndexError::Store`] if the disk does not answer.
+    pub fn take(&self, bytes: u64) -> Result<(), IndexError> {
+        // A smaller write than one that was refused waits for it, so that a disk is not full and not full by turns.
+        let refused = self.refused().map_or(0, |refused| refused.needed);
+        self.take_for(refused.max(2 * bytes + BESIDE))
+    }
+
+    fn take_for(&self, needed: u64) -> Result<(), IndexError> {
+        let taken = self.keep_reserve().and_then(|()| self.extend_log(needed));
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = match taken {
+            Ok(()) => {
+                if refused.take().is_some() {
+                    tracing::info!(folder = %self.folder.display(), "the disk has room again; writes go on");
+                }
+                return Ok(());
+            }
+            Err(error) if !is_full(&error) => return Err(sled::Error::from(error).into()),
+            Err(_) => self.full(needed),
+        };
+        let logged = refused.map(|refused| refused.logged);
+        let logged = logged.filter(|logged| logged.elapsed() < REMIND);
+        if logged.is_none() {
+            tracing::error!(%error, "writes are refused");
+        }
+        *refused = Some(Refused {
+            needed,
+            logged: logged.unwrap_or_else(Instant::now),
+        });
+        Err(error)
+    }
+
+    /// Refuses if a write was refused for which there is no room yet.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn check(&self) -> Result<(), IndexError> {
+        self.refused()
+            .map_or(Ok(()), |refused| self.take_for(refused.needed))
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up the reserve. The next [`take`](Self::take) makes it again.
+    pub fn give_up_reserve(&self) {
+        match fs::remove_file(self.folder.join(RESERVE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "the reserve on the disk could not be given up");
+            }
+            _ => {}
+        }
+    }
+
+    /// An error of a write, as a full disk if that is its cause.
+    pub fn explain(&self, error: IndexError) -> IndexError {
+        match &error {
+            IndexError::Store {
+                source: sled::Error::Io(cause),
+            }
+            | IndexError::Open {
+                source: sled::Error::Io(cause),
+                ..
+            } if is_full(cause) => self.full(BESIDE),
+            _ => error,
+        }
+    }
+
+    fn full(&self, needed: u64) -> IndexError {
+        IndexError::DiskFull {
+            path: self.folder.clone(),
+            needed,
+            free: free(&self.folder).unwrap_or(0),
+        }
+    }
+
+    fn keep_reserve(&self) -> io::Result<()> {
+        let path = self.folder.join(RESERVE);
+        if fs::metadata(&path).is_ok_and(|found| found.len() >= self.reserve) {
+            return Ok(());
+        }
+        let file = File::create(&path)?;
+        let filled = match fallocate(&file, FallocateFlags::empty(), 0, self.reserve) {
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                io::copy(&mut io::Read::take(io::repeat(0), self.reserve), &mut &file)
+                    .and_then(|_| (&file).flush())
+            }
+            allocated => allocated.map_err(io::Error::from),
+        };
+        filled.inspect_err(|_| self.give_up_reserve())
+    }
+
+    /// Takes room at the end of the log, which keeps its size. A file system that cannot do so is asked how much is free.
+    fn extend_log(&self, bytes: u64) -> io::Result<()> {
+        let log = File::options().write(true).open(self.folder.join(LOG))?;
+        let end = log.metadata()?.len();
+        let reserved = match reserves() {
+            true => fallocate(&log, FallocateFlags::KEEP_SIZE, end, bytes),
+            false => Err(rustix::io::Errno::OPNOTSUPP),
+        };
+        match reserved {
+            Err(rustix::io::Errno::OPNOTSUPP) => match free(&self.folder)? >= bytes {
+                true => Ok(()),
+                false => Err(io::ErrorKind::StorageFull.into()),
+            },
+            reserved => Ok(reserved?),
+        }
+    }
+}
+
+/// Whether the file system is asked to reserve room. Tests have it not be.
+#[cfg(not(test))]
+fn reserves() -> bool {
+    true
+}
+#[cfg(test)]
+use tests::reserves;
+
+/// Whether an error says that the disk, or what its owner may use of it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn free(folder: &Path) -> io::Result<u64> {
+    let disk = statvfs(folder)?;
+    Ok(disk.f_bavail * disk.f_frsize)
+}
+
+/// The size of sled's snapshot.
+fn snapshot_bytes(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let snapshots = files.filter(|file| file.file_name().to_string_lossy().starts_with("snap."));
+    let sizes = snapshots.filter_map(|file| Some(file.metadata().ok()?.len()));
+    sizes.sum()
+}
+
+#[cfg(test)]
+mod tests;

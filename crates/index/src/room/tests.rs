@@ -1,0 +1,283 @@
+//! A disk that fills up while writes come, and has room again: what was acknowledged is there, and writes go on by themselves.
+//! Knows that sled's log is the file `db`, which grows.
+
+#![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+
+use std::{
+    collections::HashMap,
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use serde_json::json;
+
+use crate::{
+    Codes, Expected, Index, IndexConfig, IndexError, Kept, NewImage, Wanted,
+    code::{HashCode, Length},
+};
+
+/// Whether the log's room is reserved. If not, the disk is only asked, as on a file system that cannot reserve.
+static RESERVES: AtomicBool = AtomicBool::new(true);
+
+pub fn reserves() -> bool {
+    RESERVES.load(Ordering::Relaxed)
+}
+
+/// Set in the process that may mount a small disk.
+const INSIDE: &str = "FULL_DISK";
+const DISK_BYTES: &str = "size=48m";
+
+/// Runs a test in a process that has its own mounts, and a small disk at the path that it is given.
+fn on_a_small_disk(test: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && exec \"$3\" --exact \"$4\" --nocapture";
+    let ran = Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-ec",
+            script,
+            "sh",
+            DISK_BYTES,
+        ])
+        .arg(folder.path())
+        .arg(env::current_exe().unwrap())
+        .arg(format!("room::tests::{test}"))
+        .env(INSIDE, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// The small disk, in the process that has one.
+fn disk() -> Option<PathBuf> {
+    env::var_os(INSIDE).map(PathBuf::from)
+}
+
+/// Takes all the room that is left but so many bytes.
+fn fill(disk: &Path, name: &str, left: u64) {
+    let filling = File::create(disk.join(name)).unwrap();
+    let mut bytes = 0;
+    loop {
+        let room = statvfs(disk).unwrap();
+        let free = (room.f_bfree * room.f_frsize).saturating_sub(left);
+        if free == 0 || fallocate(&filling, FallocateFlags::empty(), bytes, free).is_ok() {
+            return;
+        }
+        bytes = filling.metadata().unwrap().len();
+    }
+}
+
+fn make_room(disk: &Path, name: &str) {
+    let _ = fs::remove_file(disk.join(name));
+}
+
+fn open(disk: &Path) -> Index {
+    let opened = Index::open(IndexConfig {
+        path: disk.join("store"),
+        model: Wanted::Exactly("0123456789ab".to_owned()),
+        precision: Wanted::Exactly("fp32".to_owned()),
+        lengths: vec![Length::L24],
+        sketch: None,
+        kept: Some(Kept::Memory),
+        gallery: None,
+        cache_bytes: 16 << 20,
+    });
+    opened.unwrap()
+}
+
+fn id(number: usize) -> crate::ImageId {
+    format!("image-{number}").parse().unwrap()
+}
+
+/// An image whose payload says which of its versions it is.
+fn version(number: usize, version: usize) -> NewImage {
+    NewImage {
+        id: id(number),
+        codes: vec![Codes {
+            generation: 1,
+            codes: vec![HashCode::from_word(Length::L24, number as u64)],
+            sketch: None,
+        }],
+        labels: vec!["a".to_owned()],
+        payload: Some(json!({ "version": version, "text": "x".repeat(9000) })),
+        media_type: "image/png".to_owned(),
+        bytes: 1,
+        original: None,
+        times: None,
+    }
+}
+
+fn version_of(index: &Index, number: usize) -> Option<u64> {
+    let record = index.get(&id(number)).unwrap()?;
+    record.payload?["version"].as_u64()
+}
+
+/// Returns when a write is stored again.
+async fn write_soon(index: &Index, number: usize) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match index.put(version(number, 0)).await {
+            Ok(_) => return,
+            Err(error) => assert!(Instant::now() < end, "{error}: {:?}", index.facts()),
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_write_is_refused_in_words_and_reads_and_writes_go_on() {
+    let Some(disk) = disk() else {
+        return on_a_small_disk("a_write_is_refused_in_words_and_reads_and_writes_go_on");
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let index = open(&disk);
+        index.put(version(1, 1)).await.unwrap();
+        fill(&disk, "rest", 0);
+        let error = loop {
+            if let Err(error) = index.put(version(1, 1)).await {
+                break error;
+            }
+        };
+        assert!(error.is_disk_full(), "{error}");
+        assert!(!index.has_room() && index.facts().disk_full);
+        let deleted = index.delete(id(1), Expected::default()).await;
+        assert!(deleted.is_err_and(|error| error.is_disk_full()));
+        assert_eq!(version_of(&index, 1), Some(1));
+        make_room(&disk, "rest");
+        assert!(index.has_room() && !index.facts().disk_full);
+        index.put(version(1, 2)).await.unwrap();
+        assert_eq!(version_of(&index, 1), Some(2));
+    });
+}
+
+#[test]
+fn nothing_is_lost_by_fifty_full_disks_if_room_is_reserved() {
+    let test = "nothing_is_lost_by_fifty_full_disks_if_room_is_reserved";
+    disk().map_or_else(
+        || on_a_small_disk(test),
+        |disk| fill_fifty_times(&disk, true),
+    );
+}
+
+#[test]
+fn nothing_is_lost_by_fifty_full_disks_that_groups_run_into() {
+    let test = "nothing_is_lost_by_fifty_full_disks_that_groups_run_into";
+    disk().map_or_else(
+        || on_a_small_disk(test),
+        |disk| fill_fifty_times(&disk, false),
+    );
+}
+
+/// Four writers put, replace and delete images while the disk fills up and is freed again and again.
+fn fill_fifty_times(disk: &Path, reserves: bool) {
+    RESERVES.store(reserves, Ordering::Relaxed);
+    const WRITERS: usize = 4;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let index = open(disk);
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let (mut refused, mut reopened) = (0, 0);
+        for round in 0..50 {
+            let stop = Arc::new(AtomicBool::new(false));
+            let written = Arc::new(AtomicUsize::new(0));
+            // What each image is known to be, or nothing if a write of it failed and may be stored all the same.
+            let known = Arc::new(Mutex::new(HashMap::<usize, Option<u64>>::new()));
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let (index, stop) = (index.clone(), stop.clone());
+                    let (known, written) = (known.clone(), written.clone());
+                    tokio::spawn(async move {
+                        let mut failures = 0;
+                        for number in 0.. {
+                            if stop.load(Ordering::Relaxed) {
+                                break;
+                            }
+                            let image = 10 + WRITERS * (number % 50) + writer;
+                            let done = match number % 7 {
+                                6 => {
+                                    let deleted = index.delete(id(image), Expected::default());
+                                    deleted.await.map(|_| None)
+                                }
+                                _ => {
+                                    let put = index.put(version(image, number + 1)).await;
+                                    put.map(|_| Some(number as u64 + 1))
+                                }
+                            };
+                            let mut known = known.lock().unwrap();
+                            match done {
+                                Ok(version) => {
+                                    written.fetch_add(1, Ordering::Relaxed);
+                                    known.insert(image, version);
+                                }
+                                Err(error) => {
+                                    assert!(error.passes(), "{error:?}");
+                                    failures += 1;
+                                    known.remove(&image);
+                                }
+                            }
+                        }
+                        failures
+                    })
+                })
+                .collect();
+            while written.load(Ordering::Relaxed) < random.random_range(1..200) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            fill(disk, "most", 20 << 20);
+            for _ in 0..20 {
+                make_room(disk, "rest");
+                sleep(Duration::from_micros(random.random_range(0..3000)));
+                fill(disk, "rest", 0);
+            }
+            tokio::time::sleep(Duration::from_millis(random.random_range(1..60))).await;
+            // Searches are answered whatever becomes of writes.
+            let found = index.list(&[], None, 3);
+            assert!(
+                found.is_ok() || matches!(found, Err(IndexError::Reopening)),
+                "{found:?}"
+            );
+            make_room(disk, "most");
+            make_room(disk, "rest");
+            write_soon(&index, round % 10).await;
+            stop.store(true, Ordering::Relaxed);
+            for writer in writers {
+                refused += writer.await.unwrap();
+            }
+            for (&number, &version) in known.lock().unwrap().iter() {
+                assert_eq!(
+                    version_of(&index, number),
+                    version,
+                    "image {number} in round {round}"
+                );
+            }
+            reopened = index.facts().opened;
+            let damage = index.verify().unwrap();
+            assert!(damage.is_empty(), "{damage:?}");
+        }
+        println!("{refused} writes were refused, and the store was opened {reopened} times");
+        assert!(refused > 100 && (reserves || reopened > 1));
+        let before: Vec<_> = (0..300).map(|number| version_of(&index, number)).collect();
+        index.close().unwrap();
+        drop(index);
+        let index = open(disk);
+        assert!(index.facts().damage.is_empty());
+        let after: Vec<_> = (0..300).map(|number| version_of(&index, number)).collect();
+        assert_eq!(before, after);
+    });
+}
