@@ -83,7 +83,10 @@ async fn try_apply(
     index: &Index,
     turned: &Turned,
 ) -> Result<std::convert::Infallible, Broken> {
-    let store = |error: IndexError| Broken::Store(error.to_string());
+    let store = |error: IndexError| match error {
+        IndexError::Reopening => Broken::Log(error.to_string()),
+        error => Broken::Store(error.to_string()),
+    };
     // What was accepted before is applied, or the store has failed.
     let applied = index.applied().map_err(store)?;
     let position = applied.map_or(0, |applied| applied.position);
@@ -133,6 +136,8 @@ async fn try_apply(
                     done => {
                         if turns && done.is_ok() {
                             turn(replica, turned).await;
+                            // Only the replica that was asked does so by itself.
+                            index.purge().await.map_err(store)?;
                         }
                         turning &= !turns;
                         replica.0.applied.send_replace(position);

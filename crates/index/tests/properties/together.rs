@@ -218,3 +218,28 @@ async fn readers_never_see_half_an_image() {
         .into_iter()
         .for_each(|reader| reader.join().unwrap());
 }
+
+/// A write that fails has given its label a number by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_of_a_write_that_failed_has_its_name_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path()).unwrap();
+    let original = index.name_original().await.unwrap();
+    let with = |number, label: &str| NewImage {
+        labels: vec![label.to_owned()],
+        original: Some(original),
+        ..image(number, 0, 0)
+    };
+    index.put(with(1, "a")).await.unwrap();
+    let taken = index.put(with(2, "new")).await;
+    assert!(matches!(taken, Err(IndexError::Original { .. })));
+    let later = NewImage {
+        original: None,
+        ..with(3, "new")
+    };
+    index.put(later).await.unwrap();
+    drop(index);
+    let index = open(folder.path()).unwrap();
+    assert_eq!(index.get(&id(3)).unwrap().unwrap().labels, ["new"]);
+    assert_eq!(index.verify().unwrap(), []);
+}
