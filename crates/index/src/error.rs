@@ -248,7 +248,7 @@ pub enum IndexError {
     )]
     Full,
     /// The group of writes that this one was committed with failed.
-    #[error("the write was not stored")]
+    #[error("the write was not stored: {source}")]
     Write {
         /// Why not.
         source: Arc<IndexError>,
