@@ -13,12 +13,13 @@ SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 # From PyPI come wheels alone, each held to its hash. The files in wheels/ name all that is needed, so pip looks for no more.
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --require-hashes
 
-.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
 	@echo 'make check      formatting, clippy, unit tests and those of the index, in minutes'
 	@echo 'make test       formatting, clippy and all tests'
+	@echo 'make deny       licences, origins, versions and known vulnerabilities of the dependencies; needs cargo-deny (ADVISORIES=file without a network)'
 	@echo 'make test-long  the same, longer: before a release'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make bench-copies  how well copies are found, beside PDQ, pHash and dHash, into docs/quality.md (COPIES=folder SECTION=name)'
@@ -101,6 +102,12 @@ check: libtorch libraries
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets
 	cargo test --locked --workspace --lib --test decode --test kinds --test memory --test properties
+	$(if $(shell cargo deny --version 2>/dev/null),tests/deny.sh none,@echo 'Not run: make deny, which needs cargo-deny.')
+
+# ADVISORIES is a copy of RustSec's advisory database, which is fetched otherwise.
+ADVISORIES ?=
+deny:
+	tests/deny.sh $(ADVISORIES)
 
 # One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
 # of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
