@@ -219,12 +219,20 @@ bench-cluster-large: libtorch contract
 	cargo build --release --locked
 	$(PYTHON) benches/cluster_large.py target/release/scihcgrl $(CONTRACT)/bin/nats-server --images $(lastword $(IMAGES))
 
+# What the image is built in and what it runs on, in place of the Dockerfile's own; with a digest, name:tag@sha256:…, always the same.
+BUILD_IMAGE ?=
+RUN_IMAGE   ?=
+
+docker-base: export DOCKER := $(DOCKER)
+docker-base: export BUILD_IMAGE := $(BUILD_IMAGE)
+docker-base: export RUN_IMAGE := $(RUN_IMAGE)
 docker-base:
 	docker/base.sh
 
 docker:
 	DOCKER_BUILDKIT=1 $(DOCKER) build -f docker/Dockerfile -t scihcgrl:$(DEVICE) -t scihcgrl:$(VERSION)-$(DEVICE) --build-arg DEVICE=$(DEVICE) \
-		--build-arg REVISION=$(shell git rev-parse HEAD) .
+		--build-arg REVISION=$(shell git rev-parse HEAD) \
+		$(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) $(if $(RUN_IMAGE),--build-arg RUN_IMAGE=$(RUN_IMAGE)) .
 
 test-docker:
 	IMAGE=scihcgrl:$(DEVICE) docker/test.sh
