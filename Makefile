@@ -171,8 +171,10 @@ SECTION ?= samples
 HASHES  := .hashes
 
 $(HASHES)/.fetched:
-	rm -rf $(HASHES)
-	$(PIP) --target $(HASHES) --requirement wheels/peers-copies.txt
+	rm -rf $(HASHES) $(HASHES).build
+	$(PIP) --target $(HASHES).build --requirement wheels/peers-copies-build.txt
+	PYTHONPATH=$(CURDIR)/$(HASHES).build $(PIP) --no-binary pdqhash --no-build-isolation --target $(HASHES) --requirement wheels/peers-copies.txt
+	rm -rf $(HASHES).build
 	touch $@
 
 bench-copies: libtorch $(HASHES)/.fetched
