@@ -100,7 +100,7 @@ logged() {
     }
 }
 
-# apt_in ROOT ARGUMENTS... - apt of this machine, with what it is told about proxies and certificates, at work on another root.
+# apt_in ROOT ARGUMENTS... - apt of this machine, with its proxies and certificates, at work on another root.
 apt_in() {
     local root=$1
     shift
