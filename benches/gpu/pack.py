@@ -91,7 +91,7 @@ def main():
     images = pack_data(options.data, to) if options.data else None
     pack_photos(options.photos, to / "photos")
     revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    torch = re.search(r"^TORCH *:= *(\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    torch = re.search(r"^torch==(\S+)", (ROOT / "wheels/libtorch-cpu.in").read_text(), re.MULTILINE)[1]
     (to / "pack.json").write_text(json.dumps({"revision": revision, "glibc": glibc, "torch": torch, "images": images}) + "\n")
     sizes = {str(file.relative_to(to)): file.stat().st_size for file in sorted(to.rglob("*")) if file.is_file()}
     photos = [name for name in sizes if name.startswith("photos/")]

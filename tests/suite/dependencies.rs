@@ -1,21 +1,22 @@
-//! What the build takes in: only crates of crates.io, only under licences that go with Apache-2.0. Works offline.
-//! Known vulnerabilities need the RustSec database from the network: `cargo audit`.
+//! What the build takes in: only crates of crates.io, only under licences that deny.toml allows, and Python packages by their hashes. Works
+//! offline; `make deny` knows vulnerabilities too.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use serde_json::Value;
 
-const LICENCES: [&str; 9] = [
-    "Apache-2.0",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "CC0-1.0",
-    "CDLA-Permissive-2.0",
-    "ISC",
-    "MIT",
-    "Unicode-3.0",
-    "Zlib",
-];
+use crate::server;
+
+/// The licences that deny.toml allows.
+fn licences() -> Vec<String> {
+    let rules = fs::read_to_string(server::root().join("deny.toml")).unwrap();
+    let rules: toml::Table = toml::from_str(&rules).unwrap();
+    let allowed = rules["licenses"]["allow"].as_array().unwrap();
+    allowed
+        .iter()
+        .map(|licence| licence.as_str().unwrap().to_owned())
+        .collect()
+}
 
 /// Only this platform's crates have been downloaded.
 fn host() -> String {
@@ -25,10 +26,10 @@ fn host() -> String {
     host.unwrap().to_owned()
 }
 
-/// Whether an SPDX expression can be met with the licences above. Without exceptions, and AND binds closer than OR as it should.
-fn allowed(expression: &str) -> bool {
+/// Whether an SPDX expression can be met with these licences. Without exceptions, and AND binds closer than OR as it should.
+fn allowed(licences: &[String], expression: &str) -> bool {
     let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");
-    let met = |term: &str| LICENCES.contains(&term.trim());
+    let met = |term: &str| licences.iter().any(|licence| licence == term.trim());
     let any_of = |terms: &str| terms.split(" OR ").any(met);
     if expression.contains('(') {
         plain.split(" AND ").all(any_of)
@@ -48,7 +49,7 @@ fn dependencies_come_from_crates_io_under_fitting_licences() {
     let said = String::from_utf8_lossy(&metadata.stderr);
     assert!(metadata.status.success(), "{said}");
     let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let mut wrong = Vec::new();
+    let (licences, mut wrong) = (licences(), Vec::new());
     for package in metadata["packages"].as_array().unwrap() {
         let text = |field: &str| package[field].as_str().unwrap_or_default().to_owned();
         let ours = metadata["workspace_members"]
@@ -59,7 +60,7 @@ fn dependencies_come_from_crates_io_under_fitting_licences() {
         if !ours && !source.starts_with("registry+https://github.com/rust-lang/crates.io-index") {
             wrong.push(format!("{} comes from '{source}'", text("name")));
         }
-        if !allowed(&text("license")) {
+        if !allowed(&licences, &text("license")) {
             wrong.push(format!("{} is under '{}'", text("name"), text("license")));
         }
     }
@@ -76,6 +77,42 @@ fn expressions_are_read_rightly() {
         ("GPL-3.0", false),
         ("", false),
     ] {
-        assert_eq!(allowed(expression), expected, "{expression}");
+        assert_eq!(allowed(&licences(), expression), expected, "{expression}");
     }
+}
+
+/// A name as PyPI compares it.
+fn name_and_version(line: &str) -> Option<String> {
+    let (name, version) = line.split_once("==")?;
+    let version = version.split_whitespace().next()?;
+    Some(format!("{}=={version}", name.to_lowercase()))
+}
+
+#[test]
+fn every_python_package_that_is_wanted_is_pinned_by_its_hashes() {
+    let mut lists = 0;
+    for entry in fs::read_dir(server::root().join("wheels")).unwrap() {
+        let wanted = entry.unwrap().path();
+        if wanted.extension().is_none_or(|extension| extension != "in") {
+            continue;
+        }
+        lists += 1;
+        let pinned = fs::read_to_string(wanted.with_extension("txt")).unwrap();
+        let blocks: Vec<&str> = pinned.split("\n    # via").collect();
+        for line in fs::read_to_string(&wanted).unwrap().lines() {
+            let Some(package) = name_and_version(line) else {
+                assert!(line.is_empty() || line.starts_with('#'), "{line}");
+                continue;
+            };
+            let found = blocks.iter().any(|block| {
+                block.contains("--hash=sha256:")
+                    && block
+                        .lines()
+                        .filter_map(name_and_version)
+                        .any(|pin| pin == package)
+            });
+            assert!(found, "{}: {line}; `make wheels` pins it", wanted.display());
+        }
+    }
+    assert!(lists > 0);
 }

@@ -7,6 +7,7 @@
 mod server;
 
 mod bad_input;
+mod base_images;
 mod boxes;
 mod browser;
 mod cli;
