@@ -24,7 +24,9 @@ use crate::index::{
     Codes, Damage, Expected, ImageId, Index, IndexError, NewImage, Original, Record, WholeImage,
 };
 
-pub use limits::{LimitError, MAX_LABELS, check_each_label, check_labels, check_payload};
+pub use limits::{
+    LimitError, MAX_LABELS, check_each_label, check_integers, check_labels, check_payload,
+};
 pub use migration::{Migration, migrate};
 pub use originals::{Originals, OriginalsError};
 

@@ -50,7 +50,7 @@ mod upload;
 pub use budget::Budget;
 pub use crowd::Crowded;
 pub use error::ApiError;
-pub use keys::{KeyError, Keys, Role};
+pub use keys::{KeyError, Keys, Peer, Role};
 pub use origin::Origins;
 pub use state::{AppState, Parts};
 

@@ -87,7 +87,7 @@ export async function show(main, params, signal) {
   function showSubject() {
     const { subject, bits } = wanted;
     const named = subject.id ?? subject.file?.name;
-    const image = subject.file ? preview(subject.file, `What is searched for: ${named}`) : subject.id && picture(`/images/${subject.id}/content`, `What is searched for: ${named}`);
+    const image = subject.file ? preview(subject.file, `What is searched for: ${named}`) : subject.id && picture(`/images/${encodeURIComponent(subject.id)}/content`, `What is searched for: ${named}`);
     const cut = (box) => {
       // What is on its way is of another part.
       running.abort();
@@ -103,7 +103,7 @@ export async function show(main, params, signal) {
 
   /** Codes of a picture, or of a part of it, of which the service has none; a stored one is sent back for that. */
   async function encode(subject, current) {
-    subject.file ??= await (await send(`/images/${subject.id}/content`, { signal: current })).blob();
+    subject.file ??= await (await send(`/images/${encodeURIComponent(subject.id)}/content`, { signal: current })).blob();
     const headers = { 'content-type': 'application/octet-stream' };
     const { codes, sketch, model: id, timing_ms: timing } = await ask(`/encode?${part(subject)}`, { method: 'POST', body: subject.file, headers, signal: current });
     current.throwIfAborted();

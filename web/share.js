@@ -13,7 +13,7 @@ export function curl(wanted, active) {
   if (isStored(subject) || !subject.file) return `${command} -H 'content-type: application/json' -d ${quoted(JSON.stringify(body(wanted, active)))} ${asked}`;
   const withFile = (name) => `${command} -F ${quoted(`image=@${name}`)} ${asked}`;
   if (!subject.id) return withFile(subject.file.name || 'image.png');
-  return `${command} ${quoted(`${location.origin}/images/${subject.id}/content`)} | ${withFile('-')}`;
+  return `${command} ${quoted(`${location.origin}/images/${encodeURIComponent(subject.id)}/content`)} | ${withFile('-')}`;
 }
 
 function copied(name, text) {

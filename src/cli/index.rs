@@ -5,12 +5,16 @@ use std::{collections::HashSet, io::IsTerminal, path::Path};
 
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::{client::Client, folder};
-use crate::train::data::tree::{self, File};
+use crate::{
+    index::nfc,
+    train::data::tree::{self, File},
+};
 
 /// Files between two log lines.
 const LOGGED: u64 = 1000;
@@ -78,7 +82,8 @@ async fn put(client: &Client, file: &File) -> anyhow::Result<Result<bool, String
         Ok(bytes) => bytes,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let path = format!("/images/{}", id(&file.relative));
+    let id = id(&file.relative);
+    let path = format!("/images/{}", utf8_percent_encode(&id, NON_ALPHANUMERIC));
     let mut request = client.request(Method::PUT, &path).body(bytes);
     if let Some(class) = tree::class(&file.relative) {
         request = request.query(&[("label", class)]);
@@ -112,36 +117,58 @@ async fn stored(client: &Client) -> anyhow::Result<HashSet<String>> {
     }
 }
 
-/// An id that a path, and no other path, has: `/` becomes `:`, and a byte that no id may have becomes `~` and its hexadecimal digits.
+/// An id that a path, and no other path, has: `/` becomes `:`. What no id may have, `:` and `~` become `~` and two hexadecimal digits a byte.
+/// Paths that differ only in Unicode's form have one id.
 fn id(path: &Path) -> String {
     let mut id = String::new();
-    for &byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'/' => id.push(':'),
-            b'.' | b'_' | b'@' | b'-' => id.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => id.push(char::from(byte)),
-            _ => id.push_str(&format!("~{byte:02x}")),
+    let escape = |id: &mut String, bytes: &[u8]| {
+        bytes
+            .iter()
+            .for_each(|byte| id.push_str(&format!("~{byte:02x}")));
+    };
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        for letter in nfc(chunk.valid()).chars() {
+            match letter {
+                '/' => id.push(':'),
+                ':' | '~' => escape(&mut id, &[letter as u8]),
+                _ if letter.is_control() => {
+                    escape(&mut id, letter.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                _ => id.push(letter),
+            }
         }
+        escape(&mut id, chunk.invalid());
     }
     id
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
     use super::*;
     use crate::index::ImageId;
 
     #[test]
     fn ids_tell_paths_apart() {
-        let ids: Vec<String> = ["cat/1.jpg", "cat:1.jpg", "cat~3a1.jpg", "my cat é.png"]
-            .iter()
-            .map(|path| id(Path::new(path)))
-            .collect();
+        let paths = [
+            "cat/1.jpg",
+            "cat:1.jpg",
+            "cat~3a1.jpg",
+            "my cat e\u{301}.png",
+            "a\nb",
+            "猫/写真.jpg",
+        ];
+        let mut ids: Vec<String> = paths.iter().map(|path| id(Path::new(path))).collect();
+        ids.push(id(Path::new(OsStr::from_bytes(b"a\xff/b"))));
         let expected = [
             "cat:1.jpg",
             "cat~3a1.jpg",
             "cat~7e3a1.jpg",
-            "my~20cat~20~c3~a9.png",
+            "my cat \u{e9}.png",
+            "a~0ab",
+            "猫:写真.jpg",
+            "a~ff:b",
         ];
         assert_eq!(ids, expected);
         assert!(ids.iter().all(|id| id.parse::<ImageId>().is_ok()));

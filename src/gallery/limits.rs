@@ -5,7 +5,8 @@ use serde_json::Value;
 
 /// The most labels of an image.
 pub const MAX_LABELS: usize = 32;
-const MAX_LABEL_CHARS: usize = 100;
+/// As many as a folder's name may have, for that may be a label.
+const MAX_LABEL_CHARS: usize = 255;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
 /// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.
 const MAX_PAYLOAD_DEPTH: usize = 100;
@@ -30,6 +31,14 @@ pub enum LimitError {
     Payload {
         /// How many bytes.
         found: usize,
+    },
+    /// A payload with an integer that would be rounded.
+    #[error(
+        "the payload has the integer {found}; integers of more than 64 bits would be rounded, so send it as a string"
+    )]
+    Integer {
+        /// The integer, at most its first 40 characters.
+        found: String,
     },
     /// A payload that is nested too deep.
     #[error("the payload is nested {found} deep; at most {MAX_PAYLOAD_DEPTH} are kept")]
@@ -77,11 +86,72 @@ pub fn check_payload(payload: Option<&Value>) -> Result<(), LimitError> {
     }
 }
 
+/// Refuses a payload with an integer of more than 64 bits, by its JSON: once it is parsed, nothing tells it from a number that was rounded.
+///
+/// # Errors
+/// [`LimitError::Integer`].
+pub fn check_integers(json: &str) -> Result<(), LimitError> {
+    let mut rest = json.trim_start_matches(|c: char| c != '"' && c != '-' && !c.is_ascii_digit());
+    while let Some(first) = rest.chars().next() {
+        let end = match first {
+            '"' => end_of_text(rest),
+            _ => rest
+                .find(|c: char| !(c.is_ascii_digit() || "+-.eE".contains(c)))
+                .unwrap_or(rest.len()),
+        };
+        let (token, after) = rest.split_at(end);
+        let is_integer = first != '"' && !token.contains(['.', 'e', 'E']);
+        if is_integer && token.parse::<i64>().is_err() && token.parse::<u64>().is_err() {
+            let found = token.chars().take(40).collect();
+            return Err(LimitError::Integer { found });
+        }
+        rest = after.trim_start_matches(|c: char| c != '"' && c != '-' && !c.is_ascii_digit());
+    }
+    Ok(())
+}
+
+/// Where a text that begins with a quotation mark ends.
+fn end_of_text(json: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, byte) in json.bytes().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    json.len()
+}
+
 /// How many arrays and objects stand within each other. The parser has bounded it already.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
         Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_that_would_be_rounded_are_found_and_nothing_else() {
+        for (json, wide) in [
+            ("18446744073709551615", false),
+            ("[-9223372036854775808, -0, 0]", false),
+            ("18446744073709551616", true),
+            (r#"{"a": [1, {"b": -9223372036854775809}]}"#, true),
+            (r#"{"99999999999999999999": "99999999999999999999"}"#, false),
+            (r#"["\"", 99999999999999999999]"#, true),
+            (r#"["\\", 1, "\\\"", 2]"#, false),
+            ("[1e400, 99999999999999999999.0, 1e-7]", false),
+            ("nullnull", false),
+            ("\"", false),
+        ] {
+            assert_eq!(check_integers(json).is_err(), wide, "{json}");
+        }
     }
 }

@@ -8,12 +8,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{error::ApiError, extract::Id, state::AppState};
 use crate::{
     image,
     index::{ImageId, Record},
 };
+
+/// What is escaped of an id in a path.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'-');
 
 /// What an original may do that is opened as a page: nothing.
 const POLICY: &str = "sandbox; default-src 'none'";
@@ -22,9 +32,14 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/images/{id}/content", get(content))
 }
 
+/// Where an image is.
+pub(super) fn image_url(id: &ImageId) -> String {
+    format!("/images/{}", utf8_percent_encode(id.as_str(), ESCAPED))
+}
+
 /// Where the original of an image is.
 pub(super) fn content_url(id: &ImageId) -> String {
-    format!("/images/{id}/content")
+    format!("{}/content", image_url(id))
 }
 
 async fn content(

@@ -146,6 +146,9 @@ pub enum ApiError {
         /// Whether there was something in its place.
         given: bool,
     },
+    /// A wrong key from where many came from.
+    #[error("many wrong keys came from this address; try again in a second")]
+    WrongKeys,
     /// A key of a lesser role.
     #[error("the key's role is {has}; this needs {needs}")]
     WrongRole {
@@ -225,6 +228,7 @@ impl ApiError {
             ApiError::RateLimited(wait) => Some(wait.as_secs()),
             ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. })
             | ApiError::Behind { .. }
+            | ApiError::WrongKeys
             | ApiError::MemoryFull(_) => Some(1),
             _ if self.kind().1 == "log_unavailable" => Some(1),
             _ if [

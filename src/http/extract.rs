@@ -29,6 +29,7 @@ use url::form_urlencoded;
 use super::{budget::Meter, error::ApiError, state::AppState};
 use crate::{
     code::HashCode,
+    gallery::check_integers,
     index::{ImageId, Sketch},
 };
 
@@ -345,6 +346,7 @@ async fn form(
 
 /// The payload in a field.
 pub(super) fn json(text: &str) -> Result<Value, ApiError> {
+    check_integers(text)?;
     serde_json::from_str(text).map_err(|error| {
         ApiError::Invalid("invalid_payload", format!("`payload` is not JSON: {error}"))
     })

@@ -11,15 +11,15 @@ use axum::{
     routing::get,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
     condition::{Condition, tag},
-    content::{content_url, known},
+    content::{content_url, image_url, known},
     error::ApiError,
-    extract::{Id, InTime, Object, PageSize, Params, Upload, given},
+    extract::{Id, InTime, Object, PageSize, Params, Upload, given, json},
     search::by_length,
     state::{AppState, CHANGE, CHANGES, Turn},
 };
@@ -113,7 +113,7 @@ async fn store(
     expected: Expected,
 ) -> Result<Response, ApiError> {
     let (record, created) = keep(&state, id, params, upload, expected, Turn::Refused).await?;
-    let location = [(header::LOCATION, format!("/images/{}", record.id))];
+    let location = [(header::LOCATION, image_url(&record.id))];
     Ok(match created {
         true => (StatusCode::CREATED, location, One(record)).into_response(),
         false => One(record).into_response(),
@@ -222,7 +222,7 @@ struct Change {
     labels: Option<Vec<String>>,
     /// Null, which removes it, is told from nothing, which keeps it.
     #[serde(default, deserialize_with = "given")]
-    payload: Option<Option<Value>>,
+    payload: Option<Option<Box<RawValue>>>,
 }
 
 async fn patch(
@@ -232,6 +232,10 @@ async fn patch(
     InTime(Json(Object(Change { labels, payload })), _held): InTime<Json<Object<Change>>>,
 ) -> Result<One, ApiError> {
     check_labels(labels.as_deref().unwrap_or_default())?;
+    let read = |payload: Option<Box<RawValue>>| payload.map(|payload| json(payload.get()));
+    let payload = payload
+        .map(|payload| read(payload).transpose())
+        .transpose()?;
     check_payload(payload.as_ref().and_then(Option::as_ref))?;
     let missing = ApiError::NoImage(id.to_string());
     let index = state.parts().gallery.index();

@@ -1,7 +1,13 @@
 //! API keys: who may do what, and how often. A key is known here by its SHA-256 alone and is never written anywhere.
 //! Knows roles and routes by their paths; not where keys come from, nor what a route does.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     extract::{Request, State},
@@ -10,13 +16,20 @@ use axum::{
     response::Response,
 };
 use governor::{
-    DefaultDirectRateLimiter, Quota, RateLimiter,
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{error::ApiError, state::AppState};
+
+/// How many wrong keys a second an address may try before it has to wait: ten.
+const TRIES: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// How long each one past that waits for its refusal.
+const SLOWED: Duration = Duration::from_secs(1);
+/// How many addresses with wrong keys are remembered before those that tried none of late are forgotten.
+const ADDRESSES: usize = 10_000;
 
 /// What a key allows; each role may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,13 +104,24 @@ pub enum KeyError {
 }
 
 /// The keys of a service. Without any, every request may do everything.
-#[derive(Clone, Default)]
-pub struct Keys(Arc<[Key]>);
+#[derive(Clone)]
+pub struct Keys(Arc<[Key]>, Arc<DefaultKeyedRateLimiter<IpAddr>>);
+
+/// The address that a request comes from: the caller's, or that of the last proxy before this service.
+#[derive(Clone, Copy)]
+pub struct Peer(pub IpAddr);
 
 struct Key {
     role: Role,
     digest: [u8; 32],
     limiter: Option<DefaultDirectRateLimiter>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let tries = RateLimiter::keyed(Quota::per_second(TRIES));
+        Keys(Arc::default(), Arc::new(tries))
+    }
 }
 
 impl Keys {
@@ -136,12 +160,35 @@ impl Keys {
                 });
             }
         }
-        Ok(Keys(all.into()))
+        Ok(Keys(all.into(), Keys::default().1))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Why a wrong key is refused: later, and with another word, if many came from its address.
+    async fn refuse(&self, peer: Option<Peer>) -> ApiError {
+        let tries = &self.1;
+        if tries.len() > ADDRESSES {
+            tries.retain_recent();
+        }
+        let network = peer.map(|Peer(address)| match address.to_canonical() {
+            // Half of such an address is whatever its owner likes.
+            IpAddr::V6(address) => {
+                let network = u128::from(address) >> 64 << 64;
+                IpAddr::V6(Ipv6Addr::from(network))
+            }
+            address => address,
+        });
+        match network.map(|network| tries.check_key(&network)) {
+            Some(Err(_)) => {
+                tokio::time::sleep(SLOWED).await;
+                ApiError::WrongKeys
+            }
+            _ => ApiError::NoKey { given: true },
+        }
     }
 
     /// The key that a request carries. All are compared, so that time tells nothing of which is like it.
@@ -184,10 +231,14 @@ pub(super) async fn guard(
         let key = given
             .and_then(|value| value.to_str().ok()?.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .and_then(|(_, text)| keys.find(text.trim()))
-            .ok_or(ApiError::NoKey {
-                given: given.is_some(),
-            })?;
+            .and_then(|(_, text)| keys.find(text.trim()));
+        let Some(key) = key else {
+            let peer = request.extensions().get().copied();
+            return Err(match given {
+                Some(_) => keys.refuse(peer).await,
+                None => ApiError::NoKey { given: false },
+            });
+        };
         if key.role < needed {
             let has = key.role.name();
             let needs = needed.name();

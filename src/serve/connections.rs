@@ -1,5 +1,5 @@
 //! How many connections there are at once. Past the most, a few more are taken for probes alone, so that a service whose callers hold every
-//! connection still says that it lives. Knows connections and files; neither routes nor what is answered.
+//! connection still says that it lives. Notes from which address each comes. Knows connections and files; neither routes nor what is answered.
 
 use std::{
     future::{Ready, ready},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tower::Service;
 
-use crate::http::Crowded;
+use crate::http::{Crowded, Peer};
 
 /// The most connections if nothing is said.
 const MOST: usize = 10_000;
@@ -68,6 +68,7 @@ impl<S> Accept<TcpStream, S> for Places {
             stream.set_nodelay(true)?;
             Ok(Placed {
                 inner,
+                peer: Peer(stream.peer_addr()?.ip()),
                 is_crowded,
                 _place: Arc::new(place),
             })
@@ -80,6 +81,7 @@ impl<S> Accept<TcpStream, S> for Places {
 #[derive(Clone)]
 pub struct Placed<S> {
     inner: S,
+    peer: Peer,
     is_crowded: bool,
     _place: Arc<OwnedSemaphorePermit>,
 }
@@ -94,6 +96,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Placed<S> {
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
+        request.extensions_mut().insert(self.peer);
         if self.is_crowded {
             request.extensions_mut().insert(Crowded);
         }

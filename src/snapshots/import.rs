@@ -16,7 +16,7 @@ use super::{
     restore::{begin, complete},
 };
 use crate::{
-    gallery::{Gallery, Originals, check_labels, check_payload},
+    gallery::{Gallery, Originals, check_integers, check_labels, check_payload},
     image,
     index::{Damage, Index, IndexConfig, Times, Wanted, WholeImage},
 };
@@ -132,7 +132,8 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
                         return Err(wrong(&which, why));
                     }
                     let line: Line = parse(&which, text)?;
-                    check_labels(&line.labels)
+                    check_integers(&String::from_utf8_lossy(text))
+                        .and_then(|()| check_labels(&line.labels))
                         .and_then(|()| check_payload(line.payload.as_ref()))
                         .map_err(|error| wrong(&which, error))?;
                     lines.push_back(line);

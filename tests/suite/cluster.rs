@@ -8,6 +8,7 @@ mod filled;
 mod full;
 mod history;
 mod hung_up;
+mod ids;
 mod jobs;
 mod keys;
 mod lost;

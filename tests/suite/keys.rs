@@ -208,3 +208,33 @@ fn keys_that_cannot_be_used_keep_it_from_starting_and_are_not_told() {
     let said = said(&format!("write = ['{secret}']"), &mut both);
     assert!(said.contains("there are 3 keys"), "{said}");
 }
+
+/// Whoever tries keys has to wait; whoever has one does not.
+#[tokio::test]
+async fn wrong_keys_are_slowed_by_address() {
+    let server = with_keys(&[]);
+    let mut refused = [0, 0];
+    let tries: Vec<_> = (0..200)
+        .map(|number| {
+            let request = server.client.get(server.at("/images"));
+            let request = request.bearer_auth(format!("a-wrong-key-{number:08}"));
+            tokio::spawn(async move { request.send().await.unwrap() })
+        })
+        .collect();
+    let known = ask(&server, Method::GET, "/images", Some(READ)).await;
+    assert_eq!(known.status(), StatusCode::OK);
+    for tried in tries {
+        let answer = tried.await.unwrap();
+        match answer.status() {
+            StatusCode::UNAUTHORIZED => refused[0] += 1,
+            StatusCode::TOO_MANY_REQUESTS => {
+                assert_eq!(answer.headers()["retry-after"], "1");
+                let problem: Value = answer.json().await.unwrap();
+                assert_eq!(problem["code"], "rate_limited");
+                refused[1] += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(refused[0] >= 10 && refused[1] >= 100, "{refused:?}");
+}

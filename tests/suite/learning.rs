@@ -200,8 +200,8 @@ async fn what_keeps_a_job_from_learning_is_said() {
         ),
         (json!({ "rate": 1 }), "unknown field `rate`"),
         (
-            json!({ "labels": ["cat", "x".repeat(101)] }),
-            "101 characters; a label has 1 to 100",
+            json!({ "labels": ["cat", "x".repeat(256)] }),
+            "256 characters; a label has 1 to 255",
         ),
         (json!({ "activate": "soon" }), "unknown variant `soon`"),
         (json!({ "kind": "learn" }), "unknown variant `learn`"),

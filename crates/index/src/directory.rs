@@ -306,6 +306,11 @@ impl Directory {
         counts.map(|(label, images)| (label as u32, images))
     }
 
+    /// How many images have a label, by its number.
+    pub fn count_labelled(&self, label: u32) -> usize {
+        self.find(self.kinds.len() - 2, label.into()).left()
+    }
+
     /// All codes of a length as words, each with how many images have it, ascending.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ use super::{
     sketches::{Sketch, Sketched},
     state::{State, mark},
     store::Store,
+    text,
 };
 
 pub use commit::Commit;
@@ -112,6 +113,7 @@ impl<'a> Group<'a> {
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
         let (words, sketches) = self.coded(image.codes)?;
         let before = self.staged.find(&image.id)?;
+        let labels = text::labels(image.labels);
         let payload = image.payload.filter(|payload| !payload.is_null());
         let json = payload.as_ref().map(encode_payload).transpose()?;
         let sequence = before
@@ -133,8 +135,8 @@ impl<'a> Group<'a> {
             id: PackedId::from(&image.id),
             version,
             payload: json.is_some(),
-            labels: self.staged.numbers(&image.labels)?,
-            media_type: self.staged.number(&image.media_type)?,
+            labels: self.staged.numbers(&labels)?,
+            media_type: self.staged.media_type(&image.media_type)?,
             bytes: image.bytes,
             original: image.original,
             created_at_ms,
@@ -158,7 +160,7 @@ impl<'a> Group<'a> {
             id: image.id,
             codes: self.active_codes(&words),
             sketch: sketches.first().cloned().flatten(),
-            labels: image.labels,
+            labels,
             payload,
             media_type: image.media_type,
             bytes: row.bytes,
@@ -194,6 +196,7 @@ impl<'a> Group<'a> {
         let mut row = before.row.clone();
         let labels = match labels {
             Some(labels) => {
+                let labels = text::labels(labels);
                 row.labels = self.staged.numbers(&labels)?;
                 labels
             }

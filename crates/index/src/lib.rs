@@ -56,6 +56,7 @@ mod sketches;
 mod state;
 mod store;
 mod swap;
+mod text;
 mod tree;
 mod turning;
 mod verify;
@@ -80,6 +81,7 @@ pub use replace::{beside, compact, replace};
 pub use revision::{Expected, Revision, Revisions};
 pub use room::is_full;
 pub use sketches::{Kept, Sketch};
+pub use text::nfc;
 pub use tree::Tree;
 pub use turning::{Missing, Recoded, Turning};
 

@@ -89,6 +89,7 @@ mod tests {
             prefix::META,
             prefix::NUMBER,
             prefix::SKETCHES,
+            prefix::MEDIA,
             prefix::PAYLOAD,
         ]
         .map(char::from);

@@ -1,7 +1,7 @@
-//! Numbers for names: labels and media types are stored once, and everywhere else by number.
-//! Kept in sled alone, so that memory does not grow with them; knows nothing of what is named.
+//! Numbers for names: labels and media types are stored once, and everywhere else by number. A label that no image has any more is forgotten,
+//! and its number is not given again. Kept in sled alone, so that memory does not grow with names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{error::IndexError, key::Key};
 
@@ -39,6 +39,10 @@ pub struct Names {
     known: HashMap<String, u32>,
     /// Names that are in a batch and not yet in the tree.
     staged: HashMap<u32, String>,
+    /// Names that a batch forgets and that may still be in the tree.
+    forgotten: HashSet<String>,
+    /// Numbers of media types, as far as they were met.
+    media: HashSet<u32>,
 }
 
 impl Names {
@@ -48,12 +52,15 @@ impl Names {
             next,
             known: HashMap::new(),
             staged: HashMap::new(),
+            forgotten: HashSet::new(),
+            media: HashSet::new(),
         }
     }
 
     /// That all batches so far are in the tree.
     pub fn committed(&mut self) {
         self.staged.clear();
+        self.forgotten.clear();
     }
 
     /// The name of a number, one in a batch too.
@@ -79,7 +86,11 @@ impl Names {
         if let Some(&number) = self.known.get(name) {
             return Ok(number);
         }
-        let number = match number(tree, name)? {
+        let stored = match self.forgotten.remove(name) {
+            true => None,
+            false => number(tree, name)?,
+        };
+        let number = match stored {
             Some(number) => number,
             None => {
                 let number = self.next;
@@ -95,5 +106,40 @@ impl Names {
         }
         self.known.insert(name.to_owned(), number);
         Ok(number)
+    }
+
+    /// The number of a media type, as [`number`](Self::number) gives it. Its name is never forgotten, whether a label has been called like it
+    /// or not.
+    pub fn media_type(
+        &mut self,
+        tree: &sled::Tree,
+        batch: &mut sled::Batch,
+        name: &str,
+    ) -> Result<u32, IndexError> {
+        let number = self.number(tree, batch, name)?;
+        if self.media.insert(number) {
+            batch.insert(Key::Media(number).to_bytes(), &[]);
+        }
+        Ok(number)
+    }
+
+    /// Forgets the name of a number that no image has as a label any more.
+    pub fn forget(
+        &mut self,
+        tree: &sled::Tree,
+        batch: &mut sled::Batch,
+        number: u32,
+    ) -> Result<(), IndexError> {
+        let media = Key::Media(number).to_bytes();
+        if self.media.contains(&number) || tree.contains_key(media)? {
+            return Ok(());
+        }
+        let name = self.name(tree, number)?;
+        batch.remove(Key::Name(&name).to_bytes());
+        batch.remove(Key::Number(number).to_bytes());
+        self.known.remove(&name);
+        self.staged.remove(&number);
+        self.forgotten.insert(name);
+        Ok(())
     }
 }

@@ -55,13 +55,15 @@ impl Index {
         let mut labels: Vec<(u32, u64)> = store.present().active.directory.labels().collect();
         labels.sort_unstable_by_key(|&(number, images)| (Reverse(images), number));
         let db = store.db()?;
-        let named = labels.into_iter().take(limit).map(|(number, images)| {
-            Ok(Labelled {
-                label: names::name(&db, number)?,
-                images,
-            })
+        let named = labels.into_iter().filter_map(|(number, images)| {
+            match names::name(&db, number) {
+                Ok(label) => Some(Ok(Labelled { label, images })),
+                // The last image that had it may have lost it since it was counted.
+                Err(IndexError::Corrupt { .. }) => None,
+                Err(error) => Some(Err(error)),
+            }
         });
-        named.collect()
+        named.take(limit).collect()
     }
 
     /// How images share codes of a length.

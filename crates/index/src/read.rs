@@ -115,7 +115,7 @@ impl<'a> Reading<'a> {
     /// Whether all rows that were read are as they were. Every write of an image changes its row. Where more than images with their rows was
     /// read, nothing at all may have changed.
     fn still(&self) -> Result<bool, IndexError> {
-        if self.loose && (self.moment % 2 == 1 || self.store.moment() != self.moment) {
+        if self.loose && self.is_disturbed() {
             return Ok(false);
         }
         for (number, bytes) in &self.rows {
@@ -124,6 +124,11 @@ impl<'a> Reading<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether anything may have changed since it was begun, or is changing.
+    fn is_disturbed(&self) -> bool {
+        self.moment % 2 == 1 || self.store.moment() != self.moment
     }
 
     fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
@@ -233,8 +238,14 @@ impl<'a> Reading<'a> {
         };
         let payload = row.payload.then(|| self.store.payload(sequence));
         let names = row.labels.iter().map(|&label| self.name(label));
+        let labels = match names.collect::<Result<_, _>>() {
+            Ok(labels) => labels,
+            // No image may have the label any more since its row was read.
+            Err(_) if self.is_disturbed() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         Ok(Some(Record {
-            labels: names.collect::<Result<_, _>>()?,
+            labels,
             media_type: self.name(row.media_type)?,
             revision: Revision::of(self.store.id, self.side.generation.number, sequence, &row),
             updated_at_ms: row.updated_at_ms(),
@@ -244,7 +255,7 @@ impl<'a> Reading<'a> {
             payload: match payload.transpose() {
                 Ok(payload) => payload,
                 // It may have been removed since its row was read.
-                Err(_) if !self.still()? => return Ok(None),
+                Err(_) if self.is_disturbed() => return Ok(None),
                 Err(error) => return Err(error),
             },
             bytes: row.bytes,

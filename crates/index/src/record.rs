@@ -14,16 +14,18 @@ use uuid::Uuid;
 
 use crate::code::HashCode;
 
-use super::{error::IndexError, original::Original, revision::Revision, sketches::Sketch};
+use super::{
+    error::IndexError, original::Original, revision::Revision, sketches::Sketch, text::nfc,
+};
 
-/// The name of an image: 1 to 200 of the characters A–Z a–z 0–9 . _ ~ : @ -, and not "." or "..".
+/// The name of an image: text of 1 to 800 bytes in Unicode's form NFC, without control characters and slashes, and not "." or "..".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ImageId(String);
 
 impl ImageId {
-    /// The most characters an id has; a page keeps the number in one byte.
-    const MOST: usize = 200;
+    /// The most bytes an id has.
+    const MOST: usize = 800;
 
     /// As text.
     pub fn as_str(&self) -> &str {
@@ -49,16 +51,15 @@ impl FromStr for ImageId {
     type Err = IndexError;
 
     fn from_str(text: &str) -> Result<Self, IndexError> {
-        let allowed = |c: &char| c.is_ascii_alphanumeric() || "._~:@-".contains(*c);
-        let length = text.chars().count();
-        let rule = if !(1..=Self::MOST).contains(&length) {
-            format!("it has {length} characters; an id has 1 to {}", Self::MOST)
-        } else if let Some(wrong) = text.chars().find(|c| !allowed(c)) {
-            format!("{wrong:?} is not allowed; an id is made of letters, digits and . _ ~ : @ -")
-        } else if matches!(text, "." | "..") {
+        let text = nfc(text);
+        let rule = if !(1..=Self::MOST).contains(&text.len()) {
+            format!("it has {} bytes; an id has 1 to {}", text.len(), Self::MOST)
+        } else if let Some(wrong) = text.chars().find(|c| c.is_control() || *c == '/') {
+            format!("{wrong:?} is not allowed; an id has neither control characters nor slashes")
+        } else if matches!(&*text, "." | "..") {
             "it would be a step in a path; an id is not . or ..".to_owned()
         } else {
-            return Ok(ImageId(text.to_owned()));
+            return Ok(ImageId(text.into_owned()));
         };
         Err(IndexError::Id {
             found: text.chars().take(40).collect(),
@@ -258,19 +259,25 @@ mod tests {
     #[test]
     fn an_id_that_is_none_says_why() {
         let error = |text: &str| text.parse::<ImageId>().unwrap_err().to_string();
-        assert!(error("").contains("1 to 200"));
+        assert!(error("").contains("1 to 800"));
         assert!(error("a/b").contains("'/' is not allowed"));
         assert!(error("..").contains("path"));
-        assert!(error(&"é".repeat(300)).contains("300 characters"));
+        assert!(error("a\nb").contains("'\\n' is not allowed"));
+        assert!(error(&"é".repeat(401)).contains("802 bytes"));
         assert!(error(&"x".repeat(9_000)).len() < 150);
         for id in [
             "a",
             "...",
             "A~b:c@d-e_f.9",
+            "100 % of it?#\\",
+            "猫の写真",
+            &"é".repeat(400),
             "0190a5c2-7b8e-7cc1-9d2a-0242ac120002",
         ] {
             assert_eq!(id.parse::<ImageId>().unwrap().as_str(), id);
         }
+        let composed: ImageId = "caf\u{e9}".parse().unwrap();
+        assert_eq!("cafe\u{301}".parse::<ImageId>().unwrap(), composed);
     }
 
     #[test]

@@ -34,6 +34,7 @@ use super::{
     segment::Segment,
     sketches::{self, Kept, Sketch},
     state::{Acknowledged, State},
+    text::nfc,
 };
 
 /// What a store begins with.
@@ -293,7 +294,7 @@ impl Store {
     /// The numbers of those of some labels that have one; no image has any of the others.
     pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
         let db = self.db()?;
-        let numbers = labels.iter().map(|label| names::number(&db, label));
+        let numbers = labels.iter().map(|label| names::number(&db, &nfc(label)));
         numbers.filter_map(Result::transpose).collect()
     }
 

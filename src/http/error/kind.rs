@@ -95,7 +95,9 @@ impl ApiError {
             ApiError::ForeignPage(_) => (S::FORBIDDEN, "foreign_page"),
             ApiError::ForeignHost(_) => (S::FORBIDDEN, "foreign_host"),
             ApiError::MemoryFull(_) => (S::TOO_MANY_REQUESTS, "memory_full"),
-            ApiError::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited"),
+            ApiError::RateLimited(_) | ApiError::WrongKeys => {
+                (S::TOO_MANY_REQUESTS, "rate_limited")
+            }
             ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
@@ -166,7 +168,9 @@ impl From<LimitError> for ApiError {
     fn from(error: LimitError) -> Self {
         let code = match error {
             LimitError::Labels { .. } | LimitError::Label { .. } => "invalid_label",
-            LimitError::Payload { .. } | LimitError::Depth { .. } => "invalid_payload",
+            LimitError::Payload { .. } | LimitError::Depth { .. } | LimitError::Integer { .. } => {
+                "invalid_payload"
+            }
         };
         ApiError::Invalid(code, error.to_string())
     }

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::index::nfc;
+
 /// Folders that systems and programs make for themselves, small copies of pictures among them.
 const OWN_FOLDERS: [&str; 7] = [
     "@eadir",
@@ -62,7 +64,7 @@ pub fn class(relative: &Path) -> Option<String> {
     let mut parts = relative.components();
     let first = parts.next()?;
     parts.next()?;
-    Some(first.as_os_str().to_string_lossy().into_owned())
+    Some(nfc(&first.as_os_str().to_string_lossy()).into_owned())
 }
 
 /// Whether a file or a folder of this name is none of a data set's, so that nobody misses it: it is hidden, of a system or a program, or goes

@@ -189,23 +189,30 @@ pub fn names(api: &Api) -> Vec<Case> {
         api.post("/images")
             .multipart(form.part("image", Part::bytes(UPRIGHT)))
     };
-    let label = form(Form::new().text("labels", "x".repeat(101)));
+    let label = form(Form::new().text("labels", "x".repeat(256)));
     let payload = form(Form::new().text("payload", "{"));
+    let wide = form(Form::new().text("payload", "[99999999999999999999]"));
     let heavy = form(Form::new().text("payload", format!("\"{}\"", "x".repeat(17_000))));
     let patch = || api.client.patch(format!("{}/images/a", api.url));
+    let wide_patch = patch()
+        .header("content-type", "application/json")
+        .body(r#"{"payload": -99999999999999999999}"#);
     let array = patch().json(&json!([null, null]));
     let delete = api.client.delete(format!("{}/search", api.url));
     cases! {
         "id with a slash": api.put("/images/a/b") => 404 "route_not_found" "/images/a/b";
         "id with a coded slash": api.put("/images/a%2Fb") => 422 "invalid_id" "'/'";
-        "id of 10 kB": long => 422 "invalid_id" "10000 characters";
+        "id with a line break": api.put("/images/a%0Ab") => 422 "invalid_id" "'\\n'";
+        "id of 10 kB": long => 422 "invalid_id" "10000 bytes";
         "id that is not text": api.put("/images/%ff") => 400 "malformed_request" "UTF-8";
         "cursor": api.get("/images?after=a%20b") => 422 "invalid_parameter" "goes on";
         "empty cursor": api.get("/images?after=") => 422 "invalid_parameter" "goes on";
         "empty label": api.put("/images/a?label=") => 422 "invalid_label" "0 characters";
         "many labels": many => 422 "invalid_label" "33 labels";
-        "long label": label => 422 "invalid_label" "101";
+        "long label": label => 422 "invalid_label" "256";
         "payload": payload => 422 "invalid_payload" "not JSON";
+        "wide integer": wide => 422 "invalid_payload" "send it as a string";
+        "wide integer in a change": wide_patch => 422 "invalid_payload" "send it as a string";
         "heavy payload": heavy => 422 "invalid_payload" "16384";
         "patch of text": patch().body("{}") => 415 "unsupported_media_type" "application/json";
         "patch of an array": array => 422 "invalid_json" "an object";

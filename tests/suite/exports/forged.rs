@@ -35,8 +35,8 @@ async fn what_no_upload_could_have_made_is_not_imported() {
             "line 1 of images-000001.jsonl of the export: there are 33 labels",
         ),
         (
-            forged(&files, |line, _| line["labels"] = json!(["x".repeat(101)])),
-            "a label has 101 characters",
+            forged(&files, |line, _| line["labels"] = json!(["x".repeat(256)])),
+            "a label has 256 characters",
         ),
         (
             forged(&files, |line, _| {

@@ -1,6 +1,8 @@
 //! An image's row and codes on their way into their pages, or out of them, and what that changes of each generation's directory.
 //! Knows pages and slots; not what a write was.
 
+use std::collections::BTreeSet;
+
 use super::{Found, Group};
 use crate::{
     error::IndexError,
@@ -53,6 +55,13 @@ impl Group<'_> {
     ) -> Result<(), IndexError> {
         let (number, slot) = page::place(sequence);
         let hash = self.store.hash(id);
+        let labels = |row: Option<&Row>| -> BTreeSet<u32> {
+            row.iter()
+                .flat_map(|row| row.labels.iter().copied())
+                .collect()
+        };
+        let had = labels(before.as_ref().map(|found| &found.row));
+        let has = labels(after.as_ref().map(|(row, _)| row));
         let entry = |row: &Row, words: &Option<Words>| Entry {
             codes: words.clone().unwrap_or_default(),
             labels: row.labels.clone(),
@@ -80,6 +89,12 @@ impl Group<'_> {
             Some((row, _)) => self.staged.rows(number)?.insert(slot, row),
             None => self.staged.rows(number)?.remove(&slot),
         };
+        for label in has.difference(&had) {
+            self.staged.count_label(*label, 1)?;
+        }
+        for label in had.difference(&has) {
+            self.staged.count_label(*label, -1)?;
+        }
         Ok(())
     }
 }

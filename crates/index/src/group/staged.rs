@@ -37,6 +37,8 @@ pub struct Staged<'a> {
     /// Pages of each generation's sketches that are to be written.
     pub sketches: Vec<HashMap<u32, Page<Sketch>>>,
     payloads: HashMap<u32, Option<Value>>,
+    /// How many more images have a label.
+    labels: HashMap<u32, i64>,
     /// The size of the payloads.
     pub bytes: usize,
 }
@@ -68,6 +70,7 @@ impl<'a> Staged<'a> {
             codes,
             sketches,
             payloads: HashMap::new(),
+            labels: HashMap::new(),
             bytes: 0,
         }
     }
@@ -197,6 +200,22 @@ impl<'a> Staged<'a> {
     /// The number of a name, which gets one if it has none.
     pub fn number(&mut self, name: &str) -> Result<u32, IndexError> {
         self.names.number(&self.db, &mut self.batch, name)
+    }
+
+    /// That of a media type.
+    pub fn media_type(&mut self, name: &str) -> Result<u32, IndexError> {
+        self.names.media_type(&self.db, &mut self.batch, name)
+    }
+
+    /// Takes note that an image has a label, or has it no more. The name of one that no image has any more is forgotten.
+    pub fn count_label(&mut self, number: u32, change: i64) -> Result<(), IndexError> {
+        let counted = self.labels.entry(number).or_default();
+        *counted += change;
+        let stored = self.present.active.directory.count_labelled(number) as i64;
+        match stored + *counted {
+            0 => self.names.forget(&self.db, &mut self.batch, number),
+            _ => Ok(()),
+        }
     }
 
     /// Those of several.

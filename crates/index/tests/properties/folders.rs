@@ -3,7 +3,9 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use scihcgrl_index::{Expected, Index, IndexError, Kept, Order, Query, Wanted, code::Length};
+use scihcgrl_index::{
+    Expected, Index, IndexError, Kept, NewImage, Order, Query, Wanted, code::Length,
+};
 use tokio::runtime::Runtime;
 
 use super::{SKETCH, codes as codes_of, id, image, open, open_as, open_in, open_kept, sketch};
@@ -292,4 +294,48 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
         assert!(search(&index).is_empty());
         assert_eq!(named(&index), [] as [String; 0]);
     }
+}
+
+#[test]
+fn a_label_that_no_image_has_any_more_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let index = open(folder.path()).unwrap();
+    let names = |kept: usize| {
+        tamper(folder.path(), |store| {
+            let count = |prefix: &[u8]| store.scan_prefix(prefix).count();
+            assert_eq!([count(b"a"), count(b"n"), count(b"t")], [kept, kept, 1]);
+        });
+    };
+    let put = |number, labels: &[&str]| {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let image = NewImage {
+            labels,
+            ..image(number, 0, 0)
+        };
+        runtime.block_on(index.put(image)).unwrap()
+    };
+    // One is called as a media type is.
+    let media_type = put(1, &["kept"]).0.media_type;
+    put(2, &["kept", "lost", &media_type]);
+    for number in 0..300 {
+        let labels = Some(vec![format!("label {number}"), "kept".to_owned()]);
+        let patched = index.patch(id(1), labels, None, Expected::default());
+        runtime.block_on(patched).unwrap().unwrap();
+    }
+    runtime
+        .block_on(index.delete(id(2), Expected::default()))
+        .unwrap();
+    // One that comes again is a label as any other.
+    put(3, &["lost"]);
+    assert_eq!(index.list(&["lost".to_owned()], None, 9).unwrap().total, 1);
+    assert_eq!(index.verify().unwrap(), []);
+    let labels = index.labels(9).unwrap().into_iter().map(|one| one.label);
+    let labels: Vec<String> = labels.collect();
+    assert_eq!(labels, ["kept", "label 299", "lost"]);
+    drop(index);
+    names(4);
+    let index = open(folder.path()).unwrap();
+    assert_eq!(index.get(&id(3)).unwrap().unwrap().labels, ["lost"]);
+    assert_eq!(index.verify().unwrap(), []);
 }

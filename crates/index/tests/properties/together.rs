@@ -243,3 +243,29 @@ async fn a_label_of_a_write_that_failed_has_its_name_later() {
     assert_eq!(index.get(&id(3)).unwrap().unwrap().labels, ["new"]);
     assert_eq!(index.verify().unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looks_the_same_is_the_same_label_and_the_same_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(folder.path()).unwrap();
+    let [composed, apart] = ["caf\u{e9}", "cafe\u{301}"];
+    let with = |name: &str, labels: &[&str]| NewImage {
+        id: name.parse().unwrap(),
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        ..image(1, 0, 0)
+    };
+    let (record, created) = index.put(with(composed, &[apart, composed])).await.unwrap();
+    assert!(created && record.labels == [composed]);
+    assert!(!index.put(with(apart, &[composed])).await.unwrap().1);
+    for label in [composed, apart] {
+        let listed = index.list(&[label.to_owned()], None, 9).unwrap();
+        assert_eq!(listed.records[0].id.as_str(), composed);
+    }
+    // Ids of any script are kept as they are, and those of many bytes too.
+    let long = "写".repeat(266);
+    index.put(with(&long, &[])).await.unwrap();
+    drop(index);
+    let index = open(folder.path()).unwrap();
+    assert!(index.get(&long.parse().unwrap()).unwrap().is_some());
+    assert_eq!(index.verify().unwrap(), []);
+}
