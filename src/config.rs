@@ -4,7 +4,7 @@
 mod file;
 mod train;
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -67,6 +67,12 @@ pub struct Serve {
     /// keys are set.
     #[arg(long, env = "SCIHCGRL_PUBLIC_URL", value_name = "ORIGIN", value_parser = origin)]
     pub public_url: Option<String>,
+    /// The path under which a proxy has the service, such as /photos: addresses in answers begin with it, and requests may.
+    #[arg(long, env = "SCIHCGRL_BASE_PATH", value_name = "PATH", default_value = "", hide_default_value = true, value_parser = base_path)]
+    pub base_path: Arc<str>,
+    /// Take the base path of each request from its X-Forwarded-Prefix. Only for a proxy that sets that header itself.
+    #[arg(long, env = "SCIHCGRL_TRUST_FORWARDED_PREFIX")]
+    pub trust_forwarded_prefix: bool,
     /// Where the gallery is kept.
     #[command(flatten)]
     pub gallery: Gallery,
@@ -146,6 +152,25 @@ fn origin(text: &str) -> Result<String, String> {
     let whole = |(origin, url): &(String, Url)| url.as_str() == format!("{origin}/");
     let origin = origin.filter(whole).map(|(origin, _)| origin);
     origin.ok_or_else(|| "it must be http:// or https://, a host and at most a port".to_owned())
+}
+
+/// A path as a base: without a slash at its end, and empty for the root.
+///
+/// # Errors
+/// What would be right.
+pub fn base_path(text: &str) -> Result<Arc<str>, String> {
+    const MOST: usize = 256;
+    let path = text.trim_end_matches('/');
+    let is_plain = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+        !part.is_empty() && part.chars().all(plain) && ![".", ".."].contains(&part)
+    };
+    let parts = path.strip_prefix('/').map(|rest| rest.split('/'));
+    let is_path = parts.is_some_and(|mut parts| parts.all(is_plain)) && path.len() <= MOST;
+    match path.is_empty() || is_path {
+        true => Ok(path.into()),
+        false => Err("give a path such as /photos, of letters, digits and . _ ~ -".to_owned()),
+    }
 }
 
 fn gpu_memory(text: &str) -> Result<f64, String> {
@@ -242,5 +267,23 @@ impl fmt::Display for Precision {
             Precision::Fp32 => "fp32",
             Precision::Bf16 => "bf16",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_a_plain_path() {
+        for (text, base) in [("", ""), ("/", ""), ("/a", "/a"), ("/a/b-c/", "/a/b-c")] {
+            assert_eq!(&*base_path(text).unwrap(), base);
+        }
+        for text in [
+            "a", "//a", "/a//b", "/a b", "/..", "/a/./b", "/a?b", "/\u{e9}",
+        ] {
+            assert!(base_path(text).is_err(), "{text}");
+        }
+        assert!(base_path(&format!("/{}", "a".repeat(256))).is_err());
     }
 }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::telemetry;
 
 mod asset;
+mod base;
 mod batch_upload;
 mod budget;
 mod condition;
@@ -47,6 +48,7 @@ mod snapshots;
 mod state;
 mod upload;
 
+pub use base::Base;
 pub use budget::Budget;
 pub use crowd::Crowded;
 pub use error::ApiError;
@@ -59,6 +61,7 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// Every route, ready to be served.
 pub fn router(state: AppState) -> Router {
+    let base = state.parts().base.clone();
     let routes = Router::new()
         .merge(search::routes())
         .merge(images::routes())
@@ -83,7 +86,8 @@ pub fn router(state: AppState) -> Router {
         .merge(metrics::routes())
         .layer(from_fn_with_state(state.clone(), keys::guard))
         .layer(from_fn_with_state(state.clone(), origin::guard));
-    layered(routes, &state.parts().origins, state.max_body_bytes()).with_state(state)
+    let routes = layered(routes, &state.parts().origins, state.max_body_bytes());
+    base.of(routes.with_state(state))
 }
 
 /// What a worker answers, ready to be served: how it is.

@@ -68,6 +68,8 @@ struct Shared {
     heard: Mutex<Instant>,
     /// Whether the store here accepts no more, so that only a restart helps.
     failed: AtomicBool,
+    /// Whether a message of the log was broken and passed over.
+    passed_over: AtomicBool,
 }
 
 type Answer = oneshot::Sender<Result<Done, IndexError>>;
@@ -103,6 +105,7 @@ impl Replica {
             turns: AtomicU64::new(0),
             heard: Mutex::new(Instant::now()),
             failed: AtomicBool::new(false),
+            passed_over: AtomicBool::new(false),
         }));
         index.follow(Arc::new(replica.clone()));
         Ok(replica)
@@ -139,6 +142,11 @@ impl Replica {
     /// Whether it goes on without a restart.
     pub fn is_alive(&self) -> bool {
         !self.0.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has passed over a broken message of the log since it was started.
+    pub fn has_passed_over(&self) -> bool {
+        self.0.passed_over.load(Ordering::Relaxed)
     }
 
     /// Returns when the log is applied here up to a position, or tells after a while that it is not.

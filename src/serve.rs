@@ -24,7 +24,7 @@ use crate::{
     config::{Compute, Precision, Serve},
     disk,
     gallery::{self, Gallery, Originals},
-    http::{self, AppState, Budget, Origins, Parts},
+    http::{self, AppState, Base, Budget, Origins, Parts},
     index::{Index, IndexConfig, IndexError, Wanted},
     jobs::{Jobs, JobsConfig},
     memory,
@@ -158,6 +158,10 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
         origins: Origins {
             public: config.public_url.clone(),
             allowed: config.cors_origin.clone(),
+        },
+        base: Base {
+            path: config.base_path.clone(),
+            trusts_prefix: config.trust_forwarded_prefix,
         },
     });
     runtime.spawn(async move {

@@ -82,6 +82,8 @@ pub const READY: &str = "scihcgrl_ready";
 pub const LOG_POSITION: &str = "scihcgrl_log_position";
 /// How many writes of the log a replica is known to be behind.
 pub const LOG_LAG: &str = "scihcgrl_log_lag";
+/// Messages of the log that were broken and passed over.
+pub const LOG_BROKEN: &str = "scihcgrl_log_broken_total";
 /// Bytes that the bodies of requests hold.
 pub const HELD: &str = "scihcgrl_requests_held_bytes";
 /// How many they may hold.
@@ -89,7 +91,7 @@ pub const HOLDABLE: &str = "scihcgrl_requests_holdable_bytes";
 /// How long ago the log last answered a replica.
 pub const LOG_SILENCE: &str = "scihcgrl_log_silence_seconds";
 
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: [(&str, &str); 7] = [
     (REQUESTS, "Requests answered."),
     (PANICS, "Panics, caught or not."),
     (
@@ -97,6 +99,10 @@ const COUNTERS: [(&str, &str); 6] = [
         "Processes that failed while they decoded a picture.",
     ),
     (DROPPED, "Images that got no codes."),
+    (
+        LOG_BROKEN,
+        "Messages of the log that were broken and passed over.",
+    ),
     (JOBS_OVER, "Jobs that are over."),
     (RANGES, "Ranges of a shared gallery encoded here for a job."),
 ];
@@ -203,6 +209,7 @@ fn start_at_zero() {
     counter!(PANICS).absolute(0);
     counter!(DECODERS_LOST).absolute(0);
     counter!(RANGES).absolute(0);
+    counter!(LOG_BROKEN).absolute(0);
     for reason in ["full", "late", "left", "failed"] {
         counter!(DROPPED, "reason" => reason).absolute(0);
     }

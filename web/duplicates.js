@@ -2,7 +2,7 @@
 import { count, el, moment, notice, plural } from './dom.js';
 import { picture } from './picture.js';
 import { open } from './record.js';
-import { Problem, ask, follow, words } from './service.js';
+import { Problem, ask, contentOf, follow, words } from './service.js';
 
 // Groups at a time, and the most of an answer.
 const GROUPS = 12;
@@ -11,7 +11,7 @@ const MOST = 1000;
 const COPIES = 10;
 
 function group({ images, oldest, copies }, changed) {
-  const tile = (image) => el('li', {}, el('button', { type: 'button', onclick: () => open(image.id, { changed }) }, picture(image.content_url, `${image.labels.join(', ')} ${image.id}`),
+  const tile = (image) => el('li', {}, el('button', { type: 'button', onclick: () => open(image.id, { changed }) }, picture(contentOf(image.id), `${image.labels.join(', ')} ${image.id}`),
     el('span', { class: 'caption' }, image.similarity === undefined ? 'the oldest' : image.similarity.toFixed(3))));
   const gone = Math.min(images - 1, COPIES) - copies.length;
   const hidden = Math.max(images - 1 - COPIES, 0);

@@ -5,7 +5,7 @@ import { adding } from './adding.js';
 import { duplicates } from './duplicates.js';
 import { picture } from './picture.js';
 import { open } from './record.js';
-import { ask } from './service.js';
+import { ask, contentOf } from './service.js';
 
 export const title = 'Gallery';
 const PAGE = 60;
@@ -23,6 +23,9 @@ export async function show(main, params, signal) {
   // Where each page up to this one begins; the first at the oldest image.
   const cursors = [undefined];
   let next;
+  // What was asked for before is not to come after what is asked for now.
+  let turning = new AbortController();
+  signal.addEventListener('abort', () => turning.abort());
 
   main.append(
     el('h1', {}, 'Gallery'),
@@ -42,14 +45,16 @@ export async function show(main, params, signal) {
 
   function tile(image) {
     const text = image.labels.join(', ') || image.id;
-    return el('li', {}, el('button', { type: 'button', onclick: () => open(image.id, { changed }) }, picture(image.content_url, `${text}, ${image.id}`), el('span', { class: 'caption' }, text)));
+    return el('li', {}, el('button', { type: 'button', onclick: () => open(image.id, { changed }) }, picture(contentOf(image.id), `${text}, ${image.id}`), el('span', { class: 'caption' }, text)));
   }
 
   async function turn() {
+    turning.abort();
+    turning = new AbortController();
     const asked = new URLSearchParams({ limit: PAGE });
     if (label.value) asked.set('label', label.value);
     if (cursors.at(-1)) asked.set('after', cursors.at(-1));
-    const page = await ask(`/images?${asked}`, { signal });
+    const page = await ask(`/images?${asked}`, { signal: turning.signal });
     const first = (cursors.length - 1) * PAGE;
     next = page.next;
     back.disabled = cursors.length === 1;

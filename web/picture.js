@@ -1,14 +1,14 @@
 // Pictures of the gallery, with the key where there is one: an address in an <img> carries none. Knows no view.
 import { el } from './dom.js';
-import { hasKey, send } from './service.js';
+import { BASE, hasKey, send } from './service.js';
 
 // A key may have a rate, and a page has many pictures.
 const TRIES = 20;
 
-async function load(image, url) {
+async function load(image, path) {
   for (let tries = 1; ; tries++) {
     try {
-      const answer = await send(url);
+      const answer = await send(path);
       const shown = URL.createObjectURL(await answer.blob());
       image.addEventListener('load', () => URL.revokeObjectURL(shown), { once: true });
       image.src = shown;
@@ -20,11 +20,11 @@ async function load(image, url) {
   }
 }
 
-/** The picture at a URL of the service. */
-export function picture(url, alt) {
+/** The picture at a path of the service. */
+export function picture(path, alt) {
   const image = el('img', { alt, loading: 'lazy', decoding: 'async', onerror: () => image.classList.add('missing') });
-  if (hasKey()) load(image, url);
-  else image.src = url;
+  if (hasKey()) load(image, path);
+  else image.src = BASE + path;
   return image;
 }
 

@@ -5,13 +5,13 @@ import { differing, fingerprint } from './bits.js';
 import { framed } from './box.js';
 import { likeness } from './likeness.js';
 import { picture, preview } from './picture.js';
-import { ask, words } from './service.js';
+import { BASE, ask, contentOf, pathOf, words } from './service.js';
 
 /** Labels as people write them: with commas between. */
 export const split = (text) => [...new Set(text.split(',').map((label) => label.trim()).filter(Boolean))];
 
 function compared({ query, subject, match }) {
-  const image = subject.file ? preview(subject.file, 'What was searched for') : subject.id && picture(`/images/${encodeURIComponent(subject.id)}/content`, 'What was searched for');
+  const image = subject.file ? preview(subject.file, 'What was searched for') : subject.id && picture(contentOf(subject.id), 'What was searched for');
   const bits = differing(query.code, match.code);
   const verdict = bits.length === 0 ? 'Both have the same code.' : `They differ in ${bits.length} of ${query.bits} bits: ${bits.join(', ')}.`;
   return el('section', { class: 'compared' },
@@ -25,7 +25,7 @@ function compared({ query, subject, match }) {
 export async function open(id, { query, subject, match, changed = () => {} } = {}) {
   let image;
   try {
-    image = await ask(`/images/${encodeURIComponent(id)}`);
+    image = await ask(pathOf(id));
   } catch (error) {
     notice(words(error), 'problem');
     return;
@@ -44,7 +44,7 @@ export async function open(id, { query, subject, match, changed = () => {} } = {
   const form = el('form', { onsubmit: (event) => {
     event.preventDefault();
     attempt(async () => {
-      const { labels: now } = await ask(`/images/${encodeURIComponent(id)}`, { method: 'PATCH', json: { labels: split(labels.value) } });
+      const { labels: now } = await ask(pathOf(id), { method: 'PATCH', json: { labels: split(labels.value) } });
       labels.value = now.join(', ');
       told.className = 'good';
       told.textContent = 'The labels are changed.';
@@ -54,7 +54,7 @@ export async function open(id, { query, subject, match, changed = () => {} } = {
     // The second press means it.
     if (remove.textContent !== 'Really delete?') remove.textContent = 'Really delete?';
     else attempt(async () => {
-      await ask(`/images/${encodeURIComponent(id)}`, { method: 'DELETE' });
+      await ask(pathOf(id), { method: 'DELETE' });
       shown.close();
       notice(`${id} is deleted.`);
     });
@@ -72,7 +72,7 @@ export async function open(id, { query, subject, match, changed = () => {} } = {
   const codes = Object.values(image.codes);
   const shown = dialog(id, { class: 'record' },
     el('div', { class: 'record' },
-      el('a', { href: image.content_url, target: '_blank', rel: 'noopener', 'aria-label': 'The original' }, picture(image.content_url, image.labels.join(', ') || id)),
+      el('a', { href: BASE + contentOf(id), target: '_blank', rel: 'noopener', 'aria-label': 'The original' }, picture(contentOf(id), image.labels.join(', ') || id)),
       el('div', {},
         match && compared({ query, subject, match }),
         el('dl', {}, facts.map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),

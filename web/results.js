@@ -3,7 +3,7 @@ import { count, el, plural } from './dom.js';
 import { likeness } from './likeness.js';
 import { picture } from './picture.js';
 import { open } from './record.js';
-import { words } from './service.js';
+import { contentOf, words } from './service.js';
 
 const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
@@ -13,11 +13,11 @@ function timing({ total, ...parts }) {
 }
 
 function tile(match, context) {
-  const { id, labels, code, content_url: url } = match;
+  const { id, labels, code } = match;
   const text = labels.length ? labels.join(', ') : id;
   return el('li', {},
     el('button', { type: 'button', onclick: () => open(id, { ...context, match }) },
-      picture(url, `${text}, ${id}`),
+      picture(contentOf(id), `${text}, ${id}`),
       el('span', { class: 'caption' }, text),
       likeness(match) && el('span', { class: `caption alike ${match.relation ?? ''}` }, likeness(match)),
       el('code', { class: 'caption' }, code)));

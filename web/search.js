@@ -7,7 +7,7 @@ import { fingerprint } from './bits.js';
 import { AT_LEAST } from './likeness.js';
 import { results } from './results.js';
 import { share } from './share.js';
-import { ask, send, words } from './service.js';
+import { ask, contentOf, send, words } from './service.js';
 import { body, isCompared, isStored, part, query, read, write } from './wanted.js';
 
 export const title = 'Search';
@@ -43,12 +43,12 @@ export async function show(main, params, signal) {
   const held = field('How alike', alike);
   const limit = slider('Most images', { min: 10, max: 200, step: 10, value: wanted.limit }, soon);
   const lengthOf = (bits) => {
-    const input = el('input', { type: 'radio', name: 'bits', value: bits, checked: bits === wanted.bits, onchange: () => { wanted.bits = bits; radius.input.max = bits; soon(); } });
+    const input = el('input', { type: 'radio', name: 'bits', value: bits, checked: bits === wanted.bits, onchange: () => { wanted.bits = bits; radius.input.max = bits; radius.set(radius.value); soon(); } });
     return el('label', {}, input, ` ${bits}`);
   };
   const radios = lengths.map(lengthOf);
   const labels = el('datalist', { id: 'labels' });
-  const label = el('input', { list: 'labels', value: wanted.label, maxlength: 100, autocomplete: 'off', onchange: () => { wanted.label = label.value.trim(); run(); } });
+  const label = el('input', { list: 'labels', value: wanted.label, maxlength: 255, autocomplete: 'off', onchange: () => { wanted.label = label.value.trim(); run(); } });
 
   main.append(
     el('h1', {}, 'Search'),
@@ -67,7 +67,7 @@ export async function show(main, params, signal) {
     const [dropped] = event.dataTransfer?.files ?? [];
     if (dropped) take({ file: dropped });
   }, { signal });
-  signal.addEventListener('abort', () => running.abort());
+  signal.addEventListener('abort', () => { clearTimeout(later); running.abort(); });
   ask('/labels?limit=1000', { signal }).then(({ labels: all }) => labels.append(...all.map((one) => el('option', { value: one.label })))).catch(() => {});
 
   function take(subject) {
@@ -87,7 +87,7 @@ export async function show(main, params, signal) {
   function showSubject() {
     const { subject, bits } = wanted;
     const named = subject.id ?? subject.file?.name;
-    const image = subject.file ? preview(subject.file, `What is searched for: ${named}`) : subject.id && picture(`/images/${encodeURIComponent(subject.id)}/content`, `What is searched for: ${named}`);
+    const image = subject.file ? preview(subject.file, `What is searched for: ${named}`) : subject.id && picture(contentOf(subject.id), `What is searched for: ${named}`);
     const cut = (box) => {
       // What is on its way is of another part.
       running.abort();
@@ -103,7 +103,7 @@ export async function show(main, params, signal) {
 
   /** Codes of a picture, or of a part of it, of which the service has none; a stored one is sent back for that. */
   async function encode(subject, current) {
-    subject.file ??= await (await send(`/images/${encodeURIComponent(subject.id)}/content`, { signal: current })).blob();
+    subject.file ??= await (await send(contentOf(subject.id), { signal: current })).blob();
     const headers = { 'content-type': 'application/octet-stream' };
     const { codes, sketch, model: id, timing_ms: timing } = await ask(`/encode?${part(subject)}`, { method: 'POST', body: subject.file, headers, signal: current });
     current.throwIfAborted();
@@ -162,7 +162,7 @@ export async function show(main, params, signal) {
   async function offer() {
     const { images, total } = await ask('/images?limit=18', { signal });
     if (wanted.subject) return;
-    const start = (image) => el('button', { type: 'button', onclick: () => take({ id: image.id }), 'aria-label': `Search near ${image.id}` }, picture(image.content_url, ''));
+    const start = (image) => el('button', { type: 'button', onclick: () => take({ id: image.id }), 'aria-label': `Search near ${image.id}` }, picture(contentOf(image.id), ''));
     if (total === 0) found.append(el('p', {}, 'Nothing is stored yet. ', el('a', { href: '#gallery' }, 'Add images'), ' first.'));
     else found.append(el('h2', {}, `Or begin with one of ${plural(total, 'stored image')}`), el('ul', { class: 'grid' }, images.map((image) => el('li', {}, start(image)))));
   }

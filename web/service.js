@@ -1,4 +1,13 @@
-// Speaks to the service: requests with the key, refusals in words, events as they happen. Knows HTTP and no view.
+// Speaks to the service: requests with the key, refusals in words, events as they happen. Knows HTTP, where the service is, and no view.
+
+/** The path under which the service is: a proxy may give it one of its own, which is then the page's too. */
+export const BASE = new URL('..', import.meta.url).pathname.slice(0, -1);
+
+/** The path of an image, below that. */
+export const pathOf = (id) => `/images/${encodeURIComponent(id)}`;
+
+/** That of its original. */
+export const contentOf = (id) => `${pathOf(id)}/content`;
 
 /** Why the service did not do what was asked, in its own words where it has any. `status` is 0 where it did not answer. */
 export class Problem extends Error {
@@ -42,9 +51,9 @@ async function problemOf(answer) {
   return problem;
 }
 
-/** The answer as it is, to a request that succeeded. Throws a Problem, or what `signal` aborts with. */
+/** The answer as it is, to a request to a path of the service that succeeded. Throws a Problem, or what `signal` aborts with. */
 export async function send(path, { headers = {}, ...request } = {}) {
-  const answer = await fetch(path, { ...request, headers: headersWith(headers) }).catch((error) => {
+  const answer = await fetch(BASE + path, { ...request, headers: headersWith(headers) }).catch((error) => {
     throw error.name === 'AbortError' ? error : silent();
   });
   if (!answer.ok) throw await problemOf(answer);
@@ -65,7 +74,7 @@ export async function ask(path, { json, headers = {}, ...request } = {}) {
 export function upload(path, file, { progress, signal }) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest();
-    request.open('POST', path);
+    request.open('POST', BASE + path);
     for (const [name, value] of Object.entries(headersWith({ 'content-type': 'application/octet-stream' }))) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onerror = () => failed(silent());

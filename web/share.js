@@ -1,6 +1,6 @@
 // A search to pass on: its address, and the curl command that asks the same. Knows shells and clipboards.
 import { el } from './dom.js';
-import { hasKey } from './service.js';
+import { BASE, contentOf, hasKey } from './service.js';
 import { body, isStored, part, query } from './wanted.js';
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -9,11 +9,11 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 export function curl(wanted, active) {
   const { subject } = wanted;
   const command = `curl${hasKey() ? ' -H "authorization: Bearer $SCIHCGRL_KEY"' : ''}`;
-  const asked = quoted([location.origin + query(wanted, active), part(subject)].filter(Boolean).join('&'));
+  const asked = quoted([location.origin + BASE + query(wanted, active), part(subject)].filter(Boolean).join('&'));
   if (isStored(subject) || !subject.file) return `${command} -H 'content-type: application/json' -d ${quoted(JSON.stringify(body(wanted, active)))} ${asked}`;
   const withFile = (name) => `${command} -F ${quoted(`image=@${name}`)} ${asked}`;
   if (!subject.id) return withFile(subject.file.name || 'image.png');
-  return `${command} ${quoted(`${location.origin}/images/${encodeURIComponent(subject.id)}/content`)} | ${withFile('-')}`;
+  return `${command} ${quoted(location.origin + BASE + contentOf(subject.id))} | ${withFile('-')}`;
 }
 
 function copied(name, text) {

@@ -10,7 +10,7 @@ use axum::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{error::ApiError, extract::Id, state::AppState};
+use super::{base::address, error::ApiError, extract::Id, state::AppState};
 use crate::{
     image,
     index::{ImageId, Record},
@@ -32,14 +32,14 @@ pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/images/{id}/content", get(content))
 }
 
-/// Where an image is.
+/// Where an image is, from the base path on.
 pub(super) fn image_url(id: &ImageId) -> String {
     format!("/images/{}", utf8_percent_encode(id.as_str(), ESCAPED))
 }
 
 /// Where the original of an image is.
 pub(super) fn content_url(id: &ImageId) -> String {
-    format!("{}/content", image_url(id))
+    address(&format!("{}/content", image_url(id)))
 }
 
 async fn content(

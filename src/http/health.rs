@@ -138,6 +138,8 @@ async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> 
         "degraded: the disk is full, so writes are refused\n"
     } else if gallery.originals().are_away().await {
         "degraded: originals cannot be written, so images are refused\n"
+    } else if replica.is_some_and(Replica::has_passed_over) {
+        "degraded: a message of the log was broken and is passed over\n"
     } else {
         "ready\n"
     })

@@ -19,8 +19,8 @@ use crate::{
     serving::Models,
     telemetry::{
         self, DAMAGED, DECODERS_LOST, DISK_BYTES, DISK_FULL, DISTINCT_CODES, GENERATION, HELD,
-        HOLDABLE, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_LAG, LOG_POSITION,
-        LOG_SILENCE, MISSING, ORIGINALS_AWAY, READY, REQUEST_SECONDS, REQUESTS,
+        HOLDABLE, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_BROKEN, LOG_LAG,
+        LOG_POSITION, LOG_SILENCE, MISSING, ORIGINALS_AWAY, READY, REQUEST_SECONDS, REQUESTS,
     },
 };
 
@@ -58,6 +58,7 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     ] {
         gauge!(name).set(value as f64);
     }
+    counter!(LOG_BROKEN).absolute(facts.log_broken);
     counter!(DECODERS_LOST).absolute(image::lost_decoders());
     if let Some(replica) = &state.parts().replica {
         let standing = replica.standing();

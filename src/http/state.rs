@@ -18,7 +18,7 @@ use bytes::Bytes;
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{budget::Budget, error::ApiError, keys::Keys, origin::Origins};
+use super::{base::Base, budget::Budget, error::ApiError, keys::Keys, origin::Origins};
 use crate::{
     batch::Encoded,
     gallery::Gallery,
@@ -70,6 +70,8 @@ pub struct Parts {
     pub keys: Keys,
     /// From which pages it may be used.
     pub origins: Origins,
+    /// Under which path it is reached.
+    pub base: Base,
 }
 
 /// A handle on what all requests share, cheap to clone. Not ready until told so.

@@ -15,8 +15,11 @@ use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Replica, ReplicaError, Turned, message};
-use crate::index::{Applied, Index, IndexError};
+use super::{
+    Replica, ReplicaError, Turned,
+    message::{self, Unread},
+};
+use crate::index::{Applied, Index, IndexError, Write};
 
 /// How many writes may be on their way to the disk.
 const AHEAD: usize = 2048;
@@ -32,6 +35,13 @@ enum Broken {
     Log(String),
     /// The store here cannot go on: it must not pass over what others applied.
     Store(String),
+}
+
+/// A message of the log.
+struct Taken {
+    id: Option<Uuid>,
+    /// None if it is broken.
+    write: Option<Write>,
 }
 
 impl From<ReplicaError> for Broken {
@@ -156,11 +166,14 @@ async fn try_apply(
             }
             message = messages.next(), if broken.is_none() && !turning && pending.len() < AHEAD => match message {
                 Some(Ok(message)) => match take(replica, &message, next, &mut by) {
-                    Ok(Some((id, write))) => {
-                        let turns = write.turns();
+                    Ok(Some(Taken { id, write })) => {
+                        let turns = write.as_ref().is_some_and(Write::turns);
                         turning |= turns;
                         let at = Applied { position: next, id };
-                        let accepted = index.apply(at, write, replica.is_own(id)).await;
+                        let accepted = match write {
+                            Some(write) => index.apply(at, write, replica.is_own(id)).await,
+                            None => index.pass_over(at).await,
+                        };
                         let done = accepted.map_err(store)?;
                         let position = next;
                         pending.push_back(async move {
@@ -178,13 +191,13 @@ async fn try_apply(
     }
 }
 
-/// The id and the write of a message, if it is the next one; none of one that was taken before.
+/// What a message is, if it is the next one; none of one that was taken before.
 fn take(
     replica: &Replica,
     message: &jetstream::Message,
     next: u64,
     by: &mut Option<String>,
-) -> Result<Option<(Option<Uuid>, crate::index::Write)>, Broken> {
+) -> Result<Option<Taken>, Broken> {
     let info = message
         .info()
         .map_err(|error| Broken::Log(error.to_string()))?;
@@ -201,12 +214,23 @@ fn take(
         return Err(Broken::Log(format!("{next} is missing before {position}")));
     }
     let id = id_in(message.headers.as_ref());
-    let write = message::decode(&message.payload).map_err(|why| {
-        Broken::Store(format!(
+    match message::decode(&message.payload) {
+        Ok(write) => Ok(Some(Taken {
+            id,
+            write: Some(write),
+        })),
+        Err(Unread::NotUnderstood(why)) => Err(Broken::Store(format!(
             "the message at {position} is not understood: {why}; a newer program wrote it"
-        ))
-    })?;
-    Ok(Some((id, write)))
+        ))),
+        Err(Unread::Broken) => {
+            tracing::error!(
+                position,
+                "a message of the log is broken, so that no program can read it; it is passed over"
+            );
+            replica.0.passed_over.store(true, Ordering::Relaxed);
+            Ok(Some(Taken { id, write: None }))
+        }
+    }
 }
 
 fn id_in(headers: Option<&HeaderMap>) -> Option<Uuid> {

@@ -1,60 +1,68 @@
-//! A write as a message of the log: JSON, so that people and later programs read it.
-//! Knows the form; not what a write does.
+//! A write as a message of the log: one line that all programs read, with the form of what follows and its checksum; then the write as JSON,
+//! so that people read it too. Knows the form; not what a write does.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use crate::index::Write;
 
-/// The version of the form.
+/// What every message begins with, whatever its form.
+const BEGINS: &str = "scihcgrl ";
+/// The form of what this program writes and reads.
 const FORMAT: u32 = 1;
-/// That of writes with sketches, which programs that only know the one before must not apply.
-const SKETCHES: u32 = 2;
 
-#[derive(Serialize)]
-struct Told<'a> {
-    format: u32,
-    write: &'a Write,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    format: u32,
-    write: Write,
+/// Why a message is not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// No program can read it, so all pass over it.
+    Broken,
+    /// A newer program may have written it, and others may have understood it, so it must not be passed over.
+    NotUnderstood(String),
 }
 
 pub(super) fn encode(write: &Write) -> serde_json::Result<Bytes> {
-    let told = Told {
-        format: match write.has_sketches() {
-            true => SKETCHES,
-            false => FORMAT,
-        },
-        write,
-    };
-    serde_json::to_vec(&told).map(Bytes::from)
+    let body = serde_json::to_vec(write)?;
+    let mut message = format!("{BEGINS}{FORMAT} {:08x}\n", crc32fast::hash(&body)).into_bytes();
+    message.extend(body);
+    Ok(message.into())
 }
 
 /// Reads a message.
 ///
 /// # Errors
-/// Why it is none that this program understands. It must not be passed over, for others may have understood it.
-pub(super) fn decode(payload: &[u8]) -> Result<Write, String> {
-    let Read { format, write } =
-        serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-    match format {
-        FORMAT | SKETCHES => Ok(write),
-        other => Err(format!(
-            "it is of format {other}, and this program reads {FORMAT} and {SKETCHES}"
-        )),
+/// [`Unread`].
+pub(super) fn decode(message: &[u8]) -> Result<Write, Unread> {
+    let (format, body) = open(message).ok_or(Unread::Broken)?;
+    if format != FORMAT {
+        let why = format!("it is of format {format}, and this program reads {FORMAT}");
+        return Err(Unread::NotUnderstood(why));
     }
+    serde_json::from_slice(body).map_err(|error| Unread::NotUnderstood(error.to_string()))
+}
+
+/// The form of what is in a message, and that itself, if its checksum is right.
+fn open(message: &[u8]) -> Option<(u32, &[u8])> {
+    let end = message.iter().position(|byte| *byte == b'\n')?;
+    let line = str::from_utf8(&message[..end]).ok()?;
+    let (format, checksum) = line.strip_prefix(BEGINS)?.split_once(' ')?;
+    let (format, checksum) = (
+        format.parse().ok()?,
+        u32::from_str_radix(checksum, 16).ok()?,
+    );
+    let body = &message[end + 1..];
+    (checksum == crc32fast::hash(body)).then_some((format, body))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::index::{Expected, Revisions};
+
+    fn message(format: u32, body: &str) -> Vec<u8> {
+        let checksum = crc32fast::hash(body.as_bytes());
+        format!("{BEGINS}{format} {checksum:08x}\n{body}").into_bytes()
+    }
 
     #[test]
     fn writes_read_back_and_null_is_told_from_nothing() {
@@ -75,10 +83,10 @@ mod tests {
 
     #[test]
     fn a_condition_is_a_write_around_a_write() {
-        let delete = json!({ "format": 1, "write": { "delete": { "id": "a" } } });
-        let read = decode(delete.to_string().as_bytes()).unwrap();
-        let told: Value = serde_json::from_slice(&encode(&read).unwrap()).unwrap();
-        assert_eq!(told, delete, "what has none is told as ever");
+        let delete = json!({ "delete": { "id": "a" } }).to_string();
+        let read = decode(&message(1, &delete)).unwrap();
+        let told = encode(&read).unwrap();
+        assert_eq!(told, message(1, &delete), "what has none is told as ever");
         let write = Write::If {
             id: "a".parse().unwrap(),
             expected: Expected {
@@ -92,10 +100,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_says_so() {
-        let other = json!({ "format": 3, "write": { "activate": 3 } });
-        let told = |value: &Value| decode(value.to_string().as_bytes()).unwrap_err();
-        assert!(told(&other).contains("format 3"));
-        assert!(told(&json!({ "format": 1, "write": { "explode": 3 } })).contains("explode"));
+    fn what_a_newer_program_wrote_is_told_from_what_nobody_can_read() {
+        let not_understood = |message: &[u8]| match decode(message) {
+            Err(Unread::NotUnderstood(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let later = message(3, r#"{"activate": 3}"#);
+        assert!(not_understood(&later).contains("format 3"));
+        let unknown = message(1, r#"{"explode": 3}"#);
+        assert!(not_understood(&unknown).contains("explode"));
+        assert!(not_understood(&message(1, "")).contains("EOF"));
+        let sound = message(1, r#"{"activate":3}"#);
+        assert!(decode(&sound).is_ok());
+        // Whatever byte of it is another, it is not read as something else.
+        for at in 0..sound.len() {
+            let mut changed = sound.clone();
+            changed[at] ^= 0x10;
+            match decode(&changed) {
+                Err(Unread::Broken) => {}
+                Err(Unread::NotUnderstood(why)) => assert!(why.contains("format"), "{why}"),
+                Ok(_) => panic!("byte {at}"),
+            }
+        }
+        for broken in [
+            &b""[..],
+            b"\n",
+            b"{}",
+            b"scihcgrl",
+            b"\xff\n",
+            &sound[..sound.len() - 1],
+        ] {
+            assert!(matches!(decode(broken), Err(Unread::Broken)), "{broken:?}");
+        }
     }
 }

@@ -44,6 +44,13 @@ impl Applied {
         }
     }
 
+    /// How many messages of its log were broken and passed over.
+    pub(super) fn broken(tree: &sled::Tree) -> Result<u64, IndexError> {
+        let value = tree.get(Key::Broken.to_bytes())?;
+        let count = value.and_then(|value| value.as_ref().try_into().ok());
+        Ok(count.map_or(0, u64::from_be_bytes))
+    }
+
     /// As a store keeps it.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut value = self.position.to_be_bytes().to_vec();

@@ -21,6 +21,7 @@ impl Index {
             precision: generation.precision.clone(),
             generation: generation.number,
             schema: migrate::SCHEMA,
+            log_broken: present.broken,
             opened: store.database().times(),
             disk_full: !self.has_room(),
             disk_bytes: size.unwrap_or_else(|error| {

@@ -47,6 +47,8 @@ pub struct Group<'a> {
     purged: usize,
     /// The last write of a log that is applied with it.
     applied: Option<Applied>,
+    /// How many messages of a log are broken and passed over.
+    broken: u64,
     /// Whether any write is of images, and the position of the last that is, where there is a log.
     changed: Option<Option<u64>>,
 }
@@ -84,6 +86,7 @@ impl<'a> Group<'a> {
             turn: None,
             purged: 0,
             applied: None,
+            broken: 0,
             changed: None,
         })
     }
@@ -102,6 +105,11 @@ impl<'a> Group<'a> {
     pub fn at(&mut self, applied: Applied, own: bool) {
         self.applied = Some(applied);
         self.originals.elsewhere = !own;
+    }
+
+    /// Counts a message of the log that is broken, so that nothing can be done for it.
+    pub fn pass_over(&mut self) {
+        self.broken += 1;
     }
 
     /// The size of the payloads staged.

@@ -30,6 +30,7 @@ const GENERATION: &[u8] = b"generation";
 const STATE: &[u8] = b"state";
 const ID: &[u8] = b"id";
 const POSITION: &[u8] = b"position";
+const BROKEN: &[u8] = b"broken";
 
 /// A key of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub enum Key<'a> {
     Id,
     /// How much of a log it has applied, if there is one.
     Position,
+    /// How many messages of the log were broken and passed over.
+    Broken,
     /// A page of rows.
     Rows(u32),
     /// A page of codes.
@@ -85,6 +88,7 @@ impl<'a> Key<'a> {
             Key::State => join(prefix::META, &[STATE]),
             Key::Id => join(prefix::META, &[ID]),
             Key::Position => join(prefix::META, &[POSITION]),
+            Key::Broken => join(prefix::META, &[BROKEN]),
             Key::Rows(page) => number(prefix::ROWS, page),
             Key::Codes { generation, page } => paged(prefix::CODES, generation, page),
             Key::Sketches { generation, page } => paged(prefix::SKETCHES, generation, page),
@@ -111,6 +115,7 @@ impl<'a> Key<'a> {
             prefix::META if rest == ID => Some(Key::Id),
             prefix::META if rest == STATE => Some(Key::State),
             prefix::META if rest == POSITION => Some(Key::Position),
+            prefix::META if rest == BROKEN => Some(Key::Broken),
             prefix::ROWS => number().map(Key::Rows),
             prefix::CODES => paged().map(|(generation, page)| Key::Codes { generation, page }),
             prefix::SKETCHES => {
@@ -171,6 +176,7 @@ mod tests {
             },
             Key::Id,
             Key::Position,
+            Key::Broken,
             Key::Loose(u64::MAX),
             Key::Payload(9),
             Key::Name("a label"),

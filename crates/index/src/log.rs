@@ -129,17 +129,6 @@ impl Write {
         }
     }
 
-    /// Whether it says anything of sketches. A program that knows none would pass over them and have another store from then on.
-    pub fn has_sketches(&self) -> bool {
-        match self {
-            Write::Put(image) => image.codes.iter().any(|codes| codes.sketch.is_some()),
-            Write::Recode { images, .. } => images.iter().any(|image| image.sketch.is_some()),
-            Write::Begin(generation) => generation.sketch.is_some(),
-            Write::If { write, .. } => write.has_sketches(),
-            _ => false,
-        }
-    }
-
     pub(super) fn put(mut image: NewImage) -> Self {
         image.times.get_or_insert_with(Times::now);
         Write::Put(Box::new(image))
@@ -220,6 +209,22 @@ impl Index {
             group.write(write)
         };
         self.0.writer.accept(apply).await
+    }
+
+    /// As [`apply`](Self::apply), of a message that no program can read. The store counts it.
+    ///
+    /// # Errors
+    /// [`IndexError::Closed`].
+    pub async fn pass_over(
+        &self,
+        at: Applied,
+    ) -> Result<oneshot::Receiver<Result<Done, IndexError>>, IndexError> {
+        let pass_over = move |group: &mut Group<'_>| {
+            group.at(at, false);
+            group.pass_over();
+            Ok(Done::Nothing)
+        };
+        self.0.writer.accept(pass_over).await
     }
 
     /// How much of a log the store has applied; none where it never followed one.

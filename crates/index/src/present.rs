@@ -22,6 +22,8 @@ pub struct Present {
     pub images: u64,
     /// The last commit that changed an image or a generation; where a log is followed, the position of the last write that did.
     pub commit: u64,
+    /// How many messages of the log were broken and passed over.
+    pub broken: u64,
 }
 
 /// A generation with its directory.

@@ -136,6 +136,9 @@ pub struct Facts {
     pub disk_bytes: u64,
     /// Whether the disk has no room for writes.
     pub disk_full: bool,
+    /// How many messages of the log were broken and passed over.
+    #[serde(skip)]
+    pub log_broken: u64,
     /// How often sled was opened: once, and again after each write that failed.
     #[serde(skip)]
     pub opened: u64,

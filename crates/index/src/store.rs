@@ -155,6 +155,7 @@ impl Store {
         }
         let (released, removals) = mpsc::unbounded_channel();
         let position = log::position(&db)?;
+        let broken = Applied::broken(&db)?;
         let commit = position.unwrap_or(state.commit);
         let store = Store {
             database: Database::new(db, path, cache_bytes),
@@ -173,6 +174,7 @@ impl Store {
                 beside,
                 images: state.images,
                 commit,
+                broken,
             })),
             hasher,
         };

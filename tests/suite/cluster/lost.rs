@@ -23,9 +23,10 @@ async fn a_replica_does_not_go_on_with_a_log_that_has_other_writes() {
     for _ in 0..position + 3 {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, uuid::Uuid::new_v4().to_string().as_str());
-        let write = json!({ "format": 1, "write": { "delete": { "id": "nobody" } } });
-        let sent =
-            context.publish_with_headers("scihcgrl.gallery.log", headers, write.to_string().into());
+        let write = json!({ "delete": { "id": "nobody" } }).to_string();
+        let checksum = crc32fast::hash(write.as_bytes());
+        let message = format!("scihcgrl 1 {checksum:08x}\n{write}");
+        let sent = context.publish_with_headers("scihcgrl.gallery.log", headers, message.into());
         sent.await.unwrap().await.unwrap();
     }
     cluster.restart(2, folder);

@@ -15,11 +15,11 @@ use super::{
     server::{self, TestServer, samples},
 };
 
-/// How a write with sketches begins, and how one of a later form does.
-const OURS: &[u8] = br#"{"format":2,"#;
-const LATER: &[u8] = br#"{"format":9,"#;
+/// How a write begins, and how one of a later form does.
+const OURS: &[u8] = b"scihcgrl 1 ";
+const LATER: &[u8] = b"scihcgrl 9 ";
 
-/// The addresses of ways to servers on which each write with sketches becomes one of a later form.
+/// The addresses of ways to servers on which each write becomes one of a later form.
 async fn renumbering(servers: &[u16]) -> String {
     let mut urls = Vec::new();
     for &server in servers {
@@ -114,7 +114,7 @@ async fn a_program_stops_at_what_a_newer_one_wrote_and_goes_on_once_it_is_upgrad
         assert_eq!(cluster.replicas[0].ask(Method::GET, "/readyz").await.0, 200);
         folder = replica.kill();
         let log = fs::read_to_string(folder.path().join("server.log")).unwrap();
-        let why = "is not understood: it is of format 9, and this program reads 1 and 2; a newer program wrote it";
+        let why = "is not understood: it is of format 9, and this program reads 1; a newer program wrote it";
         assert!(log.matches(why).count() > start, "{log}");
     }
     let urls = cluster.nats.urls();
@@ -125,4 +125,49 @@ async fn a_program_stops_at_what_a_newer_one_wrote_and_goes_on_once_it_is_upgrad
     assert_eq!(upgraded.ask(Method::GET, "/livez").await.0, 200);
     assert!(has(upgraded, "ship-0").await && !has(upgraded, "cat-1").await);
     assert!(!has(upgraded, "lost").await);
+}
+
+/// What anybody may publish who may publish to the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_no_program_can_read_is_passed_over_by_all() {
+    let mut cluster = Cluster::empty();
+    let first = cluster.one_more("serve", &[]);
+    let second = cluster.one_more("serve", &[]);
+    cluster.replicas = vec![first, second];
+    cluster.replicas[0].store(&["cat"], 2).await;
+    let urls = cluster.nats.urls();
+    let client = async_nats::connect(urls.split(',').collect::<Vec<_>>());
+    let log = async_nats::jetstream::new(client.await.unwrap());
+    let broken: [&'static [u8]; 3] = [
+        b"{\"format\":2,\"write\":{\"discard\":null}}",
+        b"scihcgrl 1 00000000\n\"discard\"",
+        b"\xff\x00",
+    ];
+    for message in broken {
+        let sent = log.publish("scihcgrl.gallery.log", message.into()).await;
+        sent.unwrap().await.unwrap();
+    }
+    cluster.replicas[1].store(&["ship"], 2).await;
+    cluster.settle().await;
+    // One that comes later passes over the same.
+    let third = cluster.one_more("serve", &[]);
+    cluster.replicas.push(third);
+    cluster.settle().await;
+    for replica in &cluster.replicas {
+        assert_eq!(replica.metric("scihcgrl_log_broken_total").await, Some(3.0));
+        assert!(has(replica, "cat-1").await && has(replica, "ship-1").await);
+        let ready = replica.client.get(replica.at("/readyz")).send().await;
+        let ready = ready.unwrap();
+        assert_eq!(ready.status(), 200);
+        let said = ready.text().await.unwrap();
+        assert!(said.starts_with("degraded: a message of the log"), "{said}");
+        assert_eq!(replica.log().matches("no program can read it").count(), 3);
+    }
+    // It is told of once more by nobody, and still counted.
+    let folder = cluster.replicas.pop().unwrap().kill();
+    let again = cluster.begin("serve", &urls, folder, &[]);
+    assert_eq!(again.metric("scihcgrl_log_broken_total").await, Some(3.0));
+    cluster.replicas.push(again);
+    cluster.replicas[0].store(&["dog"], 1).await;
+    cluster.settle().await;
 }

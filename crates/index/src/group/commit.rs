@@ -165,6 +165,11 @@ impl Group<'_> {
             let key = Key::Position.to_bytes();
             self.staged.batch.insert(key, applied.to_bytes());
         }
+        let broken = present.broken + self.broken;
+        if self.broken > 0 {
+            let key = Key::Broken.to_bytes();
+            self.staged.batch.insert(key, &broken.to_be_bytes());
+        }
         if let Some(turn) = &self.turn {
             turn.write(&mut self.staged.batch);
         }
@@ -187,6 +192,7 @@ impl Group<'_> {
         let publish: Publish = Box::new(move |now| {
             let mut after = now.after(segments, images);
             after.commit = commit.unwrap_or(now.commit);
+            after.broken = broken;
             match turn {
                 Some(turn) => turn.of(&after),
                 None => after,

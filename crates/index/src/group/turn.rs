@@ -34,6 +34,7 @@ impl Turn {
             }),
             images: now.images,
             commit: now.commit,
+            broken: now.broken,
         }
     }
 }
