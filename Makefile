@@ -13,7 +13,7 @@ SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 # From PyPI come wheels alone, each held to its hash. The files in wheels/ name all that is needed, so pip looks for no more.
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --require-hashes
 
-.PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser proxy bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
@@ -42,6 +42,7 @@ help:
 	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
 	@echo 'make libraries  install what reads HEIC, AVIF and rare kinds of TIFF and JPEG, Debian'"'"'s, where it is not there'
 	@echo 'make browser    install Debian'"'"'s Chromium, which the page is tested in, where there is none'
+	@echo 'make proxy      fetch Debian'"'"'s nginx, which the page is tested behind, where there is none'
 	@echo 'make bench-page the page in a browser: what it weighs, when it is seen, how long a search takes to its pictures'
 	@echo 'make screenshots  the pictures of the page in docs/'
 
@@ -88,6 +89,10 @@ wheels:
 browser:
 	@test -n "$$CHROMIUM" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
+# Debian's, unpacked here and not installed, for an installed one begins to serve.
+proxy:
+	@command -v nginx >/dev/null || test -x .proxy/usr/sbin/nginx || { $(SUDO) apt-get update -qq && mkdir -p .proxy && cd .proxy && apt-get download -qq nginx && dpkg-deb -x nginx_*.deb . && rm nginx_*.deb; }
+
 # Debian's, for which apt-get needs root. The service runs without them; the tests of what they read do not.
 LIBRARIES := libheif1 libtiff6 libturbojpeg0
 libraries:
@@ -115,7 +120,7 @@ test: export OMP_WAIT_POLICY = passive
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test:
 	cargo fmt --all --check
-	$(MAKE) -j programs weights contract browser libraries
+	$(MAKE) -j programs weights contract browser proxy libraries
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -49,6 +50,44 @@ class Service:
 
     def end(self):
         self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+class Proxy:
+    """nginx with a service under /photos/, as its plain proxy_pass has it: the Host header becomes the service's address."""
+
+    CONFIGURATION = """
+        daemon off; {user} worker_processes 1; pid {folder}/pid; error_log {folder}/log;
+        events {{}}
+        http {{
+            access_log off; client_max_body_size 30m;
+            client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+            server {{ listen 127.0.0.1:{port}; location /photos/ {{ proxy_pass {service}/; }} }}
+        }}
+    """
+
+    def __init__(self, service):
+        nginx = shutil.which("nginx") or ROOT / ".proxy/usr/sbin/nginx"
+        self.folder = Path(tempfile.mkdtemp(prefix="scihcgrl-proxy-"))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        user = "user root;" if os.geteuid() == 0 else ""
+        text = self.CONFIGURATION.format(folder=self.folder, port=port, service=service.url, user=user)
+        (self.folder / "nginx.conf").write_text(text, encoding="utf-8")
+        self.process = subprocess.Popen([nginx, "-p", self.folder, "-e", self.folder / "log", "-c", self.folder / "nginx.conf"])
+        self.url = f"http://localhost:{port}/photos"
+        end = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                return
+            except ConnectionRefusedError:
+                assert time.monotonic() < end, (self.folder / "log").read_text(encoding="utf-8")
+                time.sleep(0.05)
+
+    def end(self):
+        self.process.terminate()
         self.process.wait()
         shutil.rmtree(self.folder)
 

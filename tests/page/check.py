@@ -13,12 +13,14 @@ import subprocess
 import sys
 import time
 import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from browser import ROOT, SAMPLES, Console, Service, browser, until
+from browser import ROOT, SAMPLES, Console, Proxy, Service, browser, until
 
 QUERY = sorted((SAMPLES / "queries/horse").iterdir())[0]
 MODEL = ROOT / "models/cifar10.safetensors"
@@ -733,6 +735,107 @@ def small_and_its_own(page):
     assert "default-src 'none'" in policy and "unsafe" not in policy, policy
 
 
+def under_a_path_of_a_proxy(page, service):
+    """The service knows nothing of the path."""
+    proxy = Proxy(service)
+    try:
+        page.goto(proxy.url)
+        page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
+        expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+        until(page, "[...document.querySelectorAll('.found img')].slice(0, 4).every((image) => image.complete && image.naturalWidth > 0)")
+        command, answer = asked_by_curl(page)
+        assert "/photos/search" in command and answer["matches"], command
+        page.goto(f"{proxy.url}/#gallery")
+        page.get_by_label("Labels for them").fill("by proxy")
+        page.get_by_label("Drop, paste or choose files").set_input_files([QUERY])
+        expect(page.get_by_text("1 of 1 file stored.")).to_be_visible()
+        page.get_by_label("Show").select_option(label="by proxy (1)")
+        page.locator("main > .grid button").first.click()
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Really delete?").click()
+        expect(page.get_by_text("No images here yet.")).to_be_visible()
+        page.goto(f"{proxy.url}/docs")
+        expect(page.get_by_text("/search").first).to_be_visible()
+    finally:
+        proxy.end()
+
+
+HOSTILE = """async (service) => {
+    const routes = [
+        ['POST', '/images'], ['POST', '/images/batch'], ['PUT', '/images/theirs'], ['PATCH', '/images/cat:0030.jpg'], ['DELETE', '/images/cat:0030.jpg'],
+        ['POST', '/search'], ['POST', '/encode'], ['POST', '/admin/jobs'], ['POST', '/admin/models'], ['POST', '/admin/snapshots'],
+        ['DELETE', '/admin/models/0123456789ab'], ['POST', '/admin/models/0123456789ab/activate'],
+    ];
+    const picture = await (await fetch('picture.jpg')).blob();
+    const form = new FormData();
+    form.append('image', picture, 'a.jpg');
+    const bodies = [[picture], [form], ['{"kind": "find_duplicates"}', 'text/plain'], ['{"kind": "find_duplicates"}', 'application/json']];
+    const seen = [];
+    for (const [method, path] of routes) {
+        for (const [body, type] of bodies) {
+            for (const mode of ['no-cors', 'cors']) {
+                const headers = type ? { 'content-type': type } : {};
+                const answer = await fetch(service + path, { method, mode, body, headers }).catch(() => undefined);
+                if (answer && answer.type !== 'opaque') seen.push([method, path, answer.status]);
+            }
+        }
+    }
+    for (const path of ['/images', '/info', '/metrics', '/admin/jobs']) {
+        const answer = await fetch(service + path).catch(() => undefined);
+        if (answer) seen.push(['GET', path, answer.status]);
+    }
+    // What needs no script.
+    for (const type of ['text/plain', 'multipart/form-data', 'application/x-www-form-urlencoded']) {
+        const frame = document.createElement('iframe');
+        frame.name = type;
+        const sent = Object.assign(document.createElement('form'), { action: `${service}/admin/jobs`, method: 'post', enctype: type, target: type });
+        sent.append(Object.assign(document.createElement('input'), { name: '{"kind": "find_duplicates", "x": "', value: '"}' }));
+        document.body.append(frame, sent);
+        const loaded = new Promise((done) => { frame.onload = done; });
+        sent.submit();
+        await loaded;
+    }
+    return seen;
+}"""
+
+
+def a_hostile_page(page, service):
+    """A page of another site, in a browser whose user has this service open: it tries each route, in each way that needs no consent."""
+
+    def has():
+        get = lambda path: page.request.get(service.url + path).json()
+        jobs, models, snapshots = (get(f"/admin/{name}")[name] for name in ("jobs", "models", "snapshots"))
+        cat = get("/images/cat:0030.jpg")
+        return get("/images?limit=1")["total"], cat, [job["id"] for job in jobs], [model["id"] for model in models], snapshots
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(QUERY.read_bytes() if self.path.endswith(".jpg") else b"<!doctype html><body></body>")
+
+        def log_message(self, *_):
+            pass
+
+    site = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    Thread(target=site.serve_forever, daemon=True).start()
+    before = has()
+    # Of its own, for a browser's console is full of refusals then.
+    context = page.context.browser.new_context()
+    try:
+        for host in ("localhost", "127.0.0.1"):
+            hostile = context.new_page()
+            hostile.goto(f"http://{host}:{site.server_port}/")
+            seen = hostile.evaluate(HOSTILE, service.url)
+            assert not seen, f"it sees {seen}"
+            framed = "(url) => new Promise((done) => { const frame = document.createElement('iframe'); frame.src = url; frame.onload = () => { try { done(frame.contentDocument?.body.textContent ?? null); } catch { done(null); } }; document.body.append(frame); })"
+            assert not hostile.evaluate(framed, service.url + "/")
+        assert has() == before
+    finally:
+        context.close()
+        site.shutdown()
+
+
 # Each with whether the service refuses something in it, which a browser's console tells of.
 SCENARIOS = [
     (search_by_file, False),
@@ -762,6 +865,8 @@ SCENARIOS = [
     (a_model_fitted_to_the_gallery, False),
     (a_job_that_is_cancelled, False),
     (everyone_can_use_it, False),
+    (under_a_path_of_a_proxy, False),
+    (a_hostile_page, False),
     (a_service_that_stops_in_mid_use, True),
     (keys, True),
     (in_rings_by_a_model_without_sketches, False),

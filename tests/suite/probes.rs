@@ -13,7 +13,7 @@ use scihcgrl::{
     batch::BatchConfig,
     config::{Compute, Precision},
     gallery::{Gallery, Originals},
-    http::{self, AppState, Budget, Keys, Origins, Parts},
+    http::{self, AppState, Base, Budget, Keys, Origins, Parts},
     index::{self, Index, IndexConfig},
     jobs::{Jobs, JobsConfig},
     registry::Registry,
@@ -95,6 +95,7 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
         body_time: Duration::from_secs(1),
         keys: Keys::default(),
         origins: Origins::default(),
+        base: Base::default(),
     });
     let router = http::router(state.clone());
     let (get, post) = (Method::GET, Method::POST);

@@ -1,0 +1,96 @@
+//! A service that has a path of its own at a proxy: what it answers leads there, whether the proxy takes the path off requests or not.
+//! With the headers that a proxy sends; tests/page/check.py has a real one.
+
+use std::fs;
+
+use reqwest::{Method, StatusCode, redirect::Policy};
+use serde_json::Value;
+
+use crate::server::{self, TestServer, samples};
+
+/// Stores an image by a path and returns the addresses that are answered.
+async fn put(server: &TestServer, path: &str, prefix: &str) -> [String; 2] {
+    let picture = fs::read(&samples("cat")[0]).unwrap();
+    let put = server.client.put(server.at(path)).body(picture);
+    let put = put.header("x-forwarded-prefix", prefix).send().await;
+    let put = put.unwrap();
+    assert_eq!(put.status(), StatusCode::CREATED, "{path}");
+    let location = put.headers()["location"].to_str().unwrap().to_owned();
+    let image: Value = put.json().await.unwrap();
+    let content = image["content_url"].as_str().unwrap().to_owned();
+    [location, content]
+}
+
+#[tokio::test]
+async fn addresses_begin_with_the_base_path_and_requests_may() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--base-path", "/photos/"]);
+    for (path, number) in [("/images/1", 1), ("/photos/images/2", 2)] {
+        // It is not trusted.
+        let [location, content] = put(&server, path, "/evil").await;
+        assert_eq!(location, format!("/photos/images/{number}"));
+        assert_eq!(content, format!("/photos/images/{number}/content"));
+        let (status, image) = server.ask(Method::GET, &location).await;
+        assert_eq!(
+            (status, &image["content_url"]),
+            (StatusCode::OK, &content.into())
+        );
+    }
+    for path in [
+        "/livez",
+        "/photos/livez",
+        "/photos/",
+        "/photos/web/main.js",
+        "/photos/docs/",
+        "/photos/openapi.yaml",
+    ] {
+        let answer = server.client.get(server.at(path)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    for path in ["/photosimages/1", "/photos/photos/images/1"] {
+        assert_eq!(
+            server.ask(Method::GET, path).await.0,
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
+    }
+    // The page's own addresses are relative.
+    let client = server::client().redirect(Policy::none()).build().unwrap();
+    let answer = client.get(server.at("/photos")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(answer.headers()["location"], "/photos/");
+    // A route is named as ever, whatever the path.
+    let requests = server
+        .metric("scihcgrl_requests_total{method=\"PUT\",route=\"/images/{id}\",status=\"201\"}");
+    assert_eq!(requests.await, Some(2.0));
+    // Keys are wanted for what is below, and not for what only looks like it.
+    let search = server
+        .client
+        .post(server.at("/photos/search"))
+        .json(&serde_json::json!({ "id": "1" }));
+    let found: Value = search.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        found["matches"][0]["content_url"],
+        "/photos/images/1/content"
+    );
+}
+
+#[tokio::test]
+async fn a_prefix_that_a_proxy_says_is_believed_if_it_is_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--trust-forwarded-prefix"]);
+    for (number, prefix, base) in [
+        (1, "/photos", "/photos"),
+        (2, "/a/b/", "/a/b"),
+        (3, "", ""),
+        (4, "https://evil.example", ""),
+        (5, "/a/../b", ""),
+        (6, "//evil.example", ""),
+    ] {
+        let [location, content] = put(&server, &format!("/images/{number}"), prefix).await;
+        assert_eq!(location, format!("{base}/images/{number}"));
+        assert_eq!(content, format!("{base}/images/{number}/content"));
+    }
+}
