@@ -270,11 +270,13 @@ soak: libtorch
 	$(PYTHON) benches/soak.py --photos $(PHOTOS) --model $(MODEL) --serve "$(SERVE)" --minutes $(MINUTES)
 
 # The first folder named is where inputs that lead somewhere new are kept.
+FUZZ := LD_LIBRARY_PATH=$(LIB)/torch/lib cargo +nightly fuzz run
+FUZZED := -max_total_time=$$(($(MINUTES) * 60)) -timeout=20 -print_final_stats=1
 fuzz: libtorch
-	mkdir -p fuzz/corpus/image fuzz/corpus/pickle fuzz/corpus/body
-	cargo +nightly fuzz run image fuzz/corpus/image tests/fixtures -- \
-		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1
-	cargo +nightly fuzz run pickle fuzz/corpus/pickle fuzz/seeds/pickle -- \
-		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=1024 -print_final_stats=1
-	LD_LIBRARY_PATH=$(LIB)/torch/lib cargo +nightly fuzz run --sanitizer none --features service body fuzz/corpus/body fuzz/seeds/body -- \
-		-max_total_time=$$(($(MINUTES) * 60)) -max_len=8192 -timeout=20 -rss_limit_mb=4096 -dict=fuzz/body.dict -print_final_stats=1
+	mkdir -p $(addprefix fuzz/corpus/,image pickle archive checkpoint body)
+	$(FUZZ) image fuzz/corpus/image tests/fixtures tests/fixtures/kinds -- $(FUZZED) -max_len=8192 -rss_limit_mb=4096
+	$(FUZZ) pickle fuzz/corpus/pickle fuzz/seeds/pickle -- $(FUZZED) -max_len=8192 -rss_limit_mb=1024
+	$(FUZZ) --sanitizer none --features service archive fuzz/corpus/archive tests/fixtures/exports -- $(FUZZED) -max_len=32768 -rss_limit_mb=4096
+	head -c 36328 models/cifar10.safetensors >fuzz/corpus/checkpoint/header
+	$(FUZZ) --sanitizer none --features service checkpoint fuzz/corpus/checkpoint -- $(FUZZED) -max_len=65536 -rss_limit_mb=2048
+	$(FUZZ) --sanitizer none --features service body fuzz/corpus/body fuzz/seeds/body -- $(FUZZED) -max_len=8192 -rss_limit_mb=4096 -dict=fuzz/body.dict

@@ -67,7 +67,7 @@ pub struct Serve {
     /// keys are set.
     #[arg(long, env = "SCIHCGRL_PUBLIC_URL", value_name = "ORIGIN", value_parser = origin)]
     pub public_url: Option<String>,
-    /// The path under which a proxy has the service, such as /photos: addresses in answers begin with it, and requests may.
+    /// Prefix addresses in answers with this path, such as /photos, and accept requests with or without it.
     #[arg(long, env = "SCIHCGRL_BASE_PATH", value_name = "PATH", default_value = "", hide_default_value = true, value_parser = base_path)]
     pub base_path: Arc<str>,
     /// Take the base path of each request from its X-Forwarded-Prefix. Only for a proxy that sets that header itself.

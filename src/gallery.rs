@@ -6,7 +6,7 @@ mod migration;
 mod originals;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     future::pending,
     sync::Arc,
     time::Duration,
@@ -61,6 +61,16 @@ pub enum GalleryError {
     },
 }
 
+/// What a gallery was found to be.
+#[derive(Debug)]
+pub struct Verified {
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// The originals that no image has, by name, with the size of each. A service removes its own when it starts; those that a replica left
+    /// behind stay.
+    pub unused: Vec<(String, u64)>,
+}
+
 /// A handle on a gallery, cheap to clone.
 #[derive(Clone)]
 pub struct Gallery {
@@ -103,6 +113,11 @@ impl Gallery {
     /// The originals, for whoever copies them.
     pub fn originals(&self) -> &Originals {
         &self.originals
+    }
+
+    /// Whether originals cannot be written at present.
+    pub fn originals_are_away(&self) -> bool {
+        self.originals.are_away()
     }
 
     /// While this is held no original is removed.
@@ -254,27 +269,28 @@ impl Gallery {
         Ok(left)
     }
 
-    /// Reads all there is of the index, compares it with what lies where originals are kept, and tells what is damaged.
+    /// Reads all there is of the index, and compares it with what lies where originals are kept.
     ///
     /// # Errors
-    /// [`GalleryError`] where either gives up.
-    pub async fn verify(&self) -> Result<Vec<Damage>, GalleryError> {
+    /// [`GalleryError`] if either gives up.
+    pub async fn verify(&self) -> Result<Verified, GalleryError> {
         let index = self.index.clone();
         let read = tokio::task::spawn_blocking(move || {
             Ok::<_, IndexError>((index.verify()?, index.originals()?))
         });
         let (mut damage, named) = read.await??;
-        let lying: HashMap<String, u64> = self.originals.list().await?.into_iter().collect();
+        let mut lying: BTreeMap<String, u64> = self.originals.list().await?.into_iter().collect();
         for (name, bytes) in named {
-            let why = match lying.get(&name.to_string()) {
-                Some(found) if *found == bytes => continue,
+            let why = match lying.remove(&name.to_string()) {
+                Some(found) if found == bytes => continue,
                 Some(found) => format!("it has {found} bytes instead of {bytes}"),
                 None => "it is missing".to_owned(),
             };
             let what = format!("the original {name}");
             damage.push(Damage { what, why });
         }
-        Ok(damage)
+        let unused = lying.into_iter().collect();
+        Ok(Verified { damage, unused })
     }
 }
 

@@ -57,7 +57,6 @@ for file in outsiders/tiff-{fax3,int16,gray-alpha,gray-float32}.tif; do
     is "${file##*/}" '200 *' "$(ask --data-binary "@$file" "$url/encode")"
 done
 is 'a lossless JPEG, which is named' '4?? *lossless*' "$(ask --data-binary @kinds/jpeg-lossless.jpg "$url/encode")"
-is 'panics' 'scihcgrl_panics_total 0' "$(curl --silent "$url/metrics" | grep '^scihcgrl_panics_total')"
 
 echo '# Ids and forms'
 is 'the id of a route' '200 invalid_id *batch*' "$(ask -F id=batch -F image=@outsiders/upright.jpg "$url/images/batch")"
@@ -113,7 +112,7 @@ mkdir "$work/nested"
 tar -xf nested-classes.tar -C "$work/nested"
 is 'nested classes in a folder' "\['cat', 'dog'\]" "$(classes "$work/nested/photos")"
 is 'the same in an archive' "\['cat', 'dog'\]" "$(classes nested-classes.tar)"
-# One image is too few to train on, which is what ought to be said.
 said=$("$program" train --epochs 0 --warm-up-epochs 1 --hidden 8 --input-size 32 --data outsiders/manifest-bom.jsonl --out "$work/model.safetensors" 2>&1 | tail -n 1)
-is 'a manifest that begins with a mark of its byte order' '!(*expected value*)' "$said"
+is 'a manifest that begins with a mark of its byte order' '*wrote *' "$said"
+is 'panics' 'scihcgrl_panics_total 0' "$(curl --silent "$url/metrics" | grep '^scihcgrl_panics_total')"
 exit "$failed"

@@ -1,4 +1,4 @@
-//! A client of a running service: sends, waits where it is told to, and tells a refusal from a service that is not there.
+//! A client of a running service: it sends, retries if the service asks for it, and distinguishes a refusal from a service that does not answer.
 //! Knows HTTP and problems; not what is asked.
 
 use std::{

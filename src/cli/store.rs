@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 
 use crate::{
     config, disk,
-    gallery::{self, Gallery, Migration, Originals},
+    gallery::{self, Gallery, Migration, Originals, Verified},
     index::{self, Damage, Index, SCHEMA},
     snapshots::{self, Target},
 };
@@ -20,13 +20,16 @@ use crate::{
 /// The memory that the store's cache takes meanwhile.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// Names what is damaged, and fails where anything is.
+/// Names what is damaged, and fails if anything is. Names originals that no image has too.
 pub(super) async fn fsck(gallery: &config::Gallery) -> anyhow::Result<()> {
     let gallery = open(gallery).await?;
     let images = gallery.index().facts().images;
-    let damage = gallery.verify().await?;
+    let Verified { damage, unused } = gallery.verify().await?;
     for damage in &damage {
         println!("{damage}");
+    }
+    for (name, bytes) in &unused {
+        println!("the original {name}: no image has it; {bytes} bytes");
     }
     println!("{images} images, {} things damaged", damage.len());
     whole(&damage)

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::index::nfc;
+
 /// The most labels of an image.
 pub const MAX_LABELS: usize = 32;
 /// As many as a folder's name may have, for that may be a label.
@@ -64,7 +66,7 @@ pub fn check_labels(labels: &[String]) -> Result<(), LimitError> {
 /// # Errors
 /// [`LimitError::Label`].
 pub fn check_each_label(labels: &[String]) -> Result<(), LimitError> {
-    let mut lengths = labels.iter().map(|label| label.chars().count());
+    let mut lengths = labels.iter().map(|label| nfc(label).chars().count());
     match lengths.find(|length| !(1..=MAX_LABEL_CHARS).contains(length)) {
         Some(found) => Err(LimitError::Label { found }),
         None => Ok(()),

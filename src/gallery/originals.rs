@@ -179,16 +179,18 @@ impl Originals {
         written
     }
 
-    /// Whether originals cannot be written at present, by the last write, or by one of a few bytes if that was a while ago.
-    pub async fn are_away(&self) -> bool {
-        let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Away { tried, .. }) = away else {
+    /// Whether originals cannot be written at present, by the last write. If that was a while ago, a few bytes are written meanwhile.
+    pub fn are_away(self: &Arc<Self>) -> bool {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(away) = &mut *away else {
             return false;
         };
-        if tried.elapsed() < ASK {
-            return true;
+        if away.tried.elapsed() >= ASK {
+            away.tried = Instant::now();
+            let originals = self.clone();
+            tokio::spawn(async move { originals.write(MARK, MARK_TEXT.into()).await });
         }
-        self.write(MARK, MARK_TEXT.into()).await.is_err()
+        true
     }
 
     /// Takes note of what came of a write. Logs a failure, and the like of it once a minute.
@@ -237,7 +239,10 @@ impl Originals {
                 source: Error::NotFound { .. },
                 ..
             }) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => {
+                tracing::error!(name, ?error, "an original cannot be read");
+                Err(error)
+            }
         }
     }
 

@@ -65,7 +65,11 @@ async fn under(State(base): State<Base>, mut request: Request, next: Next) -> Re
     if let Some(rest) = below(&base, request.uri()) {
         let Ok(rest) = rest else {
             // The page's own addresses are relative to it.
-            return Redirect::permanent(&format!("{base}/")).into_response();
+            let query = request
+                .uri()
+                .query()
+                .map_or(String::new(), |query| format!("?{query}"));
+            return Redirect::temporary(&format!("{base}/{query}")).into_response();
         };
         *request.uri_mut() = rest;
     }

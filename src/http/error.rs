@@ -187,6 +187,11 @@ pub enum ApiError {
         "the replica follows its gallery's log no further; its own log says why, and the service has to be started again"
     )]
     Stopped,
+    /// A store that accepts no more writes.
+    #[error(
+        "the store lost commits that were acknowledged and accepts no more writes; its log says more, and the service has to be started again"
+    )]
+    Lost,
     /// A fault of this program.
     #[error("{0}")]
     Internal(String),

@@ -117,12 +117,13 @@ async fn contract(headers: HeaderMap) -> Result<Response, ApiError> {
     Ok(asset.answer(&headers))
 }
 
-/// Dead means that the model's thread is gone, or that a replica cannot go on, which only a restart mends.
+/// Not live means that the model's thread is gone, that a replica cannot go on, or that the store lost commits: only a restart mends these.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
     match state.models().active.batcher.is_alive() {
         false => Err(ApiError::Dead),
         true if !replica.is_none_or(Replica::is_alive) => Err(ApiError::Stopped),
+        true if state.parts().gallery.index().is_lost() => Err(ApiError::Lost),
         true => Ok("live\n"),
     }
 }
@@ -136,7 +137,7 @@ async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> 
     let gallery = &state.parts().gallery;
     Ok(if !gallery.index().has_room() {
         "degraded: the disk is full, so writes are refused\n"
-    } else if gallery.originals().are_away().await {
+    } else if gallery.originals_are_away() {
         "degraded: originals cannot be written, so images are refused\n"
     } else if replica.is_some_and(Replica::has_passed_over) {
         "degraded: a message of the log was broken and is passed over\n"

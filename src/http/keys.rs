@@ -174,6 +174,7 @@ impl Keys {
         if tries.len() > ADDRESSES {
             tries.retain_recent();
         }
+        let is_crowded = tries.len() > ADDRESSES;
         let network = peer.map(|Peer(address)| match address.to_canonical() {
             // Half of such an address is whatever its owner likes.
             IpAddr::V6(address) => {
@@ -182,8 +183,8 @@ impl Keys {
             }
             address => address,
         });
-        match network.map(|network| tries.check_key(&network)) {
-            Some(Err(_)) => {
+        match network.map(|network| is_crowded || tries.check_key(&network).is_err()) {
+            Some(true) => {
                 tokio::time::sleep(SLOWED).await;
                 ApiError::WrongKeys
             }

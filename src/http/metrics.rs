@@ -50,7 +50,7 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         (DISK_FULL, facts.disk_full.into()),
         (
             ORIGINALS_AWAY,
-            state.parts().gallery.originals().are_away().await.into(),
+            state.parts().gallery.originals_are_away().into(),
         ),
         (HELD, state.parts().budget.held()),
         (HOLDABLE, state.parts().budget.total()),

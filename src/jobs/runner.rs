@@ -246,11 +246,12 @@ impl Jobs {
     async fn close(&self, job: &mut Job) -> Result<(), JobError> {
         job.position = self.0.gallery.index().position()?;
         self.0.store.write(job).await?;
+        let told = json!({ "result": job.result, "error": job.error });
+        self.0.store.append(job.id, job.state.name(), told).await?;
         tracing::info!(id = %job.id, state = job.state.name(), "a job is over");
         let labels = [("kind", job.task.kind()), ("state", job.state.name())];
         counter!(JOBS_OVER, &labels).increment(1);
-        let told = json!({ "result": job.result, "error": job.error });
-        Ok(self.0.store.append(job.id, job.state.name(), told).await?)
+        Ok(())
     }
 }
 

@@ -170,8 +170,9 @@ impl Store {
     pub fn get(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
         let key = key_of(JOB, id);
         // Before the record, so that it is never taken for that of an older one.
-        let revision = self.revision(&key)?;
-        let record = self.tree.open()?.get(key)?;
+        let tree = self.tree.open()?;
+        let revision = revision(&tree, &key)?;
+        let record = tree.get(key)?;
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
@@ -280,15 +281,15 @@ impl Store {
         Ok(batch)
     }
 
-    fn revision(&self, key: &[u8]) -> Result<u64, StoreError> {
-        let revision = self.tree.open()?.get([&[REVISION], key].concat())?;
-        let revision = revision.and_then(|bytes| bytes.as_ref().try_into().ok());
-        Ok(revision.map_or(0, u64::from_be_bytes))
-    }
-
     fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
+}
+
+fn revision(tree: &sled::Tree, key: &[u8]) -> Result<u64, StoreError> {
+    let revision = tree.get([&[REVISION], key].concat())?;
+    let revision = revision.and_then(|bytes| bytes.as_ref().try_into().ok());
+    Ok(revision.map_or(0, u64::from_be_bytes))
 }
 
 fn key_of(first: u8, id: Uuid) -> Vec<u8> {

@@ -147,7 +147,8 @@ async fn try_apply(
                         if turns && done.is_ok() {
                             turn(replica, turned).await;
                             // Only the replica that was asked does so by itself.
-                            index.purge().await.map_err(store)?;
+                            let index = index.clone();
+                            tokio::spawn(async move { index.purge().await });
                         }
                         turning &= !turns;
                         replica.0.applied.send_replace(position);

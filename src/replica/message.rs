@@ -1,19 +1,29 @@
-//! A write as a message of the log: one line that all programs read, with the form of what follows and its checksum; then the write as JSON,
-//! so that people read it too. Knows the form; not what a write does.
+//! A write as a message of the log: a header line with the format and the checksum of what follows, which every program from this version on can read;
+//! then the write as JSON, so that people can read it too. Knows the form; not what a write does.
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use crate::index::Write;
 
-/// What every message begins with, whatever its form.
+/// What every message begins with, whatever its format.
 const BEGINS: &str = "scihcgrl ";
-/// The form of what this program writes and reads.
+/// The format of what this program writes.
 const FORMAT: u32 = 1;
+/// The formats of messages without a header line, as earlier programs wrote them.
+const EARLIER: [u32; 2] = [1, 2];
+
+/// A message of an earlier program.
+#[derive(Deserialize)]
+struct Earlier {
+    format: u32,
+    write: Write,
+}
 
 /// Why a message is not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// No program can read it, so all pass over it.
+    /// The header line is damaged, or the checksum is wrong. Every replica skips the message.
     Broken,
     /// A newer program may have written it, and others may have understood it, so it must not be passed over.
     NotUnderstood(String),
@@ -31,7 +41,11 @@ pub(super) fn encode(write: &Write) -> serde_json::Result<Bytes> {
 /// # Errors
 /// [`Unread`].
 pub(super) fn decode(message: &[u8]) -> Result<Write, Unread> {
-    let (format, body) = open(message).ok_or(Unread::Broken)?;
+    let Some((format, body)) = open(message) else {
+        let earlier: Option<Earlier> = serde_json::from_slice(message).ok();
+        let earlier = earlier.filter(|message| EARLIER.contains(&message.format));
+        return earlier.map_or(Err(Unread::Broken), |message| Ok(message.write));
+    };
     if format != FORMAT {
         let why = format!("it is of format {format}, and this program reads {FORMAT}");
         return Err(Unread::NotUnderstood(why));
@@ -39,7 +53,7 @@ pub(super) fn decode(message: &[u8]) -> Result<Write, Unread> {
     serde_json::from_slice(body).map_err(|error| Unread::NotUnderstood(error.to_string()))
 }
 
-/// The form of what is in a message, and that itself, if its checksum is right.
+/// The format of what is in a message, and that itself, if its checksum is right.
 fn open(message: &[u8]) -> Option<(u32, &[u8])> {
     let end = message.iter().position(|byte| *byte == b'\n')?;
     let line = str::from_utf8(&message[..end]).ok()?;
@@ -112,6 +126,8 @@ mod tests {
         assert!(not_understood(&message(1, "")).contains("EOF"));
         let sound = message(1, r#"{"activate":3}"#);
         assert!(decode(&sound).is_ok());
+        let earlier = br#"{"format":2,"write":{"activate":3}}"#;
+        assert!(decode(earlier).is_ok());
         // Whatever byte of it is another, it is not read as something else.
         for at in 0..sound.len() {
             let mut changed = sound.clone();

@@ -134,7 +134,7 @@ pub(super) async fn complete(
     gallery: Gallery,
     folder: &FilePath,
 ) -> Result<Vec<Damage>, SnapshotError> {
-    let damage = gallery.verify().await?;
+    let damage = gallery.verify().await?.damage;
     let index = gallery.index().clone();
     drop(gallery);
     blocking(move || index.close()).await?;

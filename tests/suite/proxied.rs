@@ -58,13 +58,12 @@ async fn addresses_begin_with_the_base_path_and_requests_may() {
     // The page's own addresses are relative.
     let client = server::client().redirect(Policy::none()).build().unwrap();
     let answer = client.get(server.at("/photos")).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(answer.headers()["location"], "/photos/");
     // A route is named as ever, whatever the path.
     let requests = server
         .metric("scihcgrl_requests_total{method=\"PUT\",route=\"/images/{id}\",status=\"201\"}");
     assert_eq!(requests.await, Some(2.0));
-    // Keys are wanted for what is below, and not for what only looks like it.
     let search = server
         .client
         .post(server.at("/photos/search"))

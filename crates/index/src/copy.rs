@@ -17,7 +17,9 @@ use std::{
 
 use sled::{Event, IVec, Subscriber};
 
-use super::{Index, error::IndexError, group::Group, log, migrate, open, state::Acknowledged};
+use super::{
+    Index, error::IndexError, group::Group, log, migrate, open, state::Acknowledged, store::Store,
+};
 
 /// What a stream begins with.
 const MAGIC: &[u8; 12] = b"scihcgrl-1\r\n";
@@ -63,7 +65,8 @@ impl Index {
         let times = store.database().times();
         let db = store.db()?;
         let follower = follow(db.watch_prefix([]), stop.0.clone())?;
-        let written = blocking(move || write_tree(&db, to)).await;
+        let of = store.clone();
+        let written = blocking(move || write_tree(&of, &db, to)).await;
         let cut = move |group: &mut Group<'_>| {
             // On the thread that writes: nothing changes until this is done.
             drop(stop);
@@ -129,9 +132,13 @@ fn failed(source: io::Error) -> IndexError {
     IndexError::Copy { source }
 }
 
-fn write_tree<W: Write>(tree: &sled::Tree, mut to: W) -> Result<W, IndexError> {
+fn write_tree<W: Write>(store: &Store, tree: &sled::Tree, mut to: W) -> Result<W, IndexError> {
     to.write_all(MAGIC).map_err(failed)?;
     for entry in tree.iter() {
+        if store.database().has_failed() {
+            // It is not opened again while this goes on.
+            return Err(IndexError::Reopening);
+        }
         let (key, value) = entry?;
         write_entry(&mut to, &key, Some(&value)).map_err(failed)?;
     }

@@ -14,7 +14,8 @@ use std::{
 
 use super::{error::IndexError, open};
 
-/// How long those who read are given to finish before sled is opened again. New ones wait that long.
+/// How long those who read are given to finish before sled is opened again. New readers wait until the attempt ends, and for as long as sled takes to
+/// open.
 const FINISH: Duration = Duration::from_millis(100);
 
 /// See the module.
@@ -24,6 +25,8 @@ pub struct Database {
     opened: RwLock<Opened>,
     /// Whether a write has failed since it was opened.
     failed: AtomicBool,
+    /// Whether it lacks commits that were acknowledged.
+    lost: AtomicBool,
 }
 
 struct Opened {
@@ -43,10 +46,11 @@ impl Database {
                 times: 1,
             }),
             failed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         }
     }
 
-    /// sled. It is not opened again while somebody holds this, so nobody holds it for long.
+    /// sled. Release it soon: sled cannot be opened again before. Whoever holds it does not ask for it again, for it might wait for itself.
     ///
     /// # Errors
     /// [`IndexError::Reopening`].
@@ -69,6 +73,16 @@ impl Database {
     /// Whether it has to be opened again.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Takes note that it lacks commits that were acknowledged.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Whether it lacks commits that were acknowledged, so that nothing is written any more.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Opens it again. What was not flushed may be gone.

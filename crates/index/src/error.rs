@@ -44,12 +44,9 @@ pub enum IndexError {
     },
     /// The disk has no room for a write. Writes go on when it has.
     #[error(
-        "the disk of the data folder {} is full: a write needs {needed} bytes and {free} are free; writes go on when there is room",
-        path.display()
+        "the disk of the data folder is full: a write needs {needed} bytes and {free} are free; writes go on when there is room"
     )]
     DiskFull {
-        /// The folder.
-        path: PathBuf,
         /// How many bytes the write needs, with what the store may write besides.
         needed: u64,
         /// How many are free.

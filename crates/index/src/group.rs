@@ -144,7 +144,7 @@ impl<'a> Group<'a> {
             version,
             payload: json.is_some(),
             labels: self.staged.numbers(&labels)?,
-            media_type: self.staged.media_type(&image.media_type)?,
+            media_type: self.staged.number(&image.media_type)?,
             bytes: image.bytes,
             original: image.original,
             created_at_ms,

@@ -13,8 +13,6 @@ pub mod prefix {
     pub const META: u8 = b'm';
     /// The name of a number.
     pub const NUMBER: u8 = b'n';
-    /// That the name of a number is a media type.
-    pub const MEDIA: u8 = b't';
     /// Which names of originals are loose.
     pub const LOOSE: u8 = b'l';
     /// Sketches, a page of images each.
@@ -71,8 +69,6 @@ pub enum Key<'a> {
     Name(&'a str),
     /// A number that has a name.
     Number(u32),
-    /// A number whose name is a media type.
-    Media(u32),
 }
 
 impl<'a> Key<'a> {
@@ -96,7 +92,6 @@ impl<'a> Key<'a> {
             Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
             Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
             Key::Number(name) => number(prefix::NUMBER, name),
-            Key::Media(name) => number(prefix::MEDIA, name),
         }
     }
 
@@ -125,7 +120,6 @@ impl<'a> Key<'a> {
             prefix::PAYLOAD => number().map(Key::Payload),
             prefix::NAME => str::from_utf8(rest).ok().map(Key::Name),
             prefix::NUMBER => number().map(Key::Number),
-            prefix::MEDIA => number().map(Key::Media),
             _ => None,
         }
     }
@@ -181,7 +175,6 @@ mod tests {
             Key::Payload(9),
             Key::Name("a label"),
             Key::Number(4),
-            Key::Media(4),
         ] {
             assert_eq!(Key::from_bytes(&key.to_bytes()), Some(key));
         }

@@ -276,8 +276,8 @@ impl Index {
         })
     }
 
-    /// Reads everything there is and returns what is damaged; nothing if all is well. Nothing may be written meanwhile: it would be taken for
-    /// damage.
+    /// Reads everything there is and returns what is damaged; nothing if all is well. Call it only if nothing writes: a write at the same time is
+    /// reported as damage.
     ///
     /// # Errors
     /// [`IndexError::Store`] where sled itself gives up.

@@ -175,6 +175,11 @@ impl Index {
         self.0.log.get().map_or(Ok(()), |log| log.check())
     }
 
+    /// Whether the store lacks commits that were acknowledged. It accepts no more writes then, and only a restart shows what is damaged.
+    pub fn is_lost(&self) -> bool {
+        self.0.store.database().is_lost()
+    }
+
     /// Whether the disk has room for writes. Once it was full, this asks it.
     pub fn has_room(&self) -> bool {
         self.0.store.room.check().is_ok()
@@ -278,8 +283,6 @@ fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
             }
             Some(Key::Codes { generation, .. } | Key::Sketches { generation, .. })
                 if !kept.contains(&generation) => {}
-            // Which names are media types is known of rows that were stored since that is noted.
-            Some(Key::Media(_)) => {}
             _ => {
                 add(&key);
                 add(&value);

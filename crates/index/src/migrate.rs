@@ -89,7 +89,6 @@ mod tests {
             prefix::META,
             prefix::NUMBER,
             prefix::SKETCHES,
-            prefix::MEDIA,
             prefix::PAYLOAD,
         ]
         .map(char::from);

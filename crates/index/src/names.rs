@@ -5,6 +5,19 @@ use std::collections::{HashMap, HashSet};
 
 use super::{error::IndexError, key::Key};
 
+/// Media types that images may have. A label may be called like one, and these are never forgotten.
+const MEDIA_TYPES: [&str; 10] = [
+    "image/avif",
+    "image/bmp",
+    "image/gif",
+    "image/heic",
+    "image/heif",
+    "image/jpeg",
+    "image/jxl",
+    "image/png",
+    "image/tiff",
+    "image/webp",
+];
 /// Names to remember at most; more and all are forgotten, which costs a read each.
 const REMEMBERED: usize = 10_000;
 
@@ -41,8 +54,6 @@ pub struct Names {
     staged: HashMap<u32, String>,
     /// Names that a batch forgets and that may still be in the tree.
     forgotten: HashSet<String>,
-    /// Numbers of media types, as far as they were met.
-    media: HashSet<u32>,
 }
 
 impl Names {
@@ -53,12 +64,14 @@ impl Names {
             known: HashMap::new(),
             staged: HashMap::new(),
             forgotten: HashSet::new(),
-            media: HashSet::new(),
         }
     }
 
     /// That all batches so far are in the tree.
     pub fn committed(&mut self) {
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
         self.staged.clear();
         self.forgotten.clear();
     }
@@ -101,25 +114,7 @@ impl Names {
                 number
             }
         };
-        if self.known.len() >= REMEMBERED {
-            self.known.clear();
-        }
         self.known.insert(name.to_owned(), number);
-        Ok(number)
-    }
-
-    /// The number of a media type, as [`number`](Self::number) gives it. Its name is never forgotten, whether a label has been called like it
-    /// or not.
-    pub fn media_type(
-        &mut self,
-        tree: &sled::Tree,
-        batch: &mut sled::Batch,
-        name: &str,
-    ) -> Result<u32, IndexError> {
-        let number = self.number(tree, batch, name)?;
-        if self.media.insert(number) {
-            batch.insert(Key::Media(number).to_bytes(), &[]);
-        }
         Ok(number)
     }
 
@@ -130,11 +125,14 @@ impl Names {
         batch: &mut sled::Batch,
         number: u32,
     ) -> Result<(), IndexError> {
-        let media = Key::Media(number).to_bytes();
-        if self.media.contains(&number) || tree.contains_key(media)? {
+        let name = match self.name(tree, number) {
+            // It is damaged, and forgotten already.
+            Err(IndexError::Corrupt { .. }) => return Ok(()),
+            name => name?,
+        };
+        if MEDIA_TYPES.contains(&name.as_str()) {
             return Ok(());
         }
-        let name = self.name(tree, number)?;
         batch.remove(Key::Name(&name).to_bytes());
         batch.remove(Key::Number(number).to_bytes());
         self.known.remove(&name);

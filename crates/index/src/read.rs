@@ -131,6 +131,17 @@ impl<'a> Reading<'a> {
         self.moment % 2 == 1 || self.store.moment() != self.moment
     }
 
+    /// Nothing, and whatever was read is read again.
+    fn again<T>(&mut self) -> Option<T> {
+        self.loose = true;
+        None
+    }
+
+    /// The labels' numbers; see [`Store::numbers`].
+    pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
+        Store::numbers(&self.db, labels)
+    }
+
     fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
         let (number, slot) = page::place(sequence);
         let bytes = get(&mut self.rows, number, &self.db, || {
@@ -236,12 +247,12 @@ impl<'a> Reading<'a> {
             None if self.beside => Words::new(),
             None => return Ok(None),
         };
-        let payload = row.payload.then(|| self.store.payload(sequence));
+        let payload = row.payload.then(|| Store::payload(&self.db, sequence));
         let names = row.labels.iter().map(|&label| self.name(label));
         let labels = match names.collect::<Result<_, _>>() {
             Ok(labels) => labels,
             // No image may have the label any more since its row was read.
-            Err(_) if self.is_disturbed() => return Ok(None),
+            Err(_) if self.is_disturbed() => return Ok(self.again()),
             Err(error) => return Err(error),
         };
         Ok(Some(Record {
@@ -255,7 +266,7 @@ impl<'a> Reading<'a> {
             payload: match payload.transpose() {
                 Ok(payload) => payload,
                 // It may have been removed since its row was read.
-                Err(_) if self.is_disturbed() => return Ok(None),
+                Err(_) if self.is_disturbed() => return Ok(self.again()),
                 Err(error) => return Err(error),
             },
             bytes: row.bytes,

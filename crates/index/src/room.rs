@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::{
+    fs::{FallocateFlags, fallocate, statvfs},
+    io::{Errno, retry_on_intr},
+};
 
 use super::error::IndexError;
 
@@ -25,9 +28,9 @@ const REMIND: Duration = Duration::from_secs(60);
 /// See the module.
 pub struct Room {
     folder: PathBuf,
-    /// The size of the reserve, in bytes.
-    reserve: u64,
-    /// None if the disk had room when it was last asked for.
+    /// The size of sled's snapshot when it was opened.
+    snapshot: u64,
+    /// None if the disk had room when it was last taken.
     refused: Mutex<Option<Refused>>,
 }
 
@@ -45,7 +48,7 @@ impl Room {
     pub fn new(folder: &Path) -> Self {
         Room {
             folder: folder.to_owned(),
-            reserve: BESIDE + 2 * snapshot_bytes(folder),
+            snapshot: snapshot_bytes(folder),
             refused: Mutex::new(None),
         }
     }
@@ -55,14 +58,11 @@ impl Room {
     /// # Errors
     /// [`IndexError::DiskFull`], [`IndexError::Store`] if the disk does not answer.
     pub fn take(&self, bytes: u64) -> Result<(), IndexError> {
-        // A smaller write than one that was refused waits for it, so that a disk is not full and not full by turns.
-        let refused = self.refused().map_or(0, |refused| refused.needed);
-        self.take_for(refused.max(2 * bytes + BESIDE))
-    }
-
-    fn take_for(&self, needed: u64) -> Result<(), IndexError> {
-        let taken = self.keep_reserve().and_then(|()| self.extend_log(needed));
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // A smaller write than one that was refused waits for it, so that a disk is not full and not full by turns.
+        let least = refused.map_or(0, |refused| refused.needed);
+        let needed = least.max(2 * bytes + BESIDE);
+        let taken = self.extend_log(needed);
         let error = match taken {
             Ok(()) => {
                 if refused.take().is_some() {
@@ -76,7 +76,7 @@ impl Room {
         let logged = refused.map(|refused| refused.logged);
         let logged = logged.filter(|logged| logged.elapsed() < REMIND);
         if logged.is_none() {
-            tracing::error!(%error, "writes are refused");
+            tracing::error!(folder = %self.folder.display(), %error, "writes are refused");
         }
         *refused = Some(Refused {
             needed,
@@ -85,17 +85,30 @@ impl Room {
         Err(error)
     }
 
-    /// Refuses if a write was refused for which there is no room yet.
+    /// Refuses if a write was refused for which there is no room yet. Takes none.
     ///
     /// # Errors
-    /// As [`take`](Self::take).
+    /// [`IndexError::DiskFull`].
     pub fn check(&self) -> Result<(), IndexError> {
-        self.refused()
-            .map_or(Ok(()), |refused| self.take_for(refused.needed))
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Refused { needed, .. }) = refused else {
+            return Ok(());
+        };
+        let reserved = fs::metadata(self.folder.join(RESERVE)).map_or(0, |reserve| reserve.len());
+        let reserve = self.reserve(self.log_bytes()).saturating_sub(reserved);
+        match free(&self.folder) {
+            Ok(free) if free < needed + reserve => Err(self.full(needed)),
+            _ => Ok(()),
+        }
     }
 
-    fn refused(&self) -> Option<Refused> {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How large the reserve has to be: sled's snapshot grows with the log.
+    fn reserve(&self, log: u64) -> u64 {
+        BESIDE + (2 * self.snapshot).max(log / 64)
+    }
+
+    fn log_bytes(&self) -> u64 {
+        fs::metadata(self.folder.join(LOG)).map_or(0, |log| log.len())
     }
 
     /// Gives up the reserve. The next [`take`](Self::take) makes it again.
@@ -124,22 +137,22 @@ impl Room {
 
     fn full(&self, needed: u64) -> IndexError {
         IndexError::DiskFull {
-            path: self.folder.clone(),
             needed,
             free: free(&self.folder).unwrap_or(0),
         }
     }
 
-    fn keep_reserve(&self) -> io::Result<()> {
-        let path = self.folder.join(RESERVE);
-        if fs::metadata(&path).is_ok_and(|found| found.len() >= self.reserve) {
+    fn keep_reserve(&self, log: u64) -> io::Result<()> {
+        let (path, wanted) = (self.folder.join(RESERVE), self.reserve(log));
+        if fs::metadata(&path).is_ok_and(|found| found.len() >= wanted) {
             return Ok(());
         }
         let file = File::create(&path)?;
-        let filled = match fallocate(&file, FallocateFlags::empty(), 0, self.reserve) {
-            Err(rustix::io::Errno::OPNOTSUPP) => {
-                io::copy(&mut io::Read::take(io::repeat(0), self.reserve), &mut &file)
-                    .and_then(|_| (&file).flush())
+        let whole = || fallocate(&file, FallocateFlags::empty(), 0, wanted);
+        let filled = match retry_on_intr(whole) {
+            Err(Errno::OPNOTSUPP) => {
+                let zeros = &mut io::Read::take(io::repeat(0), wanted);
+                io::copy(zeros, &mut &file).and_then(|_| (&file).flush())
             }
             allocated => allocated.map_err(io::Error::from),
         };
@@ -150,12 +163,14 @@ impl Room {
     fn extend_log(&self, bytes: u64) -> io::Result<()> {
         let log = File::options().write(true).open(self.folder.join(LOG))?;
         let end = log.metadata()?.len();
+        self.keep_reserve(end)?;
+        let more = || fallocate(&log, FallocateFlags::KEEP_SIZE, end, bytes);
         let reserved = match reserves() {
-            true => fallocate(&log, FallocateFlags::KEEP_SIZE, end, bytes),
-            false => Err(rustix::io::Errno::OPNOTSUPP),
+            true => retry_on_intr(more),
+            false => Err(Errno::OPNOTSUPP),
         };
         match reserved {
-            Err(rustix::io::Errno::OPNOTSUPP) => match free(&self.folder)? >= bytes {
+            Err(Errno::OPNOTSUPP) => match free(&self.folder)? >= bytes {
                 true => Ok(()),
                 false => Err(io::ErrorKind::StorageFull.into()),
             },

@@ -25,7 +25,7 @@ impl Index {
     pub fn search(&self, query: &Query) -> Result<Found, IndexError> {
         let store = &self.0.store;
         store.steady(query.generation, |directory, reading| {
-            let numbers = store.numbers(&query.labels)?;
+            let numbers = reading.numbers(&query.labels)?;
             let labelled = !query.labels.is_empty();
             let within = Within {
                 directory,

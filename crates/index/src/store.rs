@@ -286,35 +286,38 @@ impl Store {
     }
 
     /// A page of rows; empty where there is none.
-    pub fn rows(&self, number: u32) -> Result<Page<Row>, IndexError> {
-        match self.db()?.get(Key::Rows(number).to_bytes())? {
+    pub fn rows(db: &sled::Tree, number: u32) -> Result<Page<Row>, IndexError> {
+        match db.get(Key::Rows(number).to_bytes())? {
             Some(value) => page::decode(&value).map_err(|why| Damage::rows(number, why).into()),
             None => Ok(Page::new()),
         }
     }
 
     /// The numbers of those of some labels that have one; no image has any of the others.
-    pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
-        let db = self.db()?;
-        let numbers = labels.iter().map(|label| names::number(&db, &nfc(label)));
+    pub fn numbers(db: &sled::Tree, labels: &[String]) -> Result<Vec<u32>, IndexError> {
+        let numbers = labels.iter().map(|label| names::number(db, &nfc(label)));
         numbers.filter_map(Result::transpose).collect()
     }
 
     /// The payload of an image that has one.
-    pub fn payload(&self, sequence: u32) -> Result<serde_json::Value, IndexError> {
+    pub fn payload(db: &sled::Tree, sequence: u32) -> Result<serde_json::Value, IndexError> {
         let damaged = |why: &str| Damage {
             what: format!("the payload of the image with sequence number {sequence}"),
             why: why.to_owned(),
         };
-        let value = self.db()?.get(Key::Payload(sequence).to_bytes())?;
+        let value = db.get(Key::Payload(sequence).to_bytes())?;
         let value = value.ok_or_else(|| damaged("it is missing"))?;
         let json = page::open(&value).map_err(damaged)?;
         Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
     }
 
     /// A page of a generation's codes; empty where there is none.
-    pub fn codes(&self, generation: &Generation, page: u32) -> Result<Page<Words>, IndexError> {
-        match self.db()?.get(generation.codes_key(page))? {
+    pub fn codes(
+        db: &sled::Tree,
+        generation: &Generation,
+        page: u32,
+    ) -> Result<Page<Words>, IndexError> {
+        match db.get(generation.codes_key(page))? {
             Some(value) => page::decode_codes(&value, &generation.lengths)
                 .map_err(|why| Damage::codes(page, generation.number, why).into()),
             None => Ok(Page::new()),
@@ -322,8 +325,12 @@ impl Store {
     }
 
     /// A page of a generation's sketches; empty where there is none. A damaged one counts as empty: what it held is made again with the codes.
-    pub fn sketches(&self, generation: &Generation, page: u32) -> Result<Page<Sketch>, IndexError> {
-        let value = self.db()?.get(generation.sketches_key(page))?;
+    pub fn sketches(
+        db: &sled::Tree,
+        generation: &Generation,
+        page: u32,
+    ) -> Result<Page<Sketch>, IndexError> {
+        let value = db.get(generation.sketches_key(page))?;
         let width = generation.sketch.unwrap_or_default();
         let decode = |value: sled::IVec| sketches::page::decode(&value, width);
         match value.map_or(Ok(Page::new()), decode) {

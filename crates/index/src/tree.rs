@@ -41,9 +41,8 @@ impl Tree {
         write: impl FnOnce(&sled::Tree) -> sled::Result<T>,
     ) -> Result<T, IndexError> {
         self.index.0.store.room.take(BYTES)?;
-        self.open()
-            .and_then(|tree| Ok(write(&tree)?))
-            .map_err(|error| self.failed(error))
+        let tree = self.open()?;
+        write(&tree).map_err(|error| self.failed(error.into()))
     }
 
     /// Returns when all that was written is durable.

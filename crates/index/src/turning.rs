@@ -18,6 +18,7 @@ use super::{
     page,
     record::{ImageId, Row},
     sketches::Sketch,
+    store::Store,
 };
 
 /// How many pages of a generation that is gone are removed at a time.
@@ -122,7 +123,8 @@ impl Index {
             active: present.active.generation.number,
         })?;
         let mut missing = Vec::new();
-        for entry in store.db()?.range(key::rows(pages)) {
+        let db = store.db()?;
+        for entry in db.range(key::rows(pages)) {
             let (key, value) = entry?;
             let Some(Key::Rows(page)) = Key::from_bytes(&key) else {
                 continue;
@@ -138,7 +140,7 @@ impl Index {
                     continue;
                 }
             };
-            let codes = match store.codes(beside, page) {
+            let codes = match Store::codes(&db, beside, page) {
                 // One that is damaged is made anew.
                 Err(IndexError::Corrupt { .. }) => BTreeMap::new(),
                 codes => codes?,

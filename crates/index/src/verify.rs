@@ -63,7 +63,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
         }
     }
     for sequence in &payloads {
-        if let Err(IndexError::Corrupt { what, why }) = store.payload(*sequence) {
+        if let Err(IndexError::Corrupt { what, why }) = Store::payload(&db, *sequence) {
             damaged(what, &why);
         }
     }

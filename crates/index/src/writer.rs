@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Semaphore, oneshot};
@@ -31,6 +31,8 @@ const GROUP_BYTES: usize = 1 << 20;
 
 /// How long the writer waits before it tries again what failed.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How often it is logged what a store waits for.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// A write: staged when its turn comes, or refused without a group, and answered when its group is committed.
 type Job = Box<dyn FnOnce(Option<&mut Group<'_>>) -> Answer + Send>;
@@ -55,6 +57,8 @@ impl Writer {
             state,
             unfinished: None,
             room: room.clone(),
+            tried: None,
+            logged: None,
         };
         let run = move || {
             Rank::Index.take();
@@ -79,7 +83,7 @@ impl Writer {
         answered.await.unwrap_or(Err(IndexError::Closed))
     }
 
-    /// The same, but returns when it is accepted: writes are done in the order in which they are. What came of it is told later.
+    /// The same, but returns when it is accepted: writes are done in the order in which they are. The receiver gets the result.
     pub async fn accept<T: Send + 'static>(
         &self,
         write: impl FnOnce(&mut Group<'_>) -> Result<T, IndexError> + Send + 'static,
@@ -148,6 +152,10 @@ struct Work {
     unfinished: Option<Commit>,
     /// Closed when no more is accepted.
     room: Arc<Semaphore>,
+    /// When it was last tried to recover.
+    tried: Option<Instant>,
+    /// When it was last logged what is waited for.
+    logged: Option<Instant>,
 }
 
 impl Work {
@@ -162,10 +170,22 @@ impl Work {
             }
             let first = first.ok();
             let closing = first.is_none() && self.room.is_closed();
-            if let Err(error) = self.recover() {
+            // Writes that come faster do not have it tried faster.
+            let is_early = self.tried.is_some_and(|tried| tried.elapsed() < AGAIN);
+            let recovered = match !self.is_whole() && is_early && !closing {
+                true => Err(IndexError::Reopening),
+                false => self.recover(),
+            };
+            if let Err(error) = recovered {
                 let is_lost = matches!(error, IndexError::Corrupt { .. });
                 if let Some(job) = first {
                     job(None)(Err(Arc::new(error)));
+                }
+                if is_lost {
+                    self.store.database().lose();
+                    tracing::error!(
+                        "the store lost commits that were acknowledged; it accepts no more writes"
+                    );
                 }
                 if is_lost || closing {
                     return;
@@ -245,14 +265,17 @@ impl Work {
     /// Opens the store again if a write has failed, and completes the commit that did.
     fn recover(&mut self) -> Result<(), IndexError> {
         while !self.is_whole() {
+            self.tried = Some(Instant::now());
             match self.try_recover() {
                 Ok(()) => tracing::info!("the store was opened again; writes go on"),
                 Err(error) => {
                     let error = self.store.room.explain(error);
                     let is_waited_for = self.store.follows && self.unfinished.is_some();
                     let is_seen = self.unfinished.as_ref().is_some_and(Commit::is_published);
-                    if !is_waited_for && !is_seen && !self.store.database().has_failed() {
-                        // It is certain that it is not stored, and whoever asked for it is told so.
+                    let is_lost = matches!(error, IndexError::Corrupt { .. });
+                    let is_open = !self.store.database().has_failed();
+                    if is_open && !is_waited_for && !is_seen && !is_lost {
+                        // The commit is not stored. Its callers get the error.
                         self.unfinished = None;
                     }
                     self.wait(error)?;
@@ -281,10 +304,14 @@ impl Work {
     }
 
     /// Waits if a store may pass over nothing and has not lost anything; otherwise returns the error.
-    fn wait(&self, error: IndexError) -> Result<(), IndexError> {
+    fn wait(&mut self, error: IndexError) -> Result<(), IndexError> {
         let is_lost = matches!(error, IndexError::Corrupt { .. });
         if !self.store.follows || is_lost || self.room.is_closed() {
             return Err(error);
+        }
+        if self.logged.is_none_or(|logged| logged.elapsed() >= REMIND) {
+            tracing::warn!(%error, "the store waits where it is in the log");
+            self.logged = Some(Instant::now());
         }
         thread::sleep(AGAIN);
         Ok(())

@@ -116,11 +116,11 @@ impl ApiError {
             | ApiError::Crowded
             | ApiError::Dead
             | ApiError::Stopped
+            | ApiError::Lost
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
-            _ if matches!(
-                self.of_index(),
-                Some(IndexError::Closed | IndexError::Reopening)
-            ) =>
+            _ if self
+                .of_index()
+                .is_some_and(|error| error.passes() || matches!(error, IndexError::Closed)) =>
             {
                 (S::SERVICE_UNAVAILABLE, "unavailable")
             }

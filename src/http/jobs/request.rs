@@ -26,6 +26,7 @@ use crate::{
         state::AppState,
         upload::{Upload, receive},
     },
+    index::nfc,
     jobs::{Adapt, Archive, FineTune, MAX_ARCHIVE_BYTES, Task},
 };
 
@@ -135,6 +136,10 @@ impl Asked {
                 }
                 options.archive = archive;
                 check_each_label(&options.labels)?;
+                // As they are stored, for they are compared with what is.
+                for label in &mut options.labels {
+                    *label = nfc(label).into_owned();
+                }
                 options.check()?;
                 Task::FineTune(options.into())
             }

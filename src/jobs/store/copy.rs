@@ -50,8 +50,9 @@ impl Store {
     /// Has the others know the jobs that are here from when this service was alone.
     async fn tell(&self, board: &Board) -> Result<(), StoreError> {
         for first in [EVENT, JOB] {
-            let entries = self.tree.open()?.scan_prefix([first]);
-            let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+            let tree = self.tree.open()?;
+            let entries: Vec<_> = tree.scan_prefix([first]).collect::<Result<_, _>>()?;
+            drop(tree);
             for (key, value) in entries {
                 let value = Bytes::copy_from_slice(&value);
                 match board.write(&told(&key), value, 0).await {

@@ -26,18 +26,19 @@ impl Store {
     ) -> Result<impl Iterator<Item = Result<Job, StoreError>>, StoreError> {
         let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));
         let tree = self.tree.open()?;
-        let keys = tree.range(vec![JOB]..end).keys().rev();
-        Ok(keys.filter_map(move |key| {
-            // Held for as long as its keys are read.
-            let _ = &tree;
-            self.readable(key).transpose()
-        }))
+        let keys: Vec<_> = tree.range(vec![JOB]..end).keys().rev().collect();
+        // Each is read by itself, and the tree is not held meanwhile.
+        drop(tree);
+        let keys = keys.into_iter();
+        Ok(keys.filter_map(|key| self.readable(key).transpose()))
     }
 
     /// Those that are not over, the oldest first.
     pub fn unfinished(&self) -> Result<Vec<Job>, StoreError> {
         let tree = self.tree.open()?;
-        let keys = tree.scan_prefix([JOB]).keys();
+        let keys: Vec<_> = tree.scan_prefix([JOB]).keys().collect();
+        drop(tree);
+        let keys = keys.into_iter();
         let all = keys.filter_map(|key| self.readable(key).transpose());
         let unfinished =
             |job: &Result<Job, _>| job.as_ref().map_or(true, |job: &Job| !job.state.is_over());

@@ -4,7 +4,7 @@
 use futures_util::{TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::{RANGE, Store, StoreError, id_in, key_of, numbered, read};
+use super::{RANGE, Store, StoreError, id_in, key_of, numbered, read, revision};
 use crate::{jobs::ranges::Range, replica::BoardError};
 
 /// How many are written at a time.
@@ -18,7 +18,7 @@ impl Store {
         let tree = self.tree.open()?;
         for key in tree.scan_prefix(prefix).keys() {
             let key = key?;
-            let revision = self.revision(&key)?;
+            let revision = revision(&tree, &key)?;
             if let Some(value) = tree.get(&key)? {
                 let range: Range = read(id_in(&key), &value)?;
                 ranges.push(Range { revision, ..range });

@@ -139,7 +139,7 @@ async fn a_message_that_no_program_can_read_is_passed_over_by_all() {
     let client = async_nats::connect(urls.split(',').collect::<Vec<_>>());
     let log = async_nats::jetstream::new(client.await.unwrap());
     let broken: [&'static [u8]; 3] = [
-        b"{\"format\":2,\"write\":{\"discard\":null}}",
+        b"{\"format\":9,\"write\":\"discard\"}",
         b"scihcgrl 1 00000000\n\"discard\"",
         b"\xff\x00",
     ];

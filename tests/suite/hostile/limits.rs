@@ -133,8 +133,8 @@ fn heads() -> Vec<Case> {
         "417,792 bytes and no end of the head": head(HEAD, "") => 431 "";
         "a target of 65,534 bytes": target(TARGET) => 200 "";
         "a target of 65,535 bytes": target(TARGET + 1) => 414 "";
-        "an id of 200 characters": id(200) => 201 "";
-        "an id of 201 characters": id(201) => 422 "invalid_id";
+        "an id of 800 bytes": id(800) => 201 "";
+        "an id of 801 bytes": id(801) => 422 "invalid_id";
     }
 }
 
@@ -199,8 +199,8 @@ fn fields() -> Vec<Case> {
         "32 labels": labels(32, 1) => 201 "";
         "33 labels": labels(33, 1) => 422 "invalid_label";
         "1,000 labels": labels(1000, 1) => 422 "invalid_label";
-        "a label of 100 characters": labels(1, 100) => 201 "";
-        "a label of 101 characters": labels(1, 101) => 422 "invalid_label";
+        "a label of 255 characters": labels(1, 255) => 201 "";
+        "a label of 256 characters": labels(1, 256) => 422 "invalid_label";
         "a payload of 16,384 bytes": text(16_384) => 201 "";
         "a payload of 16,385 bytes": text(16_385) => 422 "invalid_payload";
         "a payload nested 100 deep": nested(100) => 201 "";

@@ -118,7 +118,7 @@ impl<'a> Staged<'a> {
     pub fn payload(&self, image: &Found) -> Result<Option<Value>, IndexError> {
         match self.payloads.get(&image.sequence) {
             Some(staged) => Ok(staged.clone()),
-            None if image.row.payload => self.store.payload(image.sequence).map(Some),
+            None if image.row.payload => Store::payload(&self.db, image.sequence).map(Some),
             None => Ok(None),
         }
     }
@@ -146,19 +146,19 @@ impl<'a> Staged<'a> {
     /// A page of rows, to be changed.
     pub fn rows(&mut self, number: u32) -> Result<&mut Page<Row>, IndexError> {
         if !self.rows.contains_key(&number) {
-            self.rows.insert(number, self.store.rows(number)?);
+            self.rows.insert(number, Store::rows(&self.db, number)?);
         }
         Ok(self.rows.entry(number).or_default())
     }
 
     /// A page of a side's codes, to be changed. A damaged one of the generation beside is made anew.
     pub fn codes(&mut self, side: usize, number: u32) -> Result<&mut Page<Words>, IndexError> {
-        let (present, store) = (&self.present, self.store);
+        let (present, db) = (&self.present, &self.db);
         let page = match self.codes[side].entry(number) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let generation = present.sides().nth(side).map(|side| &side.generation);
-                let page = generation.map_or(Ok(Page::new()), |of| store.codes(of, number));
+                let page = generation.map_or(Ok(Page::new()), |of| Store::codes(db, of, number));
                 entry.insert(match page {
                     Err(IndexError::Corrupt { .. }) if side > 0 => Page::new(),
                     page => page?,
@@ -176,7 +176,7 @@ impl<'a> Staged<'a> {
         }
         let generation = self.present.sides().nth(side).map(|side| &side.generation);
         match generation.filter(|generation| generation.sketch.is_some()) {
-            Some(generation) => Ok(self.store.sketches(generation, number)?.remove(&slot)),
+            Some(generation) => Ok(Store::sketches(&self.db, generation, number)?.remove(&slot)),
             None => Ok(None),
         }
     }
@@ -193,18 +193,13 @@ impl<'a> Staged<'a> {
         };
         Ok(Some(match self.sketches[side].entry(number) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(self.store.sketches(generation, number)?),
+            Entry::Vacant(entry) => entry.insert(Store::sketches(&self.db, generation, number)?),
         }))
     }
 
     /// The number of a name, which gets one if it has none.
     pub fn number(&mut self, name: &str) -> Result<u32, IndexError> {
         self.names.number(&self.db, &mut self.batch, name)
-    }
-
-    /// That of a media type.
-    pub fn media_type(&mut self, name: &str) -> Result<u32, IndexError> {
-        self.names.media_type(&self.db, &mut self.batch, name)
     }
 
     /// Takes note that an image has a label, or has it no more. The name of one that no image has any more is forgotten.

@@ -22,7 +22,7 @@ impl Index {
             if labels.is_empty() {
                 return reading.list(from, limit);
             }
-            let numbers = store.numbers(labels)?;
+            let numbers = reading.numbers(labels)?;
             reading.list_of(&directory.labelled(&numbers), &numbers, from, limit)
         })
     }

@@ -193,6 +193,23 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
         let index = open(disk);
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let (mut refused, mut reopened) = (0, 0);
+        // Some read all the time, payloads too, so that sled is never unused for long.
+        let reads = Arc::new(AtomicBool::new(true));
+        let readers: Vec<_> = (0..2)
+            .map(|reader| {
+                let (index, reads) = (index.clone(), reads.clone());
+                std::thread::spawn(move || {
+                    for number in (reader..).step_by(2) {
+                        if !reads.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let read = index.get(&id(10 + number % 200));
+                        let is_read = read.is_ok() || matches!(read, Err(IndexError::Reopening));
+                        assert!(is_read, "{read:?}");
+                    }
+                })
+            })
+            .collect();
         for round in 0..50 {
             let stop = Arc::new(AtomicBool::new(false));
             let written = Arc::new(AtomicUsize::new(0));
@@ -246,7 +263,7 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
                 fill(disk, "rest", 0);
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(1..60))).await;
-            // Searches are answered whatever becomes of writes.
+            // Reads are answered whatever becomes of writes.
             let found = index.list(&[], None, 3);
             assert!(
                 found.is_ok() || matches!(found, Err(IndexError::Reopening)),
@@ -270,6 +287,10 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
             let damage = index.verify().unwrap();
             assert!(damage.is_empty(), "{damage:?}");
         }
+        reads.store(false, Ordering::Relaxed);
+        readers
+            .into_iter()
+            .for_each(|reader| reader.join().unwrap());
         println!("{refused} writes were refused, and the store was opened {reopened} times");
         assert!(refused > 100 && (reserves || reopened > 1));
         let before: Vec<_> = (0..300).map(|number| version_of(&index, number)).collect();

@@ -304,13 +304,14 @@ fn a_label_that_no_image_has_any_more_is_forgotten() {
     let names = |kept: usize| {
         tamper(folder.path(), |store| {
             let count = |prefix: &[u8]| store.scan_prefix(prefix).count();
-            assert_eq!([count(b"a"), count(b"n"), count(b"t")], [kept, kept, 1]);
+            assert_eq!([count(b"a"), count(b"n")], [kept, kept]);
         });
     };
     let put = |number, labels: &[&str]| {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         let image = NewImage {
             labels,
+            media_type: "image/png".to_owned(),
             ..image(number, 0, 0)
         };
         runtime.block_on(index.put(image)).unwrap()
