@@ -25,6 +25,8 @@ pub struct Database {
     opened: RwLock<Opened>,
     /// Whether a write has failed since it was opened.
     failed: AtomicBool,
+    /// Whether what is read may be part of a write that failed, or lack one that was seen.
+    torn: AtomicBool,
     /// Whether it lacks commits that were acknowledged.
     lost: AtomicBool,
 }
@@ -46,6 +48,7 @@ impl Database {
                 times: 1,
             }),
             failed: AtomicBool::new(false),
+            torn: AtomicBool::new(false),
             lost: AtomicBool::new(false),
         }
     }
@@ -67,12 +70,23 @@ impl Database {
 
     /// Takes note that a write failed.
     pub fn fail(&self) {
+        self.torn.store(true, Ordering::Release);
         self.failed.store(true, Ordering::Release);
     }
 
     /// Whether it has to be opened again.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Takes note that what is read is whole again: no write that failed is left to be completed.
+    pub fn settle(&self) {
+        self.torn.store(false, Ordering::Release);
+    }
+
+    /// Whether what is read may be part of a write that failed, or lack one that was seen.
+    pub fn is_torn(&self) -> bool {
+        self.torn.load(Ordering::Acquire)
     }
 
     /// Takes note that it lacks commits that were acknowledged.

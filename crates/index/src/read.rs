@@ -52,7 +52,8 @@ impl Store {
     /// returns none where it finds that they do not agree, as they may while a commit goes on beside it.
     ///
     /// # Errors
-    /// [`IndexError::Generation`] where there is no such generation any more, and those of `read`.
+    /// [`IndexError::Generation`] where there is no such generation any more, [`Reopening`](IndexError::Reopening) after a write that failed, and
+    /// those of `read`.
     pub fn steady<T>(
         &self,
         generation: Option<u32>,
@@ -79,14 +80,23 @@ impl Store {
             if gate.is_some() {
                 break;
             }
-            if let (Some(found), true) = read()? {
-                return Ok(found);
+            match read() {
+                Ok((Some(found), true)) => return Ok(found),
+                Err(error) if !self.database().is_torn() => return Err(error),
+                _ => {}
             }
             gate = self.gate.try_read().ok();
         }
         let _gate =
             gate.unwrap_or_else(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
-        let (found, _) = read()?;
+        let read = read();
+        if self.database().is_torn()
+            && matches!(read, Err(IndexError::Corrupt { .. }) | Ok((None, _)))
+        {
+            // Part of a write that failed may be seen, or one that was seen be missing, until that is completed.
+            return Err(IndexError::Reopening);
+        }
+        let (found, _) = read?;
         let damaged = || Damage {
             what: "a row page".to_owned(),
             why: "it lacks an image that was there when the store was opened".to_owned(),

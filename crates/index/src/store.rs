@@ -226,10 +226,11 @@ impl Store {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.moment.fetch_add(1, Ordering::SeqCst);
         let applied = db.apply_batch(batch);
-        if applied.is_ok()
-            && let Some(publish) = publish.take()
-        {
-            self.publish(publish);
+        match (&applied, publish.take_if(|_| applied.is_ok())) {
+            (Ok(()), Some(publish)) => self.publish(publish),
+            (Ok(()), None) => {}
+            // Before anybody reads what is left of it.
+            (Err(_), _) => self.database.fail(),
         }
         self.moment.fetch_add(1, Ordering::SeqCst);
         Ok(applied?)

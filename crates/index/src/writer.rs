@@ -267,7 +267,10 @@ impl Work {
         while !self.is_whole() {
             self.tried = Some(Instant::now());
             match self.try_recover() {
-                Ok(()) => tracing::info!("the store was opened again; writes go on"),
+                Ok(()) => {
+                    self.store.database().settle();
+                    tracing::info!("the store was opened again; writes go on");
+                }
                 Err(error) => {
                     let error = self.store.room.explain(error);
                     let is_waited_for = self.store.follows && self.unfinished.is_some();
@@ -277,6 +280,7 @@ impl Work {
                     if is_open && !is_waited_for && !is_seen && !is_lost {
                         // The commit is not stored. Its callers get the error.
                         self.unfinished = None;
+                        self.store.database().settle();
                     }
                     self.wait(error)?;
                 }
