@@ -19,6 +19,7 @@ use super::{
     present::Side,
     record::{ImageId, PackedId, Record, Row},
     revision::Revision,
+    room::is_full,
     sketches::{self, Sketch, Sketches},
     store::Store,
 };
@@ -71,7 +72,13 @@ impl Store {
                 images: present.images,
                 ..Reading::of(self, self.db()?, side, beside, moment)
             };
-            let found = read(&side.directory, &mut reading)?;
+            let found = read(&side.directory, &mut reading).map_err(|error| match error {
+                // sled has met a full disk, which is mended by opening it again.
+                IndexError::Store {
+                    source: sled::Error::Io(cause),
+                } if is_full(&cause) => IndexError::Reopening,
+                error => error,
+            })?;
             Ok::<_, IndexError>((found, reading.still()?))
         };
         let mut gate = self.gate.try_read().ok();

@@ -210,7 +210,11 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
                 })
             })
             .collect();
-        for round in 0..50 {
+        // Fifty at least, and until sled has met a full disk, if it may.
+        for round in 0..1000 {
+            if round >= 50 && refused > 100 && (reserves || reopened > 1) {
+                break;
+            }
             let stop = Arc::new(AtomicBool::new(false));
             let written = Arc::new(AtomicUsize::new(0));
             // What each image is known to be, or nothing if a write of it failed and may be stored all the same.
