@@ -136,7 +136,7 @@ fn write_tree<W: Write>(store: &Store, tree: &sled::Tree, mut to: W) -> Result<W
     to.write_all(MAGIC).map_err(failed)?;
     for entry in tree.iter() {
         if store.database().has_failed() {
-            // It is not opened again while this goes on.
+            // sled cannot be opened again before this ends.
             return Err(IndexError::Reopening);
         }
         let (key, value) = entry?;

@@ -14,11 +14,10 @@ use std::{
 
 use super::{error::IndexError, open};
 
-/// How long those who read are given to finish before sled is opened again. New readers wait until the attempt ends, and for as long as sled takes to
-/// open.
+/// How long an attempt to open sled again waits for readers to finish. New readers block until the attempt ends.
 const FINISH: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// sled, with whether its last write failed.
 pub struct Database {
     path: PathBuf,
     cache_bytes: u64,
@@ -53,7 +52,7 @@ impl Database {
         }
     }
 
-    /// sled. Release it soon: sled cannot be opened again before. Whoever holds it does not ask for it again, for it might wait for itself.
+    /// Returns sled. Drop it soon: sled cannot be opened again before. Do not call this again while you hold it: the second call may block.
     ///
     /// # Errors
     /// [`IndexError::Reopening`].
@@ -74,7 +73,7 @@ impl Database {
         self.failed.store(true, Ordering::Release);
     }
 
-    /// Whether it has to be opened again.
+    /// Whether a write failed, so that sled must be opened again.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

@@ -190,7 +190,7 @@ impl Index {
         match self.0.log.get() {
             None => self.0.writer.submit(|group| group.write(write)).await,
             Some(log) => {
-                // It would wait here for room, with whoever asked for it.
+                // Once it is in the log, the caller would have to wait for room.
                 self.0.store.room.check()?;
                 log.append(write).await
             }

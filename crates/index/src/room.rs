@@ -25,7 +25,7 @@ const BESIDE: u64 = 4 << 20;
 /// How often a full disk is logged.
 const REMIND: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// The room of one store.
 pub struct Room {
     folder: PathBuf,
     /// The size of sled's snapshot when it was opened.

@@ -172,7 +172,8 @@ impl Work {
             let closing = first.is_none() && self.room.is_closed();
             // Writes that come faster do not have it tried faster.
             let is_early = self.tried.is_some_and(|tried| tried.elapsed() < AGAIN);
-            let recovered = match !self.is_whole() && is_early && !closing {
+            let may_refuse = !self.store.follows && !closing;
+            let recovered = match !self.is_whole() && is_early && may_refuse {
                 true => Err(IndexError::Reopening),
                 false => self.recover(),
             };
@@ -187,7 +188,8 @@ impl Work {
                         "the store lost commits that were acknowledged; it accepts no more writes"
                     );
                 }
-                if is_lost || closing {
+                // What comes after a write of a log may not be applied without it.
+                if is_lost || closing || self.store.follows {
                     return;
                 }
                 continue;
@@ -195,7 +197,6 @@ impl Work {
             if let Some(first) = first {
                 let stored = self.group(first, jobs);
                 if !stored && self.store.follows {
-                    // It is closed. What comes next may not be applied without this.
                     return;
                 }
                 while self.store.merge(merge::small).is_some() {}

@@ -34,7 +34,7 @@ pub struct Commit {
     after: State,
     /// None once readers see it.
     publish: Option<Publish>,
-    /// The names of originals that rows let go of.
+    /// Originals that no row names any more.
     released: Vec<Original>,
 }
 
@@ -44,7 +44,7 @@ impl Commit {
         self.bytes
     }
 
-    /// Whether readers see it, so that it has to be stored.
+    /// Whether readers already see it. If so, it must be stored.
     pub fn is_published(&self) -> bool {
         self.publish.is_none()
     }
@@ -93,7 +93,7 @@ impl Commit {
     }
 }
 
-/// Returns when all is durable. A thread of sled's that fails to write may wake nobody, but whoever asks next wakes all.
+/// Flushes sled. If one of its threads fails to write, it may leave the caller of `flush` asleep. A second call wakes it.
 fn flush(db: &sled::Db) -> Result<(), IndexError> {
     let (send, flushed) = mpsc::channel();
     thread::scope(|scope| {
