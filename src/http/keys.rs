@@ -105,7 +105,11 @@ pub enum KeyError {
 
 /// The keys of a service. Without any, every request may do everything.
 #[derive(Clone)]
-pub struct Keys(Arc<[Key]>, Arc<DefaultKeyedRateLimiter<IpAddr>>);
+pub struct Keys {
+    known: Arc<[Key]>,
+    /// Wrong keys by the address that tried them.
+    wrong: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+}
 
 /// The address that a request comes from: the caller's, or that of the last proxy before this service.
 #[derive(Clone, Copy)]
@@ -119,8 +123,10 @@ struct Key {
 
 impl Default for Keys {
     fn default() -> Self {
-        let tries = RateLimiter::keyed(Quota::per_second(TRIES));
-        Keys(Arc::default(), Arc::new(tries))
+        Keys {
+            known: Arc::default(),
+            wrong: Arc::new(RateLimiter::keyed(Quota::per_second(TRIES))),
+        }
     }
 }
 
@@ -160,21 +166,23 @@ impl Keys {
                 });
             }
         }
-        Ok(Keys(all.into(), Keys::default().1))
+        Ok(Keys {
+            known: all.into(),
+            ..Keys::default()
+        })
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 
-    /// Why a wrong key is refused: later, and with another word, if many came from its address.
+    /// The error for a wrong key. If its address tried many, it comes a second later and says so.
     async fn refuse(&self, peer: Option<Peer>) -> ApiError {
-        let tries = &self.1;
-        if tries.len() > ADDRESSES {
-            tries.retain_recent();
+        if self.wrong.len() > ADDRESSES {
+            self.wrong.retain_recent();
         }
-        let is_crowded = tries.len() > ADDRESSES;
+        let is_crowded = self.wrong.len() > ADDRESSES;
         let network = peer.map(|Peer(address)| match address.to_canonical() {
             // Half of such an address is whatever its owner likes.
             IpAddr::V6(address) => {
@@ -183,7 +191,7 @@ impl Keys {
             }
             address => address,
         });
-        match network.map(|network| is_crowded || tries.check_key(&network).is_err()) {
+        match network.map(|network| is_crowded || self.wrong.check_key(&network).is_err()) {
             Some(true) => {
                 tokio::time::sleep(SLOWED).await;
                 ApiError::WrongKeys
@@ -196,7 +204,7 @@ impl Keys {
     fn find(&self, text: &str) -> Option<&Key> {
         let digest = Sha256::digest(text);
         let mut found = None;
-        for key in self.0.iter() {
+        for key in self.known.iter() {
             if bool::from(key.digest.ct_eq(&digest)) {
                 found = Some(key);
             }
