@@ -7,6 +7,7 @@ mod jxl;
 mod library;
 mod raw;
 mod tiff;
+mod webp;
 
 use std::io::{self, Read, Write};
 
@@ -75,6 +76,7 @@ pub fn decode_pictures() -> io::Result<()> {
             one if one == Library::Tiff as u8 => tiff::decode(&bytes),
             one if one == Library::TurboJpeg as u8 => jpeg::decode(&bytes),
             one if one == Library::Jxl as u8 => jxl::decode(&bytes),
+            one if one == Library::WebP as u8 => webp::decode(&bytes),
             _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
         tell(&mut output, answer)?;

@@ -19,7 +19,7 @@ use crate::{
     kind::Kind,
     png,
     process::{self, Library},
-    tiff,
+    tiff, webp,
 };
 
 /// What a channel of alpha means for the colours beside it.
@@ -66,7 +66,7 @@ fn read(bytes: &[u8], kind: Kind) -> Result<RgbImage, ImageError> {
     let (mut picture, orientation) = match kind {
         Kind::Jpeg => jpeg::decode(bytes, header)?,
         Kind::Png => png::decode(bytes)?,
-        Kind::WebP => through_image(bytes, kind, ImageFormat::WebP, header)?,
+        Kind::WebP => webp::decode(bytes, header)?,
         Kind::Gif => through_image(bytes, kind, ImageFormat::Gif, header)?,
         Kind::Bmp => through_image(bytes, kind, ImageFormat::Bmp, header)?,
         Kind::Tiff => {
@@ -121,20 +121,15 @@ pub(crate) fn through_image(
     }
     // A broken EXIF block says nothing about the picture beside it.
     let orientation = match kind {
-        Kind::WebP => webp_orientation(&mut decoder),
-        _ => decoder.orientation().ok(),
+        Kind::WebP => webp::orientation(&mut decoder),
+        _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
     };
     let picture = DynamicImage::from_decoder(decoder).map_err(wrong)?;
-    Ok((picture, orientation.unwrap_or(Orientation::NoTransforms)))
+    Ok((picture, orientation))
 }
 
-/// Some programs begin the EXIF chunk as JPEG's segment begins.
-fn webp_orientation(decoder: &mut impl ImageDecoder) -> Option<Orientation> {
-    let exif = decoder.exif_metadata().ok()??;
-    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif))
-}
-
-fn over_white(picture: DynamicImage, alpha: Alpha) -> RgbImage {
+/// A picture as it looks on white.
+pub(crate) fn over_white(picture: DynamicImage, alpha: Alpha) -> RgbImage {
     if !picture.color().has_alpha() {
         return picture.into_rgb8();
     }

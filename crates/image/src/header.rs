@@ -12,6 +12,7 @@ use crate::{
     kind::Kind,
     png,
     tiff::Directory,
+    webp,
 };
 
 /// A picture's width and height in pixels as they are stored, and the most bytes that decoding it has at a time.
@@ -71,7 +72,7 @@ impl Header {
                     working,
                 ))
             }
-            Kind::WebP => of_webp(bytes).ok_or_else(|| kind.malformed("it has no frame")),
+            Kind::WebP => webp::header(bytes).ok_or_else(|| kind.malformed("it has no frame")),
             Kind::Gif => of_gif(bytes).ok_or_else(|| kind.malformed("it has no frame")),
             Kind::Bmp => {
                 let reader = ImageReader::with_format(Cursor::new(bytes), ImageFormat::Bmp);
@@ -119,7 +120,7 @@ impl Header {
     }
 
     /// From the bytes a decoded pixel has, whether alpha is among them, and the bytes that the decoder needs besides.
-    fn new(width: u32, height: u32, native: u64, alpha: bool, working: u64) -> Self {
+    pub(crate) fn new(width: u32, height: u32, native: u64, alpha: bool, working: u64) -> Self {
         let pixels = u64::from(width) * u64::from(height);
         let times = |bytes: u64| pixels.saturating_mul(bytes);
         let decoding = times(native).saturating_add(working);
@@ -140,7 +141,7 @@ impl Header {
 }
 
 /// Tables and windows of a decoder, whatever the picture.
-const WORKING: u64 = 1 << 18;
+pub(crate) const WORKING: u64 = 1 << 18;
 
 fn of_jpeg(frame: &Frame, given: u64) -> Header {
     let native = if frame.samplings.len() == 1 { 1 } else { 3 };
@@ -187,66 +188,6 @@ fn of_tiff(directory: &Directory, given: u64) -> Header {
         header.peak = header.peak.max(by_libtiff.saturating_add(given + WORKING));
     }
     header
-}
-
-/// Of the largest frame of any: the canvas, what is shown first, and what only claims to fit there.
-fn of_webp(bytes: &[u8]) -> Option<Header> {
-    let (mut width, mut height, mut alpha, mut lossless) = (0, 0, false, false);
-    let mut rest = bytes.get(12..)?;
-    // A frame of an animation begins with 16 bytes and then has chunks like the file's own.
-    while let Some((head, body)) = rest.split_at_checked(8) {
-        let length = u32::from_le_bytes(head[4..].try_into().ok()?) as usize;
-        let word = |at: usize| Some(u16::from_le_bytes(body.get(at..at + 2)?.try_into().ok()?));
-        let three = |at: usize| {
-            let bytes = body.get(at..at + 3)?;
-            Some(1 + (u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[2]) << 16))
-        };
-        let mut step = length + length % 2;
-        let size = match &head[..4] {
-            b"VP8X" => {
-                alpha |= body.first()? & 0x10 != 0;
-                Some((three(4)?, three(7)?))
-            }
-            b"VP8 " => Some((u32::from(word(6)? & 0x3fff), u32::from(word(8)? & 0x3fff))),
-            b"VP8L" => {
-                let bits = u32::from_le_bytes(body.get(1..5)?.try_into().ok()?);
-                lossless = true;
-                alpha |= bits >> 28 & 1 != 0;
-                Some((1 + (bits & 0x3fff), 1 + (bits >> 14 & 0x3fff)))
-            }
-            b"ANMF" => {
-                alpha = true;
-                step = 16;
-                Some((three(6)?, three(9)?))
-            }
-            b"ALPH" => {
-                alpha = true;
-                None
-            }
-            _ => None,
-        };
-        if let Some((w, h)) = size {
-            (width, height) = (width.max(w), height.max(h));
-        }
-        rest = body.get(step..).unwrap_or_default();
-    }
-    let pixels = u64::from(width) * u64::from(height);
-    // Planes of whole blocks of 16, or four channels; with alpha its plane, four channels to unpack it, and a canvas.
-    let blocks = u64::from(width.next_multiple_of(16)) * u64::from(height.next_multiple_of(16));
-    let planes = blocks * 3 / 2 + u64::from(width) * 64;
-    let working = match (alpha, lossless) {
-        (true, _) => planes + pixels * (4 + 4 + 1),
-        (false, true) => pixels * 4 + pixels,
-        (false, false) => planes,
-    };
-    let native = if alpha { 4 } else { 3 };
-    Some(Header::new(
-        width,
-        height,
-        native,
-        alpha,
-        working + bytes.len() as u64 + WORKING,
-    ))
 }
 
 /// Of the screen, and of the first frame beside it.

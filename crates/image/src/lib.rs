@@ -15,6 +15,7 @@ mod part;
 mod png;
 mod process;
 mod tiff;
+mod webp;
 
 use ::image::{RgbImage, imageops::crop_imm};
 

@@ -40,6 +40,7 @@ pub(crate) enum Library {
     Tiff = 2,
     TurboJpeg = 3,
     Jxl = 4,
+    WebP = 5,
 }
 
 /// What a process answers first.

@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
+mod prefix_codes;
+
 use std::{
     path::{Path, PathBuf},
     sync::Once,
 };
 
-use image::{Rgb, RgbImage};
+use image::{
+    ImageEncoder, Rgb, RgbImage, Rgba, RgbaImage, codecs::webp::WebPEncoder, imageops::rotate90,
+};
 use scihcgrl_image::{ImageError, Input, decode, decode_by, decode_rgb, lost_decoders};
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -203,6 +207,43 @@ fn a_limit_costs_one_picture_and_is_counted() {
     assert!(error.to_string().contains("too much memory"), "{error}");
     assert!(lost_decoders() > before);
     assert!(decode_rgb(&fixture("palette.tif")).is_ok());
+}
+
+#[test]
+fn prefix_codes_of_webp_take_no_more_memory_than_they_may() {
+    with_decoders();
+    let before = lost_decoders();
+    let file = prefix_codes::lossless(20_000, true);
+    let error = decode_rgb(&file).unwrap_err().to_string();
+    assert!(error.contains("too much memory"), "{error}");
+    assert!(lost_decoders() > before);
+}
+
+#[test]
+fn a_large_lossless_webp_is_read_as_it_is() {
+    with_decoders();
+    let mut state = 1u32;
+    let noise = RgbaImage::from_fn(400, 300, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let [_, red, green, blue] = state.to_le_bytes();
+        Rgba([red, green, blue, 255 * (state >> 31) as u8])
+    });
+    let mut file = Vec::new();
+    let mut encoder = WebPEncoder::new_lossless(&mut file);
+    let turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    encoder.set_exif_metadata(turned.to_vec()).unwrap();
+    noise.write_with_encoder(encoder).unwrap();
+    assert!(file.len() > 300_000, "{} bytes", file.len());
+    let shown = rotate90(&noise);
+    let white = RgbImage::from_fn(300, 400, |x, y| {
+        let Rgba([red, green, blue, opacity]) = *shown.get_pixel(x, y);
+        if opacity == 0 {
+            Rgb([255; 3])
+        } else {
+            Rgb([red, green, blue])
+        }
+    });
+    assert!(decode_rgb(&file).unwrap() == white);
 }
 
 proptest::proptest! {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
+mod prefix_codes;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     io::{Cursor, Write},
@@ -168,6 +170,12 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     all.push((
         "webp in a small canvas".to_owned(),
         riff(&[(b"VP8X", vec![0; 10]), (b"VP8 ", claimed.clone())]),
+    ));
+    // As many groups as are decoded in this process.
+    all.push(("deep codes".to_owned(), prefix_codes::lossless(2_800, true)));
+    all.push((
+        "many codes".to_owned(),
+        prefix_codes::lossless(1 << 16, false),
     ));
     let canvas = [&[0x12, 0, 0, 0][..], &[0x7f, 0x3e, 0, 0xe7, 0x03, 0]].concat();
     let frame = |name: &[u8; 4], data: &[u8]| {
