@@ -5,11 +5,13 @@ usage: abuse.py [--program target/release/scihcgrl] [--model models/photos.safet
 
 Starts a new service for each attack. `resident_mb` is its resident memory before the attack, at its peak, and twenty seconds after. `search_ms` is
 the median time of an honest search by photo, before and during the attack. `times` is the ratio of the two. Needs Linux and nothing but Python."""
-import argparse, http.client, json, pathlib, shlex, socket, statistics, struct, subprocess, tempfile, threading, time, zlib
+import argparse, http.client, json, multiprocessing, pathlib, shlex, socket, statistics, struct, tempfile, threading, time, zlib
 
 from load import running
 
 MIB = 1 << 20
+# Callers have a process of their own, so that they do not take turns with the honest search in one interpreter.
+FORK = multiprocessing.get_context("fork")
 PHOTO = (pathlib.Path(__file__).parent.parent / "tests/fixtures/upright.jpg").read_bytes()
 
 
@@ -23,11 +25,17 @@ def png(width, height, depth, colour, rows, before=b""):
 
 
 def pictures():
-    """Small files that take much to decode."""
+    """Small files that take much to decode: the largest PNG that is decoded, with a profile and a turn; a small one with a profile; a WebP that is
+    all header."""
     profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(250 * MIB), 9))
     turned = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
-    wide = b"\0" + bytes(8 * 7000)
-    return [png(7000, 7000, 16, 6, wide * 7000, turned), png(8, 8, 8, 2, (b"\0" + bytes(24)) * 8, profile)]
+    wide = b"\0" + bytes(8 * 6600)
+    webp = b"VP8L" + struct.pack("<IBI", 13, 0x2F, 16383 | 2999 << 14) + bytes(9)
+    return [
+        png(6600, 6600, 16, 6, wide * 6600, profile + turned),
+        png(8, 8, 8, 2, (b"\0" + bytes(24)) * 8, profile),
+        b"RIFF" + struct.pack("<I", 4 + len(webp)) + b"WEBP" + webp,
+    ]
 
 
 def resident(pid):
@@ -73,19 +81,29 @@ def slow_bodies(address, stop):
     return [caller] * 150
 
 
+def encode(address, body):
+    try:
+        one = http.client.HTTPConnection(address, timeout=60)
+        one.request("POST", "/encode", body)
+        one.getresponse().read()
+        one.close()
+    except (OSError, http.client.HTTPException):
+        pass
+
+
 def worst_pictures(address, stop):
-    """64 callers send pictures that take much to decode, again and again."""
+    """64 callers send a picture each that takes much to decode, all at once."""
+    bodies = pictures()
+    return [lambda body=bodies[number % len(bodies)]: encode(address, body) for number in range(64)]
+
+
+def worst_pictures_again(address, stop):
+    """64 callers send such pictures again and again."""
     bodies = pictures()
 
     def caller(body):
         while not stop.is_set():
-            try:
-                one = http.client.HTTPConnection(address, timeout=60)
-                one.request("POST", "/encode", body)
-                one.getresponse().read()
-                one.close()
-            except (OSError, http.client.HTTPException):
-                pass
+            encode(address, body)
     return [lambda body=bodies[number % len(bodies)]: caller(body) for number in range(64)]
 
 
@@ -129,7 +147,16 @@ def long_paths(address, stop):
     return [caller] * 8
 
 
-ATTACKS = {attack.__name__: attack for attack in (slow_bodies, worst_pictures, contract_pages, wide_searches, long_paths)}
+ATTACKS = {attack.__name__: attack for attack in (slow_bodies, worst_pictures, worst_pictures_again, contract_pages, wide_searches, long_paths)}
+
+
+def attack(callers, stop):
+    """All callers at once, until they have done what they do or are stopped."""
+    callers = [threading.Thread(target=one, daemon=True) for one in callers]
+    for caller in callers:
+        caller.start()
+    while not stop.is_set() and any(caller.is_alive() for caller in callers):
+        time.sleep(0.02)
 
 
 def measure(name, options):
@@ -139,21 +166,21 @@ def measure(name, options):
             search(address)
             end = time.time() + 3
             idle, _ = searches(address, lambda: time.time() > end)
-            before, highest, logged, stop = resident(pid), [0], log.tell(), threading.Event()
+            before, highest, logged, stop = resident(pid), [0], log.tell(), FORK.Event()
+            callers = FORK.Process(target=attack, args=(ATTACKS[name](address, stop), stop), daemon=True)
 
             def watch():
                 while not stop.is_set():
                     highest[0] = max(highest[0], resident(pid))
                     time.sleep(0.02)
-            callers = [threading.Thread(target=one, daemon=True) for one in [watch, *ATTACKS[name](address, stop)]]
-            for caller in callers:
-                caller.start()
+            threading.Thread(target=watch, daemon=True).start()
+            callers.start()
             time.sleep(1)
             end = time.time() + options.seconds
-            took, refused = searches(address, lambda: time.time() > end)
+            took, refused = searches(address, lambda: time.time() > end or not callers.is_alive())
             stop.set()
-            for caller in callers:
-                caller.join(5)
+            callers.join(5)
+            callers.kill()
             time.sleep(20)
             idle, busy = statistics.median(idle), statistics.median(took) if took else None
             print(json.dumps({
