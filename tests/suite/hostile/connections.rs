@@ -39,8 +39,15 @@ async fn whoever_holds_every_connection_does_not_keep_probes_from_being_answered
         assert_eq!(answer.status(), status, "{path}");
         assert_eq!(answer.headers()["connection"], "close", "{path}");
     }
-    let more = silent(FOR_PROBES).await;
-    assert!(ask("/livez").await.is_err());
+    let mut more = silent(FOR_PROBES).await;
+    // A probe's place is free a moment after its answer, so that a few of
+    // these may have been turned away.
+    server::eventually("every place is held", async || {
+        more.extend(silent(1).await);
+        ask("/livez").await.is_err().then_some(())
+    })
+    .await;
+    assert!(more.len() <= FOR_PROBES + 8, "{} were held", more.len());
     // It is closed at once, and not left to wait.
     let mut past = TcpStream::connect(address).await.unwrap();
     assert_eq!(past.read(&mut [0]).await.unwrap_or(0), 0);
