@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use metrics::histogram;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{base::Base, budget::Budget, error::ApiError, keys::Keys, origin::Origins};
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
     image::{self, Part},
     index::{Codes, Index, IndexError},
     jobs::Jobs,
+    memory,
+    priority::Rank,
     replica::{Replica, Standing},
     serving::{Models, Served, Serving},
     snapshots::Snapshots,
@@ -200,16 +203,21 @@ impl AppState {
         let heavy = self.heavy(image::estimate(&bytes)?).await;
         let permit = self.0.decoders.clone().acquire_owned().await;
         place.check()?;
-        let decoded = tokio::task::spawn_blocking(move || {
+        let is_heavy = heavy.is_some();
+        let decode = move || {
             // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
             let _permits = (heavy, permit);
             let started = Instant::now();
             let decoded = image::decode_part(&bytes, input, part);
             histogram!(DECODE_SECONDS).record(started.elapsed());
             decoded
-        })
-        .await
-        .map_err(ApiError::internal)??;
+        };
+        let decoded = match is_heavy {
+            true => yielding(decode).await,
+            false => tokio::task::spawn_blocking(decode)
+                .await
+                .map_err(ApiError::internal),
+        }??;
         let decode = started.elapsed();
         let encoded = batcher.encode(place, decoded.pixels).await?;
         Ok(Coded {
@@ -247,6 +255,22 @@ impl AppState {
         .await;
         Ok(answer.map_err(ApiError::internal)??)
     }
+}
+
+/// What a thread of its own makes, which lets those that answer go first. A thread cannot take its rank back.
+async fn yielding<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let (tell, told) = oneshot::channel();
+    thread::Builder::new()
+        .name("heavy-picture".to_owned())
+        .spawn(move || {
+            memory::give_back_soon();
+            Rank::Index.take();
+            let _ = tell.send(work());
+        })
+        .map_err(ApiError::internal)?;
+    told.await.map_err(ApiError::internal)
 }
 
 /// Holds a request until what its caller wrote elsewhere is applied here, and tells with the answer how far that goes.
