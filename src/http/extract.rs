@@ -36,6 +36,10 @@ use crate::{
 pub use parameter::PageSize;
 pub(super) use parameter::{given, number_given, whole, whole_given};
 
+/// The most bytes of a field that is not an image, and of a payload before it is read: read, it takes up to sixteen times as many.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+/// The most bytes of a body of JSON that has no image.
+pub(super) const MAX_JSON_BYTES: usize = 1 << 20;
 /// Padding is often left out by hand-written clients, and says nothing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -329,9 +333,9 @@ async fn form(
             known if !fields.contains(&known) => return Err(unknown_field(known, fields)),
             "image" if image.is_some() => return Err(twice("image")),
             "image" => image = Some(field.bytes().await?),
-            "labels" => labels.push(utf8(field.bytes().await?)?),
+            "labels" => labels.push(text(field).await?),
             _ if payload.is_some() => return Err(twice("payload")),
-            _ => payload = Some(json(&utf8(field.bytes().await?)?)?),
+            _ => payload = Some(json(&text(field).await?)?),
         }
     }
     let image = image.ok_or_else(|| {
@@ -344,8 +348,12 @@ async fn form(
     })
 }
 
-/// The payload in a field.
+/// The payload in a text.
 pub(super) fn json(text: &str) -> Result<Value, ApiError> {
+    if text.len() > MAX_TEXT_BYTES {
+        let detail = format!("`payload` is written in more than {MAX_TEXT_BYTES} bytes");
+        return Err(ApiError::Invalid("invalid_payload", detail));
+    }
     check_integers(text)?;
     serde_json::from_str(text).map_err(|error| {
         ApiError::Invalid("invalid_payload", format!("`payload` is not JSON: {error}"))
@@ -353,8 +361,16 @@ pub(super) fn json(text: &str) -> Result<Value, ApiError> {
 }
 
 /// The text of a field.
-pub(super) fn utf8(bytes: Bytes) -> Result<String, ApiError> {
-    String::from_utf8(bytes.into())
+pub(super) async fn text(mut field: Field<'_>) -> Result<String, ApiError> {
+    let mut text = Vec::new();
+    while let Some(chunk) = field.chunk().await? {
+        text.extend_from_slice(&chunk);
+        if text.len() > MAX_TEXT_BYTES {
+            let detail = format!("a field has more than {MAX_TEXT_BYTES} bytes");
+            return Err(ApiError::Invalid("invalid_form", detail));
+        }
+    }
+    String::from_utf8(text)
         .map_err(|_| ApiError::Invalid("invalid_form", "a field is not UTF-8".to_owned()))
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{self, get},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -19,7 +19,7 @@ use super::{
     condition::{Condition, tag},
     content::{content_url, image_url, known},
     error::ApiError,
-    extract::{Id, InTime, Object, PageSize, Params, Upload, given, json},
+    extract::{Id, InTime, MAX_JSON_BYTES, Object, PageSize, Params, Upload, given, json},
     search::by_length,
     state::{AppState, CHANGE, CHANGES, Turn},
 };
@@ -30,11 +30,12 @@ use crate::{
 };
 
 pub(super) fn routes() -> Router<AppState> {
+    let change = routing::patch(patch).layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
     Router::new()
         .route("/images", get(list).post(create))
         .route(
             "/images/{id}",
-            get(read).put(put).patch(patch).delete(delete),
+            get(read).put(put).delete(delete).merge(change),
         )
 }
 
@@ -83,7 +84,7 @@ impl IntoResponse for One {
 #[serde(deny_unknown_fields)]
 pub(super) struct PutParams {
     #[serde(default)]
-    label: Vec<String>,
+    pub label: Vec<String>,
 }
 
 async fn put(

@@ -21,7 +21,7 @@ use crate::{
     http::{
         budget::Meter,
         error::ApiError,
-        extract::{InTime, Object, is_form, next_field, twice, unknown_field},
+        extract::{InTime, MAX_JSON_BYTES, Object, is_form, next_field, twice, unknown_field},
         search::NoParams,
         state::AppState,
         upload::{Upload, receive},
@@ -160,6 +160,7 @@ impl FromRequest<AppState> for NewJob {
                 read_form(form, &meter, state).await?
             }
             false => {
+                DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
                 type Body = InTime<Json<Object<Map<String, Value>>>>;
                 let InTime(Json(Object(asked)), _held) = Body::from_request(request, state).await?;
                 (asked.into(), None)
@@ -199,7 +200,7 @@ async fn read_form(
         match field.name().unwrap_or_default() {
             "job" if job.is_some() => return Err(twice("job")),
             "job" => {
-                let text = timeout(parts.body_time, text(field, parts.max_body_bytes));
+                let text = timeout(parts.body_time, text(field));
                 job = Some(text.await.map_err(late)??);
             }
             "archive" if archive.is_some() => return Err(twice("archive")),
@@ -224,11 +225,11 @@ fn lacks(field: &str, what: &str) -> ApiError {
 }
 
 /// The JSON of a field.
-async fn text(mut field: Field<'_>, most: usize) -> Result<Value, ApiError> {
+async fn text(mut field: Field<'_>) -> Result<Value, ApiError> {
     let mut text = BytesMut::new();
     while let Some(chunk) = field.chunk().await? {
         text.extend_from_slice(&chunk);
-        if text.len() > most {
+        if text.len() > MAX_JSON_BYTES {
             return Err(ApiError::BodyTooLarge);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,9 +12,12 @@ use flate2::read::MultiGzDecoder;
 
 use super::{Collection, Form, Found, Source, TrainError, cifar, collect, folder, tree, wrong};
 
+/// The most entries of an archive: their names are held in memory.
+const MOST: usize = 2_000_000;
+
 /// Lists an archive's files by class, then name. One that holds CIFAR-10's batches is read as such.
 pub(super) fn open(path: &Path, packed: bool) -> Result<Collection, TrainError> {
-    let (files, mut left_out) = files(path, packed)
+    let (files, mut left_out) = files(path, packed, MOST)
         .map_err(|error| wrong(path, format!("it cannot be read as a tar archive: {error}")))?;
     let named = |(name, source): &(String, Source)| (last(name).to_owned(), source.clone());
     if let Some(batches) = cifar::among(&files.iter().map(named).collect::<Vec<_>>()) {
@@ -85,7 +88,7 @@ fn last(name: &str) -> &str {
 /// The plain files of an archive, and what else is in it but folders, with why it is left out.
 type Files = (Vec<(String, Source)>, Vec<(String, String)>);
 
-fn files(path: &Path, packed: bool) -> std::io::Result<Files> {
+fn files(path: &Path, packed: bool, most: usize) -> io::Result<Files> {
     let file = BufReader::new(File::open(path)?);
     let reader: Box<dyn Read> = match packed {
         true => Box::new(MultiGzDecoder::new(file)),
@@ -93,7 +96,10 @@ fn files(path: &Path, packed: bool) -> std::io::Result<Files> {
     };
     let whole: Arc<Path> = path.into();
     let (mut files, mut others) = (Vec::new(), Vec::new());
-    for entry in tar::Archive::new(reader).entries()? {
+    for (number, entry) in tar::Archive::new(reader).entries()?.enumerate() {
+        if number == most {
+            return Err(io::Error::other(format!("it has more than {most} entries")));
+        }
         let mut entry = entry?;
         let kind = entry.header().entry_type();
         let name = entry.path()?.to_string_lossy().into_owned();
@@ -178,6 +184,14 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_of_too_many_entries_is_not_read_on() {
+        let packed = "tests/fixtures/nested-classes.tar".as_ref();
+        assert!(super::files(packed, false, 100).is_ok());
+        let error = super::files(packed, false, 3).err().unwrap();
+        assert_eq!(error.to_string(), "it has more than 3 entries");
+    }
+
+    #[test]
     fn the_root_of_an_archive_is_where_its_folders_are_classes() {
         let of = |names: &[&str]| super::root(names.iter().copied()).display().to_string();
         assert_eq!(of(&["cat/1.jpg", "dog/1.jpg"]), "");
@@ -191,6 +205,7 @@ mod tests {
             "photos"
         );
         assert_eq!(of(&["photos/1.jpg", "photos/cat/1.jpg"]), "");
+        assert_eq!(of(&["photos/1.jxl", "photos/cat/1.jpg"]), "");
         assert_eq!(of(&["cat/1.jpg", "1.jpg"]), "");
         assert_eq!(of(&["cat/1", "dog/2"]), "");
         assert_eq!(of(&[]), "");

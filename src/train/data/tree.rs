@@ -29,9 +29,9 @@ const SIDECARS: [&str; 17] = [
 ];
 
 /// What pictures' names end in.
-const PICTURES: [&str; 13] = [
+const PICTURES: [&str; 14] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif",
-    "avif",
+    "avif", "jxl",
 ];
 
 /// Why a folder is not gone into.

@@ -203,6 +203,8 @@ fn fields() -> Vec<Case> {
         "a label of 256 characters": labels(1, 256) => 422 "invalid_label";
         "a payload of 16,384 bytes": text(16_384) => 201 "";
         "a payload of 16,385 bytes": text(16_385) => 422 "invalid_payload";
+        "a payload of 20,000 bytes, most of them spaces": payload(format!("{}1", " ".repeat(20_000))) => 201 "";
+        "a payload in 65,537 bytes": text(65_537) => 422 "invalid_form";
         "a payload nested 100 deep": nested(100) => 201 "";
         "a payload nested 101 deep": nested(101) => 422 "invalid_payload";
         "a payload nested 1,000 deep": nested(1000) => 422 "invalid_payload";
