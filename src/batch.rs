@@ -247,12 +247,14 @@ impl Batcher {
         match self.places.clone().try_acquire_owned() {
             _ if !self.is_alive() => Err(BatchError::Closed),
             Ok(permit) => Ok(Place::new(permit, self.config.deadline)),
-            Err(_) => {
-                counter!(DROPPED, "reason" => "full").increment(1);
-                let waiting = self.config.queue;
-                Err(BatchError::Full { waiting })
-            }
+            Err(_) => Err(self.refuse(self.config.queue)),
         }
+    }
+
+    /// Counts an image that is refused since so many wait already.
+    pub fn refuse(&self, waiting: usize) -> BatchError {
+        counter!(DROPPED, "reason" => "full").increment(1);
+        BatchError::Full { waiting }
     }
 
     /// A place for one image as soon as there is one, for callers that can make their own sources wait.

@@ -109,7 +109,8 @@ pub struct Serve {
     #[arg(long, env = "SCIHCGRL_CONNECTIONS", value_name = "N")]
     pub connections: Option<usize>,
     /// Bytes of memory that the bodies of requests may hold together while they come and are worked on; one that does not fit is answered 429.
-    /// By default 768 MiB, or an eighth of the memory there is if that is less.
+    /// Answers may hold half as much besides, and pictures that are decoded as much again. By default 768 MiB, or an eighth of the memory there is
+    /// if that is less; four bodies have to fit.
     #[arg(long, env = "SCIHCGRL_MEMORY", value_name = "BYTES")]
     pub memory: Option<u64>,
     /// How many seconds a request's body may take to come, but for `POST /images/batch`, which is read as long as it comes.

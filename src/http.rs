@@ -13,7 +13,7 @@ use axum::{
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::CompressionLayer,
+    compression::{CompressionLayer, DefaultPredicate, Predicate},
     cors::CorsLayer,
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::telemetry;
 
+mod answer;
 mod asset;
 mod base;
 mod batch_upload;
@@ -65,14 +66,16 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(search::routes())
         .merge(images::routes())
-        .merge(content::routes())
         .merge(overview::routes())
         .merge(duplicates::routes())
-        .merge(batch_upload::routes())
         .merge(jobs::routes())
         .merge(models::routes())
         .merge(snapshots::routes())
-        .merge(health::routes());
+        .merge(health::routes())
+        .route_layer(from_fn_with_state(state.clone(), answer::hold))
+        // These know how long their answers are before they make them.
+        .merge(content::routes())
+        .merge(batch_upload::routes());
     // A service alone has nothing of it.
     let routes = match state.parts().replica {
         Some(_) => routes.route_layer(from_fn_with_state(state.clone(), state::replicated)),
@@ -117,7 +120,7 @@ fn layered<S: Clone + Send + Sync + 'static>(
                 .on_failure(()),
         )
         .layer(from_fn(metrics::observe))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(asset::is_none)))
         .layer(cors(origins))
         .layer(from_fn(error::as_problem))
         .layer(CatchPanicLayer::new())

@@ -7,6 +7,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State, multipart::Field},
     http::StatusCode,
+    response::{IntoResponse, Response},
     routing::post,
 };
 use bytes::{Bytes, BytesMut};
@@ -16,9 +17,10 @@ use tokio::{task::JoinSet, time::timeout};
 use uuid::Uuid;
 
 use super::{
+    answer::holding,
     budget::{Held, Meter},
     error::{ApiError, Problem},
-    extract::{Params, Upload, json, next_field, twice, unknown_field, utf8},
+    extract::{Params, Upload, json, next_field, text, twice, unknown_field},
     images::{Image, PutParams, keep},
     state::{AppState, Turn},
 };
@@ -31,8 +33,10 @@ use crate::{
 const AT_ONCE: usize = 32;
 /// The most images of one form; the answer has a line for each.
 const MOST: usize = 10_000;
-/// The most bytes of a field that is not an image.
-const MAX_TEXT_BYTES: usize = 64 << 10;
+/// The most bytes of an image's file name, which its line repeats.
+const MAX_FILE_BYTES: usize = 1024;
+/// What a line of the answer has beside what was said of its image.
+const LINE: u64 = 2048;
 
 pub(super) fn routes() -> Router<AppState> {
     // A form may be of any size; each of its images is held to the limit of a body.
@@ -68,6 +72,8 @@ struct Said {
     payload: Option<Value>,
     /// What was said twice and is taken once.
     twice: Option<&'static str>,
+    /// How many bytes all of this is.
+    bytes: usize,
 }
 
 impl Said {
@@ -80,10 +86,11 @@ async fn store(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
     request: Request,
-) -> Result<Json<Answer>, ApiError> {
+) -> Result<Response, ApiError> {
     let (meter, request) = Meter::of(&state.parts().budget, request, false);
     let form = Multipart::from_request(request, &state).await?;
     let mut batch = Batch {
+        lines: state.hold_answer(0)?,
         state,
         params,
         items: Vec::new(),
@@ -105,11 +112,12 @@ async fn store(
     }
     let failed = items.iter().filter(|item| item.problem.is_some()).count();
     let stored = items.len() - failed;
-    Ok(Json(Answer {
+    let answer = Answer {
         stored,
         failed,
         items,
-    }))
+    };
+    Ok(holding(Json(answer).into_response(), batch.lines))
 }
 
 /// A form that is read, with what became of its images so far.
@@ -118,6 +126,8 @@ struct Batch {
     params: PutParams,
     items: Vec<Item>,
     running: JoinSet<(usize, Outcome)>,
+    /// The bytes of the answer's lines.
+    lines: Held,
 }
 
 impl Batch {
@@ -126,19 +136,24 @@ impl Batch {
         while let Some(mut field) = in_time(patience, next_field(&mut form, meter)).await? {
             match field.name().unwrap_or_default() {
                 "id" => {
-                    let earlier = said.id.replace(text(&mut field, patience).await?);
+                    let id = in_time(patience, text(field)).await?;
+                    said.bytes += id.len();
+                    let earlier = said.id.replace(id);
                     said.twice = said.twice.or(earlier.map(|_| "id"));
                 }
                 "labels" => {
-                    said.labels.push(text(&mut field, patience).await?);
+                    let label = in_time(patience, text(field)).await?;
+                    said.bytes += label.len();
+                    said.labels.push(label);
                     // One that is not right fails its image; many would take memory without end.
                     if said.labels.len() > MAX_LABELS {
                         check_labels(&said.labels)?;
                     }
                 }
                 "payload" => {
-                    let payload = json(&text(&mut field, patience).await?)?;
-                    let earlier = said.payload.replace(payload);
+                    let payload = in_time(patience, text(field)).await?;
+                    said.bytes += payload.len();
+                    let earlier = said.payload.replace(json(&payload)?);
                     said.twice = said.twice.or(earlier.map(|_| "payload"));
                 }
                 "image" => {
@@ -146,11 +161,25 @@ impl Batch {
                         let detail = format!("a form has at most {MOST} images; send more forms");
                         return Err(ApiError::Invalid("invalid_form", detail));
                     }
+                    let file = field.file_name().map(str::to_owned);
+                    said.bytes += file.as_ref().map_or(0, String::len);
+                    if file
+                        .as_ref()
+                        .is_some_and(|file| file.len() > MAX_FILE_BYTES)
+                    {
+                        let detail = format!("a file's name has at most {MAX_FILE_BYTES} bytes");
+                        return Err(ApiError::Invalid("invalid_form", detail));
+                    }
                     self.items.push(Item {
-                        file: field.file_name().map(str::to_owned),
+                        file,
                         ..Item::default()
                     });
-                    let (image, held) = self.image(&mut field, patience).await?;
+                    let (mut image, held) = self.image(&mut field, patience).await?;
+                    let labels = self.params.label.iter().map(String::len).sum::<usize>();
+                    // As values, and written.
+                    if let Err(error) = self.lines.need(LINE + 2 * (said.bytes + labels) as u64) {
+                        image = Err(error);
+                    }
                     let one = one(
                         self.state.clone(),
                         self.params.clone(),
@@ -276,19 +305,6 @@ impl Item {
         }
         self
     }
-}
-
-/// The text of a field.
-async fn text(field: &mut Field<'_>, patience: Duration) -> Result<String, ApiError> {
-    let mut text = BytesMut::new();
-    while let Some(chunk) = in_time(patience, field.chunk()).await? {
-        text.extend_from_slice(&chunk);
-        if text.len() > MAX_TEXT_BYTES {
-            let detail = format!("a field has more than {MAX_TEXT_BYTES} bytes");
-            return Err(ApiError::Invalid("invalid_form", detail));
-        }
-    }
-    utf8(text.freeze())
 }
 
 /// What comes of a body in time. A form may be of any length, but it has to go on.

@@ -85,6 +85,17 @@ impl Held {
         had.is_ok()
     }
 
+    /// Takes so many more bytes.
+    ///
+    /// # Errors
+    /// [`ApiError::MemoryFull`] if the budget has them not.
+    pub fn need(&mut self, bytes: u64) -> Result<(), ApiError> {
+        match self.take(bytes) {
+            true => Ok(()),
+            false => Err(ApiError::MemoryFull(self.budget.total())),
+        }
+    }
+
     /// Gives all of them back.
     pub fn give_back(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);

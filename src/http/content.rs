@@ -10,7 +10,7 @@ use axum::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{base::address, error::ApiError, extract::Id, state::AppState};
+use super::{answer::holding, base::address, error::ApiError, extract::Id, state::AppState};
 use crate::{
     image,
     index::{ImageId, Record},
@@ -59,6 +59,7 @@ async fn content(
         if known(&headers, &held[0].1) {
             return Ok((StatusCode::NOT_MODIFIED, held).into_response());
         }
+        let bytes_held = state.hold_answer(record.bytes)?;
         // It was replaced or deleted between record and original.
         let Some(bytes) = state.parts().gallery.original(&record).await? else {
             continue;
@@ -73,7 +74,7 @@ async fn content(
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::CONTENT_SECURITY_POLICY, POLICY),
         ];
-        return Ok((held, about, bytes).into_response());
+        return Ok(holding((held, about, bytes).into_response(), bytes_held));
     }
 }
 

@@ -52,8 +52,8 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
             ORIGINALS_AWAY,
             state.parts().gallery.originals_are_away().into(),
         ),
-        (HELD, state.parts().budget.held()),
-        (HOLDABLE, state.parts().budget.total()),
+        (HELD, state.budgets().map(|budget| budget.held()).sum()),
+        (HOLDABLE, state.budgets().map(|budget| budget.total()).sum()),
         (READY, state.is_ready().into()),
     ] {
         gauge!(name).set(value as f64);

@@ -19,9 +19,15 @@ use bytes::Bytes;
 use metrics::histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{base::Base, budget::Budget, error::ApiError, keys::Keys, origin::Origins};
+use super::{
+    base::Base,
+    budget::{Budget, Held},
+    error::ApiError,
+    keys::Keys,
+    origin::Origins,
+};
 use crate::{
-    batch::Encoded,
+    batch::{Batcher, Encoded},
     gallery::Gallery,
     image::{self, Part},
     index::{Codes, Index, IndexError},
@@ -41,6 +47,8 @@ pub(super) const LAG: &str = "scihcgrl-lag";
 pub(super) const AFTER: &str = "scihcgrl-after";
 /// From so many bytes on decoding a picture is heavy: a photograph of ten megapixels is not.
 const HEAVY: u64 = 128 << 20;
+/// How many heavy pictures may wait for each that is decoded: one takes about a second, and after ten it is too late for the next.
+const HEAVY_WAITING: usize = 8;
 /// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
 const READS: usize = 4;
 /// How often a request is tried again since models changed meanwhile, and how long it waits each time.
@@ -89,10 +97,14 @@ struct Shared {
     heavy: Arc<Semaphore>,
     /// How many kibibytes heavy ones have together.
     kibibytes: usize,
+    /// How many heavy ones may wait, so that they leave the queue to others.
+    waiting: Arc<Semaphore>,
     /// How many heavy ones are decoded at once at most.
     lanes: usize,
     /// Reads of the index that are under way at once.
     reads: Arc<Semaphore>,
+    /// The bytes of memory that answers may hold until they are sent.
+    answers: Arc<Budget>,
     ready: AtomicBool,
 }
 
@@ -119,11 +131,14 @@ impl AppState {
     /// Not ready yet; see [`set_ready`](Self::set_ready).
     pub fn new(parts: Parts) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let lanes = (cores / 2).max(1);
         let kibibytes = (parts.budget.total().max(image::MAX_BYTES) >> 10) as usize;
         AppState(Arc::new(Shared {
             heavy: Arc::new(Semaphore::new(kibibytes)),
             kibibytes,
-            lanes: (cores / 2).max(1),
+            lanes,
+            waiting: Arc::new(Semaphore::new(HEAVY_WAITING * lanes)),
+            answers: Budget::new((parts.budget.total() / 2).max(parts.max_body_bytes as u64 * 2)),
             parts,
             decoders: Arc::new(Semaphore::new(cores)),
             reads: Arc::new(Semaphore::new(READS * cores)),
@@ -194,13 +209,14 @@ impl AppState {
         turn: Turn,
     ) -> Result<Coded, ApiError> {
         let batcher = &served.batcher;
+        let started = Instant::now();
+        let input = served.card.input();
+        // Before it has a place, which it would keep from others while it waits.
+        let heavy = self.heavy(image::estimate(&bytes)?, turn, batcher).await?;
         let place = match turn {
             Turn::Refused => batcher.admit()?,
             Turn::Waits => batcher.admit_in_turn().await?,
         };
-        let started = Instant::now();
-        let input = served.card.input();
-        let heavy = self.heavy(image::estimate(&bytes)?).await;
         let permit = self.0.decoders.clone().acquire_owned().await;
         place.check()?;
         let is_heavy = heavy.is_some();
@@ -228,16 +244,44 @@ impl AppState {
     }
 
     /// What a picture whose decoding takes so many bytes holds meanwhile, if these are many.
-    async fn heavy(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    async fn heavy(
+        &self,
+        bytes: u64,
+        turn: Turn,
+        batcher: &Batcher,
+    ) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
         if bytes < HEAVY {
-            return None;
+            return Ok(None);
         }
         let Shared {
             kibibytes, lanes, ..
         } = *self.0;
+        let waiting = self.0.waiting.clone();
+        let _waiting = match turn {
+            Turn::Refused => {
+                let refused = |_| batcher.refuse(HEAVY_WAITING * lanes);
+                waiting.try_acquire_owned().map_err(refused)?
+            }
+            Turn::Waits => waiting.acquire_owned().await.map_err(ApiError::internal)?,
+        };
         let wanted = ((bytes >> 10) as usize).clamp(kibibytes / lanes, kibibytes);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        self.0.heavy.clone().acquire_many_owned(wanted).await.ok()
+        let heavy = self.0.heavy.clone().acquire_many_owned(wanted).await;
+        Ok(heavy.ok())
+    }
+
+    /// The bytes of an answer, which are held until they are sent.
+    pub(super) fn hold_answer(&self, bytes: u64) -> Result<Held, ApiError> {
+        let answers = &self.0.answers;
+        let mut held = Held::none(answers);
+        // One that is longer than all may be was stored under another limit: it is sent alone.
+        held.need(bytes.min(answers.total() / 4 * 3))?;
+        Ok(held)
+    }
+
+    /// What requests may hold: their bodies, and their answers.
+    pub(super) fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        [&*self.0.parts.budget, &*self.0.answers].into_iter()
     }
 
     /// Reads of the index may wait for the disk or walk all codes, so they leave the threads that serve.

@@ -1,6 +1,9 @@
 //! Callers that would have the service hold more memory than it has: slow large bodies, and forms whose heads and fields have no end.
 //! Knows what requests may hold, which /metrics shows; not how it is counted.
 
+use std::collections::BTreeSet;
+
+use image::{DynamicImage, RgbaImage, codecs::png::PngEncoder};
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::{
@@ -43,7 +46,8 @@ async fn held(server: &TestServer, is: impl Fn(f64) -> bool) {
 async fn bodies_hold_no_more_than_they_may_and_give_it_back() {
     let server = start();
     let whole = server.metric("scihcgrl_requests_holdable_bytes").await;
-    assert_eq!(whole, Some(MEMORY as f64));
+    // Answers have half as much beside.
+    assert_eq!(whole, Some(MEMORY as f64 * 1.5));
     // All but the end of a body comes.
     let head = format!("POST /images HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n");
     let start = [head.as_bytes(), &vec![b'x'; BODY - 1]].concat();
@@ -68,6 +72,69 @@ async fn bodies_hold_no_more_than_they_may_and_give_it_back() {
     let large = server.client.post(server.at("/search"));
     let large = large.body(vec![b'x'; BODY]).send().await.unwrap();
     assert_eq!(large.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn whoever_reads_nothing_of_long_answers_is_refused_more_of_them() {
+    let server = start();
+    // What follows a picture in its file is not read, but kept.
+    let original = [UPRIGHT, &vec![0; BODY - UPRIGHT.len()]].concat();
+    let put = server.client.put(server.at("/images/a")).body(original);
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    let request = "GET /images/a/content HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut silent = Vec::new();
+    server::eventually("answers hold what they may", async || {
+        // Each asks more often than a connection's buffers have room for.
+        let mut stream = connect(&server).await;
+        stream
+            .write_all(request.repeat(9).as_bytes())
+            .await
+            .unwrap();
+        silent.push(stream);
+        let answer = server.client.get(server.at("/images/a/content"));
+        let status = answer.send().await.unwrap().status();
+        (status == StatusCode::TOO_MANY_REQUESTS).then_some(())
+    })
+    .await;
+    search(&server.client, &server.url).await;
+    drop(silent);
+    held(&server, |held| held == 0.0).await;
+    let answer = server.client.get(server.at("/images/a/content"));
+    assert_eq!(answer.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn pictures_that_take_much_to_decode_leave_places_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &[]);
+    let mut large = Vec::new();
+    let pixels = RgbaImage::new(3500, 3500);
+    let deep = DynamicImage::from(pixels).into_rgba16();
+    let encoder = PngEncoder::new(&mut large);
+    deep.write_with_encoder(encoder).unwrap();
+    let callers = 12 * std::thread::available_parallelism().unwrap().get();
+    let request = || server.client.post(server.at("/encode")).body(large.clone());
+    let asked: Vec<_> = (0..callers)
+        .map(|_| tokio::spawn(request().send()))
+        .collect();
+    server::eventually("one too many is refused", async || {
+        search(&server.client, &server.url).await;
+        let refused = "scihcgrl_images_dropped_total{reason=\"full\"}";
+        server
+            .metric(refused)
+            .await
+            .filter(|refused| *refused > 0.0)
+    })
+    .await;
+    for _ in 0..5 {
+        search(&server.client, &server.url).await;
+    }
+    let mut statuses = BTreeSet::new();
+    for answer in asked {
+        statuses.insert(answer.await.unwrap().unwrap().status().as_u16());
+    }
+    assert_eq!(Vec::from_iter(statuses), [200, 429]);
 }
 
 /// Sends pieces of a form until the service answers: the problem's code.
@@ -106,6 +173,11 @@ async fn a_form_without_an_end_is_refused() {
     assert_eq!(endless(&server, label, label).await, "invalid_label");
     let text = "--b\r\ncontent-disposition: form-data; name=\"payload\"\r\n\r\n";
     assert_eq!(endless(&server, text, &long).await, "invalid_form");
+    let named = format!(
+        "--b\r\ncontent-disposition: form-data; name=\"image\"; filename=\"{}\"\r\n\r\n",
+        "x".repeat(1025)
+    );
+    assert_eq!(endless(&server, &named, &long).await, "invalid_form");
     // The last of an image is awaited for no longer than any body.
     let upload = server.client.put(server.at("/images/a")).body(UPRIGHT);
     assert_eq!(upload.send().await.unwrap().status(), 201);
