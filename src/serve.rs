@@ -4,6 +4,7 @@
 mod connections;
 mod keys;
 mod replicas;
+mod timed;
 
 use std::{
     future::Future,
@@ -76,8 +77,10 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
          all the same",
         config.addr
     );
-    let held = config.memory.unwrap_or_else(usual_memory);
     let least = 4 * config.max_body_bytes as u64;
+    let held = config
+        .memory
+        .unwrap_or_else(|| usual_memory(memory::limit(), least));
     ensure!(
         held >= least,
         "--memory is {held} bytes, and four bodies of --max-body-bytes have to fit into it; give at least {least}, or a lower \
@@ -181,9 +184,11 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What requests may hold if nothing is said: an eighth of the memory there is, which a container may limit, up to 768 MiB.
-fn usual_memory() -> u64 {
-    memory::limit().map_or(MOST_MEMORY, |bytes| (bytes / 8).min(MOST_MEMORY))
+/// What requests may hold if nothing is said: an eighth of the memory there is, which a container may limit, up to 768 MiB. Four bodies have to
+/// fit into it all the same.
+fn usual_memory(limit: Option<u64>, least: u64) -> u64 {
+    let usual = limit.map_or(MOST_MEMORY, |bytes| (bytes / 8).min(MOST_MEMORY));
+    usual.max(least)
 }
 
 /// Whether a data folder cannot be opened since an earlier program wrote it.
@@ -344,4 +349,22 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_container_starts_without_being_told_how_much_memory_it_has() {
+        let least = 80 << 20;
+        for (limit, held) in [
+            (None, MOST_MEMORY),
+            (Some(64 << 30), MOST_MEMORY),
+            (Some(2 << 30), 256 << 20),
+            (Some(512 << 20), least),
+        ] {
+            assert_eq!(usual_memory(limit, least), held, "{limit:?}");
+        }
+    }
 }

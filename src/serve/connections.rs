@@ -6,6 +6,7 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::http::Request;
@@ -17,12 +18,15 @@ use tokio::{
 };
 use tower::Service;
 
+use super::timed::Timed;
 use crate::http::{Crowded, Peer};
 
 /// The most connections if nothing is said.
 const MOST: usize = 10_000;
 /// Connections past the most.
 const FOR_PROBES: usize = 64;
+/// How long such a connection may last: a probe is answered at once, and another waits for its place.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// The most connections if nothing is said: as many as half of the files that the process may open. That limit is raised first as far as it goes.
 pub fn usual() -> usize {
@@ -56,9 +60,9 @@ impl Places {
 }
 
 impl<S> Accept<TcpStream, S> for Places {
-    type Stream = TcpStream;
+    type Stream = Timed;
     type Service = Placed<S>;
-    type Future = Ready<io::Result<(TcpStream, Placed<S>)>>;
+    type Future = Ready<io::Result<(Timed, Placed<S>)>>;
 
     fn accept(&self, stream: TcpStream, inner: S) -> Self::Future {
         let place = self.all.clone().try_acquire_owned();
@@ -73,7 +77,7 @@ impl<S> Accept<TcpStream, S> for Places {
                 _place: Arc::new(place),
             })
         });
-        ready(placed.map(|placed| (stream, placed)))
+        ready(placed.map(|placed| (Timed::new(stream, is_crowded.then_some(PROBE)), placed)))
     }
 }
 

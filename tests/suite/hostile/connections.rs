@@ -10,6 +10,25 @@ const MOST: usize = 8;
 const FOR_PROBES: usize = 64;
 
 #[tokio::test]
+async fn probes_over_http_2_that_keep_their_connections_do_not_keep_others_from_being_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    server::model(folder.path());
+    let server = TestServer::start_in(folder, &["--connections", "1"]);
+    let address = server.url.trim_start_matches("http://");
+    let _held = TcpStream::connect(address).await.unwrap();
+    let mut probes = Vec::new();
+    for _ in 0..FOR_PROBES {
+        let client = server::client().http2_prior_knowledge().build().unwrap();
+        let answer = client.get(server.at("/livez")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        probes.push(client);
+    }
+    let ask = async || server.client.get(server.at("/livez")).send().await;
+    assert!(ask().await.is_err());
+    server::eventually("a probe has a place", async || ask().await.ok()).await;
+}
+
+#[tokio::test]
 async fn whoever_holds_every_connection_does_not_keep_probes_from_being_answered() {
     let folder = tempfile::tempdir().unwrap();
     server::model(folder.path());
