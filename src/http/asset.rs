@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     http::{
-        HeaderMap, StatusCode,
+        Extensions, HeaderMap, StatusCode, Version,
         header::{self, HeaderValue},
     },
     response::{IntoResponse, Response},
@@ -74,6 +74,12 @@ impl Asset {
 
     /// The answer to a request with these headers.
     pub fn answer(&self, headers: &HeaderMap) -> Response {
+        let mut response = self.response(headers);
+        response.extensions_mut().insert(OfAsset);
+        response
+    }
+
+    fn response(&self, headers: &HeaderMap) -> Response {
         let held = [
             (header::ETAG, self.tag.as_str()),
             // Asked for each time, so that a new version is seen at once.
@@ -97,6 +103,15 @@ impl Asset {
     }
 }
 
+/// Marks what is compressed as far as it ever is.
+#[derive(Clone, Copy)]
+struct OfAsset;
+
+/// Whether an answer with these extensions is none of an asset's.
+pub(super) fn is_none(_: StatusCode, _: Version, _: &HeaderMap, of: &Extensions) -> bool {
+    of.get::<OfAsset>().is_none()
+}
+
 /// Whether whoever asks can unpack gzip.
 fn reads_gzip(headers: &HeaderMap) -> bool {
     let given = headers.get_all(header::ACCEPT_ENCODING).into_iter();
@@ -106,7 +121,11 @@ fn reads_gzip(headers: &HeaderMap) -> bool {
     codings.any(|coding| {
         let (name, quality) = coding.split_once(';').unwrap_or((coding, "q=1"));
         let quality = quality.trim().trim_start_matches("q=");
-        name.trim().eq_ignore_ascii_case("gzip") && quality.parse().is_ok_and(|of: f32| of > 0.0)
+        // RFC 9110, 8.4.1.3: x-gzip is gzip.
+        let is_gzip = ["gzip", "x-gzip"]
+            .iter()
+            .any(|one| name.trim().eq_ignore_ascii_case(one));
+        is_gzip && quality.parse().is_ok_and(|of: f32| of > 0.0)
     })
 }
 
@@ -119,6 +138,7 @@ mod tests {
         for (given, reads) in [
             ("gzip", true),
             ("br, GZIP;q=0.5, deflate", true),
+            ("x-gzip", true),
             ("gzip;q=0", false),
             ("gzip; q=0.0", false),
             ("br", false),

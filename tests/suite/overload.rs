@@ -206,6 +206,10 @@ async fn an_original_is_sent_once_and_answers_are_compressed() {
             .get(server.at(path))
             .header("accept-encoding", "gzip")
     };
+    // A file of the program is compressed once, and so not for whoever reads nothing but another coding.
+    let asset = server.client.get(server.at("/openapi.yaml"));
+    let other = asset.header("accept-encoding", "deflate").send().await;
+    assert_eq!(other.unwrap().headers().get("content-encoding"), None);
     for (path, is) in [("/openapi.yaml", true), ("/images/one/content", false)] {
         let answer = packed(path).send().await.unwrap();
         let encoding = answer.headers().get("content-encoding");
