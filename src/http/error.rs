@@ -15,7 +15,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{condition, request_id};
+use super::{condition, extract::MAX_JSON_BYTES, request_id};
 use crate::{
     batch::BatchError,
     code::CodeError,
@@ -103,7 +103,9 @@ pub enum ApiError {
         path: String,
     },
     /// A body past the limit.
-    #[error("the body is larger than this service reads; GET /info tells the most")]
+    #[error(
+        "the body is larger than this service reads; GET /info has the most for an image, and JSON without an image has at most {MAX_JSON_BYTES} bytes"
+    )]
     BodyTooLarge,
     /// A file past the limit.
     #[error("the file is larger than {0} bytes, which is the most that is taken")]
@@ -159,7 +161,8 @@ pub enum ApiError {
     },
     /// A page of another origin.
     #[error(
-        "a page of {0} may not do this here; if it should, start the service with --cors-origin and that origin"
+        "a page of {0} may not do this here; if that is where this service is reached, start it with --public-url and that address; if it is \
+         another page that may, with --cors-origin"
     )]
     ForeignPage(String),
     /// A name that may not be this service's.
@@ -212,11 +215,7 @@ impl ApiError {
         if fault {
             tracing::error!(error = ?self, "{self}");
         }
-        let detail = if fault {
-            INTERNAL.to_owned()
-        } else {
-            self.to_string()
-        };
+        let detail = self.detail();
         Problem {
             r#type: format!("urn:scihcgrl:problem:{code}"),
             title: status.canonical_reason().unwrap_or_default(),
@@ -224,6 +223,16 @@ impl ApiError {
             detail,
             code,
             request_id: None,
+        }
+    }
+
+    /// What callers are told of it.
+    fn detail(&self) -> String {
+        match self.kind().0 {
+            StatusCode::INTERNAL_SERVER_ERROR => INTERNAL.to_owned(),
+            // Where it was written to is no caller's.
+            _ if self.of_full_disk() => DISK_FULL.to_owned(),
+            _ => self.to_string(),
         }
     }
 
@@ -286,6 +295,7 @@ impl IntoResponse for ApiError {
     }
 }
 
+const DISK_FULL: &str = "the disk is full; the service writes again when there is room";
 const INTERNAL: &str = "the service failed; its log has the cause under this request_id";
 
 /// A failure in the form of RFC 9457.

@@ -22,6 +22,7 @@ use super::{
     upload::receive,
 };
 use crate::{
+    disk,
     jobs::{Job, Task},
     model::Card,
     registry::Entry,
@@ -132,6 +133,10 @@ async fn upload(
     let body = request.into_body().into_data_stream().map_err(broke_off);
     let patience = state.parts().body_time;
     let upload = receive(body, registry.part(), MAX_MODEL_BYTES, patience).await?;
+    // It is copied to its name.
+    if let Some(folder) = upload.path.parent() {
+        disk::room(folder, upload.bytes)?;
+    }
     let taken = state.parts().serving.add(&upload.path).await?;
     let location = format!("/admin/models/{}", taken.id);
     let model = Json(model(&state, taken));

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::{fs::File, io::AsyncWriteExt, time::timeout};
 
 use super::error::ApiError;
-use crate::disk;
+use crate::disk::{self, DiskError};
 
 /// A file that was sent. It goes with this, unless it was moved elsewhere.
 pub(super) struct Upload {
@@ -36,7 +36,12 @@ where
     ApiError: From<E>,
 {
     let folder = path.parent().map_or(PathBuf::new(), PathBuf::from);
-    let mut file = File::create(&path).await.map_err(ApiError::internal)?;
+    let at = path.clone();
+    let failed = |source| DiskError::Unknown {
+        path: at.clone(),
+        source,
+    };
+    let mut file = File::create(&path).await.map_err(failed)?;
     let mut upload = Upload {
         path,
         bytes: 0,
@@ -55,12 +60,12 @@ where
         }
         disk::room(&folder, chunk.len() as u64)?;
         digest.update(&chunk);
-        file.write_all(&chunk).await.map_err(ApiError::internal)?;
+        file.write_all(&chunk).await.map_err(failed)?;
     }
     if upload.bytes == 0 {
         return Err(ApiError::EmptyUpload);
     }
-    file.flush().await.map_err(ApiError::internal)?;
+    file.flush().await.map_err(failed)?;
     upload.sha256 = digest
         .finalize()
         .iter()

@@ -1,6 +1,8 @@
 //! The status and the code that each failure is told by; what a lower layer calls an error gets them here and nowhere else.
 //! Knows no routes and no words.
 
+use std::{error::Error, iter::successors};
+
 use axum::http::StatusCode;
 
 use super::ApiError;
@@ -9,7 +11,7 @@ use crate::{
     disk::DiskError,
     gallery::{GalleryError, LimitError, OriginalsError},
     image::ImageError,
-    index::IndexError,
+    index::{IndexError, is_full},
     jobs::{JobError, StoreError},
     model::ModelError,
     registry::RegistryError,
@@ -63,6 +65,7 @@ impl ApiError {
             _ if self.of_index().is_some_and(IndexError::is_disk_full) => {
                 (S::INSUFFICIENT_STORAGE, "disk_full")
             }
+            _ if self.of_full_disk() => (S::INSUFFICIENT_STORAGE, "disk_full"),
             ApiError::Job(JobError::Archive { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_archive"),
             ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow"),
             ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
@@ -134,6 +137,12 @@ impl ApiError {
         }
     }
 
+    /// Whether a write failed since a disk is full, whoever wrote.
+    pub(super) fn of_full_disk(&self) -> bool {
+        let causes = successors(self.source(), |&cause| cause.source());
+        causes.filter_map(|cause| cause.downcast_ref()).any(is_full)
+    }
+
     /// The index's own failure, in whichever layer's it is.
     fn of_index(&self) -> Option<&IndexError> {
         fn of_gallery(error: &GalleryError) -> Option<&IndexError> {
@@ -197,6 +206,25 @@ impl From<ServingError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_is_said_whoever_wrote_to_it() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let unknown = DiskError::Unknown {
+            path: "models/a".into(),
+            source: full(),
+        };
+        let of_registry = RegistryError::Folder {
+            path: "models/a".into(),
+            source: full(),
+        };
+        let of_serving = ServingError::from(of_registry);
+        for error in [unknown.into(), ApiError::from(of_serving)] {
+            let expected = (StatusCode::INSUFFICIENT_STORAGE, "disk_full");
+            assert_eq!(error.kind(), expected, "{error:?}");
+            assert!(!error.detail().contains("models"), "{error:?}");
+        }
+    }
 
     #[test]
     fn a_closed_store_is_unavailable_whoever_asked_it() {
