@@ -50,8 +50,13 @@ is 'multiplied alpha' alike "$(alike outsiders/tiff-associated-alpha.tif outside
 # Half as large. As a white square it was 20 bits away.
 is 'an alpha mask that is all zero' alike "$(alike kinds/bmp32-v4-alpha-all-zero.bmp outsiders/upright.png 12)"
 is 'a TIFF with JPEG in it' alike "$(alike outsiders/tiff-jpeg-ycbcr.tif outsiders/upright.png 8)"
-for file in outsiders/tiff-{palette,bigtiff,zstd,tiled-planar}.tif outsiders/png-{no-iend,bad-idat-crc}.png kinds/jpeg-{samsung-no-eoi,no-eoi}.jpg; do
+for file in outsiders/tiff-{palette,bigtiff,zstd,tiled-planar}.tif outsiders/png-{no-iend,bad-idat-crc}.png; do
     is "${file##*/}" alike "$(alike "$file" outsiders/upright.png)"
+done
+# The same picture with its end.
+{ cat kinds/jpeg-no-eoi.jpg; printf '\xff\xd9'; } >"$work/ended.jpg"
+for file in kinds/jpeg-{samsung-no-eoi,no-eoi}.jpg; do
+    is "${file##*/}" alike "$(alike "$file" "$work/ended.jpg" 0)"
 done
 for file in outsiders/tiff-{fax3,int16,gray-alpha,gray-float32}.tif; do
     is "${file##*/}" '200 *' "$(ask --data-binary "@$file" "$url/encode")"
