@@ -49,7 +49,13 @@ fn the_images_are_of_this_version_and_set_what_there_is() {
             "{part}"
         );
     }
-    let own = ["IMAGE", "GPU_IMAGE", "PUBLISH", "MEMORY", "READ_KEY_FILE"];
+    let own = [
+        "IMAGE",
+        "GPU_IMAGE",
+        "PUBLISH",
+        "MEM_LIMIT",
+        "READ_KEY_FILE",
+    ];
     let mut known = known();
     known.extend(own.map(|name| format!("SCIHCGRL_{name}")));
     for file in ["docker/Dockerfile", "docker/compose.yaml"] {
