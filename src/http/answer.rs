@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -36,12 +37,25 @@ pub(super) async fn hold(State(state): State<AppState>, request: Request, next: 
 
 /// An answer that has these bytes until it is sent.
 pub(super) fn holding(response: Response, held: Held) -> Response {
-    response.map(|body| Body::new(Holding { body, _held: held }))
+    let held = Arc::new(held);
+    response.map(|body| Body::new(Holding { body, held }))
 }
 
 struct Holding {
     body: Body,
-    _held: Held,
+    held: Arc<Held>,
+}
+
+/// A piece of it: hyper keeps pieces that are not sent yet when the body is long done.
+struct Piece {
+    bytes: Bytes,
+    _held: Arc<Held>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl HttpBody for Holding {
@@ -52,7 +66,14 @@ impl HttpBody for Holding {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let piece = |bytes| {
+            Bytes::from_owner(Piece {
+                bytes,
+                _held: self.held.clone(),
+            })
+        };
+        polled.map_ok(|frame| frame.map_data(piece))
     }
 
     fn is_end_stream(&self) -> bool {
