@@ -279,6 +279,15 @@ fn play(steps: Vec<Step>) {
                     });
                 }
                 let count = recoded.len();
+                // One whose codes lack a length keeps all of them from being recoded.
+                let mut wrong = recoded.clone();
+                if wrong.last_mut().and_then(|last| last.codes.pop()).is_some() {
+                    let refused = runtime.block_on(index.recode(beside, wrong));
+                    assert!(
+                        matches!(refused, Err(IndexError::WrongCodes { .. })),
+                        "{refused:?}"
+                    );
+                }
                 // The second time there is nothing left to do.
                 for (images, done) in [(recoded.clone(), count), (recoded, 0)] {
                     assert_eq!(
