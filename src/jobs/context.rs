@@ -17,8 +17,8 @@ use crate::{
 
 /// How often it is told how far a job is.
 pub(super) const TOLD: Duration = Duration::from_secs(1);
-/// How often the place of originals may fail before a job does, and how long to wait in between.
-const TRIES: u32 = 5;
+/// How often the place of originals may fail before a job does, and how long to wait in between: ten minutes in all.
+const TRIES: u32 = 300;
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Why a job is to stop.

@@ -20,8 +20,11 @@ pub fn read(config: &Serve) -> anyhow::Result<Keys> {
         let name = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
         let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
-        if mode & 0o004 != 0 {
-            tracing::warn!("every user of this machine can read {name}; chmod 600 {name}");
+        // Its group may read it: that is how Kubernetes hands a secret to who runs the service.
+        if mode & 0o026 != 0 {
+            tracing::warn!(
+                "others than its owner and group can read {name}, or change it; chmod 600 {name}"
+            );
         }
         // The parser's own message would quote the line, and the key in it.
         let Ok(mut table) = text.parse::<toml::Table>() else {

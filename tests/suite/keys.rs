@@ -124,7 +124,8 @@ fn permissions(folder: &Path) -> Vec<(PathBuf, u32)> {
 async fn what_is_stored_is_its_owners_alone_and_keys_that_others_read_are_warned_of() {
     let warned = |server: &TestServer| {
         let log = fs::read_to_string(server.folder.path().join("server.log")).unwrap();
-        log.matches("every user of this machine can read").count()
+        log.matches("others than its owner and group can read")
+            .count()
     };
     let server = with_keys(&[]);
     assert_eq!(warned(&server), 1);
@@ -136,10 +137,13 @@ async fn what_is_stored_is_its_owners_alone_and_keys_that_others_read_are_warned
         assert_eq!(mode & 0o077, 0, "{path:?} {mode:o}");
     }
     let keys = server.folder.path().join("keys.toml");
-    fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
-    let keys = keys.to_str().unwrap().to_owned();
-    let server = TestServer::start_in(server.kill(), &["--keys-file", &keys]);
-    assert_eq!(warned(&server), 1);
+    let given = keys.to_str().unwrap().to_owned();
+    let mut server = server;
+    for (mode, warnings) in [(0o640, 1), (0o620, 2)] {
+        fs::set_permissions(&keys, fs::Permissions::from_mode(mode)).unwrap();
+        server = TestServer::start_in(server.kill(), &["--keys-file", &given]);
+        assert_eq!(warned(&server), warnings, "{mode:o}");
+    }
 }
 
 #[tokio::test]

@@ -210,6 +210,9 @@ async fn an_original_is_sent_once_and_answers_are_compressed() {
     let asset = server.client.get(server.at("/openapi.yaml"));
     let other = asset.header("accept-encoding", "deflate").send().await;
     assert_eq!(other.unwrap().headers().get("content-encoding"), None);
+    let docs = server.client.get(server.at("/docs/")).send().await.unwrap();
+    let policy = docs.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src"), "{policy}");
     for (path, is) in [("/openapi.yaml", true), ("/images/one/content", false)] {
         let answer = packed(path).send().await.unwrap();
         let encoding = answer.headers().get("content-encoding");
