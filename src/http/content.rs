@@ -59,7 +59,7 @@ async fn content(
         if known(&headers, &held[0].1) {
             return Ok((StatusCode::NOT_MODIFIED, held).into_response());
         }
-        let bytes_held = state.hold_answer(record.bytes)?;
+        let bytes_held = state.hold_answer_soon(record.bytes).await?;
         // It was replaced or deleted between record and original.
         let Some(bytes) = state.parts().gallery.original(&record).await? else {
             continue;

@@ -17,7 +17,10 @@ use axum::{
 };
 use bytes::Bytes;
 use metrics::histogram;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::sleep,
+};
 
 use super::{
     base::Base,
@@ -51,7 +54,7 @@ const HEAVY: u64 = 128 << 20;
 const HEAVY_WAITING: usize = 8;
 /// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
 const READS: usize = 4;
-/// How often a request is tried again since models changed meanwhile, and how long it waits each time.
+/// How often a request is tried again since models changed meanwhile, or others hold the memory that it needs, and how long it waits each time.
 pub(super) const CHANGES: usize = 100;
 pub(super) const CHANGE: Duration = Duration::from_millis(50);
 /// How long such a request waits.
@@ -277,6 +280,17 @@ impl AppState {
         // One that is longer than all may be was stored under another limit: it is sent alone.
         held.need(bytes.min(answers.total() / 4 * 3))?;
         Ok(held)
+    }
+
+    /// The same as soon as others are sent, for a while: a page of results asks for all its pictures at once.
+    pub(super) async fn hold_answer_soon(&self, bytes: u64) -> Result<Held, ApiError> {
+        for _ in 0..CHANGES {
+            if let Ok(held) = self.hold_answer(bytes) {
+                return Ok(held);
+            }
+            sleep(CHANGE).await;
+        }
+        self.hold_answer(bytes)
     }
 
     /// What requests may hold: their bodies, and their answers.
