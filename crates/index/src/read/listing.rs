@@ -31,6 +31,8 @@ impl Index {
 impl Reading<'_> {
     /// At most `limit` images from a sequence number on.
     fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
+        // The rows do not say how many there were when the total was.
+        self.loose = true;
         let mut records = Vec::new();
         let total = self.images;
         let pages = key::rows(page::place(from).0..u32::MAX);

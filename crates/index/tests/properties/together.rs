@@ -193,6 +193,9 @@ async fn readers_never_see_half_an_image() {
                     index.get(&id(1)).unwrap().iter().for_each(whole);
                     let listed = index.list(&[], None, 9).unwrap();
                     listed.records.iter().for_each(whole);
+                    assert_eq!(listed.total, listed.records.len() as u64);
+                    let labelled = index.list(&labels(1), None, 9).unwrap();
+                    assert_eq!(labelled.total, labelled.records.len() as u64);
                 }
             })
         })
