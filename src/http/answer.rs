@@ -1,5 +1,5 @@
 //! The bytes that answers hold until they are sent: taken from a budget of their own, so that callers who read slowly hold no more than that.
-//! Knows bodies and bytes; neither routes nor what is answered.
+//! Knows bodies and byte counts, not routes or content.
 
 use std::{
     pin::Pin,

@@ -226,7 +226,7 @@ impl ApiError {
         }
     }
 
-    /// What callers are told of it.
+    /// The problem's `detail`: the error's own words, unless they would show what is internal.
     fn detail(&self) -> String {
         match self.kind().0 {
             StatusCode::INTERNAL_SERVER_ERROR => INTERNAL.to_owned(),

@@ -25,7 +25,7 @@ use crate::http::{Crowded, Peer};
 const MOST: usize = 10_000;
 /// Connections past the most.
 const FOR_PROBES: usize = 64;
-/// How long such a connection may last: a probe is answered at once, and another waits for its place.
+/// The longest that such a connection lasts. A probe needs milliseconds, and the next one needs the place.
 const PROBE: Duration = Duration::from_secs(10);
 
 /// The most connections if nothing is said: as many as half of the files that the process may open. That limit is raised first as far as it goes.

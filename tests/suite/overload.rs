@@ -206,7 +206,7 @@ async fn an_original_is_sent_once_and_answers_are_compressed() {
             .get(server.at(path))
             .header("accept-encoding", "gzip")
     };
-    // A file of the program is compressed once, and so not for whoever reads nothing but another coding.
+    // Static files are compressed once, with gzip alone.
     let asset = server.client.get(server.at("/openapi.yaml"));
     let other = asset.header("accept-encoding", "deflate").send().await;
     assert_eq!(other.unwrap().headers().get("content-encoding"), None);

@@ -137,7 +137,7 @@ impl ApiError {
         }
     }
 
-    /// Whether a write failed since a disk is full, whoever wrote.
+    /// Whether any cause of the error is a full disk.
     pub(super) fn of_full_disk(&self) -> bool {
         let causes = successors(self.source(), |&cause| cause.source());
         causes.filter_map(|cause| cause.downcast_ref()).any(is_full)
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_is_full_is_said_whoever_wrote_to_it() {
+    fn a_full_disk_is_507_in_every_layer() {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         let unknown = DiskError::Unknown {
             path: "models/a".into(),

@@ -75,7 +75,7 @@ async fn bodies_hold_no_more_than_they_may_and_give_it_back() {
 }
 
 #[tokio::test]
-async fn whoever_reads_nothing_of_long_answers_is_refused_more_of_them() {
+async fn a_caller_that_reads_no_answers_gets_no_more_of_them() {
     let server = start();
     // What follows a picture in its file is not read, but kept.
     let original = [UPRIGHT, &vec![0; BODY - UPRIGHT.len()]].concat();
