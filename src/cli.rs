@@ -109,15 +109,6 @@ pub enum Cli {
         #[command(flatten)]
         gallery: config::Gallery,
     },
-    /// Turn a data folder of an earlier version into one of this; `serve` does it by itself. The old store is kept in the folder.
-    Migrate {
-        /// Read all of it, and say what would be done.
-        #[arg(long)]
-        dry_run: bool,
-        /// Which.
-        #[command(flatten)]
-        gallery: config::Gallery,
-    },
     /// Make the store in a data folder anew, without the space that it holds and does not use. It must not be served meanwhile.
     Compact {
         /// Which.
@@ -291,7 +282,6 @@ impl Cli {
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
             Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,
             Cli::Fsck { gallery } => wait(store::fsck(&gallery))?,
-            Cli::Migrate { dry_run, gallery } => wait(store::migrate(&gallery, dry_run))?,
             Cli::Compact { gallery } => store::compact(&gallery)?,
             Cli::Bench(bench) => bench::run(&bench)?,
             Cli::FineTune {

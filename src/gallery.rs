@@ -2,7 +2,6 @@
 //! Knows in which order the two are written; neither how either is kept nor what codes are made of.
 
 mod limits;
-mod migration;
 mod originals;
 
 use std::{
@@ -27,7 +26,6 @@ use crate::index::{
 pub use limits::{
     LimitError, MAX_LABELS, check_each_label, check_integers, check_labels, check_payload,
 };
-pub use migration::{Migration, migrate};
 pub use originals::{Originals, OriginalsError};
 
 /// How many originals are removed at a time.

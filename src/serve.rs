@@ -26,7 +26,7 @@ use crate::{
     disk,
     gallery::{self, Gallery, Originals},
     http::{self, AppState, Base, Budget, Origins, Parts},
-    index::{Index, IndexConfig, IndexError, Wanted},
+    index::{Index, IndexConfig, Wanted},
     jobs::{Jobs, JobsConfig},
     memory,
     model::{self, Card},
@@ -100,14 +100,7 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     if let Some(shared) = &shared {
         runtime.block_on(replicas::begin(config, shared))?;
     }
-    let (index, serving, replica) = match open(config, shared.as_ref(), &mut log) {
-        Err(error) if is_old(&error) => {
-            let folder = &config.gallery.data_dir;
-            runtime.block_on(gallery::migrate(folder, &place, config.cache_bytes, false))?;
-            open(config, shared.as_ref(), &mut log)?
-        }
-        opened => opened?,
-    };
+    let (index, serving, replica) = open(config, shared.as_ref(), &mut log)?;
     if let Some(replica) = &replica {
         runtime.spawn(replicas::run(
             replica.clone(),
@@ -189,12 +182,6 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
 fn usual_memory(limit: Option<u64>, least: u64) -> u64 {
     let usual = limit.map_or(MOST_MEMORY, |bytes| (bytes / 8).min(MOST_MEMORY));
     usual.max(least)
-}
-
-/// Whether a data folder cannot be opened since an earlier program wrote it.
-fn is_old(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref();
-    matches!(error, Some(IndexError::Schema { found, supported }) if found < supported)
 }
 
 /// So that the metric of the newest snapshot is right from the start.

@@ -45,7 +45,7 @@ pub struct Models {
     /// The one whose codes are searched.
     pub active: Arc<Served>,
     /// One whose codes are kept beside them.
-    pub beside: Option<Arc<Served>>,
+    pub standby: Option<Arc<Served>>,
 }
 
 /// How models are served.
@@ -93,9 +93,9 @@ impl Serving {
             Ok(Arc::new(served))
         };
         let active = start(&generations.active)?;
-        let beside = generations.beside.and_then(|generation| {
-            let beside = start(&generation);
-            beside
+        let standby = generations.standby.and_then(|generation| {
+            let standby = start(&generation);
+            standby
                 .inspect_err(|error| {
                     tracing::error!(%error, model = generation.model, "the model beside is not started");
                 })
@@ -105,7 +105,7 @@ impl Serving {
             index,
             registry,
             config,
-            models: RwLock::new(Models { active, beside }),
+            models: RwLock::new(Models { active, standby }),
             workers: Mutex::new(workers),
             replica,
             change: tokio::sync::Mutex::default(),
@@ -141,8 +141,8 @@ impl Serving {
         if models.active.id == id {
             return Err(ServingError::Active { id: id.to_owned() });
         }
-        if let Some(beside) = models.beside.filter(|beside| beside.id == id) {
-            return Ok((entry, beside.generation));
+        if let Some(standby) = models.standby.filter(|standby| standby.id == id) {
+            return Ok((entry, standby.generation));
         }
         let precision = models.active.precision.to_string();
         let wanted = Generation::new(
@@ -165,7 +165,7 @@ impl Serving {
         let number = self.0.index.begin(wanted).await?;
         served.generation = number;
         self.keep(workers);
-        self.change(|models| models.beside = Some(Arc::new(served)));
+        self.change(|models| models.standby = Some(Arc::new(served)));
         Ok((entry, number))
     }
 
@@ -186,8 +186,8 @@ impl Serving {
         let _change = self.0.change.lock().await;
         self.0.index.activate(number).await?;
         self.change(|models| {
-            if let Some(beside) = &mut models.beside {
-                std::mem::swap(&mut models.active, beside);
+            if let Some(standby) = &mut models.standby {
+                std::mem::swap(&mut models.active, standby);
             }
         });
         Ok(())
@@ -202,7 +202,7 @@ impl Serving {
             return Ok(self.0.index.discard().await?);
         }
         let _change = self.0.change.lock().await;
-        self.change(|models| models.beside = None);
+        self.change(|models| models.standby = None);
         Ok(self.0.index.discard().await?)
     }
 

@@ -1,4 +1,4 @@
-//! What is done to a data folder that is not served: read from end to end, brought to this program's schema, made anew in less space, written
+//! What is done to a data folder that is not served: read from end to end, made anew in less space, written
 //! out for programs of any version, filled from a snapshot or from what was written out.
 //! Knows how each is told; what is done is the layers' below.
 
@@ -12,8 +12,8 @@ use anyhow::{Context, ensure};
 
 use crate::{
     config, disk,
-    gallery::{self, Gallery, Migration, Originals, Verified},
-    index::{self, Damage, Index, SCHEMA},
+    gallery::{Gallery, Originals, Verified},
+    index::{self, Damage, Index},
     snapshots::{self, Target},
 };
 
@@ -109,32 +109,6 @@ pub(super) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Resu
         damage.len()
     );
     whole(&damage)
-}
-
-/// Migrates a folder of an earlier version, or says what would be done.
-pub(super) async fn migrate(folder: &config::Gallery, dry_run: bool) -> anyhow::Result<()> {
-    disk::keep_private(&folder.data_dir);
-    let place = folder.originals();
-    let migration = gallery::migrate(&folder.data_dir, &place, CACHE_BYTES, dry_run);
-    let Some(migration) = migration.await? else {
-        println!("the data folder is of this version, or there is none");
-        return Ok(());
-    };
-    let Migration {
-        from,
-        images,
-        model,
-        kept,
-    } = migration;
-    let (would, be) = match dry_run {
-        true => ("would be", "would be"),
-        false => ("were", "is"),
-    };
-    println!(
-        "{images} images of model {model} {would} stored anew, from schema {from} to {SCHEMA}; the old store {be} kept in {}",
-        kept.display()
-    );
-    Ok(())
 }
 
 /// Gives back the space that a store holds and does not use.

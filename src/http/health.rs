@@ -90,9 +90,9 @@ struct Standby {
 async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
     let index = state.read(|index| Ok(index.facts())).await?;
     let generations = state.parts().gallery.index().generations();
-    let standby = generations.beside.map(|beside| Standby {
-        model: beside.model,
-        generation: beside.number,
+    let standby = generations.standby.map(|standby| Standby {
+        model: standby.model,
+        generation: standby.number,
         missing: generations.missing,
     });
     let active = state.models().active;

@@ -83,8 +83,10 @@ struct Activated {
 
 fn state_of(state: &AppState, id: &str) -> Use {
     let generations = state.parts().gallery.index().generations();
-    let beside = generations.beside.is_some_and(|beside| beside.model == id);
-    match (state.models().active.id == id, beside, generations.missing) {
+    let standby = generations
+        .standby
+        .is_some_and(|standby| standby.model == id);
+    match (state.models().active.id == id, standby, generations.missing) {
         (true, ..) => Use::Active,
         (_, true, 0) => Use::Standby,
         (_, true, _) => Use::Encoding,
@@ -182,10 +184,10 @@ async fn activate(State(state): State<AppState>, Name(id): Name) -> Result<Respo
     let entry = entry(&state, &id).await?;
     let id = entry.id;
     let serving = &state.parts().serving;
-    let beside = state.models().beside.filter(|beside| beside.id == id);
-    if let (Use::Standby, Some(beside)) = (state_of(&state, &id), beside)
+    let standby = state.models().standby.filter(|standby| standby.id == id);
+    if let (Use::Standby, Some(standby)) = (state_of(&state, &id), standby)
         // What was written at this moment may lack codes, which a job then makes.
-        && serving.activate(beside.generation).await.is_ok()
+        && serving.activate(standby.generation).await.is_ok()
     {
         tracing::info!(model = id, "activated");
     }

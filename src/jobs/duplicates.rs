@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
         .copy()
         .ok_or(JobError::NoThresholds { model: id })?;
     let generations = context.gallery().index().generations();
-    let mut sides = [generations.active].into_iter().chain(generations.beside);
+    let mut sides = [generations.active].into_iter().chain(generations.standby);
     let side = sides.find(|side| side.model == model);
     let side = side.ok_or_else(|| JobError::NotServed {
         model: model.to_owned(),

@@ -66,9 +66,9 @@ impl Jobs {
         if open.is_empty() {
             return Ok(false);
         }
-        let beside = self.0.gallery.index().generations().beside;
-        let beside = beside.map(|beside| beside.number);
-        open.retain(|range| range.done.is_none() && Some(range.generation) == beside);
+        let standby = self.0.gallery.index().generations().standby;
+        let standby = standby.map(|standby| standby.number);
+        open.retain(|range| range.done.is_none() && Some(range.generation) == standby);
         for range in open {
             let Some(held) = self.0.store.hold_range(&range).await? else {
                 continue;
@@ -80,7 +80,7 @@ impl Jobs {
                 first,
                 ..
             } = range;
-            let context = Context::beside(self, job);
+            let context = Context::standby(self, job);
             let filling = match filling {
                 Some(filling) if filling.number() == generation => filling,
                 _ => {

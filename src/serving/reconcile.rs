@@ -14,8 +14,8 @@ impl Serving {
     pub async fn reconcile(&self) -> Result<(), ServingError> {
         let _change = self.0.change.lock().await;
         let wanted = self.0.index.generations();
-        let Models { active, beside } = self.models();
-        let here: Vec<Arc<Served>> = [active].into_iter().chain(beside).collect();
+        let Models { active, standby } = self.models();
+        let here: Vec<Arc<Served>> = [active].into_iter().chain(standby).collect();
         let is = |served: &Served, generation: &Generation| {
             (served.generation, served.id.as_str()) == (generation.number, &generation.model)
         };
@@ -34,20 +34,20 @@ impl Serving {
         };
         let active = find(&wanted.active).await?;
         // It answers even if the other one cannot be fetched just now.
-        let standby = wanted.beside.as_ref();
+        let standby = wanted.standby.as_ref();
         let standby =
             standby.and_then(|generation| here.iter().find(|served| is(served, generation)));
         self.change(|models| {
             *models = Models {
                 active: active.clone(),
-                beside: standby.cloned(),
+                standby: standby.cloned(),
             };
         });
-        let beside = match &wanted.beside {
+        let standby = match &wanted.standby {
             Some(generation) => Some(find(generation).await?),
             None => None,
         };
-        self.change(|models| *models = Models { active, beside });
+        self.change(|models| *models = Models { active, standby });
         Ok(())
     }
 }

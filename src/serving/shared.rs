@@ -72,7 +72,7 @@ impl Serving {
         let here = tokio::task::spawn_blocking(move || registry.list()).await??;
         let now = self.0.index.generations();
         let is_used =
-            |id: &str| now.active.model == id || now.beside.iter().any(|of| of.model == id);
+            |id: &str| now.active.model == id || now.standby.iter().any(|of| of.model == id);
         for Entry { id, .. } in here {
             if !offered.contains(&id) && !is_used(&id) && replica.is_withdrawn(&id).await? {
                 let registry = self.0.registry.clone();

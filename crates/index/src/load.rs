@@ -27,7 +27,7 @@ pub struct Loaded {
     /// What is searched.
     pub active: Side,
     /// What stands beside it. Of pages of its codes that are damaged it knows as little as of codes that were not made yet.
-    pub beside: Option<Side>,
+    pub standby: Option<Side>,
     /// The summary, with the numbers that are free in any case.
     pub state: State,
     /// What is wrong.
@@ -72,11 +72,11 @@ pub fn load(
             left_out: parts.iter().map(|part| part.left_out).sum(),
         })
     };
-    let beside = generations.beside.as_ref().map(|generation| {
+    let standby = generations.standby.as_ref().map(|generation| {
         let parts = parts(db, generation, end, Strict::No, &hash)?;
         side(generation, &parts)
     });
-    let beside = beside.transpose()?;
+    let standby = standby.transpose()?;
     let parts = parts(db, &generations.active, end, Strict::Yes, &hash)?;
     let active = side(&generations.active, &parts)?;
     let images = parts.iter().map(|part| part.sequences.len() as u64).sum();
@@ -96,7 +96,7 @@ pub fn load(
     }
     Ok(Loaded {
         active,
-        beside,
+        standby,
         state: State {
             images,
             marks,

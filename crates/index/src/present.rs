@@ -17,7 +17,7 @@ pub struct Present {
     /// What is searched.
     pub active: Side,
     /// What is being made, or was active before.
-    pub beside: Option<Side>,
+    pub standby: Option<Side>,
     /// How many images there are, with codes or without.
     pub images: u64,
     /// The last commit that changed an image or a generation; where a log is followed, the position of the last write that did.
@@ -42,7 +42,7 @@ pub struct Side {
 impl Present {
     /// Both sides, the active one first.
     pub fn sides(&self) -> impl Iterator<Item = &Side> {
-        [&self.active].into_iter().chain(&self.beside)
+        [&self.active].into_iter().chain(&self.standby)
     }
 
     /// The side of a generation's number; the active one where none is asked for.
@@ -54,7 +54,7 @@ impl Present {
     /// How many images the generation beside has neither codes nor a mark for.
     pub fn missing(&self) -> u64 {
         let known = |side: &Side| side.directory.images() + side.left_out;
-        self.beside
+        self.standby
             .as_ref()
             .map_or(0, |side| self.images.saturating_sub(known(side)))
     }
@@ -62,7 +62,9 @@ impl Present {
     /// With one more segment on each side, after which there are so many images.
     pub fn after(&self, segments: Vec<Added>, images: u64) -> Self {
         let mut present = self.clone();
-        let sides = [&mut present.active].into_iter().chain(&mut present.beside);
+        let sides = [&mut present.active]
+            .into_iter()
+            .chain(&mut present.standby);
         for (side, added) in sides.zip(segments) {
             let Added {
                 segment,
@@ -81,7 +83,9 @@ impl Present {
     /// With the directory of a generation changed; the same where there is no such generation any more.
     pub fn changed(&self, number: u32, change: impl FnOnce(&Directory) -> Directory) -> Self {
         let mut present = self.clone();
-        let sides = [&mut present.active].into_iter().chain(&mut present.beside);
+        let sides = [&mut present.active]
+            .into_iter()
+            .chain(&mut present.standby);
         if let Some(side) = sides
             .into_iter()
             .find(|side| side.generation.number == number)

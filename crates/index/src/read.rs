@@ -34,7 +34,7 @@ pub struct Reading<'a> {
     /// Whose codes are read.
     side: &'a Side,
     /// Whether it is the one beside, which may not have all codes.
-    beside: bool,
+    standby: bool,
     /// How many images there are.
     images: u64,
     /// What the [moment](Store::moment) was before anything was read.
@@ -67,10 +67,10 @@ impl Store {
                 given: generation.unwrap_or_default(),
                 active: present.active.generation.number,
             })?;
-            let beside = side.generation.number != present.active.generation.number;
+            let standby = side.generation.number != present.active.generation.number;
             let mut reading = Reading {
                 images: present.images,
-                ..Reading::of(self, self.db()?, side, beside, moment)
+                ..Reading::of(self, self.db()?, side, standby, moment)
             };
             let found = read(&side.directory, &mut reading).map_err(|error| match error {
                 // sled has met a full disk, which is mended by opening it again.
@@ -113,12 +113,12 @@ impl Store {
 }
 
 impl<'a> Reading<'a> {
-    fn of(store: &'a Store, db: Arc<sled::Db>, side: &'a Side, beside: bool, moment: u64) -> Self {
+    fn of(store: &'a Store, db: Arc<sled::Db>, side: &'a Side, standby: bool, moment: u64) -> Self {
         Reading {
             store,
             db,
             side,
-            beside,
+            standby,
             images: 0,
             moment,
             loose: false,
@@ -261,7 +261,7 @@ impl<'a> Reading<'a> {
         };
         let words = match self.words(sequence)? {
             Some(words) => words,
-            None if self.beside => Words::new(),
+            None if self.standby => Words::new(),
             None => return Ok(None),
         };
         let payload = row.payload.then(|| Store::payload(&self.db, sequence));

@@ -1,36 +1,14 @@
-//! A store of a folder makes way for another: one that was migrated, or the same without what sled has not given back.
-//! Knows stores as wholes; what is in them is copied key by key, and files are moved elsewhere.
+//! Compaction: makes a store again without the space that sled holds and does not use.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use super::{error::IndexError, open, state::Acknowledged, swap};
 
-/// Where the old store is while a compacted one takes its place.
-const BEFORE: &str = "before-compaction";
 /// How many entries are copied at a time.
 const BATCH: usize = 1024;
 
 fn failed(source: io::Error) -> IndexError {
     IndexError::Copy { source }
-}
-
-/// An empty folder for a store that is to take the place of the one in a data folder.
-///
-/// # Errors
-/// [`IndexError::Copy`].
-pub fn beside(folder: &Path) -> Result<PathBuf, IndexError> {
-    swap::begin(folder).map_err(failed)
-}
-
-/// Has the store that was made [beside](beside) take the other's place, which is kept under a name in the data folder. Both are closed.
-///
-/// # Errors
-/// [`IndexError::Copy`]; the next [`finish`] goes on.
-pub fn replace(folder: &Path, kept: &str) -> Result<(), IndexError> {
-    swap::complete(folder, kept).map_err(failed)
 }
 
 /// Goes on where a change of stores was cut off, if one was.
@@ -54,7 +32,7 @@ pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError
         });
     }
     let db = open::open(folder, cache_bytes)?;
-    let new = beside(folder)?;
+    let new = swap::begin(folder).map_err(failed)?;
     {
         let copy = open::open(&new, cache_bytes)?;
         for name in db.tree_names() {
@@ -78,7 +56,7 @@ pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError
     }
     drop(db);
     let before = swap::bytes(folder).map_err(failed)?;
-    replace(folder, BEFORE)?;
-    fs::remove_dir_all(folder.join(BEFORE)).map_err(failed)?;
+    swap::complete(folder).map_err(failed)?;
+    fs::remove_dir_all(folder.join(swap::KEPT)).map_err(failed)?;
     Ok((before, swap::bytes(folder).map_err(failed)?))
 }

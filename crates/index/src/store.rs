@@ -129,7 +129,7 @@ impl Store {
         let hasher = RandomState::new();
         let Loaded {
             active,
-            beside,
+            standby,
             mut state,
             mut damage,
         } = load::load(&db, &generations, kept, |id| hash(&hasher, id))?;
@@ -171,7 +171,7 @@ impl Store {
             moment: AtomicU64::new(0),
             present: RwLock::new(Arc::new(Present {
                 active,
-                beside,
+                standby,
                 images: state.images,
                 commit,
                 broken,

@@ -9,7 +9,9 @@ use std::{
 
 /// Where the new store is made.
 const BESIDE: &str = "replacing";
-/// In there, once it is whole: where the old one is to be kept.
+/// Where the old one is kept until its owner removes it.
+pub const KEPT: &str = "before-compaction";
+/// In there, once it is whole.
 const WHOLE: &str = "whole";
 /// In there, once the old one has gone.
 const GONE: &str = "gone";
@@ -27,30 +29,28 @@ pub fn begin(folder: &Path) -> io::Result<PathBuf> {
     Ok(beside)
 }
 
-/// Has the new store, which is closed, take the place of the old one, which is kept in a folder of this name.
-pub fn complete(folder: &Path, kept: &str) -> io::Result<()> {
+/// Puts the new store, which is closed, in the place of the old one, which moves to the folder [`KEPT`].
+pub fn complete(folder: &Path) -> io::Result<()> {
     let beside = folder.join(BESIDE);
     for file in files(&beside)? {
         sync(&file)?;
     }
-    mark(&beside.join(WHOLE), kept)?;
+    mark(&beside.join(WHOLE))?;
     finish(folder)
 }
 
 /// Goes on with a change of places that was cut off, if there was one.
 pub fn finish(folder: &Path) -> io::Result<()> {
     let beside = folder.join(BESIDE);
-    let kept = match fs::read_to_string(beside.join(WHOLE)) {
-        Ok(kept) => kept,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !beside.join(GONE).exists() {
-        let kept = folder.join(kept);
+    if !beside.join(WHOLE).try_exists()? {
+        return Ok(());
+    }
+    if !beside.join(GONE).try_exists()? {
+        let kept = folder.join(KEPT);
         step()?;
         fs::create_dir_all(&kept)?;
         transfer(folder, &kept)?;
-        mark(&beside.join(GONE), "")?;
+        mark(&beside.join(GONE))?;
     }
     transfer(&beside, folder)?;
     remove(&beside)?;
@@ -129,10 +129,10 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn mark(path: &Path, text: &str) -> io::Result<()> {
+fn mark(path: &Path) -> io::Result<()> {
     let part = path.with_extension("part");
     step()?;
-    fs::write(&part, text)?;
+    fs::write(&part, "")?;
     sync(&part)?;
     step()?;
     fs::rename(&part, path)?;
@@ -191,13 +191,13 @@ mod tests {
                 make(folder, "old");
                 make(&begin(folder).unwrap(), "new");
                 LEFT.set(Some(steps));
-                let whole = complete(folder, "kept").is_ok();
+                let whole = complete(folder).is_ok();
                 LEFT.set(Some(again));
                 let gone_on = finish(folder).is_ok();
                 LEFT.set(None);
                 finish(folder).unwrap();
                 finish(folder).unwrap();
-                let kept = folder.join("kept");
+                let kept = folder.join(KEPT);
                 let swapped = is(folder, "new") && is(&kept, "old");
                 let begun = is(folder, "old") && !kept.exists();
                 assert!(swapped || begun && !whole, "{steps}, {again}");

@@ -55,7 +55,7 @@ pub struct Turning {
     /// What is searched.
     pub active: Generation,
     /// What is being made, or was active before.
-    pub beside: Option<Generation>,
+    pub standby: Option<Generation>,
     /// How many images still lack codes there.
     pub missing: u64,
     /// How many images there are.
@@ -69,7 +69,7 @@ impl Index {
         let of = |generation: &Generation| generation.clone();
         Turning {
             active: of(&present.active.generation),
-            beside: (present.beside.as_ref()).map(|side| of(&side.generation)),
+            standby: (present.standby.as_ref()).map(|side| of(&side.generation)),
             missing: present.missing(),
             images: present.images,
         }
@@ -116,9 +116,9 @@ impl Index {
     ) -> Result<(Vec<Missing>, Option<u32>), IndexError> {
         let store = &self.0.store;
         let present = store.present();
-        let beside = present.beside.as_ref().map(|side| &side.generation);
-        let beside = beside.filter(|beside| beside.number == number);
-        let beside = beside.ok_or_else(|| IndexError::Generation {
+        let standby = present.standby.as_ref().map(|side| &side.generation);
+        let standby = standby.filter(|standby| standby.number == number);
+        let standby = standby.ok_or_else(|| IndexError::Generation {
             given: number,
             active: present.active.generation.number,
         })?;
@@ -140,7 +140,7 @@ impl Index {
                     continue;
                 }
             };
-            let codes = match Store::codes(&db, beside, page) {
+            let codes = match Store::codes(&db, standby, page) {
                 // One that is damaged is made anew.
                 Err(IndexError::Corrupt { .. }) => BTreeMap::new(),
                 codes => codes?,

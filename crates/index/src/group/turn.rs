@@ -25,11 +25,13 @@ impl Turn {
 
     /// What is present after it.
     pub fn of(&self, now: &Present) -> Present {
-        let Generations { active, beside, .. } = &self.generations;
+        let Generations {
+            active, standby, ..
+        } = &self.generations;
         let kept = |generation: &Generation| now.side(Some(generation.number)).cloned();
         Present {
             active: kept(active).unwrap_or_else(|| now.active.clone()),
-            beside: beside.as_ref().map(|generation| {
+            standby: standby.as_ref().map(|generation| {
                 kept(generation).unwrap_or_else(|| now.active.without_codes(generation.clone()))
             }),
             images: now.images,
@@ -52,16 +54,16 @@ impl Group<'_> {
     /// is what is wanted.
     pub fn begin(&mut self, mut wanted: Generation) -> Result<u32, IndexError> {
         let mut generations = self.generations()?;
-        if let Some(beside) = &generations.beside {
-            wanted.number = beside.number;
-            if *beside == wanted {
+        if let Some(standby) = &generations.standby {
+            wanted.number = standby.number;
+            if *standby == wanted {
                 return Ok(wanted.number);
             }
         }
         generations.last += 1;
         let number = generations.last;
         wanted.number = number;
-        generations.beside = Some(wanted);
+        generations.standby = Some(wanted);
         self.turn = Some(Turn { generations });
         Ok(number)
     }
@@ -69,7 +71,7 @@ impl Group<'_> {
     /// Codes of images in the generation beside, where they still lack them and have the original that the codes are of; how many
     /// images got theirs.
     pub fn recode(&mut self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
-        let side = self.beside(number)?;
+        let side = self.standby(number)?;
         let present = self.staged.present.clone();
         let Some(of) = present.sides().nth(side) else {
             return Ok(0);
@@ -105,10 +107,10 @@ impl Group<'_> {
     }
 
     /// Whether a number is that of the generation beside.
-    fn beside(&self, number: u32) -> Result<usize, IndexError> {
+    fn standby(&self, number: u32) -> Result<usize, IndexError> {
         let present = &self.staged.present;
         let is = present
-            .beside
+            .standby
             .as_ref()
             .is_some_and(|side| side.generation.number == number);
         match is && self.turn.is_none() {
@@ -122,7 +124,7 @@ impl Group<'_> {
 
     /// Has the generation beside take the active one's place, which then stands beside it.
     pub fn activate(&mut self, number: u32) -> Result<(), IndexError> {
-        let side = self.beside(number)?;
+        let side = self.standby(number)?;
         let counts = self.sides[side].counts;
         let missing = self
             .state
@@ -132,8 +134,8 @@ impl Group<'_> {
             return Err(IndexError::Unfinished { number, missing });
         }
         let mut generations = self.generations()?;
-        if let Some(beside) = &mut generations.beside {
-            std::mem::swap(&mut generations.active, beside);
+        if let Some(standby) = &mut generations.standby {
+            std::mem::swap(&mut generations.active, standby);
         }
         self.turn = Some(Turn { generations });
         Ok(())
@@ -142,7 +144,7 @@ impl Group<'_> {
     /// Has the generation beside go. Its pages are [purged](Self::purge).
     pub fn discard(&mut self) -> Result<(), IndexError> {
         let mut generations = self.generations()?;
-        if generations.beside.take().is_some() {
+        if generations.standby.take().is_some() {
             self.turn = Some(Turn { generations });
         }
         Ok(())

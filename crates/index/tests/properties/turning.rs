@@ -81,7 +81,7 @@ struct Plain {
     active: u32,
     /// Of which model.
     model: u8,
-    beside: Option<(u32, u8)>,
+    standby: Option<(u32, u8)>,
 }
 
 impl Plain {
@@ -110,15 +110,15 @@ impl Plain {
 
     /// The model of a generation.
     fn model(&self, generation: u32) -> u8 {
-        let beside = self.beside.filter(|(beside, _)| *beside == generation);
-        beside.map_or(self.model, |(_, model)| model)
+        let standby = self.standby.filter(|(standby, _)| *standby == generation);
+        standby.map_or(self.model, |(_, model)| model)
     }
 
     fn missing(&self) -> u64 {
-        let Some((beside, _)) = self.beside else {
+        let Some((standby, _)) = self.standby else {
             return 0;
         };
-        let lacks = |held: &&Held| !held.codes.contains_key(&beside);
+        let lacks = |held: &&Held| !held.codes.contains_key(&standby);
         self.images.values().filter(lacks).count() as u64
     }
 }
@@ -126,7 +126,7 @@ impl Plain {
 fn check(index: &Index, plain: &Plain, query: &Query) {
     let generations = [
         Some(plain.active),
-        plain.beside.map(|(number, _)| number),
+        plain.standby.map(|(number, _)| number),
         None,
     ];
     for generation in generations {
@@ -150,8 +150,8 @@ fn check(index: &Index, plain: &Plain, query: &Query) {
     let facts = index.generations();
     assert_eq!(facts.active.number, plain.active);
     assert_eq!(
-        facts.beside.map(|one| one.number),
-        plain.beside.map(|(number, _)| number)
+        facts.standby.map(|one| one.number),
+        plain.standby.map(|(number, _)| number)
     );
     assert_eq!(
         (facts.missing, facts.images),
@@ -173,7 +173,7 @@ fn play(steps: Vec<Step>) {
         ages: Vec::new(),
         active: 1,
         model: FIRST,
-        beside: None,
+        standby: None,
     };
     let everything = Query {
         code: codes(0)[0],
@@ -191,8 +191,8 @@ fn play(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Put(number, seed, bits, both) => {
-                let beside = plain.beside.filter(|_| both).map(|(beside, _)| beside);
-                let numbers = [plain.active].into_iter().chain(beside);
+                let standby = plain.standby.filter(|_| both).map(|(standby, _)| standby);
+                let numbers = [plain.active].into_iter().chain(standby);
                 let made = |generation| coded((generation, plain.model(generation)), seed);
                 let of = |generation| {
                     let (codes, sketch) = made(generation);
@@ -242,22 +242,24 @@ fn play(steps: Vec<Step>) {
                 let wanted =
                     Generation::new(name, "fp32".to_owned(), &Length::ALL, width(model)).unwrap();
                 let number = runtime.block_on(index.begin(wanted)).unwrap();
-                match plain.beside {
-                    Some((beside, same)) if same == model => assert_eq!(number, beside),
+                match plain.standby {
+                    Some((standby, same)) if same == model => assert_eq!(number, standby),
                     before => {
-                        assert!(number > plain.active.max(before.map_or(0, |(beside, _)| beside)));
-                        plain.beside = Some((number, model));
+                        assert!(
+                            number > plain.active.max(before.map_or(0, |(standby, _)| standby))
+                        );
+                        plain.standby = Some((number, model));
                     }
                 }
             }
             Step::Recode(most, leaves) => {
-                let Some((beside, model)) = plain.beside else {
+                let Some((standby, model)) = plain.standby else {
                     assert!(index.missing(2, 0..u32::MAX, 1).is_err());
                     continue;
                 };
                 let (mut missing, mut from) = (Vec::new(), Some(0));
                 while let Some(page) = from {
-                    let (more, next) = index.missing(beside, page..u32::MAX, 7).unwrap();
+                    let (more, next) = index.missing(standby, page..u32::MAX, 7).unwrap();
                     missing.extend(more);
                     from = next;
                 }
@@ -268,8 +270,8 @@ fn play(steps: Vec<Step>) {
                     let left_out = leaves && at % 3 == 0;
                     let number = plain.ages.iter().find(|number| id(**number) == missing.id);
                     let held = plain.images.get_mut(number.unwrap()).unwrap();
-                    let coded = (!left_out).then(|| coded((beside, model), held.seed));
-                    held.codes.insert(beside, coded.clone());
+                    let coded = (!left_out).then(|| coded((standby, model), held.seed));
+                    held.codes.insert(standby, coded.clone());
                     let (codes, sketch) = coded.unwrap_or_default();
                     recoded.push(Recoded {
                         id: missing.id,
@@ -282,7 +284,7 @@ fn play(steps: Vec<Step>) {
                 // One whose codes lack a length keeps all of them from being recoded.
                 let mut wrong = recoded.clone();
                 if wrong.last_mut().and_then(|last| last.codes.pop()).is_some() {
-                    let refused = runtime.block_on(index.recode(beside, wrong));
+                    let refused = runtime.block_on(index.recode(standby, wrong));
                     assert!(
                         matches!(refused, Err(IndexError::WrongCodes { .. })),
                         "{refused:?}"
@@ -291,22 +293,22 @@ fn play(steps: Vec<Step>) {
                 // The second time there is nothing left to do.
                 for (images, done) in [(recoded.clone(), count), (recoded, 0)] {
                     assert_eq!(
-                        runtime.block_on(index.recode(beside, images)).unwrap(),
+                        runtime.block_on(index.recode(standby, images)).unwrap(),
                         done
                     );
                 }
             }
             Step::Activate => {
-                let number = plain.beside.map_or(77, |(beside, _)| beside);
+                let number = plain.standby.map_or(77, |(standby, _)| standby);
                 let done = runtime.block_on(index.activate(number));
-                match (plain.beside, plain.missing()) {
+                match (plain.standby, plain.missing()) {
                     (None, _) => assert!(matches!(
                         done,
                         Err(IndexError::Generation { given: 77, .. })
                     )),
                     (Some((_, model)), 0) => {
                         done.unwrap();
-                        plain.beside = Some((plain.active, plain.model));
+                        plain.standby = Some((plain.active, plain.model));
                         (plain.active, plain.model) = (number, model);
                     }
                     (_, lacking) => assert!(
@@ -316,7 +318,7 @@ fn play(steps: Vec<Step>) {
             }
             Step::Discard => {
                 runtime.block_on(index.discard()).unwrap();
-                if let Some((gone, _)) = plain.beside.take() {
+                if let Some((gone, _)) = plain.standby.take() {
                     for held in plain.images.values_mut() {
                         held.codes.remove(&gone);
                     }
