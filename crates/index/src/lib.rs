@@ -4,6 +4,19 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
+pub mod code;
+mod disk;
+mod memory;
+mod open;
+pub mod priority;
+mod read;
+mod types;
+mod upkeep;
+mod view;
+mod write;
+
+use crate::{open::verify, view::store};
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -12,79 +25,30 @@ use std::{
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-pub mod code;
-pub mod priority;
+pub use api::copies::{Copies, Group, Groups, Search, SketchSet};
+pub use api::generations::{Missing, Recoded, Turning};
+pub use api::overview::{Class, Labelled, Sharing};
+pub use api::replication::{Done, Log, Write};
+pub use api::snapshot::{Cut, restore};
+pub use api::tree::Tree;
+pub use disk::engine::room::is_full;
+pub use disk::originals::Original;
+pub use disk::position::Applied;
+pub use disk::schema::SCHEMA;
+pub use memory::code_set::CodeSet;
+pub use types::config::{Followed, IndexConfig, Wanted};
+pub use types::damage::Damage;
+pub use types::error::IndexError;
+pub use types::generation::Generation;
+pub use types::query::{Cursor, Facts, Found, Listing, Match, Order, Query};
+pub use types::record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
+pub use types::revision::{Expected, Revision, Revisions};
+pub use types::sketch::{Kept, Sketch};
+pub use types::text::nfc;
+pub use upkeep::compact::compact;
 
-mod applied;
-mod code_set;
-mod column;
-mod config;
-mod copies;
-mod copy;
-mod damage;
-mod database;
-mod directory;
-mod error;
-mod facts;
-mod filter;
-mod generation;
-mod group;
-mod key;
-mod load;
-mod log;
-mod merge;
-mod migrate;
-mod names;
-mod naming;
-mod open;
-mod original;
-mod overview;
-mod page;
-mod pages;
-mod present;
-mod probe;
-mod query;
-mod read;
-mod record;
-mod replace;
-mod revision;
-mod room;
-mod search;
-mod segment;
-mod sketches;
-mod state;
-mod store;
-mod swap;
-mod text;
-mod tree;
-mod turning;
-mod verify;
-mod writer;
-
-pub use applied::Applied;
-pub use code_set::CodeSet;
-pub use config::{Followed, IndexConfig, Wanted};
-pub use copies::{Copies, Group, Groups, Search, SketchSet};
-pub use copy::{Cut, restore};
-pub use damage::Damage;
-pub use error::IndexError;
-pub use generation::Generation;
-pub use log::{Done, Log, Write};
-pub use migrate::SCHEMA;
-pub use original::Original;
-pub use overview::{Class, Labelled, Sharing};
-pub use query::{Cursor, Facts, Found, Listing, Match, Order, Query};
-pub use record::{Codes, ImageId, NewImage, Record, Times, WholeImage};
-pub use replace::compact;
-pub use revision::{Expected, Revision, Revisions};
-pub use room::is_full;
-pub use sketches::{Kept, Sketch};
-pub use text::nfc;
-pub use tree::Tree;
-pub use turning::{Missing, Recoded, Turning};
-
-use store::Store;
-use writer::Writer;
+use view::store::Store;
+use write::writer::Writer;
 
 /// A file that is in a data folder while it is restored from a snapshot or an export.
 pub const RESTORING: &str = "restoring";

@@ -1,8 +1,20 @@
 //! Images in order of age, a page at a time: all of them, or those of some labels.
 //! Knows pages of rows and what passes a filter; not who asks.
 
-use super::{Key, Reading, Record, has_any, key, page};
-use crate::{Cursor, Index, IndexError, Listing, filter::Filter};
+use crate::{
+    Index,
+    disk::{
+        key::{self, Key},
+        page,
+    },
+    memory::filter::Filter,
+    read::reading::{Reading, has_any},
+    types::{
+        error::IndexError,
+        query::{Cursor, Listing},
+        record::Record,
+    },
+};
 
 impl Index {
     /// At most `limit` images in order of age, from a cursor on or from the oldest; where there are labels, of those that have any of them.

@@ -1,0 +1,230 @@
+//! Names for originals, which are kept elsewhere: given out once, in blocks, and loose until a row has them.
+//! Knows how loose names are stored; neither where originals lie nor when one is written or removed.
+
+use std::{
+    collections::{HashMap, hash_map},
+    fmt,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    disk::{key::Key, page},
+    types::{damage::Damage, error::IndexError},
+};
+
+/// How many names a block has, so that naming an original seldom waits for the disk.
+const BLOCK: u64 = 256;
+/// How many blocks are passed over where a damaged store may have forgotten some that it opened.
+pub const LEAP: u64 = 1 << 32;
+
+/// The name of an original. No other original of the store ever has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Original(u64);
+
+impl Original {
+    /// The block it is of.
+    pub(crate) fn block(self) -> u64 {
+        self.0 / BLOCK
+    }
+
+    /// The names of a block.
+    pub(crate) fn of_block(block: u64) -> impl Iterator<Item = Original> {
+        (block * BLOCK..(block + 1) * BLOCK).map(Original)
+    }
+
+    fn bit(self) -> (usize, u64) {
+        let slot = self.0 % BLOCK;
+        ((slot / 64) as usize, 1 << (slot % 64))
+    }
+}
+
+/// A path: the block, a slash, the place in it; hexadecimal.
+impl fmt::Display for Original {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}/{:02x}", self.block(), self.0 % BLOCK)
+    }
+}
+
+/// Which names of a block are loose: an original may lie there and no row has it. Whoever finds them when a store is opened may remove
+/// what lies there, for a name is tied in the commit that stores its row, and loosened in the one that lets go of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Loose([u64; (BLOCK / 64) as usize]);
+
+impl Loose {
+    const ALL: Loose = Loose([u64::MAX; (BLOCK / 64) as usize]);
+
+    fn read(block: u64, value: &[u8]) -> Result<Self, IndexError> {
+        let damaged = |why: &str| Damage {
+            what: format!("the loose originals of block {block}"),
+            why: why.to_owned(),
+        };
+        let body = page::open(value).map_err(damaged)?;
+        Ok(postcard::from_bytes(body).map_err(|_| damaged("it is malformed"))?)
+    }
+
+    fn has(&self, original: Original) -> bool {
+        let (word, bit) = original.bit();
+        self.0[word] & bit != 0
+    }
+
+    fn set(&mut self, original: Original, loose: bool) {
+        let (word, bit) = original.bit();
+        if loose {
+            self.0[word] |= bit;
+        } else {
+            self.0[word] &= !bit;
+        }
+    }
+}
+
+/// All loose names of a store.
+///
+/// # Errors
+/// [`IndexError::Store`], [`IndexError::Corrupt`].
+pub fn loose(tree: &sled::Tree) -> Result<Vec<Original>, IndexError> {
+    let mut names = Vec::new();
+    for entry in tree.range(Key::Loose(0).to_bytes()..=Key::Loose(u64::MAX).to_bytes()) {
+        let (key, value) = entry?;
+        if let Some(Key::Loose(block)) = Key::from_bytes(&key) {
+            let loose = Loose::read(block, &value)?;
+            names.extend(Original::of_block(block).filter(|name| loose.has(*name)));
+        }
+    }
+    Ok(names)
+}
+
+/// What the writes of a group do to names.
+#[derive(Default)]
+pub struct Changes {
+    blocks: HashMap<u64, Loose>,
+    /// What rows have let go of.
+    released: Vec<Original>,
+    /// Whether somebody else is told of what rows let go of from now on.
+    pub elsewhere: bool,
+}
+
+impl Changes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// All names of a new block are loose.
+    pub fn open(&mut self, block: u64) {
+        self.blocks.insert(block, Loose::ALL);
+    }
+
+    /// A row lets go of one name and takes another, which has to be loose. What fails changes nothing.
+    ///
+    /// # Errors
+    /// [`IndexError::Original`] where another row has it, [`IndexError::Store`].
+    pub fn replace(
+        &mut self,
+        tree: &sled::Tree,
+        before: Option<Original>,
+        after: Option<Original>,
+    ) -> Result<(), IndexError> {
+        if before == after {
+            return Ok(());
+        }
+        if let Some(name) = before {
+            self.block(tree, name.block())?;
+        }
+        if let Some(name) = after {
+            let loose = self.block(tree, name.block())?;
+            if !loose.has(name) {
+                return Err(IndexError::Original { name });
+            }
+            loose.set(name, false);
+        }
+        if let Some(name) = before {
+            self.block(tree, name.block())?.set(name, true);
+            self.released.extend(Some(name).filter(|_| !self.elsewhere));
+        }
+        Ok(())
+    }
+
+    /// Nothing lies under a name any more, which is loose.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`].
+    pub fn forget(&mut self, tree: &sled::Tree, name: Original) -> Result<(), IndexError> {
+        self.block(tree, name.block())?.set(name, false);
+        Ok(())
+    }
+
+    /// Puts them into a batch, and tells which names were let go of.
+    ///
+    /// # Errors
+    /// [`IndexError::Encode`].
+    pub fn write(&mut self, batch: &mut sled::Batch) -> Result<Vec<Original>, IndexError> {
+        for (block, loose) in self.blocks.drain() {
+            let key = Key::Loose(block).to_bytes();
+            if loose == Loose::default() {
+                batch.remove(key);
+            } else {
+                batch.insert(key, page::seal(postcard::to_stdvec(&loose)?));
+            }
+        }
+        Ok(std::mem::take(&mut self.released))
+    }
+
+    fn block(&mut self, tree: &sled::Tree, block: u64) -> Result<&mut Loose, IndexError> {
+        let vacant = match self.blocks.entry(block) {
+            hash_map::Entry::Occupied(known) => return Ok(known.into_mut()),
+            hash_map::Entry::Vacant(vacant) => vacant,
+        };
+        let value = tree.get(Key::Loose(block).to_bytes())?;
+        let loose = value.map(|value| Loose::read(block, &value)).transpose();
+        // What was loose in it stays where it lies, which is better than an image that cannot be deleted.
+        let loose = loose.unwrap_or_else(|error| {
+            tracing::error!(%error, "its loose originals are not removed");
+            None
+        });
+        Ok(vacant.insert(loose.unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_loose_but_while_a_row_has_it() {
+        let tree = sled::Config::new().temporary(true).open().unwrap();
+        let commit = |changes: &mut Changes| {
+            let mut batch = sled::Batch::default();
+            let released = changes.write(&mut batch).unwrap();
+            tree.apply_batch(batch).unwrap();
+            released
+        };
+        let mut changes = Changes::default();
+        assert!(changes.is_empty());
+        changes.open(7);
+        let names: Vec<Original> = Original::of_block(7).collect();
+        let [first, second, ..] = names[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (first.to_string(), names.len()),
+            ("00000007/00".into(), 256)
+        );
+        changes.replace(&tree, None, Some(first)).unwrap();
+        assert_eq!(commit(&mut changes), []);
+        assert_eq!(loose(&tree).unwrap(), names[1..]);
+        assert!(matches!(
+            changes.replace(&tree, Some(second), Some(first)),
+            Err(IndexError::Original { name }) if name == first
+        ));
+        changes.replace(&tree, Some(first), Some(second)).unwrap();
+        assert_eq!(commit(&mut changes), [first]);
+        assert_eq!(loose(&tree).unwrap().len(), 255);
+        for name in loose(&tree).unwrap() {
+            changes.forget(&tree, name).unwrap();
+        }
+        commit(&mut changes);
+        assert!(loose(&tree).unwrap().is_empty() && tree.is_empty());
+    }
+}

@@ -1,0 +1,112 @@
+//! Pages of sketches: those of neighbouring sequence numbers under one checksum.
+//! Knows no keys and no sled; what is wrong with a page it says in words.
+
+use crate::{
+    disk::page::{Page, open, seal},
+    types::sketch::Sketch,
+};
+
+/// How many sequence numbers share a page. A change of one image writes a whole page, so it is fewer than of rows and codes, which are small.
+pub const SLOTS: u32 = 8;
+
+/// The page and the slot in it of a sequence number.
+pub fn place(sequence: u32) -> (u32, u8) {
+    (sequence / SLOTS, (sequence % SLOTS) as u8)
+}
+
+/// CRC-32 of the rest; then, of each used slot, its number and its sketch.
+pub fn encode(page: &Page<Sketch>) -> Vec<u8> {
+    let slots = page.values().map(|sketch| 1 + sketch.values().len());
+    // With room for the checksum.
+    let mut body = Vec::with_capacity(4 + slots.sum::<usize>());
+    for (slot, sketch) in page {
+        body.push(*slot);
+        body.extend(sketch.values().iter().map(|&value| value as u8));
+    }
+    seal(body)
+}
+
+/// The used slots of a page, ascending, with the bytes of the sketch in each, which has `width` of them.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn slots(
+    bytes: &[u8],
+    width: usize,
+) -> Result<impl Iterator<Item = (u8, &[u8])>, &'static str> {
+    let body = open(bytes)?;
+    if !body.len().is_multiple_of(1 + width) {
+        return Err("a slot is cut short");
+    }
+    let slots = body.chunks_exact(1 + width);
+    let mut least = 0;
+    for slot in slots.clone() {
+        if !(least..SLOTS).contains(&slot[0].into()) {
+            return Err("it has a slot past its end or out of order");
+        }
+        least = u32::from(slot[0]) + 1;
+    }
+    Ok(slots.map(|slot| (slot[0], &slot[1..])))
+}
+
+/// Reads one slot of a page, without the rest of it.
+///
+/// # Errors
+/// What is wrong with the page.
+pub fn find(bytes: &[u8], width: usize, slot: u8) -> Result<Option<Sketch>, &'static str> {
+    let found = slots(bytes, width)?.find(|(number, _)| *number == slot);
+    Ok(found.map(|(_, bytes)| sketch(bytes)))
+}
+
+fn sketch(bytes: &[u8]) -> Sketch {
+    Sketch::new(bytes.iter().map(|&byte| byte as i8).collect())
+}
+
+/// Reads a page back, to change it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode(bytes: &[u8], width: usize) -> Result<Page<Sketch>, &'static str> {
+    let slots = slots(bytes, width)?;
+    Ok(slots.map(|(slot, bytes)| (slot, sketch(bytes))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn page(slots: Vec<(u8, [i8; 5])>) -> Page<Sketch> {
+        let sketch =
+            |(slot, values): (u8, [i8; 5])| (slot % SLOTS as u8, Sketch::new(values.into()));
+        slots.into_iter().map(sketch).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn pages_read_back(slots: Vec<(u8, [i8; 5])>) {
+            let page = page(slots);
+            let bytes = encode(&page);
+            for slot in 0..SLOTS as u8 {
+                prop_assert_eq!(find(&bytes, 5, slot), Ok(page.get(&slot).cloned()));
+            }
+            prop_assert_eq!(decode(&bytes, 5), Ok(page));
+        }
+
+        #[test]
+        fn a_changed_byte_is_noticed(
+            slots in prop::collection::vec(any::<(u8, [i8; 5])>(), 1..9), at: usize, flip in 1u8..,
+        ) {
+            let mut bytes = encode(&page(slots));
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            prop_assert!(decode(&bytes, 5).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body: Vec<u8>, sealed: bool, width in 1usize..9) {
+            let bytes = if sealed { seal(body) } else { body };
+            let _ = decode(&bytes, width);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The directory in memory: for each length the distinct codes and the images behind each, and the images of each label.
+//! Immutable, the sum of its segments: a write makes another one. Knows images by sequence numbers only, and no disk.
+
+use std::sync::Arc;
+
+pub use crate::memory::ball::{Ball, Hit, Span, Taken};
+use crate::{
+    code::{HashCode, Length},
+    memory::{
+        ball::sign,
+        column::Column,
+        filter::Filter,
+        probe::{Kind, Near, Probe},
+        segment::{Net, Segment},
+    },
+    types::error::{IndexError, spell},
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// The lengths of codes, ascending, then labels, then ids.
+    kinds: Arc<[Kind]>,
+    /// Oldest first.
+    segments: Vec<Arc<Segment>>,
+    /// How many distinct words each column has.
+    distinct: Vec<u64>,
+    images: u64,
+}
+
+impl Directory {
+    /// Without any image.
+    pub fn new(lengths: &[Length]) -> Self {
+        let codes = lengths.iter().copied().map(Kind::Codes);
+        let kinds: Arc<[Kind]> = codes.chain([Kind::Labels, Kind::Ids]).collect();
+        Directory {
+            segments: Vec::new(),
+            distinct: vec![0; kinds.len()],
+            kinds,
+            images: 0,
+        }
+    }
+
+    /// Of the same images, under codes of other lengths, which none of them has yet.
+    pub fn without_codes(&self, lengths: &[Length]) -> Self {
+        let mut directory = Directory::new(lengths);
+        let segments = self.segments.iter();
+        let segments = segments.map(|segment| Arc::new(segment.without_codes(&directory.kinds)));
+        directory.segments = segments.collect();
+        directory
+    }
+
+    /// What each column holds.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// How many distinct words each column will have with one more segment.
+    pub fn distinct_after(&self, segment: &Segment) -> Vec<u64> {
+        let mut distinct = self.distinct.clone();
+        for (at, distinct) in distinct.iter_mut().enumerate() {
+            let (added, removed) = (&segment.added[at], &segment.removed[at]);
+            if self.segments.is_empty() {
+                *distinct = added.words().len() as u64;
+            } else if matches!(self.kinds[at], Kind::Codes(_)) {
+                let only_removed = removed
+                    .iter()
+                    .filter(|(word, _)| added.find(*word).is_empty());
+                for (word, _) in added.iter().chain(only_removed) {
+                    let before = self.find(at, word).left();
+                    let after = before + added.find(word).len() - removed.find(word).len();
+                    *distinct = *distinct + u64::from(after > 0) - u64::from(before > 0);
+                }
+            }
+        }
+        distinct
+    }
+
+    /// With one more segment, after which there are so many distinct words and images with codes.
+    pub fn with(&self, segment: Arc<Segment>, distinct: Vec<u64>, images: u64) -> Self {
+        let mut segments = self.segments.clone();
+        segments.push(segment);
+        Directory {
+            kinds: self.kinds.clone(),
+            segments,
+            distinct,
+            images,
+        }
+    }
+
+    /// With what some neighbouring segments amount to in their place, wherever that has moved to.
+    pub fn merged(&self, parts: &[Arc<Segment>], merged: Arc<Segment>) -> Self {
+        let mut directory = self.clone();
+        let is_first = |segment: &Arc<Segment>| {
+            parts
+                .first()
+                .is_some_and(|first| Arc::ptr_eq(first, segment))
+        };
+        if let Some(at) = directory.segments.iter().position(is_first) {
+            directory.segments.splice(at..at + parts.len(), [merged]);
+        }
+        directory
+    }
+
+    /// Its segments, oldest first.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// How many images there are that have codes.
+    pub fn images(&self) -> u64 {
+        self.images
+    }
+
+    /// How many distinct codes of each length there are.
+    pub fn distinct(&self) -> impl Iterator<Item = (Length, u64)> {
+        let columns = self.kinds.iter().zip(&self.distinct);
+        columns.filter_map(|(kind, &distinct)| match kind {
+            Kind::Codes(length) => Some((*length, distinct)),
+            _ => None,
+        })
+    }
+
+    /// Whether every image of its labels and ids has codes.
+    pub fn is_coded(&self) -> bool {
+        let ids = self.columns(self.kinds.len() - 1).into_iter().enumerate();
+        let known: i64 = ids
+            .map(|(list, column)| i64::from(sign(list)) * column.len() as i64)
+            .sum();
+        u64::try_from(known) == Ok(self.images)
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.bytes()).sum()
+    }
+
+    /// The images that have a word, ascending.
+    fn find(&self, at: usize, word: u64) -> Net<'_> {
+        let columns = self.columns(at).into_iter().enumerate();
+        let lists = columns.map(|(list, column)| (column.find(word), sign(list)));
+        Net::new(lists.filter(|(postings, _)| !postings.is_empty()).collect())
+    }
+
+    /// The images whose id may be the one with this hash.
+    pub fn with_id(&self, hash: u32) -> impl Iterator<Item = u32> {
+        self.find(self.kinds.len() - 1, hash.into()).positive()
+    }
+
+    /// The lists of postings of one column: those added are even, those removed odd.
+    fn columns(&self, at: usize) -> Vec<&Column> {
+        self.segments
+            .iter()
+            .flat_map(|segment| [&*segment.added[at], &*segment.removed[at]])
+            .collect()
+    }
+
+    /// Returns the column that holds the codes of a length.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchLength`] where there are none of it.
+    pub fn column_of(&self, length: Length) -> Result<usize, IndexError> {
+        let is = |&kind: &Kind| kind == Kind::Codes(length);
+        let no_such_length = || IndexError::NoSuchLength {
+            given: length,
+            expected: spell(self.distinct().map(|(length, _)| length)),
+        };
+        self.kinds.iter().position(is).ok_or_else(no_such_length)
+    }
+
+    /// All images within `radius`.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn within(&self, code: &HashCode, radius: u32) -> Result<Ball<'_>, IndexError> {
+        let columns = self.columns(self.column_of(code.length())?);
+        let radius = radius.min(code.length().bits() as u32);
+        let mut near = Vec::new();
+        for (list, column) in columns.iter().enumerate() {
+            let start = near.len();
+            Probe::new(column.words(), code.word()).reach(radius, radius, &mut near);
+            near[start..]
+                .iter_mut()
+                .for_each(|near| near.list = list as u32);
+        }
+        Ok(Ball {
+            length: code.length(),
+            columns,
+            near,
+        })
+    }
+
+    /// The images of the smallest ball that has `enough`, or of all that there are.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn nearest(&self, code: &HashCode, enough: u64) -> Result<Ball<'_>, IndexError> {
+        // Most codes searched by have near neighbours, and small balls are cheap.
+        for radius in [0, 2] {
+            let ball = self.within(code, radius)?;
+            if ball.total() >= enough {
+                return Ok(ball);
+            }
+        }
+        let columns = self.columns(self.column_of(code.length())?);
+        let mut probes: Vec<Probe> = columns
+            .iter()
+            .map(|column| Probe::new(column.words(), code.word()))
+            .collect();
+        // A removed posting may cancel one that was counted, so as many more are looked for.
+        let removed = columns
+            .iter()
+            .skip(1)
+            .step_by(2)
+            .map(|column| column.len() as u64);
+        let enough = enough.saturating_add(removed.sum());
+        let most = code.length().bits() as u32;
+        let (mut near, mut bound) = (Vec::<Near>::new(), most);
+        let mut at_distance = [0u64; 64];
+        for radius in 0..=most {
+            for (list, probe) in probes.iter_mut().enumerate() {
+                let start = near.len();
+                probe.reach(radius, bound, &mut near);
+                for found in &mut near[start..] {
+                    found.list = list as u32;
+                    if list % 2 == 0 {
+                        at_distance[found.distance() as usize] +=
+                            u64::from(columns[list].count(found.slot));
+                    }
+                }
+                let mut sum = 0;
+                bound = (0..bound)
+                    .find(|&distance| {
+                        sum += at_distance[distance as usize];
+                        sum >= enough
+                    })
+                    .unwrap_or(bound)
+                    .max(radius);
+            }
+            if bound <= radius {
+                break;
+            }
+        }
+        near.retain(|found| found.distance() <= bound);
+        Ok(Ball {
+            length: code.length(),
+            columns,
+            near,
+        })
+    }
+
+    /// The codes of all images that pass a filter, whatever their distance. Reads every code in order, which is faster than to look for those
+    /// that are near once much of them would be.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn passing(&self, code: &HashCode, filter: &mut Filter) -> Result<Ball<'_>, IndexError> {
+        let columns = self.columns(self.column_of(code.length())?);
+        let (word, mut near) = (code.word(), Vec::new());
+        for (list, column) in columns.iter().enumerate() {
+            column.words().each(|slot, other| {
+                let postings = column.postings(slot as u32);
+                if postings.iter().any(|&image| filter.has(image)) {
+                    let distance = (word ^ other).count_ones();
+                    let mut found = Near::new(distance, other, slot);
+                    found.list = list as u32;
+                    near.push(found);
+                }
+            });
+        }
+        Ok(Ball {
+            length: code.length(),
+            columns,
+            near,
+        })
+    }
+
+    /// Every word of a column with the number of images that have it, ascending.
+    fn counts(&self, at: usize) -> impl Iterator<Item = (u64, u64)> {
+        let columns = self.columns(at).into_iter().enumerate();
+        let mut rest: Vec<_> = columns
+            .map(|(list, column)| (column.iter().peekable(), sign(list)))
+            .collect();
+        std::iter::from_fn(move || {
+            loop {
+                let words = rest.iter_mut().filter_map(|(column, _)| column.peek());
+                let word = words.map(|(word, _)| *word).min()?;
+                let mut count = 0;
+                for (column, sign) in &mut rest {
+                    if let Some((_, postings)) = column.next_if(|(other, _)| *other == word) {
+                        count += i64::from(*sign) * postings.len() as i64;
+                    }
+                }
+                if let Ok(count @ 1..) = u64::try_from(count) {
+                    return Some((word, count));
+                }
+            }
+        })
+    }
+
+    /// The numbers of all labels, each with how many images have it.
+    pub fn labels(&self) -> impl Iterator<Item = (u32, u64)> {
+        let counts = self.counts(self.kinds.len() - 2);
+        counts.map(|(label, images)| (label as u32, images))
+    }
+
+    /// How many images have a label, by its number.
+    pub fn count_labelled(&self, label: u32) -> usize {
+        self.find(self.kinds.len() - 2, label.into()).left()
+    }
+
+    /// All codes of a length as words, each with how many images have it, ascending.
+    ///
+    /// # Errors
+    /// As [`column_of`](Self::column_of).
+    pub fn codes(&self, length: Length) -> Result<impl Iterator<Item = (u64, u64)>, IndexError> {
+        Ok(self.counts(self.column_of(length)?))
+    }
+
+    /// Which images have any of these labels, by their numbers.
+    pub fn labelled(&self, labels: &[u32]) -> Filter<'_> {
+        let at = self.kinds.len() - 2;
+        Filter::any(labels.iter().map(|&label| self.find(at, label.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The inner loop: distances of a word to many. Safe code that the compiler vectorises; its callers are compiled for several
+//! processors, and the one that runs is chosen at run time. The results are the same everywhere.
+
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+use crate::memory::probe::Near;
+
+/// How many are compared before any is looked at.
+const BLOCK: usize = 16;
+
+/// What is compared.
+pub trait Word: Copy {
+    /// The Hamming distance.
+    fn distance(self, other: Self) -> u32;
+}
+
+macro_rules! word {
+    ($($word:ty),*) => {$(
+        impl Word for $word {
+            #[inline(always)]
+            fn distance(self, other: Self) -> u32 {
+                (self ^ other).count_ones()
+            }
+        }
+    )*};
+}
+
+word!(u16, u32, u64);
+
+/// Tells `found`, in order, the place and the distance of those of a range of `words` no farther than `most` from `query`.
+/// Inlined, for the processor that its caller is for. Blocks are whole, past the end of the range too, since most ranges are
+/// shorter than one.
+#[inline(always)]
+pub fn scan<W: Word>(
+    words: &[W],
+    range: Range<usize>,
+    query: W,
+    most: u32,
+    mut found: impl FnMut(usize, u32),
+) {
+    for start in range.clone().step_by(BLOCK) {
+        let mut last = [query; BLOCK];
+        let block = words[start..].first_chunk().unwrap_or_else(|| {
+            last[..words.len() - start].copy_from_slice(&words[start..]);
+            &last
+        });
+        let distances = block.map(|word| word.distance(query));
+        // The sign of what is left to `most`: arithmetic stays in the vector where comparisons may not.
+        let far = distances.map(|distance| most.wrapping_sub(distance) >> 31);
+        // Most blocks have none that is near.
+        if far.iter().fold(1, |all, far| all & far) == 1 {
+            continue;
+        }
+        let valid = u32::MAX >> (32 - BLOCK.min(range.end - start));
+        let mut near = gathered(far.map(|far| 1 - far as u8)) & valid;
+        while near != 0 {
+            let at = near.trailing_zeros() as usize;
+            found(start + at, distances[at]);
+            near &= near - 1;
+        }
+    }
+}
+
+/// Bit `i` is flag `i`.
+#[inline(always)]
+fn gathered(flags: [u8; BLOCK]) -> u32 {
+    // The product brings the lowest bits of eight bytes together in the highest byte.
+    let gather =
+        |bytes: &[u8; 8]| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let (bytes, _) = flags.as_chunks();
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |mask, bytes| mask << 8 | gather(bytes) as u32)
+}
+
+/// Collects those of a whole list that are no farther than `bound`.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512vl+avx512vpopcntdq+avx512bitalg+bmi2+popcnt",
+    "x86_64+avx2+bmi2+popcnt",
+    "x86_64+popcnt",
+))]
+pub fn words(words: &[u64], word: u64, bound: u32, near: &mut Vec<Near>) {
+    scan(words, 0..words.len(), word, bound, |place, distance| {
+        near.push(Near::new(distance, words[place], place));
+    });
+}

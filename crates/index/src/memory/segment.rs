@@ -1,0 +1,226 @@
+//! A segment: what a run of commits added to the directory and what it took away, immutable.
+//! The directory is the sum of its segments; knows how to make one of a commit and one of several, nothing of searching.
+
+use std::sync::Arc;
+
+use crate::memory::{
+    column::{Builder, Column},
+    probe::Kind,
+};
+
+/// The columns behind those of codes: labels and ids, which are the same whatever model made the codes.
+const SHARED: usize = 2;
+
+/// What the directory knows of an image.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its codes as words, one of each length, ascending, or none.
+    pub codes: Vec<u64>,
+    /// The numbers of its labels.
+    pub labels: Vec<u32>,
+    /// The hash of its id.
+    pub id: u32,
+}
+
+impl Entry {
+    /// Its words in a column: those of the lengths come first, then labels, then ids.
+    fn words(&self, at: usize, kind: Kind) -> Vec<u64> {
+        match kind {
+            Kind::Codes(_) => self.codes.get(at).copied().into_iter().collect(),
+            Kind::Ids => vec![self.id.into()],
+            Kind::Labels => {
+                let mut labels: Vec<u64> = self.labels.iter().copied().map(u64::from).collect();
+                labels.sort_unstable();
+                labels.dedup();
+                labels
+            }
+        }
+    }
+}
+
+/// An image before and after a write: inserted, replaced, relabelled or deleted.
+#[derive(Debug)]
+pub struct Change {
+    /// Which image.
+    pub sequence: u32,
+    /// As it was, if it was there.
+    pub before: Option<Entry>,
+    /// As it is, if it is still there.
+    pub after: Option<Entry>,
+}
+
+/// Postings of each length's codes, then of labels, then of ids: some that count, and some of earlier segments that no
+/// longer do.
+#[derive(Debug)]
+pub struct Segment {
+    /// One of each kind of column, in this order.
+    pub added: Vec<Arc<Column>>,
+    /// The same.
+    pub removed: Vec<Arc<Column>>,
+}
+
+impl Segment {
+    /// What a commit changes.
+    pub fn from_changes(kinds: &[Kind], changes: &[Change]) -> Self {
+        let column = |(at, &kind): (usize, &Kind)| {
+            let mut signed: Vec<(u64, u32, i32)> = Vec::new();
+            for change in changes {
+                for (entry, sign) in [(&change.before, -1), (&change.after, 1)] {
+                    let words = entry.iter().flat_map(|entry| entry.words(at, kind));
+                    signed.extend(words.map(|word| (word, change.sequence, sign)));
+                }
+            }
+            signed.sort_unstable_by_key(|&(word, sequence, _)| (word, sequence));
+            let (mut added, mut removed) = (Vec::new(), Vec::new());
+            for same in signed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+                let (word, sequence, _) = same[0];
+                match same.iter().map(|(.., sign)| sign).sum::<i32>() {
+                    0 => {}
+                    1.. => added.push((word, sequence)),
+                    _ => removed.push((word, sequence)),
+                }
+            }
+            let of = |pairs: &[(u64, u32)]| Arc::new(Column::from_sorted(kind, pairs));
+            (of(&added), of(&removed))
+        };
+        let (added, removed) = kinds.iter().enumerate().map(column).unzip();
+        Segment { added, removed }
+    }
+
+    /// What neighbouring segments, oldest first, amount to.
+    pub fn merge(kinds: &[Kind], segments: &[Arc<Segment>]) -> Self {
+        let column = |(at, &kind): (usize, &Kind)| {
+            let signed: Vec<(&Column, i32)> = segments
+                .iter()
+                .flat_map(|segment| [(&*segment.added[at], 1), (&*segment.removed[at], -1)])
+                .filter(|(column, _)| column.len() > 0)
+                .collect();
+            let (added, removed) = sum(kind, &signed);
+            (added.into(), removed.into())
+        };
+        let (added, removed) = kinds.iter().enumerate().map(column).unzip();
+        Segment { added, removed }
+    }
+
+    /// The same images under codes of other lengths, which none of them has yet.
+    pub fn without_codes(&self, kinds: &[Kind]) -> Self {
+        let columns = |of: &[Arc<Column>]| {
+            let shared = &of[of.len() - SHARED..];
+            let codes = &kinds[..kinds.len() - SHARED];
+            let none = |&kind: &Kind| Arc::new(Column::from_sorted(kind, &[]));
+            codes
+                .iter()
+                .map(none)
+                .chain(shared.iter().cloned())
+                .collect()
+        };
+        Segment {
+            added: columns(&self.added),
+            removed: columns(&self.removed),
+        }
+    }
+
+    /// The postings of its largest columns: about how many images it tells of.
+    pub fn len(&self) -> usize {
+        let longest = |columns: &[Arc<Column>]| {
+            let lengths = columns.iter().map(|column| column.len());
+            lengths.max().unwrap_or(0)
+        };
+        longest(&self.added) + longest(&self.removed)
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let columns = self.added.iter().chain(&self.removed);
+        columns.map(|column| column.bytes()).sum()
+    }
+}
+
+/// The postings of `signed` columns that are more often added than removed, and those that are more often removed.
+fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
+    let (mut added, mut removed) = (Builder::new(kind), Builder::new(kind));
+    let mut rest: Vec<_> = signed
+        .iter()
+        .map(|(column, sign)| (column.iter().peekable(), *sign))
+        .collect();
+    let mut lists = Vec::new();
+    loop {
+        let words = rest.iter_mut().filter_map(|(column, _)| column.peek());
+        let Some(word) = words.map(|(word, _)| *word).min() else {
+            return (added.finish(), removed.finish());
+        };
+        lists.clear();
+        for (column, sign) in &mut rest {
+            if let Some((_, postings)) = column.next_if(|(other, _)| *other == word) {
+                lists.push((postings, *sign));
+            }
+        }
+        match lists[..] {
+            [(postings, 1)] => added.push(word, postings.iter().copied()),
+            [(postings, _)] => removed.push(word, postings.iter().copied()),
+            _ => {
+                let net: Vec<(u32, i32)> = Net::new(lists.clone()).collect();
+                let of = |sign| net.iter().filter(move |net| net.1 == sign).map(|net| net.0);
+                added.push(word, of(1));
+                removed.push(word, of(-1));
+            }
+        }
+    }
+}
+
+/// Walks several ascending lists of postings as one, and tells of each posting how often it is added more than removed,
+/// where that is not never.
+#[derive(Clone, Debug)]
+pub struct Net<'a> {
+    lists: Vec<(&'a [u32], i32)>,
+}
+
+impl<'a> Net<'a> {
+    /// Of lists whose postings count 1 or −1.
+    pub fn new(lists: Vec<(&'a [u32], i32)>) -> Self {
+        Net { lists }
+    }
+
+    /// What is left of the lists.
+    pub fn lists(&self) -> &[(&'a [u32], i32)] {
+        &self.lists
+    }
+
+    /// How many postings are [`positive`](Self::positive), where none is added twice and only what was added is removed: what is left of a
+    /// word in all segments.
+    pub fn left(&self) -> usize {
+        let of = |wanted| {
+            let lists = self.lists.iter().filter(move |(_, sign)| *sign == wanted);
+            lists.map(|(list, _)| list.len()).sum::<usize>()
+        };
+        of(1).saturating_sub(of(-1))
+    }
+
+    /// The postings that are more often added than removed.
+    pub fn positive(self) -> impl Iterator<Item = u32> {
+        self.filter(|net| net.1 > 0).map(|net| net.0)
+    }
+}
+
+impl Iterator for Net<'_> {
+    type Item = (u32, i32);
+
+    fn next(&mut self) -> Option<(u32, i32)> {
+        loop {
+            let heads = self.lists.iter().filter_map(|(list, _)| list.first());
+            let least = *heads.min()?;
+            let mut net = 0;
+            for (list, sign) in &mut self.lists {
+                if let Some((&head, rest)) = list.split_first()
+                    && head == least
+                {
+                    net += *sign;
+                    *list = rest;
+                }
+            }
+            if net != 0 {
+                return Some((least, net));
+            }
+        }
+    }
+}

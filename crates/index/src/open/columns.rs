@@ -1,0 +1,167 @@
+//! The directory of what was read: its columns, sorted and made on all cores.
+//! Knows nothing of pages, nor of what was damaged.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use crate::{
+    memory::{
+        column::{Builder, Column},
+        directory::Directory,
+        probe::Kind,
+        segment::Segment,
+    },
+    open::{load::cores, part::Part},
+    types::generation::Generation,
+};
+
+/// One segment of all that was read.
+pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
+    let images = parts.iter().map(|part| part.coded.len() as u64).sum();
+    let empty = Directory::new(&generation.lengths);
+    let none = |kind: &Kind| Arc::new(Column::from_sorted(*kind, &[]));
+    let mut added: Vec<Arc<Column>> = empty.kinds().iter().map(none).collect();
+    let columns = Mutex::new(added.iter_mut().zip(empty.kinds()).enumerate());
+    // A column takes much memory while it is made, so there are never more under way than cores.
+    thread::scope(|scope| {
+        for _ in 0..cores() {
+            scope.spawn(|| {
+                let next = || columns.lock().ok()?.next();
+                while let Some((at, (column, &kind))) = next() {
+                    *column = column_of(parts, at, kind, MANY).into();
+                }
+            });
+        }
+    });
+    let segment = Segment {
+        added,
+        removed: empty.kinds().iter().map(none).collect(),
+    };
+    let distinct = empty.distinct_after(&segment);
+    empty.with(segment.into(), distinct, images)
+}
+
+/// A column; one of `many` pairs is made in runs of its words by their highest bits, of which only one is in memory as pairs at a time.
+fn column_of(parts: &[Part], at: usize, kind: Kind, many: u64) -> Column {
+    let (mut all, mut count) = (0, 0);
+    pairs(parts, at, kind, |word, _| {
+        all |= word;
+        count += 1;
+    });
+    let highest = if count < many { 0 } else { RUN_BITS };
+    let shift = (u64::BITS - all.leading_zeros()).saturating_sub(highest);
+    let mut builder = Builder::new(kind);
+    for run in 0..=all >> shift {
+        let mut of_run = Vec::new();
+        pairs(parts, at, kind, |word, sequence| {
+            if word >> shift == run {
+                of_run.push((word, sequence));
+            }
+        });
+        builder.extend(&sorted(of_run));
+    }
+    builder.finish()
+}
+
+/// Gives what a column is made of, word and image, the images ascending.
+fn pairs(parts: &[Part], at: usize, kind: Kind, mut each: impl FnMut(u64, u32)) {
+    for part in parts {
+        match kind {
+            Kind::Codes(_) => {
+                let words = part.codes.get(at).into_iter().flatten();
+                (words.zip(&part.coded)).for_each(|(&word, &sequence)| each(word, sequence));
+            }
+            Kind::Ids => (part.ids.iter().zip(&part.sequences))
+                .for_each(|(&hash, &sequence)| each(hash.into(), sequence)),
+            Kind::Labels => {
+                (part.labels.iter()).for_each(|&(label, sequence)| each(label.into(), sequence))
+            }
+        }
+    }
+}
+
+/// From so many pairs on a column is made in runs.
+const MANY: u64 = 1 << 20;
+/// By how many bits of its words runs are told apart: all pairs are read once more for each run.
+const RUN_BITS: u32 = 4;
+
+/// Bits of a word that are sorted by at once: the places that 2¹¹ runs grow at fit into the processor's cache.
+const DIGIT: u32 = 11;
+
+/// Sorts pairs by their words and leaves out repeated ones; those of one word stay in their order (a radix sort).
+fn sorted(mut pairs: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
+    let all = pairs.iter().fold(0, |all, (word, _)| all | word);
+    let mut other = vec![(0, 0); pairs.len()];
+    for shift in (0..u64::BITS).step_by(DIGIT as usize) {
+        if all >> shift == 0 {
+            break;
+        }
+        let digit = |word: u64| (word >> shift) as usize & ((1 << DIGIT) - 1);
+        let mut places = [0; 1 << DIGIT];
+        for (word, _) in &pairs {
+            places[digit(*word)] += 1;
+        }
+        let mut before = 0;
+        for place in &mut places {
+            before += std::mem::replace(place, before);
+        }
+        for pair in &pairs {
+            let place = &mut places[digit(pair.0)];
+            other[*place] = *pair;
+            *place += 1;
+        }
+        std::mem::swap(&mut pairs, &mut other);
+    }
+    pairs.dedup();
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::Length;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_column_is_the_same_in_runs(
+            codes in prop::collection::vec((0u32..48, 0u64..1 << 48), 0..300),
+        ) {
+            let mut part = Part::of(0..codes.len() as u32, 1);
+            for ((shift, code), sequence) in codes.into_iter().zip(0..) {
+                part.sequences.push(sequence);
+                part.coded.push(sequence);
+                part.codes[0].push(code >> shift);
+                part.ids.push(code as u32 >> shift.min(31));
+                part.labels.push((shift, sequence));
+                part.labels.push((shift / 2, sequence));
+            }
+            let parts = [part];
+            for kind in [Kind::Codes(Length::L48), Kind::Ids, Kind::Labels] {
+                let mut expected = Vec::new();
+                pairs(&parts, 0, kind, |word, image| expected.push((word, image)));
+                expected.sort();
+                expected.dedup();
+                for many in [0, u64::MAX] {
+                    let column = column_of(&parts, 0, kind, many);
+                    let each = column.iter().flat_map(|(word, images)| images.iter().map(move |&image| (word, image)));
+                    prop_assert_eq!(each.collect::<Vec<_>>(), expected.clone());
+                }
+            }
+        }
+
+        #[test]
+        fn pairs_are_sorted_as_the_library_sorts_them(
+            words in prop::collection::vec((0u32..64, any::<u64>()), 0..500),
+        ) {
+            let words = words.into_iter().map(|(shift, word)| word >> shift);
+            let pairs: Vec<(u64, u32)> = words.zip(0u32..).map(|(word, at)| (word, at / 2)).collect();
+            let mut expected = pairs.clone();
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(sorted(pairs), expected);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Reading a store through when it is opened: the directory that its pages amount to, and whatever is wrong with them.
+//! What is damaged is named and left out, and the rest is read; knows nothing of who will search it.
+
+use std::{ops::Range, sync::Arc, thread};
+
+use crate::{
+    api::replication,
+    disk::{
+        key::{self, Key},
+        page::{self, SLOTS},
+        pages::Pages,
+        state::State,
+    },
+    open::{
+        columns,
+        part::{Part, Strict},
+        sketches::{self, Run},
+    },
+    types::{
+        damage::Damage,
+        error::IndexError,
+        generation::{Generation, Generations},
+        record::{ImageId, Row},
+        sketch::{Array, Kept},
+    },
+    view::generations::Side,
+};
+
+/// What was found.
+pub struct Loaded {
+    /// What is searched.
+    pub active: Side,
+    /// What stands beside it. Of pages of its codes that are damaged it knows as little as of codes that were not made yet.
+    pub standby: Option<Side>,
+    /// The summary, with the numbers that are free in any case.
+    pub state: State,
+    /// What is wrong.
+    pub damage: Vec<Damage>,
+}
+
+/// Reads all pages, on all cores. `hash` is that of ids.
+///
+/// # Errors
+/// [`IndexError::Store`] where sled itself gives up.
+pub fn load(
+    db: &sled::Db,
+    generations: &Generations,
+    kept: Option<Kept>,
+    hash: impl Fn(&ImageId) -> u32 + Sync,
+) -> Result<Loaded, IndexError> {
+    let mut damage = Vec::new();
+    let stored = match State::read(db) {
+        Ok(state) => Some(state.unwrap_or_default()),
+        Err(IndexError::Corrupt { what, why }) => {
+            damage.push(Damage { what, why });
+            None
+        }
+        Err(other) => return Err(other),
+    };
+    let end = end_of_pages(db, &generations.active)?;
+    let mut state = stored.unwrap_or_default();
+    // Whatever a damaged summary said, these are free. One that follows a log goes on exactly where its fellows do.
+    if replication::position(db)?.is_none() {
+        state.next = state.next.max(end.saturating_mul(SLOTS));
+    }
+    if stored.is_none() {
+        state.names = end_of_names(db)?;
+    }
+    let mut side = |generation: &Generation, parts: &[Part]| {
+        let (sketches, damaged) = sketches::load(db, generation, kept, &runs(parts))?;
+        damage.extend(damaged);
+        Ok::<_, IndexError>(Side {
+            generation: Arc::new(generation.clone()),
+            directory: Arc::new(columns::directory(generation, parts)),
+            sketches,
+            left_out: parts.iter().map(|part| part.left_out).sum(),
+        })
+    };
+    let standby = generations.standby.as_ref().map(|generation| {
+        let parts = parts(db, generation, end, Strict::No, &hash)?;
+        side(generation, &parts)
+    });
+    let standby = standby.transpose()?;
+    let parts = parts(db, &generations.active, end, Strict::Yes, &hash)?;
+    let active = side(&generations.active, &parts)?;
+    let images = parts.iter().map(|part| part.sequences.len() as u64).sum();
+    let marks = parts
+        .iter()
+        .fold(0u64, |sum, part| sum.wrapping_add(part.marks));
+    for part in &parts {
+        state.blocks = state.blocks.max(part.blocks);
+        damage.extend_from_slice(&part.damage);
+    }
+    if stored.is_some_and(|state| (state.images, state.marks) != (images, marks)) {
+        let why = format!("{} were stored and {images} are found", state.images);
+        damage.push(Damage {
+            what: "the list of images".to_owned(),
+            why,
+        });
+    }
+    Ok(Loaded {
+        active,
+        standby,
+        state: State {
+            images,
+            marks,
+            ..state
+        },
+        damage,
+    })
+}
+
+/// Reads the rows and a generation's codes, run by run of pages.
+fn parts(
+    db: &sled::Db,
+    generation: &Generation,
+    end: u32,
+    strict: Strict,
+    hash: impl Fn(&ImageId) -> u32 + Sync,
+) -> Result<Vec<Part>, IndexError> {
+    let each = end.div_ceil(cores() as u32).max(1);
+    let each = each.next_multiple_of(Array::ALIGNED / SLOTS);
+    thread::scope(|scope| {
+        let hash = &hash;
+        let runs = (0..end).step_by(each as usize);
+        let runs = runs.map(|start| start..end.min(start + each));
+        let parts: Vec<_> = runs
+            .map(|pages| scope.spawn(move || read(db, generation, pages, strict, hash)))
+            .collect();
+        parts
+            .into_iter()
+            .map(|part| part.join().unwrap_or_else(|_| Ok(Part::panicked())))
+            .collect()
+    })
+}
+
+fn runs(parts: &[Part]) -> Vec<Run<'_>> {
+    let runs = parts.iter().map(|part| Run {
+        sequences: part.run.clone(),
+        coded: &part.coded,
+    });
+    runs.collect()
+}
+
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
+/// The page after the last one that there is, damaged or not.
+fn end_of_pages(db: &sled::Db, generation: &Generation) -> Result<u32, IndexError> {
+    let rows = db.range(key::rows(0..u32::MAX)).next_back().transpose()?;
+    let codes = db
+        .range(key::codes(generation.number, 0..u32::MAX))
+        .next_back()
+        .transpose()?;
+    let after = |entry: Option<(sled::IVec, _)>| match Key::from_bytes(&entry?.0)? {
+        Key::Rows(page) | Key::Codes { page, .. } => Some(page + 1),
+        _ => None,
+    };
+    Ok(after(rows).max(after(codes)).unwrap_or(0))
+}
+
+fn end_of_names(db: &sled::Db) -> Result<u32, IndexError> {
+    let range = Key::Number(0).to_bytes()..=Key::Number(u32::MAX).to_bytes();
+    let last = db.range(range).next_back().transpose()?;
+    Ok(
+        match last.as_ref().and_then(|(key, _)| Key::from_bytes(key)) {
+            Some(Key::Number(number)) => number.saturating_add(1),
+            _ => 0,
+        },
+    )
+}
+
+fn read(
+    db: &sled::Db,
+    generation: &Generation,
+    pages: Range<u32>,
+    strict: Strict,
+    hash: impl Fn(&ImageId) -> u32,
+) -> Result<Part, IndexError> {
+    let lengths = &generation.lengths;
+    let mut part = Part::of(
+        pages.start * SLOTS..pages.end.saturating_mul(SLOTS),
+        lengths.len(),
+    );
+    let rows_of = |key: Key| match key {
+        Key::Rows(page) => Some(page),
+        _ => None,
+    };
+    let codes_of = |key: Key| match key {
+        Key::Codes { page, .. } => Some(page),
+        _ => None,
+    };
+    let mut rows = Pages::new(db.range(key::rows(pages.clone())), rows_of);
+    let range = key::codes(generation.number, pages);
+    let mut codes = Pages::new(db.range(range), codes_of);
+    loop {
+        let heads = [rows.peek()?, codes.peek()?];
+        let Some(number) = heads.into_iter().flatten().min() else {
+            return Ok(part);
+        };
+        let (of_rows, of_codes) = (rows.take(number), codes.take(number));
+        let missing = "it is missing";
+        let of_rows = (of_rows.ok_or(missing)).and_then(|bytes| page::decode_slots::<Row>(&bytes));
+        let of_codes = (of_codes.as_ref().ok_or(missing))
+            .and_then(|bytes| page::decode_code_slots(bytes, lengths));
+        match (of_rows, of_codes) {
+            (Ok(rows), Ok(codes)) => part.take(number, rows, Some(codes), strict, &hash),
+            (Ok(rows), Err(_)) if strict == Strict::No => {
+                let none = None::<std::iter::Empty<(u8, std::iter::Empty<u64>)>>;
+                part.take(number, rows, none, strict, &hash);
+            }
+            (rows, codes) => {
+                let rows = rows.err().map(|why| Damage::rows(number, why));
+                let codes = codes
+                    .err()
+                    .map(|why| Damage::codes(number, generation.number, why));
+                part.damage.extend(rows.into_iter().chain(codes));
+            }
+        }
+    }
+}

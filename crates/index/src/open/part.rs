@@ -1,0 +1,127 @@
+//! What a run of pages amounts to: columns of codes, labels and ids, and whatever does not belong together.
+//! Knows rows and codes of a page; neither how pages are read nor what directories are made of them.
+
+use std::ops::Range;
+
+use crate::{
+    disk::{page::SLOTS, state},
+    types::{
+        damage::Damage,
+        record::{ImageId, Row},
+    },
+};
+
+/// What a run of pages holds.
+#[derive(Default)]
+pub(crate) struct Part {
+    /// All sequence numbers of it, whether an image has them or not.
+    pub run: Range<u32>,
+    pub sequences: Vec<u32>,
+    /// The images that have codes.
+    pub coded: Vec<u32>,
+    /// Of each length, a word for each of these.
+    pub codes: Vec<Vec<u64>>,
+    /// How many images are marked as without codes.
+    pub left_out: u64,
+    /// Label and image.
+    pub labels: Vec<(u32, u32)>,
+    /// Hashes, one an image.
+    pub ids: Vec<u32>,
+    pub marks: u64,
+    /// The block of names after the last that a row has one of.
+    pub blocks: u64,
+    pub damage: Vec<Damage>,
+}
+
+/// Whether an image without codes is damage.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Strict {
+    Yes,
+    No,
+}
+
+impl Part {
+    pub fn panicked() -> Self {
+        let damage = Damage {
+            what: "the store".to_owned(),
+            why: "reading it failed in a way that sled did not expect".to_owned(),
+        };
+        Part {
+            damage: vec![damage],
+            ..Part::default()
+        }
+    }
+
+    /// With room for the images of a run.
+    pub fn of(run: Range<u32>, lengths: usize) -> Self {
+        let images = run.len();
+        Part {
+            run,
+            sequences: Vec::with_capacity(images),
+            coded: Vec::with_capacity(images),
+            codes: vec![Vec::with_capacity(images); lengths],
+            ids: Vec::with_capacity(images),
+            ..Part::default()
+        }
+    }
+
+    /// Takes in what a page holds.
+    pub fn take(
+        &mut self,
+        number: u32,
+        rows: Vec<(u8, Row)>,
+        codes: Option<impl Iterator<Item = (u8, impl Iterator<Item = u64>)>>,
+        strict: Strict,
+        hash: impl Fn(&ImageId) -> u32,
+    ) {
+        let mut codes = codes.into_iter().flatten().peekable();
+        for (slot, row) in rows {
+            while let Some((alone, _)) = codes.next_if(|(other, _)| *other < slot) {
+                self.half(number, alone, "codes and no row");
+            }
+            let sequence = sequence(number, slot);
+            match codes.next_if(|(other, _)| *other == slot) {
+                Some((_, words)) => self.take_codes(sequence, words),
+                None if strict == Strict::No => {}
+                None => {
+                    self.half(number, slot, "a row and no codes");
+                    continue;
+                }
+            }
+            let id = ImageId::from(row.id);
+            self.sequences.push(sequence);
+            self.labels
+                .extend(row.labels.iter().map(|&label| (label, sequence)));
+            self.ids.push(hash(&id));
+            let after = row.original.map_or(0, |name| name.block() + 1);
+            self.blocks = self.blocks.max(after);
+            self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
+        }
+        for (alone, _) in codes {
+            self.half(number, alone, "codes and no row");
+        }
+    }
+
+    fn take_codes(&mut self, sequence: u32, words: impl Iterator<Item = u64>) {
+        let mut any = false;
+        for (column, word) in self.codes.iter_mut().zip(words) {
+            column.push(word);
+            any = true;
+        }
+        match any {
+            true => self.coded.push(sequence),
+            false => self.left_out += 1,
+        }
+    }
+
+    fn half(&mut self, number: u32, slot: u8, has: &str) {
+        self.damage.push(Damage {
+            what: format!("the image with sequence number {}", sequence(number, slot)),
+            why: format!("it has {has}"),
+        });
+    }
+}
+
+fn sequence(page: u32, slot: u8) -> u32 {
+    page * SLOTS + u32::from(slot)
+}

@@ -1,0 +1,136 @@
+//! Reading a generation's sketches through when an index is opened, beside the codes that they belong to.
+//! What is damaged is named and left out; knows pages and which images have codes, nothing of who compares them.
+
+use std::{ops::Range, thread};
+
+use crate::{
+    disk::{
+        key::{self, Key},
+        sketch_page,
+    },
+    types::{
+        damage::Damage,
+        error::IndexError,
+        generation::Generation,
+        sketch::{Array, Kept, Sketches},
+    },
+};
+
+/// Images with codes whose sketches lie in a run of pages.
+pub struct Run<'a> {
+    /// All sequence numbers that it may have. Runs begin at multiples of [`Array::ALIGNED`] and come in order.
+    pub sequences: Range<u32>,
+    /// Those that have codes, ascending.
+    pub coded: &'a [u32],
+}
+
+/// Reads the sketch of each image that has codes, with one thread per run. Returns the damage it finds.
+///
+/// # Errors
+/// [`IndexError::Store`] where sled itself gives up.
+pub fn load(
+    db: &sled::Db,
+    generation: &Generation,
+    kept: Option<Kept>,
+    runs: &[Run],
+) -> Result<(Sketches, Vec<Damage>), IndexError> {
+    let Some(width) = generation.sketch else {
+        return Ok((Sketches::None, Vec::new()));
+    };
+    let images: usize = runs.iter().map(|run| run.coded.len()).sum();
+    let kept = kept.unwrap_or_else(|| Kept::suiting((images * width) as u64));
+    let read: Result<Vec<_>, IndexError> = thread::scope(|scope| {
+        let threads: Vec<_> = runs
+            .iter()
+            .map(|run| scope.spawn(move || read(db, generation, width, kept, run)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Ok((Array::new(width), vec![panicked()])))
+            })
+            .collect()
+    });
+    let (arrays, damage): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
+    let sketches = match kept {
+        Kept::Memory => Sketches::Memory(Array::join(width, arrays)),
+        Kept::Disk => Sketches::Disk,
+    };
+    Ok((sketches, damage.concat()))
+}
+
+fn panicked() -> Damage {
+    Damage {
+        what: "the sketches".to_owned(),
+        why: "reading them failed in a way that sled did not expect".to_owned(),
+    }
+}
+
+/// Reads those of a run, into an array where they are kept in memory.
+fn read(
+    db: &sled::Db,
+    generation: &Generation,
+    width: usize,
+    kept: Kept,
+    run: &Run,
+) -> Result<(Array, Vec<Damage>), IndexError> {
+    let (mut array, mut damage) = (Array::new(width), Vec::new());
+    let pages =
+        sketch_page::place(run.sequences.start).0..run.sequences.end.div_ceil(sketch_page::SLOTS);
+    let mut entries = db.range(key::sketches(generation.number, pages)).peekable();
+    for of_page in run
+        .coded
+        .chunk_by(|a, b| sketch_page::place(*a).0 == sketch_page::place(*b).0)
+    {
+        let (number, _) = sketch_page::place(of_page[0]);
+        let mut found = None;
+        // Pages of images without codes are passed over.
+        while let Some(entry) = entries.next_if(|entry| is_before(entry, number + 1)) {
+            let (key, value) = entry?;
+            found = (numbered(&key) == Some(number)).then_some(value);
+        }
+        let mut wrong = |why| damage.push(Damage::sketches(number, generation.number, why));
+        let Some(bytes) = found else {
+            wrong("it is missing");
+            continue;
+        };
+        let slots = match sketch_page::slots(&bytes, width) {
+            Ok(slots) => slots,
+            Err(why) => {
+                wrong(why);
+                continue;
+            }
+        };
+        let mut coded = of_page.iter().peekable();
+        let mut lacking = 0;
+        for (slot, bytes) in slots {
+            let sequence = number * sketch_page::SLOTS + u32::from(slot);
+            while coded.next_if(|next| **next < sequence).is_some() {
+                lacking += 1;
+            }
+            if coded.next_if_eq(&&sequence).is_some() && kept == Kept::Memory {
+                array.insert(sequence, bytes.iter().map(|&byte| byte as i8));
+            }
+        }
+        if lacking + coded.count() > 0 {
+            wrong("it lacks images that have codes");
+        }
+    }
+    Ok((array, damage))
+}
+
+fn is_before(entry: &sled::Result<(sled::IVec, sled::IVec)>, end: u32) -> bool {
+    match entry {
+        Ok((key, _)) => numbered(key).is_none_or(|number| number < end),
+        Err(_) => true,
+    }
+}
+
+fn numbered(key: &[u8]) -> Option<u32> {
+    match Key::from_bytes(key)? {
+        Key::Sketches { page, .. } => Some(page),
+        _ => None,
+    }
+}

@@ -1,0 +1,4 @@
+//! TODO read
+
+pub mod listing;
+pub mod reading;

@@ -1,0 +1,238 @@
+//! Sketches: short int8 vectors that tell how similar two images are.
+//! Owns the vector, its pages on disk, its array in memory and the ranking by it; does not know the model that makes it.
+
+use std::{fmt, sync::Arc};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use multiversion::multiversion;
+use serde::{Deserialize, Serialize};
+
+pub use crate::memory::sketches::array::Array;
+pub use crate::open::kept::Kept;
+
+use crate::types::{error::IndexError, generation::Generation};
+
+/// A vector of 1 to [`MOST`](Self::MOST) whole numbers from −128 to 127. Two of one model and one length are compared by the cosine of the
+/// angle between them. As text it is the bytes in base64url without padding.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Sketch {
+    /// Shared by the answer to a write, its page and the array that it goes to.
+    pub(crate) values: Arc<[i8]>,
+    /// The squared length.
+    pub(crate) square: u32,
+}
+
+impl Sketch {
+    /// The greatest length: one slot of a page, and of an answer, holds it.
+    pub const MOST: usize = 1024;
+
+    /// The sketch of a vector, whose largest entry becomes ±127 and whose other entries are rounded in proportion. A vector of zeros, or one
+    /// with an entry that is not finite, becomes zeros, which are like nothing.
+    ///
+    /// # Errors
+    /// [`IndexError::Sketch`] where it has no entry or more than [`MOST`](Self::MOST).
+    pub fn of(vector: &[f32]) -> Result<Self, IndexError> {
+        let largest = vector
+            .iter()
+            .fold(0f32, |most, value| most.max(value.abs()));
+        let finite = vector.iter().all(|value| value.is_finite());
+        let scale = match largest > 0.0 && finite {
+            true => 127.0 / largest,
+            false => 0.0,
+        };
+        // `as` makes what is not a number 0.
+        let values = vector.iter().map(|value| (value * scale).round() as i8);
+        Sketch::from_values(values.collect())
+    }
+
+    /// Of its entries.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn from_values(values: Vec<i8>) -> Result<Self, IndexError> {
+        match (1..=Self::MOST).contains(&values.len()) {
+            true => Ok(Sketch::new(values.into())),
+            false => Err(IndexError::Sketch {
+                why: format!(
+                    "it has {} bytes; a sketch has 1 to {}",
+                    values.len(),
+                    Self::MOST
+                ),
+            }),
+        }
+    }
+
+    /// Of as many entries as there may be.
+    pub(crate) fn new(values: Arc<[i8]>) -> Self {
+        Sketch {
+            square: square(&values),
+            values,
+        }
+    }
+
+    /// Its entries.
+    pub fn values(&self) -> &[i8] {
+        &self.values
+    }
+
+    /// The cosine of the angle between two sketches of one length, from −1 to 1; 0 where one of them is zeros.
+    pub fn similarity(&self, other: &Sketch) -> f32 {
+        let dot = dot(&self.values, &other.values);
+        cosine(dot, self.square, other.square)
+    }
+}
+
+impl From<Sketch> for String {
+    fn from(sketch: Sketch) -> Self {
+        let bytes: Vec<u8> = sketch.values.iter().map(|&value| value as u8).collect();
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+impl TryFrom<String> for Sketch {
+    type Error = IndexError;
+
+    fn try_from(text: String) -> Result<Self, IndexError> {
+        let wrong = |why: String| IndexError::Sketch { why };
+        // Four characters are three bytes.
+        if text.len() > Self::MOST.div_ceil(3) * 4 {
+            return Err(wrong(format!(
+                "it has {} characters, more than {} bytes take",
+                text.len(),
+                Self::MOST
+            )));
+        }
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text);
+        let bytes = bytes.map_err(|error| wrong(format!("it is not base64url: {error}")))?;
+        Sketch::from_values(bytes.into_iter().map(|byte| byte as i8).collect())
+    }
+}
+
+impl fmt::Debug for Sketch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sketch({})", String::from(self.clone()))
+    }
+}
+
+/// The sketches of a generation, as readers find them.
+#[derive(Clone, Debug)]
+pub enum Sketches {
+    /// It has none.
+    None,
+    /// In memory.
+    Memory(Array),
+    /// On disk.
+    Disk,
+}
+
+/// What becomes of an image's sketch.
+#[derive(Clone, Debug)]
+pub struct Sketched {
+    /// The image.
+    pub sequence: u32,
+    /// Its sketch from now on, if it has one.
+    pub sketch: Option<Sketch>,
+}
+
+impl Sketches {
+    /// Those of a generation that has none yet, in the place where these are.
+    pub fn none_of(&self, generation: &Generation) -> Self {
+        match (generation.sketch, self) {
+            (None, _) => Sketches::None,
+            (Some(_), Sketches::Disk) => Sketches::Disk,
+            (Some(width), _) => Sketches::Memory(Array::new(width)),
+        }
+    }
+
+    /// Has some change, in their order.
+    pub fn change(&mut self, changes: &[Sketched]) {
+        if let Sketches::Memory(array) = self {
+            *array = array.with(changes);
+        }
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Sketches::Memory(array) => array.bytes(),
+            Sketches::None | Sketches::Disk => 0,
+        }
+    }
+}
+
+/// The product of two vectors of one length. At most 1,024 · 2¹⁴ = 2²⁴ either way, so it is exact.
+#[multiversion(targets("x86_64+avx2"))]
+pub fn dot(a: &[i8], b: &[i8]) -> i32 {
+    product(a, b)
+}
+
+/// The same, inlined for the processor that its caller is for.
+#[inline(always)]
+pub fn product(a: &[i8], b: &[i8]) -> i32 {
+    let products = a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b));
+    products.sum()
+}
+
+/// The squared length of a vector.
+pub fn square(a: &[i8]) -> u32 {
+    dot(a, a).unsigned_abs()
+}
+
+/// The cosine of a product and two squared lengths. Whole numbers go in, so it is the same on every machine.
+pub fn cosine(dot: i32, one: u32, other: u32) -> f32 {
+    match u64::from(one) * u64::from(other) {
+        0 => 0.0,
+        squares => (f64::from(dot) / (squares as f64).sqrt()).clamp(-1.0, 1.0) as f32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_reads_back(values in prop::collection::vec(any::<i8>(), 1..=Sketch::MOST)) {
+            let sketch = Sketch::from_values(values).unwrap();
+            let text = String::from(sketch.clone());
+            prop_assert_eq!(Sketch::try_from(text).unwrap(), sketch);
+        }
+
+        #[test]
+        fn similarity_is_the_cosine(
+            pairs in prop::collection::vec((any::<i8>(), any::<i8>()), 1..300),
+        ) {
+            let (a, b): (Vec<i8>, Vec<i8>) = pairs.into_iter().unzip();
+            let sum = |a: &[i8], b: &[i8]| -> f64 {
+                a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+            };
+            let squares = sum(&a, &a) * sum(&b, &b);
+            let expected = if squares == 0.0 { 0.0 } else { sum(&a, &b) / squares.sqrt() };
+            let (a, b) = (Sketch::from_values(a).unwrap(), Sketch::from_values(b).unwrap());
+            prop_assert!((f64::from(a.similarity(&b)) - expected).abs() < 1e-6);
+            prop_assert_eq!(a.similarity(&b), b.similarity(&a));
+        }
+    }
+
+    #[test]
+    fn a_vector_is_rounded_to_its_largest_entry() {
+        let of = |vector: &[f32]| Sketch::of(vector).unwrap().values().to_vec();
+        assert_eq!(of(&[0.5, -1.0, 0.0]), [64, -127, 0]);
+        assert_eq!(of(&[1e-30, -2e-30]), [64, -127]);
+        assert_eq!(of(&[0.0, 0.0]), [0, 0]);
+        assert_eq!(of(&[1.0, f32::NAN]), [0, 0]);
+        assert_eq!(of(&[1.0, f32::INFINITY]), [0, 0]);
+        assert!(Sketch::of(&[]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_sketch_says_why() {
+        let error = |text: &str| Sketch::try_from(text.to_owned()).unwrap_err().to_string();
+        assert!(error("").contains("0 bytes"));
+        assert!(error("ab=").contains("base64url"));
+        assert!(error(&"A".repeat(5000)).contains("5000 characters"));
+        assert!(error(&"A".repeat(1368)).contains("1026 bytes"));
+    }
+}

@@ -1,0 +1,3 @@
+//! TODO upkeep
+
+pub mod compact;

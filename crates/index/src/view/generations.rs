@@ -1,0 +1,150 @@
+//! What readers see of one moment: the generation that is searched and the one beside it, each with its directory, which change together.
+//! Immutable, and knows no disk; a commit makes another one.
+
+use std::sync::Arc;
+
+use crate::{
+    disk::page::Words,
+    memory::{directory::Directory, segment::Segment},
+    types::{
+        generation::Generation,
+        sketch::{Sketched, Sketches},
+    },
+};
+
+/// See the module.
+#[derive(Clone)]
+pub struct Present {
+    /// What is searched.
+    pub active: Side,
+    /// What is being made, or was active before.
+    pub standby: Option<Side>,
+    /// How many images there are, with codes or without.
+    pub images: u64,
+    /// The last commit that changed an image or a generation; where a log is followed, the position of the last write that did.
+    pub commit: u64,
+    /// How many messages of the log were broken and passed over.
+    pub broken: u64,
+}
+
+/// A generation with its directory.
+#[derive(Clone)]
+pub struct Side {
+    /// What made the codes.
+    pub generation: Arc<Generation>,
+    /// Where they are found.
+    pub directory: Arc<Directory>,
+    /// The sketches beside them.
+    pub sketches: Sketches,
+    /// How many images are marked as without codes.
+    pub left_out: u64,
+}
+
+impl Present {
+    /// Both sides, the active one first.
+    pub fn sides(&self) -> impl Iterator<Item = &Side> {
+        [&self.active].into_iter().chain(&self.standby)
+    }
+
+    /// The side of a generation's number; the active one where none is asked for.
+    pub fn side(&self, number: Option<u32>) -> Option<&Side> {
+        let is = |side: &&Side| number.is_none_or(|number| side.generation.number == number);
+        self.sides().find(is)
+    }
+
+    /// How many images the generation beside has neither codes nor a mark for.
+    pub fn missing(&self) -> u64 {
+        let known = |side: &Side| side.directory.images() + side.left_out;
+        self.standby
+            .as_ref()
+            .map_or(0, |side| self.images.saturating_sub(known(side)))
+    }
+
+    /// With one more segment on each side, after which there are so many images.
+    pub fn after(&self, segments: Vec<Added>, images: u64) -> Self {
+        let mut present = self.clone();
+        let sides = [&mut present.active]
+            .into_iter()
+            .chain(&mut present.standby);
+        for (side, added) in sides.zip(segments) {
+            let Added {
+                segment,
+                distinct,
+                sketches,
+                counts,
+            } = added;
+            side.directory = Arc::new(side.directory.with(segment, distinct, counts.coded));
+            side.sketches.change(&sketches);
+            side.left_out = counts.left_out;
+        }
+        present.images = images;
+        present
+    }
+
+    /// With the directory of a generation changed; the same where there is no such generation any more.
+    pub fn changed(&self, number: u32, change: impl FnOnce(&Directory) -> Directory) -> Self {
+        let mut present = self.clone();
+        let sides = [&mut present.active]
+            .into_iter()
+            .chain(&mut present.standby);
+        if let Some(side) = sides
+            .into_iter()
+            .find(|side| side.generation.number == number)
+        {
+            side.directory = Arc::new(change(&side.directory));
+        }
+        present
+    }
+}
+
+impl Side {
+    /// A generation of which no image has codes yet, beside this one.
+    pub fn without_codes(&self, generation: Generation) -> Self {
+        Side {
+            directory: Arc::new(self.directory.without_codes(&generation.lengths)),
+            sketches: self.sketches.none_of(&generation),
+            generation: Arc::new(generation),
+            left_out: 0,
+        }
+    }
+
+    /// How many images are in which state.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            coded: self.directory.images(),
+            left_out: self.left_out,
+        }
+    }
+}
+
+/// What a commit adds to a side.
+pub struct Added {
+    /// The changes.
+    pub segment: Arc<Segment>,
+    /// How many distinct words each column has then.
+    pub distinct: Vec<u64>,
+    /// The sketches that are others then.
+    pub sketches: Vec<Sketched>,
+    /// How many images are in which state then.
+    pub counts: Counts,
+}
+
+/// How many images of a generation are in which state; the others have no codes yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// They have codes.
+    pub coded: u64,
+    /// They are marked as without.
+    pub left_out: u64,
+}
+
+impl Counts {
+    /// One image more or less, with these words if any.
+    pub fn take(&mut self, words: Option<&Words>, sign: i64) {
+        match words.map(|words| words.is_empty()) {
+            Some(true) => self.left_out = self.left_out.saturating_add_signed(sign),
+            Some(false) => self.coded = self.coded.saturating_add_signed(sign),
+            None => {}
+        }
+    }
+}

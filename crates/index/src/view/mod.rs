@@ -1,0 +1,4 @@
+//! TODO view
+
+pub mod generations;
+pub mod store;

@@ -1,0 +1,354 @@
+//! The opened store: sled, what readers see of it at present, and reading typed things out of them.
+//! Writes nothing but a new store's first batch; knows no threads and no queries.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::{
+    api::replication,
+    disk::{
+        engine::{Database, open, room::Room},
+        key::Key,
+        names,
+        originals::{self, Original},
+        page::{self, Page, Words},
+        position::Applied,
+        schema, sketch_page,
+        state::{Acknowledged, State},
+    },
+    memory::{directory::Directory, segment::Segment},
+    open::load::{self, Loaded},
+    types::{
+        config::Followed,
+        damage::Damage,
+        error::IndexError,
+        generation::{Generation, Generations},
+        record::{ImageId, Row},
+        sketch::{Kept, Sketch},
+        text::nfc,
+    },
+    upkeep::compact,
+    view::generations::Present,
+};
+
+/// What a store begins with.
+pub struct New {
+    /// The generation that is searched.
+    pub generation: Generation,
+    /// The gallery whose log it follows, if it does.
+    pub gallery: Option<Followed>,
+}
+
+/// See the module.
+pub struct Store {
+    database: Database,
+    /// Room on the disk that it is on.
+    pub room: Room,
+    /// Whether it follows a log.
+    pub follows: bool,
+    /// What was wrong when it was opened.
+    pub damage: Vec<Damage>,
+    /// How many commits were acknowledged.
+    pub acknowledged: Acknowledged,
+    /// Whether names were given to originals before it was opened.
+    pub named: bool,
+    /// Its own id, which no other store has.
+    pub id: Uuid,
+    /// Where names go that rows have let go of.
+    released: mpsc::UnboundedSender<Original>,
+    /// Whoever takes them.
+    pub removals: Mutex<Option<mpsc::UnboundedReceiver<Original>>>,
+    /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
+    pub gate: RwLock<()>,
+    /// Counts the beginnings and the ends of changes that are made while the gate is held.
+    moment: AtomicU64,
+    present: RwLock<Arc<Present>>,
+    hasher: RandomState,
+}
+
+impl Store {
+    /// Opens or makes a store, and tells its summary. Without what a new one begins with there must be one; with `exactly` one that is
+    /// there has to be like it.
+    ///
+    /// # Errors
+    /// All that say why the folder cannot be used. Damaged pages are no error but [`damage`](Store::damage).
+    pub fn open(
+        path: &Path,
+        cache_bytes: u64,
+        kept: Option<Kept>,
+        wanted: Option<New>,
+        exactly: bool,
+    ) -> Result<(Self, State), IndexError> {
+        compact::finish(path)?;
+        let db = open::open(path, cache_bytes)?;
+        let (generations, new) = match (schema::check(&db)?, wanted.as_ref()) {
+            (true, wanted) => {
+                let stored = Generations::read(&db)?;
+                if let Some(wanted) = wanted.filter(|_| exactly) {
+                    stored.active.check(&wanted.generation)?;
+                }
+                (stored, false)
+            }
+            (false, Some(wanted)) => (Generations::first(wanted.generation.clone()), true),
+            (false, None) => {
+                return Err(IndexError::Empty {
+                    path: path.to_owned(),
+                });
+            }
+        };
+        let opened = |source: std::io::Error| IndexError::Open {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        let (acknowledged, commits) = Acknowledged::open(path).map_err(opened)?;
+        if new {
+            let mut batch = sled::Batch::default();
+            schema::stamp(&mut batch);
+            generations.write(&mut batch);
+            State::default().write(&mut batch)?;
+            let gallery = wanted.as_ref().and_then(|new| new.gallery.as_ref());
+            let id = gallery.map_or_else(Uuid::new_v4, |gallery| gallery.id);
+            batch.insert(Key::Id.to_bytes(), id.as_bytes());
+            if gallery.is_some() {
+                batch.insert(Key::Position.to_bytes(), Applied::NOTHING.to_bytes());
+            }
+            db.apply_batch(batch)?;
+            db.flush()?;
+        }
+        let id = Self::id(&db)?;
+        let begins = match &wanted {
+            Some(wanted) => replication::belong(&db, id, path, wanted.gallery.as_ref())?,
+            None => false,
+        };
+        let hasher = RandomState::new();
+        let Loaded {
+            active,
+            standby,
+            mut state,
+            mut damage,
+        } = load::load(&db, &generations, kept, |id| hash(&hasher, id))?;
+        if commits > state.commit {
+            damage.push(Damage {
+                what: "the end of the store".to_owned(),
+                why: format!(
+                    "{commits} commits were acknowledged and it ends with the {}th",
+                    state.commit
+                ),
+            });
+        }
+        let loose = match originals::loose(&db) {
+            Ok(loose) => loose,
+            Err(IndexError::Corrupt { what, why }) => {
+                damage.push(Damage { what, why });
+                Vec::new()
+            }
+            Err(other) => return Err(other),
+        };
+        for damage in &damage {
+            tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
+        }
+        let (released, removals) = mpsc::unbounded_channel();
+        let position = replication::position(&db)?;
+        let broken = Applied::broken(&db)?;
+        let commit = position.unwrap_or(state.commit);
+        let store = Store {
+            database: Database::new(db, path, cache_bytes),
+            room: Room::new(path),
+            follows: position.is_some(),
+            named: state.blocks > 0,
+            id,
+            released,
+            removals: Mutex::new(Some(removals)),
+            damage,
+            acknowledged,
+            gate: RwLock::new(()),
+            moment: AtomicU64::new(0),
+            present: RwLock::new(Arc::new(Present {
+                active,
+                standby,
+                images: state.images,
+                commit,
+                broken,
+            })),
+            hasher,
+        };
+        if store.follows && !begins {
+            // Somebody else may just be about to store what they are of.
+        } else if store.damage.is_empty() {
+            // Left behind by a process that was killed, or by removals that failed.
+            store.release(loose);
+        } else {
+            // Rows that are lost may have had names that look loose now, or that look as if they had never been given.
+            state.blocks += originals::LEAP;
+        }
+        Ok((store, state))
+    }
+
+    fn id(db: &sled::Db) -> Result<Uuid, IndexError> {
+        let value = db.get(Key::Id.to_bytes())?;
+        let id = value.and_then(|value| Uuid::from_slice(&value).ok());
+        Ok(id.ok_or_else(|| Damage {
+            what: "the store's id".to_owned(),
+            why: "it is missing or malformed".to_owned(),
+        })?)
+    }
+
+    /// sled's default tree, held while it is used.
+    ///
+    /// # Errors
+    /// [`IndexError::Reopening`].
+    pub fn db(&self) -> Result<Arc<sled::Db>, IndexError> {
+        self.database.get()
+    }
+
+    /// What opens it again.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Changes the tree and the directory together. `publish` is taken if that succeeds, and may have been before. A reader sees both
+    /// before the change or both after it if it holds the gate, or if the [moment](Self::moment) is the same at the end of its read.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`], [`Reopening`](IndexError::Reopening).
+    pub fn change(
+        &self,
+        batch: sled::Batch,
+        publish: &mut Option<impl FnOnce(&Present) -> Present>,
+    ) -> Result<(), IndexError> {
+        let db = self.db()?;
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.moment.fetch_add(1, Ordering::SeqCst);
+        let applied = db.apply_batch(batch);
+        match (&applied, publish.take_if(|_| applied.is_ok())) {
+            (Ok(()), Some(publish)) => self.publish(publish),
+            (Ok(()), None) => {}
+            // Before anybody reads what is left of it.
+            (Err(_), _) => self.database.fail(),
+        }
+        self.moment.fetch_add(1, Ordering::SeqCst);
+        Ok(applied?)
+    }
+
+    /// A number that is odd while a change is under way and is never the same again after one.
+    pub fn moment(&self) -> u64 {
+        self.moment.load(Ordering::SeqCst)
+    }
+
+    /// Tells whoever removes originals that no row has these.
+    pub fn release(&self, names: impl IntoIterator<Item = Original>) {
+        for name in names {
+            // Where nobody removes any, they stay loose.
+            let _ = self.released.send(name);
+        }
+    }
+
+    /// What there is now.
+    pub fn present(&self) -> Arc<Present> {
+        let present = self.present.read();
+        present.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts something else in the place of what is present. What `change` does is quick, for readers wait.
+    pub fn publish(&self, change: impl FnOnce(&Present) -> Present) {
+        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
+        let after = Arc::new(change(&present));
+        let before = std::mem::replace(&mut *present, after);
+        drop(present);
+        // What only the old one held is given back after the lock.
+        drop(before);
+    }
+
+    /// Merges the neighbouring segments of a directory that `choose` picks, if any, and gives those whose place was taken. Several
+    /// threads may do so at once as long as they never pick the same.
+    pub fn merge(
+        &self,
+        choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>,
+    ) -> Option<Vec<Arc<Segment>>> {
+        self.present().sides().find_map(|side| {
+            let directory: &Directory = &side.directory;
+            let parts = (directory.segments()).get(choose(directory.segments())?)?;
+            let merged = Arc::new(Segment::merge(directory.kinds(), parts));
+            let number = side.generation.number;
+            self.publish(|now| now.changed(number, |now| now.merged(parts, merged)));
+            Some(parts.to_vec())
+        })
+    }
+
+    /// The hash that the directory knows an id by, of its own in each process.
+    pub fn hash(&self, id: &ImageId) -> u32 {
+        hash(&self.hasher, id)
+    }
+
+    /// A page of rows; empty where there is none.
+    pub fn rows(db: &sled::Tree, number: u32) -> Result<Page<Row>, IndexError> {
+        match db.get(Key::Rows(number).to_bytes())? {
+            Some(value) => page::decode(&value).map_err(|why| Damage::rows(number, why).into()),
+            None => Ok(Page::new()),
+        }
+    }
+
+    /// The numbers of those of some labels that have one; no image has any of the others.
+    pub fn numbers(db: &sled::Tree, labels: &[String]) -> Result<Vec<u32>, IndexError> {
+        let numbers = labels.iter().map(|label| names::number(db, &nfc(label)));
+        numbers.filter_map(Result::transpose).collect()
+    }
+
+    /// The payload of an image that has one.
+    pub fn payload(db: &sled::Tree, sequence: u32) -> Result<serde_json::Value, IndexError> {
+        let damaged = |why: &str| Damage {
+            what: format!("the payload of the image with sequence number {sequence}"),
+            why: why.to_owned(),
+        };
+        let value = db.get(Key::Payload(sequence).to_bytes())?;
+        let value = value.ok_or_else(|| damaged("it is missing"))?;
+        let json = page::open(&value).map_err(damaged)?;
+        Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
+    }
+
+    /// A page of a generation's codes; empty where there is none.
+    pub fn codes(
+        db: &sled::Tree,
+        generation: &Generation,
+        page: u32,
+    ) -> Result<Page<Words>, IndexError> {
+        match db.get(generation.codes_key(page))? {
+            Some(value) => page::decode_codes(&value, &generation.lengths)
+                .map_err(|why| Damage::codes(page, generation.number, why).into()),
+            None => Ok(Page::new()),
+        }
+    }
+
+    /// A page of a generation's sketches; empty where there is none. A damaged one counts as empty: what it held is made again with the codes.
+    pub fn sketches(
+        db: &sled::Tree,
+        generation: &Generation,
+        page: u32,
+    ) -> Result<Page<Sketch>, IndexError> {
+        let value = db.get(generation.sketches_key(page))?;
+        let width = generation.sketch.unwrap_or_default();
+        let decode = |value: sled::IVec| sketch_page::decode(&value, width);
+        match value.map_or(Ok(Page::new()), decode) {
+            Ok(page) => Ok(page),
+            Err(why) => {
+                let damage = Damage::sketches(page, generation.number, why);
+                tracing::error!(%damage, "the page is overwritten and its sketches are lost");
+                Ok(Page::new())
+            }
+        }
+    }
+}
+
+fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
+    hasher.hash_one(id) as u32
+}

@@ -1,0 +1,207 @@
+//! The commit of a group: its pages, names, summary and turn in one batch of sled's, its segments in the directories, and then a flush.
+//! Knows what has to change together and in which order, and where a commit stands that failed; not what any write of the group was.
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    disk::{key::Key, originals::Original, page, sketch_page, state::State},
+    memory::segment::Segment,
+    types::error::IndexError,
+    view::{
+        generations::{Added, Present},
+        store::Store,
+    },
+    write::group::Group,
+};
+
+/// How long a flush may take before sled is asked whether it has failed.
+const ASK: Duration = Duration::from_secs(1);
+
+/// What becomes of what is present.
+type Publish = Box<dyn FnOnce(&Present) -> Present + Send>;
+
+/// A group that is ready to be written.
+pub struct Commit {
+    batch: sled::Batch,
+    bytes: u64,
+    after: State,
+    /// None once readers see it.
+    publish: Option<Publish>,
+    /// Originals that no row names any more.
+    released: Vec<Original>,
+}
+
+impl Commit {
+    /// About how many bytes it writes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether readers already see it. If so, it must be stored.
+    pub fn is_published(&self) -> bool {
+        self.publish.is_none()
+    }
+
+    /// Makes all of it visible at once, then durable, and returns the summary after it. The tree and the directories change
+    /// together for whoever holds the gate; the flush, which is slow, happens outside it.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`]. Part of it may be stored and seen then, until sled is opened again.
+    pub fn write(&mut self, store: &Store) -> Result<State, IndexError> {
+        store.change(self.batch.clone(), &mut self.publish)?;
+        self.complete(store)
+    }
+
+    /// Goes on where [`write`](Self::write) failed, once sled was opened again.
+    ///
+    /// # Errors
+    /// [`IndexError::DiskFull`], [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt) if earlier commits are gone.
+    pub fn resume(&mut self, store: &Store) -> Result<State, IndexError> {
+        let stored = State::read(&*store.db()?)?.unwrap_or_default().commit;
+        match self.after.commit.checked_sub(stored) {
+            Some(0) => {
+                store.change(sled::Batch::default(), &mut self.publish)?;
+                self.complete(store)
+            }
+            Some(1) => {
+                store.room.take(self.bytes)?;
+                self.write(store)
+            }
+            _ => Err(IndexError::Corrupt {
+                what: "the end of the store".to_owned(),
+                why: format!(
+                    "{} commits were acknowledged and it ends with the {stored}th",
+                    self.after.commit - 1
+                ),
+            }),
+        }
+    }
+
+    fn complete(&mut self, store: &Store) -> Result<State, IndexError> {
+        flush(&*store.db()?)?;
+        let acknowledged = store.acknowledged.set(self.after.commit);
+        acknowledged.map_err(sled::Error::from)?;
+        store.release(std::mem::take(&mut self.released));
+        Ok(self.after)
+    }
+}
+
+/// Flushes sled. If one of its threads fails to write, it may leave the caller of `flush` asleep. A second call wakes it.
+fn flush(db: &sled::Db) -> Result<(), IndexError> {
+    let (send, flushed) = mpsc::channel();
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("index-flush".to_owned());
+        let flush = move || {
+            let _ = send.send(db.flush());
+        };
+        thread
+            .spawn_scoped(scope, flush)
+            .map_err(sled::Error::from)?;
+        loop {
+            match flushed.recv_timeout(ASK) {
+                Ok(flushed) => return Ok(flushed.map(drop)?),
+                Err(mpsc::RecvTimeoutError::Timeout) => drop(db.flush()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let panicked = io::Error::other("sled panicked");
+                    return Err(sled::Error::from(panicked).into());
+                }
+            }
+        }
+    })
+}
+
+impl Group<'_> {
+    /// All of it, ready to be written; none if it changes nothing.
+    ///
+    /// # Errors
+    /// [`IndexError::Encode`].
+    pub fn into_commit(mut self) -> Result<Option<Commit>, IndexError> {
+        let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
+        // A write that failed may have given a name its number, which is known from then on.
+        let unnamed = self.staged.next_name() == self.state.names;
+        let idle = unchanged && unnamed && self.originals.is_empty() && self.turn.is_none();
+        if idle && self.purged == 0 && self.applied.is_none() {
+            return Ok(None);
+        }
+        let mut bytes = self.staged.bytes;
+        let mut put = |batch: &mut sled::Batch, key: Vec<u8>, page: Option<Vec<u8>>| match page {
+            Some(page) => {
+                bytes += key.len() + page.len();
+                batch.insert(key, page);
+            }
+            None => batch.remove(key),
+        };
+        for (number, page) in &self.staged.rows {
+            let bytes = (!page.is_empty()).then(|| page::encode(page)).transpose()?;
+            put(&mut self.staged.batch, Key::Rows(*number).to_bytes(), bytes);
+        }
+        let present = self.staged.present.clone();
+        for (side, pages) in present.sides().zip(&self.staged.codes) {
+            let generation = &side.generation;
+            for (number, page) in pages {
+                let encode = || page::encode_codes(page, &generation.lengths);
+                let bytes = (!page.is_empty()).then(encode);
+                put(&mut self.staged.batch, generation.codes_key(*number), bytes);
+            }
+        }
+        for (side, pages) in present.sides().zip(&self.staged.sketches) {
+            for (number, page) in pages {
+                let bytes = (!page.is_empty()).then(|| sketch_page::encode(page));
+                let key = side.generation.sketches_key(*number);
+                put(&mut self.staged.batch, key, bytes);
+            }
+        }
+        self.state.commit += 1;
+        self.state.names = self.staged.next_name();
+        self.state.write(&mut self.staged.batch)?;
+        if let Some(applied) = self.applied {
+            let key = Key::Position.to_bytes();
+            self.staged.batch.insert(key, applied.to_bytes());
+        }
+        let broken = present.broken + self.broken;
+        if self.broken > 0 {
+            let key = Key::Broken.to_bytes();
+            self.staged.batch.insert(key, &broken.to_be_bytes());
+        }
+        if let Some(turn) = &self.turn {
+            turn.write(&mut self.staged.batch);
+        }
+        let released = self.originals.write(&mut self.staged.batch)?;
+        let segments = present.sides().zip(self.sides).map(|(side, changed)| {
+            let directory = &side.directory;
+            let segment = Segment::from_changes(directory.kinds(), &changed.changes);
+            let distinct = directory.distinct_after(&segment);
+            Added {
+                segment: Arc::new(segment),
+                distinct,
+                sketches: changed.sketches,
+                counts: changed.counts,
+            }
+        });
+        let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
+        let images = self.state.images;
+        let commit = (self.changed).map(|position| position.unwrap_or(self.state.commit));
+        let turn = self.turn;
+        let publish: Publish = Box::new(move |now| {
+            let mut after = now.after(segments, images);
+            after.commit = commit.unwrap_or(now.commit);
+            after.broken = broken;
+            match turn {
+                Some(turn) => turn.of(&after),
+                None => after,
+            }
+        });
+        Ok(Some(Commit {
+            batch: self.staged.batch,
+            bytes: bytes as u64,
+            after: self.state,
+            publish: Some(publish),
+            released,
+        }))
+    }
+}

@@ -1,0 +1,105 @@
+//! An image's row and codes on their way into their pages, or out of them, and what that changes of each generation's directory.
+//! Knows pages and slots; not what a write was.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    disk::{
+        page::{self, Words},
+        sketch_page,
+    },
+    memory::segment::{Change, Entry},
+    types::{
+        error::IndexError,
+        record::{ImageId, Row},
+        sketch::{Sketch, Sketched},
+    },
+    write::{group::Group, staged::Found},
+};
+
+impl Group<'_> {
+    /// Reads the pages that a write of an image changes, so that what is damaged fails before anything is staged.
+    pub(crate) fn touch(&mut self, sequence: u32) -> Result<(), IndexError> {
+        let (number, _) = page::place(sequence);
+        self.staged.rows(number)?;
+        let (sketches, _) = sketch_page::place(sequence);
+        (0..self.sides.len()).try_for_each(|side| {
+            self.staged.codes(side, number)?;
+            self.staged.sketches(side, sketches).map(drop)
+        })
+    }
+
+    /// Puts an image's sketch of a side into its page, or takes it out, and notes the change.
+    pub(crate) fn sketch(
+        &mut self,
+        side: usize,
+        sequence: u32,
+        sketch: Option<Sketch>,
+    ) -> Result<(), IndexError> {
+        let (number, slot) = sketch_page::place(sequence);
+        let Some(page) = self.staged.sketches(side, number)? else {
+            return Ok(());
+        };
+        match sketch.clone() {
+            Some(sketch) => page.insert(slot, sketch),
+            None => page.remove(&slot),
+        };
+        self.sides[side]
+            .sketches
+            .push(Sketched { sequence, sketch });
+        Ok(())
+    }
+
+    /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directories.
+    pub(crate) fn change(
+        &mut self,
+        sequence: u32,
+        id: &ImageId,
+        before: Option<Found>,
+        after: Option<(Row, Vec<Option<Words>>)>,
+    ) -> Result<(), IndexError> {
+        let (number, slot) = page::place(sequence);
+        let hash = self.store.hash(id);
+        let labels = |row: Option<&Row>| -> BTreeSet<u32> {
+            row.iter()
+                .flat_map(|row| row.labels.iter().copied())
+                .collect()
+        };
+        let had = labels(before.as_ref().map(|found| &found.row));
+        let has = labels(after.as_ref().map(|(row, _)| row));
+        let entry = |row: &Row, words: &Option<Words>| Entry {
+            codes: words.clone().unwrap_or_default(),
+            labels: row.labels.clone(),
+            id: hash,
+        };
+        for (at, side) in self.sides.iter_mut().enumerate() {
+            let was = before.as_ref().map(|found| (&found.row, &found.words[at]));
+            let is = after.as_ref().map(|(row, words)| (row, &words[at]));
+            side.counts
+                .take(was.and_then(|(_, words)| words.as_ref()), -1);
+            side.counts
+                .take(is.and_then(|(_, words)| words.as_ref()), 1);
+            side.changes.push(Change {
+                sequence,
+                before: was.map(|(row, words)| entry(row, words)),
+                after: is.map(|(row, words)| entry(row, words)),
+            });
+            let page = self.staged.codes(at, number)?;
+            match is.and_then(|(_, words)| words.clone()) {
+                Some(words) => page.insert(slot, words),
+                None => page.remove(&slot),
+            };
+        }
+        match after {
+            Some((row, _)) => self.staged.rows(number)?.insert(slot, row),
+            None => self.staged.rows(number)?.remove(&slot),
+        };
+        for label in has.difference(&had) {
+            self.staged.count_label(*label, 1)?;
+        }
+        for label in had.difference(&has) {
+            self.staged.count_label(*label, -1)?;
+        }
+        Ok(())
+    }
+}
