@@ -7,17 +7,24 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ImageId, Index, IndexError, Record,
+    api::Index,
     disk::{
         key::{self, Key},
         page, sketch_page,
     },
+    memory::sketches::{
+        Sketches,
+        copies::{Groups, Search},
+        set::SketchSet,
+    },
     read::reading::Reading,
-    types::{damage::Damage, record::Times, sketch::Sketches},
+    types::{
+        error::{Damage, IndexError},
+        id::ImageId,
+        record::{Record, Times},
+    },
     view::generations::Side,
 };
-
-pub use crate::memory::sketches::copies::{Groups, Search, SketchSet};
 
 /// The groups of copies of one generation, as they were at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,23 +3,18 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    Index,
-    api::replication::{Done, Write},
-    code::HashCode,
+    api::Index,
     disk::{
         key::{self, Key},
-        originals::Original,
         page,
+        row::Row,
     },
     types::{
-        damage::Damage,
-        error::IndexError,
+        error::{Damage, IndexError},
         generation::Generation,
-        record::{ImageId, Row},
-        sketch::Sketch,
+        id::{ImageId, Original},
+        write::{Done, Recoded, Write},
     },
     view::store::Store,
 };
@@ -36,20 +31,6 @@ pub struct Missing {
     pub original: Option<Original>,
     /// The original's size.
     pub bytes: u64,
-}
-
-/// What an image's codes are in the generation beside.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Recoded {
-    /// Its id.
-    pub id: ImageId,
-    /// The original that they are of.
-    pub original: Option<Original>,
-    /// One of each length, ascending; none where the original could not be read, which leaves the image out of searches.
-    pub codes: Vec<HashCode>,
-    /// Its sketch by the same model, if it makes any and the original could be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sketch: Option<Sketch>,
 }
 
 /// The generations of an index.

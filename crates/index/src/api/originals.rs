@@ -7,11 +7,13 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    Index,
-    api::replication::{Done, Write},
-    disk::originals::Original,
+    api::Index,
     open::verify,
-    types::error::IndexError,
+    types::{
+        error::IndexError,
+        id::Original,
+        write::{Done, Write},
+    },
 };
 
 impl Index {

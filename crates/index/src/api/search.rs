@@ -2,14 +2,20 @@
 //! Knows queries and what answers them; neither how codes are probed nor how records are put together.
 
 use crate::{
-    Found, Index, IndexError, Order, Query,
+    Found,
+    api::Index,
     code::HashCode,
     memory::{
-        directory::{Directory, Hit, Span, Taken},
+        ball::{Hit, Span, Taken},
+        directory::Directory,
         filter::Filter,
         sketches::rank,
     },
     read::reading::Reading,
+    types::{
+        error::IndexError,
+        query::{Order, Query},
+    },
 };
 
 /// Up to so many images with a label are looked at one by one, which is quicker than to find those that are near among all.

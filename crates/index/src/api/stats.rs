@@ -1,7 +1,16 @@
 //! Figures about an index as it is now: how much it holds, and what that takes.
 //! Reads what is in memory and asks sled for its size; goes through nothing that is stored.
 
-use crate::{Index, disk::schema, types::query::Facts};
+use std::cmp::Reverse;
+
+use serde::Serialize;
+
+use crate::{
+    api::Index,
+    code::Length,
+    disk::{names, schema},
+    types::{error::IndexError, query::Facts},
+};
 
 impl Index {
     /// Figures about the index.
@@ -29,5 +38,94 @@ impl Index {
                 0
             }),
         }
+    }
+}
+
+/// A label that images have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Labelled {
+    /// The label.
+    pub label: String,
+    /// How many images have it.
+    pub images: u64,
+}
+
+/// How the images of an index share codes of one length.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sharing {
+    /// The length.
+    pub bits: Length,
+    /// The model that made the codes.
+    pub model: String,
+    /// How many images have codes.
+    pub images: u64,
+    /// How many distinct codes they have.
+    pub distinct: u64,
+    /// The codes by how many images have each, in classes from a power of two to the next: 1, 2 to 3, 4 to 7, … Up to the last class that
+    /// has any.
+    pub classes: Vec<Class>,
+}
+
+/// Codes that about as many images have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Class {
+    /// The fewest images of such a code; the most are one less than twice that.
+    pub from: u64,
+    /// How many codes.
+    pub codes: u64,
+    /// How many images in all.
+    pub images: u64,
+}
+
+impl Index {
+    /// The labels that most images have, at most so many.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
+    pub fn labels(&self, limit: usize) -> Result<Vec<Labelled>, IndexError> {
+        let store = &self.0.store;
+        let mut labels: Vec<(u32, u64)> = store.present().active.directory.labels().collect();
+        labels.sort_unstable_by_key(|&(number, images)| (Reverse(images), number));
+        let db = store.db()?;
+        let named = labels.into_iter().filter_map(|(number, images)| {
+            match names::name(&db, number) {
+                Ok(label) => Some(Ok(Labelled { label, images })),
+                // The last image that had it may have lost it since it was counted.
+                Err(IndexError::Corrupt { .. }) => None,
+                Err(error) => Some(Err(error)),
+            }
+        });
+        named.take(limit).collect()
+    }
+
+    /// How images share codes of a length.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchLength`].
+    pub fn sharing(&self, bits: Length) -> Result<Sharing, IndexError> {
+        let side = self.0.store.present().active.clone();
+        let counts = side.directory.codes(bits)?;
+        let mut classes: Vec<Class> = Vec::new();
+        let mut distinct = 0;
+        for (_, images) in counts {
+            distinct += 1;
+            let class = images.ilog2() as usize;
+            while classes.len() <= class {
+                let from = 1 << classes.len();
+                classes.push(Class {
+                    from,
+                    ..Class::default()
+                });
+            }
+            classes[class].codes += 1;
+            classes[class].images += images;
+        }
+        Ok(Sharing {
+            bits,
+            model: side.generation.model.clone(),
+            images: side.directory.images(),
+            distinct,
+            classes,
+        })
     }
 }

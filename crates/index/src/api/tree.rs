@@ -1,7 +1,11 @@
 //! Another tree of the store, for what is kept beside images: read at any time, and written if the disk has room.
 //! Knows names of trees; not what is kept.
 
-use crate::{Index, IndexError, disk::engine::OpenTree};
+use crate::{
+    api::Index,
+    disk::engine::{self, OpenTree},
+    types::error::IndexError,
+};
 
 /// How many bytes a write may have without more room being asked for.
 const BYTES: u64 = 64 << 10;
@@ -38,7 +42,7 @@ impl Tree {
     /// [`IndexError::DiskFull`], and as [`open`](Self::open).
     pub fn write<T>(
         &self,
-        write: impl FnOnce(&sled::Tree) -> sled::Result<T>,
+        write: impl FnOnce(&engine::Tree) -> Result<T, engine::Error>,
     ) -> Result<T, IndexError> {
         self.index.0.store.room.take(BYTES)?;
         let tree = self.open()?;

@@ -1,12 +1,18 @@
-//! TODO disk
+//! How an index lies in sled. This is the only room that names the engine.
+//!
+//! `engine/` opening sled, disk space, exchange of files · `key` the keys · `page`, `sketch_page`, `row` the values ·
+//! `state` the summary of a commit · `names` numbers of labels and media types · `originals` unreferenced keys ·
+//! `generations` · `position` in a log, digest · `schema` the version of the layout · `copy` a store as a stream.
 
+pub mod copy;
 pub mod engine;
+pub mod generations;
 pub mod key;
 pub mod names;
 pub mod originals;
 pub mod page;
-pub mod pages;
 pub mod position;
+pub mod row;
 pub mod schema;
 pub mod sketch_page;
 pub mod state;

@@ -1,56 +1,30 @@
 //! Names for originals, which are kept elsewhere: given out once, in blocks, and loose until a row has them.
 //! Knows how loose names are stored; neither where originals lie nor when one is written or removed.
 
-use std::{
-    collections::{HashMap, hash_map},
-    fmt,
-};
+use std::collections::{HashMap, hash_map};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::{key::Key, page},
-    types::{damage::Damage, error::IndexError},
+    types::{
+        error::{Damage, IndexError},
+        id::{BLOCK, Original},
+    },
 };
 
-/// How many names a block has, so that naming an original seldom waits for the disk.
-const BLOCK: u64 = 256;
 /// How many blocks are passed over where a damaged store may have forgotten some that it opened.
 pub const LEAP: u64 = 1 << 32;
-
-/// The name of an original. No other original of the store ever has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Original(u64);
-
-impl Original {
-    /// The block it is of.
-    pub(crate) fn block(self) -> u64 {
-        self.0 / BLOCK
-    }
-
-    /// The names of a block.
-    pub(crate) fn of_block(block: u64) -> impl Iterator<Item = Original> {
-        (block * BLOCK..(block + 1) * BLOCK).map(Original)
-    }
-
-    fn bit(self) -> (usize, u64) {
-        let slot = self.0 % BLOCK;
-        ((slot / 64) as usize, 1 << (slot % 64))
-    }
-}
-
-/// A path: the block, a slash, the place in it; hexadecimal.
-impl fmt::Display for Original {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}/{:02x}", self.block(), self.0 % BLOCK)
-    }
-}
 
 /// Which names of a block are loose: an original may lie there and no row has it. Whoever finds them when a store is opened may remove
 /// what lies there, for a name is tied in the commit that stores its row, and loosened in the one that lets go of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Loose([u64; (BLOCK / 64) as usize]);
+
+fn bit(key: Original) -> (usize, u64) {
+    let slot = key.slot();
+    ((slot / 64) as usize, 1 << (slot % 64))
+}
 
 impl Loose {
     const ALL: Loose = Loose([u64::MAX; (BLOCK / 64) as usize]);
@@ -65,12 +39,12 @@ impl Loose {
     }
 
     fn has(&self, original: Original) -> bool {
-        let (word, bit) = original.bit();
+        let (word, bit) = bit(original);
         self.0[word] & bit != 0
     }
 
     fn set(&mut self, original: Original, loose: bool) {
-        let (word, bit) = original.bit();
+        let (word, bit) = bit(original);
         if loose {
             self.0[word] |= bit;
         } else {

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::code::Length;
+use crate::{
+    code::Length,
+    disk::key::Key,
+    types::error::{Damage, IndexError},
+};
 
 /// How many sequence numbers share a page. More would make the store smaller and a change dearer.
 pub const SLOTS: u32 = 32;
@@ -170,6 +174,66 @@ pub fn open(bytes: &[u8]) -> Result<&[u8], &'static str> {
 /// Bytes a code of this length takes.
 fn width(length: Length) -> usize {
     length.bits() / 8
+}
+
+impl Damage {
+    /// Of a page of rows.
+    pub fn rows(number: u32, why: &str) -> Self {
+        Damage::page(format!("row page {number}"), number, SLOTS, why)
+    }
+
+    /// Of a page of a generation's codes.
+    pub fn codes(number: u32, generation: u32, why: &str) -> Self {
+        let what = format!("code page {number} of generation {generation}");
+        Damage::page(what, number, SLOTS, why)
+    }
+
+    pub(super) fn page(what: String, number: u32, slots: u32, why: &str) -> Self {
+        let (first, last) = (number * slots, number * slots + (slots - 1));
+        let why = format!("{why}; the images are those with sequence numbers {first} to {last}");
+        Damage { what, why }
+    }
+}
+
+/// Pages in order, one ahead.
+pub struct Pages<N> {
+    entries: sled::Iter,
+    number: N,
+    next: Option<(u32, sled::IVec)>,
+}
+
+impl<N: Fn(Key) -> Option<u32>> Pages<N> {
+    /// Of some entries, each with the number that `number` reads from its key.
+    pub fn new(entries: sled::Iter, number: N) -> Self {
+        Pages {
+            entries,
+            number,
+            next: None,
+        }
+    }
+
+    /// The number of the next page.
+    ///
+    /// # Errors
+    /// [`IndexError::Store`].
+    pub fn peek(&mut self) -> Result<Option<u32>, IndexError> {
+        // A key that is none of ours is passed over.
+        while self.next.is_none()
+            && let Some(entry) = self.entries.next()
+        {
+            let (key, value) = entry?;
+            let number = Key::from_bytes(&key).and_then(|key| (self.number)(key));
+            self.next = number.map(|number| (number, value));
+        }
+        Ok(self.next.as_ref().map(|(number, _)| *number))
+    }
+
+    /// The next page, if it has this number.
+    pub fn take(&mut self, number: u32) -> Option<sled::IVec> {
+        self.next
+            .take_if(|(next, _)| *next == number)
+            .map(|(_, value)| value)
+    }
 }
 
 #[cfg(test)]

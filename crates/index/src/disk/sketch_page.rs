@@ -3,7 +3,7 @@
 
 use crate::{
     disk::page::{Page, open, seal},
-    types::sketch::Sketch,
+    types::{error::Damage, sketch::Sketch},
 };
 
 /// How many sequence numbers share a page. A change of one image writes a whole page, so it is fewer than of rows and codes, which are small.
@@ -69,6 +69,14 @@ fn sketch(bytes: &[u8]) -> Sketch {
 pub fn decode(bytes: &[u8], width: usize) -> Result<Page<Sketch>, &'static str> {
     let slots = slots(bytes, width)?;
     Ok(slots.map(|(slot, bytes)| (slot, sketch(bytes))).collect())
+}
+
+impl Damage {
+    /// Of a page of a generation's sketches.
+    pub fn sketches(number: u32, generation: u32, why: &str) -> Self {
+        let what = format!("sketch page {number} of generation {generation}");
+        Damage::page(what, number, SLOTS, why)
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::{key::Key, page},
-    types::{damage::Damage, error::IndexError, record::ImageId},
+    types::{
+        error::{Damage, IndexError},
+        id::ImageId,
+    },
 };
 
 /// See the module.

@@ -3,7 +3,7 @@
 
 use crate::{
     code::Length,
-    memory::{column::Column, filter::Filter, probe::Near, segment::Net},
+    memory::{column::Column, filter::Filter, probe::near::Near, segment::Net},
 };
 
 /// An image found.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::{
     code::{HashCode, Length},
     memory::{
+        ball::{Hit, Span},
         column::Column,
-        directory::{Directory, Hit, Span},
+        directory::Directory,
         probe::Kind,
         segment::Segment,
     },

@@ -1,4 +1,8 @@
-//! TODO memory
+//! The searchable directory in memory. Immutable: a write makes another one. Knows no disk.
+//!
+//! `directory/` the sum of segments · `segment` what commits added and removed · `column` codes or labels with their
+//! postings · `probe/` finding the codes in reach · `ball` the images behind them, in order · `filter` by label ·
+//! `sketches/` vectors, ranking and copies · `code_set` codes without a store.
 
 pub mod ball;
 pub mod code_set;

@@ -13,7 +13,7 @@ use crate::{
         probe::Kind,
         segment::Segment,
     },
-    open::{load::cores, part::Part},
+    open::part::Part,
     types::generation::Generation,
 };
 
@@ -116,6 +116,10 @@ fn sorted(mut pairs: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
     }
     pairs.dedup();
     pairs
+}
+
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
 #[cfg(test)]

@@ -4,24 +4,26 @@
 use std::{ops::Range, sync::Arc, thread};
 
 use crate::{
-    api::replication,
     disk::{
+        engine,
+        generations::Generations,
         key::{self, Key},
-        page::{self, SLOTS},
-        pages::Pages,
+        page::{self, Pages, SLOTS},
+        position,
+        row::Row,
         state::State,
     },
+    memory::sketches::array::Array,
     open::{
         columns,
         part::{Part, Strict},
         sketches::{self, Run},
     },
     types::{
-        damage::Damage,
-        error::IndexError,
-        generation::{Generation, Generations},
-        record::{ImageId, Row},
-        sketch::{Array, Kept},
+        config::Kept,
+        error::{Damage, IndexError},
+        generation::Generation,
+        id::ImageId,
     },
     view::generations::Side,
 };
@@ -43,7 +45,7 @@ pub struct Loaded {
 /// # Errors
 /// [`IndexError::Store`] where sled itself gives up.
 pub fn load(
-    db: &sled::Db,
+    db: &engine::Db,
     generations: &Generations,
     kept: Option<Kept>,
     hash: impl Fn(&ImageId) -> u32 + Sync,
@@ -60,7 +62,7 @@ pub fn load(
     let end = end_of_pages(db, &generations.active)?;
     let mut state = stored.unwrap_or_default();
     // Whatever a damaged summary said, these are free. One that follows a log goes on exactly where its fellows do.
-    if replication::position(db)?.is_none() {
+    if position::position(db)?.is_none() {
         state.next = state.next.max(end.saturating_mul(SLOTS));
     }
     if stored.is_none() {
@@ -112,13 +114,13 @@ pub fn load(
 
 /// Reads the rows and a generation's codes, run by run of pages.
 fn parts(
-    db: &sled::Db,
+    db: &engine::Db,
     generation: &Generation,
     end: u32,
     strict: Strict,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Vec<Part>, IndexError> {
-    let each = end.div_ceil(cores() as u32).max(1);
+    let each = end.div_ceil(columns::cores() as u32).max(1);
     let each = each.next_multiple_of(Array::ALIGNED / SLOTS);
     thread::scope(|scope| {
         let hash = &hash;
@@ -142,25 +144,21 @@ fn runs(parts: &[Part]) -> Vec<Run<'_>> {
     runs.collect()
 }
 
-pub(super) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, |cores| cores.get())
-}
-
 /// The page after the last one that there is, damaged or not.
-fn end_of_pages(db: &sled::Db, generation: &Generation) -> Result<u32, IndexError> {
+fn end_of_pages(db: &engine::Db, generation: &Generation) -> Result<u32, IndexError> {
     let rows = db.range(key::rows(0..u32::MAX)).next_back().transpose()?;
     let codes = db
         .range(key::codes(generation.number, 0..u32::MAX))
         .next_back()
         .transpose()?;
-    let after = |entry: Option<(sled::IVec, _)>| match Key::from_bytes(&entry?.0)? {
+    let after = |entry: Option<(engine::IVec, _)>| match Key::from_bytes(&entry?.0)? {
         Key::Rows(page) | Key::Codes { page, .. } => Some(page + 1),
         _ => None,
     };
     Ok(after(rows).max(after(codes)).unwrap_or(0))
 }
 
-fn end_of_names(db: &sled::Db) -> Result<u32, IndexError> {
+fn end_of_names(db: &engine::Db) -> Result<u32, IndexError> {
     let range = Key::Number(0).to_bytes()..=Key::Number(u32::MAX).to_bytes();
     let last = db.range(range).next_back().transpose()?;
     Ok(
@@ -172,7 +170,7 @@ fn end_of_names(db: &sled::Db) -> Result<u32, IndexError> {
 }
 
 fn read(
-    db: &sled::Db,
+    db: &engine::Db,
     generation: &Generation,
     pages: Range<u32>,
     strict: Strict,

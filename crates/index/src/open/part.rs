@@ -4,11 +4,8 @@
 use std::ops::Range;
 
 use crate::{
-    disk::{page::SLOTS, state},
-    types::{
-        damage::Damage,
-        record::{ImageId, Row},
-    },
+    disk::{page::SLOTS, row::Row, state},
+    types::{error::Damage, id::ImageId},
 };
 
 /// What a run of pages holds.

@@ -1,18 +1,19 @@
 //! Reading a generation's sketches through when an index is opened, beside the codes that they belong to.
 //! What is damaged is named and left out; knows pages and which images have codes, nothing of who compares them.
 
-use std::{ops::Range, thread};
+use std::{fs, ops::Range, thread};
 
 use crate::{
     disk::{
+        engine,
         key::{self, Key},
         sketch_page,
     },
+    memory::sketches::{Sketches, array::Array},
     types::{
-        damage::Damage,
-        error::IndexError,
+        config::Kept,
+        error::{Damage, IndexError},
         generation::Generation,
-        sketch::{Array, Kept, Sketches},
     },
 };
 
@@ -29,7 +30,7 @@ pub struct Run<'a> {
 /// # Errors
 /// [`IndexError::Store`] where sled itself gives up.
 pub fn load(
-    db: &sled::Db,
+    db: &engine::Db,
     generation: &Generation,
     kept: Option<Kept>,
     runs: &[Run],
@@ -70,7 +71,7 @@ fn panicked() -> Damage {
 
 /// Reads those of a run, into an array where they are kept in memory.
 fn read(
-    db: &sled::Db,
+    db: &engine::Db,
     generation: &Generation,
     width: usize,
     kept: Kept,
@@ -121,7 +122,7 @@ fn read(
     Ok((array, damage))
 }
 
-fn is_before(entry: &sled::Result<(sled::IVec, sled::IVec)>, end: u32) -> bool {
+fn is_before(entry: &Result<(engine::IVec, engine::IVec), engine::Error>, end: u32) -> bool {
     match entry {
         Ok((key, _)) => numbered(key).is_none_or(|number| number < end),
         Err(_) => true,
@@ -133,4 +134,32 @@ fn numbered(key: &[u8]) -> Option<u32> {
         Key::Sketches { page, .. } => Some(page),
         _ => None,
     }
+}
+
+impl Kept {
+    /// In memory if they take no more than half of what is free.
+    pub fn suiting(bytes: u64) -> Self {
+        match free() {
+            Some(free) if bytes > free / 2 => Kept::Disk,
+            _ => Kept::Memory,
+        }
+    }
+}
+
+/// How many bytes of memory this process may still take, where that can be told: what the machine has, and what is left of a container's limit.
+fn free() -> Option<u64> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    });
+    // "max" where there is no limit.
+    let container = number("/sys/fs/cgroup/memory.max").map(|limit| {
+        let taken = number("/sys/fs/cgroup/memory.current").unwrap_or(0);
+        limit.saturating_sub(taken)
+    });
+    machine.into_iter().chain(container).min()
 }

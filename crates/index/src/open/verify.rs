@@ -5,14 +5,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     disk::{
+        generations::Generations,
         key::{self, Key},
-        names,
-        originals::{self, Original},
-        page,
+        names, originals, page,
+        row::Row,
     },
     open::load,
     types::{
-        damage::Damage, error::IndexError, generation::Generations, record::Row, sketch::Kept,
+        config::Kept,
+        error::{Damage, IndexError},
+        id::Original,
     },
     view::store::Store,
 };

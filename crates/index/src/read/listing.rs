@@ -2,7 +2,6 @@
 //! Knows pages of rows and what passes a filter; not who asks.
 
 use crate::{
-    Index,
     disk::{
         key::{self, Key},
         page,
@@ -16,33 +15,9 @@ use crate::{
     },
 };
 
-impl Index {
-    /// At most `limit` images in order of age, from a cursor on or from the oldest; where there are labels, of those that have any of them.
-    /// Damaged pages are passed over.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn list(
-        &self,
-        labels: &[String],
-        from: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Listing, IndexError> {
-        let Cursor(from) = from.unwrap_or_default();
-        let store = &self.0.store;
-        store.steady(None, |directory, reading| {
-            if labels.is_empty() {
-                return reading.list(from, limit);
-            }
-            let numbers = reading.numbers(labels)?;
-            reading.list_of(&directory.labelled(&numbers), &numbers, from, limit)
-        })
-    }
-}
-
 impl Reading<'_> {
     /// At most `limit` images from a sequence number on.
-    fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
+    pub fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
         // The rows do not say how many there were when the total was.
         self.loose = true;
         let mut records = Vec::new();
@@ -79,7 +54,7 @@ impl Reading<'_> {
 
     /// At most `limit` images from a sequence number on, of those that pass a filter, which have one of some labels; none where rows say
     /// otherwise than the filter.
-    fn list_of(
+    pub fn list_of(
         &mut self,
         filter: &Filter,
         labels: &[u32],

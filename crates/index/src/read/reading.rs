@@ -7,21 +7,21 @@ use std::{
 };
 
 use crate::{
-    Match,
     disk::{
-        engine::room::is_full,
+        engine::{self, room::is_full},
         key::Key,
         names,
         page::{self, Words},
+        row::{PackedId, Row},
         sketch_page,
     },
-    memory::directory::{Directory, Hit},
+    memory::{ball::Hit, directory::Directory, sketches::Sketches},
     types::{
-        damage::Damage,
-        error::IndexError,
-        record::{ImageId, PackedId, Record, Row},
-        revision::Revision,
-        sketch::{Sketch, Sketches},
+        error::{Damage, IndexError},
+        id::ImageId,
+        query::Match,
+        record::Record,
+        sketch::Sketch,
     },
     view::{generations::Side, store::Store},
 };
@@ -32,7 +32,7 @@ const TRIES: usize = 4;
 /// What one read has needed so far.
 pub struct Reading<'a> {
     pub(super) store: &'a Store,
-    pub(super) db: Arc<sled::Db>,
+    pub(super) db: Arc<engine::Db>,
     /// Whose codes are read.
     pub(super) side: &'a Side,
     /// Whether it is the one beside, which may not have all codes.
@@ -44,9 +44,9 @@ pub struct Reading<'a> {
     /// Whether something was read that no row vouches for.
     pub(super) loose: bool,
     /// The bytes of pages of rows, of codes and of sketches.
-    pub(super) rows: HashMap<u32, Option<sled::IVec>>,
-    pub(super) codes: HashMap<u32, Option<sled::IVec>>,
-    pub(super) sketches: HashMap<u32, Option<sled::IVec>>,
+    pub(super) rows: HashMap<u32, Option<engine::IVec>>,
+    pub(super) codes: HashMap<u32, Option<engine::IVec>>,
+    pub(super) sketches: HashMap<u32, Option<engine::IVec>>,
     pub(super) names: HashMap<u32, String>,
 }
 
@@ -77,7 +77,7 @@ impl Store {
             let found = read(&side.directory, &mut reading).map_err(|error| match error {
                 // sled has met a full disk, which is mended by opening it again.
                 IndexError::Store {
-                    source: sled::Error::Io(cause),
+                    source: engine::Error::Io(cause),
                 } if is_full(&cause) => IndexError::Reopening,
                 error => error,
             })?;
@@ -115,7 +115,13 @@ impl Store {
 }
 
 impl<'a> Reading<'a> {
-    fn of(store: &'a Store, db: Arc<sled::Db>, side: &'a Side, standby: bool, moment: u64) -> Self {
+    fn of(
+        store: &'a Store,
+        db: Arc<engine::Db>,
+        side: &'a Side,
+        standby: bool,
+        moment: u64,
+    ) -> Self {
         Reading {
             store,
             db,
@@ -176,7 +182,7 @@ impl<'a> Reading<'a> {
         let generation = &self.side.generation;
         let key = || generation.codes_key(number);
         let bytes = get(&mut self.codes, number, &self.db, key)?;
-        let find = |bytes: &sled::IVec| page::find_codes(bytes, &generation.lengths, slot);
+        let find = |bytes: &engine::IVec| page::find_codes(bytes, &generation.lengths, slot);
         let words = bytes.as_ref().map(find).transpose();
         let words = words.map_err(|why| Damage::codes(number, generation.number, why))?;
         Ok(words.flatten())
@@ -277,7 +283,7 @@ impl<'a> Reading<'a> {
         Ok(Some(Record {
             labels,
             media_type: self.name(row.media_type)?,
-            revision: Revision::of(self.store.id, self.side.generation.number, sequence, &row),
+            revision: row.revision(self.store.id, self.side.generation.number, sequence),
             updated_at_ms: row.updated_at_ms(),
             id: row.id.into(),
             sketch: self.sketch(sequence)?,
@@ -345,11 +351,11 @@ pub(super) fn has_any(row: &Row, labels: &[u32]) -> bool {
 
 /// A page, from the tree where it was not read yet.
 fn get<'a>(
-    pages: &'a mut HashMap<u32, Option<sled::IVec>>,
+    pages: &'a mut HashMap<u32, Option<engine::IVec>>,
     number: u32,
-    tree: &sled::Tree,
+    tree: &engine::Tree,
     key: impl FnOnce() -> Vec<u8>,
-) -> Result<&'a Option<sled::IVec>, IndexError> {
+) -> Result<&'a Option<engine::IVec>, IndexError> {
     match pages.entry(number) {
         hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
         hash_map::Entry::Vacant(entry) => Ok(entry.insert(tree.get(key())?)),

@@ -1,11 +1,11 @@
 //! What an index is opened with: where it lies, and which codes it has to hold.
 //! Plain data; knows nothing of what is stored.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use uuid::Uuid;
 
-use crate::{code::Length, types::sketch::Kept};
+use crate::code::Length;
 
 /// Where an index lies and what it has to hold.
 #[derive(Clone, Debug)]
@@ -51,6 +51,27 @@ impl Wanted {
         match self {
             Wanted::Exactly(text) => (true, text),
             Wanted::Rather(text) => (false, text),
+        }
+    }
+}
+
+/// Where the sketches of an open index are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In memory: some hundred bytes an image.
+    Memory,
+    /// On disk alone, to be read for each search.
+    Disk,
+}
+
+impl FromStr for Kept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "memory" => Ok(Kept::Memory),
+            "disk" => Ok(Kept::Disk),
+            _ => Err("it must be memory or disk".to_owned()),
         }
     }
 }

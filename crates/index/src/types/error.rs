@@ -1,14 +1,17 @@
 //! What can go wrong in the index, each case with what was found and what would be right.
 //! Knows no status codes: which of these is whose fault is for the callers to decide.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
     code::Length,
-    disk::originals::Original,
-    types::{record::ImageId, revision::Revision},
+    types::{
+        id::{ImageId, InvalidId, Original},
+        revision::Revision,
+    },
 };
 
 /// Every failure of the index.
@@ -159,12 +162,11 @@ pub enum IndexError {
         why: String,
     },
     /// Not an image id.
-    #[error("{found:?} is not an image id: {rule}")]
+    #[error(transparent)]
     Id {
-        /// What was given, at most its first 40 characters.
-        found: String,
-        /// The rule it breaks.
-        rule: String,
+        /// What was given, and the rule it breaks.
+        #[from]
+        source: InvalidId,
     },
     /// Not where a listing goes on.
     #[error("'{found}' is not where a listing goes on; give the `next` of the page before")]
@@ -298,5 +300,26 @@ pub fn spell(lengths: impl IntoIterator<Item = Length>) -> String {
         "no".to_owned()
     } else {
         words.join(", ")
+    }
+}
+
+/// Something in the store that cannot be read or contradicts the rest, found when it was opened or checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The thing that is damaged, by name.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+impl From<Damage> for IndexError {
+    fn from(Damage { what, why }: Damage) -> Self {
+        IndexError::Corrupt { what, why }
     }
 }

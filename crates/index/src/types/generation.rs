@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     code::{HashCode, Length},
-    disk::key::Key,
     types::{
-        damage::Damage,
         error::{IndexError, spell},
         sketch::Sketch,
     },
@@ -27,20 +25,6 @@ pub struct Generation {
     /// How many bytes the sketch has that each image with codes has beside them; none where there are no sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
-}
-
-/// The generations that a store has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Generations {
-    /// The one that is searched.
-    #[serde(flatten)]
-    pub active: Generation,
-    /// One that is being made, or was active before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub standby: Option<Generation>,
-    /// The last number that was given to one beside; pages of those between may still be about.
-    #[serde(default)]
-    pub last: u32,
 }
 
 impl Generation {
@@ -85,12 +69,6 @@ impl Generation {
             .collect()
     }
 
-    /// The key of a page of its codes.
-    pub fn codes_key(&self, page: u32) -> Vec<u8> {
-        let generation = self.number;
-        Key::Codes { generation, page }.to_bytes()
-    }
-
     /// Refuses codes that are not one of each length, ascending.
     ///
     /// # Errors
@@ -127,12 +105,6 @@ impl Generation {
         })
     }
 
-    /// The key of a page of its sketches.
-    pub fn sketches_key(&self, page: u32) -> Vec<u8> {
-        let generation = self.number;
-        Key::Sketches { generation, page }.to_bytes()
-    }
-
     /// Whether codes of a wanted generation, whatever its number, may be compared with those of this one.
     ///
     /// # Errors
@@ -151,47 +123,6 @@ impl Generation {
             });
         }
         Ok(())
-    }
-}
-
-impl Generations {
-    /// Those of a new store.
-    pub fn first(mut active: Generation) -> Self {
-        active.number = 1;
-        Generations {
-            active,
-            standby: None,
-            last: 1,
-        }
-    }
-
-    /// Those of a store.
-    ///
-    /// # Errors
-    /// [`IndexError::Corrupt`] where they are missing or malformed, [`IndexError::Store`].
-    pub fn read(tree: &sled::Tree) -> Result<Self, IndexError> {
-        let corrupt = |why: String| Damage {
-            what: "the active generation".to_owned(),
-            why,
-        };
-        let value = tree
-            .get(Key::Generation.to_bytes())?
-            .ok_or_else(|| corrupt("it is missing".to_owned()))?;
-        let read: Result<Generations, _> = serde_json::from_slice(&value);
-        let mut read = read.map_err(|error| corrupt(error.to_string()))?;
-        read.last = read.last.max(read.active.number);
-        Ok(read)
-    }
-
-    /// Makes them those of the store when the batch is applied.
-    pub fn write(&self, batch: &mut sled::Batch) {
-        let value = serde_json::json!(self).to_string();
-        batch.insert(Key::Generation.to_bytes(), value.as_bytes());
-    }
-
-    /// All of them, the active one first.
-    pub fn iter(&self) -> impl Iterator<Item = &Generation> {
-        [&self.active].into_iter().chain(&self.standby)
     }
 }
 
@@ -226,22 +157,5 @@ mod tests {
                 .to_string()
                 .contains("at least one")
         );
-    }
-
-    #[test]
-    fn generations_read_back() {
-        let store = sled::Config::new().temporary(true).open().unwrap();
-        let lengths = [Length::L24, Length::L48];
-        let precision = "fp32".to_owned();
-        let active = Generation::new("aaaaaaaaaaaa".to_owned(), precision, &lengths, None).unwrap();
-        let mut generations = Generations::first(active);
-        generations.standby = Some(Generation {
-            sketch: Some(128),
-            ..generations.active.clone()
-        });
-        let mut batch = sled::Batch::default();
-        generations.write(&mut batch);
-        store.apply_batch(batch).unwrap();
-        assert_eq!(Generations::read(&store).unwrap(), generations);
     }
 }

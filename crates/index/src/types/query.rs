@@ -7,7 +7,11 @@ use serde::Serialize;
 
 use crate::{
     code::{HashCode, Length},
-    types::{damage::Damage, error::IndexError, record::Record, sketch::Sketch},
+    types::{
+        error::{Damage, IndexError},
+        record::Record,
+        sketch::Sketch,
+    },
 };
 
 /// What to look for.

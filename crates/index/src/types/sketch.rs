@@ -7,10 +7,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
-pub use crate::memory::sketches::array::Array;
-pub use crate::open::kept::Kept;
-
-use crate::types::{error::IndexError, generation::Generation};
+use crate::types::error::IndexError;
 
 /// A vector of 1 to [`MOST`](Self::MOST) whole numbers from −128 to 127. Two of one model and one length are compared by the cosine of the
 /// angle between them. As text it is the bytes in base64url without padding.
@@ -112,52 +109,6 @@ impl TryFrom<String> for Sketch {
 impl fmt::Debug for Sketch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sketch({})", String::from(self.clone()))
-    }
-}
-
-/// The sketches of a generation, as readers find them.
-#[derive(Clone, Debug)]
-pub enum Sketches {
-    /// It has none.
-    None,
-    /// In memory.
-    Memory(Array),
-    /// On disk.
-    Disk,
-}
-
-/// What becomes of an image's sketch.
-#[derive(Clone, Debug)]
-pub struct Sketched {
-    /// The image.
-    pub sequence: u32,
-    /// Its sketch from now on, if it has one.
-    pub sketch: Option<Sketch>,
-}
-
-impl Sketches {
-    /// Those of a generation that has none yet, in the place where these are.
-    pub fn none_of(&self, generation: &Generation) -> Self {
-        match (generation.sketch, self) {
-            (None, _) => Sketches::None,
-            (Some(_), Sketches::Disk) => Sketches::Disk,
-            (Some(width), _) => Sketches::Memory(Array::new(width)),
-        }
-    }
-
-    /// Has some change, in their order.
-    pub fn change(&mut self, changes: &[Sketched]) {
-        if let Sketches::Memory(array) = self {
-            *array = array.with(changes);
-        }
-    }
-
-    /// Bytes of memory that they take.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Sketches::Memory(array) => array.bytes(),
-            Sketches::None | Sketches::Disk => 0,
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use crate::{
     disk::{
-        engine::{open, swap},
+        engine::{self, open, swap},
         state::Acknowledged,
     },
     types::error::IndexError,
@@ -43,7 +43,7 @@ pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError
         let copy = open::open(&new, cache_bytes)?;
         for name in db.tree_names() {
             let (from, to) = (db.open_tree(&name)?, copy.open_tree(&name)?);
-            let (mut batch, mut entries) = (sled::Batch::default(), 0);
+            let (mut batch, mut entries) = (engine::Batch::default(), 0);
             for entry in from.iter() {
                 let (key, value) = entry?;
                 batch.insert(key, value);

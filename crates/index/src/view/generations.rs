@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::{
     disk::page::Words,
-    memory::{directory::Directory, segment::Segment},
-    types::{
-        generation::Generation,
-        sketch::{Sketched, Sketches},
+    memory::{
+        directory::Directory,
+        segment::Segment,
+        sketches::{Sketches, array::Sketched},
     },
+    types::generation::Generation,
 };
 
 /// See the module.

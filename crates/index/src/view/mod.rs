@@ -1,4 +1,5 @@
-//! TODO view
+//! What readers see of one moment: `generations` the active and the standby one with their directories, `store` the
+//! opened store that publishes them.
 
 pub mod generations;
 pub mod store;

@@ -4,7 +4,6 @@
 use std::{
     hash::{BuildHasher, RandomState},
     ops::Range,
-    path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -15,43 +14,28 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    api::replication,
     disk::{
-        engine::{Database, open, room::Room},
+        engine::{self, Database, room::Room},
         key::Key,
         names,
-        originals::{self, Original},
         page::{self, Page, Words},
-        position::Applied,
-        schema, sketch_page,
-        state::{Acknowledged, State},
+        row::Row,
+        sketch_page,
+        state::Acknowledged,
     },
     memory::{directory::Directory, segment::Segment},
-    open::load::{self, Loaded},
     types::{
-        config::Followed,
-        damage::Damage,
-        error::IndexError,
-        generation::{Generation, Generations},
-        record::{ImageId, Row},
-        sketch::{Kept, Sketch},
-        text::nfc,
+        error::{Damage, IndexError},
+        generation::Generation,
+        id::{ImageId, Original, nfc},
+        sketch::Sketch,
     },
-    upkeep::compact,
     view::generations::Present,
 };
 
-/// What a store begins with.
-pub struct New {
-    /// The generation that is searched.
-    pub generation: Generation,
-    /// The gallery whose log it follows, if it does.
-    pub gallery: Option<Followed>,
-}
-
 /// See the module.
 pub struct Store {
-    database: Database,
+    pub(crate) database: Database,
     /// Room on the disk that it is on.
     pub room: Room,
     /// Whether it follows a log.
@@ -65,149 +49,23 @@ pub struct Store {
     /// Its own id, which no other store has.
     pub id: Uuid,
     /// Where names go that rows have let go of.
-    released: mpsc::UnboundedSender<Original>,
+    pub(crate) released: mpsc::UnboundedSender<Original>,
     /// Whoever takes them.
     pub removals: Mutex<Option<mpsc::UnboundedReceiver<Original>>>,
     /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
     pub gate: RwLock<()>,
     /// Counts the beginnings and the ends of changes that are made while the gate is held.
-    moment: AtomicU64,
-    present: RwLock<Arc<Present>>,
-    hasher: RandomState,
+    pub(crate) moment: AtomicU64,
+    pub(crate) present: RwLock<Arc<Present>>,
+    pub(crate) hasher: RandomState,
 }
 
 impl Store {
-    /// Opens or makes a store, and tells its summary. Without what a new one begins with there must be one; with `exactly` one that is
-    /// there has to be like it.
-    ///
-    /// # Errors
-    /// All that say why the folder cannot be used. Damaged pages are no error but [`damage`](Store::damage).
-    pub fn open(
-        path: &Path,
-        cache_bytes: u64,
-        kept: Option<Kept>,
-        wanted: Option<New>,
-        exactly: bool,
-    ) -> Result<(Self, State), IndexError> {
-        compact::finish(path)?;
-        let db = open::open(path, cache_bytes)?;
-        let (generations, new) = match (schema::check(&db)?, wanted.as_ref()) {
-            (true, wanted) => {
-                let stored = Generations::read(&db)?;
-                if let Some(wanted) = wanted.filter(|_| exactly) {
-                    stored.active.check(&wanted.generation)?;
-                }
-                (stored, false)
-            }
-            (false, Some(wanted)) => (Generations::first(wanted.generation.clone()), true),
-            (false, None) => {
-                return Err(IndexError::Empty {
-                    path: path.to_owned(),
-                });
-            }
-        };
-        let opened = |source: std::io::Error| IndexError::Open {
-            path: path.to_owned(),
-            source: source.into(),
-        };
-        let (acknowledged, commits) = Acknowledged::open(path).map_err(opened)?;
-        if new {
-            let mut batch = sled::Batch::default();
-            schema::stamp(&mut batch);
-            generations.write(&mut batch);
-            State::default().write(&mut batch)?;
-            let gallery = wanted.as_ref().and_then(|new| new.gallery.as_ref());
-            let id = gallery.map_or_else(Uuid::new_v4, |gallery| gallery.id);
-            batch.insert(Key::Id.to_bytes(), id.as_bytes());
-            if gallery.is_some() {
-                batch.insert(Key::Position.to_bytes(), Applied::NOTHING.to_bytes());
-            }
-            db.apply_batch(batch)?;
-            db.flush()?;
-        }
-        let id = Self::id(&db)?;
-        let begins = match &wanted {
-            Some(wanted) => replication::belong(&db, id, path, wanted.gallery.as_ref())?,
-            None => false,
-        };
-        let hasher = RandomState::new();
-        let Loaded {
-            active,
-            standby,
-            mut state,
-            mut damage,
-        } = load::load(&db, &generations, kept, |id| hash(&hasher, id))?;
-        if commits > state.commit {
-            damage.push(Damage {
-                what: "the end of the store".to_owned(),
-                why: format!(
-                    "{commits} commits were acknowledged and it ends with the {}th",
-                    state.commit
-                ),
-            });
-        }
-        let loose = match originals::loose(&db) {
-            Ok(loose) => loose,
-            Err(IndexError::Corrupt { what, why }) => {
-                damage.push(Damage { what, why });
-                Vec::new()
-            }
-            Err(other) => return Err(other),
-        };
-        for damage in &damage {
-            tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
-        }
-        let (released, removals) = mpsc::unbounded_channel();
-        let position = replication::position(&db)?;
-        let broken = Applied::broken(&db)?;
-        let commit = position.unwrap_or(state.commit);
-        let store = Store {
-            database: Database::new(db, path, cache_bytes),
-            room: Room::new(path),
-            follows: position.is_some(),
-            named: state.blocks > 0,
-            id,
-            released,
-            removals: Mutex::new(Some(removals)),
-            damage,
-            acknowledged,
-            gate: RwLock::new(()),
-            moment: AtomicU64::new(0),
-            present: RwLock::new(Arc::new(Present {
-                active,
-                standby,
-                images: state.images,
-                commit,
-                broken,
-            })),
-            hasher,
-        };
-        if store.follows && !begins {
-            // Somebody else may just be about to store what they are of.
-        } else if store.damage.is_empty() {
-            // Left behind by a process that was killed, or by removals that failed.
-            store.release(loose);
-        } else {
-            // Rows that are lost may have had names that look loose now, or that look as if they had never been given.
-            state.blocks += originals::LEAP;
-        }
-        Ok((store, state))
-    }
-
-    fn id(db: &sled::Db) -> Result<Uuid, IndexError> {
-        let value = db.get(Key::Id.to_bytes())?;
-        let id = value.and_then(|value| Uuid::from_slice(&value).ok());
-        Ok(id.ok_or_else(|| Damage {
-            what: "the store's id".to_owned(),
-            why: "it is missing or malformed".to_owned(),
-        })?)
-    }
-
     /// sled's default tree, held while it is used.
     ///
     /// # Errors
     /// [`IndexError::Reopening`].
-    pub fn db(&self) -> Result<Arc<sled::Db>, IndexError> {
+    pub fn db(&self) -> Result<Arc<engine::Db>, IndexError> {
         self.database.get()
     }
 
@@ -223,7 +81,7 @@ impl Store {
     /// [`IndexError::Store`], [`Reopening`](IndexError::Reopening).
     pub fn change(
         &self,
-        batch: sled::Batch,
+        batch: engine::Batch,
         publish: &mut Option<impl FnOnce(&Present) -> Present>,
     ) -> Result<(), IndexError> {
         let db = self.db()?;
@@ -291,7 +149,7 @@ impl Store {
     }
 
     /// A page of rows; empty where there is none.
-    pub fn rows(db: &sled::Tree, number: u32) -> Result<Page<Row>, IndexError> {
+    pub fn rows(db: &engine::Tree, number: u32) -> Result<Page<Row>, IndexError> {
         match db.get(Key::Rows(number).to_bytes())? {
             Some(value) => page::decode(&value).map_err(|why| Damage::rows(number, why).into()),
             None => Ok(Page::new()),
@@ -299,13 +157,13 @@ impl Store {
     }
 
     /// The numbers of those of some labels that have one; no image has any of the others.
-    pub fn numbers(db: &sled::Tree, labels: &[String]) -> Result<Vec<u32>, IndexError> {
+    pub fn numbers(db: &engine::Tree, labels: &[String]) -> Result<Vec<u32>, IndexError> {
         let numbers = labels.iter().map(|label| names::number(db, &nfc(label)));
         numbers.filter_map(Result::transpose).collect()
     }
 
     /// The payload of an image that has one.
-    pub fn payload(db: &sled::Tree, sequence: u32) -> Result<serde_json::Value, IndexError> {
+    pub fn payload(db: &engine::Tree, sequence: u32) -> Result<serde_json::Value, IndexError> {
         let damaged = |why: &str| Damage {
             what: format!("the payload of the image with sequence number {sequence}"),
             why: why.to_owned(),
@@ -318,7 +176,7 @@ impl Store {
 
     /// A page of a generation's codes; empty where there is none.
     pub fn codes(
-        db: &sled::Tree,
+        db: &engine::Tree,
         generation: &Generation,
         page: u32,
     ) -> Result<Page<Words>, IndexError> {
@@ -331,13 +189,13 @@ impl Store {
 
     /// A page of a generation's sketches; empty where there is none. A damaged one counts as empty: what it held is made again with the codes.
     pub fn sketches(
-        db: &sled::Tree,
+        db: &engine::Tree,
         generation: &Generation,
         page: u32,
     ) -> Result<Page<Sketch>, IndexError> {
         let value = db.get(generation.sketches_key(page))?;
         let width = generation.sketch.unwrap_or_default();
-        let decode = |value: sled::IVec| sketch_page::decode(&value, width);
+        let decode = |value: engine::IVec| sketch_page::decode(&value, width);
         match value.map_or(Ok(Page::new()), decode) {
             Ok(page) => Ok(page),
             Err(why) => {
@@ -349,6 +207,6 @@ impl Store {
     }
 }
 
-fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
+pub fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
     hasher.hash_one(id) as u32
 }

@@ -1,8 +1,12 @@
 //! A write of a log as what a group does. Knows which is which; what each does is told where it is done.
 
 use crate::{
-    api::replication::{Done, Write},
-    types::{error::IndexError, record::Row, revision::Revision},
+    disk::row::Row,
+    types::{
+        error::IndexError,
+        revision::Revision,
+        write::{Done, Write},
+    },
     write::group::Group,
 };
 
@@ -46,7 +50,9 @@ impl Group<'_> {
             } => {
                 let found = self.staged.find(&id)?;
                 let present = found.map(|found| self.revision(found.sequence, &found.row));
-                expected.check(&id, present)?;
+                if !expected.holds(present.as_ref()) {
+                    return Err(IndexError::Unexpected { id, present });
+                }
                 self.write(*write)?
             }
         })
@@ -55,6 +61,6 @@ impl Group<'_> {
     /// What an image of the active generation is as of.
     pub(crate) fn revision(&self, sequence: u32, row: &Row) -> Revision {
         let generation = self.staged.present.active.generation.number;
-        Revision::of(self.store.id, generation, sequence, row)
+        row.revision(self.store.id, generation, sequence)
     }
 }

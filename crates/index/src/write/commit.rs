@@ -9,9 +9,9 @@ use std::{
 };
 
 use crate::{
-    disk::{key::Key, originals::Original, page, sketch_page, state::State},
+    disk::{engine, key::Key, page, sketch_page, state::State},
     memory::segment::Segment,
-    types::error::IndexError,
+    types::{error::IndexError, id::Original},
     view::{
         generations::{Added, Present},
         store::Store,
@@ -27,7 +27,7 @@ type Publish = Box<dyn FnOnce(&Present) -> Present + Send>;
 
 /// A group that is ready to be written.
 pub struct Commit {
-    batch: sled::Batch,
+    batch: engine::Batch,
     bytes: u64,
     after: State,
     /// None once readers see it.
@@ -65,7 +65,7 @@ impl Commit {
         let stored = State::read(&*store.db()?)?.unwrap_or_default().commit;
         match self.after.commit.checked_sub(stored) {
             Some(0) => {
-                store.change(sled::Batch::default(), &mut self.publish)?;
+                store.change(engine::Batch::default(), &mut self.publish)?;
                 self.complete(store)
             }
             Some(1) => {
@@ -85,14 +85,14 @@ impl Commit {
     fn complete(&mut self, store: &Store) -> Result<State, IndexError> {
         flush(&*store.db()?)?;
         let acknowledged = store.acknowledged.set(self.after.commit);
-        acknowledged.map_err(sled::Error::from)?;
+        acknowledged.map_err(engine::Error::from)?;
         store.release(std::mem::take(&mut self.released));
         Ok(self.after)
     }
 }
 
 /// Flushes sled. If one of its threads fails to write, it may leave the caller of `flush` asleep. A second call wakes it.
-fn flush(db: &sled::Db) -> Result<(), IndexError> {
+fn flush(db: &engine::Db) -> Result<(), IndexError> {
     let (send, flushed) = mpsc::channel();
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("index-flush".to_owned());
@@ -101,14 +101,14 @@ fn flush(db: &sled::Db) -> Result<(), IndexError> {
         };
         thread
             .spawn_scoped(scope, flush)
-            .map_err(sled::Error::from)?;
+            .map_err(engine::Error::from)?;
         loop {
             match flushed.recv_timeout(ASK) {
                 Ok(flushed) => return Ok(flushed.map(drop)?),
                 Err(mpsc::RecvTimeoutError::Timeout) => drop(db.flush()),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let panicked = io::Error::other("sled panicked");
-                    return Err(sled::Error::from(panicked).into());
+                    return Err(engine::Error::from(panicked).into());
                 }
             }
         }
@@ -129,7 +129,7 @@ impl Group<'_> {
             return Ok(None);
         }
         let mut bytes = self.staged.bytes;
-        let mut put = |batch: &mut sled::Batch, key: Vec<u8>, page: Option<Vec<u8>>| match page {
+        let mut put = |batch: &mut engine::Batch, key: Vec<u8>, page: Option<Vec<u8>>| match page {
             Some(page) => {
                 bytes += key.len() + page.len();
                 batch.insert(key, page);

@@ -2,45 +2,13 @@
 //! Knows when each may be; neither what makes the codes nor who decides.
 
 use crate::{
-    api::generations::Recoded,
-    disk::key,
-    types::{
-        error::IndexError,
-        generation::{Generation, Generations},
+    disk::{generations::Generations, key},
+    types::{error::IndexError, generation::Generation, write::Recoded},
+    write::{
+        group::Group,
+        staged::{Found, Turn},
     },
-    view::generations::Present,
-    write::{group::Group, staged::Found},
 };
-
-/// A change of generations that a commit makes.
-pub struct Turn {
-    /// What there are then.
-    generations: Generations,
-}
-
-impl Turn {
-    /// Makes it durable with the batch.
-    pub fn write(&self, batch: &mut sled::Batch) {
-        self.generations.write(batch);
-    }
-
-    /// What is present after it.
-    pub fn of(&self, now: &Present) -> Present {
-        let Generations {
-            active, standby, ..
-        } = &self.generations;
-        let kept = |generation: &Generation| now.side(Some(generation.number)).cloned();
-        Present {
-            active: kept(active).unwrap_or_else(|| now.active.clone()),
-            standby: standby.as_ref().map(|generation| {
-                kept(generation).unwrap_or_else(|| now.active.without_codes(generation.clone()))
-            }),
-            images: now.images,
-            commit: now.commit,
-            broken: now.broken,
-        }
-    }
-}
 
 impl Group<'_> {
     /// The generations as the writes staged so far leave them.

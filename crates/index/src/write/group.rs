@@ -5,35 +5,35 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use crate::write::commit::Commit;
 use crate::{
-    NewImage,
     code::HashCode,
     disk::{
+        engine,
         names::Names,
-        originals::{self, Original},
+        originals,
         page::Words,
         position::Applied,
+        row::{PackedId, Row},
         state::{State, mark},
     },
-    memory::segment::Change,
+    memory::{segment::Change, sketches::array::Sketched},
     types::{
         error::IndexError,
-        record::{Codes, ImageId, PackedId, Record, Row, Times, encode_payload},
-        sketch::{Sketch, Sketched},
-        text,
+        id::{self, ImageId, Original},
+        record::{Codes, NewImage, Record, Times},
+        sketch::Sketch,
     },
     view::{
         generations::{Counts, Side},
         store::Store,
     },
-    write::{generations::Turn, staged::Staged},
+    write::staged::{Staged, Turn},
 };
 
 /// Writes staged and not yet committed. One that fails leaves nothing behind.
 pub struct Group<'a> {
     pub(super) store: &'a Store,
-    pub(super) db: Arc<sled::Db>,
+    pub(super) db: Arc<engine::Db>,
     pub(super) state: State,
     pub(super) staged: Staged<'a>,
     /// What becomes of the directory of each generation, the active one first.
@@ -118,7 +118,7 @@ impl<'a> Group<'a> {
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
         let (words, sketches) = self.coded(image.codes)?;
         let before = self.staged.find(&image.id)?;
-        let labels = text::labels(image.labels);
+        let labels = id::labels(image.labels);
         let payload = image.payload.filter(|payload| !payload.is_null());
         let json = payload.as_ref().map(encode_payload).transpose()?;
         let sequence = before
@@ -201,7 +201,7 @@ impl<'a> Group<'a> {
         let mut row = before.row.clone();
         let labels = match labels {
             Some(labels) => {
-                let labels = text::labels(labels);
+                let labels = id::labels(labels);
                 row.labels = self.staged.numbers(&labels)?;
                 labels
             }
@@ -291,5 +291,27 @@ impl<'a> Group<'a> {
     fn active_codes(&self, words: &[Option<Words>]) -> Vec<HashCode> {
         let words = words.first().cloned().flatten().unwrap_or_default();
         self.staged.present.active.generation.codes(&words)
+    }
+}
+
+/// A payload as it is stored: its JSON, known to read back, for the reader limits nesting where the writer does not.
+pub(crate) fn encode_payload(payload: &Value) -> Result<Vec<u8>, IndexError> {
+    serde_json::to_vec(payload)
+        .and_then(|json| serde_json::from_slice::<Value>(&json).map(|_| json))
+        .map_err(|source| IndexError::Payload { source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_too_deep_to_read_back_is_refused() {
+        let nested = |depth| (0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        assert!(encode_payload(&nested(120)).is_ok());
+        assert!(matches!(
+            encode_payload(&nested(200)),
+            Err(IndexError::Payload { .. })
+        ));
     }
 }

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use crate::{
     disk::{
         page::{self, Words},
+        row::Row,
         sketch_page,
     },
-    memory::segment::{Change, Entry},
-    types::{
-        error::IndexError,
-        record::{ImageId, Row},
-        sketch::{Sketch, Sketched},
+    memory::{
+        segment::{Change, Entry},
+        sketches::array::Sketched,
     },
+    types::{error::IndexError, id::ImageId, sketch::Sketch},
     write::{group::Group, staged::Found},
 };
 

@@ -10,26 +10,25 @@ use serde_json::Value;
 
 use crate::{
     disk::{
+        engine,
+        generations::Generations,
         key::Key,
         names::Names,
         page::{self, Page, Words},
+        row::{PackedId, Row},
         sketch_page,
     },
-    types::{
-        error::IndexError,
-        record::{ImageId, PackedId, Row},
-        sketch::Sketch,
-    },
+    types::{error::IndexError, generation::Generation, id::ImageId, sketch::Sketch},
     view::{generations::Present, store::Store},
 };
 
 /// See the module.
 pub struct Staged<'a> {
     store: &'a Store,
-    db: Arc<sled::Db>,
+    db: Arc<engine::Db>,
     names: &'a mut Names,
     /// All but pages and the summary, which come last.
-    pub batch: sled::Batch,
+    pub batch: engine::Batch,
     /// Where the images are that were asked for, as the writes staged so far leave them.
     pub places: HashMap<ImageId, Option<u32>>,
     /// Pages of rows that are to be written.
@@ -59,7 +58,7 @@ pub struct Found {
 
 impl<'a> Staged<'a> {
     /// Nothing yet.
-    pub fn new(store: &'a Store, db: Arc<sled::Db>, names: &'a mut Names) -> Self {
+    pub fn new(store: &'a Store, db: Arc<engine::Db>, names: &'a mut Names) -> Self {
         let present = store.present();
         let codes = present.sides().map(|_| HashMap::new()).collect();
         let sketches = present.sides().map(|_| HashMap::new()).collect();
@@ -68,7 +67,7 @@ impl<'a> Staged<'a> {
             db,
             names,
             present,
-            batch: sled::Batch::default(),
+            batch: engine::Batch::default(),
             places: HashMap::new(),
             rows: HashMap::new(),
             codes,
@@ -226,5 +225,35 @@ impl<'a> Staged<'a> {
     pub fn named(&self, numbers: &[u32]) -> Result<Vec<String>, IndexError> {
         let name = |&number| self.names.name(&self.db, number);
         numbers.iter().map(name).collect()
+    }
+}
+
+/// A change of generations that a commit makes.
+pub struct Turn {
+    /// What there are then.
+    pub(super) generations: Generations,
+}
+
+impl Turn {
+    /// Makes it durable with the batch.
+    pub fn write(&self, batch: &mut engine::Batch) {
+        self.generations.write(batch);
+    }
+
+    /// What is present after it.
+    pub fn of(&self, now: &Present) -> Present {
+        let Generations {
+            active, standby, ..
+        } = &self.generations;
+        let kept = |generation: &Generation| now.side(Some(generation.number)).cloned();
+        Present {
+            active: kept(active).unwrap_or_else(|| now.active.clone()),
+            standby: standby.as_ref().map(|generation| {
+                kept(generation).unwrap_or_else(|| now.active.without_codes(generation.clone()))
+            }),
+            images: now.images,
+            commit: now.commit,
+            broken: now.broken,
+        }
     }
 }

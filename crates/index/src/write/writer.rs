@@ -17,7 +17,8 @@ use crate::{
     types::error::IndexError,
     view::store::Store,
     write::{
-        group::{Commit, Group},
+        commit::Commit,
+        group::Group,
         merge::{self, Merger},
     },
 };

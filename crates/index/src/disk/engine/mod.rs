@@ -5,6 +5,8 @@ pub mod open;
 pub mod room;
 pub mod swap;
 
+pub use sled::{Batch, Db, Error, IVec, Tree};
+
 use std::{
     ops::Deref,
     path::{Path, PathBuf},

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-pub use crate::memory::ball::{Ball, Hit, Span, Taken};
 use crate::{
     code::{HashCode, Length},
     memory::{
-        ball::sign,
+        ball::{Ball, sign},
         column::Column,
         filter::Filter,
-        probe::{Kind, Near, Probe},
+        probe::{Kind, Probe, near::Near},
         segment::{Net, Segment},
     },
     types::error::{IndexError, spell},

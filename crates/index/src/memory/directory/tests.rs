@@ -7,9 +7,13 @@ use proptest::{prelude::*, test_runner::RngSeed};
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::memory::{
-    directory::*,
-    segment::{Change, Entry},
+use crate::{
+    code::{HashCode, Length},
+    memory::{
+        ball::{Hit, Span, Taken},
+        directory::Directory,
+        segment::{Change, Entry, Segment},
+    },
 };
 
 /// Images by sequence number: a word and labels.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use multiversion::multiversion;
 
-use crate::memory::probe::Near;
+use crate::memory::probe::near::Near;
 
 /// Bits of a word that select within one word of the map.
 const LOW: u32 = 6;

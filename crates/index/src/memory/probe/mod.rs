@@ -2,6 +2,7 @@
 //! Pure; knows words of so many bits and where each stands among the others, nothing of images.
 
 mod bitmap;
+pub mod near;
 mod scan;
 mod table;
 mod tables;
@@ -11,8 +12,10 @@ use std::ops::Range;
 use crate::code::Length;
 
 use bitmap::Bitmap;
-pub use table::Table;
+use near::Near;
 use tables::Tables;
+
+pub use table::Table;
 
 /// What words are, which decides how they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,43 +32,6 @@ pub enum Kind {
 const SCANNED: usize = 8192;
 /// The same of 24 bits, where a bitmap is cheaper to search sooner but takes two megabytes.
 const SCANNED_24: usize = 2048;
-
-/// A word within reach: what a search collects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Near {
-    /// The distance in the highest byte, the word below: in the order of answers.
-    key: u64,
-    /// Which list the slot is of; for the caller to set.
-    pub list: u32,
-    /// The place among the words.
-    pub slot: u32,
-}
-
-impl Near {
-    /// In list 0.
-    pub fn new(distance: u32, word: u64, slot: usize) -> Self {
-        Near {
-            key: u64::from(distance) << 56 | word,
-            list: 0,
-            slot: slot as u32,
-        }
-    }
-
-    /// Distance and word as one number, in the order of answers.
-    pub fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// How far it is.
-    pub fn distance(&self) -> u32 {
-        (self.key >> 56) as u32
-    }
-
-    /// The word.
-    pub fn word(&self) -> u64 {
-        self.key & !(0xff << 56)
-    }
-}
 
 /// Distinct words, ascending, in the form that suits how many there are.
 #[derive(Debug)]
@@ -213,37 +179,4 @@ impl<'a> Probe<'a> {
         };
         self.done = if all { u32::MAX } else { radius + 1 };
     }
-}
-
-/// All masks of 16 bits by how many of their bits are set, and where each number's begin: `MASKS[FIRST[n]..FIRST[n + 1]]`.
-static MASKS: [u16; 1 << 16] = masks().0;
-static FIRST: [usize; 18] = masks().1;
-
-const fn masks() -> ([u16; 1 << 16], [usize; 18]) {
-    let (mut masks, mut first) = ([0; 1 << 16], [0; 18]);
-    let mut mask = 0u32;
-    while mask < 1 << 16 {
-        first[mask.count_ones() as usize + 1] += 1;
-        mask += 1;
-    }
-    let mut ones = 0;
-    while ones < 17 {
-        first[ones + 1] += first[ones];
-        ones += 1;
-    }
-    let mut next = first;
-    mask = 0;
-    while mask < 1 << 16 {
-        let ones = mask.count_ones() as usize;
-        masks[next[ones]] = mask as u16;
-        next[ones] += 1;
-        mask += 1;
-    }
-    (masks, first)
-}
-
-/// The masks of 16 bits of which `ones` are set.
-fn masks_of(ones: u32) -> &'static [u16] {
-    let ones = (ones as usize).min(17);
-    &MASKS[FIRST[ones]..FIRST[(ones + 1).min(17)]]
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use crate::memory::probe::Near;
+use crate::memory::probe::near::Near;
 
 /// How many are compared before any is looked at.
 const BLOCK: usize = 16;

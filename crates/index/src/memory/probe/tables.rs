@@ -4,7 +4,7 @@
 use multiversion::multiversion;
 
 use crate::memory::probe::{
-    MASKS, Near, masks_of,
+    near::Near,
     scan::scan,
     table::{BUCKETS, Rest, Table},
 };
@@ -204,4 +204,38 @@ impl Met {
             || places[2] < self.below[2]
             || places[3] < self.below[3]
     }
+}
+
+/// All masks of 16 bits by how many of their bits are set, and where each number's begin: `MASKS[FIRST[n]..FIRST[n + 1]]`.
+static MASKS: [u16; 1 << 16] = masks().0;
+
+static FIRST: [usize; 18] = masks().1;
+
+const fn masks() -> ([u16; 1 << 16], [usize; 18]) {
+    let (mut masks, mut first) = ([0; 1 << 16], [0; 18]);
+    let mut mask = 0u32;
+    while mask < 1 << 16 {
+        first[mask.count_ones() as usize + 1] += 1;
+        mask += 1;
+    }
+    let mut ones = 0;
+    while ones < 17 {
+        first[ones + 1] += first[ones];
+        ones += 1;
+    }
+    let mut next = first;
+    mask = 0;
+    while mask < 1 << 16 {
+        let ones = mask.count_ones() as usize;
+        masks[next[ones]] = mask as u16;
+        next[ones] += 1;
+        mask += 1;
+    }
+    (masks, first)
+}
+
+/// The masks of 16 bits of which `ones` are set.
+fn masks_of(ones: u32) -> &'static [u16] {
+    let ones = (ones as usize).min(17);
+    &MASKS[FIRST[ones]..FIRST[(ones + 1).min(17)]]
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use multiversion::multiversion;
 
-use crate::types::sketch::{Sketch, Sketched, cosine, product, square};
+use crate::types::sketch::{Sketch, cosine, product, square};
 
 /// How many sequence numbers share a chunk, which is copied when one of them changes.
 const CHUNK: usize = 32;
@@ -189,6 +189,15 @@ fn place(sequence: u32) -> (usize, usize, usize) {
     let sequence = sequence as usize;
     let chunk = sequence / CHUNK;
     (chunk / BLOCK, chunk % BLOCK, sequence % CHUNK)
+}
+
+/// What becomes of an image's sketch.
+#[derive(Clone, Debug)]
+pub struct Sketched {
+    /// The image.
+    pub sequence: u32,
+    /// Its sketch from now on, if it has one.
+    pub sketch: Option<Sketch>,
 }
 
 #[cfg(test)]

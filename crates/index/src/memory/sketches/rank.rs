@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, ops::Range};
 
-use crate::memory::directory::Hit;
+use crate::memory::ball::Hit;
 
 /// A candidate and how like the query it is.
 pub type Ranked = (Hit, Option<f32>);

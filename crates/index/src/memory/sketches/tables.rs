@@ -3,7 +3,7 @@
 
 use multiversion::multiversion;
 
-use crate::api::copies::SketchSet;
+use crate::memory::sketches::set::SketchSet;
 
 /// Bits of a field, by which a table is sorted.
 const FIELD: u32 = 16;

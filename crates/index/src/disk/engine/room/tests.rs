@@ -23,8 +23,14 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::json;
 
 use crate::{
-    Codes, Expected, Index, IndexConfig, IndexError, Kept, NewImage, Wanted,
+    api::Index,
     code::{HashCode, Length},
+    types::{
+        config::{IndexConfig, Kept, Wanted},
+        error::IndexError,
+        record::{Codes, NewImage},
+        revision::Expected,
+    },
 };
 
 /// Whether the log's room is reserved. If not, the disk is only asked, as on a file system that cannot reserve.
@@ -55,7 +61,7 @@ fn on_a_small_disk(test: &str) {
         ])
         .arg(folder.path())
         .arg(env::current_exe().unwrap())
-        .arg(format!("room::tests::{test}"))
+        .arg(format!("disk::engine::room::tests::{test}"))
         .env(INSIDE, folder.path())
         .output()
         .unwrap();

@@ -1,0 +1,33 @@
+//! Listing images in order of age.
+
+use crate::{
+    api::Index,
+    types::{
+        error::IndexError,
+        query::{Cursor, Listing},
+    },
+};
+
+impl Index {
+    /// At most `limit` images in order of age, from a cursor on or from the oldest; where there are labels, of those that have any of them.
+    /// Damaged pages are passed over.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn list(
+        &self,
+        labels: &[String],
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Listing, IndexError> {
+        let Cursor(from) = from.unwrap_or_default();
+        let store = &self.0.store;
+        store.steady(None, |directory, reading| {
+            if labels.is_empty() {
+                return reading.list(from, limit);
+            }
+            let numbers = reading.numbers(labels)?;
+            reading.list_of(&directory.labelled(&numbers), &numbers, from, limit)
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! How images and originals are named, and the form that text is kept in.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+use serde::{Deserialize, Serialize};
+
+/// A text in Unicode's form NFC, as ids and labels are kept.
+pub fn nfc(text: &str) -> Cow<'_, str> {
+    ComposingNormalizerBorrowed::new_nfc().normalize(text)
+}
+
+/// Labels as they are kept: in NFC, each once, in the order given.
+pub fn labels(given: Vec<String>) -> Vec<String> {
+    let mut labels: Vec<String> = Vec::with_capacity(given.len());
+    for label in given {
+        let label = nfc(&label).into_owned();
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    labels
+}
+
+/// The name of an image: text of 1 to 800 bytes in Unicode's form NFC, without control characters and slashes, and not "." or "..".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ImageId(pub(crate) String);
+
+impl ImageId {
+    /// The most bytes an id has.
+    const MOST: usize = 800;
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<ImageId> for String {
+    fn from(id: ImageId) -> Self {
+        id.0
+    }
+}
+
+impl TryFrom<String> for ImageId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let text = nfc(text);
+        let rule = if !(1..=Self::MOST).contains(&text.len()) {
+            format!("it has {} bytes; an id has 1 to {}", text.len(), Self::MOST)
+        } else if let Some(wrong) = text.chars().find(|c| c.is_control() || *c == '/') {
+            format!("{wrong:?} is not allowed; an id has neither control characters nor slashes")
+        } else if matches!(&*text, "." | "..") {
+            "it would be a step in a path; an id is not . or ..".to_owned()
+        } else {
+            return Ok(ImageId(text.into_owned()));
+        };
+        Err(InvalidId {
+            found: text.chars().take(40).collect(),
+            rule,
+        })
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Text that is not an image id, with the rule that it breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not an image id: {rule}")]
+pub struct InvalidId {
+    /// The text, at most its first 40 characters.
+    pub found: String,
+    /// The rule it breaks.
+    pub rule: String,
+}
+
+/// How many names a block has, so that naming an original seldom waits for the disk.
+pub const BLOCK: u64 = 256;
+
+/// The name of an original. No other original of the store ever has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Original(u64);
+
+impl Original {
+    /// The block it is of.
+    pub(crate) fn block(self) -> u64 {
+        self.0 / BLOCK
+    }
+
+    /// Its place in the block.
+    pub(crate) fn slot(self) -> u64 {
+        self.0 % BLOCK
+    }
+
+    /// The names of a block.
+    pub(crate) fn of_block(block: u64) -> impl Iterator<Item = Original> {
+        (block * BLOCK..(block + 1) * BLOCK).map(Original)
+    }
+}
+
+/// A path: the block, a slash, the place in it; hexadecimal.
+impl fmt::Display for Original {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}/{:02x}", self.block(), self.slot())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_none_says_why() {
+        let error = |text: &str| text.parse::<ImageId>().unwrap_err().to_string();
+        assert!(error("").contains("1 to 800"));
+        assert!(error("a/b").contains("'/' is not allowed"));
+        assert!(error("..").contains("path"));
+        assert!(error("a\nb").contains("'\\n' is not allowed"));
+        assert!(error(&"é".repeat(401)).contains("802 bytes"));
+        assert!(error(&"x".repeat(9_000)).len() < 150);
+        for id in [
+            "a",
+            "...",
+            "A~b:c@d-e_f.9",
+            "100 % of it?#\\",
+            "猫の写真",
+            &"é".repeat(400),
+            "0190a5c2-7b8e-7cc1-9d2a-0242ac120002",
+        ] {
+            assert_eq!(id.parse::<ImageId>().unwrap().as_str(), id);
+        }
+        let composed: ImageId = "caf\u{e9}".parse().unwrap();
+        assert_eq!("cafe\u{301}".parse::<ImageId>().unwrap(), composed);
+    }
+}
