@@ -2,39 +2,19 @@
 //! Plain data; a module receives only its own section and nothing here acts.
 
 mod file;
-mod train;
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use url::Url;
 
 use crate::index::Kept;
 
 pub use file::{FileError, defaults_from};
-pub use train::{
-    BackboneKind, Cell, Centers, Credit, History, Method, Optimizer, Policy, Schedule, Train,
-};
+pub use scihcgrl_model::options::{Compute, Precision, Train};
 
 /// The checkpoint that comes with the project.
 pub const DEFAULT_MODEL: &str = "models/photos.safetensors";
-
-/// Where a model computes and in which type.
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct Compute {
-    /// auto, cpu, cuda or cuda:N; a service takes several with commas between, and has a copy of the model and a worker on each.
-    #[arg(long, env = "SCIHCGRL_DEVICE", default_value = "auto")]
-    pub device: String,
-    /// The type that convolutions compute in: auto, fp32 or bf16. A service's auto is what the codes of its data folder were made in, and
-    /// for a new one bf16 where the device has instructions for it; elsewhere auto is fp32.
-    #[arg(long, env = "SCIHCGRL_PRECISION", default_value = "auto")]
-    pub precision: Precision,
-    /// Threads of libtorch; as many as there are cores by default, and one beside a GPU. A service on a CPU has a worker of one thread on every
-    /// core instead.
-    #[arg(long, env = "SCIHCGRL_THREADS")]
-    pub threads: Option<usize>,
-}
 
 /// How the service is run.
 ///
@@ -247,28 +227,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// A floating-point type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// What suits.
-    Auto,
-    /// IEEE single precision.
-    Fp32,
-    /// bfloat16: faster on processors and GPUs made for it.
-    Bf16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Precision::Auto => "auto",
-            Precision::Fp32 => "fp32",
-            Precision::Bf16 => "bf16",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ impl Jobs {
             let taken = tokio::task::spawn_blocking(taken).await;
             taken.map_err(|_| JobError::Panicked)??;
             if self.0.store.is_shared() {
-                let context = Context::beside(self, job.id);
+                let context = Context::of_other_worker(self, job.id);
                 context.hand_over(ARCHIVE, &[ARCHIVE]).await?;
                 // Whoever does the job fetches it.
                 self.clear(job.id).await;

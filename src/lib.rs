@@ -9,14 +9,11 @@
 pub mod batch;
 pub mod cli;
 pub mod config;
-pub mod copies;
 pub mod disk;
-pub mod eval;
 pub mod gallery;
 pub mod http;
 pub mod jobs;
 pub mod memory;
-pub mod model;
 pub mod place;
 pub mod registry;
 pub mod replica;
@@ -25,10 +22,10 @@ pub mod serving;
 pub mod snapshots;
 pub mod telemetry;
 pub mod tls;
-pub mod train;
 
 pub use scihcgrl_image as image;
 pub use scihcgrl_index::{self as index, code, priority};
+pub use scihcgrl_model::{copies, eval, model, options, train};
 
 /// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives
 /// each back to the kernel and takes its pages anew, or, told to keep them, has all threads wait for one lock. How long freed memory

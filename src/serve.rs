@@ -24,7 +24,7 @@ use crate::{
     batch::BatchConfig,
     config::{Compute, Precision, Serve},
     disk,
-    gallery::{self, Gallery, Originals},
+    gallery::{Gallery, Originals},
     http::{self, AppState, Base, Budget, Origins, Parts},
     index::{Index, IndexConfig, Wanted},
     jobs::{Jobs, JobsConfig},

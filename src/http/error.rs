@@ -22,7 +22,7 @@ use crate::{
     disk::DiskError,
     gallery::{GalleryError, OriginalsError},
     image::ImageError,
-    index::IndexError,
+    index::{IndexError, InvalidId},
     jobs::JobError,
     serving::ServingError,
     snapshots::SnapshotError,
@@ -136,6 +136,9 @@ pub enum ApiError {
     /// The index refused or failed.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Not an image id.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
     /// The place of originals failed.
     #[error("{0}; try again soon")]
     Originals(#[from] OriginalsError),

@@ -69,8 +69,8 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     for (length, count) in facts.distinct_codes {
         gauge!(DISTINCT_CODES, "bits" => length.to_string()).set(count as f64);
     }
-    let Models { active, beside } = state.models();
-    for (served, value) in [(Some(active), 1.0), (beside, 0.0)] {
+    let Models { active, standby } = state.models();
+    for (served, value) in [(Some(active), 1.0), (standby, 0.0)] {
         let Some(served) = served else { continue };
         let info = [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),

@@ -179,16 +179,16 @@ impl AppState {
         bytes: Bytes,
         turn: Turn,
     ) -> Result<(Vec<Codes>, &'static str), ApiError> {
-        let Models { active, beside } = self.models();
+        let Models { active, standby } = self.models();
         let of = |served: &Served, coded: Coded| Codes {
             generation: served.generation,
             codes: coded.encoded.output.codes,
             sketch: coded.encoded.output.sketch,
         };
         let more = async {
-            let beside = beside.as_ref()?;
-            match self.encode(beside, bytes.clone(), None, Turn::Waits).await {
-                Ok(coded) => Some(of(beside, coded)),
+            let standby = standby.as_ref()?;
+            match self.encode(standby, bytes.clone(), None, Turn::Waits).await {
+                Ok(coded) => Some(of(standby, coded)),
                 Err(error) => {
                     tracing::debug!(%error, "an image has no codes of the model beside yet");
                     None

@@ -41,7 +41,7 @@ pub(super) struct Context {
 
 impl Context {
     /// For who works on a job that another worker tells of.
-    pub fn beside(jobs: &Jobs, id: Uuid) -> Self {
+    pub fn of_other_worker(jobs: &Jobs, id: Uuid) -> Self {
         Context {
             jobs: jobs.clone(),
             id,

@@ -80,7 +80,7 @@ impl Jobs {
                 first,
                 ..
             } = range;
-            let context = Context::standby(self, job);
+            let context = Context::of_other_worker(self, job);
             let filling = match filling {
                 Some(filling) if filling.number() == generation => filling,
                 _ => {

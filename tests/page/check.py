@@ -47,8 +47,8 @@ def found(page):
 def search_by_file(page):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
-    expect(page.get_by_alt_text(f"What is searched for: {QUERY.name}")).to_be_visible()
+    expect(summary(page)).to_contain_text("The 50 most similar of 400 images")
+    expect(page.get_by_alt_text(f"Query image: {QUERY.name}")).to_be_visible()
     assert "horse" in found(page).first.inner_text()
     expect(page.get_by_role("heading", name="By similarity")).to_be_visible()
     loaded = "[...document.querySelectorAll('.found img')].slice(0, 4).every((image) => image.complete && image.naturalWidth > 0)"
@@ -58,7 +58,7 @@ def search_by_file(page):
 
 def search_by_drop(page):
     page.goto("#search")
-    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    expect(page.get_by_role("heading", name="Or start with one of")).to_be_visible()
     transfer = page.evaluate_handle(
         """([name, base64]) => {
             const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
@@ -69,13 +69,13 @@ def search_by_drop(page):
         [QUERY.name, base64.b64encode(QUERY.read_bytes()).decode()],
     )
     page.get_by_role("main").dispatch_event("drop", {"dataTransfer": transfer})
-    expect(page.get_by_alt_text(f"What is searched for: {QUERY.name}")).to_be_visible()
-    expect(summary(page)).to_contain_text("most alike of")
+    expect(page.get_by_alt_text(f"Query image: {QUERY.name}")).to_be_visible()
+    expect(summary(page)).to_contain_text("most similar of")
 
 
 def search_by_paste(page):
     page.goto("#search")
-    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    expect(page.get_by_role("heading", name="Or start with one of")).to_be_visible()
     page.evaluate(
         """async (base64) => {
             const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
@@ -84,33 +84,33 @@ def search_by_paste(page):
         base64.b64encode((ROOT / "tests/fixtures/alpha.png").read_bytes()).decode(),
     )
     page.keyboard.press("Control+V")
-    expect(page.get_by_alt_text(re.compile("What is searched for: .*png"))).to_be_visible()
-    expect(summary(page)).to_contain_text("most alike of")
+    expect(page.get_by_alt_text(re.compile("Query image: .*png"))).to_be_visible()
+    expect(summary(page)).to_contain_text("most similar of")
 
 
 def within(page, bits):
-    page.get_by_label("Only codes that differ in few bits").check()
+    page.get_by_label("Limit the distance").check()
     page.get_by_label("Radius").fill(str(bits))
     expect(summary(page)).to_contain_text(f"within {bits} bits")
 
 
 def another_radius_length_and_label(page):
     page.goto("#search?id=cat:0030.jpg")
-    expect(summary(page)).to_contain_text("most alike of 400 images")
+    expect(summary(page)).to_contain_text("most similar of 400 images")
     expect(page.get_by_label("Radius")).to_be_hidden()
     within(page, 2)
     few = found(page).count()
-    page.get_by_label("Most images").fill("200")
+    page.get_by_label("Maximum images").fill("200")
     within(page, 20)
     assert found(page).count() > few
     page.get_by_label("24", exact=True).check()
     expect(page.get_by_role("region", name="Results").locator("code").first).to_have_text(re.compile(r"^[0-9a-f]{6}$"))
-    page.get_by_label("Only with the label").fill("dog")
-    page.get_by_label("Only with the label").press("Tab")
+    page.get_by_label("Only images with label").fill("dog")
+    page.get_by_label("Only images with label").press("Tab")
     until(page, "[...document.querySelectorAll('.found li')].every((one) => one.innerText.startsWith('dog'))")
     assert "label=dog" in page.url and "bits=24" in page.url and "radius=20" in page.url
-    page.get_by_label("Only codes that differ in few bits").uncheck()
-    expect(summary(page)).to_contain_text("The 40 most alike of 40 images")
+    page.get_by_label("Limit the distance").uncheck()
+    expect(summary(page)).to_contain_text("The 40 most similar of 40 images")
     assert "radius" not in page.url
 
 
@@ -122,7 +122,7 @@ def in_rings_by_a_model_without_sketches(page):
     assert distances, "no rings"
     within(page, 20)
     expect(page.get_by_role("heading", name=re.compile(r"^\d+ bits away"))).not_to_have_count(0)
-    expect(page.get_by_label("How alike")).to_be_hidden()
+    expect(page.get_by_label("Relation")).to_be_hidden()
     # An address of another service, whose model makes some.
     page.goto("/")
     page.goto("#search?id=cat:0030.jpg&relation=copy")
@@ -131,7 +131,7 @@ def in_rings_by_a_model_without_sketches(page):
 
 def nothing_near_and_wider(page):
     page.goto("#search?code=000000000000&radius=0")
-    page.get_by_role("button", name="Look within 4 bits").click()
+    page.get_by_role("button", name="Search within 4 bits").click()
     expect(summary(page)).to_contain_text("within 4 bits")
 
 
@@ -147,7 +147,7 @@ def what_differs(page):
     page.goto("#search?id=cat:0030.jpg&radius=48&limit=200")
     found(page).last.get_by_role("button").click()
     dialog = page.get_by_role("dialog")
-    bits = re.search(r"They differ in (\d+) of 48 bits: ([\d, ]+)\.", dialog.get_by_text("They differ").inner_text())
+    bits = re.search(r"The codes differ in (\d+) of 48 bits: ([\d, ]+)\.", dialog.get_by_text("The codes differ").inner_text())
     assert int(bits[1]) == len(bits[2].split(",")) == dialog.locator(".differs").count()
     codes = [int(code, 16) for code in dialog.locator("code").all_inner_texts()[:2]]
     wanted = [49 - bit for bit in range(48, 0, -1) if (codes[0] ^ codes[1]) >> (bit - 1) & 1]
@@ -160,8 +160,8 @@ def what_differs(page):
 def link_and_curl(page, service):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text("most alike of")
-    page.get_by_text("Share, or ask with curl").click()
+    expect(summary(page)).to_contain_text("most similar of")
+    page.get_by_text("Share this search").click()
     shown = found(page).all_inner_texts()
     total = int(re.search(r"of (\d+) images", summary(page).inner_text())[1])
     link = page.get_by_label("link", exact=True).input_value()
@@ -174,7 +174,7 @@ def link_and_curl(page, service):
     other.goto(link)
     expect(summary(other)).to_contain_text(f"{total} image")
     assert found(other).all_inner_texts() == shown
-    expect(other.get_by_text("a code, without a picture")).to_be_visible()
+    expect(other.get_by_text("a code without a picture")).to_be_visible()
     other.close()
 
 
@@ -216,10 +216,10 @@ def a_part_of_the_picture(page):
     shows(page, whole)
     clear = page.get_by_role("button", name="Use the whole picture")
     expect(clear).to_be_hidden()
-    page.get_by_alt_text("What is searched for").scroll_into_view_if_needed()
+    page.get_by_alt_text("Query image").scroll_into_view_if_needed()
 
     def at(x, y):
-        box = page.get_by_alt_text("What is searched for").bounding_box()
+        box = page.get_by_alt_text("Query image").bounding_box()
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     page.mouse.move(*at(0.95, 0.95))
@@ -265,7 +265,7 @@ def a_part_of_the_picture(page):
 
 def a_part_of_a_stored_picture(page, service):
     page.goto("#search?id=cat:0030.jpg")
-    expect(summary(page)).to_contain_text("most alike of 400 images")
+    expect(summary(page)).to_contain_text("most similar of 400 images")
     photo = page.request.get("/images/cat:0030.jpg/content").body()
     page.get_by_text("Set the part with sliders").click()
     page.get_by_label("Height, %").fill("50")
@@ -297,7 +297,7 @@ def drop_a_copy(page, id, size):
 
 def by_similarity(page):
     page.goto("#search")
-    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    expect(page.get_by_role("heading", name="Or start with one of")).to_be_visible()
     first = found(page).first
     # Of 32 pixels three quarters of the size leave enough for a copy, and half of it enough to come first.
     drop_a_copy(page, "bird:0038.jpg", 24)
@@ -305,12 +305,12 @@ def by_similarity(page):
     expect(first).to_contain_text(re.compile(r"Copy · (0\.9\d|1\.00)"))
     drop_a_copy(page, "cat:0030.jpg", 16)
     expect(first.get_by_role("img")).to_have_attribute("alt", "cat, cat:0030.jpg")
-    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+    expect(summary(page)).to_contain_text("The 50 most similar of 400 images")
     expect(first).to_contain_text(re.compile(r"Same kind · 0\.\d\d"))
     similarities = [float(text.split()[-1]) for text in found(page).locator("span.caption:last-of-type").all_inner_texts()]
     assert similarities == sorted(similarities, reverse=True) and len(similarities) == 50, similarities
     first.get_by_role("button").click()
-    expect(page.get_by_role("dialog")).to_contain_text(re.compile(r"Similarity \(1 is the most\): Same kind · "))
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile(r"Similarity \(1 is the highest\): Same kind · "))
     page.keyboard.press("Escape")
     shown = found(page).all_inner_texts()
     address = page.url
@@ -319,23 +319,23 @@ def by_similarity(page):
     # The address alone, without the picture.
     page.goto("/")
     page.goto(address)
-    expect(page.get_by_text("a code, without a picture")).to_be_visible()
-    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+    expect(page.get_by_text("a code without a picture")).to_be_visible()
+    expect(summary(page)).to_contain_text("The 50 most similar of 400 images")
     assert found(page).all_inner_texts() == shown
     command, answer = asked_by_curl(page)
     assert '"sketch"' in command and answer["query"]["order"] == "similarity"
-    page.get_by_label("Most images").fill("20")
-    expect(summary(page)).to_contain_text("The 20 most alike of 400 images")
+    page.get_by_label("Maximum images").fill("20")
+    expect(summary(page)).to_contain_text("The 20 most similar of 400 images")
     within(page, 40)
     expect(page.get_by_role("heading", name="By similarity")).to_be_visible()
 
     # Without its sketch, and of a model that does not answer.
     page.goto(re.sub("&sketch=[^&]*", "", address))
-    expect(page.get_by_role("region", name="Results")).to_contain_text("In order of distance, for the address has no sketch")
+    expect(page.get_by_role("region", name="Results")).to_contain_text("Ordered by distance, because the address has no sketch")
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
-    expect(page.get_by_label("How alike")).to_be_disabled()
+    expect(page.get_by_label("Relation")).to_be_disabled()
     page.goto(re.sub("model=[^&]*", "model=0123456789ab", address))
-    expect(page.get_by_role("region", name="Results")).to_contain_text("In order of distance. The address is of model 0123456789ab")
+    expect(page.get_by_role("region", name="Results")).to_contain_text("Ordered by distance. The address was made by model 0123456789ab")
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
 
 
@@ -343,17 +343,17 @@ def copies_alone_and_the_same_kind(page):
     thresholds = page.request.get("info").json()["thresholds"]
     copy, kin = (re.escape(f"{thresholds[name]:.2f}") for name in ("copy", "kin"))
     page.goto("#search?id=cat:0030.jpg")
-    expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
-    alike = page.get_by_label("How alike")
+    expect(summary(page)).to_contain_text("The 50 most similar of 400 images")
+    alike = page.get_by_label("Relation")
     alike.select_option("kin")
-    expect(summary(page)).to_contain_text(re.compile(rf"^\d+ images of similarity {kin} or more"))
-    page.get_by_label("Most images").fill("200")
+    expect(summary(page)).to_contain_text(re.compile(rf"^\d+ images with a similarity of at least {kin}"))
+    page.get_by_label("Maximum images").fill("200")
     command, answer = asked_by_curl(page, "min_similarity=.*limit=200|limit=200.*min_similarity=")
     assert 1 < answer["total"] < 200 and answer["query"]["min_similarity"] == thresholds["kin"], (command, answer["query"])
     shows(page, answer)
     assert all(re.search("Copy|Same kind", text) for text in found(page).all_inner_texts())
     alike.select_option("copy")
-    expect(summary(page)).to_contain_text(re.compile(f"1 image of similarity {copy} or more"))
+    expect(summary(page)).to_contain_text(re.compile(f"1 image with a similarity of at least {copy}"))
     expect(found(page)).to_have_count(1)
     address = page.url
     assert "relation=copy" in address
@@ -361,12 +361,12 @@ def copies_alone_and_the_same_kind(page):
     # The address alone; then another picture, of which there is no copy.
     page.goto("/")
     page.goto(address)
-    expect(summary(page)).to_contain_text(re.compile(f"1 image of similarity {copy} or more"))
+    expect(summary(page)).to_contain_text(re.compile(f"1 image with a similarity of at least {copy}"))
     expect(alike).to_have_value("copy")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(page.get_by_text("No image is that alike.")).to_be_visible()
-    page.get_by_role("button", name="Show the most alike").click()
-    expect(summary(page)).to_contain_text("The 200 most alike of 400 images")
+    expect(page.get_by_text("No image is that similar.")).to_be_visible()
+    page.get_by_role("button", name="Show the most similar").click()
+    expect(summary(page)).to_contain_text("The 200 most similar of 400 images")
     expect(alike).to_have_value("")
     assert "relation" not in page.url
 
@@ -377,7 +377,7 @@ def no_image(page):
     alert = page.get_by_role("region", name="Results").get_by_role("alert")
     expect(alert).to_contain_text("JPEG, PNG")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text("most alike of")
+    expect(summary(page)).to_contain_text("most similar of")
 
 
 def paging_and_filter(page):
@@ -407,7 +407,7 @@ def no_duplicates_by_a_model_without_thresholds(page):
 
 def four_good_files_and_a_bad_one(page):
     page.goto("#gallery")
-    page.get_by_label("Labels for them").fill("mine, new ones")
+    page.get_by_label("Labels for these files").fill("mine, new ones")
     good = [file_of(path) for path in sorted((SAMPLES / "queries/cat").iterdir())[:4]]
     page.get_by_label("Drop, paste or choose files").set_input_files([*good[:2], {"name": "bad.jpg", "mimeType": "image/jpeg", "buffer": b"bad"}, *good[2:]])
     expect(page.get_by_text("4 of 5 files stored, 1 refused.")).to_be_visible()
@@ -425,7 +425,7 @@ def other_labels_and_an_end(page):
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Labels").fill("mine, old ones , mine")
     dialog.get_by_role("button", name="Change labels").click()
-    expect(dialog.get_by_role("status")).to_have_text("The labels are changed.")
+    expect(dialog.get_by_role("status")).to_have_text("Labels changed.")
     assert dialog.get_by_label("Labels").input_value() == "mine, old ones"
     page.keyboard.press("Escape")
     expect(page.get_by_text("1 to 3 of 3 images")).to_be_visible()
@@ -445,8 +445,8 @@ def copies_found_and_deleted(page):
     twice = [SAMPLES / "gallery/cat/0030.jpg", SAMPLES / "gallery/ship/0008.jpg"]
     page.goto("#gallery")
     page.get_by_text("Duplicates: images that are copies").click()
-    expect(page.get_by_text("Nobody has looked for copies yet.")).to_be_visible()
-    page.get_by_label("Labels for them").fill("again")
+    expect(page.get_by_text("Duplicates have not been searched for yet.")).to_be_visible()
+    page.get_by_label("Labels for these files").fill("again")
     # One of them as another file, without loss.
     png = page.evaluate(
         """async (id) => {
@@ -461,7 +461,7 @@ def copies_found_and_deleted(page):
     another = {"name": "another.png", "mimeType": "image/png", "buffer": base64.b64decode(png)}
     page.get_by_label("Drop, paste or choose files").set_input_files([*map(file_of, twice), another])
     expect(page.get_by_text("3 of 3 files stored.")).to_be_visible()
-    page.get_by_role("button", name="Find them").click()
+    page.get_by_role("button", name="Find duplicates").click()
     expect(page.get_by_text("3 images of 403 are copies of an older one, in 2 groups")).to_be_visible()
     groups = page.locator(".duplicates")
     expect(groups.get_by_role("heading")).to_have_text(["3 images", "2 images"])
@@ -485,11 +485,11 @@ def copies_found_and_deleted(page):
     delete(cats.last)
     # Of the cats one is left, which is no group.
     expect(groups).to_have_count(1)
-    page.get_by_role("button", name="Find them again").click()
+    page.get_by_role("button", name="Find duplicates again").click()
     expect(page.get_by_text("1 image of 401 is a copy of an older one, in 1 group")).to_be_visible()
     expect(page.get_by_text("The gallery has changed since.")).to_have_count(0)
     delete(ships.last)
-    page.get_by_role("button", name="Find them again").click()
+    page.get_by_role("button", name="Find duplicates again").click()
     expect(page.get_by_text("0 images of 400 are copies of an older one")).to_be_visible()
     expect(groups).to_have_count(0)
 
@@ -515,7 +515,7 @@ def a_job_from_the_form_to_its_model(page):
     dialog.get_by_label("Images a step").fill("32")
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
-    expect(job.get_by_role("status")).to_contain_text(re.compile("learn|measuring|copying|Waits"))
+    expect(job.get_by_role("status")).to_contain_text(re.compile("training|measuring|copying|queued"))
     # Gone to and come back to, it is followed on.
     page.get_by_role("link", name="Status").click()
     expect(page.get_by_role("heading", name="Status")).to_be_visible()
@@ -538,7 +538,7 @@ def a_job_that_is_cancelled(page):
     dialog.get_by_label("Epochs of both networks").fill("200")
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
-    expect(job.get_by_role("status")).to_contain_text(re.compile("learn|measuring"), timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text(re.compile("training|measuring"), timeout=LONG)
     job.get_by_role("button", name="Cancel").click()
     expect(job.get_by_role("status")).to_contain_text("cancelled", timeout=LONG)
 
@@ -571,10 +571,10 @@ def activation_and_the_way_back(page):
     expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
     expect(row(page, "active").get_by_role("rowheader")).to_have_text(new)
     expect(row(page, "standby").get_by_role("rowheader")).to_have_text(old)
-    row(page, "standby").get_by_role("button", name="Go back to it").click()
-    expect(page.get_by_text(f"Model {old} answers now.")).to_be_visible()
+    row(page, "standby").get_by_role("button", name="Activate").click()
+    expect(page.get_by_text(f"Model {old} is active now.")).to_be_visible()
     expect(row(page, "active").get_by_role("rowheader")).to_have_text(old)
-    row(page, "standby").get_by_role("button", name="Let its codes go").click()
+    row(page, "standby").get_by_role("button", name="Delete codes").click()
     row(page, "stored").get_by_role("button", name="Delete").click()
     models = page.get_by_role("region", name="Models").get_by_role("row")
     expect(models).to_have_count(2)
@@ -584,13 +584,13 @@ def activation_and_the_way_back(page):
 def a_model_fitted_to_the_gallery(page):
     page.goto("#models")
     old = row(page, "active").get_by_role("rowheader").inner_text()
-    page.get_by_role("button", name="Fit the model to this gallery").click()
+    page.get_by_role("button", name="Adapt the model to this gallery").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Activate").select_option("manual")
     dialog.get_by_label("Epochs of the policies").fill("2")
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
-    expect(job.get_by_role("status")).to_contain_text(re.compile("copying|measuring|looking|learn|Waits"))
+    expect(job.get_by_role("status")).to_contain_text(re.compile("copying|measuring|computing features|training|queued"))
     expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
     for figure in ("copies found first", "nearest by features found"):
         expect(job.get_by_role("status")).to_contain_text(re.compile(rf"{figure} 0\.\d+ → [01]\.\d+"))
@@ -605,23 +605,23 @@ def a_model_fitted_to_the_gallery(page):
     expect(row(page, "active").get_by_role("rowheader")).to_have_text(new, timeout=LONG)
     page.get_by_role("link", name="Search").click()
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-    expect(summary(page)).to_contain_text(re.compile(f"^The 50 most alike of 400 images.*model {new}"))
-    page.get_by_label("How alike").select_option("copy")
-    expect(summary(page)).to_contain_text(re.compile(r"^\d+ images? of similarity 0\.\d\d or more.* model"))
+    expect(summary(page)).to_contain_text(re.compile(f"^The 50 most similar of 400 images.*model {new}"))
+    page.get_by_label("Relation").select_option("copy")
+    expect(summary(page)).to_contain_text(re.compile(r"^\d+ images? with a similarity of at least 0\.\d\d.* model"))
 
 
 def status_now(page):
     page.goto("#status")
-    expect(page.get_by_text("a second").first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+\.\d/s$")).first).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Codes of 48 bits by how many images share them: .*1 images each"))).to_be_visible()
     expect(page.get_by_text("efficientnet_lite0")).to_be_visible()
 
 
 def a_service_that_stops_in_mid_use(page, service):
     page.goto("#search?id=cat:0030.jpg")
-    expect(summary(page)).to_contain_text("most alike of")
+    expect(summary(page)).to_contain_text("most similar of")
     service.stop()
-    page.get_by_label("Most images").fill("60")
+    page.get_by_label("Maximum images").fill("60")
     expect(page.get_by_role("region", name="Results").get_by_role("alert")).to_contain_text("The service does not answer")
     page.get_by_role("link", name="Gallery").first.click()
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer")
@@ -636,17 +636,17 @@ def keys(page):
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("alert")).to_contain_text("key")
     dialog.get_by_label("Key").fill("a-key-that-is-wrong-altogether")
-    dialog.get_by_role("button", name="Use it").click()
+    dialog.get_by_role("button", name="Use key").click()
     expect(dialog.get_by_role("alert")).to_contain_text("key")
     dialog.get_by_label("Key").fill(KEYS["READ"])
-    dialog.get_by_role("button", name="Use it").click()
-    expect(page.get_by_role("heading", name="Or begin with one of")).to_be_visible()
+    dialog.get_by_role("button", name="Use key").click()
+    expect(page.get_by_role("heading", name="Or start with one of")).to_be_visible()
     # Pictures come with the key, which an address does not carry.
     until(page, "[...document.querySelectorAll('.found img')].length > 3 && [...document.querySelectorAll('.found img')].every((image) => image.naturalWidth > 0)")
     page.get_by_role("link", name="Models").click()
     expect(dialog.get_by_role("alert")).to_contain_text("admin")
     dialog.get_by_label("Key").fill(KEYS["ADMIN"])
-    dialog.get_by_role("button", name="Use it").click()
+    dialog.get_by_role("button", name="Use key").click()
     expect(row(page, "active")).to_have_count(1)
     stored = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
     assert stored == [0, 0, ""], stored
@@ -666,11 +666,11 @@ def by_keyboard_alone(page):
     expect(dialog).to_be_visible()
     for _ in range(20):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.textContent") == "Search near it":
+        if page.evaluate("document.activeElement.textContent") == "Search with this image":
             break
     page.keyboard.press("Enter")
-    expect(summary(page)).to_contain_text("most alike of")
-    page.get_by_label("Only codes that differ in few bits").focus()
+    expect(summary(page)).to_contain_text("most similar of")
+    page.get_by_label("Limit the distance").focus()
     page.keyboard.press("Space")
     page.keyboard.press("Tab")
     for _ in range(3):
@@ -690,7 +690,7 @@ def everyone_can_use_it(page):
     for width, scheme in ((1280, "light"), (360, "dark"), (1920, "light")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
-        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "part", "dialog", "Teach it from the gallery", "Fit the model to this gallery"]:
+        for view in [*VIEWS, "search?id=cat:0030.jpg&radius=14&limit=100", "part", "dialog", "Teach it from the gallery", "Adapt the model to this gallery"]:
             if view == "part":
                 page.get_by_text("Set the part with sliders").click()
                 page.get_by_label("Width, %").fill("50")
@@ -741,12 +741,12 @@ def under_a_path_of_a_proxy(page, service):
     try:
         page.goto(proxy.url)
         page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
-        expect(summary(page)).to_contain_text("The 50 most alike of 400 images")
+        expect(summary(page)).to_contain_text("The 50 most similar of 400 images")
         until(page, "[...document.querySelectorAll('.found img')].slice(0, 4).every((image) => image.complete && image.naturalWidth > 0)")
         command, answer = asked_by_curl(page)
         assert "/photos/search" in command and answer["matches"], command
         page.goto(f"{proxy.url}/#gallery")
-        page.get_by_label("Labels for them").fill("by proxy")
+        page.get_by_label("Labels for these files").fill("by proxy")
         page.get_by_label("Drop, paste or choose files").set_input_files([QUERY])
         expect(page.get_by_text("1 of 1 file stored.")).to_be_visible()
         page.get_by_label("Show").select_option(label="by proxy (1)")

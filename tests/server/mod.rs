@@ -20,8 +20,8 @@ use reqwest::{Method, StatusCode};
 use safetensors::SafeTensors;
 use scihcgrl::{
     code::Length,
-    config::Centers,
     model::{Card, Network, Thresholds, backbone::BackboneKind, centers, checkpoint},
+    options::Centers,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -95,11 +95,11 @@ pub fn card_of(classes: Vec<String>) -> Card {
         .collect();
     Card {
         backbone: BackboneKind::EfficientnetLite0,
-        policy: scihcgrl::config::Policy {
+        policy: scihcgrl::options::Policy {
             hidden: 32,
-            cell: scihcgrl::config::Cell::Recurrent,
+            cell: scihcgrl::options::Cell::Recurrent,
             passes: 1,
-            history: scihcgrl::config::History::Zeros,
+            history: scihcgrl::options::History::Zeros,
             classifier: None,
         },
         lengths,

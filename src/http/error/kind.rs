@@ -86,7 +86,9 @@ impl ApiError {
             ApiError::Index(IndexError::Sketch { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_sketch")
             }
-            ApiError::Index(IndexError::Id { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_id"),
+            ApiError::Id(_) | ApiError::Index(IndexError::Id { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid_id")
+            }
             ApiError::Index(IndexError::Cursor { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid_parameter")
             }

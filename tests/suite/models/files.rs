@@ -7,8 +7,8 @@ use crate::server::{self, TestServer};
 use reqwest::Method;
 use safetensors::{SafeTensors, tensor::TensorView};
 use scihcgrl::{
-    config::{Cell, Policy},
     model::{Card, Network, backbone::BackboneKind, checkpoint},
+    options::{Cell, Policy},
 };
 use serde_json::{Value, json};
 

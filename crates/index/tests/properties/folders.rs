@@ -78,15 +78,15 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "6").unwrap())
+        drop(store.insert("mschema", "7").unwrap())
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
             IndexError::Schema {
-                found: 6,
-                supported: 5
+                found: 7,
+                supported: 6
             }
         ),
         "{error}"

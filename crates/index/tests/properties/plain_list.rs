@@ -185,7 +185,7 @@ fn check_all(index: &Index, model: &Model) {
     let facts = index.facts();
     assert_eq!(
         (facts.images, facts.generation, facts.schema),
-        (model.0.len() as u64, 1, 5)
+        (model.0.len() as u64, 1, 6)
     );
     for (at, length) in Length::ALL.into_iter().enumerate() {
         let word = |image: &NewImage| image.codes[0].codes[at].word();

@@ -1,0 +1,7 @@
+//! The SCIHCGRL model: networks, checkpoints, training and evaluation.
+
+pub mod copies;
+pub mod eval;
+pub mod model;
+pub mod options;
+pub mod train;

@@ -1,0 +1,259 @@
+//! The recurrent policy (Eq 6–9): one cell per code length, unrolled once per bit over one image's feature.
+//! Knows features, wanted values and action values; neither where features come from nor what rewards them.
+
+mod weights;
+
+use tch::{Kind, Tensor, nn};
+
+use super::{ModelError, environment::Environment};
+use crate::options::History;
+use crate::options::Policy as Form;
+use scihcgrl_index::code::Length;
+pub use weights::shapes;
+use weights::{Head, Joined, JoinedCell};
+
+/// The policies of all lengths over one feature. Heads are unrolled together, as one batched product a step.
+pub struct Policy {
+    mean: Tensor,      // [feature]
+    deviation: Tensor, // [feature]
+    heads: Vec<Head>,
+    form: Form,
+    lengths: Vec<i64>,
+    environment: Option<Environment>,
+    joined: Option<Joined>,
+}
+
+/// The share of the feature in a state that has wanted values too.
+const FEATURE_SHARE: f64 = 0.1;
+
+/// What one pass leaves.
+struct Pass {
+    logits: Tensor,      // [heads, batch, bits]
+    fed: Option<Tensor>, // [heads, batch, bits]
+    history: Tensor,     // [heads, batch, hidden]
+}
+
+/// How the bit before is chosen, where a cell takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Sampled from its probability, by libtorch's generator.
+    Sample,
+    /// The likelier one.
+    Greedy,
+}
+
+/// What a policy answers to a batch of features.
+pub struct Unrolled {
+    /// Action logits z of every pass: `[passes, heads, batch, bits]`, `bits` being the longest length. Head i has as many bits
+    /// as its length, the rest is to be ignored. The action value is tanh z, and P(bit = +1) = σ(2z).
+    pub logits: Tensor,
+    /// The bits, 0 or 1, that were fed back, of the same shape; `None` where no cell takes them.
+    pub fed: Option<Tensor>,
+}
+
+impl Policy {
+    /// Makes a policy per length with its variables under `path`, not yet trained; with an environment its state has what
+    /// is wanted too.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn new(
+        path: &nn::Path,
+        feature: i64,
+        form: &Form,
+        lengths: &[Length],
+        environment: Option<Environment>,
+    ) -> Result<Self, ModelError> {
+        let heads = lengths
+            .iter()
+            .map(|length| {
+                Head::new(
+                    &(path / length),
+                    feature,
+                    form,
+                    *length,
+                    environment.is_some(),
+                )
+            })
+            .collect::<Result<_, ModelError>>()?;
+        Ok(Policy {
+            mean: path.f_zeros_no_train("feature_mean", &[feature])?,
+            deviation: path.f_ones_no_train("feature_deviation", &[feature])?,
+            heads,
+            form: form.clone(),
+            lengths: lengths.iter().map(|length| length.bits() as i64).collect(),
+            environment,
+            joined: None,
+        })
+    }
+
+    /// The longest length.
+    fn bits(&self) -> i64 {
+        self.lengths.iter().max().copied().unwrap_or(0)
+    }
+
+    /// What says which bits are wanted, if there is one.
+    pub fn environment(&self) -> Option<&Environment> {
+        self.environment.as_ref()
+    }
+
+    /// Sets what features are centred and scaled by before the projection: the mean and deviation of `features`,
+    /// `[images, feature]`. A recurrent cell does not learn from features of unlike scale.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn standardise(&mut self, features: &Tensor) -> Result<(), ModelError> {
+        let mean = features.f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
+        let square = features
+            .f_square()?
+            .f_mean_dim([0i64].as_slice(), false, Kind::Float)?;
+        let variance = square.f_sub(&mean.f_square()?)?.f_clamp_min(0.0)?;
+        self.mean.f_copy_(&mean)?;
+        self.deviation
+            .f_copy_(&variance.f_add_scalar(1e-6)?.f_sqrt()?)?;
+        Ok(())
+    }
+
+    /// Makes the code's logits: features `[batch, feature]` to `[heads, batch, bits]`, the last pass of
+    /// [`unroll`](Self::unroll).
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        let unrolled = self.unroll(features, Choice::Greedy, 0.0)?;
+        Ok(unrolled.logits.f_select(0, -1)?)
+    }
+
+    /// Plays all passes over features, `[batch, feature]`, leaving out a share `dropout` of their entries at random.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn unroll(
+        &self,
+        features: &Tensor,
+        choice: Choice,
+        dropout: f64,
+    ) -> Result<Unrolled, ModelError> {
+        let made;
+        let joined = match &self.joined {
+            Some(joined) => joined,
+            None => {
+                made = Joined::of(&self.heads, self.bits())?;
+                &made
+            }
+        };
+        let x = features.f_sub(&self.mean)?.f_div(&self.deviation)?; // [batch, feature]
+        let x = x.f_dropout(dropout, dropout > 0.0)?.f_unsqueeze(0)?;
+        let mut x = match &joined.project {
+            Some((weight, bias)) => x.f_matmul(weight)?.f_add(bias)?, // [heads, batch, hidden]
+            None => x,
+        };
+        if let Some((environment, weight)) = self.environment.as_ref().zip(joined.wanted.as_ref()) {
+            let wanted = environment.wanted(features)?; // [heads, batch, bits]
+            x = x
+                .f_mul_scalar(FEATURE_SHARE)?
+                .f_add(&wanted.f_bmm(weight)?)?;
+        }
+        let Some(cell) = &joined.cell else {
+            let x = if joined.project.is_some() {
+                x.f_tanh()?
+            } else {
+                x
+            };
+            let z = x.f_matmul(&joined.action)?.f_add(&joined.action_bias)?;
+            return Ok(Unrolled {
+                logits: z.f_unsqueeze(0)?,
+                fed: None,
+            });
+        };
+        let input = x.f_matmul(&cell.input)?.f_add(&cell.bias)?;
+        let mut history = match self.form.history {
+            History::Zeros => None,
+            History::Feature => Some(x),
+        };
+        let (mut logits, mut fed) = (Vec::new(), Vec::new());
+        for _ in 0..self.form.passes {
+            let first = match &history {
+                None => input.shallow_clone(),
+                Some(h) => input.f_baddbmm(h, &cell.history, 1, 1)?,
+            };
+            let pass = self.pass(first.f_tanh()?, cell, joined, choice)?; // Eq 6
+            logits.push(pass.logits);
+            fed.extend(pass.fed);
+            history = Some(pass.history);
+        }
+        Ok(Unrolled {
+            logits: Tensor::f_stack(&logits, 0)?,
+            fed: match fed.is_empty() {
+                true => None,
+                false => Some(Tensor::f_stack(&fed, 0)?),
+            },
+        })
+    }
+
+    /// One pass from the state after Eq 6, `[heads, batch, hidden]`.
+    fn pass(
+        &self,
+        first: Tensor,
+        cell: &JoinedCell,
+        joined: &Joined,
+        choice: Choice,
+    ) -> Result<Pass, ModelError> {
+        let act = |h: &Tensor| -> Result<Tensor, ModelError> {
+            Ok(h.f_matmul(&joined.action)?.f_add(&joined.action_bias)?) // Eq 8 before tanh
+        };
+        let bits = self.bits();
+        let mut states = vec![first];
+        let (mut logits, mut fed) = (Vec::new(), Vec::new());
+        for i in 0..bits as usize {
+            let mut given = cell.bias.shallow_clone();
+            if let Some(weight) = &cell.bit {
+                let z = act(&states[i])?; // [heads, batch, 1]
+                let bit = match choice {
+                    Choice::Greedy => z.f_ge(0.0)?.f_to_kind(Kind::Float)?,
+                    Choice::Sample => z
+                        .f_detach()?
+                        .f_mul_scalar(2.0)?
+                        .f_sigmoid()?
+                        .f_nan_to_num(0.5, None, None)?
+                        .f_bernoulli()?,
+                };
+                let sign = bit.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?;
+                given = given.f_add(&sign.f_matmul(weight)?)?;
+                logits.push(z);
+                fed.push(bit);
+            }
+            if i + 1 < bits as usize {
+                states.push(given.f_baddbmm(&states[i], &cell.both, 1, 1)?.f_tanh()?); // Eq 7
+            }
+        }
+        // A shorter head's history ends with its own last bit.
+        let ends = self.lengths.iter().enumerate();
+        let ends = ends
+            .map(|(head, &length)| states[length as usize - 1].f_get(head as i64))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (logits, fed) = match fed.is_empty() {
+            // [bits, heads, batch, 1]
+            true => (act(&Tensor::f_stack(&states, 0)?)?, None),
+            false => (
+                Tensor::f_stack(&logits, 0)?,
+                Some(Tensor::f_stack(&fed, 0)?),
+            ),
+        };
+        let order = |bits: &Tensor| bits.f_squeeze_dim(3)?.f_permute([1, 2, 0]); // [heads, batch, bits]
+        Ok(Pass {
+            logits: order(&logits)?,
+            fed: fed.map(|fed| order(&fed)).transpose()?,
+            history: Tensor::f_stack(&ends, 0)?,
+        })
+    }
+
+    /// Joins the heads once and for all, for inference only.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`].
+    pub fn fold(&mut self) -> Result<(), ModelError> {
+        self.joined = Some(Joined::of(&self.heads, self.bits())?);
+        Ok(())
+    }
+}

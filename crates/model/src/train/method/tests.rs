@@ -1,0 +1,141 @@
+//! Every objective on a task small enough to watch: six classes of noisy features, and codes that must come to tell them apart.
+
+use tch::{Device, Kind, Tensor};
+
+use super::super::Run;
+use crate::{
+    model::{Card, Choice, Policy},
+    options::Train,
+};
+
+/// Six classes of 20 features of 32 entries, far from each other.
+fn features() -> (Tensor, Vec<usize>) {
+    tch::manual_seed(3);
+    let options = (Kind::Float, Device::Cpu);
+    let labels: Vec<usize> = (0..120).map(|i| i % 6).collect();
+    let which = Tensor::from_slice(&labels.iter().map(|&label| label as i64).collect::<Vec<_>>());
+    let means = Tensor::randn([6, 32], options) * 2.0;
+    (
+        means.index_select(0, &which) + Tensor::randn([120, 32], options),
+        labels,
+    )
+}
+
+/// Trains on them and returns the mean distance, in shares of the bits, of codes of one class and of different classes.
+fn learned(flags: &str) -> (f64, f64) {
+    let (features, labels) = features();
+    let mut all = vec![
+        "--hidden",
+        "32",
+        "--lengths",
+        "24",
+        "--warm-up-epochs",
+        "60",
+        "--policy-rate",
+        "0.002",
+    ];
+    all.extend(flags.split_whitespace());
+    let config = Train::of(&all).unwrap();
+    let classes: Vec<String> = (0..6).map(|class| class.to_string()).collect();
+    let sets: Vec<Vec<usize>> = (0..6).map(|class| vec![class]).collect();
+    let card: Card = super::super::card(&config, &classes).unwrap();
+    let run = Run::new(&config, &card, &sets, &labels, Device::Cpu).unwrap();
+    let variables = tch::nn::VarStore::new(Device::Cpu);
+    let mut policy = Policy::new(
+        &(variables.root() / "policy"),
+        32,
+        &config.policy,
+        &card.lengths,
+        None,
+    )
+    .unwrap();
+    let numbers: Vec<usize> = (0..120).collect();
+    run.warm_up(&variables, &mut policy, &features, &numbers, &mut |_| ())
+        .unwrap();
+    let bits = tch::no_grad(|| policy.logits(&features))
+        .unwrap()
+        .get(0)
+        .sign();
+    let far: Tensor = (24.0 - bits.matmul(&bits.tr())) / 48.0;
+    let (mut same, mut other) = ((0.0, 0.0), (0.0, 0.0));
+    for i in 0..120i64 {
+        for j in 0..i {
+            let kind = if labels[i as usize] == labels[j as usize] {
+                &mut same
+            } else {
+                &mut other
+            };
+            kind.0 += far.double_value(&[i, j]);
+            kind.1 += 1.0;
+        }
+    }
+    (same.0 / same.1, other.0 / other.1)
+}
+
+#[test]
+fn every_method_brings_a_class_together_and_keeps_classes_apart() {
+    for flags in [
+        "--method scihcgrl",
+        "--method scihcgrl --reinforce-weight 1 --global-weight 0",
+        "--method scihcgrl --reinforce-weight 1 --global-weight 0 --credit set --warm-up-epochs 200",
+        "--method scihcgrl --cell feedback",
+        "--method scihcgrl --passes 3 --history feature",
+        "--method scihcgrl --cell independent --smoothing 0.1 --dropout 0.1 --quantization-weight 0.1",
+        "--method scihcgrl --optimizer sgd --policy-rate 0.05 --schedule step --step-epochs 20",
+        "--method csq --cell independent --quantization-weight 0.1",
+        "--method drlih --history feature --reinforce-weight 0.001",
+        "--method hashnet --cell independent",
+        "--method dsh --cell independent",
+        "--method ninh --cell independent",
+        "--method cnnh --cell independent",
+    ] {
+        let (same, other) = learned(flags);
+        println!("{same:.3} {other:.3}  {flags}");
+        assert!(same < 0.15 && other > 0.25, "{flags}: {same} {other}");
+    }
+}
+
+#[test]
+fn random_hyperplanes_keep_what_is_near_near() {
+    let (same, other) = learned("--method hyperplanes --cell linear --warm-up-epochs 0");
+    assert!(same < 0.35 && other > same + 0.1, "{same} {other}");
+}
+
+#[test]
+fn a_head_is_the_same_beside_others_and_alone() {
+    for flags in [
+        "--cell recurrent --passes 2",
+        "--cell feedback --passes 2 --history feature",
+        "--cell independent",
+        "--cell linear",
+    ] {
+        let config = Train::of(
+            &flags
+                .split(' ')
+                .chain(["--hidden", "16"])
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
+        let variables = tch::nn::VarStore::new(Device::Cpu);
+        let joined =
+            Policy::new(&variables.root(), 8, &config.policy, &config.lengths, None).unwrap();
+        let x = Tensor::randn([5, 8], (Kind::Float, Device::Cpu));
+        let all = joined.unroll(&x, Choice::Greedy, 0.0).unwrap().logits;
+        for (head, length) in config.lengths.iter().enumerate() {
+            let alone = tch::nn::VarStore::new(Device::Cpu);
+            let policy = Policy::new(&alone.root(), 8, &config.policy, &[*length], None).unwrap();
+            for (name, mut value) in alone.variables() {
+                tch::no_grad(|| value.copy_(&variables.variables()[&name]));
+            }
+            let own = policy.unroll(&x, Choice::Greedy, 0.0).unwrap().logits; // [passes, 1, 5, length]
+            let same = all
+                .select(1, head as i64)
+                .narrow(2, 0, length.bits() as i64);
+            let difference = (own.squeeze_dim(1) - same).abs().max();
+            assert!(
+                f64::try_from(difference).unwrap() < 1e-5,
+                "{flags} {length}"
+            );
+        }
+    }
+}

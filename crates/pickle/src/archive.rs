@@ -1,0 +1,42 @@
+//! The parts of a `torch.save` file since PyTorch 1.6: a zip archive that compresses nothing, with the pickle and a file a storage.
+//! Knows zip only; what the pickle says is for the machine.
+
+use std::{collections::HashMap, io::Cursor};
+
+use zip::{CompressionMethod, ZipArchive};
+
+use crate::{Parts, Reader, entries};
+
+/// The entries and storages of an archive: `<name>/data.pkl` and `<name>/data/<key>`.
+pub(crate) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
+    let damaged = |error| format!("its zip archive is damaged: {error}");
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+    let (mut pickle, mut storages) = (None, HashMap::new());
+    for number in 0..archive.len() {
+        let part = archive.by_index_raw(number).map_err(damaged)?;
+        let name = part.name();
+        if part.compression() != CompressionMethod::Stored {
+            return Err(format!(
+                "'{name}' in it is compressed; torch.save never does"
+            ));
+        }
+        // Taken where it lies: weights need not be in memory twice.
+        let rest = bytes.get(part.data_start() as usize..).unwrap_or_default();
+        let data = rest.get(..part.size() as usize).unwrap_or_default();
+        if crc32fast::hash(data) != part.crc32() {
+            return Err(format!("'{name}' in it is damaged"));
+        }
+        match name.split_once('/') {
+            Some((_, "data.pkl")) => pickle = Some(data),
+            Some((_, path)) => {
+                if let Some(key) = path.strip_prefix("data/") {
+                    storages.insert(key.into(), data);
+                }
+            }
+            None => {}
+        }
+    }
+    let pickle =
+        pickle.ok_or("it is a zip archive, but not one of torch.save: 'data.pkl' is missing")?;
+    Ok((entries(&Reader::new(pickle).pickle()?)?, storages))
+}

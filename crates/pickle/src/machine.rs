@@ -1,0 +1,293 @@
+//! The stack machine of Python's pickles, as far as a state dict needs it: values, but no call of anything.
+//! Knows nothing of tensors' bytes, which follow the pickles.
+
+use std::{collections::HashMap, rc::Rc};
+
+/// What the number that `torch.save` begins with is read as.
+pub(crate) const MAGIC: &str = "a long that torch.save begins with";
+/// The most instructions of a file, and items that they copy: a tensor takes some 25.
+const MOST_STEPS: usize = 1 << 20;
+/// How deep lists, tuples and dicts may lie in each other; a state dict's lie 4 deep.
+const MOST_DEPTH: usize = 64;
+/// The most sides of a tensor.
+const MOST_SIDES: usize = 8;
+
+/// What a pickle builds. Clones share what they hold, so a value that is fetched again costs nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Nothing,
+    Int(i64),
+    Text(Rc<str>),
+    Global(Rc<str>),
+    Sequence(Rc<Items>),
+    /// Keys and values in turn.
+    Dict(Rc<Items>),
+    Storage(Storage),
+    Tensor(Rc<Tensor>),
+}
+
+/// What is in a list, tuple or dict.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Items {
+    pub values: Vec<Value>,
+    /// How deep others lie in it.
+    depth: usize,
+}
+
+/// Where a tensor's bytes are, and which class of `torch` they are of.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    pub key: Rc<str>,
+    pub class: Rc<str>,
+}
+
+/// A view of a storage, in elements.
+#[derive(Debug)]
+pub(crate) struct Tensor {
+    pub storage: Storage,
+    pub offset: i64,
+    pub shape: Vec<i64>,
+    pub strides: Vec<i64>,
+}
+
+/// Bytes that are read from the front.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    steps: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, steps: 0 }
+    }
+
+    /// The next bytes.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(count)
+            .ok_or("it is cut short")?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self, bytes: usize) -> Result<usize, String> {
+        Ok(self
+            .take(bytes)?
+            .iter()
+            .rev()
+            .fold(0, |number, &byte| number << 8 | usize::from(byte)))
+    }
+
+    fn text(&mut self, length: usize) -> Result<&'a str, String> {
+        std::str::from_utf8(self.take(length)?).map_err(|error| error.to_string())
+    }
+
+    /// Counts what an instruction costs.
+    fn step(&mut self, steps: usize) -> Result<(), String> {
+        self.steps = self.steps.saturating_add(steps);
+        match self.steps > MOST_STEPS {
+            true => Err(format!("its pickle takes more than {MOST_STEPS} steps")),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds to a list or dict, of which others that share it know nothing.
+    fn add(&mut self, to: &mut Rc<Items>, values: Vec<Value>) -> Result<(), String> {
+        if Rc::strong_count(to) > 1 {
+            self.step(to.values.len())?;
+        }
+        let to = Rc::make_mut(to);
+        let deepest = values.iter().map(Value::depth).max();
+        to.depth = to.depth.max(deepest.map_or(0, |depth| depth + 1));
+        if to.depth > MOST_DEPTH {
+            return Err(format!("its values lie more than {MOST_DEPTH} deep"));
+        }
+        to.values.extend(values);
+        Ok(())
+    }
+
+    fn tuple(&mut self, values: Vec<Value>) -> Result<Value, String> {
+        let mut items = Rc::default();
+        self.add(&mut items, values)?;
+        Ok(Value::Sequence(items))
+    }
+
+    fn line(&mut self) -> Result<&'a str, String> {
+        let end = self
+            .bytes
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .ok_or("it is cut short")?;
+        let line = self.text(end)?;
+        self.take(1)?;
+        Ok(line)
+    }
+
+    /// One pickle of protocol 2, up to its STOP.
+    pub fn pickle(&mut self) -> Result<Value, String> {
+        let (mut stack, mut marks, mut memo) = (Vec::<Value>::new(), Vec::new(), HashMap::new());
+        let under = || "its pickle is damaged".to_owned();
+        loop {
+            self.step(1)?;
+            match self.number(1)? as u8 {
+                0x80 => drop(self.take(1)?),
+                b'.' => return stack.pop().ok_or_else(under),
+                b'N' | 0x88 | 0x89 => stack.push(Value::Nothing),
+                b'K' => stack.push(Value::Int(self.number(1)? as i64)),
+                b'M' => stack.push(Value::Int(self.number(2)? as i64)),
+                b'J' => stack.push(Value::Int(i64::from(self.number(4)? as u32 as i32))),
+                0x8a => {
+                    let length = self.number(1)?;
+                    let long = self.take(length)?;
+                    // Only the file's magic number is this long.
+                    let magic = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+                    stack.push(if long == magic {
+                        Value::Text(MAGIC.into())
+                    } else {
+                        Value::Nothing
+                    });
+                }
+                b'X' => {
+                    let length = self.number(4)?;
+                    stack.push(Value::Text(self.text(length)?.into()));
+                }
+                b'c' => {
+                    let global = format!("{} {}", self.line()?, self.line()?);
+                    stack.push(Value::Global(global.into()));
+                }
+                b'q' => drop(memo.insert(self.number(1)?, stack.last().ok_or_else(under)?.clone())),
+                b'r' => drop(memo.insert(self.number(4)?, stack.last().ok_or_else(under)?.clone())),
+                b'h' => stack.push(memo.get(&self.number(1)?).ok_or_else(under)?.clone()),
+                b'j' => stack.push(memo.get(&self.number(4)?).ok_or_else(under)?.clone()),
+                b'}' => stack.push(Value::Dict(Rc::default())),
+                b']' | b')' => stack.push(Value::Sequence(Rc::default())),
+                b'(' => marks.push(stack.len()),
+                b't' => {
+                    let items = stack.split_off(marks.pop().ok_or_else(under)?.min(stack.len()));
+                    stack.push(self.tuple(items)?);
+                }
+                tuple @ 0x85..=0x87 => {
+                    let from = stack
+                        .len()
+                        .checked_sub(usize::from(tuple - 0x84))
+                        .ok_or_else(under)?;
+                    let items = stack.split_off(from);
+                    stack.push(self.tuple(items)?);
+                }
+                append @ (b'e' | b'a') => {
+                    let from = if append == b'a' {
+                        stack.len().checked_sub(1)
+                    } else {
+                        marks.pop()
+                    };
+                    let items = stack.split_off(from.ok_or_else(under)?.min(stack.len()));
+                    let Some(Value::Sequence(list)) = stack.last_mut() else {
+                        return Err(under());
+                    };
+                    self.add(list, items)?;
+                }
+                set @ (b'u' | b's') => {
+                    let from = if set == b's' {
+                        stack.len().checked_sub(2)
+                    } else {
+                        marks.pop()
+                    };
+                    let items = stack.split_off(from.ok_or_else(under)?.min(stack.len()));
+                    let Some(Value::Dict(dict)) = stack.last_mut() else {
+                        return Err(under());
+                    };
+                    if items.len() % 2 == 1 {
+                        return Err(under());
+                    }
+                    self.add(dict, items)?;
+                }
+                // An object's attributes; a state dict's are of no use here.
+                b'b' => drop(stack.pop()),
+                b'Q' => {
+                    let id = stack.pop();
+                    stack.push(storage(id).ok_or_else(under)?);
+                }
+                // A call, or a new object of a class: for what a state dict holds the same.
+                b'R' | 0x81 => {
+                    let (arguments, function) = (stack.pop(), stack.pop());
+                    stack.push(
+                        call(function, arguments)
+                            .ok_or_else(|| "it holds an unknown object".to_owned())?,
+                    );
+                }
+                other => {
+                    return Err(format!(
+                        "its pickle has an instruction, {other:#x}, that no state dict needs"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Value {
+    fn depth(&self) -> usize {
+        match self {
+            Value::Sequence(items) | Value::Dict(items) => items.depth,
+            _ => 0,
+        }
+    }
+}
+
+fn storage(id: Option<Value>) -> Option<Value> {
+    let Value::Sequence(id) = id? else {
+        return None;
+    };
+    match id.values.as_slice() {
+        [
+            Value::Text(what),
+            Value::Global(class),
+            Value::Text(key),
+            ..,
+        ] if &**what == "storage" => Some(Value::Storage(Storage {
+            key: key.clone(),
+            class: class.clone(),
+        })),
+        _ => None,
+    }
+}
+
+fn call(function: Option<Value>, arguments: Option<Value>) -> Option<Value> {
+    let (Value::Global(function), Value::Sequence(arguments)) = (function?, arguments?) else {
+        return None;
+    };
+    match (&*function, arguments.values.as_slice()) {
+        ("collections OrderedDict", _) => Some(Value::Dict(Rc::default())),
+        ("torch Size", [sides]) => Some(sides.clone()),
+        (
+            "torch.nn.parameter Parameter" | "torch._utils _rebuild_parameter",
+            [tensor @ Value::Tensor(_), ..],
+        ) => Some(tensor.clone()),
+        (
+            "torch._utils _rebuild_tensor" | "torch._utils _rebuild_tensor_v2",
+            [
+                Value::Storage(storage),
+                Value::Int(offset),
+                Value::Sequence(shape),
+                Value::Sequence(strides),
+                ..,
+            ],
+        ) => {
+            let sides = |items: &Items| -> Option<Vec<i64>> {
+                let values = items.values.iter().map(|value| match value {
+                    Value::Int(side @ 0..=0xffff_ffff) => Some(*side),
+                    _ => None,
+                });
+                (items.values.len() <= MOST_SIDES).then(|| values.collect())?
+            };
+            Some(Value::Tensor(Rc::new(Tensor {
+                storage: storage.clone(),
+                offset: *offset,
+                shape: sides(shape)?,
+                strides: sides(strides)?,
+            })))
+        }
+        _ => None,
+    }
+}
