@@ -1,78 +1,136 @@
-// A part of a picture, as the service takes it: x, y, width and height in shares of 1. Shown on the picture, drawn there with a mouse, pen or
-// finger, or set with sliders. Knows nothing of searches.
-import { el, slider, svg } from './dom.js';
+// Shows a part of a picture, and lets the user choose one with a mouse, pen, finger or sliders.
+import { button, el, Slider, svg } from './dom.js';
+import { percent } from './format.js';
 
+/** @typedef {number[]} Box x, y, width and height as shares of the picture's sides, 0 to 1 */
+
+/** @type {Box} */
 const WHOLE = [0, 0, 1, 1];
-// Of a side. What is drawn smaller was a slip of the hand.
-const LEAST = 0.05;
+// Share of a side. A smaller drawing is taken for a slip of the hand.
+const MIN_SIDE = 0.05;
 
-/** A picture of which all but a part is darkened; `show` shows another part, or none. */
-export function framed(image, box) {
-  const shade = svg('path', { class: 'shade', 'fill-rule': 'evenodd' });
-  const edge = svg('rect', { class: 'edge' });
-  const over = svg('svg', { viewBox: '0 0 1 1', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, shade, edge);
-  const whole = el('div', { class: 'framed' }, image, over);
-  whole.over = over;
-  whole.show = (part) => {
-    const [x, y, width, height] = part ?? WHOLE;
-    shade.setAttribute('d', `M0 0H1V1H0Z M${x} ${y}h${width}v${height}h${-width}Z`);
-    for (const [name, value] of Object.entries({ x, y, width, height })) edge.setAttribute(name, value);
-    over.classList.toggle('whole', !part);
-  };
-  whole.show(box);
-  return whole;
+/** @param {Box} box */
+const isWhole = (box) => box.every((share, at) => share === WHOLE[at]);
+
+/** A picture that is darkened outside of a box. */
+export class FramedPicture {
+  /**
+   * @param {HTMLElement} image
+   * @param {Box} [box]
+   */
+  constructor(image, box) {
+    this.shade = svg('path', { class: 'shade', 'fill-rule': 'evenodd' });
+    this.edge = svg('rect', { class: 'edge' });
+    this.overlay = svg(
+      'svg',
+      { viewBox: '0 0 1 1', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+      this.shade,
+      this.edge,
+    );
+    this.element = el('div', { class: 'framed' }, image, this.overlay);
+    this.show(box);
+  }
+
+  /** @param {Box} [box] the whole picture if undefined */
+  show(box) {
+    const [x, y, width, height] = box ?? WHOLE;
+    this.shade.setAttribute('d', `M0 0H1V1H0Z M${x} ${y}h${width}v${height}h${-width}Z`);
+    for (const [name, value] of Object.entries({ x, y, width, height })) this.edge.setAttribute(name, String(value));
+    this.overlay.classList.toggle('whole', !box);
+  }
 }
 
-/** The same to choose the part; `changed` hears of it, and of none where the whole picture is chosen. */
-export function boxed(image, box, changed) {
-  const frame = framed(image, box);
-  const sliders = ['Left', 'Top', 'Width', 'Height'].map((name, at) =>
-    slider(`${name}, %`, { min: at < 2 ? 0 : 100 * LEAST, max: at < 2 ? 100 - 100 * LEAST : 100, value: Math.round(100 * (box ?? WHOLE)[at]) }, () => slid(at)));
-  const summary = el('summary', {}, 'Set the part with sliders');
-  const clear = el('button', { type: 'button', hidden: !box, onclick: () => { choose(WHOLE); summary.focus(); } }, 'Use the whole picture');
+/**
+ * Returns the box with two points as opposite corners.
+ * @param {number[]} from
+ * @param {number[]} to
+ * @returns {Box}
+ */
+function boxBetween(from, to) {
+  // Rounds corners instead of sizes, so that rounding does not push an edge out of the picture.
+  const corner = (/** @type {(a: number, b: number) => number} */ pick) =>
+    from.map((share, axis) => Number(pick(share, to[axis]).toFixed(3)));
+  const [start, end] = [corner(Math.min), corner(Math.max)];
+  return [...start, ...end.map((share, axis) => Number((share - start[axis]).toFixed(3)))];
+}
 
-  function choose(part) {
-    box = part.every((share, at) => share === WHOLE[at]) ? undefined : part;
-    part.forEach((share, at) => sliders[at].set(Math.round(100 * share)));
-    clear.hidden = !box;
-    frame.show(box);
-    changed(box);
+/** A picture on which the user chooses a box. */
+export class BoxPicker {
+  /**
+   * @param {HTMLElement} image
+   * @param {Box | undefined} box
+   * @param {(box: Box | undefined) => void} onChange gets undefined for the whole picture
+   */
+  constructor(image, box, onChange) {
+    this.box = box;
+    this.onChange = onChange;
+    this.frame = new FramedPicture(image, box);
+    this.sliders = ['Left', 'Top', 'Width', 'Height'].map((name, at) => {
+      const [min, max] = at < 2 ? [0, 100 - 100 * MIN_SIDE] : [100 * MIN_SIDE, 100];
+      return new Slider(`${name}, %`, { min, max, value: percent((box ?? WHOLE)[at]) }, () => this.#chooseBySlider(at));
+    });
+    const summary = el('summary', {}, 'Set the part with sliders');
+    this.clear = button('Use the whole picture', () => {
+      this.#choose(WHOLE);
+      summary.focus();
+    }, { hidden: !box });
+    this.#listenToPointer();
+    this.element = el(
+      'div',
+      {},
+      this.frame.element,
+      el('p', { class: 'quiet' }, 'Draw on the picture to search with a part of it.'),
+      this.clear,
+      el('details', {}, summary, this.sliders.map((slider) => slider.element)),
+    );
   }
 
-  function slid(moved) {
-    const percent = sliders.map((one) => one.value);
-    // The slider that is moved stays where it was put; where the part would leave the picture, the other one of its axis gives way.
+  /** @param {Box} box */
+  #choose(box) {
+    this.box = isWhole(box) ? undefined : box;
+    this.sliders.forEach((slider, at) => {
+      slider.value = percent(box[at]);
+    });
+    this.clear.hidden = !this.box;
+    this.frame.show(this.box);
+    this.onChange(this.box);
+  }
+
+  /** @param {number} moved which slider */
+  #chooseBySlider(moved) {
+    const percents = this.sliders.map((slider) => slider.value);
+    // Adjusts the other slider of the moved one's axis if the box would leave the picture.
     for (const axis of [0, 1]) {
-      const beyond = Math.max(percent[axis] + percent[axis + 2] - 100, 0);
-      percent[moved === axis ? axis + 2 : axis] -= beyond;
+      const excess = Math.max(percents[axis] + percents[axis + 2] - 100, 0);
+      percents[moved === axis ? axis + 2 : axis] -= excess;
     }
-    choose(percent.map((one) => one / 100));
+    this.#choose(percents.map((one) => one / 100));
   }
 
-  const at = ({ clientX, clientY }) => {
-    const { left, top, width, height } = frame.over.getBoundingClientRect();
-    return [(clientX - left) / width, (clientY - top) / height].map((share) => Math.min(Math.max(share, 0), 1));
-  };
-  const between = (from, to) => {
-    // Corners are rounded, not sizes, so that rounding does not push an edge out of the picture.
-    const [starts, ends] = [Math.min, Math.max].map((pick) => from.map((share, axis) => Number(pick(share, to[axis]).toFixed(3))));
-    return [...starts, ...ends.map((end, axis) => Number((end - starts[axis]).toFixed(3)))];
-  };
-  let from;
-  frame.over.addEventListener('pointerdown', (event) => {
-    if (event.button !== 0) return;
-    from = at(event);
-    frame.over.setPointerCapture(event.pointerId);
-  });
-  frame.over.addEventListener('pointermove', (event) => from && frame.show(between(from, at(event))));
-  frame.over.addEventListener('pointercancel', () => { from = undefined; frame.show(box); });
-  frame.over.addEventListener('pointerup', (event) => {
-    if (!from) return;
-    const part = between(from, at(event));
-    from = undefined;
-    if (Math.min(part[2], part[3]) < LEAST) frame.show(box);
-    else choose(part);
-  });
-
-  return el('div', {}, frame, el('p', { class: 'quiet' }, 'Draw on the picture to search with a part of it.'), clear, el('details', {}, summary, sliders));
+  #listenToPointer() {
+    const { frame } = this;
+    /** @type {number[] | undefined} */
+    let from;
+    const pointOf = (/** @type {PointerEvent} */ { clientX, clientY }) => {
+      const { left, top, width, height } = frame.overlay.getBoundingClientRect();
+      return [(clientX - left) / width, (clientY - top) / height].map((share) => Math.min(Math.max(share, 0), 1));
+    };
+    frame.overlay.addEventListener('pointerdown', (event) => {
+      if (event.button !== 0) return;
+      from = pointOf(event);
+      frame.overlay.setPointerCapture(event.pointerId);
+    });
+    frame.overlay.addEventListener('pointermove', (event) => from && frame.show(boxBetween(from, pointOf(event))));
+    frame.overlay.addEventListener('pointercancel', () => {
+      from = undefined;
+      frame.show(this.box);
+    });
+    frame.overlay.addEventListener('pointerup', (event) => {
+      if (!from) return;
+      const box = boxBetween(from, pointOf(event));
+      from = undefined;
+      if (Math.min(box[2], box[3]) < MIN_SIDE) frame.show(this.box);
+      else this.#choose(box);
+    });
+  }
 }

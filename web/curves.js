@@ -1,58 +1,94 @@
-// Curves of what a training tells as it goes on: loss, reward and validation MAP. Knows numbers over time; not whose they are.
+// Draws the curves of a training while it runs: loss, reward and validation MAP.
 import { el, svg } from './dom.js';
 
-const [WIDTH, HEIGHT, EDGE] = [300, 120, 8];
-// Room for the least and the most value.
-const LEFT = 44;
+// In units of the drawing.
+const [WIDTH, HEIGHT, MARGIN] = [300, 120, 8];
+// Has room for the lowest and the highest value.
+const LEFT_MARGIN = 44;
 const LENGTHS = ['24', '32', '48'];
 
-/** A drawing of named lines; all share one scale of values, and time goes by events. */
-function chart(title, names) {
-  const lines = new Map(names.map((name, at) => [name, { points: [], drawn: svg('polyline', { class: `line-${at}`, fill: 'none' }) }]));
-  const [top, bottom] = [svg('text', { x: 2, y: 10 }), svg('text', { x: 2, y: HEIGHT - 2 })];
-  const drawing = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img' }, [...lines.values()].map((line) => line.drawn), top, bottom);
-  const latest = el('figcaption', {}, title);
-  let at = 0;
+/** @typedef {[number, number]} Point time and value */
 
-  function draw() {
-    const all = [...lines.values()].flatMap((line) => line.points);
-    const [least, most] = [Math.min(...all.map((point) => point[1])), Math.max(...all.map((point) => point[1]))];
-    const [first, last] = [Math.min(...all.map((point) => point[0])), Math.max(...all.map((point) => point[0]))];
-    const x = (when) => LEFT + ((when - first) / (last - first || 1)) * (WIDTH - LEFT - EDGE);
-    const y = (value) => HEIGHT - EDGE - ((value - least) / (most - least || 1)) * (HEIGHT - 2 * EDGE);
-    for (const { points, drawn } of lines.values()) {
-      // One point alone would not be seen.
-      const shown = points.length === 1 ? [[first - 1, points[0][1]], ...points] : points;
-      drawn.setAttribute('points', shown.map(([when, value]) => `${x(Math.max(when, first)).toFixed(1)},${y(value).toFixed(1)}`).join(' '));
-    }
-    [top.textContent, bottom.textContent] = [most.toPrecision(3), least.toPrecision(3)];
-    const now = [...lines].filter(([, line]) => line.points.length).map(([name, line]) => `${name ? `${name} bits ` : ''}${line.points.at(-1)[1].toPrecision(3)}`);
-    latest.textContent = `${title}: ${now.join(', ')}`;
-    drawing.setAttribute('aria-label', `${latest.textContent}, of ${all.length} points`);
+/** @param {number[]} values */
+const rangeOf = (values) => ({ min: Math.min(...values), max: Math.max(...values) });
+
+/** A drawing of named lines over the number of updates. It is hidden until it has a point. */
+class Chart {
+  /**
+   * @param {string} title
+   * @param {string[]} names
+   */
+  constructor(title, names) {
+    this.title = title;
+    this.time = 0;
+    this.lines = names.map((name, at) => ({
+      name,
+      points: /** @type {Point[]} */ ([]),
+      drawing: svg('polyline', { class: `line-${at}`, fill: 'none' }),
+    }));
+    this.top = svg('text', { x: 2, y: 10 });
+    this.bottom = svg('text', { x: 2, y: HEIGHT - 2 });
+    const drawings = this.lines.map(({ drawing }) => drawing);
+    this.drawing = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img' }, drawings, this.top, this.bottom);
+    this.caption = el('figcaption', {}, title);
+    this.element = el('figure', { hidden: true }, this.drawing, this.caption);
   }
 
-  function add(values) {
-    const given = Object.entries(values).filter(([name, value]) => lines.has(name) && Number.isFinite(value));
+  /**
+   * Adds a point to each line that has a value.
+   * @param {Record<string, number | undefined>} values by name
+   */
+  add(values) {
+    const given = this.lines.filter(({ name }) => Number.isFinite(values[name]));
     if (given.length === 0) return;
-    at += 1;
-    figure.hidden = false;
-    for (const [name, value] of given) lines.get(name).points.push([at, value]);
-    draw();
+    this.time += 1;
+    for (const { name, points } of given) points.push([this.time, Number(values[name])]);
+    this.element.hidden = false;
+    this.#draw();
   }
 
-  const figure = el('figure', { hidden: true }, drawing, latest);
-  return { element: figure, add };
+  #draw() {
+    const all = this.lines.flatMap(({ points }) => points);
+    const time = rangeOf(all.map(([when]) => when));
+    const values = rangeOf(all.map(([, value]) => value));
+    const x = (/** @type {number} */ when) =>
+      LEFT_MARGIN + ((when - time.min) / (time.max - time.min || 1)) * (WIDTH - LEFT_MARGIN - MARGIN);
+    const y = (/** @type {number} */ value) =>
+      HEIGHT - MARGIN - ((value - values.min) / (values.max - values.min || 1)) * (HEIGHT - 2 * MARGIN);
+    for (const { points, drawing } of this.lines) {
+      // A line of one point would be invisible, so it is drawn with a second one before it.
+      const drawn = points.length === 1 ? [[time.min - 1, points[0][1]], ...points] : points;
+      const coordinates = drawn.map(([when, value]) =>
+        `${x(Math.max(when, time.min)).toFixed(1)},${y(value).toFixed(1)}`
+      );
+      drawing.setAttribute('points', coordinates.join(' '));
+    }
+    this.top.textContent = values.max.toPrecision(3);
+    this.bottom.textContent = values.min.toPrecision(3);
+    const current = this.lines.filter(({ points }) => points.length).map(({ name, points }) =>
+      `${name && `${name} bits `}${points[points.length - 1][1].toPrecision(3)}`
+    );
+    this.caption.textContent = `${this.title}: ${current.join(', ')}`;
+    this.drawing.setAttribute('aria-label', `${this.caption.textContent}, of ${all.length} points`);
+  }
 }
 
-/** The three charts, each of which is shown once there is something in it, and what adds an event's numbers to them. */
-export function curves() {
-  const [loss, reward, map] = [chart('Loss', ['']), chart('Reward', ['']), chart('Validation MAP', LENGTHS)];
-  return {
-    element: el('div', { class: 'curves' }, loss.element, reward.element, map.element),
-    add(data) {
-      loss.add({ '': data.loss });
-      reward.add({ '': data.reward });
-      map.add(Object.fromEntries(Object.entries(data.map ?? {}).map(([bits, measured]) => [bits, measured.map])));
-    },
-  };
+/** The charts of one training. */
+export class CurveCharts {
+  constructor() {
+    this.loss = new Chart('Loss', ['']);
+    this.reward = new Chart('Reward', ['']);
+    this.map = new Chart('Validation MAP', LENGTHS);
+    this.element = el('div', { class: 'curves' }, this.loss.element, this.reward.element, this.map.element);
+  }
+
+  /**
+   * Adds the figures of a job's progress event.
+   * @param {{ loss?: number, reward?: number, map?: Record<string, { map: number }> }} progress
+   */
+  add({ loss, reward, map }) {
+    this.loss.add({ '': loss });
+    this.reward.add({ '': reward });
+    this.map.add(Object.fromEntries(Object.entries(map ?? {}).map(([bits, measured]) => [bits, measured.map])));
+  }
 }

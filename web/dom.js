@@ -1,77 +1,186 @@
-// Makes elements. What a service says becomes text and never markup. Knows no service and no view.
+// Creates elements and the controls that several views share.
+// Text from the service becomes text nodes, never markup.
 
+/** @typedef {Node | string | number | boolean | null | undefined} Content */
+/** @typedef {Content | (Content | (Content | Content[])[])[]} Child arrays are flattened */
+/** @typedef {Record<string, any>} Attributes attributes, and listeners such as `onclick` */
+
+const NOTICE_DURATION = 8000; // ms
+let fieldCount = 0;
+
+/** @param {unknown} value */
+const isGiven = (value) => value !== undefined && value !== null && value !== false;
+
+/**
+ * @template {Element} Target
+ * @param {Target} node
+ * @param {Attributes} attributes
+ * @param {Child[]} children
+ */
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value === true ? '' : value);
+    else if (isGiven(value)) node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  node.append(.../** @type {any[]} */ (children).flat(Infinity).filter(isGiven));
   return node;
 }
 
-/** An element with attributes, listeners (`onclick`, …) and children; whatever is null, undefined or false is left out. */
+/**
+ * Creates an HTML element. Leaves out attributes and children that are null, undefined or false.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Attributes} [attributes]
+ * @param {...Child} children
+ */
 export function el(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** The same of a drawing. */
+/**
+ * Creates an SVG element, by the rules of `el`.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Attributes} [attributes]
+ * @param {...Child} children
+ */
 export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
 }
 
-/** A field with its label and, if there is one, a line that explains it. */
-export function field(label, input, explained) {
-  const id = input.id || `field-${++field.made}`;
-  input.id = id;
-  if (explained) input.setAttribute('aria-describedby', `${id}-explained`);
-  return el('div', { class: 'field' }, el('label', { for: id }, label), input, explained && el('small', { id: `${id}-explained` }, explained));
-}
-field.made = 0;
+/**
+ * Creates a button that does not submit a form.
+ * @param {Child} text
+ * @param {(event: Event) => unknown} onclick
+ * @param {Attributes} [attributes]
+ */
+export const button = (text, onclick, attributes = {}) =>
+  el('button', { type: 'button', onclick, ...attributes }, text);
 
-/** A range with its value beside its label. */
-export function slider(label, attributes, changed) {
-  const value = el('output', {}, attributes.value);
-  const input = el('input', { type: 'range', ...attributes, oninput: () => { value.textContent = input.value; changed(); } });
-  const whole = field([label, ' ', value], input);
-  whole.set = (to) => { input.value = to; value.textContent = input.value; };
-  Object.defineProperty(whole, 'value', { get: () => Number(input.value) });
-  whole.input = input;
-  return whole;
+/**
+ * Creates a paragraph that states a problem; screen readers announce it at once.
+ * @param {Child} [text]
+ */
+export const alertText = (text) => el('p', { class: 'problem', role: 'alert' }, text);
+
+/**
+ * Creates a field: an input with its label and an optional hint.
+ * @param {Child} label
+ * @param {HTMLElement} input
+ * @param {string} [hint]
+ */
+export function field(label, input, hint) {
+  input.id ||= `field-${++fieldCount}`;
+  const hintId = `${input.id}-hint`;
+  if (hint) input.setAttribute('aria-describedby', hintId);
+  return el(
+    'div',
+    { class: 'field' },
+    el('label', { for: input.id }, label),
+    input,
+    hint && el('small', { id: hintId }, hint),
+  );
 }
 
-/** A dialog that is shown over the page until it is closed, and gone then. */
+/** A field for a number in a range, with its value next to its label. */
+export class Slider {
+  /**
+   * @param {string} label
+   * @param {{ min: number, max: number, step?: number, value: number }} range
+   * @param {() => void} onInput runs when the user moves the slider
+   */
+  constructor(label, range, onInput) {
+    this.output = el('output', {}, range.value);
+    this.input = el('input', {
+      type: 'range',
+      ...range,
+      oninput: () => {
+        this.#showValue();
+        onInput();
+      },
+    });
+    this.element = field([label, ' ', this.output], this.input);
+  }
+
+  get value() {
+    return Number(this.input.value);
+  }
+
+  /** The input clamps the value to its range. */
+  set value(value) {
+    this.input.value = String(value);
+    this.#showValue();
+  }
+
+  /** @param {number} max */
+  setMax(max) {
+    this.input.max = String(max);
+    this.#showValue();
+  }
+
+  #showValue() {
+    this.output.textContent = this.input.value;
+  }
+}
+
+/**
+ * Creates a table with column headings.
+ * @param {string[]} headings
+ * @param {HTMLTableSectionElement} body
+ */
+export function table(headings, body) {
+  const cells = headings.map((heading) => el('th', { scope: 'col' }, heading));
+  return el('table', {}, el('thead', {}, el('tr', {}, cells)), body);
+}
+
+/**
+ * Creates a table that scrolls sideways in a named region.
+ * @param {string} name
+ * @param {string[]} headings
+ * @param {HTMLTableSectionElement} body
+ */
+export const wideTable = (name, headings, body) =>
+  el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': name }, table(headings, body));
+
+/**
+ * Shows a modal dialog; closing it removes it.
+ * @param {string} title
+ * @param {Attributes} attributes
+ * @param {...Child} children
+ */
 export function dialog(title, attributes, ...children) {
-  const close = el('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => shown.close() }, '×');
-  const heading = el('h2', { id: 'dialog-title' }, title);
-  const shown = el('dialog', { 'aria-labelledby': 'dialog-title', ...attributes }, el('div', { class: 'dialog-head' }, heading, close), ...children);
+  const close = button('×', () => shown.close(), { class: 'close', 'aria-label': 'Close' });
+  const head = el('div', { class: 'dialog-head' }, el('h2', { id: 'dialog-title' }, title), close);
+  const shown = el('dialog', { 'aria-labelledby': 'dialog-title', ...attributes }, head, ...children);
   shown.addEventListener('close', () => shown.remove());
-  // Outside of it.
+  // A click on the backdrop has the dialog itself as its target.
   shown.addEventListener('click', (event) => event.target === shown && shown.close());
   document.body.append(shown);
   shown.showModal();
   return shown;
 }
 
-/** Words, if there are any, at the edge of the page for a while, read out too. */
+/**
+ * Shows a text at the edge of the page for some seconds; screen readers announce it.
+ * Ignores an empty text.
+ * @param {string} text
+ * @param {'note' | 'problem'} [kind]
+ */
 export function notice(text, kind = 'note') {
   if (!text) return;
   const shown = el('p', { class: `notice ${kind}` }, text);
-  document.getElementById('notices').append(shown);
-  setTimeout(() => shown.remove(), 8000);
+  document.getElementById('notices')?.append(shown);
+  setTimeout(() => shown.remove(), NOTICE_DURATION);
 }
 
-/** A whole number with its thousands apart. */
-export const count = (number) => number.toLocaleString('en');
-
-/** "1 image", "2 images". */
-export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
-
-/** A size in bytes for people. */
-export function bytes(size) {
-  const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
-  const unit = Math.min(Math.floor(Math.log10(Math.max(size, 1)) / 3), 4);
-  return `${unit ? (size / 1000 ** unit).toFixed(1) : size} ${units[unit]}`;
+/**
+ * Calls `take` with the files that the user drops on the page or pastes, until `signal` aborts.
+ * @param {AbortSignal} signal
+ * @param {(files: File[]) => unknown} take
+ */
+export function onFiles(signal, take) {
+  /** @param {DataTransfer | null} data */
+  const takeFrom = (data) => data?.files.length && take([...data.files]);
+  addEventListener('drop', (event) => takeFrom(event.dataTransfer), { signal });
+  addEventListener('paste', (event) => takeFrom(event.clipboardData), { signal });
 }
-
-/** A moment for people. */
-export const moment = (ms) => new Date(ms).toLocaleString();

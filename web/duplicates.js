@@ -1,76 +1,143 @@
-// Groups of copies, the largest first, and a way to have them found. Knows groups and the job that finds them; records show themselves.
-import { count, el, moment, notice, plural } from './dom.js';
+// The panel of duplicates: groups of images that are copies of each other, the largest first.
+// Starts and follows the job that finds them.
+import { button, el, notice } from './dom.js';
+import { count, localTime, plural } from './format.js';
+import { latest } from './latest.js';
 import { picture } from './picture.js';
-import { open } from './record.js';
-import { Problem, ask, contentOf, follow, words } from './service.js';
+import { openRecord } from './record.js';
+import { ask, followJob, messageOf, originalPath, Problem } from './service.js';
 
-// Groups at a time, and the most of an answer.
-const GROUPS = 12;
-const MOST = 1000;
-// The most copies of a group that an answer about several has.
-const COPIES = 10;
+/** @typedef {{ id: string, labels: string[], similarity?: number }} GroupImage */
+/** @typedef {{ images: number, oldest: GroupImage, copies: GroupImage[] }} Group */
+/**
+ * @typedef {{
+ *   groups: Group[], total: number, copies: number, images: number,
+ *   stale: boolean, found_at_ms: number,
+ * }} Duplicates
+ */
 
-function group({ images, oldest, copies }, changed) {
-  const tile = (image) => el('li', {}, el('button', { type: 'button', onclick: () => open(image.id, { changed }) }, picture(contentOf(image.id), `${image.labels.join(', ')} ${image.id}`),
-    el('span', { class: 'caption' }, image.similarity === undefined ? 'the oldest' : image.similarity.toFixed(3))));
-  const gone = Math.min(images - 1, COPIES) - copies.length;
-  const hidden = Math.max(images - 1 - COPIES, 0);
-  const notes = [gone && `${count(gone)} deleted or changed since`, hidden && `${count(hidden)} not shown`].filter(Boolean);
-  return el('section', { class: 'duplicates' }, el('h2', {}, plural(images, 'image'), ' ', el('small', {}, notes.join(', '))), el('ul', { class: 'grid small' }, [oldest, ...copies].map(tile)));
+const GROUPS_STEP = 12;
+// Limits of openapi.yaml: groups in an answer, and copies in each of its groups.
+const MAX_GROUPS = 1000;
+const MAX_COPIES = 10;
+
+/** @param {Duplicates} duplicates */
+function summaryText({ total, copies, images, stale, found_at_ms: found }) {
+  const verb = copies === 1 ? 'is a copy' : 'are copies';
+  const share = `${plural(copies, 'image')} of ${count(images)} ${verb} of an older one`;
+  const change = stale ? ' The gallery has changed since.' : '';
+  return `${share}, in ${plural(total, 'group')}, as of ${localTime(found)}.${change}`;
 }
 
-/** The groups, or the problem that there are none yet. */
-async function groups(limit, signal) {
-  try {
-    return await ask(`/duplicates?limit=${limit}`, { signal });
-  } catch (error) {
-    if (error instanceof Problem && ['duplicates_not_found', 'no_thresholds'].includes(error.code)) return error;
-    throw error;
+export class DuplicatesPanel {
+  /**
+   * @param {AbortSignal} signal
+   * @param {() => unknown} onEdit runs after an image of a group is changed or deleted
+   */
+  constructor(signal, onEdit) {
+    this.signal = signal;
+    this.onEdit = onEdit;
+    this.limit = GROUPS_STEP;
+    this.load = latest(signal, (own) => this.#load(own));
+    this.status = el('p', { role: 'status' });
+    this.start = button('', () => this.#find(), { hidden: true });
+    this.groups = el('div');
+    this.more = button('Show more groups', () => this.#showMore(), { hidden: true });
+    this.element = el(
+      'details',
+      { ontoggle: () => this.refresh() },
+      el('summary', {}, 'Duplicates: images that are copies of each other'),
+      el('div', {}, this.status, this.start, this.groups, this.more),
+    );
   }
-}
 
-/** Returns a function that shows the groups in a place. Calls `changed` after an image was changed. */
-export function duplicates(place, signal, changed) {
-  let limit = GROUPS;
-  const told = el('p', { role: 'status' });
-  const start = el('button', { type: 'button', hidden: true, onclick: find });
-  const shown = el('div', {});
-  const more = el('button', { type: 'button', hidden: true, onclick: () => { limit = Math.min(limit + GROUPS, MOST); show(); } }, 'Show more groups');
-  place.append(told, start, shown, more);
+  /** Loads the groups again if the panel is open. */
+  async refresh() {
+    if (this.element.open) await this.load();
+  }
 
-  async function show() {
-    const found = await groups(limit, signal);
-    start.textContent = found instanceof Problem ? 'Find them' : 'Find them again';
-    start.hidden = found.code === 'no_thresholds';
-    more.hidden = !(found.total > limit && limit < MOST);
-    if (found instanceof Problem) {
-      told.textContent = start.hidden ? found.message : 'Nobody has looked for copies yet.';
-      shown.replaceChildren();
-      return;
+  #showMore() {
+    this.limit = Math.min(this.limit + GROUPS_STEP, MAX_GROUPS);
+    return this.load();
+  }
+
+  /** @param {AbortSignal} signal */
+  async #load(signal) {
+    try {
+      const found = await ask(`/duplicates?limit=${this.limit}`, { signal });
+      signal.throwIfAborted();
+      this.#show(found);
+    } catch (error) {
+      const code = error instanceof Problem ? error.code : '';
+      if (!['duplicates_not_found', 'no_thresholds'].includes(code)) throw error;
+      const cannotFind = code === 'no_thresholds';
+      this.status.textContent = cannotFind ? messageOf(error) : 'Duplicates have not been searched for yet.';
+      this.start.textContent = 'Find duplicates';
+      this.start.hidden = cannotFind;
+      this.more.hidden = true;
+      this.groups.replaceChildren();
     }
-    const { total, copies, images, stale, found_at_ms: at } = found;
-    told.textContent = `${plural(copies, 'image')} of ${count(images)} ${copies === 1 ? 'is a copy' : 'are copies'} of an older one, in ${plural(total, 'group')}, as of ${moment(at)}.${stale ? ' The gallery has changed since.' : ''}`;
-    shown.replaceChildren(...found.groups.map((one) => group(one, changed)));
   }
 
-  /** Starts a job that finds them, shows its progress, then its groups. */
-  async function find() {
-    start.disabled = true;
+  /** @param {Duplicates} found */
+  #show(found) {
+    this.status.textContent = summaryText(found);
+    this.start.textContent = 'Find duplicates again';
+    this.start.hidden = false;
+    this.more.hidden = found.total <= this.limit || this.limit === MAX_GROUPS;
+    this.groups.replaceChildren(...found.groups.map((group) => this.#group(group)));
+  }
+
+  /** @param {Group} group */
+  #group({ images, oldest, copies }) {
+    const gone = Math.min(images - 1, MAX_COPIES) - copies.length;
+    const hidden = Math.max(images - 1 - MAX_COPIES, 0);
+    const notes = [gone && `${count(gone)} deleted or changed since`, hidden && `${count(hidden)} not shown`];
+    return el(
+      'section',
+      { class: 'duplicates' },
+      el('h2', {}, plural(images, 'image'), ' ', el('small', {}, notes.filter(Boolean).join(', '))),
+      el('ul', { class: 'grid small' }, [oldest, ...copies].map((image) => this.#tile(image))),
+    );
+  }
+
+  /** @param {GroupImage} image the oldest of its group if it has no similarity */
+  #tile({ id, labels, similarity }) {
+    const { onEdit, signal } = this;
+    const caption = similarity === undefined ? 'the oldest' : similarity.toFixed(3);
+    const content = [
+      picture(originalPath(id), `${labels.join(', ')} ${id}`, signal),
+      el('span', { class: 'caption' }, caption),
+    ];
+    return el('li', {}, button(content, () => openRecord(id, { onEdit, signal })));
+  }
+
+  /** Starts a job that finds duplicates; shows its progress, then the groups. */
+  async #find() {
+    const { signal } = this;
+    this.start.disabled = true;
     try {
       const { id } = await ask('/admin/jobs', { json: { kind: 'find_duplicates' }, signal });
-      const heard = ({ event, data }) => {
-        if (event === 'queued') told.textContent = 'Waits for its turn.';
-        if (event === 'progress') told.textContent = `${count(data.step)} of ${plural(data.steps, 'image')} compared.`;
-      };
-      await follow(id, { heard, cut: (problem) => { told.textContent = words(problem) ?? ''; }, signal });
+      await followJob(id, {
+        onEvent: (event) => this.#showProgress(event),
+        onDisconnect: (error) => {
+          this.status.textContent = messageOf(error);
+        },
+        signal,
+      });
       const { state, error } = await ask(`/admin/jobs/${id}`, { signal });
       if (state !== 'succeeded') notice(error ?? `The job was ${state}.`, 'problem');
-      await show();
-    } catch (error) {
-      notice(words(error), 'problem');
+      await this.load();
+    } finally {
+      this.start.disabled = false;
     }
-    start.disabled = false;
   }
 
-  return show;
+  /** @param {import('./service.js').StreamEvent} event */
+  #showProgress({ event, data }) {
+    if (event === 'queued') this.status.textContent = 'Queued.';
+    if (event === 'progress') {
+      this.status.textContent = `${count(data.step)} of ${plural(data.steps, 'image')} compared.`;
+    }
+  }
 }

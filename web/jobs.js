@@ -1,85 +1,172 @@
-// Jobs: asking for one, following it as it learns or encodes, and those that are over. Knows jobs and their events; not models.
-import { el, moment, notice, plural } from './dom.js';
-import { curves } from './curves.js';
-import { change } from './quality.js';
-import { adapting, fineTuning } from './training.js';
-import { ask, follow, words } from './service.js';
+// The panel of jobs: starts one, follows one while it runs, and lists the latest.
+import { CurveCharts } from './curves.js';
+import { button, el, wideTable } from './dom.js';
+import { localTime, plural } from './format.js';
+import { latest } from './latest.js';
+import { changeText } from './quality.js';
+import { ask, followJob, isFinished, messageOf } from './service.js';
+import { openAdaptForm, openFineTuneForm } from './training.js';
 
-const KINDS = { fine_tune: 'Fine-tuning', adapt: 'Fitting to the gallery', reencode: 'Encoding the gallery', find_duplicates: 'Finding copies' };
-const STAGES = { export: 'copying images', measure: 'measuring', features: 'looking at images and copies of them', 'warm-up': 'the policies learn', joint: 'both networks learn', encode: 'encoding', compare: 'comparing' };
-const isOver = ({ state }) => !['queued', 'running'].includes(state);
+/** @typedef {import('./service.js').Job} Job */
+/** @typedef {import('./service.js').StreamEvent} StreamEvent */
 
+const INTRODUCTION = 'Adapting learns, without labels, how the images of this gallery differ; it takes minutes. ' +
+  'Teaching learns their labels. Searches continue meanwhile.';
+const MAX_JOBS = 20;
+const HEADINGS = ['Job', 'Kind', 'Requested', 'State', 'Outcome'];
+/** @type {Record<string, string>} */
+const KINDS = {
+  fine_tune: 'Fine-tuning',
+  adapt: 'Adapting to the gallery',
+  reencode: 'Re-encoding',
+  find_duplicates: 'Finding duplicates',
+};
+/** @type {Record<string, string>} */
+const STAGES = {
+  export: 'copying images',
+  measure: 'measuring',
+  features: 'computing features',
+  'warm-up': 'training the policies',
+  joint: 'training both networks',
+  encode: 'encoding',
+  compare: 'comparing',
+};
+
+/** @param {Job} job a finished one */
 function outcome({ state, error, result }) {
   if (error) return el('span', { class: 'problem' }, error);
   if (result?.groups !== undefined) return plural(result.groups, 'group');
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
-  return `model ${result.model}: ${change(result.metrics.before, result.metrics.after)}${result.better === false ? '; it is no better' : ''}`;
+  const { before, after } = result.metrics;
+  return `model ${result.model}: ${changeText(before, after)}${result.better === false ? '; not better' : ''}`;
 }
 
-/** Shows jobs in a place; `changed` is told when one is over. */
-export async function jobs(place, signal, changed) {
-  const shown = el('section', { class: 'job', hidden: true, 'aria-label': 'The job that is followed' });
-  const rows = el('tbody', {});
-  const start = el('button', { type: 'button', class: 'primary', onclick: () => fineTuning((job) => watch(job.id)) }, 'Teach it from the gallery');
-  const fit = el('button', { type: 'button', onclick: () => adapting((job) => watch(job.id)) }, 'Fit the model to this gallery');
-  const head = ['Job', 'Kind', 'Asked for', 'State', 'Outcome'];
-  place.append(
-    el('h2', {}, 'Jobs'), el('p', {}, 'Fitting learns, without labels, what the images of this gallery differ by: it takes minutes. Teaching learns their labels. Searches go on.'), el('div', { class: 'actions' }, fit, start), shown,
-    el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Jobs' }, el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), rows)));
-  let watching = new AbortController();
-  signal.addEventListener('abort', () => watching.abort());
+/** @param {any} progress of a job, as its events carry it */
+function progressText({ stage, epoch, epochs, step, steps, eta_seconds: eta, images_per_second: pace }) {
+  const parts = [
+    STAGES[stage] ?? stage,
+    epochs > 0 && `epoch ${epoch} of ${epochs}`,
+    steps > 0 && `${step} of ${steps}`,
+    pace && `${pace} images/s`,
+    typeof eta === 'number' && `about ${eta} s left`,
+  ];
+  return parts.filter(Boolean).join(' · ');
+}
 
-  async function list() {
-    const { jobs: all } = await ask('/admin/jobs?limit=20', { signal });
-    rows.replaceChildren(...all.map((job) => el('tr', {},
-      el('th', { scope: 'row' }, el('button', { type: 'button', class: 'link', onclick: () => watch(job.id) }, el('code', {}, job.id.slice(-12)))),
-      el('td', {}, KINDS[job.kind] ?? job.kind), el('td', {}, moment(job.created_at_ms)), el('td', {}, job.state), el('td', {}, isOver(job) ? outcome(job) : ''))));
-    return all;
+/** A job that is followed. */
+class FollowedJob {
+  /** @param {string} id */
+  constructor(id) {
+    this.id = id;
+    this.status = el('p', { role: 'status' });
+    this.progress = el('progress', { max: 1, 'aria-label': 'Progress' });
+    this.cancel = button('Cancel', () => ask(`/admin/jobs/${id}/cancel`, { method: 'POST' }), { class: 'danger' });
+    this.charts = new CurveCharts();
+    this.elements = [
+      el('h3', {}, 'Job ', el('code', {}, id)),
+      this.status,
+      el('div', { class: 'row' }, this.progress, this.cancel),
+      this.charts.element,
+    ];
   }
 
-  async function watch(id) {
-    watching.abort();
-    watching = new AbortController();
-    const mine = watching.signal;
-    const state = el('p', { role: 'status' });
-    const bar = el('progress', { max: 1, 'aria-label': 'Progress' });
-    const drawn = curves();
-    const cancel = el('button', { type: 'button', class: 'danger', onclick: () => ask(`/admin/jobs/${id}/cancel`, { method: 'POST' }).catch((error) => notice(words(error), 'problem')) }, 'Cancel');
-    shown.replaceChildren(el('h3', {}, 'Job ', el('code', {}, id)), state, el('div', { class: 'row' }, bar, cancel), drawn.element);
-    shown.hidden = false;
-
-    function heard({ event, data }) {
-      if (event !== 'progress') {
-        state.textContent = event === 'queued' ? 'Waits for its turn' : event;
-        return;
-      }
-      const { stage, epoch, epochs, step, steps, eta_seconds: eta, images_per_second: pace } = data;
-      const parts = [STAGES[stage] ?? stage, epochs > 0 && `epoch ${epoch} of ${epochs}`, steps > 0 && `${step} of ${steps}`, pace && `${pace} images/s`, eta !== undefined && eta !== null && `about ${eta} s left`];
-      state.textContent = parts.filter(Boolean).join(' · ');
-      if (steps > 0) bar.value = step / steps;
-      else bar.removeAttribute('value');
-      drawn.add(data);
+  /** @param {StreamEvent} event */
+  showEvent({ event = '', data }) {
+    if (event !== 'progress') {
+      this.status.textContent = event;
+      return;
     }
+    this.status.textContent = progressText(data);
+    if (data.steps > 0) this.progress.value = data.step / data.steps;
+    else this.progress.removeAttribute('value');
+    this.charts.add(data);
+  }
 
-    list();
-    try {
-      await follow(id, { heard, cut: (problem) => { state.textContent = words(problem) ?? ''; }, signal: mine });
-    } catch (error) {
-      notice(words(error), 'problem');
-    }
-    if (mine.aborted) return;
+  /** @param {Job} job */
+  showOutcome(job) {
+    this.progress.value = 1;
+    this.cancel.remove();
+    this.status.replaceChildren(el('strong', {}, job.state), ' · ', outcome(job));
+  }
+}
+
+export class JobsPanel {
+  /**
+   * @param {AbortSignal} signal
+   * @param {() => Promise<unknown>} onFinish runs when the followed job is finished
+   */
+  constructor(signal, onFinish) {
+    this.onFinish = onFinish;
+    this.load = latest(signal, (own) => this.#load(own));
+    this.follow = latest(signal, (own, /** @type {string} */ id) => this.#follow(own, id));
+    this.followed = el('section', { class: 'job', hidden: true, 'aria-label': 'The job that is followed' });
+    this.rows = el('tbody');
+    const onStarted = (/** @type {Job} */ job) => this.follow(job.id);
+    const adapt = button('Adapt the model to this gallery', () => openAdaptForm(onStarted));
+    const fineTune = button('Teach it from the gallery', () => openFineTuneForm(onStarted), { class: 'primary' });
+    this.element = el(
+      'div',
+      {},
+      el('h2', {}, 'Jobs'),
+      el('p', {}, INTRODUCTION),
+      el('div', { class: 'actions' }, adapt, fineTune),
+      this.followed,
+      wideTable('Jobs', HEADINGS, this.rows),
+    );
+  }
+
+  /** Lists the jobs and follows one that is not finished. */
+  async start() {
+    const jobs = await this.load();
+    const unfinished = jobs?.find((job) => !isFinished(job));
+    if (unfinished) this.follow(unfinished.id);
+  }
+
+  /** @param {AbortSignal} signal */
+  async #load(signal) {
+    /** @type {{ jobs: Job[] }} */
+    const { jobs } = await ask(`/admin/jobs?limit=${MAX_JOBS}`, { signal });
+    signal.throwIfAborted();
+    this.rows.replaceChildren(...jobs.map((job) => this.#row(job)));
+    return jobs;
+  }
+
+  /** @param {Job} job */
+  #row(job) {
+    const shortId = el('code', {}, job.id.slice(-12));
+    return el(
+      'tr',
+      {},
+      el('th', { scope: 'row' }, button(shortId, () => this.follow(job.id), { class: 'link' })),
+      el('td', {}, KINDS[job.kind] ?? job.kind),
+      el('td', {}, localTime(job.created_at_ms)),
+      el('td', {}, job.state),
+      el('td', {}, isFinished(job) && outcome(job)),
+    );
+  }
+
+  /**
+   * Shows a job until it is finished, then the job that activates its model, if there is one.
+   * @param {AbortSignal} signal
+   * @param {string} id
+   */
+  async #follow(signal, id) {
+    const followed = new FollowedJob(id);
+    this.followed.replaceChildren(...followed.elements);
+    this.followed.hidden = false;
+    this.load();
+    await followJob(id, {
+      onEvent: (event) => followed.showEvent(event),
+      onDisconnect: (error) => {
+        followed.status.textContent = messageOf(error);
+      },
+      signal,
+    });
     const job = await ask(`/admin/jobs/${id}`, { signal });
-    bar.value = 1;
-    cancel.remove();
-    state.replaceChildren(el('strong', {}, job.state), ' · ', outcome(job));
-    await list();
-    await changed();
-    const next = job.result?.activation;
-    if (next) watch(next);
+    signal.throwIfAborted();
+    followed.showOutcome(job);
+    await Promise.all([this.load(), this.onFinish()]);
+    signal.throwIfAborted();
+    if (job.result?.activation) this.follow(job.result.activation);
   }
-
-  const all = await list();
-  const running = all.find((job) => !isOver(job));
-  if (running) watch(running.id);
-  return { watch };
 }

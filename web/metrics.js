@@ -1,30 +1,45 @@
-// Metrics as Prometheus reads them: sums of samples by name and labels, and what changed between two times. Knows the text format alone.
+// Reads metrics in the Prometheus text format: sums by labels, and changes between readings.
 
-class Samples {
+export class Metrics {
+  /** @param {Map<string, number>} samples by name and labels, as the format writes them */
   constructor(samples) {
     this.samples = samples;
   }
 
-  /** The sum of a metric's samples that have these labels. */
+  /** @param {string} text */
+  static parse(text) {
+    const lines = text.split('\n').filter((line) => line && !line.startsWith('#'));
+    return new Metrics(
+      new Map(lines.map((line) => {
+        const space = line.lastIndexOf(' ');
+        return [line.slice(0, space), Number(line.slice(space + 1))];
+      })),
+    );
+  }
+
+  /**
+   * Returns the sum of a metric's samples that have these labels.
+   * @param {string} name
+   * @param {Record<string, string>} [labels]
+   */
   sum(name, labels = {}) {
     const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
     let sum = 0;
     for (const [sample, value] of this.samples) {
-      const [own, rest = ''] = sample.split('{');
-      if (own === name && wanted.every((one) => rest.includes(one))) sum += value;
+      const [sampleName, sampleLabels = ''] = sample.split('{');
+      if (sampleName === name && wanted.every((one) => sampleLabels.includes(one))) sum += value;
     }
     return sum;
   }
-}
 
-export function parse(text) {
-  const lines = text.split('\n').filter((line) => line && !line.startsWith('#'));
-  return new Samples(new Map(lines.map((line) => {
-    const at = line.lastIndexOf(' ');
-    return [line.slice(0, at), Number(line.slice(at + 1))];
-  })));
-}
-
-export function difference(before, now) {
-  return new Samples(new Map([...now.samples].map(([sample, value]) => [sample, value - (before.samples.get(sample) ?? 0)])));
+  /**
+   * Returns the change since an earlier reading.
+   * @param {Metrics} earlier
+   */
+  since(earlier) {
+    const changes = [...this.samples].map((
+      [sample, value],
+    ) => /** @type {const} */ ([sample, value - (earlier.samples.get(sample) ?? 0)]));
+    return new Metrics(new Map(changes));
+  }
 }

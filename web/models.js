@@ -1,77 +1,144 @@
-// The models view: which there are, which answers, two of them compared, and the jobs that make new ones. Knows models; jobs show themselves.
-import { bytes, el, moment, notice } from './dom.js';
-import { comparison, copies, quality } from './quality.js';
-import { jobs } from './jobs.js';
-import { ask, words } from './service.js';
+// The models view: the registry, with each model's state and quality, and two models compared.
+// The jobs that make models show themselves.
+import { button, el, notice, wideTable } from './dom.js';
+import { byteSize, localTime } from './format.js';
+import { JobsPanel } from './jobs.js';
+import { latest } from './latest.js';
+import { comparison, copiesText, qualityByLength } from './quality.js';
+import { ask } from './service.js';
+
+/** @typedef {import('./service.js').Model} Model */
 
 export const title = 'Models';
-const STATES = {
+
+const HEADINGS = ['Compare', 'Model', 'State', 'Trained from', 'Created', 'Quality', 'Size', 'Actions'];
+/** @type {Record<string, string>} */
+const STATE_HINTS = {
   active: 'answers searches',
-  standby: 'has all its codes: it can answer at once',
+  standby: 'has codes of all images',
   encoding: 'its codes are being made',
-  stored: 'is kept, without codes',
+  stored: 'has no codes',
 };
 
-export async function show(main, params, signal) {
-  const table = el('tbody', {});
-  const compared = el('div', { 'aria-live': 'polite' });
-  const chosen = new Set();
-  const head = ['Compare', 'Model', 'State', 'Trained from', 'Since', 'Quality', 'Size', 'Change'];
-  const below = el('div', {});
-  main.append(
-    el('h1', {}, 'Models'),
-    el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Models' }, el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), table)),
-    compared, below);
-
-  const acted = async (what) => {
-    try {
-      await what();
-    } catch (error) {
-      notice(words(error), 'problem');
-    }
-    if (!signal.aborted) await list();
-  };
-
-  async function activate(id) {
-    const { state, job } = await ask(`/admin/models/${id}/activate`, { method: 'POST' });
-    if (state === 'active') notice(`Model ${id} answers now.`);
-    if (job) running.watch(job.id);
+class ModelsView {
+  /** @param {AbortSignal} signal */
+  constructor(signal) {
+    this.signal = signal;
+    /** @type {Model[]} */
+    this.models = [];
+    /** @type {string[]} ids of the models to compare, at most two */
+    this.chosen = [];
+    this.load = latest(signal, (own) => this.#load(own));
+    this.rows = el('tbody');
+    this.comparison = el('div', { 'aria-live': 'polite' });
+    this.jobs = new JobsPanel(signal, () => this.load());
+    this.elements = [wideTable('Models', HEADINGS, this.rows), this.comparison, this.jobs.element];
   }
 
-  function actions({ id, state }) {
-    const button = (text, does, kind) => el('button', { type: 'button', class: kind, onclick: () => acted(does), 'aria-label': `${text}: ${id}` }, text);
-    const activating = { standby: 'Go back to it', stored: 'Activate' }[state];
+  /** @param {AbortSignal} signal */
+  async #load(signal) {
+    const { models } = await ask('/admin/models', { signal });
+    signal.throwIfAborted();
+    this.models = models;
+    this.rows.replaceChildren(...this.models.map((model) => this.#row(model)));
+    this.#showComparison();
+  }
+
+  #showComparison() {
+    const [first, second] = this.models.filter(({ id }) => this.chosen.includes(id));
+    this.comparison.replaceChildren(...second ? [comparison(first, second)] : []);
+  }
+
+  /** @param {Model} model */
+  #row(model) {
+    const { id, state, parent, created_at_ms: created, bytes } = model;
+    const isDeleted = parent && !this.models.some((one) => one.id === parent);
+    return el(
+      'tr',
+      { class: state },
+      el('td', {}, this.#checkbox(id)),
+      el('th', { scope: 'row' }, el('code', {}, id)),
+      el('td', {}, el('strong', {}, state), el('br'), el('small', {}, STATE_HINTS[state])),
+      el('td', {}, parent ? el('code', {}, parent) : '–', isDeleted && el('small', {}, ' (deleted)')),
+      el('td', {}, localTime(created)),
+      el('td', {}, this.#quality(model)),
+      el('td', {}, byteSize(bytes)),
+      el('td', {}, el('div', { class: 'actions' }, this.#actions(model))),
+    );
+  }
+
+  /** @param {string} id */
+  #checkbox(id) {
+    const input = el('input', {
+      type: 'checkbox',
+      value: id,
+      checked: this.chosen.includes(id),
+      'aria-label': `Compare ${id}`,
+      onchange: () => this.#choose(id, input.checked),
+    });
+    return input;
+  }
+
+  /**
+   * Adds a model to the comparison or removes it. A third one replaces the first.
+   * @param {string} id
+   * @param {boolean} isChosen
+   */
+  #choose(id, isChosen) {
+    const others = this.chosen.filter((one) => one !== id);
+    this.chosen = isChosen ? [...others.slice(-1), id] : others;
+    for (const input of this.rows.querySelectorAll('input')) input.checked = this.chosen.includes(input.value);
+    this.#showComparison();
+  }
+
+  /** @param {Model} model */
+  #quality(model) {
+    const byLength = qualityByLength(model);
+    if (!byLength) return copiesText(model);
+    const lines = Object.entries(byLength).map(([bits, { map }]) => el('div', {}, `${bits}: ${map.toFixed(3)}`));
+    return [el('small', {}, 'MAP by bits'), lines];
+  }
+
+  /** @param {Model} model */
+  #actions({ id, state }) {
+    const action = (/** @type {string} */ text, /** @type {() => Promise<unknown>} */ act, kind = '') =>
+      button(text, () => this.#act(act), { class: kind, 'aria-label': `${text}: ${id}` });
+    const canActivate = state === 'standby' || state === 'stored';
     return [
-      activating && button(activating, () => activate(id)),
-      state === 'standby' && button('Let its codes go', () => ask(`/admin/models/${id}/codes`, { method: 'DELETE' })),
-      state === 'stored' && button('Delete', () => ask(`/admin/models/${id}`, { method: 'DELETE' }), 'danger'),
+      canActivate && action('Activate', () => this.#activate(id)),
+      state === 'standby' && action('Delete codes', () => ask(`/admin/models/${id}/codes`, { method: 'DELETE' })),
+      state === 'stored' && action('Delete', () => ask(`/admin/models/${id}`, { method: 'DELETE' }), 'danger'),
     ];
   }
 
-  function row(model, all) {
-    const { id, state, parent, created_at_ms: created, bytes: size } = model;
-    const measured = quality(model);
-    const worth = measured ? [el('small', {}, 'MAP by bits'), Object.entries(measured).map(([bits, { map }]) => el('div', {}, `${bits}: ${map.toFixed(3)}`))] : copies(model);
-    const compare = el('input', { type: 'checkbox', checked: chosen.has(id), 'aria-label': `Compare ${id}`, onchange: () => {
-      if (compare.checked) chosen.add(id);
-      else chosen.delete(id);
-      // Two at most; the one that was chosen first gives way.
-      if (chosen.size > 2) chosen.delete([...chosen][0]);
-      list();
-    } });
-    return el('tr', { class: state },
-      el('td', {}, compare), el('th', { scope: 'row' }, el('code', {}, id)), el('td', {}, el('strong', {}, state), el('br'), el('small', {}, STATES[state])),
-      el('td', {}, parent ? el('code', {}, parent) : '–', parent && !all.some((one) => one.id === parent) && el('small', {}, ' (deleted)')),
-      el('td', {}, moment(created)), el('td', {}, worth), el('td', {}, bytes(size)), el('td', {}, el('div', { class: 'actions' }, actions(model))));
+  /**
+   * Loads the models again after an action, also after one that failed.
+   * @param {() => Promise<unknown>} act
+   */
+  async #act(act) {
+    try {
+      await act();
+    } finally {
+      if (!this.signal.aborted) await this.load();
+    }
   }
 
-  async function list() {
-    const { models } = await ask('/admin/models', { signal });
-    table.replaceChildren(...models.map((model) => row(model, models)));
-    const two = models.filter((model) => chosen.has(model.id));
-    compared.replaceChildren(...(two.length === 2 ? [comparison(...two)] : []));
+  /** @param {string} id */
+  async #activate(id) {
+    const { state, job } = await ask(`/admin/models/${id}/activate`, { method: 'POST' });
+    if (state === 'active') notice(`Model ${id} is active now.`);
+    if (job && !this.signal.aborted) this.jobs.follow(job.id);
   }
+}
 
-  await list();
-  const running = await jobs(below, signal, list);
+/**
+ * @param {HTMLElement} main
+ * @param {URLSearchParams} _params
+ * @param {AbortSignal} signal
+ */
+export async function show(main, _params, signal) {
+  const view = new ModelsView(signal);
+  main.append(el('h1', {}, 'Models'), ...view.elements);
+  await view.load();
+  await view.jobs.start();
 }

@@ -1,72 +1,166 @@
-// What models are worth, by what was measured of them, and two of them side by side. Knows the forms a card tells quality in.
-import { el, plural } from './dom.js';
+// States the measured quality of models, and compares two of them.
+// A card has `quality` in one of three forms: `before` and `after` training, `quality` by length,
+// or `copies` found.
+import { el, table } from './dom.js';
+import { plural } from './format.js';
 
-const BY_BITS = { map: 'MAP', precision_radius_2: 'precision within radius 2' };
-const OF_COPIES = { copies_first: 'copies found first', copies_first_ten: 'copies among the first ten', agreement: 'nearest by features found' };
+/** @typedef {import('./service.js').Model} Model */
+/** @typedef {Record<string, Record<string, number>>} ByLength */
+/**
+ * @typedef {{
+ *   all?: ByLength, copies_first?: number, copies_first_ten?: number, agreement?: number,
+ * }} Measurement
+ */
 
-/** The share of copies that come first, over all changes; none where it was not measured. */
-function first({ after, copies }) {
-  const rows = Object.values(copies?.copies ?? {});
-  return after?.copies_first ?? (rows.length ? rows.reduce((sum, row) => sum + row.first, 0) / rows.length : undefined);
+/** Figures of each length. */
+const LENGTH_FIGURES = { map: 'MAP', precision_radius_2: 'precision within radius 2' };
+/** Figures that need no classes. */
+const COPY_FIGURES = {
+  copies_first: 'copies found first',
+  copies_first_ten: 'copies among the first ten',
+  agreement: 'nearest by features found',
+};
+
+/** @param {number[]} values */
+const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : undefined);
+
+/**
+ * Returns the share of copies that come first, the mean over all changes of pictures, or undefined.
+ * @param {any} quality of a card
+ */
+function copiesFirst({ after, copies }) {
+  const rows = /** @type {{ first: number }[]} */ (Object.values(copies?.copies ?? {}));
+  return after?.copies_first ?? mean(rows.map(({ first }) => first));
 }
 
-/** What was measured of a model, and on how many queries; none where nothing was. */
-function measured({ card: { quality: told } }) {
-  if (told?.after) return { of: told.after, queries: told.queries };
-  if (told?.quality) return { of: { all: told.quality }, queries: told.queries };
-  if (told?.copies) return { of: { copies_first: first(told) }, queries: told.copies.copied };
+/**
+ * Returns a model's measurement and its number of queries, or undefined if nothing was measured.
+ * @param {Model} model
+ * @returns {{ measurement: Measurement, queries: number } | undefined}
+ */
+function measured({ card: { quality } }) {
+  if (quality?.after) return { measurement: quality.after, queries: quality.queries };
+  if (quality?.quality) return { measurement: { all: quality.quality }, queries: quality.queries };
+  if (quality?.copies) return { measurement: { copies_first: copiesFirst(quality) }, queries: quality.copies.copied };
   return undefined;
 }
 
-/** What was measured of a model's codes, by bits; none where nothing was. */
-export const quality = (model) => measured(model)?.of.all;
+/**
+ * Returns the measured quality of a model's codes by length, or undefined.
+ * @param {Model} model
+ */
+export const qualityByLength = (model) => measured(model)?.measurement.all;
 
-/** What was measured of a model that knows no classes, in words. */
-export function copies({ card }) {
-  const share = first(card.quality ?? {});
-  return share === undefined ? 'not measured' : `copies found first: ${share.toFixed(3)}`;
+/**
+ * Returns the measured quality of a model that has no classes.
+ * @param {Model} model
+ */
+export function copiesText({ card }) {
+  const share = copiesFirst(card.quality ?? {});
+  return share === undefined ? 'not measured' : `${COPY_FIGURES.copies_first}: ${share.toFixed(3)}`;
 }
 
-/** What two measurements say that can be compared, in words. */
-export function change(before, after) {
-  const mean = ({ all }) => {
-    const maps = Object.values(all ?? {}).map(({ map }) => map);
-    return maps.length ? maps.reduce((sum, map) => sum + map, 0) / maps.length : undefined;
-  };
-  const told = [['mean MAP', mean(before), mean(after)], ...Object.entries(OF_COPIES).map(([name, said]) => [said, before[name], after[name]])];
-  return told.filter(([, , now]) => now !== undefined).map(([said, then, now]) => `${said} ${then?.toFixed(3) ?? '–'} → ${now.toFixed(3)}`).join(', ');
+/**
+ * Returns how two measurements differ, in the figures that the second has.
+ * @param {Measurement} before
+ * @param {Measurement} after
+ */
+export function changeText(before, after) {
+  const meanMap = (/** @type {Measurement} */ { all }) => mean(Object.values(all ?? {}).map(({ map }) => map));
+  const rows = [
+    { name: 'mean MAP', from: meanMap(before), to: meanMap(after) },
+    ...copyFigures(before).map(([name, from], at) => ({ name, from, to: copyFigures(after)[at][1] })),
+  ];
+  const changes = rows.map(({ name, from, to }) =>
+    to !== undefined && `${name} ${from?.toFixed(3) ?? '–'} → ${to.toFixed(3)}`
+  );
+  return changes.filter(Boolean).join(', ');
 }
 
-/** The figures of a measurement by what they are called. */
-function figures(of) {
-  const byBits = Object.entries(of.all ?? {}).flatMap(([bits, one]) => Object.entries(BY_BITS).map(([name, said]) => [`${said}, ${bits} bits`, one[name]]));
-  const ofCopies = Object.entries(OF_COPIES).map(([name, said]) => [said, of[name]]);
-  return new Map([...byBits, ...ofCopies].filter(([, figure]) => figure !== undefined));
+/**
+ * @param {Measurement} measurement
+ * @returns {[string, number | undefined][]} names and values
+ */
+const copyFigures = ({ copies_first: first, copies_first_ten: firstTen, agreement }) => [
+  [COPY_FIGURES.copies_first, first],
+  [COPY_FIGURES.copies_first_ten, firstTen],
+  [COPY_FIGURES.agreement, agreement],
+];
+
+/**
+ * Returns the figures of a measurement by name.
+ * @param {Measurement} measurement
+ * @returns {Map<string, number>}
+ */
+function figuresOf(measurement) {
+  const ofLength = Object.entries(measurement.all ?? {}).flatMap(([bits, values]) =>
+    Object.entries(LENGTH_FIGURES).map(([key, name]) => [`${name}, ${bits} bits`, values[key]])
+  );
+  const all = /** @type {[string, number][]} */ ([...ofLength, ...copyFigures(measurement)]);
+  return new Map(all.filter(([, value]) => value !== undefined));
 }
 
-/** What was measured of both, and whether on the same queries: where one of them was trained from the other and measured beside it. */
-function both(first, second) {
+/**
+ * Returns the measurements of two models. If one was trained from the other, training measured both
+ * on the same queries; their number is returned then.
+ * @param {Model} first
+ * @param {Model} second
+ * @returns {{ measurements: (Measurement | undefined)[], queries?: number }}
+ */
+function measuredTogether(first, second) {
   for (const [child, parent] of [[first, second], [second, first]]) {
-    const { quality: told } = child.card;
-    if (child.parent !== parent.id || !told?.before) continue;
-    const of = { [child.id]: told.after, [parent.id]: told.before };
-    return { first: of[first.id], second: of[second.id], queries: told.queries };
+    const { quality } = child.card;
+    if (child.parent !== parent.id || !quality?.before) continue;
+    const { before, after, queries } = quality;
+    return { measurements: child === first ? [after, before] : [before, after], queries };
   }
-  return { first: measured(first)?.of, second: measured(second)?.of };
+  return { measurements: [first, second].map((model) => measured(model)?.measurement) };
 }
 
+/**
+ * @param {string} name
+ * @param {number} first
+ * @param {number} second
+ */
+function comparisonRow(name, first, second) {
+  const change = second - first;
+  const [kind, sign] = change > 0 ? ['good', '▲ +'] : change < 0 ? ['problem', '▼ −'] : ['', '±'];
+  return el(
+    'tr',
+    {},
+    el('th', { scope: 'row' }, name),
+    el('td', {}, first.toFixed(3)),
+    el('td', {}, second.toFixed(3)),
+    el('td', { class: kind }, `${sign}${Math.abs(change).toFixed(3)}`),
+  );
+}
+
+/**
+ * Creates the comparison of two models by the figures that both have.
+ * @param {Model} first
+ * @param {Model} second
+ */
 export function comparison(first, second) {
-  const { first: one, second: other, queries } = both(first, second);
-  if (!one || !other) return el('p', { class: 'problem' }, `Of ${(one ? second : first).id} nothing was measured; \`scihcgrl evaluate --record\` does.`);
-  const [figuresOfOne, figuresOfOther] = [figures(one), figures(other)];
-  const rows = [...figuresOfOne].filter(([said]) => figuresOfOther.has(said)).map(([said, a]) => {
-    const b = figuresOfOther.get(said);
-    const better = b - a;
-    const changed = el('td', { class: better > 0 ? 'good' : better < 0 ? 'problem' : '' }, `${better > 0 ? '▲ +' : better < 0 ? '▼ −' : '±'}${Math.abs(better).toFixed(3)}`);
-    return el('tr', {}, el('th', { scope: 'row' }, said), el('td', {}, a.toFixed(3)), el('td', {}, b.toFixed(3)), changed);
+  const { measurements: [ofFirst, ofSecond], queries } = measuredTogether(first, second);
+  const problem = (/** @type {string} */ text) => el('p', { class: 'problem' }, text);
+  if (!ofFirst || !ofSecond) {
+    const { id } = ofFirst ? second : first;
+    return problem(`Model ${id} has no measured quality; \`scihcgrl evaluate --record\` measures it.`);
+  }
+  const figuresOfSecond = figuresOf(ofSecond);
+  const rows = [...figuresOf(ofFirst)].flatMap(([name, value]) => {
+    const other = figuresOfSecond.get(name);
+    return other === undefined ? [] : [comparisonRow(name, value, other)];
   });
-  if (rows.length === 0) return el('p', { class: 'problem' }, 'Different things were measured of them, so they cannot be compared.');
-  const on = queries ? `Both were measured on the same ${plural(queries, 'query', 'queries')}.` : `They were measured on ${measured(first).queries} and ${measured(second).queries} queries of different sets, so take the difference with care.`;
-  const head = ['', first.id, second.id, 'change'];
-  return el('section', { class: 'comparison' }, el('h2', {}, 'Compared'), el('p', {}, on), el('table', {}, el('thead', {}, el('tr', {}, head.map((name) => el('th', { scope: 'col' }, name)))), el('tbody', {}, rows)));
+  if (rows.length === 0) return problem('The models have no measured figure in common.');
+  const sameQueries = `Both were measured on the same ${plural(queries ?? 0, 'query', 'queries')}.`;
+  const sizes = [first, second].map((model) => measured(model)?.queries).join(' and ');
+  const otherQueries = `The models were measured on different sets of ${sizes} queries, so treat the change with care.`;
+  return el(
+    'section',
+    { class: 'comparison' },
+    el('h2', {}, 'Comparison'),
+    el('p', {}, queries ? sameQueries : otherQueries),
+    table(['', first.id, second.id, 'change'], el('tbody', {}, rows)),
+  );
 }

@@ -1,81 +1,154 @@
-// One stored image, in a dialog: what is known of it, how its code differs from what was searched for, its labels to change, and its end.
-// Knows records; not from where it was opened.
-import { bytes, dialog, el, field, moment, notice } from './dom.js';
-import { differing, fingerprint } from './bits.js';
-import { framed } from './box.js';
-import { likeness } from './likeness.js';
+// Shows the record of a stored image in a dialog, and compares its code with a query's.
+// Edits and deletes the image.
+import { FramedPicture } from './box.js';
+import { codePattern, differingBits } from './code.js';
+import { button, dialog, el, field, notice } from './dom.js';
+import { byteSize, localTime, similarityText, splitLabels } from './format.js';
+import { latest } from './latest.js';
 import { picture, preview } from './picture.js';
-import { BASE, ask, contentOf, pathOf, words } from './service.js';
+import { ask, BASE, imagePath, messageOf, originalPath } from './service.js';
 
-/** Labels as people write them: with commas between. */
-export const split = (text) => [...new Set(text.split(',').map((label) => label.trim()).filter(Boolean))];
+/** @typedef {import('./service.js').Image} Image */
+/**
+ * A match, and the search that found it.
+ * @typedef {{
+ *   query: import('./service.js').SearchedQuery,
+ *   subject: import('./query.js').Subject,
+ *   match: import('./service.js').Match,
+ * }} Comparison
+ */
 
-function compared({ query, subject, match }) {
-  const image = subject.file ? preview(subject.file, 'What was searched for') : subject.id && picture(contentOf(subject.id), 'What was searched for');
-  const bits = differing(query.code, match.code);
-  const verdict = bits.length === 0 ? 'Both have the same code.' : `They differ in ${bits.length} of ${query.bits} bits: ${bits.join(', ')}.`;
-  return el('section', { class: 'compared' },
-    el('h3', {}, 'Searched for'), image && framed(image, subject.box), fingerprint(query.code),
-    el('h3', {}, 'Found'), fingerprint(match.code, query.code),
-    el('p', {}, verdict),
-    likeness(match) && el('p', {}, `Similarity (1 is the most): ${likeness(match)}.`));
+const CONFIRM_DELETE = 'Really delete?';
+
+/**
+ * @param {Comparison} comparison
+ * @param {AbortSignal} signal
+ */
+function comparisonSection({ query, subject, match }, signal) {
+  const { id, file, box } = subject;
+  const image = file ? preview(file, 'Query image') : id && picture(originalPath(id), 'Query image', signal);
+  const bits = differingBits(query.code, match.code);
+  const difference = `The codes differ in ${bits.length} of ${query.bits} bits: ${bits.join(', ')}.`;
+  const similarity = similarityText(match);
+  return el(
+    'section',
+    { class: 'compared' },
+    el('h3', {}, 'Query'),
+    image && new FramedPicture(image, box).element,
+    codePattern(query.code),
+    el('h3', {}, 'Match'),
+    codePattern(match.code, query.code),
+    el('p', {}, bits.length === 0 ? 'Both have the same code.' : difference),
+    similarity && el('p', {}, `Similarity (1 is the highest): ${similarity}.`),
+  );
 }
 
-/** Opens an image. With `query`, `subject` and `match` its code is compared with what was searched for; `changed` is told of a change. */
-export async function open(id, { query, subject, match, changed = () => {} } = {}) {
-  let image;
-  try {
-    image = await ask(pathOf(id));
-  } catch (error) {
-    notice(words(error), 'problem');
-    return;
-  }
-  const told = el('p', { role: 'status' });
-  const labels = el('input', { value: image.labels.join(', '), autocomplete: 'off' });
-  const attempt = async (what) => {
+/** @param {Image} image */
+function facts({ media_type: mediaType, bytes, created_at_ms: created, updated_at_ms: updated, payload }) {
+  const rows = [
+    ['Type', `${mediaType}, ${byteSize(bytes)}`],
+    ['Stored', localTime(created)],
+    updated !== created && ['Changed', localTime(updated)],
+    payload !== null && ['Payload', el('pre', {}, JSON.stringify(payload, null, 1))],
+  ];
+  return el('dl', {}, rows.map((row) => row && [el('dt', {}, row[0]), el('dd', {}, row[1])]));
+}
+
+/** @param {Image} image */
+function codePatterns({ codes }) {
+  const patterns = Object.values(codes).map((code) => codePattern(code));
+  const none = el(
+    'p',
+    { class: 'problem' },
+    'This image has no codes because its original could not be read. Store it again.',
+  );
+  return patterns.length ? patterns : none;
+}
+
+/**
+ * Creates the controls that edit and delete an image.
+ * @param {Image} image
+ * @param {{ close: () => void, onEdit: () => unknown }} options
+ */
+function editor({ id, labels }, { close, onEdit }) {
+  const input = el('input', { value: labels.join(', '), autocomplete: 'off' });
+  const status = el('p', { role: 'status' });
+
+  const showStatus = (/** @type {string} */ kind, /** @type {string} */ text) => {
+    status.className = kind;
+    status.textContent = text;
+  };
+  const attempt = async (/** @type {() => Promise<void>} */ edit) => {
     try {
-      await what();
-      changed();
+      await edit();
+      onEdit();
     } catch (error) {
-      told.className = 'problem';
-      told.textContent = words(error) ?? '';
+      showStatus('problem', messageOf(error));
     }
   };
-  const form = el('form', { onsubmit: (event) => {
-    event.preventDefault();
-    attempt(async () => {
-      const { labels: now } = await ask(pathOf(id), { method: 'PATCH', json: { labels: split(labels.value) } });
-      labels.value = now.join(', ');
-      told.className = 'good';
-      told.textContent = 'The labels are changed.';
-    });
-  } }, field('Labels', labels, 'With commas between.'), el('button', {}, 'Change labels'));
-  const remove = el('button', { type: 'button', class: 'danger', onclick: () => {
-    // The second press means it.
-    if (remove.textContent !== 'Really delete?') remove.textContent = 'Really delete?';
-    else attempt(async () => {
-      await ask(pathOf(id), { method: 'DELETE' });
-      shown.close();
-      notice(`${id} is deleted.`);
-    });
-  } }, 'Delete');
-  const near = el('button', { type: 'button', class: 'primary', onclick: () => {
-    shown.close();
+  const changeLabels = async () => {
+    const changed = await ask(imagePath(id), { method: 'PATCH', json: { labels: splitLabels(input.value) } });
+    input.value = changed.labels.join(', ');
+    showStatus('good', 'Labels changed.');
+  };
+  const deleteImage = async () => {
+    await ask(imagePath(id), { method: 'DELETE' });
+    close();
+    notice(`Deleted ${id}.`);
+  };
+  const search = () => {
+    close();
     location.hash = `#search?${new URLSearchParams({ id })}`;
-  } }, 'Search near it');
-  const facts = [
-    ['Kind', `${image.media_type}, ${bytes(image.bytes)}`],
-    ['Stored', moment(image.created_at_ms)],
-    image.updated_at_ms !== image.created_at_ms && ['Changed', moment(image.updated_at_ms)],
-    image.payload !== null && ['Payload', el('pre', {}, JSON.stringify(image.payload, null, 1))],
-  ].filter(Boolean);
-  const codes = Object.values(image.codes);
-  const shown = dialog(id, { class: 'record' },
-    el('div', { class: 'record' },
-      el('a', { href: BASE + contentOf(id), target: '_blank', rel: 'noopener', 'aria-label': 'The original' }, picture(contentOf(id), image.labels.join(', ') || id)),
-      el('div', {},
-        match && compared({ query, subject, match }),
-        el('dl', {}, facts.map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),
-        !match && (codes.length ? codes.map((code) => fingerprint(code)) : el('p', { class: 'problem' }, 'It has no codes, since its original could not be read; store it again.')),
-        form, told, el('div', { class: 'actions' }, near, remove))));
+  };
+  const remove = button('Delete', () => {
+    if (remove.textContent === CONFIRM_DELETE) attempt(deleteImage);
+    else remove.textContent = CONFIRM_DELETE;
+  }, { class: 'danger' });
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    attempt(changeLabels);
+  };
+  return [
+    el('form', { onsubmit: submit }, field('Labels', input, 'Separated by commas.'), el('button', {}, 'Change labels')),
+    status,
+    el('div', { class: 'actions' }, button('Search with this image', search, { class: 'primary' }), remove),
+  ];
+}
+
+// Shared by all views, so that two quick clicks open one dialog. Each call has its view's signal.
+const load = latest(
+  new AbortController().signal,
+  (own, /** @type {string} */ id, /** @type {AbortSignal} */ signal) =>
+    ask(imagePath(id), { signal: AbortSignal.any([own, signal]) }),
+);
+
+/**
+ * Opens the record of an image.
+ * @param {string} id
+ * @param {{ onEdit: () => unknown, signal: AbortSignal, comparison?: Comparison }} options
+ *   `onEdit` runs after the image is changed or deleted; `comparison` is shown with the record
+ */
+export async function openRecord(id, { onEdit, signal, comparison }) {
+  /** @type {Image | undefined} */
+  const image = await load(id, signal);
+  if (!image || signal.aborted) return;
+  const original = picture(originalPath(id), image.labels.join(', ') || id, signal);
+  const link = { href: BASE + originalPath(id), target: '_blank', rel: 'noopener', 'aria-label': 'Open the original' };
+  const shown = dialog(
+    id,
+    { class: 'record' },
+    el(
+      'div',
+      { class: 'record' },
+      el('a', link, original),
+      el(
+        'div',
+        {},
+        comparison && comparisonSection(comparison, signal),
+        facts(image),
+        !comparison && codePatterns(image),
+        editor(image, { close: () => shown.close(), onEdit }),
+      ),
+    ),
+  );
 }

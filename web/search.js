@@ -1,172 +1,243 @@
-// The search view: an image, a stored image or a code, how near and how many, and what was found. Knows what can be chosen; results and
-// records show themselves.
-import { boxed } from './box.js';
-import { el, field, plural, slider } from './dom.js';
-import { picture, preview } from './picture.js';
-import { fingerprint } from './bits.js';
-import { AT_LEAST } from './likeness.js';
-import { results } from './results.js';
-import { share } from './share.js';
-import { ask, contentOf, send, words } from './service.js';
-import { body, isCompared, isStored, part, query, read, write } from './wanted.js';
+// The search view: keeps the query, runs it when it changes, and shows the results.
+import { alertText, button, el, onFiles } from './dom.js';
+import { plural } from './format.js';
+import { latest, pause } from './latest.js';
+import { picture } from './picture.js';
+import {
+  addressOf,
+  boxParameter,
+  forModel,
+  needsEncoding,
+  readQuery,
+  requestOf,
+  withBox,
+  withChanges,
+} from './query.js';
+import { openRecord } from './record.js';
+import { showResults } from './results.js';
+import { SearchForm } from './search-form.js';
+import { ask, messageOf, originalPath, send } from './service.js';
+import { shareDetails } from './share.js';
+
+/** @typedef {import('./query.js').ActiveModel} ActiveModel */
+/** @typedef {import('./query.js').Query} Query */
+/** @typedef {import('./query.js').Subject} Subject */
+/** @typedef {import('./service.js').SearchAnswer} SearchAnswer */
 
 export const title = 'Search';
-// In bits, where a radius is wanted at first.
-const RADIUS = 2;
 
-/** What the page has to know of the model that answers. */
-async function model(signal) {
-  const { lengths, model_id: id, model: { sketch }, thresholds } = await ask('/info', { signal });
-  return { lengths, id, sketches: Boolean(sketch), thresholds };
+const INPUT_DELAY = 100; // ms, to search once while a slider moves
+const MAX_OFFERED_IMAGES = 18;
+const MAX_OFFERED_LABELS = 1000;
+
+/**
+ * @param {AbortSignal} signal
+ * @returns {Promise<ActiveModel>}
+ */
+async function fetchActiveModel(signal) {
+  const { lengths, model_id: id, model, thresholds } = await ask('/info', { signal });
+  return { id, lengths, hasSketches: Boolean(model.sketch), thresholds };
 }
 
-export async function show(main, params, signal) {
-  let active = await model(signal);
-  const { lengths } = active;
-  const wanted = read(params, lengths);
-  let running = new AbortController();
-  let later;
+/**
+ * Returns a picture with its codes, and the timing.
+ * Fetches a stored original first, to send it back: the service has no codes of its parts.
+ * @param {Subject} subject a picture
+ * @param {AbortSignal} signal
+ */
+async function encode(subject, signal) {
+  const file = subject.file ?? await (await send(originalPath(subject.id ?? ''), { signal })).blob();
+  const headers = { 'content-type': 'application/octet-stream' };
+  const { codes, sketch, model, timing_ms: timing } = await ask(`/encode?${boxParameter(subject)}`, {
+    method: 'POST',
+    body: file,
+    headers,
+    signal,
+  });
+  return { encoded: { ...subject, file, codes, sketch, model }, timing };
+}
 
-  const chosen = el('div', { class: 'chosen' });
-  const found = el('section', { class: 'found', 'aria-label': 'Results', 'aria-busy': 'false' });
-  const shared = el('div', { class: 'shared' });
-  const file = el('input', { type: 'file', accept: 'image/*', onchange: () => file.files[0] && take({ file: file.files[0] }) });
-  const soon = () => {
-    Object.assign(wanted, { radius: within.checked ? radius.value : null, relation: alike.value, limit: limit.value });
-    clearTimeout(later);
-    later = setTimeout(run, 100);
-  };
-  const within = el('input', { type: 'checkbox', checked: wanted.radius !== null, onchange: () => { radius.hidden = !within.checked; soon(); } });
-  const radius = slider('Radius', { min: 0, max: wanted.bits, value: Math.min(wanted.radius ?? RADIUS, wanted.bits) }, soon);
-  radius.hidden = wanted.radius === null;
-  const alike = el('select', { onchange: soon });
-  const held = field('How alike', alike);
-  const limit = slider('Most images', { min: 10, max: 200, step: 10, value: wanted.limit }, soon);
-  const lengthOf = (bits) => {
-    const input = el('input', { type: 'radio', name: 'bits', value: bits, checked: bits === wanted.bits, onchange: () => { wanted.bits = bits; radius.input.max = bits; radius.set(radius.value); soon(); } });
-    return el('label', {}, input, ` ${bits}`);
-  };
-  const radios = lengths.map(lengthOf);
-  const labels = el('datalist', { id: 'labels' });
-  const label = el('input', { list: 'labels', value: wanted.label, maxlength: 255, autocomplete: 'off', onchange: () => { wanted.label = label.value.trim(); run(); } });
+/**
+ * Returns why the results are ordered by distance although similarity could be expected, or ''.
+ * @param {SearchAnswer} answer
+ * @param {Subject} subject
+ * @param {ActiveModel} active
+ */
+function orderNote({ query: { order, model: searched } }, { codes, sketch, model: made }, active) {
+  if (order === 'similarity' || !codes) return '';
+  if (made && made !== searched) {
+    return `Ordered by distance. The address was made by model ${made}, ` +
+      `but model ${searched} is active now, so distances mean little.`;
+  }
+  const isIncomplete = active.hasSketches && !sketch;
+  return isIncomplete ? 'Ordered by distance, because the address has no sketch to compare images by.' : '';
+}
 
-  main.append(
-    el('h1', {}, 'Search'),
-    el('div', { class: 'search' },
-      el('div', { class: 'asked' },
-        el('div', { class: 'drop' }, chosen, field('Drop, paste or choose an image', file), el('p', {}, 'or take one from the ', el('a', { href: '#gallery' }, 'gallery'))),
-        el('fieldset', {}, el('legend', {}, 'Bits of the code'), el('div', { class: 'row' }, radios)),
-        el('label', {}, within, ' Only codes that differ in few bits'), radius, held, limit, field('Only with the label', label), labels, shared),
-      found));
-
-  addEventListener('paste', (event) => {
-    const [pasted] = event.clipboardData?.files ?? [];
-    if (pasted) take({ file: pasted });
-  }, { signal });
-  addEventListener('drop', (event) => {
-    const [dropped] = event.dataTransfer?.files ?? [];
-    if (dropped) take({ file: dropped });
-  }, { signal });
-  signal.addEventListener('abort', () => { clearTimeout(later); running.abort(); });
-  ask('/labels?limit=1000', { signal }).then(({ labels: all }) => labels.append(...all.map((one) => el('option', { value: one.label })))).catch(() => {});
-
-  function take(subject) {
-    wanted.subject = subject;
-    run();
+class SearchView {
+  /**
+   * @param {ActiveModel} active
+   * @param {Query} query
+   * @param {AbortSignal} signal
+   */
+  constructor(active, query, signal) {
+    this.active = active;
+    this.query = query;
+    this.signal = signal;
+    this.search = latest(signal, (own, /** @type {number} */ delay = 0) => this.#search(own, delay));
+    this.form = new SearchForm(query, active, {
+      onChange: (changes) => this.change(changes, INPUT_DELAY),
+      onFile: (file) => this.start({ file }),
+      onBox: (box) => this.change({ subject: withBox(this.query.subject ?? {}, box) }, INPUT_DELAY),
+      signal,
+    });
+    this.results = el('section', { class: 'found', 'aria-label': 'Results', 'aria-busy': 'false' });
+    this.share = el('div');
+    this.form.element.append(this.share);
+    this.element = el('div', { class: 'search' }, this.form.element, this.results);
+    onFiles(signal, ([file]) => this.start({ file }));
   }
 
-  /** Offers the relations that the active model has thresholds for; any other counts as any image. */
-  function offerRelations() {
-    const known = Object.keys(AT_LEAST).filter((relation) => !relation || typeof active.thresholds?.[relation] === 'number');
-    alike.replaceChildren(...known.map((relation) => el('option', { value: relation }, AT_LEAST[relation], relation && `, from ${active.thresholds[relation].toFixed(2)}`)));
-    if (!known.includes(wanted.relation)) wanted.relation = '';
-    alike.value = wanted.relation;
-    held.hidden = known.length === 1;
+  /**
+   * Searches with another subject.
+   * @param {Subject} subject
+   */
+  start(subject) {
+    const search = this.change({ subject });
+    this.form.showSubject(this.query);
+    return search;
   }
 
-  function showSubject() {
-    const { subject, bits } = wanted;
-    const named = subject.id ?? subject.file?.name;
-    const image = subject.file ? preview(subject.file, `What is searched for: ${named}`) : subject.id && picture(contentOf(subject.id), `What is searched for: ${named}`);
-    const cut = (box) => {
-      // What is on its way is of another part.
-      running.abort();
-      subject.box = box;
-      delete subject.codes;
-      soon();
-    };
-    chosen.replaceChildren(image ? boxed(image, subject.box, cut) : fingerprint(subject.codes[bits]), el('p', {}, named ?? 'a code, without a picture'));
-    // A code alone has one length.
-    const known = (length) => subject.id || subject.file || subject.codes[length];
-    radios.forEach((radio, at) => { radio.firstChild.disabled = !known(lengths[at]); });
+  /**
+   * Changes the query and searches, if it has a subject.
+   * @param {Partial<Query>} changes
+   * @param {number} [delay] in ms
+   */
+  async change(changes, delay) {
+    this.#setQuery(changes);
+    if (this.query.subject) await this.search(delay);
   }
 
-  /** Codes of a picture, or of a part of it, of which the service has none; a stored one is sent back for that. */
-  async function encode(subject, current) {
-    subject.file ??= await (await send(contentOf(subject.id), { signal: current })).blob();
-    const headers = { 'content-type': 'application/octet-stream' };
-    const { codes, sketch, model: id, timing_ms: timing } = await ask(`/encode?${part(subject)}`, { method: 'POST', body: subject.file, headers, signal: current });
-    current.throwIfAborted();
-    Object.assign(subject, { codes, sketch, model: id });
-    return timing;
+  /** @param {Partial<Query>} changes */
+  #setQuery(changes) {
+    this.query = withChanges(this.query, changes, this.active);
+    this.form.showQuery(this.query, this.active);
   }
 
-  /** Why the order is by distance where it might be by similarity. */
-  function why({ order, model: id }) {
-    const { codes, sketch, model: of } = wanted.subject;
-    if (order === 'similarity' || !codes) return undefined;
-    if (of && of !== id) return `In order of distance. The address is of model ${of} and model ${id} answers now, so what is near means little.`;
-    return active.sketches && !sketch ? 'In order of distance, for the address has no sketch by which images could be compared.' : undefined;
-  }
-
-  /** Searches, and once `again` where another model answers than the page knows of. */
-  async function run(again = true) {
-    if (!wanted.subject) return;
-    running.abort();
-    running = new AbortController();
-    const current = running.signal;
-    const { subject } = wanted;
-    found.setAttribute('aria-busy', 'true');
+  /**
+   * @param {AbortSignal} signal
+   * @param {number} delay in ms
+   */
+  async #search(signal, delay) {
+    if (delay > 0) await pause(delay, signal);
+    this.results.setAttribute('aria-busy', 'true');
     try {
-      if (subject !== run.shown) showSubject();
-      run.shown = subject;
-      const encoding = subject.codes || isStored(subject) ? undefined : await encode(subject, current);
-      let answer;
-      try {
-        answer = await ask(query(wanted, active), { json: body(wanted, active), signal: current });
-      } catch (problem) {
-        if (!again || problem.code !== 'other_model') throw problem;
-      }
-      if (again && answer?.query.model !== active.id) {
-        // Another model was activated. A picture is encoded again; a code without its picture is sent without its sketch.
-        active = await model(current);
-        offerRelations();
-        if (subject.file && subject.model !== active.id) delete subject.codes;
-        return await run(false);
-      }
-      alike.disabled = !isCompared(wanted, active);
-      if (encoding) Object.assign(answer.timing_ms, encoding, { total: encoding.total + answer.timing_ms.total });
-      history.replaceState(null, '', write(wanted));
-      const more = (offset) => ask(`${query(wanted, active)}&offset=${offset}`, { json: body(wanted, active), signal: current });
-      results(found, answer, { subject, why: why(answer.query), more, wider: (to) => { radius.set(to); soon(); }, anyOf: () => { alike.value = ''; soon(); }, changed: () => run() });
-      shared.replaceChildren(share(wanted, active));
+      this.#showAnswer(await this.#fetchAnswer(signal), signal);
     } catch (error) {
-      const told = words(error);
-      if (told && !current.aborted) found.replaceChildren(el('p', { class: 'problem', role: 'alert' }, told));
-    } finally {
-      if (current === running.signal) found.setAttribute('aria-busy', 'false');
+      signal.throwIfAborted();
+      this.results.replaceChildren(alertText(messageOf(error)));
     }
+    this.results.setAttribute('aria-busy', 'false');
   }
 
-  /** A start for whoever has no image at hand. */
-  async function offer() {
-    const { images, total } = await ask('/images?limit=18', { signal });
-    if (wanted.subject) return;
-    const start = (image) => el('button', { type: 'button', onclick: () => take({ id: image.id }), 'aria-label': `Search near ${image.id}` }, picture(contentOf(image.id), ''));
-    if (total === 0) found.append(el('p', {}, 'Nothing is stored yet. ', el('a', { href: '#gallery' }, 'Add images'), ' first.'));
-    else found.append(el('h2', {}, `Or begin with one of ${plural(total, 'stored image')}`), el('ul', { class: 'grid' }, images.map((image) => el('li', {}, start(image)))));
+  /**
+   * Fetches the answer to the query. Asks once more if another model has become active.
+   * @param {AbortSignal} signal
+   */
+  async #fetchAnswer(signal) {
+    const first = await this.#encodeAndAsk(signal).catch((error) => {
+      if (error.code !== 'other_model') throw error;
+    });
+    if (first?.query.model === this.active.id) return first;
+    this.active = await fetchActiveModel(signal);
+    this.form.showModel(this.active);
+    this.#setQuery({ subject: forModel(this.query.subject ?? {}, this.active) });
+    return await this.#encodeAndAsk(signal);
   }
 
-  offerRelations();
-  await (wanted.subject ? run() : offer());
+  /**
+   * @param {AbortSignal} signal
+   * @returns {Promise<SearchAnswer>}
+   */
+  async #encodeAndAsk(signal) {
+    let encoding;
+    const { subject = {} } = this.query;
+    if (needsEncoding(subject)) {
+      const { encoded, timing } = await encode(subject, signal);
+      signal.throwIfAborted();
+      this.#setQuery({ subject: encoded });
+      encoding = timing;
+    }
+    const { path, json } = requestOf(this.query, this.active);
+    const answer = await ask(path, { json, signal });
+    signal.throwIfAborted();
+    const { timing_ms: timing } = answer;
+    if (encoding) Object.assign(timing, encoding, { total: encoding.total + timing.total });
+    return answer;
+  }
+
+  /**
+   * @param {SearchAnswer} answer
+   * @param {AbortSignal} signal of the search, which also ends the requests for more of its results
+   */
+  #showAnswer(answer, signal) {
+    const { query, active } = this;
+    const { subject = {} } = query;
+    const { path, json } = requestOf(query, active);
+    history.replaceState(null, '', addressOf(query));
+    showResults(this.results, answer, {
+      note: orderNote(answer, subject, active),
+      loadMore: (offset) => ask(`${path}&offset=${offset}`, { json, signal }),
+      onOpen: (match) =>
+        openRecord(match.id, {
+          onEdit: () => this.search(),
+          signal: this.signal,
+          comparison: { query: answer.query, subject, match },
+        }),
+      onRadius: (radius) => this.change({ radius }),
+      onAnyRelation: () => this.change({ relation: '' }),
+      signal,
+    });
+    this.share.replaceChildren(shareDetails(query, active));
+  }
+
+  /** Offers stored images to start with, until there is a subject. */
+  async offerImages() {
+    /** @type {{ images: import('./service.js').Image[], total: number }} */
+    const { images, total } = await ask(`/images?limit=${MAX_OFFERED_IMAGES}`, { signal: this.signal });
+    if (this.query.subject) return;
+    if (total === 0) {
+      const gallery = el('a', { href: '#gallery' }, 'Add images');
+      this.results.append(el('p', {}, 'No images are stored yet. ', gallery, ' first.'));
+      return;
+    }
+    const tiles = images.map(({ id }) => {
+      const image = picture(originalPath(id), '', this.signal);
+      return el('li', {}, button(image, () => this.start({ id }), { 'aria-label': `Search with ${id}` }));
+    });
+    this.results.append(
+      el('h2', {}, `Or start with one of ${plural(total, 'stored image')}`),
+      el('ul', { class: 'grid' }, tiles),
+    );
+  }
+
+  async offerLabels() {
+    /** @type {{ labels: { label: string }[] }} */
+    const { labels } = await ask(`/labels?limit=${MAX_OFFERED_LABELS}`, { signal: this.signal });
+    this.form.offerLabels(labels.map(({ label }) => label));
+  }
+}
+
+/**
+ * @param {HTMLElement} main
+ * @param {URLSearchParams} params
+ * @param {AbortSignal} signal
+ */
+export async function show(main, params, signal) {
+  const active = await fetchActiveModel(signal);
+  const query = readQuery(params, active);
+  const view = new SearchView(active, query, signal);
+  main.append(el('h1', {}, 'Search'), view.element);
+  // The label can be typed without this help.
+  view.offerLabels().catch(() => {});
+  await (query.subject ? view.start(query.subject) : view.offerImages());
 }

@@ -1,32 +1,62 @@
-// A search to pass on: its address, and the curl command that asks the same. Knows shells and clipboards.
-import { el } from './dom.js';
-import { BASE, contentOf, hasKey } from './service.js';
-import { body, isStored, part, query } from './wanted.js';
+// Shares a search: its address, and the curl command that sends the same request.
+import { button, el } from './dom.js';
+import { boxParameter, isStored, requestOf } from './query.js';
+import { BASE, hasKey, originalPath } from './service.js';
 
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+/** @typedef {import('./query.js').ActiveModel} ActiveModel */
+/** @typedef {import('./query.js').Query} Query */
 
-/** The command that asks the service what is on the screen. */
-export function curl(wanted, active) {
-  const { subject } = wanted;
-  const command = `curl${hasKey() ? ' -H "authorization: Bearer $SCIHCGRL_KEY"' : ''}`;
-  const asked = quoted([location.origin + BASE + query(wanted, active), part(subject)].filter(Boolean).join('&'));
-  if (isStored(subject) || !subject.file) return `${command} -H 'content-type: application/json' -d ${quoted(JSON.stringify(body(wanted, active)))} ${asked}`;
-  const withFile = (name) => `${command} -F ${quoted(`image=@${name}`)} ${asked}`;
+/** @param {string} text */
+const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** @param {string} path below BASE */
+const quotedUrl = (path) => shellQuoted(location.origin + BASE + path);
+
+/**
+ * Returns the command that repeats a search. It sends a picture as a file, and fetches a stored
+ * original first if only a part of it is searched.
+ * @param {Query} query with a subject
+ * @param {ActiveModel} active
+ */
+function curlCommand(query, active) {
+  const { subject = {} } = query;
+  const { path, json } = requestOf(query, active);
+  const url = quotedUrl([path, boxParameter(subject)].filter(Boolean).join('&'));
+  const curl = `curl${hasKey() ? ' -H "authorization: Bearer $SCIHCGRL_KEY"' : ''}`;
+  if (isStored(subject) || !subject.file) {
+    return `${curl} -H 'content-type: application/json' -d ${shellQuoted(JSON.stringify(json))} ${url}`;
+  }
+  const withFile = (/** @type {string} */ name) => `${curl} -F ${shellQuoted(`image=@${name}`)} ${url}`;
   if (!subject.id) return withFile(subject.file.name || 'image.png');
-  return `${command} ${quoted(location.origin + BASE + contentOf(subject.id))} | ${withFile('-')}`;
+  return `${curl} ${quotedUrl(originalPath(subject.id))} | ${withFile('-')}`;
 }
 
-function copied(name, text) {
+/**
+ * @param {string} name
+ * @param {string} text
+ */
+function copyRow(name, text) {
   const input = el('input', { readonly: true, value: text, 'aria-label': name, onfocus: () => input.select() });
-  const button = el('button', { type: 'button', onclick: async () => {
+  const copy = button(`Copy ${name}`, async () => {
     input.select();
-    // Only pages that came over HTTPS or from this machine may write to the clipboard; the rest have the text selected.
+    // Browsers offer the clipboard over HTTPS and on localhost only.
+    // Elsewhere the user copies the selected text.
     await navigator.clipboard?.writeText(text).catch(() => {});
-    button.textContent = navigator.clipboard ? 'Copied' : 'Selected';
-  } }, `Copy ${name}`);
-  return el('div', { class: 'row' }, input, button);
+    copy.textContent = navigator.clipboard ? 'Copied' : 'Selected';
+  });
+  return el('div', { class: 'row' }, input, copy);
 }
 
-export function share(wanted, active) {
-  return el('details', {}, el('summary', {}, 'Share, or ask with curl'), copied('link', location.href), copied('curl', curl(wanted, active)));
-}
+/**
+ * Creates the details that offer a query's address and command to copy.
+ * @param {Query} query with a subject
+ * @param {ActiveModel} active
+ */
+export const shareDetails = (query, active) =>
+  el(
+    'details',
+    {},
+    el('summary', {}, 'Share this search'),
+    copyRow('link', location.href),
+    copyRow('curl', curlCommand(query, active)),
+  );

@@ -1,70 +1,206 @@
-// The forms that ask for a job that trains, each option with what it does. Knows the options of the contract; not what becomes of the job.
-import { dialog, el, field } from './dom.js';
-import { split } from './record.js';
-import { ask, words } from './service.js';
+// The forms that start a training job: fine-tuning and adapting, with each option explained.
+import { alertText, dialog, el, field } from './dom.js';
+import { splitLabels } from './format.js';
+import { ask, messageOf } from './service.js';
 
-const number = (attributes) => el('input', { type: 'number', ...attributes });
-const WHEN = [['if_better', 'if it is better'], ['manual', 'not by itself'], ['always', 'always']];
+/**
+ * An option of a job. If its input is empty, the service uses the default that is the placeholder.
+ * `choices` has the texts of a select by value; otherwise, `input` has the attributes of an input.
+ * @typedef {{
+ *   name: string, label: string, hint: string,
+ *   input?: Record<string, string | number | boolean>, choices?: Record<string, string>,
+ * }} Option
+ */
+/** @typedef {{ title: string, kind: string, options: Option[], moreOptions: Option[] }} Form */
+/** @typedef {(job: import('./service.js').Job) => void} OnStarted */
 
-// An option: name, label, input, what it does. What is left empty is the service's to choose.
-const activate = (better) => ['activate', 'Activate the new model', el('select', {}, WHEN.map(([value, text]) => el('option', { value }, text))), better];
-const kept = () => ['validation_fraction', 'Share kept from training', number({ min: 0.01, max: 0.5, step: 0.01, placeholder: 0.1 }), 'What the new model is measured on.'];
-const seed = () => ['seed', 'Seed', number({ min: 0, placeholder: 0 }), 'Of everything random: the same seed trains the same model.'];
+const ACTIVATION = { if_better: 'if it is better', manual: 'manually', always: 'always' };
 
-function value([name, , input]) {
-  if (input.type === 'checkbox') return [name, input.checked];
-  if (name === 'labels') return [name, split(input.value)];
-  if (input.type === 'number') return [name, input.value === '' ? undefined : Number(input.value)];
-  return [name, input.value];
+/** @type {Option} */
+const VALIDATION_OPTION = {
+  name: 'validation_fraction',
+  label: 'Share for validation',
+  input: { type: 'number', min: 0.01, max: 0.5, step: 0.01, placeholder: 0.1 },
+  hint: 'Images that the new model does not learn from, to measure it.',
+};
+
+/** @type {Option} */
+const SEED_OPTION = {
+  name: 'seed',
+  label: 'Seed',
+  input: { type: 'number', min: 0, placeholder: 0 },
+  hint: 'Seed of all random numbers. The same seed trains the same model.',
+};
+
+/** @type {Form} */
+const FINE_TUNE_FORM = {
+  title: 'Teach the model from the gallery',
+  kind: 'fine_tune',
+  options: [
+    {
+      name: 'labels',
+      label: 'Labels',
+      input: { placeholder: 'all' },
+      hint: 'The classes to learn, separated by commas. New ones get hash centres of their own.',
+    },
+    {
+      name: 'activate',
+      label: 'Activate the new model',
+      choices: ACTIVATION,
+      hint: 'Better means a higher mean MAP on the validation images.',
+    },
+    {
+      name: 'warm_up_epochs',
+      label: 'Epochs of the policies',
+      input: { type: 'number', min: 0, max: 500, value: 4 },
+      hint: 'Warm-up: first, the policies learn alone, on fixed features of the backbone. This is fast.',
+    },
+    {
+      name: 'epochs',
+      label: 'Epochs of both networks',
+      input: { type: 'number', min: 0, max: 500, value: 4 },
+      hint: 'Then the backbone learns too. This is slow; it helps most if the backbone knows no images like these.',
+    },
+  ],
+  moreOptions: [
+    {
+      name: 'train_backbone',
+      label: 'Train the backbone',
+      input: { type: 'checkbox', checked: true },
+      hint: 'Without it, a job takes seconds to minutes.',
+    },
+    {
+      name: 'per_class',
+      label: 'Maximum images of a class',
+      input: { type: 'number', min: 2, max: 1000000, placeholder: 'all' },
+      hint: 'Fewer images make the job faster.',
+    },
+    {
+      name: 'replay',
+      label: 'Images of other classes',
+      input: { type: 'number', min: 0, max: 100, step: 0.1, placeholder: 1 },
+      hint: 'A multiple of the images with the labels above. With 0, the model forgets the other classes.',
+    },
+    VALIDATION_OPTION,
+    {
+      name: 'learning_rate',
+      label: 'Learning rate',
+      input: { type: 'number', min: 1e-9, max: 10, step: 'any', placeholder: 0.0005 },
+      hint: 'The highest rate of the policies. The backbone’s is 0.6 of it.',
+    },
+    {
+      name: 'reinforce_weight',
+      label: 'Weight of REINFORCE',
+      input: { type: 'number', min: 0, max: 100, step: 'any', placeholder: 0.1 },
+      hint: 'Weight of the rewards of sampled codes, relative to the differentiable term.',
+    },
+    {
+      name: 'batch_size',
+      label: 'Images a step',
+      input: { type: 'number', min: 2, max: 1024, placeholder: 64 },
+      hint: 'Fewer images need less memory.',
+    },
+    {
+      name: 'augment',
+      label: 'Augmentation',
+      input: { type: 'number', min: 0, max: 1, step: 0.1, placeholder: 0.5 },
+      hint: 'How strongly pictures are cropped, turned and coloured at random.',
+    },
+    SEED_OPTION,
+  ],
+};
+
+/** @type {Form} */
+const ADAPT_FORM = {
+  title: 'Adapt the model to this gallery',
+  kind: 'adapt',
+  options: [
+    {
+      name: 'activate',
+      label: 'Activate the new model',
+      choices: ACTIVATION,
+      hint: 'Better means that searches find more of the images that are nearest by features, and that copies come ' +
+        'first at most 0.005 less often, both on the validation images.',
+    },
+    {
+      name: 'epochs',
+      label: 'Epochs of the policies',
+      input: { type: 'number', min: 1, max: 500, value: 20 },
+      hint: 'How often the policies see each image. Fewer epochs are faster, but the codes get worse.',
+    },
+  ],
+  moreOptions: [
+    {
+      name: 'images',
+      label: 'Maximum images',
+      input: { type: 'number', min: 256, max: 50000, placeholder: 20000 },
+      hint:
+        'A random choice from the gallery. At least 256 must remain for training: 284 if a tenth is for validation.',
+    },
+    VALIDATION_OPTION,
+    SEED_OPTION,
+  ],
+};
+
+/** @param {Option} option */
+function controlOf({ choices, input }) {
+  if (!choices) return el('input', { autocomplete: 'off', ...input });
+  return el('select', {}, Object.entries(choices).map(([value, text]) => el('option', { value }, text)));
 }
 
-/** Asks for options, the rarer ones folded away, then for a job of a kind, and tells `started` of it. A refusal is shown. */
-function form(title, kind, options, more, started) {
-  const shownAs = ([, label, input, explained]) => field(label, input, explained);
-  const told = el('p', { class: 'problem', role: 'alert' });
-  const begin = el('button', { class: 'primary' }, 'Start');
-  const asked = el('form', { onsubmit: async (event) => {
+/**
+ * Returns the value of an option, or undefined for the default.
+ * @param {string} name
+ * @param {HTMLInputElement | HTMLSelectElement} control
+ */
+function valueOf(name, control) {
+  if (control instanceof HTMLInputElement && control.type === 'checkbox') return control.checked;
+  if (control.value.trim() === '') return undefined;
+  if (name === 'labels') return splitLabels(control.value);
+  return control.type === 'number' ? Number(control.value) : control.value;
+}
+
+/**
+ * Opens a form that starts a job. Shows a refusal and lets the user change the options.
+ * @param {Form} form
+ * @param {OnStarted} onStarted
+ */
+function openForm({ title, kind, options, moreOptions }, onStarted) {
+  /** @type {[string, HTMLInputElement | HTMLSelectElement][]} */
+  const controls = [];
+  const fieldOf = (/** @type {Option} */ option) => {
+    const control = controlOf(option);
+    controls.push([option.name, control]);
+    return field(option.label, control, option.hint);
+  };
+  const problem = alertText();
+  const start = el('button', { class: 'primary' }, 'Start');
+  const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    const wanted = Object.fromEntries([...options, ...more].map(value).filter(([, given]) => given !== undefined && given.length !== 0));
-    begin.disabled = true;
+    start.disabled = true;
     try {
-      const job = await ask('/admin/jobs', { json: { kind, ...wanted } });
+      const values = controls.map(([name, control]) => [name, valueOf(name, control)]);
+      const job = await ask('/admin/jobs', { json: { kind, ...Object.fromEntries(values) } });
       shown.close();
-      started(job);
+      onStarted(job);
     } catch (error) {
-      told.textContent = words(error) ?? '';
-      begin.disabled = false;
+      problem.textContent = messageOf(error);
+      start.disabled = false;
     }
-  } }, options.map(shownAs), el('details', {}, el('summary', {}, 'More options'), more.map(shownAs)), told, el('div', { class: 'actions' }, begin));
-  const shown = dialog(title, { class: 'form' }, asked);
+  };
+  const form = el(
+    'form',
+    { onsubmit: submit },
+    options.map(fieldOf),
+    el('details', {}, el('summary', {}, 'More options'), moreOptions.map(fieldOf)),
+    problem,
+    el('div', { class: 'actions' }, start),
+  );
+  const shown = dialog(title, { class: 'form' }, form);
 }
 
-export function fineTuning(started) {
-  form('Teach the model from the gallery', 'fine_tune', [
-    ['labels', 'Labels', el('input', { autocomplete: 'off', placeholder: 'all' }), 'The classes to learn, with commas between. New ones get hash centres of their own.'],
-    activate('Better is by the mean MAP on images that are kept from training.'),
-    ['warm_up_epochs', 'Epochs of the policies', number({ min: 0, max: 500, value: 4 }), 'First the policies learn alone, on features of the backbone as it is: quick.'],
-    ['epochs', 'Epochs of both networks', number({ min: 0, max: 500, value: 4 }), 'Then the backbone learns along: slow, and worth most where pictures are unlike those it knows.'],
-  ], [
-    ['train_backbone', 'The backbone learns too', el('input', { type: 'checkbox', checked: true }), 'Without, a job takes seconds to minutes.'],
-    ['per_class', 'Most images of a class', number({ min: 2, max: 1000000, placeholder: 'all' }), 'Fewer are quicker.'],
-    ['replay', 'Images of other classes', number({ min: 0, max: 100, step: 0.1, placeholder: 1 }), 'How many times those of the labels above; without any, it forgets other classes.'],
-    kept(),
-    ['learning_rate', 'Learning rate', number({ min: 1e-9, max: 10, step: 'any', placeholder: 0.0005 }), 'The highest of the policies; the backbone’s is 0.6 of it.'],
-    ['reinforce_weight', 'Weight of REINFORCE', number({ min: 0, max: 100, step: 'any', placeholder: 0.1 }), 'How much rewards of sampled codes count beside the differentiable term.'],
-    ['batch_size', 'Images a step', number({ min: 2, max: 1024, placeholder: 64 }), 'Fewer take less memory.'],
-    ['augment', 'Change of pictures', number({ min: 0, max: 1, step: 0.1, placeholder: 0.5 }), 'How much they are cropped, turned and coloured at random.'],
-    seed(),
-  ], started);
-}
+/** @param {OnStarted} onStarted */
+export const openFineTuneForm = (onStarted) => openForm(FINE_TUNE_FORM, onStarted);
 
-export function adapting(started) {
-  form('Fit the model to this gallery', 'adapt', [
-    activate('It is better if its searches find more of the images that are nearest by features, and copies come first at most 0.005 less often. Both models are measured on images that are kept from training.'),
-    ['epochs', 'Epochs of the policies', number({ min: 1, max: 500, value: 20 }), 'How often the policies see each image. Fewer are quicker, and codes say less.'],
-  ], [
-    ['images', 'Most images', number({ min: 256, max: 50000, placeholder: 20000 }), 'Drawn from the gallery at random. At least 256 must be left to learn from: 284 in all, if a tenth is kept from training.'],
-    kept(),
-    seed(),
-  ], started);
-}
+/** @param {OnStarted} onStarted */
+export const openAdaptForm = (onStarted) => openForm(ADAPT_FORM, onStarted);
