@@ -106,7 +106,7 @@ demo: libtorch
 check: libtorch libraries
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets
-	cargo test --locked --workspace --lib --test decode --test kinds --test memory --test properties
+	cargo test --locked --workspace --lib --bin scihcgrl-paper --test decode --test kinds --test memory --test properties
 	$(if $(shell cargo deny --version 2>/dev/null),tests/deny.sh none,@echo 'Not run: make deny, which needs cargo-deny.')
 
 # ADVISORIES is a copy of RustSec's advisory database, which is fetched otherwise.
@@ -125,7 +125,7 @@ test:
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
 
 # Linted as they are compiled, by clippy in the place of rustc: dependencies are compiled once. `make` within a build must not inherit -j.
-TESTS := cargo test --release --locked --workspace --lib --test decode --test kinds --test memory --test properties --test suite
+TESTS := cargo test --release --locked --workspace --lib --bin scihcgrl-paper --test decode --test kinds --test memory --test properties --test reproduce --test suite
 programs: libtorch
 	env -u MAKEFLAGS $(TESTS) --bench '*' --no-run
 

@@ -10,7 +10,6 @@ mod health;
 mod index;
 mod jobs;
 mod quality;
-mod reproduce;
 mod search;
 mod snapshots;
 mod store;
@@ -70,7 +69,7 @@ pub enum Cli {
     },
     /// Train a model on labelled images. A training that was stopped goes on when the same is asked for again.
     Train {
-        /// A folder or archive with a folder of images per class, CIFAR-10's binary batches, a CSV or JSONL list, or NUS-WIDE.
+        /// A folder or archive with a folder of images per class, or a CSV or JSONL list.
         #[arg(
             long,
             required_unless_present = "unlabelled",
@@ -101,8 +100,6 @@ pub enum Cli {
     },
     /// Measure a model's retrieval quality on a folder that has a folder of images per class.
     Evaluate(Box<evaluate::Evaluate>),
-    /// Reproduce the paper's tables: its protocol, all methods and ablations, over several seeds. Goes on where it was stopped.
-    Reproduce(Box<reproduce::Reproduce>),
     /// Read a data folder from end to end, without serving it, compare it with its originals, and name what is damaged.
     Fsck {
         /// Which.
@@ -280,7 +277,6 @@ impl Cli {
                 train::run(data, &out, restart, &options)?;
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
-            Cli::Reproduce(reproduce) => reproduce::run(&reproduce)?,
             Cli::Fsck { gallery } => wait(store::fsck(&gallery))?,
             Cli::Compact { gallery } => store::compact(&gallery)?,
             Cli::Bench(bench) => bench::run(&bench)?,

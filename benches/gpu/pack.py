@@ -14,7 +14,6 @@ MOST, PHOTOS = 36 << 20, 1 << 20
 # What the programs share is found at any distance.
 WINDOW = 192 << 20
 
-
 def built():
     """The programs by name, built where they are not."""
     cargo = lambda *words: ["cargo", *words, "--locked", "--message-format", "json"]
@@ -24,10 +23,9 @@ def built():
     for command in commands:
         lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
         for line in map(json.loads, filter(lambda line: line.startswith("{"), lines)):
-            if line.get("executable") and line["target"]["name"] in ("scihcgrl", "encode", "load", "scenario"):
+            if line.get("executable") and line["target"]["name"] in ("scihcgrl", "scihcgrl-paper", "encode", "load", "scenario"):
                 programs[line["target"]["name"]] = pathlib.Path(line["executable"])
     return programs
-
 
 def pack_programs(programs, to, level):
     """All in one archive; the version of glibc that they need."""
@@ -43,7 +41,6 @@ def pack_programs(programs, to, level):
                 glibc.update((int(major), int(minor)) for major, minor in found)
     return "{}.{}".format(*max(glibc))
 
-
 def pack_photos(folder, to):
     to.mkdir()
     files, left = sorted(folder.rglob("*.jpg"), key=lambda file: file.name), PHOTOS
@@ -53,7 +50,6 @@ def pack_photos(folder, to):
             shutil.copy(file, to / f"{number:04}.jpg")
     if left == PHOTOS:
         sys.exit(f"{folder} has no JPEG files (*.jpg) of at most a megabyte")
-
 
 def pack_data(data, to):
     """One archive of class folders each of the training and of the test images, which training reads as they are; how many they hold."""
@@ -70,7 +66,6 @@ def pack_data(data, to):
     if not all(images.values()):
         sys.exit(f"{data} has {images['train']} images in train/CLASS/ and {images['test']} in test/CLASS/; both are needed")
     return images
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +99,6 @@ def main():
     print(f"data: {options.data.name if options.data else 'the samples'}; needs PyTorch {torch}, glibc {glibc} or later, and models/ and samples/ of the project")
     if total > MOST and options.level == 9:
         sys.exit(f"more than the {MOST >> 20} MiB that it may be")
-
 
 if __name__ == "__main__":
     main()

@@ -20,13 +20,11 @@ FULL, FEW = Sizes(1000, 5000, 0.02, 1000), Sizes(20, 100, 0.1, 40)
 TAKEN = 40, 10
 Pace = collections.namedtuple("Pace", "images_per_s beside")
 
-
 def card(model):
     """What a checkpoint says of itself."""
     with open(model, "rb") as file:
         head = file.read(struct.unpack("<Q", file.read(8))[0])
     return json.loads(json.loads(head)["__metadata__"]["scihcgrl"])
-
 
 def data(here):
     """Training and test images, and how many there are of both; in the small form the first few of each class."""
@@ -39,7 +37,6 @@ def data(here):
         sets = [few(archive, count, here.work / archive.name.split(".")[0]) for archive, count in zip(sets, TAKEN)]
     return sets, sum(1 for folder in sets for _ in folder.glob("*/*.jpg"))
 
-
 def few(archive, count, folder):
     taken = collections.Counter()
     with tarfile.open(archive) as files:
@@ -48,7 +45,6 @@ def few(archive, count, folder):
             if taken[file.name.split("/")[0]] <= count:
                 files.extract(file, folder)
     return folder
-
 
 class Trainings:
     def __init__(self, here, busy):
@@ -89,7 +85,7 @@ class Trainings:
         """The paper's protocol: its queries and training images drawn from all, no checkpoint chosen, measured once."""
         form, here, work = self.form["paper"], self.here, self.here.work / "reproduce"
         joint = f"--batch-size {form.batch} --epochs {epochs} --warm-up-epochs {form.warm_up} --validation-fraction 0 {RECIPE} {form.flags}"
-        command = [here.program("scihcgrl"), "reproduce", "--data", self.train, self.test, "--backbone", here.weights, "--work", work,
+        command = [here.program("scihcgrl-paper"), "reproduce", "--data", self.train, self.test, "--backbone", here.weights, "--work", work,
                    "--device", here.device, "--input-size", form.side, "--queries", self.sizes.queries, "--training", self.sizes.training,
                    "--seeds", 0, "--first-seed", seed, "--joint-seeds", 1, f"--joint={joint}"]
         with self.busy(here) as found:
@@ -139,7 +135,6 @@ class Trainings:
         figures = {bits: {name: round(quality[name], 4) for name in ("map", "precision_radius_2")} for bits, quality in by_bits.items()}
         self.here.add(**line, images=training["images"], images_per_s=round(training["joint_images_per_second"], 1),
                       waited_for_pictures=round(training["share_of_time_waiting_for_pictures"], 3), seconds=training["seconds"], quality=figures)
-
 
 def train(here, busy, end):
     trainings = Trainings(here, busy)

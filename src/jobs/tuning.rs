@@ -29,6 +29,7 @@ use crate::{
     train::{
         self, Progress,
         data::{self, Item},
+        reinforce::Reinforce,
         unlabelled::{self, FEWEST},
     },
 };
@@ -164,6 +165,7 @@ fn fine_tune(options: &FineTune, compute: &Compute) -> anyhow::Result<()> {
             Some(&parts.training),
             &out,
             &config,
+            &Reinforce::from(&config),
             false,
             &mut |progress| {
                 let map = progress.validation.is_some().then(|| {

@@ -37,7 +37,6 @@ mod parity;
 mod probes;
 mod proxied;
 mod readme;
-mod reproduce;
 mod serve;
 mod similarity;
 mod snapshots;

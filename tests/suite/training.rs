@@ -192,7 +192,6 @@ fn what_goes_wrong_is_said_and_leaves_the_model_as_it_was() {
         ("--policy-rate 1e30 --epochs 1", "the loss became"),
         ("--epochs 0 --warm-up-epochs 0", "at least 1 together"),
         ("--patience 3 --validation-fraction 0", "patience is 3"),
-        ("--method hashnet --mix 0.5", "without hash centres"),
         ("--passes 0", "it must be 1 to 16"),
         ("--augment 2", "augment is 2"),
         (
@@ -300,10 +299,6 @@ fn a_trained_model_is_gone_on_from_and_learned_from() {
         (
             format!("--teacher {given} --lengths 24"),
             "the teacher is EfficientNet-Lite0",
-        ),
-        (
-            format!("--teacher {given} --method hashnet --mix 0"),
-            "scihcgrl or csq with a teacher",
         ),
     ] {
         let said = refused(&train(&student, &flags).output().unwrap());

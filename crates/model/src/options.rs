@@ -76,28 +76,6 @@ pub enum History {
     Feature,
 }
 
-/// Whose objective is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// The paper's: REINFORCE and central similarity (Eq 11).
-    Scihcgrl,
-    /// Central similarity quantization: cross-entropy to the centre and a quantisation term (Yuan et al., 2020).
-    Csq,
-    /// A triplet reward on a recurrent policy (Peng et al., 2018).
-    Drlih,
-    /// Weighted pairwise likelihood with continuation (Cao et al., 2017).
-    Hashnet,
-    /// A pairwise contrastive loss with a regulariser (Liu et al., 2016).
-    Dsh,
-    /// A triplet ranking loss (Lai et al., 2015).
-    Ninh,
-    /// Codes factorised from the similarity of the training images, then learned (Xia et al., 2014).
-    Cnnh,
-    /// Random hyperplanes: nothing is learned.
-    Hyperplanes,
-}
-
 /// What a sampled action set's reward is credited to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,9 +121,6 @@ pub enum Schedule {
 /// How a model is trained.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct Train {
-    /// Whose objective is trained.
-    #[arg(long, env = "SCIHCGRL_METHOD", default_value = "scihcgrl")]
-    pub method: Method,
     /// The backbone.
     #[arg(
         long,

@@ -6,19 +6,19 @@ mod components;
 pub mod data;
 pub mod encode;
 mod flat;
-pub mod frozen;
 mod given;
 mod joint;
-pub mod method;
 mod mix;
+pub mod objective;
 mod optimizer;
-mod options;
+pub mod options;
 pub mod reinforce;
 pub mod resume;
 pub mod reward;
 pub mod rollout;
 mod run;
 pub mod schedule;
+pub mod show;
 pub mod unlabelled;
 pub mod views;
 mod warm_up;
@@ -46,6 +46,7 @@ use data::{
     pictures::Pictures,
 };
 use joint::{Images, Pace};
+use objective::Objective;
 use options::check;
 use resume::{Begun, Mark};
 pub use run::Run;
@@ -53,7 +54,7 @@ use run::Stage;
 pub use watch::Progress;
 
 /// Images a forward pass when only features are wanted.
-const FEATURE_BATCH: usize = 256;
+pub const FEATURE_BATCH: usize = 256;
 /// Batches that the batch norms' statistics are first moved to the data by.
 const STATISTICS_BATCHES: usize = 60;
 
@@ -125,10 +126,12 @@ pub fn train(
     data: &Path,
     out: &Path,
     config: &Train,
+    objective: &dyn Objective,
     restart: bool,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Card, TrainError> {
-    train_on(&data::open(data)?, None, out, config, restart, tell)
+    let collection = data::open(data)?;
+    train_on(&collection, None, out, config, objective, restart, tell)
 }
 
 /// Trains on a collection's items, or on those of some numbers, as [`train`] does.
@@ -140,10 +143,11 @@ pub fn train_on(
     numbers: Option<&[usize]>,
     out: &Path,
     config: &Train,
+    objective: &dyn Objective,
     restart: bool,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Card, TrainError> {
-    check(config)?;
+    check(config, objective)?;
     let started = Instant::now();
     let device = crate::model::device(&config.compute.device)?;
     match config.compute.threads {
@@ -170,7 +174,7 @@ pub fn train_on(
         None => config.validation_fraction,
     };
     let (train, validation) = pictures.split(fraction, config.seed);
-    let of = json!({ "options": config, "images": train.len(), "classes": pictures.classes });
+    let of = json!({ "options": config, "objective": objective.name(), "images": train.len(), "classes": pictures.classes });
     let begun = resume::read(out, &of)?;
     tch::manual_seed(config.seed as i64);
     let mut card = card(config, &pictures.classes)?;
@@ -181,7 +185,14 @@ pub fn train_on(
         }
         None => (Network::new(&card, device)?, None),
     };
-    let mut run = Run::new(config, &card, &pictures.sets, &pictures.labels, device)?;
+    let mut run = Run::new(
+        config,
+        objective,
+        &card,
+        &pictures.sets,
+        &pictures.labels,
+        device,
+    )?;
     if let Some(path) = &config.teacher {
         let answers = given::answers(path, &pictures, &mut card, device, run.pass.kind)?;
         run.targets.soften(&answers)?;
@@ -227,6 +238,7 @@ pub fn train_on(
     let mut save = |network: &Network, mark: &Mark, validation: &[f64], pace: Pace| {
         card.training = json!({
             "images": images.train.len(), "epochs_done": mark.epoch, "options": config,
+            "objective": objective.name(),
             "seconds": mark.seconds, "validation_accuracy": validation,
             "skipped_files": pictures.skipped.len(), "share_of_time_waiting_for_pictures": pace.waited,
             "joint_images_per_second": pace.images, "parent": parent,

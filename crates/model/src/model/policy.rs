@@ -257,3 +257,51 @@ impl Policy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::options::Train;
+
+    #[test]
+    fn a_head_is_the_same_beside_others_and_alone() {
+        for flags in [
+            "--cell recurrent --passes 2",
+            "--cell feedback --passes 2 --history feature",
+            "--cell independent",
+            "--cell linear",
+        ] {
+            let config = Train::of(
+                &flags
+                    .split(' ')
+                    .chain(["--hidden", "16"])
+                    .collect::<Vec<_>>(),
+            )
+            .unwrap();
+            let variables = tch::nn::VarStore::new(Device::Cpu);
+            let joined =
+                Policy::new(&variables.root(), 8, &config.policy, &config.lengths, None).unwrap();
+            let x = Tensor::randn([5, 8], (Kind::Float, Device::Cpu));
+            let all = joined.unroll(&x, Choice::Greedy, 0.0).unwrap().logits;
+            for (head, length) in config.lengths.iter().enumerate() {
+                let alone = tch::nn::VarStore::new(Device::Cpu);
+                let policy =
+                    Policy::new(&alone.root(), 8, &config.policy, &[*length], None).unwrap();
+                for (name, mut value) in alone.variables() {
+                    tch::no_grad(|| value.copy_(&variables.variables()[&name]));
+                }
+                let own = policy.unroll(&x, Choice::Greedy, 0.0).unwrap().logits; // [passes, 1, 5, length]
+                let same = all
+                    .select(1, head as i64)
+                    .narrow(2, 0, length.bits() as i64);
+                let difference = (own.squeeze_dim(1) - same).abs().max();
+                assert!(
+                    f64::try_from(difference).unwrap() < 1e-5,
+                    "{flags} {length}"
+                );
+            }
+        }
+    }
+}

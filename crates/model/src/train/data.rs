@@ -2,16 +2,14 @@
 //! Knows files and their layouts; neither networks nor rewards. A source a file below; what training makes of them is `pictures`.
 
 pub mod ahead;
-mod archive;
+pub mod archive;
 pub mod augment;
-mod cifar;
-mod folder;
+pub mod folder;
 mod manifest;
-mod nus_wide;
 pub mod pictures;
 #[cfg(test)]
 mod samples;
-mod source;
+pub mod source;
 pub mod split;
 pub mod tree;
 
@@ -30,8 +28,7 @@ use scihcgrl_image as image;
 use source::Source;
 
 /// What is read, for messages.
-const KINDS: &str = "a folder of class folders, a .tar, .tar.gz or .tgz archive of such, a .csv or .jsonl manifest, \
-     CIFAR-10's binary batches, or NUS-WIDE's own folder";
+const KINDS: &str = "a folder of class folders, a .tar, .tar.gz or .tgz archive of such, or a .csv or .jsonl manifest";
 
 /// How many things that are left out are named.
 const TOLD: usize = 20;
@@ -65,19 +62,23 @@ pub struct Item {
 
 /// What an item's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+pub enum Form {
     /// An image file.
     Encoded,
-    /// CIFAR-10's three planes.
-    Planes,
+    /// A square picture as three planes, red, green and blue, of so many pixels a side.
+    Planes(u32),
 }
 
 /// An image as a source lists it.
-struct Found {
-    name: String,
-    labels: Vec<String>,
-    source: Source,
-    form: Form,
+pub struct Found {
+    /// What it is called in the data set.
+    pub name: String,
+    /// Its classes.
+    pub labels: Vec<String>,
+    /// Where its bytes are.
+    pub source: Source,
+    /// What they are.
+    pub form: Form,
 }
 
 impl Item {
@@ -88,7 +89,7 @@ impl Item {
     pub fn decode(&self) -> IoResult<RgbImage> {
         let bytes = self.bytes()?;
         match self.form {
-            Form::Planes => cifar::picture(&bytes),
+            Form::Planes(side) => planes(&bytes, side),
             Form::Encoded => {
                 image::decode_rgb(&bytes).map_err(|error| Error::new(ErrorKind::InvalidData, error))
             }
@@ -110,8 +111,8 @@ impl Item {
 
     /// The longer side in pixels, from the header alone.
     fn longest(&self) -> Option<u32> {
-        if self.form == Form::Planes {
-            return Some(cifar::SIDE);
+        if let Form::Planes(side) = self.form {
+            return Some(side);
         }
         let (width, height) = image::dimensions(&self.source.read().ok()?)?;
         Some(width.max(height))
@@ -134,17 +135,7 @@ pub fn list(path: &Path) -> Result<Collection, TrainError> {
     let metadata =
         fs::metadata(path).map_err(|error| wrong(path, format!("{error}; it may be {KINDS}")))?;
     if metadata.is_dir() {
-        if path.join(nus_wide::LIST).is_file() {
-            return nus_wide::open(path);
-        }
-        let files = folder::list(path)?.into_iter();
-        let files: Vec<_> = files
-            .map(|(name, path)| (name, Source::File(path)))
-            .collect();
-        return match cifar::among(&files) {
-            Some(batches) => cifar::open(path, batches),
-            None => folder::open(path),
-        };
+        return folder::open(path);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_lowercase();
@@ -154,7 +145,6 @@ pub fn list(path: &Path) -> Result<Collection, TrainError> {
         Some("gz") if name.ends_with(".tar.gz") => archive::open(path, true),
         Some("csv") => manifest::csv(path),
         Some("jsonl") => manifest::jsonl(path, true),
-        Some("bin") => cifar::file(path),
         _ => Err(wrong(
             path,
             format!("a file of this name is not read; it may be {KINDS}"),
@@ -234,7 +224,7 @@ impl Collection {
     }
 
     /// Logs what is left out.
-    fn told(self) -> Self {
+    pub fn told(self) -> Self {
         for (name, reason) in self.left_out.iter().take(TOLD) {
             tracing::warn!(name, reason, "left out of the data set");
         }
@@ -244,7 +234,11 @@ impl Collection {
         self
     }
 
-    fn trainable(self) -> Result<Collection, TrainError> {
+    /// Returns itself if there are classes to tell apart.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] if it has fewer than two.
+    pub fn trainable(self) -> Result<Collection, TrainError> {
         let reason = match &self.classes[..] {
             [] => "it has no class with images; at least two are needed".to_owned(),
             [only] => format!("'{only}' is its only class; at least two are needed"),
@@ -260,7 +254,23 @@ impl Collection {
     }
 }
 
-fn wrong(path: &Path, reason: impl Into<String>) -> TrainError {
+/// The picture of three planes.
+fn planes(bytes: &[u8], side: u32) -> IoResult<RgbImage> {
+    let plane = (side * side) as usize;
+    if bytes.len() != 3 * plane {
+        return Err(Error::new(
+            ErrorKind::UnexpectedEof,
+            "the record is cut off",
+        ));
+    }
+    Ok(RgbImage::from_fn(side, side, |x, y| {
+        let at = (y * side + x) as usize;
+        ::image::Rgb([bytes[at], bytes[plane + at], bytes[2 * plane + at]])
+    }))
+}
+
+/// A data set that is not what it should be, and what would be right.
+pub fn wrong(path: &Path, reason: impl Into<String>) -> TrainError {
     TrainError::Data {
         path: path.to_owned(),
         reason: reason.into(),
@@ -268,7 +278,14 @@ fn wrong(path: &Path, reason: impl Into<String>) -> TrainError {
 }
 
 /// Numbers the classes and the sets of what a source found. `classes` are those that there must be images of.
-fn collect(path: &Path, classes: &[String], found: Vec<Found>) -> Result<Collection, TrainError> {
+///
+/// # Errors
+/// [`TrainError::Data`] if one of `classes` has no image.
+pub fn collect(
+    path: &Path,
+    classes: &[String],
+    found: Vec<Found>,
+) -> Result<Collection, TrainError> {
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     places.extend(classes.iter().map(|class| (class.as_str(), 0)));
     let mut sets: BTreeMap<Vec<usize>, usize> = BTreeMap::new();

@@ -15,7 +15,6 @@ use super::{
         pictures::Pictures,
     },
     flat::Flat,
-    method,
     mix::mixed,
     optimizer::{Optimizer, Rates},
     resume::{self, Begun, Mark},
@@ -174,7 +173,7 @@ impl Run<'_> {
         network: &Network,
         images: &Images<'_>,
     ) -> Result<Vec<f64>, ModelError> {
-        if !method::has_targets(self.config.method) {
+        if !self.objective.has_centers() {
             return Ok(Vec::new());
         }
         let (numbers, side) = (&images.validation, self.config.input_size);

@@ -2,18 +2,18 @@
 
 use std::fmt::Display;
 
-use super::{TrainError, method::has_targets};
+use super::{TrainError, objective::Objective};
 use crate::{
     model::checkpoint::{HIDDEN, SIDES},
-    options::{Cell, Method, Train},
+    options::{Cell, Train},
 };
 
 /// Refuses options out of their ranges, or that do not go together.
 ///
 /// # Errors
 /// [`TrainError::Option`], for the first.
-pub(super) fn check(config: &Train) -> Result<(), TrainError> {
-    let Train { policy, method, .. } = config;
+pub fn check(config: &Train, objective: &dyn Objective) -> Result<(), TrainError> {
+    let Train { policy, .. } = config;
     let share = |value: f64| (0.0..=1.0).contains(&value);
     let side = SIDES.contains(&config.input_size);
     held("input size", config.input_size, side, "32 to 512")?;
@@ -63,29 +63,29 @@ pub(super) fn check(config: &Train) -> Result<(), TrainError> {
     let kept = config.validation_fraction;
     held("validation fraction", kept, share(2.0 * kept), "0 to 0.5")?;
     let epochs = config.epochs + config.warm_up_epochs;
-    let learns = epochs > 0 || *method == Method::Hyperplanes;
+    let learns = epochs > 0 || !objective.learns();
     held(
         "epochs and warm-up epochs",
         epochs,
         learns,
         "at least 1 together",
     )?;
-    let mixes = share(config.mix) && (config.mix == 0.0 || has_targets(*method));
+    let mixes = share(config.mix) && (config.mix == 0.0 || objective.has_centers());
     held(
         "mix",
         config.mix,
         mixes,
         "0 to 1, and 0 for a method without hash centres",
     )?;
-    let taught = config.teacher.is_none() || has_targets(*method);
+    let taught = config.teacher.is_none() || objective.has_centers();
     held(
         "method",
-        format!("{method:?}").to_lowercase(),
+        objective.name(),
         taught,
-        "scihcgrl or csq with a teacher",
+        "one with hash centres, since there is a teacher",
     )?;
     let kept = if config.teacher.is_some() { 0.0 } else { kept };
-    let watched = config.patience == 0 || (kept > 0.0 && has_targets(*method));
+    let watched = config.patience == 0 || (kept > 0.0 && objective.has_centers());
     let expected = "0 without a validation fraction, or for a method without hash centres";
     held("patience", config.patience, watched, expected)?;
     let stateful = policy.classifier.is_none() || policy.cell != Cell::Linear;

@@ -4,7 +4,7 @@
 use tch::{Kind, Reduction, Tensor};
 
 use super::{
-    method::{Batch, Method, Step, quantization},
+    objective::{Batch, Objective, Step, quantization},
     reward::reward,
     rollout::sample,
 };
@@ -15,7 +15,7 @@ use crate::{
 
 /// The weights of the objective's terms.
 #[derive(Clone, Copy, Debug)]
-pub struct Objective {
+pub struct Reinforce {
     /// Weight of L_g.
     pub reinforce: f64,
     /// Weight of R_g.
@@ -28,9 +28,9 @@ pub struct Objective {
     pub credit: Credit,
 }
 
-impl From<&Train> for Objective {
+impl From<&Train> for Reinforce {
     fn from(config: &Train) -> Self {
-        Objective {
+        Reinforce {
             reinforce: config.reinforce_weight,
             global: config.global_weight,
             quantization: config.quantization_weight,
@@ -40,7 +40,11 @@ impl From<&Train> for Objective {
     }
 }
 
-impl Method for Objective {
+impl Objective for Reinforce {
+    fn name(&self) -> &'static str {
+        "scihcgrl"
+    }
+
     /// −w_g·L_g − w_r·R_g (Eq 11, 15–17), the mean over passes: every pass's action set is rewarded.
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let logits = &batch.unrolled.logits;
@@ -63,7 +67,7 @@ impl Method for Objective {
     }
 }
 
-impl Objective {
+impl Reinforce {
     /// L_g is E[(g − b)·Σ log π] with the policy's own expected reward as b. R_g is −BCE(p, c) in CSQ's order.
     fn pass(
         &self,
@@ -115,7 +119,7 @@ mod tests {
     use crate::model::Unrolled;
     use tch::Device;
 
-    fn step(objective: &Objective, logits: &Tensor, targets: &Tensor, share: &Tensor) -> Step {
+    fn step(objective: &Reinforce, logits: &Tensor, targets: &Tensor, share: &Tensor) -> Step {
         let unrolled = Unrolled {
             logits: logits.unsqueeze(0),
             fed: None,
@@ -139,7 +143,7 @@ mod tests {
             let share = Tensor::full([1, 1, 8], 1.0 / 8.0, (Kind::Float, Device::Cpu));
             let mut logits =
                 Tensor::zeros([1, 4, 8], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-            let objective = Objective {
+            let objective = Reinforce {
                 reinforce: 1.0,
                 global: 0.0,
                 quantization: 0.0,
@@ -169,7 +173,7 @@ mod tests {
         let share = Tensor::from_slice(&[0.5f32, 0.5, 0.0, 0.0]).view([1, 1, 4]);
         let logits = Tensor::randn([1, 2, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true);
         for credit in [Credit::Bit, Credit::Set] {
-            let objective = Objective {
+            let objective = Reinforce {
                 reinforce: 1.0,
                 global: 1.0,
                 quantization: 0.1,

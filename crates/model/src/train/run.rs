@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    method::{self, Batch, Method},
+    objective::{Batch, Objective},
     optimizer::{Optimizer, Rates},
 };
 use crate::{
@@ -40,7 +40,7 @@ pub struct Run<'a> {
     pub(super) device: Device,
     pub(super) pass: Pass,
     pub(super) targets: Targets,
-    method: Box<dyn Method>,
+    pub(super) objective: &'a dyn Objective,
 }
 
 /// What the code of each image should be.
@@ -64,20 +64,21 @@ impl<'a> Run<'a> {
     /// [`ModelError::Tensor`].
     pub fn new(
         config: &'a Train,
+        objective: &'a dyn Objective,
         card: &Card,
         sets: &[Vec<usize>],
         labels: &[usize],
         device: Device,
     ) -> Result<Self, ModelError> {
         Ok(Run {
-            targets: Targets::new(config, card, sets, labels)?.on(device)?,
+            targets: Targets::new(config, objective, card, sets, labels)?.on(device)?,
             config,
             device,
             pass: Pass {
                 train: false,
                 kind: model::kind(config.compute.precision, device),
             },
-            method: method::of(config),
+            objective,
         })
     }
 
@@ -90,10 +91,10 @@ impl<'a> Run<'a> {
         rng
     }
 
-    /// The loss beyond which a training has diverged: chance alone gives a fifteenth of it. Methods without hash centres have no such measure.
+    /// The loss beyond which a training has diverged: chance alone gives a fifteenth of it. Without hash centres there is no such measure.
     pub(super) fn most_loss(&self) -> f64 {
         let weights = self.config.global_weight + self.config.reinforce_weight;
-        match method::has_targets(self.config.method) {
+        match self.objective.has_centers() {
             true => 10.0 * weights.max(1.0),
             false => f64::INFINITY,
         }
@@ -122,7 +123,7 @@ impl<'a> Run<'a> {
         if let Some(share) = lesson.mixed {
             targets = targets.f_lerp(&targets.f_flip([1])?, share)?;
         }
-        let step = self.method.step(&Batch {
+        let step = self.objective.step(&Batch {
             unrolled: &unrolled,
             targets: &targets,
             share: &self.targets.share,
@@ -141,6 +142,7 @@ impl<'a> Run<'a> {
 impl Targets {
     fn new(
         config: &Train,
+        objective: &dyn Objective,
         card: &Card,
         sets: &[Vec<usize>],
         labels: &[usize],
@@ -154,7 +156,7 @@ impl Targets {
         let (mut values, mut share) = (Vec::new(), Vec::new());
         let mut rows = 0;
         for &length in &card.lengths {
-            let codes = method::targets(config, card, length, sets, labels);
+            let codes = objective.targets(config, card, length, sets, labels);
             rows = codes.len();
             for code in codes {
                 let row = code.bits().iter().map(|bit| f32::from(u8::from(*bit)));
@@ -172,7 +174,7 @@ impl Targets {
         let labels: Vec<i64> = labels.iter().map(|&set| set as i64).collect();
         let labels = Tensor::f_from_slice(&labels)?;
         Ok(Targets {
-            rows: match method::by_image(config.method) {
+            rows: match objective.has_own_targets() {
                 true => Tensor::f_arange(rows as i64, (Kind::Int64, Device::Cpu))?,
                 false => labels.shallow_clone(),
             },

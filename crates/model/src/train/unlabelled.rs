@@ -9,6 +9,7 @@ use std::{path::Path, time::Instant};
 use serde_json::json;
 use tch::{Tensor, nn::VarStore};
 
+use super::reinforce::Reinforce;
 use super::{
     Progress, Run, TrainError, check,
     data::{Collection, Item},
@@ -160,7 +161,7 @@ fn take(to: &VarStore, from: &VarStore) -> Result<(), ModelError> {
 fn of_unlabelled(config: &Train, classes: i64) -> Result<Train, TrainError> {
     let mut config = config.clone();
     (config.policy.classifier, config.epochs) = (Some(classes), 0);
-    check(&config)?;
+    check(&config, &Reinforce::from(&config))?;
     Ok(config)
 }
 
@@ -195,7 +196,15 @@ fn fit(
         .f_repeat([1, VIEWS as i64, 1])
         .map_err(ModelError::from)?;
     let device = network.variables.device();
-    let mut run = Run::new(config, card, &[vec![0]], &vec![0; pictures * VIEWS], device)?;
+    let objective = Reinforce::from(config);
+    let mut run = Run::new(
+        config,
+        &objective,
+        card,
+        &[vec![0]],
+        &vec![0; pictures * VIEWS],
+        device,
+    )?;
     run.targets.soften(&copies)?;
     let features = Tensor::f_cat(&seen.features, 0).map_err(ModelError::from)?;
     let numbers: Vec<usize> = (0..pictures * VIEWS).collect();

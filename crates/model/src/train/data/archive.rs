@@ -10,19 +10,14 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Collection, Form, Found, Source, TrainError, cifar, collect, folder, tree, wrong};
+use super::{Collection, Form, Found, Source, TrainError, collect, folder, tree, wrong};
 
 /// The most entries of an archive: their names are held in memory.
 const MOST: usize = 2_000_000;
 
-/// Lists an archive's files by class, then name. One that holds CIFAR-10's batches is read as such.
+/// Lists an archive's files by class, then name.
 pub(super) fn open(path: &Path, packed: bool) -> Result<Collection, TrainError> {
-    let (files, mut left_out) = files(path, packed, MOST)
-        .map_err(|error| wrong(path, format!("it cannot be read as a tar archive: {error}")))?;
-    let named = |(name, source): &(String, Source)| (last(name).to_owned(), source.clone());
-    if let Some(batches) = cifar::among(&files.iter().map(named).collect::<Vec<_>>()) {
-        return cifar::open(path, batches);
-    }
+    let (files, mut left_out) = list(path, packed)?;
     let mut files: Vec<_> = files
         .into_iter()
         .filter(|(name, _)| !is_passed_over(name))
@@ -48,6 +43,15 @@ pub(super) fn open(path: &Path, packed: bool) -> Result<Collection, TrainError> 
         left_out,
         ..collection
     })
+}
+
+/// Returns every plain file of an archive by its path, and the entries that are none, with why.
+///
+/// # Errors
+/// [`TrainError::Data`] if it cannot be read as a tar archive.
+pub fn list(path: &Path, packed: bool) -> Result<Files, TrainError> {
+    let unreadable = |error| wrong(path, format!("it cannot be read as a tar archive: {error}"));
+    files(path, packed, MOST).map_err(unreadable)
 }
 
 /// Whether a file of this path is none of a data set's, or lies in a folder that is none.
@@ -81,12 +85,8 @@ fn root<'a>(names: impl Iterator<Item = &'a str> + Clone) -> PathBuf {
     }
 }
 
-fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
 /// The plain files of an archive, and what else is in it but folders, with why it is left out.
-type Files = (Vec<(String, Source)>, Vec<(String, String)>);
+pub type Files = (Vec<(String, Source)>, Vec<(String, String)>);
 
 fn files(path: &Path, packed: bool, most: usize) -> io::Result<Files> {
     let file = BufReader::new(File::open(path)?);

@@ -52,7 +52,7 @@ pub(super) fn walk(folder: &Path) -> Result<(Tree, Vec<(String, String)>), Train
 }
 
 /// The names in a folder, sorted, without the hidden ones.
-pub(super) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, TrainError> {
+pub fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, TrainError> {
     let unreadable = |error: std::io::Error| wrong(folder, error.to_string());
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {

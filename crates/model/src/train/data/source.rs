@@ -16,7 +16,7 @@ const MOST_BYTES: u64 = 512 << 20;
 
 /// Bytes that can be read again and again, from any thread.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub enum Source {
     /// All of a file.
     File(PathBuf),
     /// Some of a file's bytes.

@@ -1,10 +1,12 @@
 //! CSQ (Yuan et al., CVPR 2020): cross-entropy to the hash centre, and a term that draws action values to ±1.
 //! Nothing is sampled. Its own network has independent heads (`--cell independent`).
 
+use scihcgrl_model::{
+    model::ModelError,
+    options::Train,
+    train::objective::{Batch, Objective, Step, quantization},
+};
 use tch::{Kind, Reduction, Tensor};
-
-use super::{Batch, Method, Step};
-use crate::{model::ModelError, options::Train};
 
 /// The objective; `quantization` is the weight of the second term.
 pub struct Csq {
@@ -26,7 +28,11 @@ impl Csq {
     }
 }
 
-impl Method for Csq {
+impl Objective for Csq {
+    fn name(&self) -> &'static str {
+        "csq"
+    }
+
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let z = batch.logits()?;
         let central = z
@@ -42,9 +48,4 @@ impl Method for Csq {
         let loss = loss.f_mul(batch.share)?.f_sum(Kind::Float)?;
         batch.watched(loss.f_div_scalar(images)?)
     }
-}
-
-/// How far action values tanh z stand from ±1, squared, of the shape of z.
-pub(in crate::train) fn quantization(z: &Tensor) -> Result<Tensor, ModelError> {
-    Ok(z.f_tanh()?.f_abs()?.f_add_scalar(-1.0)?.f_square()?)
 }

@@ -7,10 +7,8 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::{BASE, Reproduce};
-use crate::{
-    code::Length,
-    eval::plot::{Series, lines},
-};
+use scihcgrl_index::code::Length;
+use scihcgrl_model::eval::plot::{Series, lines};
 
 /// The lengths of ablations.
 pub const ABLATED: &[Length] = &[Length::L48];

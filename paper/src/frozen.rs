@@ -5,22 +5,21 @@ use std::path::Path;
 
 use tch::{Device, Tensor, nn::VarStore};
 
-use super::{
-    FEATURE_BATCH, Progress, Run, TrainError, card, check,
-    data::{
-        ahead::{self, Plan},
-        pictures::Pictures,
+use scihcgrl_index::code::HashCode;
+use scihcgrl_model::{
+    model::{self, Card, ModelError, Network, Pass, Policy, checkpoint, codes},
+    options::Train,
+    train::{
+        FEATURE_BATCH, Progress, Run, TrainError, card,
+        data::{
+            ahead::{self, Plan},
+            pictures::Pictures,
+        },
+        options::check,
     },
 };
-use crate::model::Card;
-use crate::model::ModelError;
-use crate::model::Network;
-use crate::model::Pass;
-use crate::model::Policy;
-use crate::model::checkpoint;
-use crate::model::codes;
-use crate::options::Train;
-use scihcgrl_index::code::HashCode;
+
+use crate::methods::Training;
 
 /// The features of all pictures of a data set, in their order.
 pub struct Frozen<'a> {
@@ -41,7 +40,7 @@ impl<'a> Frozen<'a> {
         cache: &Path,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self, TrainError> {
-        let device = crate::model::device(&config.compute.device)?;
+        let device = model::device(&config.compute.device)?;
         if cache.exists() {
             let (_, mut kept) = checkpoint::read_tensors(cache)?;
             let features = kept.remove("features");
@@ -75,21 +74,29 @@ impl<'a> Frozen<'a> {
     /// each one per length, ascending.
     ///
     /// # Errors
-    /// As [`train`](super::train).
+    /// As [`train`](scihcgrl_model::train::train).
     pub fn codes(
         &self,
-        config: &Train,
+        method: &Training,
         training: &[usize],
         tell: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Vec<HashCode>>, TrainError> {
-        check(config)?;
+        let (config, objective) = (&method.train, method.objective());
+        check(config, &*objective)?;
         tch::manual_seed(config.seed as i64);
         let card = card(config, &self.pictures.classes)?;
         let labels: Vec<usize> = training
             .iter()
             .map(|&number| self.pictures.labels[number])
             .collect();
-        let run = Run::new(config, &card, &self.pictures.sets, &labels, self.device)?;
+        let run = Run::new(
+            config,
+            &*objective,
+            &card,
+            &self.pictures.sets,
+            &labels,
+            self.device,
+        )?;
         let variables = VarStore::new(self.device);
         let feature = self.features.size().last().copied().unwrap_or(0);
         let mut policy = Policy::new(
@@ -122,7 +129,7 @@ pub fn codes_of(
     device: &str,
     tell: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<HashCode>>, TrainError> {
-    let (network, card, _) = checkpoint::load(model, crate::model::device(device)?)?;
+    let (network, card, _) = checkpoint::load(model, model::device(device)?)?;
     let features = all_features(&network, pictures, card.input_size, tell)?;
     coded(&network.policy, &card, &features)
 }

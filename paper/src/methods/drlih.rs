@@ -1,13 +1,17 @@
 //! DRLIH (Peng et al., 2018), the parent of the paper's policy: the triplet loss on the policy's probabilities, and REINFORCE with
 //! the triplets of sampled action sets as the reward.
 
+use scihcgrl_model::{
+    model::ModelError,
+    options::Train,
+    train::{
+        objective::{Batch, Objective, Step},
+        rollout::sample,
+    },
+};
 use tch::{Kind, Tensor};
 
-use super::{
-    Batch, Method, Step,
-    pairs::{distances, hinges, mean_over},
-};
-use crate::{model::ModelError, options::Train, train::rollout::sample};
+use super::pairs::{distances, hinges, mean_over};
 
 /// The margin, as a share of the bits.
 const MARGIN: f64 = 0.25;
@@ -25,7 +29,11 @@ impl From<&Train> for Drlih {
     }
 }
 
-impl Method for Drlih {
+impl Objective for Drlih {
+    fn name(&self) -> &'static str {
+        "drlih"
+    }
+
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let z = batch.logits()?;
         let fed = batch.unrolled.fed.as_ref();
@@ -57,5 +65,9 @@ impl Method for Drlih {
             .f_sum(Kind::Float)?
             .f_mul_scalar(-self.reinforce / images)?;
         batch.watched(local.f_add(&sampled)?)
+    }
+
+    fn has_centers(&self) -> bool {
+        false
     }
 }

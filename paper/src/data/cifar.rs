@@ -1,17 +1,15 @@
 //! CIFAR-10's own binary batches: records of a label byte and three planes of 32 × 32 bytes, and the classes' names beside.
 //! Knows that layout; whether it lies in a folder or in the published archive is the callers' matter.
 
-use std::{
-    io::{Error, ErrorKind, Result as IoResult},
-    path::Path,
+use std::{io::Error, path::Path};
+
+use scihcgrl_model::train::{
+    TrainError,
+    data::{Collection, Form, Found, collect, source::Source, wrong},
 };
 
-use ::image::{Rgb, RgbImage};
-
-use super::{Collection, Form, Found, Source, TrainError, collect, wrong};
-
 /// Pixels a side.
-pub(super) const SIDE: u32 = 32;
+const SIDE: u32 = 32;
 const PLANE: usize = (SIDE * SIDE) as usize;
 const RECORD: usize = 1 + 3 * PLANE;
 /// The file of the classes' names, one a line.
@@ -91,25 +89,11 @@ pub(super) fn open(path: &Path, files: Vec<(String, Source)>) -> Result<Collecti
                 name: format!("{name}/{i}"),
                 labels: vec![class.clone()],
                 source: source.part(i * RECORD + 1..(i + 1) * RECORD),
-                form: Form::Planes,
+                form: Form::Planes(SIDE),
             });
         }
     }
     collect(path, &classes, found)
-}
-
-/// The picture of a record's planes.
-pub(super) fn picture(planes: &[u8]) -> IoResult<RgbImage> {
-    if planes.len() != 3 * PLANE {
-        return Err(Error::new(
-            ErrorKind::UnexpectedEof,
-            "the record is cut off",
-        ));
-    }
-    Ok(RgbImage::from_fn(SIDE, SIDE, |x, y| {
-        let at = (y * SIDE + x) as usize;
-        Rgb([planes[at], planes[PLANE + at], planes[2 * PLANE + at]])
-    }))
 }
 
 #[cfg(test)]
@@ -162,7 +146,7 @@ mod tests {
             packed.finish().unwrap(),
         );
         for name in [name, "cifar-10-binary.tar.gz"] {
-            let collection = super::super::open(&at(name)).unwrap();
+            let collection = crate::data::open(&at(name)).unwrap();
             assert_eq!(collection.sets, [[0], [1]]);
             assert_eq!(
                 listed(&collection),
@@ -182,11 +166,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path());
         let test = folder.path().join("test_batch.bin");
-        assert_eq!(super::super::open(&test).unwrap().items.len(), 3);
+        assert_eq!(crate::data::open(&test).unwrap().items.len(), 3);
         for name in ["data_batch_1.bin", "data_batch_2.bin"] {
             std::fs::remove_file(folder.path().join(name)).unwrap();
         }
-        assert_eq!(super::super::open(folder.path()).unwrap().items.len(), 3);
+        assert_eq!(crate::data::open(folder.path()).unwrap().items.len(), 3);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `scihcgrl reproduce` on a small collection, through the program itself: its tables, and that it goes on where it was stopped.
+//! `scihcgrl-paper reproduce` on a small collection, through the program itself: its tables, and that it goes on where it was stopped.
 
 use std::{fs, process::Command};
 
@@ -13,14 +13,14 @@ fn tables_are_made_once_and_gone_on_with() {
     let (page, work) = (folder.path().join("page.md"), folder.path().join("work"));
     fs::write(&page, PAGE).unwrap();
     let run = |more: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_scihcgrl"))
+        let output = Command::new(env!("CARGO_BIN_EXE_scihcgrl-paper"))
             .args("reproduce --data samples/gallery --backbone models/cifar10.safetensors --seeds 2 --queries 20 --training 100".split(' '))
             .args("--input-size 32 --joint-seeds 1".split(' '))
             .args(["--joint", &format!("{BOTH} 1"), "--student", &format!("{BOTH} 0")])
             .args(["--work", &work.display().to_string()])
             .args(["--report", &page.display().to_string()])
             .args(more)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -67,4 +67,35 @@ fn tables_are_made_once_and_gone_on_with() {
     );
     let (done, said) = run(&["--row", "bad=--hidden many"]);
     assert!(!done && said.contains("invalid value 'many'"), "{said}");
+}
+
+#[test]
+fn a_rival_trains_and_refuses_what_needs_hash_centres() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("model.safetensors");
+    let train = |flags: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_scihcgrl-paper"))
+            .args("train --data samples/gallery --backbone models/cifar10.safetensors".split(' '))
+            .args("--input-size 32 --hidden 16 --epochs 0 --warm-up-epochs 1".split(' '))
+            .args(["--out", out.to_str().unwrap()])
+            .args(flags.split(' '))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    for (flags, words) in [
+        ("--method hashnet --mix 0.5", "without hash centres"),
+        (
+            "--method hashnet --teacher models/cifar10.safetensors",
+            "method is hashnet; it must be one with hash centres, since there is a teacher",
+        ),
+    ] {
+        let (done, said) = train(flags);
+        assert!(!done && said.contains(words), "{flags}: {said}");
+        assert!(!out.exists());
+    }
+    let (done, said) = train("--method dsh --cell independent");
+    assert!(done && out.exists(), "{said}");
 }

@@ -2,11 +2,12 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::super::Run;
-use crate::{
-    model::{Card, Choice, Policy},
-    options::Train,
+use scihcgrl_model::{
+    model::{Card, Policy},
+    train::{Run, card},
 };
+
+use super::Training;
 
 /// Six classes of 20 features of 32 entries, far from each other.
 fn features() -> (Tensor, Vec<usize>) {
@@ -35,11 +36,13 @@ fn learned(flags: &str) -> (f64, f64) {
         "0.002",
     ];
     all.extend(flags.split_whitespace());
-    let config = Train::of(&all).unwrap();
+    let training = Training::of(&all).unwrap();
+    let config = &training.train;
+    let objective = training.objective();
     let classes: Vec<String> = (0..6).map(|class| class.to_string()).collect();
     let sets: Vec<Vec<usize>> = (0..6).map(|class| vec![class]).collect();
-    let card: Card = super::super::card(&config, &classes).unwrap();
-    let run = Run::new(&config, &card, &sets, &labels, Device::Cpu).unwrap();
+    let card: Card = card(config, &classes).unwrap();
+    let run = Run::new(config, &*objective, &card, &sets, &labels, Device::Cpu).unwrap();
     let variables = tch::nn::VarStore::new(Device::Cpu);
     let mut policy = Policy::new(
         &(variables.root() / "policy"),
@@ -99,43 +102,4 @@ fn every_method_brings_a_class_together_and_keeps_classes_apart() {
 fn random_hyperplanes_keep_what_is_near_near() {
     let (same, other) = learned("--method hyperplanes --cell linear --warm-up-epochs 0");
     assert!(same < 0.35 && other > same + 0.1, "{same} {other}");
-}
-
-#[test]
-fn a_head_is_the_same_beside_others_and_alone() {
-    for flags in [
-        "--cell recurrent --passes 2",
-        "--cell feedback --passes 2 --history feature",
-        "--cell independent",
-        "--cell linear",
-    ] {
-        let config = Train::of(
-            &flags
-                .split(' ')
-                .chain(["--hidden", "16"])
-                .collect::<Vec<_>>(),
-        )
-        .unwrap();
-        let variables = tch::nn::VarStore::new(Device::Cpu);
-        let joined =
-            Policy::new(&variables.root(), 8, &config.policy, &config.lengths, None).unwrap();
-        let x = Tensor::randn([5, 8], (Kind::Float, Device::Cpu));
-        let all = joined.unroll(&x, Choice::Greedy, 0.0).unwrap().logits;
-        for (head, length) in config.lengths.iter().enumerate() {
-            let alone = tch::nn::VarStore::new(Device::Cpu);
-            let policy = Policy::new(&alone.root(), 8, &config.policy, &[*length], None).unwrap();
-            for (name, mut value) in alone.variables() {
-                tch::no_grad(|| value.copy_(&variables.variables()[&name]));
-            }
-            let own = policy.unroll(&x, Choice::Greedy, 0.0).unwrap().logits; // [passes, 1, 5, length]
-            let same = all
-                .select(1, head as i64)
-                .narrow(2, 0, length.bits() as i64);
-            let difference = (own.squeeze_dim(1) - same).abs().max();
-            assert!(
-                f64::try_from(difference).unwrap() < 1e-5,
-                "{flags} {length}"
-            );
-        }
-    }
 }

@@ -3,7 +3,10 @@
 
 use std::{fs, path::Path};
 
-use super::{Collection, Form, Found, Source, TrainError, collect, folder, wrong};
+use scihcgrl_model::train::{
+    TrainError,
+    data::{Collection, Form, Found, collect, folder, source::Source, wrong},
+};
 
 /// All images, in the order of the concepts' files.
 pub(super) const LIST: &str = "ImageList/Imagelist.txt";
@@ -92,11 +95,9 @@ fn members(path: &Path, name: &str, text: &str, images: usize) -> Result<Vec<usi
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        samples::{listed, png, refused, write},
-        split::Split,
-    };
+    use super::super::samples::{listed, png, refused, write};
     use super::*;
+    use scihcgrl_model::train::data::split::Split;
 
     /// Thirty images of 23 concepts: an image is of those whose number goes into its own, from 1, and so concept k has ⌊30/k⌋.
     fn published(folder: &Path) {
@@ -124,7 +125,7 @@ mod tests {
     fn the_most_frequent_concepts_are_classes() {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path());
-        let collection = super::super::open(folder.path()).unwrap();
+        let collection = crate::data::open(folder.path()).unwrap();
         // From c16 on each has one image, and names decide: c23 and c24 are too many.
         let classes: Vec<String> = (2..=22).map(|k| format!("c{k:02}")).collect();
         assert_eq!(collection.classes, classes);

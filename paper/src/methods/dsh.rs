@@ -1,12 +1,12 @@
 //! DSH (Liu et al., CVPR 2016): like pairs are drawn together, unlike ones pushed a margin of 2K apart, and outputs to ±1.
 
+use scihcgrl_model::{
+    model::ModelError,
+    train::objective::{Batch, Objective, Step},
+};
 use tch::Kind;
 
-use super::{
-    Batch, Method, Step,
-    pairs::{distances, mean_over},
-};
-use crate::model::ModelError;
+use super::pairs::{distances, mean_over};
 
 /// The regulariser's weight in the paper.
 const REGULARISER: f64 = 0.01;
@@ -14,7 +14,11 @@ const REGULARISER: f64 = 0.01;
 /// The objective.
 pub struct Dsh;
 
-impl Method for Dsh {
+impl Objective for Dsh {
+    fn name(&self) -> &'static str {
+        "dsh"
+    }
+
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let mask = batch.mask()?;
         let z = batch.logits()?.f_mul(&mask)?;
@@ -30,5 +34,9 @@ impl Method for Dsh {
             .f_sum(Kind::Float)?
             .f_mul_scalar(REGULARISER / images)?;
         batch.watched(near.f_add(&far)?.f_add(&strayed)?)
+    }
+
+    fn has_centers(&self) -> bool {
+        false
     }
 }

@@ -1,10 +1,11 @@
 //! NINH (Lai et al., CVPR 2015): of three images the two alike are to be nearer by a margin, on outputs between 0 and 1.
 
-use super::{
-    Batch, Method, Step,
-    pairs::{distances, hinges, mean_over},
+use scihcgrl_model::{
+    model::ModelError,
+    train::objective::{Batch, Objective, Step},
 };
-use crate::model::ModelError;
+
+use super::pairs::{distances, hinges, mean_over};
 
 /// The margin, in bits.
 const MARGIN: f64 = 1.0;
@@ -12,11 +13,19 @@ const MARGIN: f64 = 1.0;
 /// The objective.
 pub struct Ninh;
 
-impl Method for Ninh {
+impl Objective for Ninh {
+    fn name(&self) -> &'static str {
+        "ninh"
+    }
+
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let codes = batch.logits()?.f_mul_scalar(2.0)?.f_sigmoid()?;
         let distances = distances(&codes.f_mul(&batch.mask()?)?)?;
         let (hinge, mask) = hinges(&distances, batch.similar, MARGIN)?;
         batch.watched(mean_over(&hinge, &mask)?)
+    }
+
+    fn has_centers(&self) -> bool {
+        false
     }
 }

@@ -1,10 +1,13 @@
 //! HashNet (Cao et al., ICCV 2017): the weighted likelihood of pairs being alike, on tanh(βz) with β growing while it trains, so
 //! that the relaxed codes end as signs.
 
+use scihcgrl_model::{
+    model::ModelError,
+    train::objective::{Batch, Objective, Step},
+};
 use tch::Kind;
 
-use super::{Batch, Method, Step, pairs::mean_over};
-use crate::model::ModelError;
+use super::pairs::mean_over;
 
 /// β at the end; it starts at 1.
 const SHARPEST: f64 = 10.0;
@@ -14,7 +17,11 @@ const SCALE: f64 = 10.0;
 /// The objective.
 pub struct HashNet;
 
-impl Method for HashNet {
+impl Objective for HashNet {
+    fn name(&self) -> &'static str {
+        "hashnet"
+    }
+
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let beta = 1.0 + (SHARPEST - 1.0) * batch.done;
         let codes = batch.logits()?.f_mul_scalar(beta)?.f_tanh()?;
@@ -28,5 +35,9 @@ impl Method for HashNet {
         // Each kind of pair weighs as much as the other, however few there are.
         let loss = mean_over(&loss, batch.similar)?.f_add(&mean_over(&loss, &unlike)?)?;
         batch.watched(loss.f_to_kind(Kind::Float)?)
+    }
+
+    fn has_centers(&self) -> bool {
+        false
     }
 }

@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::model::ModelError;
+use scihcgrl_model::model::ModelError;
 
 /// Squared Euclidean distances of relaxed codes `[heads, batch, bits]`: `[heads, batch, batch]`.
 ///

@@ -11,16 +11,21 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{
-    code::{HashCode, Length},
-    config::Train,
+use scihcgrl_image::Input;
+use scihcgrl_index::code::{HashCode, Length};
+use scihcgrl_model::{
     eval,
-    image::Input,
     train::{
         self,
-        data::{self, Collection, pictures::Pictures, split::Split},
-        frozen::{Frozen, codes_of},
+        data::{Collection, pictures::Pictures, split::Split},
+        show::Show,
     },
+};
+
+use crate::{
+    data,
+    frozen::{Frozen, codes_of},
+    methods::Training,
 };
 use plan::{ABLATIONS, BASE, METHODS, Row};
 use results::Results;
@@ -89,7 +94,7 @@ impl Reproduce {
     }
 }
 
-pub(super) fn run(options: &Reproduce) -> anyhow::Result<()> {
+pub fn run(options: &Reproduce) -> anyhow::Result<()> {
     fs::create_dir_all(&options.work)
         .with_context(|| format!("cannot make {}", options.work.display()))?;
     let collection = options
@@ -138,13 +143,13 @@ fn frozen(
         let mut all: Vec<&str> = all.split_whitespace().collect();
         let backbone = options.backbone.to_string_lossy();
         all.extend(["--backbone", &backbone]);
-        Train::of(&all)
+        Training::of(&all)
     };
     let cache = options
         .work
         .join(format!("features-{}.safetensors", options.input_size));
     let mut told = Instant::now();
-    let features = Frozen::compute(pictures, &given("", "48", 0)?, &cache, &mut |done| {
+    let features = Frozen::compute(pictures, &given("", "48", 0)?.train, &cache, &mut |done| {
         if told.elapsed().as_secs() >= 10 {
             tracing::info!("features of {done} of {} images", pictures.labels.len());
             told = Instant::now();
@@ -224,11 +229,15 @@ fn joint(
         );
         let flags = own.split_whitespace().chain(stage.flags.split_whitespace());
         let flags: Vec<&str> = stage.given.into_iter().chain(flags).collect();
-        let (config, out) = (Train::of(&flags)?, out(stage.kind));
-        let mut show = super::train::Show::default();
+        let (config, out) = (Training::of(&flags)?, out(stage.kind));
+        let mut show = Show::default();
         let mut tell = |progress| show.tell(&progress);
         let numbers = Some(stage.numbers.as_slice());
-        train::train_on(collection, numbers, &out, &config, false, &mut tell)?;
+        let objective = config.objective();
+        let (train, objective) = (&config.train, &*objective);
+        train::train_on(
+            collection, numbers, &out, train, objective, false, &mut tell,
+        )?;
         let codes = codes_of(&out, pictures, &options.device, &mut |_| ())?;
         for (head, key) in keys.into_iter().enumerate() {
             results.add(key, measure(&codes, head, pictures, &split, seed), started)?;

@@ -4,10 +4,15 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Method, Step, csq::Csq};
-use crate::model::ModelError;
 use scihcgrl_index::code::HashCode;
 use scihcgrl_index::code::Length;
+use scihcgrl_model::{
+    model::{Card, ModelError},
+    options::Train,
+    train::objective::{Batch, Objective, Step},
+};
+
+use super::csq::Csq;
 
 /// Sweeps over all bits.
 const SWEEPS: usize = 5;
@@ -15,9 +20,32 @@ const SWEEPS: usize = 5;
 /// The second stage's objective.
 pub struct Cnnh;
 
-impl Method for Cnnh {
+impl Objective for Cnnh {
+    fn name(&self) -> &'static str {
+        "cnnh"
+    }
+
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         Csq::without_quantization().step(batch)
+    }
+
+    fn has_centers(&self) -> bool {
+        false
+    }
+
+    fn targets(
+        &self,
+        config: &Train,
+        _card: &Card,
+        length: Length,
+        sets: &[Vec<usize>],
+        labels: &[usize],
+    ) -> Vec<HashCode> {
+        factorise(sets, labels, length, config.seed)
+    }
+
+    fn has_own_targets(&self) -> bool {
+        true
     }
 }
 

@@ -1,0 +1,41 @@
+//! Small real data sets for the tests of the sources.
+
+use std::{fs, io::Cursor, path::Path};
+
+use ::image::{ImageFormat, Rgb, RgbImage};
+
+use scihcgrl_model::train::data::Collection;
+
+use super::open;
+
+/// A PNG file's bytes, all of one colour.
+pub fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let picture = RgbImage::from_pixel(width, height, Rgb(colour));
+    picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// Writes a file with the folders above it.
+pub fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// What an error says of a path.
+pub fn refused(path: &Path) -> String {
+    let words = open(path).unwrap_err().to_string();
+    assert!(words.contains("is not a data set: "), "{words}");
+    words
+}
+
+/// The names of the items, each with those of its classes.
+pub fn listed(collection: &Collection) -> Vec<(&str, Vec<&str>)> {
+    let classes = |set: usize| collection.sets[set].iter();
+    let items = collection.items.iter().map(|item| {
+        let classes = classes(item.set).map(|&class| collection.classes[class].as_str());
+        (item.name.as_str(), classes.collect())
+    });
+    items.collect()
+}
