@@ -17,7 +17,7 @@ WINDOW = 192 << 20
 def built():
     """The programs by name, built where they are not."""
     cargo = lambda *words: ["cargo", *words, "--locked", "--message-format", "json"]
-    commands = [cargo("build", "--release"), cargo("bench", "--no-run", "--bench", "encode", "--bench", "load"),
+    commands = [cargo("build", "--release", "-p", "scihcgrl", "-p", "scihcgrl-paper"), cargo("bench", "--no-run", "--bench", "encode", "--bench", "load"),
                 cargo("test", "--release", "--no-run", "--test", "scenario")]
     programs = {}
     for command in commands:
