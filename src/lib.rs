@@ -6,22 +6,17 @@
 //! Only `model`, `train` and `copies` name tch, only `index` and `jobs/store` name sled, only `place`, `gallery` and `snapshots` name object_store, only
 //! `replica` names async_nats, only `http` and `serve` name axum.
 
-pub mod batch;
 pub mod cli;
 pub mod config;
-pub mod disk;
 pub mod gallery;
 pub mod http;
+pub mod inference;
 pub mod jobs;
-pub mod memory;
-pub mod place;
-pub mod registry;
 pub mod replica;
 pub mod serve;
-pub mod serving;
 pub mod snapshots;
+pub mod system;
 pub mod telemetry;
-pub mod tls;
 
 pub use scihcgrl_image as image;
 pub use scihcgrl_index::{self as index, code, priority};

@@ -33,7 +33,7 @@ pub struct Service {
 }
 
 #[derive(Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
     key: Option<String>,

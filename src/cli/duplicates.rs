@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{client::Client, jobs};
+use crate::cli::{client::Client, jobs};
 
 /// Groups that are asked for at a time.
 const PAGE: usize = 100;
@@ -32,7 +32,7 @@ enum Find {
     Never,
 }
 
-pub(super) async fn run(client: Client, asked: &Duplicates) -> anyhow::Result<()> {
+pub(crate) async fn run(client: Client, asked: &Duplicates) -> anyhow::Result<()> {
     let known = match asked.find {
         Find::Always => None,
         Find::Never => Some(page(&client, 0, 1).await?.map_err(anyhow::Error::msg)?),

@@ -12,8 +12,8 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::quality;
 use crate::{
+    cli::quality,
     code::Length,
     config::{Compute, DEFAULT_MODEL},
     copies, eval,
@@ -71,7 +71,7 @@ pub struct Evaluate {
     compute: Compute,
 }
 
-pub(super) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
+pub(crate) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     let hasher = Hasher::start(&evaluate.model, &evaluate.compute)?;
     if let Some(folder) = &evaluate.copies {
         return copied(&hasher, evaluate, folder);

@@ -11,7 +11,7 @@ use crate::train::data::tree::{self, File, Tree};
 ///
 /// # Errors
 /// Where the path is not there, or is a folder that cannot be read.
-pub(super) fn files(path: &Path) -> anyhow::Result<Tree> {
+pub(crate) fn files(path: &Path) -> anyhow::Result<Tree> {
     if path.is_file() {
         let relative = PathBuf::from(path.file_name().unwrap_or_default());
         let file = File {
@@ -38,7 +38,7 @@ pub(super) fn files(path: &Path) -> anyhow::Result<Tree> {
 
 /// What was asked for and not done: so many, and the first of them with why.
 #[derive(Default)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     count: usize,
     first: Option<String>,
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use reqwest::Method;
 
-use super::client::Client;
+use crate::cli::client::Client;
 
 /// How long a service may take to say so.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(client: Client) -> anyhow::Result<()> {
+pub(crate) async fn run(client: Client) -> anyhow::Result<()> {
     let request = client.request(Method::GET, "/readyz").timeout(PATIENCE);
     let answer = request.send().await.context("no answer")?;
     let status = answer.status();

@@ -10,8 +10,8 @@ use reqwest::Method;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use super::{client::Client, folder};
 use crate::{
+    cli::{client::Client, folder},
     index::nfc,
     train::data::tree::{self, File},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// Files between two log lines.
 const LOGGED: u64 = 1000;
 
-pub(super) async fn run(
+pub(crate) async fn run(
     client: Client,
     path: &Path,
     at_once: usize,

@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Quality at a length.
-pub(super) type Measured = (Length, Quality);
+pub(crate) type Measured = (Length, Quality);
 
 /// The figures, a row a length.
-pub(super) fn table(measured: &[Measured]) -> String {
+pub(crate) fn table(measured: &[Measured]) -> String {
     let mut table = "bits  MAP (tie-aware)  MAP (one order)  precision within radius 2  \
                      recall within radius 2  distinct codes\n"
         .to_owned();
@@ -33,7 +33,7 @@ pub(super) fn table(measured: &[Measured]) -> String {
 }
 
 /// The figures of each class's queries, a row a length and a class that has any; `names` by class number.
-pub(super) fn by_class(measured: &[Measured], names: &[String]) -> String {
+pub(crate) fn by_class(measured: &[Measured], names: &[String]) -> String {
     let mut table = "bits  queries  MAP (tie-aware)  precision within radius 2  class\n".to_owned();
     for (length, quality) in measured {
         for class in &quality.classes {
@@ -50,13 +50,13 @@ pub(super) fn by_class(measured: &[Measured], names: &[String]) -> String {
 }
 
 /// Everything measured, by length.
-pub(super) fn rows(measured: &[Measured]) -> Value {
+pub(crate) fn rows(measured: &[Measured]) -> Value {
     let row = |(length, quality): &Measured| (length.to_string(), json!(quality));
     measured.iter().map(row).collect::<Map<_, _>>().into()
 }
 
 /// The single figures, by length: what a card has room for, which `/info` sends whole.
-pub(super) fn scalars(measured: &[Measured]) -> Value {
+pub(crate) fn scalars(measured: &[Measured]) -> Value {
     let mut rows = rows(measured);
     for row in rows.as_object_mut().into_iter().flat_map(Map::values_mut) {
         if let Some(row) = row.as_object_mut() {
@@ -68,7 +68,7 @@ pub(super) fn scalars(measured: &[Measured]) -> Value {
 
 /// File names and SVG pictures: precision and recall by Hamming radius, a line a length; precision within radius 2 by
 /// length, one line of the model's name.
-pub(super) fn plots(
+pub(crate) fn plots(
     measured: &[Measured],
     model: &str,
 ) -> Result<[(&'static str, String); 2], PlotError> {
@@ -97,7 +97,7 @@ pub(super) fn plots(
 }
 
 /// Figures of copies and kin, a row a change.
-pub(super) fn of_copies(figures: &Value) -> String {
+pub(crate) fn of_copies(figures: &Value) -> String {
     let share = |value: &Value| {
         value
             .as_f64()

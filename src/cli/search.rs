@@ -7,11 +7,11 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{
-    client::Client,
-    folder::{self, Failed},
-};
 use crate::{
+    cli::{
+        client::Client,
+        folder::{self, Failed},
+    },
     code::Length,
     train::data::tree::{self, File},
 };
@@ -56,7 +56,7 @@ struct Count {
     empty: usize,
 }
 
-pub(super) async fn run(client: Client, search: &Search) -> anyhow::Result<()> {
+pub(crate) async fn run(client: Client, search: &Search) -> anyhow::Result<()> {
     let (mut count, mut failed) = (Count::default(), Failed::default());
     for path in &search.images {
         let tree = folder::files(path)?;

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::client::Client;
+use crate::cli::client::Client;
 
 /// What is asked of a service's snapshots.
 #[derive(Subcommand, Clone)]
@@ -31,7 +31,7 @@ pub enum Snapshots {
     },
 }
 
-pub(super) async fn run(client: Client, snapshots: &Snapshots) -> anyhow::Result<()> {
+pub(crate) async fn run(client: Client, snapshots: &Snapshots) -> anyhow::Result<()> {
     match snapshots {
         Snapshots::Create { originals } => {
             let mut request = client.request(Method::POST, "/admin/snapshots");

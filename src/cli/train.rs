@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is trained on, and what for.
-pub(super) enum Data {
+pub(crate) enum Data {
     /// Labelled images, for a model of their classes.
     Labelled(PathBuf),
     /// Folders of pictures, for a model of whatever they show; and a published classifier.
@@ -28,7 +28,7 @@ pub(super) enum Data {
 }
 
 /// Trains.
-pub(super) fn run(data: Data, out: &Path, restart: bool, options: &Train) -> anyhow::Result<()> {
+pub(crate) fn run(data: Data, out: &Path, restart: bool, options: &Train) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut show = Show::default();
     let tell = &mut |progress: train::Progress| show.tell(&progress);

@@ -22,32 +22,32 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    base::Base,
-    budget::{Budget, Held},
-    error::ApiError,
-    keys::Keys,
-    origin::Origins,
-};
 use crate::{
-    batch::{Batcher, Encoded},
     gallery::Gallery,
+    http::{
+        body::budget::{Budget, Held},
+        error::ApiError,
+        middleware::{auth::Keys, base_path::Base, origin::Origins},
+    },
     image::{self, Part},
     index::{Codes, Index, IndexError},
+    inference::{
+        batch::{Batcher, Encoded},
+        serving::{Models, Served, Serving},
+    },
     jobs::Jobs,
-    memory,
     priority::Rank,
     replica::{Replica, Standing},
-    serving::{Models, Served, Serving},
     snapshots::Snapshots,
+    system::memory,
     telemetry::DECODE_SECONDS,
 };
 
 /// With an answer of a replica: how far the log is applied there, and how many writes it is known to be behind.
-pub(super) const POSITION: &str = "scihcgrl-position";
-pub(super) const LAG: &str = "scihcgrl-lag";
+pub(crate) const POSITION: &str = "scihcgrl-position";
+pub(crate) const LAG: &str = "scihcgrl-lag";
 /// With a request: how far it has to be applied first.
-pub(super) const AFTER: &str = "scihcgrl-after";
+pub(crate) const AFTER: &str = "scihcgrl-after";
 /// From so many bytes on decoding a picture is heavy: a photograph of ten megapixels is not.
 const HEAVY: u64 = 128 << 20;
 /// How many heavy pictures may wait for each that is decoded: one takes about a second, and after ten it is too late for the next.
@@ -55,8 +55,8 @@ const HEAVY_WAITING: usize = 8;
 /// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
 const READS: usize = 4;
 /// How often a request is tried again since models changed meanwhile, or others hold the memory that it needs, and how long it waits each time.
-pub(super) const CHANGES: usize = 100;
-pub(super) const CHANGE: Duration = Duration::from_millis(50);
+pub(crate) const CHANGES: usize = 100;
+pub(crate) const CHANGE: Duration = Duration::from_millis(50);
 /// How long such a request waits.
 const BEHIND: Duration = Duration::from_secs(5);
 
@@ -113,7 +113,7 @@ struct Shared {
 
 /// What becomes of an image for which there is no place just now.
 #[derive(Clone, Copy)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// It is refused.
     Refused,
     /// It waits, and so does what it comes from.
@@ -121,7 +121,7 @@ pub(super) enum Turn {
 }
 
 /// An image, coded.
-pub(super) struct Coded {
+pub(crate) struct Coded {
     /// Its codes and the time they took.
     pub encoded: Encoded,
     /// The media type by content.
@@ -155,26 +155,26 @@ impl AppState {
     }
 
     /// Whether requests are taken: the service has started, does not drain, and its model answers.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire) && self.models().active.batcher.is_alive()
     }
 
-    pub(super) fn max_body_bytes(&self) -> usize {
+    pub(crate) fn max_body_bytes(&self) -> usize {
         self.0.parts.max_body_bytes
     }
 
-    pub(super) fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         &self.0.parts
     }
 
     /// The models as they are now.
-    pub(super) fn models(&self) -> Models {
+    pub(crate) fn models(&self) -> Models {
         self.0.parts.serving.models()
     }
 
     /// Codes of an image by every model whose codes are kept, and its media type. Where the one beside fails, whoever makes its
     /// generation finds the image.
-    pub(super) async fn encode_to_keep(
+    pub(crate) async fn encode_to_keep(
         &self,
         bytes: Bytes,
         turn: Turn,
@@ -204,7 +204,7 @@ impl AppState {
 
     /// Codes of an image, or of a part of its picture, by one model. As many are decoded at once as there are cores, since more would only
     /// share them. What nobody waits for any more, or has waited too long, is not decoded.
-    pub(super) async fn encode(
+    pub(crate) async fn encode(
         &self,
         served: &Served,
         bytes: Bytes,
@@ -274,7 +274,7 @@ impl AppState {
     }
 
     /// The bytes of an answer, which are held until they are sent.
-    pub(super) fn hold_answer(&self, bytes: u64) -> Result<Held, ApiError> {
+    pub(crate) fn hold_answer(&self, bytes: u64) -> Result<Held, ApiError> {
         let answers = &self.0.answers;
         let mut held = Held::none(answers);
         // One that is longer than all may be was stored under another limit: it is sent alone.
@@ -283,7 +283,7 @@ impl AppState {
     }
 
     /// The same as soon as others are sent, for a while: a page of results asks for all its pictures at once.
-    pub(super) async fn hold_answer_soon(&self, bytes: u64) -> Result<Held, ApiError> {
+    pub(crate) async fn hold_answer_soon(&self, bytes: u64) -> Result<Held, ApiError> {
         for _ in 0..CHANGES {
             if let Ok(held) = self.hold_answer(bytes) {
                 return Ok(held);
@@ -294,12 +294,12 @@ impl AppState {
     }
 
     /// What requests may hold: their bodies, and their answers.
-    pub(super) fn budgets(&self) -> impl Iterator<Item = &Budget> {
+    pub(crate) fn budgets(&self) -> impl Iterator<Item = &Budget> {
         [&*self.0.parts.budget, &*self.0.answers].into_iter()
     }
 
     /// Reads of the index may wait for the disk or walk all codes, so they leave the threads that serve.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -332,7 +332,7 @@ async fn yielding<T: Send + 'static>(
 }
 
 /// Holds a request until what its caller wrote elsewhere is applied here, and tells with the answer how far that goes.
-pub(super) async fn replicated(
+pub(crate) async fn replicated(
     State(state): State<AppState>,
     request: Request,
     next: Next,
@@ -366,7 +366,7 @@ pub(super) async fn replicated(
 }
 
 /// Turns requests away while the service is not ready.
-pub(super) async fn gate(
+pub(crate) async fn gate(
     State(state): State<AppState>,
     request: Request,
     next: Next,

@@ -8,22 +8,22 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
-use super::{Job, JobError, Jobs, JobsConfig, Progress, Store};
 use crate::{
     gallery::{Gallery, GalleryError},
     index::{ImageId, IndexError, Original},
-    serving::Serving,
+    inference::serving::Serving,
+    jobs::{Job, JobError, Jobs, JobsConfig, Progress, Store},
 };
 
 /// How often it is told how far a job is.
-pub(super) const TOLD: Duration = Duration::from_secs(1);
+pub(crate) const TOLD: Duration = Duration::from_secs(1);
 /// How often the place of originals may fail before a job does, and how long to wait in between: ten minutes in all.
 const TRIES: u32 = 300;
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Why a job is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// It was told to.
     Cancelled,
     /// Another worker has it.
@@ -31,7 +31,7 @@ pub(super) enum Stop {
 }
 
 /// What a kind of job is given: it says how far it is, and stops where it is told to.
-pub(super) struct Context {
+pub(crate) struct Context {
     pub jobs: Jobs,
     pub id: Uuid,
     pub stop: watch::Receiver<Option<Stop>>,

@@ -15,20 +15,23 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{
-    Context, JobError, Jobs, Progress, State, TOLD, Task,
-    fine_tune::{failed, write},
+use crate::{
+    index::Copies,
+    jobs::{
+        Context, JobError, Jobs, Progress, State, TOLD, Task,
+        learning::fine_tune::{failed, write},
+    },
+    priority::Rank,
 };
-use crate::{index::Copies, priority::Rank};
 
 /// The file's name, beside the originals and in a job's folder.
 const FILE: &str = "duplicates";
 
 /// The groups that were found last, as far as they are known here, and the newest job that had succeeded when they were read.
-pub(super) type Known = Option<(Option<Uuid>, Option<Arc<Copies>>)>;
+pub(crate) type Known = Option<(Option<Uuid>, Option<Arc<Copies>>)>;
 
 /// Finds the groups of copies by a model's sketches and puts them in the place of those found before.
-pub(super) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
+pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let started = Instant::now();
     let (serving, id) = (context.serving(), model.to_owned());
     let find = || async { Ok(serving.find(&id).await?) };

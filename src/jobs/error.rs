@@ -5,15 +5,14 @@ use std::{io, path::PathBuf};
 
 use uuid::Uuid;
 
-use super::{State, StoreError};
 use crate::{
-    disk::DiskError,
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
+    inference::{registry::RegistryError, serving::ServingError},
+    jobs::{State, StoreError},
     model::ModelError,
-    registry::RegistryError,
     replica::BoardError,
-    serving::ServingError,
+    system::disk::DiskError,
 };
 
 /// Why a job is not accepted, found or ended as it wished.
@@ -204,7 +203,7 @@ pub enum JobError {
 
 impl JobError {
     /// Whether it is worth trying again soon: the servers that replicas share do not answer just now, or the disk is full.
-    pub(super) fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         match self {
             JobError::Store {
                 source: StoreError::Board { source },
@@ -224,7 +223,7 @@ impl JobError {
     }
 
     /// Whether another worker wrote what was to be written.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         let taken = |source: &StoreError| {
             matches!(
                 source,

@@ -5,11 +5,11 @@ use std::{fs, io, path::PathBuf};
 
 use uuid::Uuid;
 
-use super::{JobError, Jobs, fine_tune};
+use crate::jobs::{JobError, Jobs, learning::fine_tune};
 
 impl Jobs {
     /// Removes what the service was killed before it could: uploads that no job was made of, and folders of jobs that are over.
-    pub(super) fn tidy(&self) -> Result<(), JobError> {
+    pub(crate) fn tidy(&self) -> Result<(), JobError> {
         let folder = &self.0.config.folder;
         let failed = |source| fine_tune::failed(folder, source);
         for entry in fs::read_dir(folder).map_err(failed)? {
@@ -30,7 +30,7 @@ impl Jobs {
     }
 
     /// Where a job keeps what it needs.
-    pub(super) fn folder(&self, id: Uuid) -> PathBuf {
+    pub(crate) fn folder(&self, id: Uuid) -> PathBuf {
         self.0.config.folder.join(id.to_string())
     }
 
@@ -43,7 +43,7 @@ impl Jobs {
     }
 
     /// Removes what a job that is over worked on, here and where other workers would have found it.
-    pub(super) async fn clear_all(&self, id: Uuid) {
+    pub(crate) async fn clear_all(&self, id: Uuid) {
         self.clear(id).await;
         if self.0.store.is_shared()
             && let Err(error) = self.0.gallery.originals().clear(&id.to_string()).await
@@ -53,7 +53,7 @@ impl Jobs {
     }
 
     /// Removes what a job worked on here.
-    pub(super) async fn clear(&self, id: Uuid) {
+    pub(crate) async fn clear(&self, id: Uuid) {
         let folder = self.folder(id);
         let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
         if let Ok(Err(error)) = removed

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Context, JobError, fine_tune::failed};
+use crate::jobs::{Context, JobError, learning::fine_tune::failed};
 
 /// The packed files while they are written and sent.
 const PACKED: &str = "handover.part";

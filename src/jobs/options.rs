@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::JobError;
-use crate::{code::Length, index::ImageId, train::unlabelled::FEWEST};
+use crate::{code::Length, index::ImageId, jobs::JobError, train::unlabelled::FEWEST};
 
 /// When the model that a job made takes the active one's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Adapt, FineTune, now_ms};
+use crate::jobs::{Adapt, FineTune, now_ms};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,7 +148,7 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn new(id: u32, event: &str, data: Value) -> Self {
+    pub(crate) fn new(id: u32, event: &str, data: Value) -> Self {
         Event {
             id,
             event: event.to_owned(),

@@ -15,11 +15,13 @@ use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{
-    Replica, ReplicaError, Turned,
-    message::{self, Unread},
+use crate::{
+    index::{Applied, Index, IndexError, Write},
+    replica::{
+        Replica, ReplicaError, Turned,
+        message::{self, Unread},
+    },
 };
-use crate::index::{Applied, Index, IndexError, Write};
 
 /// How many writes may be on their way to the disk.
 const AHEAD: usize = 2048;
@@ -51,7 +53,7 @@ impl From<ReplicaError> for Broken {
 }
 
 /// Applies the log until the index accepts no more.
-pub(super) async fn follow(replica: &Replica, index: &Index, turned: &Turned) {
+pub(crate) async fn follow(replica: &Replica, index: &Index, turned: &Turned) {
     // It may have been killed after a change of generations was stored and before the models were changed.
     turn(replica, turned).await;
     loop {

@@ -19,11 +19,10 @@ use async_nats::{
 use tokio::{sync::OnceCell, time::sleep};
 use uuid::Uuid;
 
-use super::ReplicaError;
-use crate::{code::Length, index::Followed};
+use crate::{code::Length, index::Followed, replica::ReplicaError};
 
 /// How long servers may take to be there, since all of a cluster may be starting.
-pub(super) const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_secs(60);
 /// For how long a message that is sent again is known to be the same.
 const DUPLICATES: Duration = Duration::from_secs(600);
 /// A connection on which nothing is heard for about twice as long is given up.
@@ -49,10 +48,10 @@ pub struct Gallery {
 /// Where a log is, and beside it the models of its gallery.
 pub struct Place {
     /// What speaks to it.
-    pub(super) context: Context,
+    pub(crate) context: Context,
     /// Under which messages are appended.
-    pub(super) subject: String,
-    pub(super) stream: String,
+    pub(crate) subject: String,
+    pub(crate) stream: String,
     models: OnceCell<ObjectStore>,
 }
 
@@ -171,18 +170,18 @@ impl Place {
     }
 
     /// The stream with its present state.
-    pub(super) async fn stream(&self) -> Result<Stream, ReplicaError> {
+    pub(crate) async fn stream(&self) -> Result<Stream, ReplicaError> {
         let stream = self.context.get_stream(&self.stream).await;
         stream.map_err(|error| self.failed(error.to_string()))
     }
 
     /// The last position that the log has.
-    pub(super) async fn head(&self) -> Result<u64, ReplicaError> {
+    pub(crate) async fn head(&self) -> Result<u64, ReplicaError> {
         Ok(self.stream().await?.cached_info().state.last_sequence)
     }
 
     /// The models that replicas have from each other, kept by as many servers as the log.
-    pub(super) async fn models(&self) -> Result<&ObjectStore, ReplicaError> {
+    pub(crate) async fn models(&self) -> Result<&ObjectStore, ReplicaError> {
         let make = async || {
             let config = object_store::Config {
                 bucket: format!("{}_models", self.stream),
@@ -199,14 +198,14 @@ impl Place {
     }
 
     /// Removes what the log has up to a position.
-    pub(super) async fn trim(&self, position: u64) -> Result<(), ReplicaError> {
+    pub(crate) async fn trim(&self, position: u64) -> Result<(), ReplicaError> {
         let stream = self.stream().await?;
         let purged = stream.purge().sequence(position + 1).await;
         purged.map_err(|error| self.failed(error.to_string()))?;
         Ok(())
     }
 
-    pub(super) fn failed(&self, reason: String) -> ReplicaError {
+    pub(crate) fn failed(&self, reason: String) -> ReplicaError {
         ReplicaError::Stream {
             stream: self.stream.clone(),
             reason,

@@ -22,14 +22,14 @@ struct Earlier {
 
 /// Why a message is not read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     /// The header line is damaged, or the checksum is wrong. Every replica skips the message.
     Broken,
     /// A newer program may have written it, and others may have understood it, so it must not be passed over.
     NotUnderstood(String),
 }
 
-pub(super) fn encode(write: &Write) -> serde_json::Result<Bytes> {
+pub(crate) fn encode(write: &Write) -> serde_json::Result<Bytes> {
     let body = serde_json::to_vec(write)?;
     let mut message = format!("{BEGINS}{FORMAT} {:08x}\n", crc32fast::hash(&body)).into_bytes();
     message.extend(body);
@@ -40,7 +40,7 @@ pub(super) fn encode(write: &Write) -> serde_json::Result<Bytes> {
 ///
 /// # Errors
 /// [`Unread`].
-pub(super) fn decode(message: &[u8]) -> Result<Write, Unread> {
+pub(crate) fn decode(message: &[u8]) -> Result<Write, Unread> {
     let Some((format, body)) = open(message) else {
         let earlier: Option<Earlier> = serde_json::from_slice(message).ok();
         let earlier = earlier.filter(|message| EARLIER.contains(&message.format));

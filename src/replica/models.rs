@@ -7,7 +7,7 @@ use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind};
 use futures_util::StreamExt;
 use tokio::{fs::File, io::AsyncWriteExt};
 
-use super::{Replica, ReplicaError};
+use crate::replica::{Replica, ReplicaError};
 
 impl Replica {
     /// Sees to it that other replicas find a checkpoint by its id.

@@ -18,8 +18,10 @@ use tokio::{
 };
 use tower::Service;
 
-use super::timed::Timed;
-use crate::http::{Crowded, Peer};
+use crate::{
+    http::{Crowded, Peer},
+    serve::timed::Timed,
+};
 
 /// The most connections if nothing is said.
 const MOST: usize = 10_000;

@@ -10,18 +10,18 @@ use crate::{
     config::{Precision, Serve},
     gallery::Originals,
     index::{Index, IndexConfig, IndexError, Wanted},
-    model, registry,
+    inference::{registry, serving::Serving},
+    model,
     replica::{Gallery, Place, Replica, ReplicaError, Turned},
-    serving::Serving,
     snapshots::{self, Target},
 };
 
 /// For how long an original stays that no image has any more: another replica may not know of that yet.
-pub(super) const REMOVED_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const REMOVED_AFTER: Duration = Duration::from_secs(60);
 
 /// Connects to the log, and tells which gallery it is of: the one there, or one that begins with what the data folder has, or with this
 /// service's model.
-pub(super) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place, Gallery)> {
+pub(crate) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place, Gallery)> {
     let nats = &config.nats;
     ensure!(
         config.gallery.originals.is_some(),
@@ -103,7 +103,7 @@ async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>
 }
 
 /// Makes an empty data folder of the gallery's newest snapshot, where there is one; the log has what came after it.
-pub(super) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<()> {
+pub(crate) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<()> {
     let folder = &config.gallery.data_dir;
     if folder.join("db").exists() {
         return Ok(());
@@ -140,7 +140,7 @@ pub(super) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<(
 }
 
 /// Applies the log, and has the models follow the generations.
-pub(super) async fn run(replica: Replica, index: Index, serving: Serving) {
+pub(crate) async fn run(replica: Replica, index: Index, serving: Serving) {
     let turned: Turned = Box::new(move || {
         let serving = serving.clone();
         Box::pin(async move {
@@ -155,7 +155,7 @@ pub(super) async fn run(replica: Replica, index: Index, serving: Serving) {
 }
 
 /// Has an index follow the log. One that lost something is refused, for it would go on as another than its fellows.
-pub(super) fn follow(place: Place, index: &Index) -> anyhow::Result<Replica> {
+pub(crate) fn follow(place: Place, index: &Index) -> anyhow::Result<Replica> {
     check_whole(index)?;
     Ok(Replica::new(place, index)?)
 }

@@ -4,11 +4,10 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    disk::DiskError,
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
-    place::PlaceError,
-    registry::RegistryError,
+    inference::registry::RegistryError,
+    system::{disk::DiskError, storage::PlaceError},
 };
 
 /// Every failure of snapshots.

@@ -15,24 +15,24 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{
-    SnapshotError,
-    file::{blocking, hex},
-    now,
-    originals::{FETCHED_BYTES, FETCHES, append},
-};
 use crate::{
     code::{HashCode, Length},
     gallery::{Gallery, GalleryError},
     index::{Damage, ImageId, IndexError, Record, Sketch},
+    snapshots::{
+        SnapshotError,
+        file::{blocking, hex},
+        now,
+        originals::{FETCHED_BYTES, FETCHES, append},
+    },
 };
 
 /// The version of the form.
-pub(super) const FORMAT: u32 = 1;
-pub(super) const HEAD: &str = "export.json";
-pub(super) const END: &str = "end.json";
+pub(crate) const FORMAT: u32 = 1;
+pub(crate) const HEAD: &str = "export.json";
+pub(crate) const END: &str = "end.json";
 /// How many images are listed at a time; a group has no more.
-pub(super) const PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 1000;
 
 /// What an export says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ pub struct Head {
 
 /// An image in a line of JSON; members that a later program adds are passed over.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub id: ImageId,
     pub codes: BTreeMap<Length, HashCode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,16 +74,16 @@ pub(super) struct Line {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct End {
+pub(crate) struct End {
     pub images: u64,
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
 /// Reads a file of an export.
-pub(super) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, SnapshotError> {
+pub(crate) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, SnapshotError> {
     serde_json::from_slice(json).map_err(|error| SnapshotError::Export {
         name: name.to_owned(),
         why: error.to_string(),

@@ -11,19 +11,19 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncRead;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::{File, SnapshotError};
+use crate::snapshots::{File, SnapshotError};
 
 /// How much is gathered before it is passed on.
 const BUFFER: usize = 1 << 20;
 
 /// A file that is being written, from a thread that may block.
-pub(super) type Out = io::BufWriter<Digesting<SyncIoBridge<BufWriter>>>;
+pub(crate) type Out = io::BufWriter<Digesting<SyncIoBridge<BufWriter>>>;
 
 /// A file that is being read, from a thread that may block.
-pub(super) type In = io::BufReader<Digesting<SyncIoBridge<Box<dyn AsyncRead + Send + Unpin>>>>;
+pub(crate) type In = io::BufReader<Digesting<SyncIoBridge<Box<dyn AsyncRead + Send + Unpin>>>>;
 
 /// Counts and digests what passes through.
-pub(super) struct Digesting<T> {
+pub(crate) struct Digesting<T> {
     inner: T,
     digest: Sha256,
     bytes: u64,
@@ -74,12 +74,12 @@ impl<T: Read> Read for Digesting<T> {
 }
 
 /// In hexadecimal digits.
-pub(super) fn hex(digest: &[u8]) -> String {
+pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Does what may block.
-pub(super) async fn blocking<T: Send + 'static, E>(
+pub(crate) async fn blocking<T: Send + 'static, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SnapshotError>
 where
@@ -91,13 +91,13 @@ where
 }
 
 /// A new file. It is there once it is [finished](finish).
-pub(super) fn out(objects: Arc<dyn ObjectStore>, path: Path) -> Out {
+pub(crate) fn out(objects: Arc<dyn ObjectStore>, path: Path) -> Out {
     let bridge = SyncIoBridge::new(BufWriter::new(objects, path));
     io::BufWriter::with_capacity(BUFFER, Digesting::new(bridge))
 }
 
 /// Completes a file and tells what it is.
-pub(super) async fn finish(name: &str, out: Out) -> Result<File, SnapshotError> {
+pub(crate) async fn finish(name: &str, out: Out) -> Result<File, SnapshotError> {
     let name = name.to_owned();
     blocking(move || {
         let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -108,7 +108,7 @@ pub(super) async fn finish(name: &str, out: Out) -> Result<File, SnapshotError> 
 }
 
 /// A file to read.
-pub(super) async fn read(objects: &dyn ObjectStore, path: &Path) -> Result<In, SnapshotError> {
+pub(crate) async fn read(objects: &dyn ObjectStore, path: &Path) -> Result<In, SnapshotError> {
     let stream = objects.get(path).await?.into_stream();
     let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(StreamReader::new(stream));
     let bridge = SyncIoBridge::new(reader);
@@ -116,7 +116,7 @@ pub(super) async fn read(objects: &dyn ObjectStore, path: &Path) -> Result<In, S
 }
 
 /// Reads a file to its end and checks that all of it was as its manifest says.
-pub(super) fn check(mut from: In, expected: &File) -> Result<(), SnapshotError> {
+pub(crate) fn check(mut from: In, expected: &File) -> Result<(), SnapshotError> {
     io::copy(&mut from, &mut io::sink())?;
     let found = from.into_inner().facts(&expected.name);
     if found == *expected {

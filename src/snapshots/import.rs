@@ -8,17 +8,17 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{
-    SnapshotError, Target,
-    export::{END, End, FORMAT, HEAD, Head, Line, PAGE, parse, sha256},
-    file::blocking,
-    originals::{FETCHED_BYTES, MOST_ORIGINAL, plain},
-    restore::{begin, complete},
-};
 use crate::{
     gallery::{Gallery, Originals, check_integers, check_labels, check_payload},
     image,
     index::{Damage, Index, IndexConfig, Times, Wanted, WholeImage},
+    snapshots::{
+        SnapshotError, Target,
+        export::{END, End, FORMAT, HEAD, Head, Line, PAGE, parse, sha256},
+        file::blocking,
+        originals::{FETCHED_BYTES, MOST_ORIGINAL, plain},
+        restore::{begin, complete},
+    },
 };
 
 /// What the files that have images line by line end in.

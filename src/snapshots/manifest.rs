@@ -5,10 +5,10 @@ use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::SnapshotError;
+use crate::snapshots::SnapshotError;
 
 /// The version of the layout of snapshots.
-pub(super) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct File {
 ///
 /// # Errors
 /// [`SnapshotError::Objects`], [`Manifest`](SnapshotError::Manifest), [`Format`](SnapshotError::Format).
-pub(super) async fn read(
+pub(crate) async fn read(
     objects: &dyn ObjectStore,
     path: &Path,
 ) -> Result<Manifest, SnapshotError> {

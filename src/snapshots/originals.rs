@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::{
+use crate::snapshots::{
     File, SnapshotError, Snapshots,
     file::{self, Out, blocking},
 };
@@ -14,11 +14,11 @@ use super::{
 /// About how large a file of originals grows.
 const VOLUME_BYTES: u64 = 1 << 30;
 /// How many bytes of originals are fetched before they are written, and how many at a time.
-pub(super) const FETCHED_BYTES: u64 = 16 << 20;
-pub(super) const FETCHES: usize = 8;
+pub(crate) const FETCHED_BYTES: u64 = 16 << 20;
+pub(crate) const FETCHES: usize = 8;
 
 /// Writes a file into a tar archive.
-pub(super) fn append(
+pub(crate) fn append(
     tar: &mut tar::Builder<impl Write>,
     name: &str,
     bytes: &[u8],
@@ -30,11 +30,11 @@ pub(super) fn append(
 }
 
 /// The most bytes of an original, as archives are read.
-pub(super) const MOST_ORIGINAL: u64 = 1 << 30;
+pub(crate) const MOST_ORIGINAL: u64 = 1 << 30;
 
 /// All of a file in a tar archive, or why it is not read: it must be a plain one of at most so many bytes. A sparse one has as many as it
 /// says, and takes no room in the archive.
-pub(super) fn plain(
+pub(crate) fn plain(
     entry: &mut tar::Entry<impl Read>,
     most: u64,
 ) -> io::Result<Result<Vec<u8>, String>> {
@@ -52,7 +52,7 @@ pub(super) fn plain(
 
 impl Snapshots {
     /// Writes all originals that lie at their place into tar files; those of no row are removed when the store is opened again.
-    pub(super) async fn copy_originals(&self, id: Uuid) -> Result<Vec<File>, SnapshotError> {
+    pub(crate) async fn copy_originals(&self, id: Uuid) -> Result<Vec<File>, SnapshotError> {
         let originals = self.0.gallery.originals();
         let mut listed = originals.list().await?;
         listed.sort();

@@ -9,16 +9,16 @@ use std::{
 use object_store::{ObjectStore, path::Path};
 use uuid::Uuid;
 
-use super::{
-    File, MANIFEST, MODELS, Manifest, STORE, SnapshotError,
-    file::{self, blocking},
-    manifest,
-    originals::{MOST_ORIGINAL, plain},
-};
 use crate::{
     gallery::{Gallery, Originals},
     index::{self, Damage, Index},
-    place::Place,
+    snapshots::{
+        File, MANIFEST, MODELS, Manifest, STORE, SnapshotError,
+        file::{self, blocking},
+        manifest,
+        originals::{MOST_ORIGINAL, plain},
+    },
+    system::storage::Place,
 };
 
 /// Where a snapshot is restored to.
@@ -40,7 +40,7 @@ pub struct Target {
 /// [`SnapshotError`].
 pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, SnapshotError> {
     let opened = open(place)?;
-    let mut ids = super::ids(&opened).await?;
+    let mut ids = crate::snapshots::ids(&opened).await?;
     ids.sort();
     for id in ids.into_iter().rev() {
         let path = opened.root.clone().join(id.to_string()).join(MANIFEST);
@@ -124,13 +124,13 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
 }
 
 /// Marks a folder as begun, which the service refuses; one in which anything is, is refused.
-pub(super) fn begin(folder: &FilePath) -> Result<(), SnapshotError> {
+pub(crate) fn begin(folder: &FilePath) -> Result<(), SnapshotError> {
     empty(folder)?;
     Ok(fs::write(folder.join(index::RESTORING), "")?)
 }
 
 /// Reads all that was stored in a folder, and lets the service take it.
-pub(super) async fn complete(
+pub(crate) async fn complete(
     gallery: Gallery,
     folder: &FilePath,
 ) -> Result<Vec<Damage>, SnapshotError> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Writes events.
-pub(super) struct Lines;
+pub(crate) struct Lines;
 
 impl Write for Lines {
     /// Writes an event, which comes in one piece.

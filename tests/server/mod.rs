@@ -45,13 +45,13 @@ pub struct TestServer {
 
 /// A client that waits no longer than a test does, to be built.
 pub fn client() -> reqwest::ClientBuilder {
-    scihcgrl::tls::install();
+    scihcgrl::system::tls::install();
     reqwest::Client::builder().timeout(PATIENCE)
 }
 
 /// The same where nothing else is to be done meanwhile.
 pub fn blocking_client() -> reqwest::blocking::Client {
-    scihcgrl::tls::install();
+    scihcgrl::system::tls::install();
     let builder = reqwest::blocking::Client::builder();
     builder.timeout(PATIENCE).build().unwrap()
 }

@@ -10,14 +10,14 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use scihcgrl::{
-    batch::BatchConfig,
     config::{Compute, Precision},
     gallery::{Gallery, Originals},
     http::{self, AppState, Base, Budget, Keys, Origins, Parts},
     index::{self, Index, IndexConfig},
+    inference::batch::BatchConfig,
+    inference::registry::Registry,
+    inference::serving::{Serving, ServingConfig},
     jobs::{Jobs, JobsConfig},
-    registry::Registry,
-    serving::{Serving, ServingConfig},
     snapshots::Snapshots,
 };
 use tower::ServiceExt;

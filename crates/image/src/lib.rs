@@ -1,6 +1,8 @@
 //! Untrusted bytes to pixels: the format by content, limits before decoding, orientation, colour, size.
 //! Knows nothing of models, HTTP or files; whoever calls it owns the bytes and chooses the thread, for decoding is slow.
 
+#![deny(missing_docs)]
+
 mod boxes;
 pub mod change;
 mod child;

@@ -25,6 +25,7 @@
 //! `disk::page` (the records of the matches). A write goes `api::images` → `write::writer` (the queue) →
 //! `write::group` (staged pages) → `write::commit` (one batch and a flush).
 
+#![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod api;

@@ -1,5 +1,7 @@
 //! The SCIHCGRL model: networks, checkpoints, training and evaluation.
 
+#![deny(missing_docs)]
+
 pub mod copies;
 pub mod eval;
 pub mod model;

@@ -1,6 +1,8 @@
 //! Reads the state dict of a `torch.save` file, old-style or a zip archive. Understands only what a state dict needs and calls
 //! nothing, and bounds what a file can make of itself, so a hostile one can at worst be refused. Knows no architecture.
 
+#![deny(missing_docs)]
+
 mod archive;
 mod machine;
 

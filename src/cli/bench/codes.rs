@@ -12,8 +12,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{percentiles, rounded};
 use crate::{
+    cli::bench::{percentiles, rounded},
     code::{HashCode, Length},
     index::CodeSet,
 };

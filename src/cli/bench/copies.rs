@@ -6,8 +6,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::{memory, rounded};
-use crate::index::{Search, SketchSet};
+use crate::{
+    cli::bench::{memory, rounded},
+    index::{Search, SketchSet},
+};
 
 /// The fewest and the most images of a group.
 const GROUP: std::ops::RangeInclusive<usize> = 2..=20;

@@ -7,13 +7,15 @@ use clap::Args;
 use serde_json::json;
 use tch::Device;
 
-use super::rounded;
-use crate::image::Input;
-use crate::train::data::{
-    self,
-    ahead::{Ahead, Plan},
-    augment::Augment,
-    pictures::Pictures,
+use crate::{
+    cli::bench::rounded,
+    image::Input,
+    train::data::{
+        self,
+        ahead::{Ahead, Plan},
+        augment::Augment,
+        pictures::Pictures,
+    },
 };
 
 /// Which pictures are made, how, and for how long.

@@ -17,11 +17,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, task::JoinSet};
 
-use super::{
-    images::{Images, LABELS},
-    memory, percentiles, rounded,
-};
 use crate::{
+    cli::bench::{
+        images::{Images, LABELS},
+        memory, percentiles, rounded,
+    },
     code::Length,
     index::{Expected, Index, IndexConfig, IndexError, Kept, NewImage, Order, Query, Wanted},
 };

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{Client, get, text};
+use crate::cli::jobs::{Client, get, text};
 
 /// How long to wait for a service that has nothing to tell.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -12,10 +12,10 @@ use tokio::{
 };
 use tokio_util::io::StreamReader;
 
-use super::{Originals, OriginalsError};
+use crate::gallery::originals::{Originals, OriginalsError};
 
 /// Where they are, so that they are told from originals.
-pub(super) const FILES: &str = "jobs";
+pub(crate) const FILES: &str = "jobs";
 
 impl Originals {
     /// Sends a file, in place of one of this name; it is there whole or not at all.

@@ -5,24 +5,22 @@ use std::{error::Error, iter::successors};
 
 use axum::http::StatusCode;
 
-use super::ApiError;
 use crate::{
-    batch::BatchError,
-    disk::DiskError,
     gallery::{GalleryError, LimitError, OriginalsError},
+    http::error::ApiError,
     image::ImageError,
     index::{IndexError, is_full},
+    inference::{batch::BatchError, registry::RegistryError, serving::ServingError},
     jobs::{JobError, StoreError},
     model::ModelError,
-    registry::RegistryError,
     replica::BoardError,
-    serving::ServingError,
     snapshots::SnapshotError,
+    system::disk::DiskError,
 };
 
 impl ApiError {
     /// The status and the problem's code, which callers may rely on.
-    pub(super) fn kind(&self) -> (StatusCode, &'static str) {
+    pub(crate) fn kind(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
             ApiError::Malformed(_) => (S::BAD_REQUEST, "malformed_request"),
@@ -140,7 +138,7 @@ impl ApiError {
     }
 
     /// Whether any cause of the error is a full disk.
-    pub(super) fn of_full_disk(&self) -> bool {
+    pub(crate) fn of_full_disk(&self) -> bool {
         let causes = successors(self.source(), |&cause| cause.source());
         causes.filter_map(|cause| cause.downcast_ref()).any(is_full)
     }

@@ -10,7 +10,7 @@ use axum::{
 };
 use axum_extra::extract::QueryRejection;
 
-use super::ApiError;
+use crate::http::error::ApiError;
 
 /// Rejections of one extractor, told by their status.
 macro_rules! rejections {

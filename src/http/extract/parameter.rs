@@ -25,7 +25,7 @@ impl<'de> Deserialize<'de> for PageSize {
 }
 
 /// A whole number of a parameter; serde's own words for what is not one do not say what would be.
-pub(in crate::http) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+pub(crate) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
     let text = String::deserialize(value)?;
     let number = text.parse().ok();
     // Rust reads a sign too.
@@ -37,16 +37,12 @@ pub(in crate::http) fn whole<'de, D: Deserializer<'de>>(value: D) -> Result<u64,
 }
 
 /// A whole number of a parameter that may be left out.
-pub(in crate::http) fn whole_given<'de, D: Deserializer<'de>>(
-    value: D,
-) -> Result<Option<u64>, D::Error> {
+pub(crate) fn whole_given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     whole(value).map(Some)
 }
 
 /// A number of a parameter that may be left out.
-pub(in crate::http) fn number_given<'de, D: Deserializer<'de>>(
-    value: D,
-) -> Result<Option<f32>, D::Error> {
+pub(crate) fn number_given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f32>, D::Error> {
     let text = String::deserialize(value)?;
     let number = text.parse().ok().filter(|number: &f32| number.is_finite());
     number.map(Some).ok_or_else(|| {
@@ -56,7 +52,7 @@ pub(in crate::http) fn number_given<'de, D: Deserializer<'de>>(
 }
 
 /// What is there, even if null or empty, has to be right; serde alone takes that for left out.
-pub(in crate::http) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     value: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
-use super::{Board, BoardError, put};
+use crate::replica::board::{Board, BoardError, put};
 
 /// How long a claim stands that is not renewed. Servers that elect a leader meanwhile take up to nine seconds.
-pub(super) const LIFE: Duration = Duration::from_secs(15);
+pub(crate) const LIFE: Duration = Duration::from_secs(15);
 /// How often it is renewed.
 const BEAT: Duration = Duration::from_secs(2);
 /// After how long without an answer its holder takes it for lost, before another can have it.

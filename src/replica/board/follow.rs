@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use super::{Board, BoardError, unavailable};
+use crate::replica::board::{Board, BoardError, unavailable};
 
 /// How long after the records could not be read they are again.
 const AGAIN: Duration = Duration::from_millis(300);

@@ -1,0 +1,5 @@
+//! TODO http::body
+
+pub mod answer;
+pub mod budget;
+pub mod upload;

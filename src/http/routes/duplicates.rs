@@ -1,0 +1,173 @@
+//! `/duplicates`: the groups of copies that a job found, and the group of one image.
+//! Knows parameters and answers; neither how copies are found nor when.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::get};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    http::{
+        error::ApiError,
+        extract::{Id, PageSize, Params, whole},
+        routes::content::content_url,
+        state::AppState,
+    },
+    index::{Copies, Group, ImageId, Index, IndexError, Record},
+    jobs::JobError,
+};
+
+/// How many copies of each group are told where there are several groups.
+const SHOWN: usize = 10;
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/duplicates", get(list))
+        .route("/duplicates/{id}", get(group_of))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageParams {
+    #[serde(default, deserialize_with = "whole")]
+    offset: u64,
+    #[serde(default)]
+    limit: PageSize,
+}
+
+impl PageParams {
+    /// The first and how many.
+    fn page(&self) -> (usize, usize) {
+        let first = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        (first, self.limit.0)
+    }
+}
+
+/// Some of the groups, and what all of them are of.
+#[derive(Serialize)]
+struct Groups {
+    model: String,
+    commit: u64,
+    stale: bool,
+    found_at_ms: u64,
+    min_similarity: f32,
+    images: u64,
+    copies: usize,
+    total: usize,
+    groups: Vec<Shown>,
+}
+
+impl Groups {
+    fn of(index: &Index, copies: &Copies, groups: Vec<Group>) -> Self {
+        Groups {
+            model: copies.model.clone(),
+            commit: copies.commit,
+            stale: copies.commit != index.commit(),
+            found_at_ms: copies.found_at_ms,
+            min_similarity: copies.least,
+            images: copies.images,
+            copies: copies.copies(),
+            total: copies.len(),
+            groups: groups.into_iter().map(Shown::from).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    images: usize,
+    oldest: Image,
+    copies: Vec<Alike>,
+}
+
+#[derive(Serialize)]
+struct Alike {
+    similarity: f32,
+    #[serde(flatten)]
+    image: Image,
+}
+
+#[derive(Serialize)]
+struct Image {
+    id: ImageId,
+    labels: Vec<String>,
+    content_url: String,
+}
+
+impl From<Record> for Image {
+    fn from(record: Record) -> Self {
+        Image {
+            content_url: content_url(&record.id),
+            id: record.id,
+            labels: record.labels,
+        }
+    }
+}
+
+impl From<Group> for Shown {
+    fn from(group: Group) -> Self {
+        let copies = group.copies.into_iter();
+        Shown {
+            images: group.images,
+            oldest: group.oldest.into(),
+            copies: copies
+                .map(|(record, similarity)| Alike {
+                    similarity,
+                    image: record.into(),
+                })
+                .collect(),
+        }
+    }
+}
+
+async fn list(
+    State(state): State<AppState>,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Groups>, ApiError> {
+    let (first, limit) = params.page();
+    let groups = read(&state, move |index, copies| {
+        let groups = index.groups(copies, first, limit, SHOWN)?;
+        Ok(Groups::of(index, copies, groups))
+    });
+    Ok(Json(groups.await?))
+}
+
+async fn group_of(
+    State(state): State<AppState>,
+    Id(id): Id,
+    Params(params): Params<PageParams>,
+) -> Result<Json<Groups>, ApiError> {
+    let (first, limit) = params.page();
+    let none = ApiError::NoGroup(id.to_string());
+    let group = read(&state, move |index, copies| {
+        let group = index.group_of(copies, &id, first, limit)?;
+        Ok(group.map(|group| Groups::of(index, copies, vec![group])))
+    });
+    group.await?.map(Json).ok_or(none)
+}
+
+/// Reads the groups that were found last, where there are any of a model whose sketches are still there.
+async fn read<T: Send + 'static>(
+    state: &AppState,
+    read: impl FnOnce(&Index, &Copies) -> Result<T, IndexError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let found = state.parts().jobs.duplicates().await;
+    let found: Option<Arc<Copies>> = found.map_err(|error| match error {
+        JobError::Gallery { source } => source.into(),
+        error => ApiError::Job(error),
+    })?;
+    if let Some(copies) = found {
+        match state.read(move |index| read(index, &copies)).await {
+            // Of a model that was let go.
+            Err(ApiError::Index(IndexError::Generation { .. })) => {}
+            answer => return answer,
+        }
+    }
+    let active = state.models().active;
+    match active.card.copy() {
+        Some(_) => Err(ApiError::NoGroups),
+        None => Err(ApiError::Job(JobError::NoThresholds {
+            model: active.id.clone(),
+        })),
+    }
+}

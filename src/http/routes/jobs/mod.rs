@@ -1,0 +1,216 @@
+//! `/admin/jobs`: having something done, following it, stopping it and forgetting it.
+//! Knows requests and answers; neither what a job does nor when its turn comes.
+
+mod members;
+mod request;
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event as Sent, KeepAlive, Sse},
+    },
+    routing::{get, post},
+};
+use futures_util::{Stream, StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    http::{
+        error::ApiError,
+        extract::{Name, PageSize, Params, given},
+        routes::search::NoParams,
+        state::AppState,
+    },
+    jobs::{Event, Job, JobError, Task},
+};
+use request::NewJob;
+
+/// The most characters of an idempotency key.
+const MAX_KEY: usize = 200;
+/// How often a stream looks whether the service still serves.
+const LOOK: Duration = Duration::from_secs(1);
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/admin/jobs", get(list).post(create))
+        .route("/admin/jobs/{id}", get(read).delete(remove))
+        .route("/admin/jobs/{id}/cancel", post(cancel))
+        .route("/admin/jobs/{id}/events", get(events))
+}
+
+async fn create(
+    State(state): State<AppState>,
+    Params(NoParams {}): Params<NoParams>,
+    headers: HeaderMap,
+    request: NewJob,
+) -> Result<Response, ApiError> {
+    let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
+    let key = key.transpose().unwrap_or(Some(""));
+    let fits = |key: &&str| {
+        (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if !key.as_ref().is_none_or(fits) {
+        let detail = format!("an idempotency key is 1 to {MAX_KEY} visible ASCII characters");
+        return Err(ApiError::Invalid("invalid_parameter", detail));
+    }
+    let NewJob {
+        mut task,
+        priority,
+        archive,
+    } = request;
+    let active = state.models().active.id.clone();
+    let model = match &mut task {
+        Task::FineTune(options) => options.model.get_or_insert(active),
+        Task::Adapt(options) => options.model.get_or_insert(active),
+        Task::Reencode { model } => model,
+        Task::FindDuplicates { model } => {
+            *model = active;
+            model
+        }
+    };
+    let entry = state.parts().serving.find(model).await?;
+    let entry = entry.ok_or_else(|| ApiError::NoModel(model.chars().take(40).collect()))?;
+    if let Task::FindDuplicates { model } = &task
+        && entry.card.copy().is_none()
+    {
+        let model = model.clone();
+        return Err(JobError::NoThresholds { model }.into());
+    }
+    let archive = archive.as_ref().map(|archive| archive.path.as_path());
+    let jobs = &state.parts().jobs;
+    let (job, new) = jobs.create(task, priority, key, archive).await?;
+    let location = format!("/admin/jobs/{}", job.id);
+    let status = if new {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, [(header::LOCATION, location)], Json(job)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    #[serde(default, deserialize_with = "given")]
+    before: Option<String>,
+    #[serde(default)]
+    limit: PageSize,
+}
+
+#[derive(Serialize)]
+struct Page {
+    jobs: Vec<Job>,
+    next: Option<Uuid>,
+}
+
+async fn list(
+    State(state): State<AppState>,
+    Params(ListParams {
+        before,
+        limit: PageSize(limit),
+    }): Params<ListParams>,
+) -> Result<Json<Page>, ApiError> {
+    let before = before.map(|text| {
+        let wrong = || "`before` is not a job's id; give the `next` of the page before".to_owned();
+        Uuid::try_parse(&text).map_err(|_| ApiError::Invalid("invalid_parameter", wrong()))
+    });
+    let jobs = &state.parts().jobs;
+    let mut page = jobs.list(before.transpose()?, limit + 1).await?;
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next = page.last().map(|job| job.id).filter(|_| more);
+    Ok(Json(Page { jobs: page, next }))
+}
+
+async fn job(state: &AppState, id: &str) -> Result<Job, ApiError> {
+    let uuid = Uuid::try_parse(id);
+    let uuid = uuid.map_err(|_| ApiError::NoJob(id.chars().take(40).collect()))?;
+    Ok(state.parts().jobs.find(uuid).await?)
+}
+
+async fn read(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
+    Ok(Json(job(&state, &id).await?))
+}
+
+async fn cancel(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
+    let id = job(&state, &id).await?.id;
+    Ok(Json(state.parts().jobs.cancel(id).await?))
+}
+
+async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
+    let id = job(&state, &id).await?.id;
+    state.parts().jobs.remove(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What happened to a job, from the first event or the one after the last that the caller has, until it is over.
+async fn events(
+    State(state): State<AppState>,
+    Name(id): Name,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, ApiError> {
+    let id = job(&state, &id).await?.id;
+    let last = headers.get(LAST_EVENT_ID);
+    let last = last.map(|last| last.to_str().ok().and_then(|last| last.parse().ok()));
+    let after: u32 = last.unwrap_or(Some(0)).ok_or_else(|| {
+        let detail = "last-event-id is not the id of an event, a whole number".to_owned();
+        ApiError::Invalid("invalid_parameter", detail)
+    })?;
+    let batches = stream::unfold(Some(after), move |after| {
+        let state = state.clone();
+        async move {
+            let after = after?;
+            let more = follow(&state, id, after).await;
+            let (last, over) = match more.last() {
+                Some(last) => (last.id, is_last(last)),
+                None => return None,
+            };
+            Some((
+                stream::iter(more.into_iter().map(sent)),
+                (!over).then_some(last),
+            ))
+        }
+    });
+    Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
+}
+
+/// The next events after one, as soon as there are any; none where no more will come.
+async fn follow(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
+    let jobs = &state.parts().jobs;
+    let mut changes = jobs.changes();
+    let mut was_over = false;
+    while state.is_ready() {
+        changes.mark_unchanged();
+        let found = jobs.events(id, after).await.unwrap_or_default();
+        if !found.is_empty() || was_over {
+            return found;
+        }
+        // The last event comes a moment after the job is over.
+        let job = jobs.get(id).await;
+        was_over = job.map_or(true, |job| job.state.is_over());
+        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+    }
+    Vec::new()
+}
+
+/// Whether it tells of a state after which nothing happens.
+fn is_last(event: &Event) -> bool {
+    ["succeeded", "failed", "cancelled"].contains(&event.event.as_str())
+}
+
+fn sent(event: Event) -> Result<Sent, Infallible> {
+    let mut data = event.data;
+    if let Some(data) = data.as_object_mut() {
+        data.insert("at_ms".to_owned(), event.at_ms.into());
+    }
+    let sent = Sent::default().id(event.id.to_string()).event(event.event);
+    Ok(sent.data(data.to_string()))
+}

@@ -1,0 +1,5 @@
+//! TODO models
+
+pub mod batch;
+pub mod registry;
+pub mod serving;

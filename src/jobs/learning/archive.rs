@@ -1,0 +1,112 @@
+//! An archive of class folders that came with a job: unpacked and looked through before the job is taken, kept in its folder from then on.
+//! Knows tar files and disks; neither who sends one nor what is learned from it.
+
+use std::{
+    fs::{self, File},
+    io::{BufReader, ErrorKind, Read, Write},
+    path::Path,
+};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::{
+    jobs::JobError,
+    system::disk,
+    train::{
+        TrainError,
+        data::{self, Collection},
+    },
+};
+
+/// Its name in the job's folder.
+pub(crate) const ARCHIVE: &str = "archive.tar";
+/// The most bytes of an archive, unpacked too.
+pub const MAX_BYTES: u64 = 16 << 30;
+/// What a gzip file begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Bytes that are unpacked at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Lists the images of a plain archive by class.
+///
+/// # Errors
+/// [`JobError::Archive`].
+pub(crate) fn list(archive: &Path) -> Result<Collection, JobError> {
+    let listed = data::list(archive).map_err(|error| match error {
+        TrainError::Data { reason, .. } => JobError::Archive { reason },
+        other => JobError::Archive {
+            reason: other.to_string(),
+        },
+    })?;
+    match listed.classes.is_empty() {
+        true => Err(JobError::Archive {
+            reason: "it has no folder with images; a folder is a class".to_owned(),
+        }),
+        false => Ok(listed),
+    }
+}
+
+/// Moves an uploaded archive, packed or not, into a job's folder, durably, and looks whether some of its folders are what is to be learned.
+///
+/// # Errors
+/// [`JobError`].
+pub(crate) fn take(upload: &Path, folder: &Path, labels: &[String]) -> Result<(), JobError> {
+    let failed = |source| JobError::File {
+        path: folder.to_owned(),
+        source,
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let archive = folder.join(ARCHIVE);
+    let mut first = Vec::new();
+    let mut file = File::open(upload).map_err(failed)?;
+    (&mut file)
+        .take(2)
+        .read_to_end(&mut first)
+        .map_err(failed)?;
+    match first == GZIP {
+        true => unpack(upload, folder)?,
+        false => fs::rename(upload, &archive).map_err(failed)?,
+    }
+    let listed = list(&archive)?;
+    if let Some(label) = labels.iter().find(|label| !listed.classes.contains(label)) {
+        let classes = listed.classes.join("', '");
+        return Err(JobError::Archive {
+            reason: format!("it has no folder '{label}'; it has '{classes}'"),
+        });
+    }
+    let durable = File::open(&archive).and_then(|file| file.sync_all());
+    let durable = durable.and_then(|()| File::open(folder)?.sync_all());
+    durable.map_err(failed)
+}
+
+fn unpack(packed: &Path, folder: &Path) -> Result<(), JobError> {
+    let path = folder.join(ARCHIVE);
+    let failed = |source| JobError::File {
+        path: path.clone(),
+        source,
+    };
+    let packed = File::open(packed).map_err(failed)?;
+    let mut from = MultiGzDecoder::new(BufReader::new(packed));
+    let mut to = File::create(&path).map_err(failed)?;
+    let (mut chunk, mut bytes) = (vec![0; CHUNK], 0);
+    loop {
+        let read = match from.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(JobError::Archive {
+                    reason: format!("it cannot be unpacked: {error}"),
+                });
+            }
+        };
+        bytes += read as u64;
+        if bytes > MAX_BYTES {
+            return Err(JobError::Archive {
+                reason: format!("it has more than {MAX_BYTES} bytes, unpacked"),
+            });
+        }
+        disk::room(folder, read as u64)?;
+        to.write_all(&chunk[..read]).map_err(failed)?;
+    }
+}

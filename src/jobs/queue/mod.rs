@@ -1,0 +1,4 @@
+//! TODO jobs::queue
+
+pub mod runner;
+pub mod store;

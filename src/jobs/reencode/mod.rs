@@ -1,0 +1,5 @@
+//! TODO jobs::reencode
+
+pub mod encode;
+pub mod job;
+pub mod ranges;
