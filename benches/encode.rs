@@ -13,10 +13,10 @@ use std::{
 
 use clap::Parser;
 use scihcgrl::{
-    batch::{BatchConfig, Batcher},
     code::HashCode,
     config::DEFAULT_MODEL,
     image::{self, Pixels},
+    inference::batch::{BatchConfig, Batcher},
     model::{self, Hasher},
 };
 use serde_json::json;

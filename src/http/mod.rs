@@ -5,7 +5,9 @@ mod body;
 mod error;
 mod etag;
 mod extract;
+mod keys;
 mod middleware;
+mod origins;
 mod routes;
 mod state;
 
@@ -13,44 +15,36 @@ use std::time::Duration;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    extract::DefaultBodyLimit,
+    http::{HeaderName, Method, header},
     middleware::{from_fn, from_fn_with_state, map_request},
-    response::Response,
 };
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{CompressionLayer, DefaultPredicate, Predicate},
     cors::CorsLayer,
-    request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    request_id::{PropagateRequestIdLayer, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::{Span, field};
-use uuid::Uuid;
 
-use crate::{
-    http::{
-        body::answer,
-        middleware::{auth, crowd, linger, metrics, origin},
-        routes::{
-            asset, batch, content, duplicates, health, images, jobs, models, overview, page,
-            search, snapshots,
-        },
-    },
-    telemetry,
+use body::answer;
+use middleware::{
+    auth, crowd, linger, metrics, origin,
+    trace::{self, REQUEST_ID, Uuid7},
+};
+use routes::{
+    asset, batch, content, duplicates, health, images, jobs, models, overview, page, search,
+    snapshots,
 };
 
 pub use body::budget::Budget;
 pub use error::ApiError;
-pub use middleware::auth::{KeyError, Keys, Peer, Role};
+pub use keys::{KeyError, Keys, Peer, Role};
 pub use middleware::base_path::Base;
 pub use middleware::crowd::Crowded;
-pub use middleware::origin::Origins;
+pub use origins::Origins;
 pub use state::{AppState, Parts};
-
-/// The header that carries a request's id, both ways.
-const REQUEST_ID: &str = "x-request-id";
 
 /// Every route, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -101,14 +95,14 @@ fn layered<S: Clone + Send + Sync + 'static>(
     max_body_bytes: usize,
 ) -> Router<S> {
     let layers = ServiceBuilder::new()
-        .layer(map_request(drop_odd_id))
+        .layer(map_request(trace::drop_odd_id))
         .layer(SetRequestIdLayer::x_request_id(Uuid7))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
             TraceLayer::new_for_http()
-                .make_span_with(span)
+                .make_span_with(trace::span)
                 .on_request(())
-                .on_response(traced)
+                .on_response(trace::traced)
                 .on_failure(()),
         )
         .layer(from_fn(metrics::observe))
@@ -156,71 +150,10 @@ fn cors(origins: &Origins) -> CorsLayer {
         .max_age(Duration::from_secs(3600))
 }
 
-/// Ids sort by time, as log lines do.
-#[derive(Clone)]
-struct Uuid7;
-
-impl MakeRequestId for Uuid7 {
-    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        let id = HeaderValue::from_str(&Uuid::now_v7().to_string()).ok()?;
-        Some(RequestId::new(id))
-    }
-}
-
-/// A caller's id goes into logs and answers, so only a plain one is kept.
-async fn drop_odd_id(mut request: Request) -> Request {
-    let plain = |id: &HeaderValue| {
-        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
-    if !request.headers().get(REQUEST_ID).is_none_or(plain) {
-        request.headers_mut().remove(REQUEST_ID);
-    }
-    request
-}
-
-fn span(request: &Request) -> Span {
-    let span = tracing::info_span!(
-        "request",
-        method = %request.method(),
-        path = start(request.uri().path()),
-        request_id = request_id(request),
-        status = field::Empty,
-    );
-    telemetry::continue_trace(&span, request.headers());
-    span
-}
-
-/// As much of a caller's text as is logged or repeated to it.
-fn start(text: &str) -> &str {
-    let end = text.char_indices().nth(256);
-    end.map_or(text, |(end, _)| &text[..end])
-}
-
-fn traced(response: &Response, latency: Duration, span: &Span) {
-    span.record("status", response.status().as_u16());
-    let latency_ms = millis(latency);
-    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(latency_ms, "failed");
-    } else {
-        tracing::info!(latency_ms, "answered");
-    }
-}
-
-fn request_id(request: &Request) -> &str {
-    let id = request.extensions().get::<RequestId>();
-    id.and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default()
-}
-
-/// Milliseconds, to the microsecond.
-fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::{body::Body, routing::get};
+    use axum::{body::Body, extract::Request, http::StatusCode, routing::get};
     use serde_json::Value;
     use tower::ServiceExt;
 

@@ -27,7 +27,9 @@ use crate::{
     http::{
         body::budget::{Budget, Held},
         error::ApiError,
-        middleware::{auth::Keys, base_path::Base, origin::Origins},
+        keys::Keys,
+        middleware::base_path::Base,
+        origins::Origins,
     },
     image::{self, Part},
     index::{Codes, Index, IndexError},

@@ -12,7 +12,12 @@ use crate::{
     gallery::{Gallery, GalleryError},
     index::{ImageId, IndexError, Original},
     inference::serving::Serving,
-    jobs::{Job, JobError, Jobs, JobsConfig, Progress, Store},
+    jobs::{
+        error::JobError,
+        queue::store::Store,
+        record::{Job, Progress},
+        service::{Jobs, JobsConfig, Stop},
+    },
 };
 
 /// How often it is told how far a job is.
@@ -20,15 +25,6 @@ pub(crate) const TOLD: Duration = Duration::from_secs(1);
 /// How often the place of originals may fail before a job does, and how long to wait in between: ten minutes in all.
 const TRIES: u32 = 300;
 const AGAIN: Duration = Duration::from_secs(2);
-
-/// Why a job is to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// It was told to.
-    Cancelled,
-    /// Another worker has it.
-    Lost,
-}
 
 /// What a kind of job is given: it says how far it is, and stops where it is told to.
 pub(crate) struct Context {

@@ -13,22 +13,21 @@ use tokio::{
     sync::{oneshot, watch},
     time::sleep,
 };
-use uuid::Uuid;
 
 use crate::{
     index::Copies,
     jobs::{
-        Context, JobError, Jobs, Progress, State, TOLD, Task,
-        learning::fine_tune::{failed, write},
+        Task,
+        context::{Context, TOLD},
+        error::{JobError, failed, write},
+        record::{Progress, State},
+        service::Jobs,
     },
     priority::Rank,
 };
 
 /// The file's name, beside the originals and in a job's folder.
 const FILE: &str = "duplicates";
-
-/// The groups that were found last, as far as they are known here, and the newest job that had succeeded when they were read.
-pub(crate) type Known = Option<(Option<Uuid>, Option<Arc<Copies>>)>;
 
 /// Finds the groups of copies by a model's sketches and puts them in the place of those found before.
 pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {

@@ -1,7 +1,10 @@
 //! Why a job is not accepted, found, or ended otherwise than it wished, each in words that whoever asked for it can act on.
 //! Knows no status codes, and nothing of what jobs do.
 
-use std::{io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use uuid::Uuid;
 
@@ -9,7 +12,7 @@ use crate::{
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
     inference::{registry::RegistryError, serving::ServingError},
-    jobs::{State, StoreError},
+    jobs::{options::OptionError, queue::store::StoreError, record::State},
     model::ModelError,
     replica::BoardError,
     system::disk::DiskError,
@@ -39,14 +42,11 @@ pub enum JobError {
         id: Uuid,
     },
     /// An option out of its range.
-    #[error("{option} is {found}; it must be {expected}")]
+    #[error(transparent)]
     Option {
-        /// Which.
-        option: &'static str,
-        /// What it was.
-        found: String,
-        /// What is right.
-        expected: &'static str,
+        /// Which, and what would be right.
+        #[from]
+        source: OptionError,
     },
     /// No checkpoint of this id.
     #[error("there is no model {id} to go on from")]
@@ -259,4 +259,17 @@ impl From<IndexError> for JobError {
             source: source.into(),
         }
     }
+}
+
+pub(crate) fn failed(path: &Path, source: std::io::Error) -> JobError {
+    JobError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
+    let part = path.with_extension("part");
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.map_err(|source| failed(path, source))
 }

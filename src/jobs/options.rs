@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{code::Length, index::ImageId, jobs::JobError, train::unlabelled::FEWEST};
+use crate::{code::Length, index::ImageId, train::unlabelled::FEWEST};
 
 /// When the model that a job made takes the active one's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,11 +81,11 @@ pub struct FineTune {
 type Check = (&'static str, String, bool, &'static str);
 
 /// Refuses the first option that is not right.
-fn held(checks: impl IntoIterator<Item = Check>) -> Result<(), JobError> {
+fn held(checks: impl IntoIterator<Item = Check>) -> Result<(), OptionError> {
     let mut checks = checks.into_iter();
     match checks.find(|(_, _, right, _)| !right) {
         None => Ok(()),
-        Some((option, found, _, expected)) => Err(JobError::Option {
+        Some((option, found, _, expected)) => Err(OptionError {
             option,
             found,
             expected,
@@ -128,8 +128,8 @@ impl FineTune {
     /// Refuses what is out of its range.
     ///
     /// # Errors
-    /// [`JobError::Option`], for the first.
-    pub fn check(&self) -> Result<(), JobError> {
+    /// [`OptionError`], for the first.
+    pub fn check(&self) -> Result<(), OptionError> {
         let rate = self.backbone_rate.unwrap_or(self.learning_rate);
         let within = |least: f64, value: f64, most: f64| (least..=most).contains(&value);
         let per_class = self.per_class.unwrap_or(2);
@@ -259,8 +259,8 @@ impl Adapt {
     /// Refuses what is out of its range.
     ///
     /// # Errors
-    /// [`JobError::Option`], for the first.
-    pub fn check(&self) -> Result<(), JobError> {
+    /// [`OptionError`], for the first.
+    pub fn check(&self) -> Result<(), OptionError> {
         let kept = self.validation_fraction;
         held([
             (
@@ -289,4 +289,16 @@ impl Adapt {
             ),
         ])
     }
+}
+
+/// An option out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option} is {found}; it must be {expected}")]
+pub struct OptionError {
+    /// Its name.
+    pub option: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What would be right.
+    pub expected: &'static str,
 }

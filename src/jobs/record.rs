@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::jobs::{Adapt, FineTune, now_ms};
+use crate::jobs::options::{Adapt, FineTune};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,4 +157,52 @@ impl Event {
             data,
         }
     }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Pages of rows that one worker encodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Range {
+    /// Of which job.
+    pub job: Uuid,
+    /// With which model.
+    pub model: String,
+    /// Its generation.
+    pub generation: u32,
+    /// The first page.
+    pub first: u32,
+    /// The first page after it.
+    pub end: u32,
+    /// What came of it, once it is done.
+    pub(crate) done: Option<Done>,
+    /// At which revision it was read.
+    #[serde(skip)]
+    pub revision: u64,
+}
+
+/// What came of some pages.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// How many images got codes.
+    pub images: u64,
+    /// Which got none.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Done {
+    pub fn add(&mut self, more: Done) {
+        self.images += more.images;
+        self.left_out.extend(more.left_out);
+    }
+}
+
+/// An image that gets no codes, and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    pub id: String,
+    pub reason: String,
 }

@@ -18,11 +18,11 @@ use serde::Serialize;
 use crate::{
     code::CodeError,
     gallery::{GalleryError, OriginalsError},
-    http::{etag, extract::MAX_JSON_BYTES, request_id},
+    http::{body::MAX_JSON_BYTES, middleware::trace::request_id},
     image::ImageError,
     index::{IndexError, InvalidId},
     inference::{batch::BatchError, serving::ServingError},
-    jobs::JobError,
+    jobs::{JobError, OptionError},
     snapshots::SnapshotError,
     system::disk::DiskError,
 };
@@ -103,7 +103,8 @@ pub enum ApiError {
     },
     /// A body past the limit.
     #[error(
-        "the body is larger than this service reads; GET /info has the most for an image, and JSON without an image has at most {MAX_JSON_BYTES} bytes"
+        "the body is larger than this service reads; GET /info has the most for an image, and JSON without an image has at most {} bytes",
+        MAX_JSON_BYTES
     )]
     BodyTooLarge,
     /// A file past the limit.
@@ -260,6 +261,12 @@ impl ApiError {
     }
 }
 
+impl From<OptionError> for ApiError {
+    fn from(error: OptionError) -> Self {
+        JobError::from(error).into()
+    }
+}
+
 impl From<GalleryError> for ApiError {
     fn from(error: GalleryError) -> Self {
         match error {
@@ -285,7 +292,7 @@ impl IntoResponse for ApiError {
             present: Some(present),
             ..
         }) = &self
-            && let Ok(tag) = etag::tag(present).parse()
+            && let Ok(tag) = format!("\"{present}\"").parse()
         {
             headers.insert(header::ETAG, tag);
         }

@@ -1,7 +1,7 @@
 //! Request bodies and parameters in every form they come in, turned into one each.
 //! Knows the forms, not what becomes of them: no pixels, no index, no answers.
 
-mod parameter;
+pub mod parameter;
 
 use std::{collections::HashSet, fmt, marker::PhantomData};
 
@@ -33,13 +33,11 @@ use crate::{
     index::{ImageId, Sketch},
 };
 
-pub use parameter::PageSize;
-pub(crate) use parameter::{given, number_given, whole, whole_given};
+pub(crate) use parameter::given;
 
 /// The most bytes of a field that is not an image, and of a payload before it is read: read, it takes up to sixteen times as many.
 const MAX_TEXT_BYTES: usize = 64 << 10;
-/// The most bytes of a body of JSON that has no image.
-pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
+
 /// Padding is often left out by hand-written clients, and says nothing.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,

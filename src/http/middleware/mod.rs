@@ -6,3 +6,4 @@ pub mod crowd;
 pub mod linger;
 pub mod metrics;
 pub mod origin;
+pub mod trace;

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     http::{
         error::ApiError,
-        extract::{Id, PageSize, Params, whole},
+        extract::{
+            Id, Params,
+            parameter::{PageSize, whole},
+        },
         routes::content::content_url,
         state::AppState,
     },

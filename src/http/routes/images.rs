@@ -19,9 +19,13 @@ use crate::{
     code::{HashCode, Length},
     gallery::{GalleryError, check_each_label, check_labels, check_payload},
     http::{
+        body::MAX_JSON_BYTES,
         error::ApiError,
         etag::{Condition, tag},
-        extract::{Id, InTime, MAX_JSON_BYTES, Object, PageSize, Params, Upload, given, json},
+        extract::{
+            Id, InTime, Object, Params, Upload, json,
+            parameter::{PageSize, given},
+        },
         routes::{
             content::{content_url, image_url, known},
             search::by_length,

@@ -8,8 +8,11 @@ use crate::{
     code::Length,
     http::{
         error::ApiError,
-        extract::{PageSize, Params, given},
-        routes::search::check_length,
+        extract::{
+            Params,
+            parameter::{PageSize, given},
+        },
+        routes::search::parameters::check_length,
         state::AppState,
     },
     index::{Labelled, Sharing},

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     http::{
         error::ApiError,
-        extract::{Name, Params, given},
+        extract::{Name, Params, parameter::given},
         routes::search::NoParams,
         state::AppState,
     },

@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 
 use crate::{
     jobs::{
-        Adapt, Context, JobError,
+        context::Context,
+        error::{JobError, failed},
         learning::{
             adapting,
-            fine_tune::{activation, entry, failed, learned, listed},
+            fine_tune::{activation, entry, learned, listed},
+            protocol,
             training_set::{self, IMAGES},
-            tuning,
         },
+        options::Adapt,
     },
     train::unlabelled::FEWEST,
 };
@@ -39,7 +41,7 @@ pub(crate) async fn run(context: &Context, options: &Adapt) -> Result<Value, Job
             least: FEWEST,
         });
     }
-    let task = tuning::Task::Adapt(options.clone());
+    let task = protocol::Task::Adapt(options.clone());
     let (model, metrics) = learned(context, &entry.path, &task).await?;
     let activation = activation(context, &model, options.activate, || is_better(&metrics)).await?;
     Ok(json!({

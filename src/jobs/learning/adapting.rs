@@ -12,12 +12,12 @@ use crate::{
     config::{Compute, Train},
     copies,
     jobs::{
-        Adapt,
         learning::{
             comparison::rounded,
+            protocol::{BEFORE, MODEL, OUTCOME, PARENT, TRAINED, Teller, Told, tell, write},
             training_set::MANIFEST,
-            tuning::{BEFORE, MODEL, OUTCOME, PARENT, TRAINED, Teller, Told, tell, write},
         },
+        options::Adapt,
     },
     model::{Hasher, Thresholds, checkpoint},
     train::{

@@ -10,7 +10,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use crate::{
-    jobs::JobError,
+    jobs::error::JobError,
     system::disk,
     train::{
         TrainError,

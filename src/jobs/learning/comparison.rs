@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     eval::{self, Labelled},
-    jobs::FineTune,
+    jobs::options::FineTune,
     model::Hasher,
     train::{
         data::{Collection, Item},

@@ -7,14 +7,19 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::jobs::error::{failed, write};
 use crate::{
     inference::registry::Entry,
     jobs::{
-        Activate, Context, FineTune, JobError, Task,
+        Task,
+        context::Context,
+        error::JobError,
         learning::{
-            learner, training_set,
-            tuning::{self, MODEL, OUTCOME, PARENT, TASK},
+            learner,
+            protocol::{self, MODEL, OUTCOME, PARENT, TASK},
+            training_set,
         },
+        options::{Activate, FineTune},
     },
 };
 
@@ -42,7 +47,7 @@ pub(crate) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
     let chosen = training_set::labelled(context, options, known);
     let skipped =
         training_set::make(context, options.archive.is_some(), chosen, entry.bytes).await?;
-    let task = tuning::Task::FineTune(options.clone());
+    let task = protocol::Task::FineTune(options.clone());
     let (model, metrics) = learned(context, &entry.path, &task).await?;
     let is_better = || mean(&metrics["after"]) > mean(&metrics["before"]);
     let activation = activation(context, &model, options.activate, is_better).await?;
@@ -70,7 +75,7 @@ pub(crate) fn listed(skipped: Vec<Value>) -> Vec<Value> {
 pub(crate) async fn learned(
     context: &Context,
     parent: &Path,
-    task: &tuning::Task,
+    task: &protocol::Task,
 ) -> Result<(String, Value), JobError> {
     let folder = context.folder();
     context.take_over(STATE).await?;
@@ -80,7 +85,7 @@ pub(crate) async fn learned(
     let due = watch::Sender::new(0);
     tokio::select! {
         learned = learner::learn(context, &folder, &due) => learned?,
-        () = context.keep_handing_over(STATE, &tuning::STATE, due.subscribe()) => {}
+        () = context.keep_handing_over(STATE, &protocol::STATE, due.subscribe()) => {}
     }
     let outcome =
         fs::read(folder.join(OUTCOME)).map_err(|source| failed(&folder.join(OUTCOME), source))?;
@@ -126,17 +131,4 @@ fn mean(measured: &Value) -> f64 {
         })
         .collect();
     maps.iter().sum::<f64>() / maps.len().max(1) as f64
-}
-
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
-    let part = path.with_extension("part");
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
-    written.map_err(|source| failed(path, source))
-}
-
-pub(crate) fn failed(path: &Path, source: std::io::Error) -> JobError {
-    JobError::File {
-        path: path.to_owned(),
-        source,
-    }
 }

@@ -10,8 +10,11 @@ use tokio::{
 };
 
 use crate::jobs::{
-    Context, JobError, JobsConfig, Progress,
-    learning::tuning::{Told, is_trained},
+    context::Context,
+    error::JobError,
+    learning::protocol::{Told, is_trained},
+    record::Progress,
+    service::JobsConfig,
 };
 
 /// Lines of its errors that are kept of a process.

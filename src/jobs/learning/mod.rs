@@ -6,5 +6,6 @@ pub mod archive;
 pub mod comparison;
 pub mod fine_tune;
 pub mod learner;
+pub mod protocol;
 pub mod training_set;
 pub mod tuning;

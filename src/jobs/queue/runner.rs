@@ -13,11 +13,15 @@ use uuid::Uuid;
 
 use crate::{
     jobs::{
-        Context, Job, JobError, Jobs, Running, State, Stop, Task, duplicates,
+        Task,
+        context::Context,
+        duplicates,
+        error::JobError,
         learning::{adapt, fine_tune},
-        now_ms,
-        queue::store::{Held, Store},
+        queue::store::{Store, hold::Held},
+        record::{Job, State, now_ms},
         reencode::{encode::Filling, job},
+        service::{Jobs, Running, Stop},
     },
     replica::{Board, Claim, Replica},
     telemetry::JOBS_OVER,

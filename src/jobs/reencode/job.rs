@@ -9,7 +9,8 @@ use crate::{
     index::IndexError,
     inference::{registry::Entry, serving::ServingError},
     jobs::{
-        Context, JobError,
+        context::Context,
+        error::JobError,
         reencode::{encode::Filling, ranges},
     },
 };

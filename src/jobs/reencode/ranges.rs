@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use metrics::counter;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     jobs::{
-        Context, JobError, Jobs,
-        queue::store::Held,
-        reencode::encode::{Done, Filling},
+        context::Context,
+        error::JobError,
+        queue::store::hold::Held,
+        record::{Done, Range},
+        reencode::encode::Filling,
+        service::Jobs,
     },
     telemetry::RANGES,
 };
@@ -23,26 +25,6 @@ const MOST: u32 = 1000;
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a range is let alone that could not be encoded here.
 const LATER: Duration = Duration::from_secs(1);
-
-/// Pages of rows that one worker encodes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Range {
-    /// Of which job.
-    pub job: Uuid,
-    /// With which model.
-    pub model: String,
-    /// Its generation.
-    pub generation: u32,
-    /// The first page.
-    pub first: u32,
-    /// The first page after it.
-    pub end: u32,
-    /// What came of it, once it is done.
-    pub(crate) done: Option<Done>,
-    /// At which revision it was read.
-    #[serde(skip)]
-    pub revision: u64,
-}
 
 impl Range {
     /// The ranges of a gallery with so many pages.

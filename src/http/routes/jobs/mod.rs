@@ -23,12 +23,16 @@ use uuid::Uuid;
 use crate::{
     http::{
         error::ApiError,
-        extract::{Name, PageSize, Params, given},
+        extract::{
+            Name, Params,
+            parameter::{PageSize, given},
+        },
         routes::search::NoParams,
         state::AppState,
     },
     jobs::{Event, Job, JobError, Task},
 };
+
 use request::NewJob;
 
 /// The most characters of an idempotency key.

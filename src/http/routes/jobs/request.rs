@@ -19,11 +19,12 @@ use crate::{
     gallery::check_each_label,
     http::{
         body::{
+            MAX_JSON_BYTES,
             budget::Meter,
             upload::{Upload, receive},
         },
         error::ApiError,
-        extract::{InTime, MAX_JSON_BYTES, Object, is_form, next_field, twice, unknown_field},
+        extract::{InTime, Object, is_form, next_field, twice, unknown_field},
         routes::{jobs::members, search::NoParams},
         state::AppState,
     },

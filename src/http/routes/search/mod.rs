@@ -1,7 +1,7 @@
 //! `POST /search` and `POST /encode`: their answers and handlers.
 //! Knows neither how codes are made nor how they are probed; it times both.
 
-mod parameters;
+pub mod parameters;
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -16,7 +16,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{InTime, OfModel, Params, Subject},
-        millis,
+        middleware::trace::millis,
         routes::content::content_url,
         state::{AppState, CHANGE, CHANGES, Coded, Turn},
     },
@@ -26,9 +26,8 @@ use crate::{
     model::{Output, Relation, Thresholds},
     telemetry::INDEX_SECONDS,
 };
-use parameters::{EncodeParams, Ordered, SearchParams};
 
-pub(crate) use parameters::check_length;
+use parameters::{EncodeParams, Ordered, SearchParams};
 
 const WITHOUT: &str = "the image has no codes of the active model, since its original could not be read when codes were made; store it again";
 pub(crate) fn routes() -> Router<AppState> {

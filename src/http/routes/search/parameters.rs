@@ -8,7 +8,10 @@ use crate::{
     gallery::check_each_label,
     http::{
         error::ApiError,
-        extract::{Subject, given, number_given, whole, whole_given},
+        extract::{
+            Subject,
+            parameter::{given, number_given, whole, whole_given},
+        },
     },
     image::{ImageError, Part},
     index::{Order, Sketch},

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{
     index::{self, ImageId, Record},
-    jobs::{JobError, learning::archive},
+    jobs::{error::JobError, learning::archive},
     train::data::Item,
 };
 

@@ -18,18 +18,20 @@ use crate::{
     image::{self, Input},
     index::{Index, Record},
     jobs::{
-        Adapt, Context, FineTune, JobError, Progress, TOLD,
-        learning::{
-            archive::ARCHIVE,
-            fine_tune::{failed, write},
-        },
+        context::{Context, TOLD},
+        error::{JobError, failed, write},
+        learning::archive::ARCHIVE,
+        options::{Adapt, FineTune},
+        record::Progress,
     },
     system::disk,
     train::data::Item,
 };
-pub(crate) use chosen::Chosen;
+
 use chosen::{From, Original, of_archive};
 use sample::Sample;
+
+pub(crate) use chosen::Chosen;
 
 /// Where the images are, and the list of them, which comes last.
 pub(crate) const IMAGES: &str = "images";

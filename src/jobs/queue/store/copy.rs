@@ -7,9 +7,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::jobs::queue::store::told;
 use crate::{
-    jobs::queue::store::{
-        EVENT, JOB, Job, KEY, RANGE, REVISION, STOP, Store, StoreError, id_in, job, key_of, number,
+    jobs::{
+        queue::store::{EVENT, Given, JOB, RANGE, REVISION, STOP, Store, StoreError, job, key_of},
+        record::Job,
     },
     replica::{Board, BoardError, Noted, Replica},
 };
@@ -18,14 +20,6 @@ use crate::{
 const SEEN: &[u8] = b"s";
 /// How long the end of a job is kept back for what it did to the gallery. A replica that takes longer is not ready.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// What the key of a request stands for.
-pub(crate) enum Given {
-    /// A job that was made before.
-    Job(Box<Job>),
-    /// A job of this id, which is about to be made, here or by another service.
-    Id(Uuid),
-}
 
 impl Store {
     /// Copies the board for as long as the tree can be written. That a job is over is not known here before what it did to the gallery is.
@@ -145,33 +139,6 @@ fn position(noted: &Noted) -> Option<u64> {
         return None;
     };
     serde_json::from_slice::<Job>(value).ok()?.position
-}
-
-/// A key of the tree as the board has it: `job.…`, `event.….1`, so that people can read it there.
-pub(crate) fn told(key: &[u8]) -> String {
-    let id = id_in(key);
-    match (key.first(), number(key)) {
-        (Some(&EVENT), Some(number)) => format!("event.{id}.{number}"),
-        (Some(&RANGE), Some(number)) => format!("range.{id}.{number}"),
-        (Some(&STOP), _) => format!("stop.{id}"),
-        (Some(&KEY), _) => String::new(),
-        _ => format!("job.{id}"),
-    }
-}
-
-/// The keys of what is told of a job, which go with it.
-pub(crate) fn below(key: &[u8]) -> Vec<String> {
-    match key.first() {
-        Some(&JOB) => {
-            let id = id_in(key);
-            vec![
-                format!("event.{id}.>"),
-                format!("range.{id}.>"),
-                format!("stop.{id}"),
-            ]
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// The reverse of [`told`]; nothing of what is not copied.

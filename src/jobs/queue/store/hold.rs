@@ -3,9 +3,9 @@
 
 use crate::{
     jobs::{
-        Job, State, Task,
+        Task,
         queue::store::{Store, StoreError},
-        reencode::ranges::Range,
+        record::{Job, Range, State},
     },
     replica::Claim,
 };

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use uuid::Uuid;
 
 use crate::jobs::{
-    Job,
     queue::store::{JOB, Store, StoreError, id_in, key_of},
+    record::Job,
 };
 
 impl Store {

@@ -2,7 +2,7 @@
 //! copy of what they write down together. Knows a tree of sled and its keys; neither what jobs do nor when one is begun.
 
 mod copy;
-mod hold;
+pub mod hold;
 mod list;
 mod ranges;
 
@@ -18,12 +18,9 @@ use uuid::Uuid;
 
 use crate::{
     index::{IndexError, Tree},
-    jobs::{Event, Job},
+    jobs::record::{Event, Job},
     replica::{Board, BoardError},
 };
-
-use copy::Given;
-pub use hold::Held;
 
 /// What is under a key, by its first byte; a job's UUID follows, and behind that an event's or a range's number.
 const JOB: u8 = b'j';
@@ -180,7 +177,7 @@ impl Store {
     pub async fn find(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
         match (self.get(id)?, &self.board) {
             (None, Some(board)) => {
-                board.catch_up(&copy::told(&key_of(JOB, id))).await?;
+                board.catch_up(&told(&key_of(JOB, id))).await?;
                 self.get(id)
             }
             (found, _) => Ok(found),
@@ -241,7 +238,7 @@ impl Store {
 
     async fn put(&self, key: Vec<u8>, value: Vec<u8>, after: u64) -> Result<u64, StoreError> {
         if let Some(board) = &self.board {
-            return Ok(board.put(&copy::told(&key), value.into(), after).await?);
+            return Ok(board.put(&told(&key), value.into(), after).await?);
         }
         self.tree.write(|tree| tree.insert(key, value))?;
         self.changed();
@@ -251,10 +248,10 @@ impl Store {
     async fn delete(&self, key: Vec<u8>) -> Result<(), StoreError> {
         if let Some(board) = &self.board {
             // In this order, so that nothing is left of a job that nobody knows.
-            for keys in copy::below(&key) {
+            for keys in below(&key) {
                 board.forget(&keys).await?;
             }
-            return Ok(board.remove(&copy::told(&key)).await?);
+            return Ok(board.remove(&told(&key)).await?);
         }
         let without = self.without(&key)?;
         self.tree.write(|tree| tree.apply_batch(without))?;
@@ -318,4 +315,39 @@ fn job(id: Uuid, value: &[u8], revision: u64) -> Result<Job, StoreError> {
 
 fn read<T: DeserializeOwned>(id: Uuid, value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|source| StoreError::Malformed { id, source })
+}
+
+/// What the key of a request stands for.
+pub(crate) enum Given {
+    /// A job that was made before.
+    Job(Box<Job>),
+    /// A job of this id, which is about to be made, here or by another service.
+    Id(Uuid),
+}
+
+/// A key of the tree as the board has it: `job.…`, `event.….1`, so that people can read it there.
+pub(crate) fn told(key: &[u8]) -> String {
+    let id = id_in(key);
+    match (key.first(), number(key)) {
+        (Some(&EVENT), Some(number)) => format!("event.{id}.{number}"),
+        (Some(&RANGE), Some(number)) => format!("range.{id}.{number}"),
+        (Some(&STOP), _) => format!("stop.{id}"),
+        (Some(&KEY), _) => String::new(),
+        _ => format!("job.{id}"),
+    }
+}
+
+/// The keys of what is told of a job, which go with it.
+pub(crate) fn below(key: &[u8]) -> Vec<String> {
+    match key.first() {
+        Some(&JOB) => {
+            let id = id_in(key);
+            vec![
+                format!("event.{id}.>"),
+                format!("range.{id}.>"),
+                format!("stop.{id}"),
+            ]
+        }
+        _ => Vec::new(),
+    }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     jobs::{
         queue::store::{RANGE, Store, StoreError, id_in, key_of, numbered, read, revision},
-        reencode::ranges::Range,
+        record::Range,
     },
     replica::BoardError,
 };

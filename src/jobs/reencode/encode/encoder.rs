@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use bytes::Bytes;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -13,7 +14,7 @@ use crate::{
     image::{self, Pixels},
     index::{Missing, Recoded},
     inference::registry::Entry,
-    jobs::{Context, JobError, reencode::encode::Read},
+    jobs::{context::Context, error::JobError},
     model::{Hasher, ModelError, Output},
     priority::Rank,
 };
@@ -152,4 +153,10 @@ fn encode(hasher: &Hasher, images: Vec<Read>) -> Result<Vec<Coded>, ModelError> 
         )
     });
     Ok(coded.collect())
+}
+
+/// What one image is, as far as it could be read.
+pub(crate) struct Read {
+    pub missing: Missing,
+    pub original: Result<Bytes, String>,
 }

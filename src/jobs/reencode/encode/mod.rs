@@ -8,17 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     index::{Missing, Recoded},
     inference::registry::Entry,
-    jobs::{Context, JobError, Progress, TOLD},
+    jobs::{
+        context::{Context, TOLD},
+        error::JobError,
+        record::{Done, LeftOut, Progress},
+    },
 };
-use encoder::Encoder;
+
+use encoder::{Encoder, Read};
 
 /// Images that are encoded and written together.
 const BATCH: usize = 16;
@@ -27,35 +30,6 @@ const FETCHES: usize = 4;
 /// How long searches may keep a batch waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// An image that gets no codes, and why.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct LeftOut {
-    pub id: String,
-    pub reason: String,
-}
-
-/// What came of some pages.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Done {
-    /// How many images got codes.
-    pub images: u64,
-    /// Which got none.
-    pub left_out: Vec<LeftOut>,
-}
-
-impl Done {
-    pub fn add(&mut self, more: Done) {
-        self.images += more.images;
-        self.left_out.extend(more.left_out);
-    }
-}
-
-/// What one image is, as far as it could be read.
-struct Read {
-    missing: Missing,
-    original: Result<Bytes, String>,
-}
 
 /// A generation that is being filled.
 pub(crate) struct Filling {
