@@ -106,13 +106,13 @@ pub enum Cli {
     Fsck {
         /// Which.
         #[command(flatten)]
-        gallery: config::Gallery,
+        gallery: config::GalleryPaths,
     },
     /// Make the store in a data folder anew, without the space that it holds and does not use. It must not be served meanwhile.
     Compact {
         /// Which.
         #[command(flatten)]
-        gallery: config::Gallery,
+        gallery: config::GalleryPaths,
     },
     /// Measure the index, with codes of one's own or with images made for it, and how fast pictures are made to train on.
     #[command(subcommand)]
@@ -147,7 +147,7 @@ pub enum Cli {
         to: PathBuf,
         /// Which.
         #[command(flatten)]
-        gallery: config::Gallery,
+        gallery: config::GalleryPaths,
     },
     /// Fill an empty data folder from a snapshot or an export, and read it from end to end.
     Import {
@@ -155,7 +155,7 @@ pub enum Cli {
         from: String,
         /// The data folder, and where originals are to be kept.
         #[command(flatten)]
-        gallery: config::Gallery,
+        gallery: config::GalleryPaths,
     },
     /// Print what this program can compute on here.
     Devices,

@@ -22,7 +22,7 @@ use crate::{
 const CACHE_BYTES: u64 = 64 << 20;
 
 /// Names what is damaged, and fails if anything is. Names originals that no image has too.
-pub(crate) async fn fsck(gallery: &config::Gallery) -> anyhow::Result<()> {
+pub(crate) async fn fsck(gallery: &config::GalleryPaths) -> anyhow::Result<()> {
     let gallery = open(gallery).await?;
     let images = gallery.index().facts().images;
     let Verified { damage, unused } = gallery.verify().await?;
@@ -36,7 +36,7 @@ pub(crate) async fn fsck(gallery: &config::Gallery) -> anyhow::Result<()> {
     whole(&damage)
 }
 
-async fn open(folder: &config::Gallery) -> anyhow::Result<Gallery> {
+async fn open(folder: &config::GalleryPaths) -> anyhow::Result<Gallery> {
     let index = Index::open_present(folder.data_dir.clone(), CACHE_BYTES)?;
     let (id, kept) = (index.id(), index.has_originals());
     let originals = Originals::open(&folder.originals(), id, kept).await?;
@@ -52,7 +52,7 @@ fn whole(damage: &[Damage]) -> anyhow::Result<()> {
 const STANDARD: &str = "-";
 
 /// Writes all images into an archive that any version reads. What cannot be read is named and left out.
-pub(crate) async fn export(folder: &config::Gallery, to: &Path) -> anyhow::Result<()> {
+pub(crate) async fn export(folder: &config::GalleryPaths, to: &Path) -> anyhow::Result<()> {
     let gallery = open(folder).await?;
     let out: Box<dyn Write + Send> = match to.as_os_str() == STANDARD {
         true => Box::new(io::stdout()),
@@ -78,7 +78,7 @@ pub(crate) async fn export(folder: &config::Gallery, to: &Path) -> anyhow::Resul
 }
 
 /// Fills an empty data folder from a snapshot or an export, and reads what came of it from end to end.
-pub(crate) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Result<()> {
+pub(crate) async fn import(from: &str, folder: &config::GalleryPaths) -> anyhow::Result<()> {
     disk::keep_private(&folder.data_dir);
     let target = Target {
         data_dir: folder.data_dir.clone(),
@@ -113,7 +113,7 @@ pub(crate) async fn import(from: &str, folder: &config::Gallery) -> anyhow::Resu
 }
 
 /// Gives back the space that a store holds and does not use.
-pub(crate) fn compact(folder: &config::Gallery) -> anyhow::Result<()> {
+pub(crate) fn compact(folder: &config::GalleryPaths) -> anyhow::Result<()> {
     disk::keep_private(&folder.data_dir);
     let (before, after) = index::compact(&folder.data_dir, CACHE_BYTES)?;
     println!("the store had {before} bytes and has {after}");

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use crate::index::Kept;
+use crate::index::SketchStorage;
 
 pub use file::{FileError, defaults_from};
 pub use scihcgrl_model::options::{Compute, Precision, Train};
@@ -55,7 +55,7 @@ pub struct Serve {
     pub trust_forwarded_prefix: bool,
     /// Where the gallery is kept.
     #[command(flatten)]
-    pub gallery: Gallery,
+    pub gallery: GalleryPaths,
     /// Whether it is one of several, and of which.
     #[command(flatten)]
     pub nats: Nats,
@@ -108,7 +108,7 @@ pub struct Serve {
     /// Where the sketches of images are kept: in memory, or on disk alone, which takes each search longer. By default in memory if they take no
     /// more than half of what is free when the service starts.
     #[arg(long, env = "SCIHCGRL_SKETCHES", value_name = "memory|disk")]
-    pub sketches: Option<Kept>,
+    pub sketches: Option<SketchStorage>,
     /// Bytes of memory for the store's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,
@@ -201,7 +201,7 @@ fn gallery_name(text: &str) -> Result<String, String> {
 
 /// Where a gallery is kept.
 #[derive(Args, Clone, Debug)]
-pub struct Gallery {
+pub struct GalleryPaths {
     /// Where records and codes are kept.
     #[arg(long, env = "SCIHCGRL_DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
@@ -211,7 +211,7 @@ pub struct Gallery {
     pub originals: Option<String>,
 }
 
-impl Gallery {
+impl GalleryPaths {
     /// Where the images themselves are kept.
     pub fn originals(&self) -> String {
         let beside = || self.data_dir.join("originals").display().to_string();

@@ -20,7 +20,8 @@ use tokio::{
 };
 
 use crate::index::{
-    Codes, Damage, Expected, ImageId, Index, IndexError, NewImage, Original, Record, WholeImage,
+    Codes, Damage, ImageId, ImportedImage, Index, IndexError, NewImage, OriginalKey, Precondition,
+    Record,
 };
 
 pub use limits::{
@@ -81,7 +82,7 @@ pub struct Gallery {
 /// The removal of what no image has any more. It ends with the index.
 pub struct Removal {
     gallery: Gallery,
-    released: Option<mpsc::UnboundedReceiver<Original>>,
+    released: Option<mpsc::UnboundedReceiver<OriginalKey>>,
     after: Duration,
 }
 
@@ -132,7 +133,7 @@ impl Gallery {
         &self,
         image: NewImage,
         original: Bytes,
-        expected: Expected,
+        expected: Precondition,
     ) -> Result<(Record, bool), GalleryError> {
         let gallery = self.clone();
         tokio::spawn(async move { gallery.store(image, original, expected).await }).await?
@@ -142,7 +143,7 @@ impl Gallery {
     ///
     /// # Errors
     /// [`GalleryError`]; some of them are stored then.
-    pub async fn adopt(&self, images: Vec<WholeImage>) -> Result<(), GalleryError> {
+    pub async fn adopt(&self, images: Vec<ImportedImage>) -> Result<(), GalleryError> {
         let generation = self.index.generations().active.number;
         let named = images.into_iter().map(|image| async move {
             let name = self.index.name_original().await?;
@@ -176,7 +177,7 @@ impl Gallery {
         &self,
         mut image: NewImage,
         original: Bytes,
-        expected: Expected,
+        expected: Precondition,
     ) -> Result<(Record, bool), GalleryError> {
         self.index.check()?;
         let name = self.index.name_original().await?;
@@ -186,7 +187,7 @@ impl Gallery {
         let stored = self.index.put_if(image, expected).await;
         // Those are of the write itself, and it is not found done later.
         if let Err(
-            IndexError::Unexpected { .. }
+            IndexError::PreconditionFailed { .. }
             | IndexError::Generation { .. }
             | IndexError::Lengths { .. }
             | IndexError::WrongCodes { .. }
@@ -216,7 +217,7 @@ impl Gallery {
     pub async fn original_of(
         &self,
         id: &ImageId,
-        original: Option<Original>,
+        original: Option<OriginalKey>,
         bytes: u64,
     ) -> Result<Option<Bytes>, GalleryError> {
         let Some(name) = original else {
@@ -245,14 +246,14 @@ impl Gallery {
     }
 
     /// Removes originals that no image has any more; which of them are to be removed again later.
-    async fn remove(&self, names: &[Original]) -> Result<Vec<Original>, IndexError> {
+    async fn remove(&self, names: &[OriginalKey]) -> Result<Vec<OriginalKey>, IndexError> {
         let mut left = Vec::new();
         // A message of the log has the names of one chunk.
         for names in names.chunks(AT_ONCE) {
             let removing = self.removing.write().await;
             let gone = self.originals.remove(names).await;
             drop(removing);
-            let is_gone: HashSet<Original> = gone.iter().copied().collect();
+            let is_gone: HashSet<OriginalKey> = gone.iter().copied().collect();
             left.extend(names.iter().filter(|name| !is_gone.contains(name)));
             if gone.is_empty() {
                 continue;
@@ -304,7 +305,7 @@ impl Removal {
             return;
         };
         let gallery = self.gallery;
-        let (mut due, mut names) = (BTreeMap::<Instant, Vec<Original>>::new(), Vec::new());
+        let (mut due, mut names) = (BTreeMap::<Instant, Vec<OriginalKey>>::new(), Vec::new());
         loop {
             let next = due.keys().next().copied();
             tokio::select! {

@@ -8,25 +8,25 @@ use axum::{
 
 use crate::{
     http::error::ApiError,
-    index::{Expected, Revision, Revisions},
+    index::{Precondition, Revision, Revisions},
 };
 
 /// The most bytes of tags that are read, for a write goes into the log with them.
 const MOST_BYTES: usize = 8 << 10;
 
 /// What a write asks of the image that it changes: `If-Match` and `If-None-Match`.
-pub(crate) struct Condition(pub Expected);
+pub(crate) struct Preconditions(pub Precondition);
 
 /// The tag of a revision.
 pub(crate) fn tag(revision: &Revision) -> String {
     format!("\"{revision}\"")
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Condition {
+impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(Condition(Expected {
+        Ok(Preconditions(Precondition {
             // A weak tag is none of a state, and so no write may rely on it.
             one_of: named(&parts.headers, &header::IF_MATCH, false)?,
             none_of: named(&parts.headers, &header::IF_NONE_MATCH, true)?,

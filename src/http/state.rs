@@ -115,7 +115,7 @@ struct Shared {
 
 /// What becomes of an image for which there is no place just now.
 #[derive(Clone, Copy)]
-pub(crate) enum Turn {
+pub(crate) enum WhenFull {
     /// It is refused.
     Refused,
     /// It waits, and so does what it comes from.
@@ -179,7 +179,7 @@ impl AppState {
     pub(crate) async fn encode_to_keep(
         &self,
         bytes: Bytes,
-        turn: Turn,
+        turn: WhenFull,
     ) -> Result<(Vec<Codes>, &'static str), ApiError> {
         let Models { active, standby } = self.models();
         let of = |served: &Served, coded: Coded| Codes {
@@ -189,7 +189,10 @@ impl AppState {
         };
         let more = async {
             let standby = standby.as_ref()?;
-            match self.encode(standby, bytes.clone(), None, Turn::Waits).await {
+            match self
+                .encode(standby, bytes.clone(), None, WhenFull::Waits)
+                .await
+            {
                 Ok(coded) => Some(of(standby, coded)),
                 Err(error) => {
                     tracing::debug!(%error, "an image has no codes of the model beside yet");
@@ -211,7 +214,7 @@ impl AppState {
         served: &Served,
         bytes: Bytes,
         part: Option<Part>,
-        turn: Turn,
+        turn: WhenFull,
     ) -> Result<Coded, ApiError> {
         let batcher = &served.batcher;
         let started = Instant::now();
@@ -219,8 +222,8 @@ impl AppState {
         // Before it has a place, which it would keep from others while it waits.
         let heavy = self.heavy(image::estimate(&bytes)?, turn, batcher).await?;
         let place = match turn {
-            Turn::Refused => batcher.admit()?,
-            Turn::Waits => batcher.admit_in_turn().await?,
+            WhenFull::Refused => batcher.admit()?,
+            WhenFull::Waits => batcher.admit_in_turn().await?,
         };
         let permit = self.0.decoders.clone().acquire_owned().await;
         place.check()?;
@@ -252,7 +255,7 @@ impl AppState {
     async fn heavy(
         &self,
         bytes: u64,
-        turn: Turn,
+        turn: WhenFull,
         batcher: &Batcher,
     ) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
         if bytes < HEAVY {
@@ -263,11 +266,11 @@ impl AppState {
         } = *self.0;
         let waiting = self.0.waiting.clone();
         let _waiting = match turn {
-            Turn::Refused => {
+            WhenFull::Refused => {
                 let refused = |_| batcher.refuse(HEAVY_WAITING * lanes);
                 waiting.try_acquire_owned().map_err(refused)?
             }
-            Turn::Waits => waiting.acquire_owned().await.map_err(ApiError::internal)?,
+            WhenFull::Waits => waiting.acquire_owned().await.map_err(ApiError::internal)?,
         };
         let wanted = ((bytes >> 10) as usize).clamp(kibibytes / lanes, kibibytes);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
@@ -356,11 +359,11 @@ pub(crate) async fn replicated(
             });
         }
     }
-    let before = replica.turns();
+    let before = replica.generation_epoch();
     let mut answer = next.run(request).await;
     let Standing { position, lag, .. } = replica.standing();
     // An answer that was made while models changed may be of either, and so of no position.
-    if before == replica.turns() && before.is_multiple_of(2) {
+    if before == replica.generation_epoch() && before.is_multiple_of(2) {
         answer.headers_mut().insert(POSITION, position.into());
     }
     answer.headers_mut().insert(LAG, lag.into());

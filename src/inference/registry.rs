@@ -100,17 +100,17 @@ impl Registry {
     pub fn take(&self, file: &Path, id: String) -> Result<Entry, RegistryError> {
         let path = self.path(&id);
         if !path.exists() {
-            let part = self.part();
+            let temp_path = self.temp_path();
             // Not `fs::copy`, which takes over who may read the file.
-            let copied = File::create(&part)
+            let copied = File::create(&temp_path)
                 .and_then(|mut to| {
                     io::copy(&mut File::open(file)?, &mut to)?;
                     to.sync_all()
                 })
-                .and_then(|()| fs::rename(&part, &path))
+                .and_then(|()| fs::rename(&temp_path, &path))
                 .and_then(|()| File::open(&self.folder)?.sync_all());
             copied.map_err(|source| {
-                let _ = fs::remove_file(&part);
+                let _ = fs::remove_file(&temp_path);
                 RegistryError::Folder {
                     path: path.clone(),
                     source,
@@ -121,7 +121,7 @@ impl Registry {
     }
 
     /// A file of the folder that no other has, to write a checkpoint to before it is [added](Self::add).
-    pub fn part(&self) -> PathBuf {
+    pub fn temp_path(&self) -> PathBuf {
         self.folder.join(format!("{}.part", Uuid::new_v4()))
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     gallery::{Gallery, GalleryError},
-    index::{ImageId, IndexError, Original},
+    index::{ImageId, IndexError, OriginalKey},
     inference::serving::Serving,
     jobs::{
         error::JobError,
@@ -78,7 +78,7 @@ impl Context {
     }
 
     /// Does something again for as long as what replicas share does not answer.
-    pub async fn patiently<T, F: Future<Output = Result<T, JobError>>>(
+    pub async fn retry_while_unavailable<T, F: Future<Output = Result<T, JobError>>>(
         &self,
         mut act: impl FnMut() -> F,
     ) -> Result<T, JobError> {
@@ -95,7 +95,7 @@ impl Context {
     }
 
     /// Does something again where the place of originals fails, a few times.
-    pub async fn persistently<T, F: Future<Output = Result<T, JobError>>>(
+    pub async fn retry_originals<T, F: Future<Output = Result<T, JobError>>>(
         &self,
         mut act: impl FnMut() -> F,
     ) -> Result<T, JobError> {
@@ -127,11 +127,11 @@ impl Context {
     pub async fn original(
         &self,
         id: &ImageId,
-        original: Option<Original>,
+        original: Option<OriginalKey>,
         bytes: u64,
     ) -> Result<Result<Bytes, String>, JobError> {
         let read = || async { Ok(self.gallery().original_of(id, original, bytes).await?) };
-        match self.persistently(read).await {
+        match self.retry_originals(read).await {
             Ok(Some(bytes)) => Ok(Ok(bytes)),
             Ok(None) => Ok(Err("it was replaced or deleted meanwhile".to_owned())),
             Err(JobError::Gallery {

@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     let started = Instant::now();
     let (serving, id) = (context.serving(), model.to_owned());
     let find = || async { Ok(serving.find(&id).await?) };
-    let entry = context.patiently(find).await?;
+    let entry = context.retry_while_unavailable(find).await?;
     let entry = entry.ok_or_else(|| JobError::NoModel { id: id.clone() })?;
     let least = entry
         .card
@@ -53,7 +53,7 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     write(file, &copies.to_bytes()?)?;
     let originals = context.gallery().originals();
     let send = || async move { Ok(originals.send(FILE, file).await?) };
-    context.persistently(send).await?;
+    context.retry_originals(send).await?;
     Ok(json!({
         "model": model, "commit": copies.commit, "images": copies.images, "groups": copies.len(),
         "copies": copies.copies(), "seconds": started.elapsed().as_secs_f64(),

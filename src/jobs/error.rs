@@ -14,7 +14,7 @@ use crate::{
     inference::{registry::RegistryError, serving::ServingError},
     jobs::{options::OptionError, queue::store::StoreError, record::State},
     model::ModelError,
-    replica::BoardError,
+    replica::SharedRecordsError,
     system::disk::DiskError,
 };
 
@@ -206,8 +206,8 @@ impl JobError {
     pub(crate) fn passes(&self) -> bool {
         match self {
             JobError::Store {
-                source: StoreError::Board { source },
-            } => matches!(source, BoardError::Unavailable { .. }),
+                source: StoreError::SharedRecords { source },
+            } => matches!(source, SharedRecordsError::Unavailable { .. }),
             JobError::Store {
                 source: StoreError::Tree { source },
             }
@@ -227,8 +227,8 @@ impl JobError {
         let taken = |source: &StoreError| {
             matches!(
                 source,
-                StoreError::Board {
-                    source: BoardError::Taken { .. }
+                StoreError::SharedRecords {
+                    source: SharedRecordsError::Taken { .. }
                 }
             )
         };

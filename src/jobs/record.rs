@@ -178,7 +178,7 @@ pub struct Range {
     /// The first page after it.
     pub end: u32,
     /// What came of it, once it is done.
-    pub(crate) done: Option<Done>,
+    pub(crate) done: Option<EncodedPages>,
     /// At which revision it was read.
     #[serde(skip)]
     pub revision: u64,
@@ -186,15 +186,15 @@ pub struct Range {
 
 /// What came of some pages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Done {
+pub(crate) struct EncodedPages {
     /// How many images got codes.
     pub images: u64,
     /// Which got none.
     pub left_out: Vec<LeftOut>,
 }
 
-impl Done {
-    pub fn add(&mut self, more: Done) {
+impl EncodedPages {
+    pub fn add(&mut self, more: EncodedPages) {
         self.images += more.images;
         self.left_out.extend(more.left_out);
     }

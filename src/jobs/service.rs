@@ -16,7 +16,7 @@ use crate::{
         queue::store::{Store, StoreError},
         record::{Event, Job, State, Waiting},
     },
-    replica::{Board, Claim},
+    replica::{Claim, SharedRecords},
 };
 
 /// How jobs are run.
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) gallery: Gallery,
     pub(crate) serving: Serving,
     pub(crate) config: JobsConfig,
-    pub(crate) duplicates: Mutex<Known>,
+    pub(crate) duplicates: Mutex<CachedGroups>,
     /// The job under way here.
     pub(crate) running: Mutex<Option<Running>>,
 }
@@ -62,7 +62,7 @@ impl Jobs {
         gallery: Gallery,
         serving: Serving,
         config: JobsConfig,
-        board: Option<Board>,
+        board: Option<SharedRecords>,
     ) -> Result<Self, JobError> {
         fs::create_dir_all(&config.folder).map_err(|source| failed(&config.folder, source))?;
         let tree = gallery.index().tree("jobs");
@@ -220,4 +220,4 @@ pub(crate) enum Stop {
 }
 
 /// The groups that were found last, as far as they are known here, and the newest job that had succeeded when they were read.
-pub(crate) type Known = Option<(Option<Uuid>, Option<Arc<Copies>>)>;
+pub(crate) type CachedGroups = Option<(Option<Uuid>, Option<Arc<Copies>>)>;

@@ -92,7 +92,7 @@ impl Context {
         let packed = &packed.await.map_err(|_| JobError::Panicked)??;
         let (originals, name) = (self.gallery().originals(), &self.file(name));
         let send = || async move { Ok(originals.send(name, packed).await?) };
-        let sent = self.persistently(send).await;
+        let sent = self.retry_originals(send).await;
         let _ = fs::remove_file(packed);
         sent
     }
@@ -107,7 +107,7 @@ impl Context {
         let packed = folder.join(PACKED);
         let (originals, name, to) = (self.gallery().originals(), &self.file(name), &packed);
         let fetch = || async move { Ok(originals.fetch(name, to).await?) };
-        if !self.persistently(fetch).await? {
+        if !self.retry_originals(fetch).await? {
             return Ok(false);
         }
         let unpacked = tokio::task::spawn_blocking(move || {

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    index::{Applied, Index, IndexError, Write},
+    index::{Index, IndexError, LogPosition, Write},
     replica::{
         Replica, ReplicaError, Turned,
         message::{self, Unread},
@@ -76,11 +76,11 @@ pub(crate) async fn follow(replica: &Replica, index: &Index, turned: &Turned) {
 
 /// Has the models changed as the generations are, however often it takes.
 async fn turn(replica: &Replica, turned: &Turned) {
-    replica.0.turns.fetch_add(1, Ordering::AcqRel);
+    replica.0.generation_epoch.fetch_add(1, Ordering::AcqRel);
     while !turned().await {
         sleep(AGAIN).await;
     }
-    replica.0.turns.fetch_add(1, Ordering::AcqRel);
+    replica.0.generation_epoch.fetch_add(1, Ordering::AcqRel);
 }
 
 async fn apply(replica: &Replica, index: &Index, turned: &Turned) -> Broken {
@@ -114,7 +114,7 @@ async fn try_apply(
         let ends = format!("it ends at {last}, and {position} of it are applied here");
         return Err(Broken::Log(ends));
     }
-    if let Some(Applied { id: Some(id), .. }) = applied
+    if let Some(LogPosition { id: Some(id), .. }) = applied
         && first <= position
     {
         let there = stream.get_raw_message(position).await;
@@ -141,18 +141,18 @@ async fn try_apply(
     let mut turning = false;
     loop {
         tokio::select! {
-            Some((position, id, turns, done)) = pending.next(), if !pending.is_empty() => {
+            Some((position, id, changes_generations, done)) = pending.next(), if !pending.is_empty() => {
                 let done: Result<_, IndexError> = done;
                 match done {
                     Err(error) if !is_of_the_write(&error) => return Err(store(error)),
                     done => {
-                        if turns && done.is_ok() {
+                        if changes_generations && done.is_ok() {
                             turn(replica, turned).await;
                             // Only the replica that was asked does so by itself.
                             let index = index.clone();
                             tokio::spawn(async move { index.purge().await });
                         }
-                        turning &= !turns;
+                        turning &= !changes_generations;
                         replica.0.applied.send_replace(position);
                         replica.answer(id, done);
                     }
@@ -170,9 +170,9 @@ async fn try_apply(
             message = messages.next(), if broken.is_none() && !turning && pending.len() < AHEAD => match message {
                 Some(Ok(message)) => match take(replica, &message, next, &mut by) {
                     Ok(Some(Taken { id, write })) => {
-                        let turns = write.as_ref().is_some_and(Write::turns);
-                        turning |= turns;
-                        let at = Applied { position: next, id };
+                        let changes_generations = write.as_ref().is_some_and(Write::changes_generations);
+                        turning |= changes_generations;
+                        let at = LogPosition { position: next, id };
                         let accepted = match write {
                             Some(write) => index.apply(at, write, replica.is_own(id)).await,
                             None => index.pass_over(at).await,
@@ -180,7 +180,7 @@ async fn try_apply(
                         let done = accepted.map_err(store)?;
                         let position = next;
                         pending.push_back(async move {
-                            (position, id, turns, done.await.unwrap_or(Err(IndexError::Closed)))
+                            (position, id, changes_generations, done.await.unwrap_or(Err(IndexError::Closed)))
                         });
                         next += 1;
                     }
@@ -249,9 +249,9 @@ fn is_of_the_write(error: &IndexError) -> bool {
             | IndexError::Lengths { .. }
             | IndexError::WrongCodes { .. }
             | IndexError::Sketch { .. }
-            | IndexError::Original { .. }
+            | IndexError::OriginalKey { .. }
             | IndexError::Payload { .. }
-            | IndexError::Unexpected { .. }
+            | IndexError::PreconditionFailed { .. }
             | IndexError::Unfinished { .. }
             | IndexError::Full
     )

@@ -19,10 +19,10 @@ use async_nats::{
 use tokio::{sync::OnceCell, time::sleep};
 use uuid::Uuid;
 
-use crate::{code::Length, index::Followed, replica::ReplicaError};
+use crate::{code::Length, index::LogOrigin, replica::ReplicaError};
 
 /// How long servers may take to be there, since all of a cluster may be starting.
-pub(crate) const START: Duration = Duration::from_secs(60);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// For how long a message that is sent again is known to be the same.
 const DUPLICATES: Duration = Duration::from_secs(600);
 /// A connection on which nothing is heard for about twice as long is given up.
@@ -30,7 +30,7 @@ const PING: Duration = Duration::from_secs(1);
 
 /// A gallery that replicas share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gallery {
+pub struct GalleryManifest {
     /// The id of its stores, under which originals are.
     pub id: Uuid,
     /// The model that the log begins with.
@@ -46,7 +46,7 @@ pub struct Gallery {
 }
 
 /// Where a log is, and beside it the models of its gallery.
-pub struct Place {
+pub struct LogConnection {
     /// What speaks to it.
     pub(crate) context: Context,
     /// Under which messages are appended.
@@ -55,7 +55,7 @@ pub struct Place {
     models: OnceCell<ObjectStore>,
 }
 
-impl Place {
+impl LogConnection {
     /// Connects to servers, one URL or several with commas between.
     ///
     /// # Errors
@@ -86,14 +86,14 @@ impl Place {
         let client = loop {
             match options.clone().connect(&urls[..]).await {
                 Ok(client) => break client,
-                Err(error) if began.elapsed() > START => return Err(refused(error.to_string())),
+                Err(error) if began.elapsed() > START_TIMEOUT => return Err(refused(error.to_string())),
                 Err(error) => tracing::warn!(%error, servers = named, "NATS does not answer yet"),
             }
             sleep(PING).await;
         };
         // What is not acknowledged by then is sent again under the same id, perhaps to another server.
         let context = ContextBuilder::new().timeout(5 * PING).ack_timeout(PING);
-        Ok(Place {
+        Ok(LogConnection {
             context: context.build(client),
             subject: format!("scihcgrl.{gallery}.log"),
             stream: format!("scihcgrl_{gallery}"),
@@ -105,7 +105,7 @@ impl Place {
     ///
     /// # Errors
     /// [`ReplicaError::Stream`], [`NoGallery`](ReplicaError::NoGallery).
-    pub async fn gallery(&self) -> Result<Option<Gallery>, ReplicaError> {
+    pub async fn gallery(&self) -> Result<Option<GalleryManifest>, ReplicaError> {
         let find = async || {
             let found = self.context.get_stream(&self.stream).await;
             match found.map_err(|error| (error.kind(), error)) {
@@ -126,7 +126,11 @@ impl Place {
     ///
     /// # Errors
     /// [`ReplicaError::Stream`], [`NoGallery`](ReplicaError::NoGallery).
-    pub async fn begin(&self, new: &Gallery, replicas: usize) -> Result<Gallery, ReplicaError> {
+    pub async fn begin(
+        &self,
+        new: &GalleryManifest,
+        replicas: usize,
+    ) -> Result<GalleryManifest, ReplicaError> {
         let config = Config {
             name: self.stream.clone(),
             description: Some("The log of a gallery of scihcgrl".to_owned()),
@@ -156,7 +160,7 @@ impl Place {
         loop {
             match attempt().await {
                 Ok(done) => return Ok(done),
-                Err(failed) if began.elapsed() > START => return Err(self.failed(failed)),
+                Err(failed) if began.elapsed() > START_TIMEOUT => return Err(self.failed(failed)),
                 Err(failed) => {
                     tracing::warn!(stream = self.stream, failed, "the log is not there yet");
                 }
@@ -165,8 +169,8 @@ impl Place {
         }
     }
 
-    fn read(&self, stream: &Stream) -> Result<Gallery, ReplicaError> {
-        Gallery::read(&self.stream, &stream.cached_info().config.metadata)
+    fn read(&self, stream: &Stream) -> Result<GalleryManifest, ReplicaError> {
+        GalleryManifest::read(&self.stream, &stream.cached_info().config.metadata)
     }
 
     /// The stream with its present state.
@@ -213,7 +217,7 @@ impl Place {
     }
 }
 
-impl Gallery {
+impl GalleryManifest {
     const ID: &str = "scihcgrl.gallery";
     const MODEL: &str = "scihcgrl.model";
     const PRECISION: &str = "scihcgrl.precision";
@@ -222,8 +226,8 @@ impl Gallery {
     const BEGAN_WITH: &str = "scihcgrl.began-with";
 
     /// As an index knows it.
-    pub fn followed(&self) -> Followed {
-        Followed {
+    pub fn followed(&self) -> LogOrigin {
+        LogOrigin {
             id: self.id,
             began_with: self.began_with.clone(),
         }
@@ -253,7 +257,7 @@ impl Gallery {
         let text = |member: &'static str| metadata.get(member).ok_or_else(|| lacks(member));
         let lengths = text(Self::LENGTHS)?.split(',').map(str::parse);
         let sketch = metadata.get(Self::SKETCH).map(|bytes| bytes.parse());
-        Ok(Gallery {
+        Ok(GalleryManifest {
             id: text(Self::ID)?.parse().map_err(|_| lacks(Self::ID))?,
             model: text(Self::MODEL)?.clone(),
             precision: text(Self::PRECISION)?.clone(),
@@ -297,7 +301,8 @@ mod tests {
 
     #[tokio::test]
     async fn servers_that_do_not_answer_are_named_without_credentials() {
-        let refused = Place::connect("nats://user:secret@not a host", None, "gallery").await;
+        let refused =
+            LogConnection::connect("nats://user:secret@not a host", None, "gallery").await;
         let told = refused.err().unwrap().to_string();
         assert!(
             told.contains("not a host") && !told.contains("secret"),

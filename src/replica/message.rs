@@ -71,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::index::{Expected, Revisions};
+    use crate::index::{Precondition, Revisions};
 
     fn message(format: u32, body: &str) -> Vec<u8> {
         let checksum = crc32fast::hash(body.as_bytes());
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(told, message(1, &delete), "what has none is told as ever");
         let write = Write::If {
             id: "a".parse().unwrap(),
-            expected: Expected {
+            expected: Precondition {
                 one_of: Some(Revisions::These(vec!["b".to_owned()])),
                 none_of: None,
             },

@@ -26,11 +26,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::index::{Done, Index, IndexError, Log, Write};
+use crate::index::{Index, IndexError, Log, Outcome, Write};
 
-pub use board::{Board, BoardError, Claim, Noted};
+pub use board::{Claim, RecordChange, SharedRecords, SharedRecordsError};
 pub use error::ReplicaError;
-pub use gallery::{Gallery, Place};
+pub use gallery::{GalleryManifest, LogConnection};
 
 /// How long a write may take until it is in the log and applied here; a caller who gets no answer by then may ask again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ const BEHIND: u64 = 1000;
 pub struct Replica(Arc<Shared>);
 
 struct Shared {
-    place: Place,
+    place: LogConnection,
     /// Who waits here for what comes of a write, by the message's id.
     waiting: Mutex<HashMap<Uuid, Answer>>,
     /// The ids of writes that were appended here and are not applied yet, whether somebody still waits for them or not. They sort by age.
@@ -63,7 +63,7 @@ struct Shared {
     /// Whether that was ever asked; until then nobody knows how far behind this is.
     met: AtomicBool,
     /// How often generations have changed, and once more while they do.
-    turns: AtomicU64,
+    generation_epoch: AtomicU64,
     /// When the log last answered.
     heard: Mutex<Instant>,
     /// Whether the store here accepts no more, so that only a restart helps.
@@ -72,7 +72,7 @@ struct Shared {
     passed_over: AtomicBool,
 }
 
-type Answer = oneshot::Sender<Result<Done, IndexError>>;
+type Answer = oneshot::Sender<Result<Outcome, IndexError>>;
 
 /// Has the models be those of the generations, and tells whether they are.
 pub type Turned = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
@@ -93,7 +93,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::Index`].
-    pub fn new(place: Place, index: &Index) -> Result<Self, ReplicaError> {
+    pub fn new(place: LogConnection, index: &Index) -> Result<Self, ReplicaError> {
         let position = index.position()?.unwrap_or_default();
         let replica = Replica(Arc::new(Shared {
             place,
@@ -102,7 +102,7 @@ impl Replica {
             applied: watch::Sender::new(position),
             head: AtomicU64::new(position),
             met: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
+            generation_epoch: AtomicU64::new(0),
             heard: Mutex::new(Instant::now()),
             failed: AtomicBool::new(false),
             passed_over: AtomicBool::new(false),
@@ -118,8 +118,8 @@ impl Replica {
     }
 
     /// How often generations have changed here.
-    pub fn turns(&self) -> u64 {
-        self.0.turns.load(Ordering::Acquire)
+    pub fn generation_epoch(&self) -> u64 {
+        self.0.generation_epoch.load(Ordering::Acquire)
     }
 
     /// How it stands to the log.
@@ -183,7 +183,7 @@ impl Replica {
     /// Appends a message and returns when the log has it for good; in trouble it is sent again under the same id, which the log drops if it
     /// has it already.
     async fn publish(&self, id: Uuid, payload: bytes::Bytes) -> Result<u64, String> {
-        let Place {
+        let LogConnection {
             context, subject, ..
         } = &self.0.place;
         let mut headers = HeaderMap::new();
@@ -204,7 +204,7 @@ impl Replica {
         }
     }
 
-    async fn append(&self, write: Write) -> Result<Done, IndexError> {
+    async fn append(&self, write: Write) -> Result<Outcome, IndexError> {
         self.check()?;
         let id = Uuid::now_v7();
         let payload = message::encode(&write).map_err(|error| unavailable(&error.to_string()))?;
@@ -229,7 +229,7 @@ impl Replica {
     }
 
     /// Tells whoever waits for a write what came of it.
-    fn answer(&self, id: Option<Uuid>, done: Result<Done, IndexError>) {
+    fn answer(&self, id: Option<Uuid>, done: Result<Outcome, IndexError>) {
         let waiting = id.and_then(|id| {
             lock(&self.0.own).remove(&id);
             lock(&self.0.waiting).remove(&id)
@@ -268,7 +268,7 @@ impl Log for Replica {
     fn append(
         &self,
         write: Write,
-    ) -> Pin<Box<dyn Future<Output = Result<Done, IndexError>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Outcome, IndexError>> + Send + '_>> {
         Box::pin(self.append(write))
     }
 }

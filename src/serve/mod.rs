@@ -24,7 +24,7 @@ use crate::{
     config::{Compute, Precision, Serve},
     gallery::{Gallery, Originals},
     http::{self, AppState, Base, Budget, Origins, Parts},
-    index::{Index, IndexConfig, Wanted},
+    index::{Index, IndexConfig, Requirement},
     inference::{
         batch::BatchConfig,
         registry::{self, Registry},
@@ -203,26 +203,26 @@ async fn purge(index: Index) {
 /// made there are a model and a device that can be used.
 fn open(
     config: &Serve,
-    shared: Option<&replica::Gallery>,
-    log: &mut Option<replica::Place>,
+    shared: Option<&replica::GalleryManifest>,
+    log: &mut Option<replica::LogConnection>,
 ) -> anyhow::Result<(Index, Serving, Option<Replica>)> {
     let folder = &config.gallery.data_dir;
     let (card, id) = first_model(config)?;
     let preferred = model::preferred(&config.compute.device)?;
     let precision = match (shared, config.compute.precision) {
-        (Some(shared), _) => Wanted::Exactly(shared.precision.clone()),
-        (None, Precision::Auto) => Wanted::Rather(preferred.to_string()),
-        (None, exactly) => Wanted::Exactly(exactly.to_string()),
+        (Some(shared), _) => Requirement::Exact(shared.precision.clone()),
+        (None, Precision::Auto) => Requirement::Preferred(preferred.to_string()),
+        (None, exactly) => Requirement::Exact(exactly.to_string()),
     };
     let device = model::resolved(&config.compute.device)?;
     let index = Index::open(IndexConfig {
         path: folder.clone(),
-        model: Wanted::Rather(id.clone()),
+        model: Requirement::Preferred(id.clone()),
         precision,
         lengths: card.lengths,
         sketch: card.sketch,
         kept: config.sketches,
-        gallery: shared.map(replica::Gallery::followed),
+        gallery: shared.map(replica::GalleryManifest::followed),
         cache_bytes: config.cache_bytes,
     })?;
     let registry = Registry::open(folder.join("models"))?;

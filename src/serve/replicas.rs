@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::{
     config::{Precision, Serve},
     gallery::Originals,
-    index::{Index, IndexConfig, IndexError, Wanted},
+    index::{Index, IndexConfig, IndexError, Requirement},
     inference::{registry, serving::Serving},
     model,
-    replica::{Gallery, Place, Replica, ReplicaError, Turned},
+    replica::{GalleryManifest, LogConnection, Replica, ReplicaError, Turned},
     snapshots::{self, Target},
 };
 
@@ -21,7 +21,10 @@ pub(crate) const REMOVED_AFTER: Duration = Duration::from_secs(60);
 
 /// Connects to the log, and tells which gallery it is of: the one there, or one that begins with what the data folder has, or with this
 /// service's model.
-pub(crate) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place, Gallery)> {
+pub(crate) async fn join(
+    config: &Serve,
+    servers: &str,
+) -> anyhow::Result<(LogConnection, GalleryManifest)> {
     let nats = &config.nats;
     ensure!(
         config.gallery.originals.is_some(),
@@ -32,7 +35,7 @@ pub(crate) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place
         Precision::Auto => model::preferred(&config.compute.device)?,
         exactly => exactly,
     };
-    let new = Gallery {
+    let new = GalleryManifest {
         id: Uuid::new_v4(),
         model: id.clone(),
         precision: precision.to_string(),
@@ -40,7 +43,7 @@ pub(crate) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place
         sketch: card.sketch,
         began_with: None,
     };
-    let place = Place::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
+    let place = LogConnection::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
     let place = place.await?;
     let gallery = match place.gallery().await? {
         Some(gallery) => gallery,
@@ -62,15 +65,15 @@ pub(crate) async fn join(config: &Serve, servers: &str) -> anyhow::Result<(Place
 
 /// The gallery in a data folder that a service filled alone, if there is one: whole, with its originals where all look for them, so that nothing
 /// keeps it from following the log that begins with it.
-async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>> {
+async fn filled(config: &Serve, new: &GalleryManifest) -> anyhow::Result<Option<GalleryManifest>> {
     let folder = &config.gallery.data_dir;
     if !folder.join("db").exists() {
         return Ok(None);
     }
     let opened = Index::open(IndexConfig {
         path: folder.clone(),
-        model: Wanted::Rather(new.model.clone()),
-        precision: Wanted::Rather(new.precision.clone()),
+        model: Requirement::Preferred(new.model.clone()),
+        precision: Requirement::Preferred(new.precision.clone()),
         lengths: new.lengths.clone(),
         sketch: new.sketch,
         kept: None,
@@ -92,7 +95,7 @@ async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>
     let active = index.generations().active;
     let (_, digest) = index.digest().await?;
     index.close()?;
-    Ok(Some(Gallery {
+    Ok(Some(GalleryManifest {
         id: index.id(),
         model: active.model,
         precision: active.precision,
@@ -103,7 +106,7 @@ async fn filled(config: &Serve, new: &Gallery) -> anyhow::Result<Option<Gallery>
 }
 
 /// Makes an empty data folder of the gallery's newest snapshot, where there is one; the log has what came after it.
-pub(crate) async fn begin(config: &Serve, gallery: &Gallery) -> anyhow::Result<()> {
+pub(crate) async fn begin(config: &Serve, gallery: &GalleryManifest) -> anyhow::Result<()> {
     let folder = &config.gallery.data_dir;
     if folder.join("db").exists() {
         return Ok(());
@@ -155,7 +158,7 @@ pub(crate) async fn run(replica: Replica, index: Index, serving: Serving) {
 }
 
 /// Has an index follow the log. One that lost something is refused, for it would go on as another than its fellows.
-pub(crate) fn follow(place: Place, index: &Index) -> anyhow::Result<Replica> {
+pub(crate) fn follow(place: LogConnection, index: &Index) -> anyhow::Result<Replica> {
     check_whole(index)?;
     Ok(Replica::new(place, index)?)
 }

@@ -17,7 +17,7 @@ pub enum SnapshotError {
     #[error(
         "{place} is no place for snapshots; give a folder, or a URL such as s3://bucket/path, with its settings in the environment"
     )]
-    Place {
+    StorageLocation {
         /// What was given.
         place: String,
         /// Why not.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::{
     gallery::{Gallery, Originals, check_integers, check_labels, check_payload},
     image,
-    index::{Damage, Index, IndexConfig, Times, Wanted, WholeImage},
+    index::{Damage, ImportedImage, Index, IndexConfig, Requirement, Times},
     snapshots::{
         SnapshotError, Target,
         export::{END, End, FORMAT, HEAD, Head, Line, PAGE, parse, sha256},
@@ -29,7 +29,7 @@ const MOST_LINE: usize = 256 << 10;
 
 enum Part {
     Head(Head),
-    Images(Vec<WholeImage>),
+    Images(Vec<ImportedImage>),
 }
 
 /// Makes a data folder of an export, and tells what that said of itself, how many images there are, and what is damaged of what came of it.
@@ -50,8 +50,8 @@ pub async fn import(
     begin(&to.data_dir)?;
     let config = IndexConfig {
         path: to.data_dir.clone(),
-        model: Wanted::Exactly(head.model.clone()),
-        precision: Wanted::Exactly(head.precision.clone()),
+        model: Requirement::Exact(head.model.clone()),
+        precision: Requirement::Exact(head.precision.clone()),
         lengths: head.lengths.clone(),
         sketch: head.sketch,
         kept: None,
@@ -167,7 +167,7 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
 }
 
 /// An image of its line and its original.
-fn whole(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, SnapshotError> {
+fn whole(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<ImportedImage, SnapshotError> {
     let Some(line) = line.filter(|line| line.original == name) else {
         return Err(wrong(name, "no image's line names it at this place"));
     };
@@ -177,7 +177,7 @@ fn whole(line: Option<Line>, name: &str, bytes: Vec<u8>) -> Result<WholeImage, S
         return Err(wrong(name, why));
     }
     let media_type = image::media_type(&bytes).map_err(|error| wrong(name, error))?;
-    Ok(WholeImage {
+    Ok(ImportedImage {
         id: line.id,
         codes: line.codes.into_values().collect(),
         sketch: line.sketch,

@@ -25,7 +25,7 @@ use crate::{
     gallery::Gallery,
     index::IndexError,
     inference::registry::{Entry, Registry},
-    system::{disk, storage::Place},
+    system::{disk, storage::StorageLocation},
     telemetry::SNAPSHOT_SECONDS,
 };
 use file::{Out, blocking};
@@ -49,7 +49,7 @@ const TAR_BYTES: u64 = 1024;
 pub struct Snapshots(Arc<Shared>);
 
 struct Shared {
-    place: Place,
+    place: StorageLocation,
     gallery: Gallery,
     registry: Registry,
     /// Held by whoever makes one.
@@ -60,12 +60,13 @@ impl Snapshots {
     /// The snapshots at a place, a folder or a URL.
     ///
     /// # Errors
-    /// [`SnapshotError::Place`].
+    /// [`SnapshotError::StorageLocation`].
     pub fn open(place: &str, gallery: Gallery, registry: Registry) -> Result<Self, SnapshotError> {
-        let opened = Place::open(place).map_err(|source| SnapshotError::Place {
-            place: place.to_owned(),
-            source,
-        })?;
+        let opened =
+            StorageLocation::open(place).map_err(|source| SnapshotError::StorageLocation {
+                place: place.to_owned(),
+                source,
+            })?;
         Ok(Snapshots(Arc::new(Shared {
             place: opened,
             gallery,
@@ -234,7 +235,7 @@ impl Snapshots {
     }
 
     async fn clear(&self, id: Uuid) -> Result<(), SnapshotError> {
-        let Place {
+        let StorageLocation {
             objects, folder, ..
         } = &self.0.place;
         let path = self.path(id);
@@ -271,7 +272,7 @@ async fn models(registry: &Registry) -> Result<Vec<Entry>, SnapshotError> {
 }
 
 /// Of all snapshots at a place, whole or not.
-async fn ids(place: &Place) -> Result<Vec<Uuid>, SnapshotError> {
+async fn ids(place: &StorageLocation) -> Result<Vec<Uuid>, SnapshotError> {
     let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
     let listed = place.objects.list_with_delimiter(root).await?;
     let folders = listed.common_prefixes.into_iter();

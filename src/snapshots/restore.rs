@@ -18,7 +18,7 @@ use crate::{
         manifest,
         originals::{MOST_ORIGINAL, plain},
     },
-    system::storage::Place,
+    system::storage::StorageLocation,
 };
 
 /// Where a snapshot is restored to.
@@ -59,8 +59,8 @@ pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, Snapsh
     Ok(None)
 }
 
-fn open(place: &str) -> Result<Place, SnapshotError> {
-    Place::open(place).map_err(|source| SnapshotError::Place {
+fn open(place: &str) -> Result<StorageLocation, SnapshotError> {
+    StorageLocation::open(place).map_err(|source| SnapshotError::StorageLocation {
         place: place.to_owned(),
         source,
     })

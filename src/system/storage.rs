@@ -21,7 +21,7 @@ const SETTINGS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// See the module.
-pub struct Place {
+pub struct StorageLocation {
     /// What keeps the files.
     pub objects: Arc<dyn ObjectStore>,
     /// Under which path there.
@@ -30,7 +30,7 @@ pub struct Place {
     pub folder: Option<PathBuf>,
 }
 
-impl Place {
+impl StorageLocation {
     /// The place that a folder's path or a URL names; a folder is made if it is not there.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Place {
                     .filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
                 tls::install();
                 let (objects, root) = parse_url_opts(&url, settings)?;
-                Ok(Place {
+                Ok(StorageLocation {
                     objects: objects.into(),
                     root,
                     folder: None,
@@ -72,7 +72,7 @@ impl Place {
         let objects = LocalFileSystem::new_with_prefix(folder)?
             .with_fsync(true)
             .with_automatic_cleanup(true);
-        Ok(Place {
+        Ok(StorageLocation {
             objects: Arc::new(objects),
             root: Path::default(),
             folder: Some(folder.canonicalize()?),

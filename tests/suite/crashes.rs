@@ -16,7 +16,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Codes, Expected, ImageId, Index, IndexConfig, IndexError, NewImage, Sketch, Wanted},
+    index::{
+        Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Precondition, Requirement, Sketch,
+    },
 };
 use serde_json::json;
 
@@ -142,14 +144,14 @@ async fn take(index: &Index, writer: usize, number: usize) {
             let labels = Some(vec![format!("label {number}")]);
             drop(
                 index
-                    .patch(id(writer, at), labels, None, Expected::default())
+                    .patch(id(writer, at), labels, None, Precondition::default())
                     .await
                     .unwrap(),
             );
         }
         Step::Delete(at) => drop(
             index
-                .delete(id(writer, at), Expected::default())
+                .delete(id(writer, at), Precondition::default())
                 .await
                 .unwrap(),
         ),
@@ -159,8 +161,8 @@ async fn take(index: &Index, writer: usize, number: usize) {
 fn open(folder: &Path) -> Result<Index, IndexError> {
     Index::open(IndexConfig {
         path: folder.to_owned(),
-        model: Wanted::Exactly("m".to_owned()),
-        precision: Wanted::Rather("fp32".to_owned()),
+        model: Requirement::Exact("m".to_owned()),
+        precision: Requirement::Preferred("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
         sketch: Some(SKETCH),
         kept: None,

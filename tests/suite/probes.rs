@@ -50,8 +50,8 @@ async fn a_service_that_is_not_ready_says_so_and_lives() {
     };
     let index = Index::open(IndexConfig {
         path: folder.path().join("data"),
-        model: index::Wanted::Exactly(entry.id),
-        precision: index::Wanted::Rather("fp32".to_owned()),
+        model: index::Requirement::Exact(entry.id),
+        precision: index::Requirement::Preferred("fp32".to_owned()),
         lengths: entry.card.lengths,
         sketch: entry.card.sketch,
         kept: None,

@@ -43,12 +43,12 @@ mod write;
 pub use api::{
     Index, RESTORING,
     copies::{Copies, Group},
-    generations::{Missing, Turning},
-    snapshot::Cut,
+    generations::{GenerationStatus, Missing},
+    snapshot::CopyPoint,
     stats::{Class, Labelled, Sharing},
     tree::Tree,
 };
-pub use disk::{copy::restore, engine::room::is_full, position::Applied, schema::SCHEMA};
+pub use disk::{copy::restore, engine::room::is_full, position::LogPosition, schema::SCHEMA};
 pub use memory::{
     code_set::CodeSet,
     sketches::{
@@ -57,14 +57,14 @@ pub use memory::{
     },
 };
 pub use types::{
-    config::{Followed, IndexConfig, Kept, Wanted},
+    config::{IndexConfig, LogOrigin, Requirement, SketchStorage},
     error::{Damage, IndexError},
     generation::Generation,
-    id::{ImageId, InvalidId, Original, nfc},
+    id::{ImageId, InvalidId, OriginalKey, nfc},
     query::{Cursor, Facts, Found, Listing, Match, Order, Query},
-    record::{Codes, NewImage, Record, Times, WholeImage},
-    revision::{Expected, Revision, Revisions},
+    record::{Codes, ImportedImage, NewImage, Record, Times},
+    revision::{Precondition, Revision, Revisions},
     sketch::Sketch,
-    write::{Done, Log, Recoded, Write},
+    write::{Log, Outcome, Recoded, Write},
 };
 pub use upkeep::compact::compact;

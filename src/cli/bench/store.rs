@@ -23,7 +23,10 @@ use crate::{
         memory, percentiles, rounded,
     },
     code::Length,
-    index::{Expected, Index, IndexConfig, IndexError, Kept, NewImage, Order, Query, Wanted},
+    index::{
+        Index, IndexConfig, IndexError, NewImage, Order, Precondition, Query, Requirement,
+        SketchStorage,
+    },
 };
 
 /// See the module.
@@ -52,7 +55,7 @@ pub struct StoreBench {
     sketch: Option<usize>,
     /// Where sketches are: in memory or on disk.
     #[arg(long, default_value = "memory")]
-    sketches: Kept,
+    sketches: SketchStorage,
     /// Give a half, a hundredth and a ten-thousandth of the images a label each, and time searches with these.
     #[arg(long)]
     labels: bool,
@@ -178,7 +181,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
                 let image = source.image(number + 1_000_000_007);
                 index.put(NewImage { id, ..image }).await.map(drop)
             } else {
-                index.delete(id, Expected::default()).await.map(drop)
+                index.delete(id, Precondition::default()).await.map(drop)
             }
         }
     })?;
@@ -252,13 +255,13 @@ fn searches(
 fn open(options: &StoreBench) -> anyhow::Result<Index> {
     Ok(Index::open(IndexConfig {
         path: options.data_dir.clone(),
-        model: Wanted::Exactly(
+        model: Requirement::Exact(
             options
                 .keep_for
                 .clone()
                 .unwrap_or_else(|| "benchmark".to_owned()),
         ),
-        precision: Wanted::Rather(options.precision.clone()),
+        precision: Requirement::Preferred(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
         sketch: options.sketch,
         kept: Some(options.sketches),

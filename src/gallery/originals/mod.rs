@@ -18,8 +18,8 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, path::Path};
 use uuid::Uuid;
 
 use crate::{
-    index::{Original, is_full},
-    system::storage::Place,
+    index::{OriginalKey, is_full},
+    system::storage::StorageLocation,
     telemetry::ORIGINAL_SECONDS,
 };
 
@@ -44,7 +44,7 @@ pub enum OriginalsError {
         "originals cannot be kept at {place}; give a folder, or a URL such as s3://bucket/path, gs://bucket/path or \
          az://container/path, with its settings in the environment"
     )]
-    Place {
+    StorageLocation {
         /// What was given.
         place: String,
         /// Why not.
@@ -114,15 +114,15 @@ impl Originals {
     /// # Errors
     /// [`OriginalsError`]: a place that cannot be used is told when it is opened.
     pub async fn open(place: &str, id: Uuid, kept: bool) -> Result<Self, OriginalsError> {
-        let cannot = |source| OriginalsError::Place {
+        let cannot = |source| OriginalsError::StorageLocation {
             place: place.to_owned(),
             source,
         };
-        let Place {
+        let StorageLocation {
             objects,
             root,
             folder,
-        } = Place::open(place).map_err(cannot)?;
+        } = StorageLocation::open(place).map_err(cannot)?;
         let originals = Originals {
             objects,
             root: root.join(id.to_string()),
@@ -163,7 +163,7 @@ impl Originals {
     ///
     /// # Errors
     /// [`OriginalsError::Failed`], [`Late`](OriginalsError::Late); it may be kept all the same.
-    pub async fn put(&self, name: Original, bytes: Bytes) -> Result<(), OriginalsError> {
+    pub async fn put(&self, name: OriginalKey, bytes: Bytes) -> Result<(), OriginalsError> {
         self.write(&name.to_string(), bytes).await
     }
 
@@ -222,7 +222,7 @@ impl Originals {
     ///
     /// # Errors
     /// [`OriginalsError::Failed`], [`Late`](OriginalsError::Late).
-    pub async fn get(&self, name: Original) -> Result<Option<Bytes>, OriginalsError> {
+    pub async fn get(&self, name: OriginalKey) -> Result<Option<Bytes>, OriginalsError> {
         self.read(&name.to_string()).await
     }
 
@@ -247,7 +247,7 @@ impl Originals {
     }
 
     /// Removes originals, and what was begun of them, and tells which are gone, those that were not there included.
-    pub async fn remove(&self, names: &[Original]) -> Vec<Original> {
+    pub async fn remove(&self, names: &[OriginalKey]) -> Vec<OriginalKey> {
         let each = names.iter().copied().map(|name| async move {
             let removed = match self.objects.delete(&self.path(&name.to_string())).await {
                 Ok(()) | Err(Error::NotFound { .. }) => self.remove_begun(name),
@@ -292,7 +292,7 @@ impl Originals {
 
     /// A folder's file is written beside its place and then moved there; a process that was killed leaves the first of the two, which the
     /// object store does not show.
-    fn remove_begun(&self, name: Original) -> io::Result<()> {
+    fn remove_begun(&self, name: OriginalKey) -> io::Result<()> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };

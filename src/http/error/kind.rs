@@ -13,7 +13,7 @@ use crate::{
     inference::{batch::BatchError, registry::RegistryError, serving::ServingError},
     jobs::{JobError, StoreError},
     model::ModelError,
-    replica::BoardError,
+    replica::SharedRecordsError,
     snapshots::SnapshotError,
     system::disk::DiskError,
 };
@@ -44,7 +44,7 @@ impl ApiError {
             ApiError::Job(JobError::Option { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_json"),
             ApiError::Job(JobError::NotOver { .. }) => (S::CONFLICT, "job_not_over"),
             ApiError::Job(JobError::OtherRequest { .. }) => (S::CONFLICT, "idempotency_key_reused"),
-            ApiError::Index(IndexError::Unexpected { .. }) => {
+            ApiError::Index(IndexError::PreconditionFailed { .. }) => {
                 (S::PRECONDITION_FAILED, "precondition_failed")
             }
             ApiError::NoRoute(_) => (S::NOT_FOUND, "route_not_found"),
@@ -111,8 +111,8 @@ impl ApiError {
             ApiError::Serving(ServingError::Replica { .. })
             | ApiError::Job(JobError::Store {
                 source:
-                    StoreError::Board {
-                        source: BoardError::Unavailable { .. },
+                    StoreError::SharedRecords {
+                        source: SharedRecordsError::Unavailable { .. },
                     },
             }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady

@@ -288,7 +288,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after(status) {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let ApiError::Index(IndexError::Unexpected {
+        if let ApiError::Index(IndexError::PreconditionFailed {
             present: Some(present),
             ..
         }) = &self

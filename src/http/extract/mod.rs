@@ -85,7 +85,7 @@ pub struct Name(pub String);
 
 /// A body that came in the time it has, with the bytes that it holds for as long as this is kept. Whoever sends slower holds memory that others
 /// need.
-pub(crate) struct InTime<T>(pub T, pub Meter);
+pub(crate) struct TimedBody<T>(pub T, pub Meter);
 
 /// A JSON object. Serde alone takes an array of its members as well, in an order that nobody promised.
 pub struct Object<T>(pub T);
@@ -105,7 +105,7 @@ struct JsonSubject {
     model: Option<String>,
 }
 
-impl<T: FromRequest<AppState>> FromRequest<AppState> for InTime<T>
+impl<T: FromRequest<AppState>> FromRequest<AppState> for TimedBody<T>
 where
     ApiError: From<T::Rejection>,
 {
@@ -118,7 +118,7 @@ where
         let read = timeout(limit, T::from_request(request, state)).await;
         meter.whole()?;
         let read = read.map_err(|_| ApiError::BodyTooSlow(limit))?;
-        Ok(InTime(read?, meter))
+        Ok(TimedBody(read?, meter))
     }
 }
 

@@ -26,9 +26,9 @@ use crate::{
         error::{ApiError, Problem},
         extract::{Params, Upload, json, next_field, text, twice, unknown_field},
         routes::images::{Image, PutParams, keep},
-        state::{AppState, Turn},
+        state::{AppState, WhenFull},
     },
-    index::{Expected, ImageId},
+    index::{ImageId, Precondition},
 };
 
 /// How many images of one form are under way at once; the form is read no faster than they are done.
@@ -282,8 +282,8 @@ async fn one(
         labels: said.labels,
         payload: said.payload,
     };
-    let anything = Expected::default();
-    let kept = keep(&state, id, params, upload, anything, Turn::Waits).await;
+    let anything = Precondition::default();
+    let kept = keep(&state, id, params, upload, anything, WhenFull::Waits).await;
     kept.map(|(record, created)| (record.into(), created))
 }
 

@@ -21,18 +21,18 @@ use crate::{
     http::{
         body::MAX_JSON_BYTES,
         error::ApiError,
-        etag::{Condition, tag},
+        etag::{Preconditions, tag},
         extract::{
-            Id, InTime, Object, Params, Upload, json,
+            Id, Object, Params, TimedBody, Upload, json,
             parameter::{PageSize, given},
         },
         routes::{
             content::{content_url, image_url, known},
             search::by_length,
         },
-        state::{AppState, CHANGE, CHANGES, Turn},
+        state::{AppState, CHANGE, CHANGES, WhenFull},
     },
-    index::{Cursor, Expected, ImageId, IndexError, NewImage, Record},
+    index::{Cursor, ImageId, IndexError, NewImage, Precondition, Record},
 };
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -97,8 +97,8 @@ async fn put(
     State(state): State<AppState>,
     Id(id): Id,
     Params(params): Params<PutParams>,
-    Condition(expected): Condition,
-    InTime(upload, _held): InTime<Upload>,
+    Preconditions(expected): Preconditions,
+    TimedBody(upload, _held): TimedBody<Upload>,
 ) -> Result<Response, ApiError> {
     store(state, id, params, upload, expected).await
 }
@@ -106,10 +106,10 @@ async fn put(
 async fn create(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    InTime(upload, _held): InTime<Upload>,
+    TimedBody(upload, _held): TimedBody<Upload>,
 ) -> Result<Response, ApiError> {
     let id = Uuid::now_v7().to_string().parse()?;
-    store(state, id, params, upload, Expected::default()).await
+    store(state, id, params, upload, Precondition::default()).await
 }
 
 async fn store(
@@ -117,9 +117,9 @@ async fn store(
     id: ImageId,
     params: PutParams,
     upload: Upload,
-    expected: Expected,
+    expected: Precondition,
 ) -> Result<Response, ApiError> {
-    let (record, created) = keep(&state, id, params, upload, expected, Turn::Refused).await?;
+    let (record, created) = keep(&state, id, params, upload, expected, WhenFull::Refused).await?;
     let location = [(header::LOCATION, image_url(&record.id))];
     Ok(match created {
         true => (StatusCode::CREATED, location, One(record)).into_response(),
@@ -133,8 +133,8 @@ pub(crate) async fn keep(
     id: ImageId,
     params: PutParams,
     upload: Upload,
-    expected: Expected,
-    turn: Turn,
+    expected: Precondition,
+    turn: WhenFull,
 ) -> Result<(Record, bool), ApiError> {
     let labels = [params.label, upload.labels].concat();
     check_labels(&labels)?;
@@ -235,8 +235,8 @@ struct Change {
 async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
-    Condition(expected): Condition,
-    InTime(Json(Object(Change { labels, payload })), _held): InTime<Json<Object<Change>>>,
+    Preconditions(expected): Preconditions,
+    TimedBody(Json(Object(Change { labels, payload })), _held): TimedBody<Json<Object<Change>>>,
 ) -> Result<One, ApiError> {
     check_labels(labels.as_deref().unwrap_or_default())?;
     let read = |payload: Option<Box<RawValue>>| payload.map(|payload| json(payload.get()));
@@ -253,7 +253,7 @@ async fn patch(
 async fn delete(
     State(state): State<AppState>,
     Id(id): Id,
-    Condition(expected): Condition,
+    Preconditions(expected): Preconditions,
 ) -> Result<StatusCode, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
     let deleted = state.parts().gallery.index().delete(id, expected).await;
@@ -266,7 +266,7 @@ async fn delete(
 /// A condition counts for nothing where the request fails without it as well (RFC 9110, 13.2.1).
 fn refused(error: IndexError) -> ApiError {
     match error {
-        IndexError::Unexpected { id, present: None } => ApiError::NoImage(id.to_string()),
+        IndexError::PreconditionFailed { id, present: None } => ApiError::NoImage(id.to_string()),
         error => error.into(),
     }
 }

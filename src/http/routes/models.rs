@@ -134,7 +134,7 @@ async fn upload(
     let registry = state.parts().serving.registry().clone();
     let body = request.into_body().into_data_stream().map_err(broke_off);
     let patience = state.parts().body_time;
-    let upload = receive(body, registry.part(), MAX_MODEL_BYTES, patience).await?;
+    let upload = receive(body, registry.temp_path(), MAX_MODEL_BYTES, patience).await?;
     // It is copied to its name.
     if let Some(folder) = upload.path.parent() {
         disk::room(folder, upload.bytes)?;

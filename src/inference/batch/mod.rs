@@ -98,16 +98,16 @@ pub enum BatchError {
 }
 
 /// The right to have one image encoded, held until it is. It ages from the moment it is given.
-pub struct Place {
+pub struct QueueSlot {
     since: Instant,
     deadline: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl QueueSlot {
     fn new(permit: OwnedSemaphorePermit, deadline: Duration) -> Self {
         gauge!(QUEUE_DEPTH).increment(1.0);
-        Place {
+        QueueSlot {
             since: Instant::now(),
             deadline,
             _permit: permit,
@@ -128,7 +128,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         gauge!(QUEUE_DEPTH).decrement(1.0);
     }
@@ -137,7 +137,7 @@ impl Drop for Place {
 /// One image that waits, and who waits for it.
 struct Waiting {
     pixels: Pixels,
-    place: Place,
+    place: QueueSlot,
     /// When it came to the model's queue.
     queued: Instant,
     answer: oneshot::Sender<Result<Encoded, BatchError>>,
@@ -243,10 +243,10 @@ impl Batcher {
     ///
     /// # Errors
     /// [`BatchError::Full`] at once, and [`BatchError::Closed`].
-    pub fn admit(&self) -> Result<Place, BatchError> {
+    pub fn admit(&self) -> Result<QueueSlot, BatchError> {
         match self.places.clone().try_acquire_owned() {
             _ if !self.is_alive() => Err(BatchError::Closed),
-            Ok(permit) => Ok(Place::new(permit, self.config.deadline)),
+            Ok(permit) => Ok(QueueSlot::new(permit, self.config.deadline)),
             Err(_) => Err(self.refuse(self.config.queue)),
         }
     }
@@ -261,17 +261,17 @@ impl Batcher {
     ///
     /// # Errors
     /// [`BatchError::Closed`].
-    pub async fn admit_in_turn(&self) -> Result<Place, BatchError> {
+    pub async fn admit_in_turn(&self) -> Result<QueueSlot, BatchError> {
         let permit = self.places.clone().acquire_owned().await;
         let permit = permit.map_err(|_| BatchError::Closed)?;
-        Ok(Place::new(permit, self.config.deadline))
+        Ok(QueueSlot::new(permit, self.config.deadline))
     }
 
     /// Codes of one image, together with whichever others wait.
     ///
     /// # Errors
     /// [`BatchError::Late`], [`Inference`](BatchError::Inference) and [`Closed`](BatchError::Closed).
-    pub async fn encode(&self, place: Place, pixels: Pixels) -> Result<Encoded, BatchError> {
+    pub async fn encode(&self, place: QueueSlot, pixels: Pixels) -> Result<Encoded, BatchError> {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             pixels,

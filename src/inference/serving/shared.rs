@@ -38,14 +38,14 @@ impl Serving {
         let (None, Some(replica), true) = (&found, replica, is_id(id)) else {
             return Ok(found);
         };
-        let part = registry.part();
-        if !replica.fetch(id, &part).await? {
+        let temp_path = registry.temp_path();
+        if !replica.fetch(id, &temp_path).await? {
             return Ok(None);
         }
         let taken = registry.clone();
         let added = tokio::task::spawn_blocking(move || {
-            let added = taken.add(&part);
-            let _ = std::fs::remove_file(&part);
+            let added = taken.add(&temp_path);
+            let _ = std::fs::remove_file(&temp_path);
             added
         });
         Ok(Some(added.await??))

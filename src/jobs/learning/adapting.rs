@@ -14,7 +14,9 @@ use crate::{
     jobs::{
         learning::{
             comparison::rounded,
-            protocol::{BEFORE, MODEL, OUTCOME, PARENT, TRAINED, Teller, Told, tell, write},
+            protocol::{
+                BEFORE, MODEL, OUTCOME, PARENT, ProgressLine, TRAINED, Teller, tell, write,
+            },
             training_set::MANIFEST,
         },
         options::Adapt,
@@ -48,9 +50,9 @@ pub(crate) fn run(options: &Adapt, compute: &Compute) -> anyhow::Result<()> {
     let searched = &items[..items.len().min(GALLERY.max(kept))];
     let queries: Vec<usize> = (0..kept).collect();
     let measure = |model: &Path| -> anyhow::Result<(Value, Option<Thresholds>)> {
-        tell(&Told {
+        tell(&ProgressLine {
             stage: "measure".to_owned(),
-            ..Told::default()
+            ..ProgressLine::default()
         });
         let hasher = Hasher::start(model, compute)?;
         let asked = copies::Asked {

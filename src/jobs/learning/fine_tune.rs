@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Context, options: &FineTune) -> Result<Value, 
 pub(crate) async fn entry(context: &Context, id: &str) -> Result<Entry, JobError> {
     let serving = context.serving();
     let find = || async move { Ok(serving.find(id).await?) };
-    let entry = context.patiently(find).await?;
+    let entry = context.retry_while_unavailable(find).await?;
     entry.ok_or_else(|| JobError::NoModel { id: id.to_owned() })
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn learned(
     let metrics: Value = serde_json::from_slice(&outcome).unwrap_or_default();
     let (serving, file) = (context.serving(), &folder.join(MODEL));
     let add = || async move { Ok(serving.add(file).await?) };
-    let model = context.patiently(add).await?.id;
+    let model = context.retry_while_unavailable(add).await?.id;
     Ok((model, metrics))
 }
 
@@ -116,7 +116,7 @@ pub(crate) async fn activation(
     };
     let (jobs, task) = (&context.jobs, &task);
     let create = || jobs.create_once(task.clone());
-    Ok(Some(context.patiently(create).await?.id))
+    Ok(Some(context.retry_while_unavailable(create).await?.id))
 }
 
 /// The mean MAP of all queries over the lengths.

@@ -12,7 +12,7 @@ use tokio::{
 use crate::jobs::{
     context::Context,
     error::JobError,
-    learning::protocol::{Told, is_trained},
+    learning::protocol::{ProgressLine, is_trained},
     record::Progress,
     service::JobsConfig,
 };
@@ -114,7 +114,7 @@ async fn follow(
         let Some(line) = line.map_err(|source| JobError::Process { source })? else {
             return Ok(());
         };
-        let Ok(told) = serde_json::from_str::<Told>(&line) else {
+        let Ok(told) = serde_json::from_str::<ProgressLine>(&line) else {
             continue;
         };
         let is_due = told.more.contains_key("map") || is_trained(folder);

@@ -49,7 +49,7 @@ pub(crate) enum Task {
 /// A line of what is told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Told {
+pub(crate) struct ProgressLine {
     /// `measure`, `features`, `warm-up` or `joint`.
     pub stage: String,
     pub epoch: u64,
@@ -116,7 +116,7 @@ impl Teller {
             let pace = (self.batch as f64 / each * 10.0).round() / 10.0;
             more.insert("images_per_second".to_owned(), json!(pace));
         }
-        tell(&Told {
+        tell(&ProgressLine {
             stage: stage.to_owned(),
             epoch: progress.epoch as u64,
             epochs: progress.epochs as u64,
@@ -129,7 +129,7 @@ impl Teller {
 }
 
 /// A line for whoever listens; nobody need.
-pub(crate) fn tell(told: &Told) {
+pub(crate) fn tell(told: &ProgressLine) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", json!(told)).and_then(|()| out.flush());
 }

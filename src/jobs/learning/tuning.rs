@@ -17,7 +17,7 @@ use crate::{
         learning::{
             adapting,
             comparison::{Parts, of_each_class, quality},
-            protocol::{BEFORE, MODEL, OUTCOME, PARENT, TASK, TRAINED, Teller, Told},
+            protocol::{BEFORE, MODEL, OUTCOME, PARENT, ProgressLine, TASK, TRAINED, Teller},
             training_set::MANIFEST,
         },
         options::FineTune,
@@ -85,9 +85,9 @@ fn fine_tune(options: &FineTune, compute: &Compute) -> anyhow::Result<()> {
         Ok((figures, hasher))
     };
     let measure_all = |model: &Path| -> anyhow::Result<(Value, Option<Thresholds>)> {
-        tell(&Told {
+        tell(&ProgressLine {
             stage: "measure".to_owned(),
-            ..Told::default()
+            ..ProgressLine::default()
         });
         let (mut figures, hasher) = measure(model, FULL)?;
         let queries = of_each_class(&collection, &parts.held_out, FULL.0);

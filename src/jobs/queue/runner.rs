@@ -20,10 +20,10 @@ use crate::{
         learning::{adapt, fine_tune},
         queue::store::{Store, hold::Held},
         record::{Job, State, now_ms},
-        reencode::{encode::Filling, job},
+        reencode::{encode::GenerationEncoder, job},
         service::{Jobs, Running, Stop},
     },
-    replica::{Board, Claim, Replica},
+    replica::{Claim, Replica, SharedRecords},
     telemetry::JOBS_OVER,
 };
 
@@ -62,7 +62,7 @@ impl Jobs {
     }
 
     /// Copies what services write down together, for as long as that can be kept here.
-    pub async fn follow(self, board: Board, replica: Replica) {
+    pub async fn follow(self, board: SharedRecords, replica: Replica) {
         loop {
             let followed = self.0.store.follow(&board, &replica).await;
             match followed.map_err(JobError::from) {
@@ -88,7 +88,7 @@ impl Jobs {
     }
 
     /// Does the next thing there is to do, if there is one.
-    async fn go_on(&self, filling: &mut Option<Filling>) -> Result<bool, JobError> {
+    async fn go_on(&self, filling: &mut Option<GenerationEncoder>) -> Result<bool, JobError> {
         match self.help(filling).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
@@ -155,7 +155,7 @@ impl Jobs {
             done = work => done,
             () = self.attend(id, claim.as_deref()) => Err(JobError::Lost),
         };
-        let ended = self.conclude(&context, done, claim.as_deref()).await;
+        let ended = self.finish_claimed(&context, done, claim.as_deref()).await;
         *self.0.running.lock().await = None;
         if let Some(claim) = claim {
             claim.release().await;
@@ -215,7 +215,7 @@ impl Jobs {
     }
 
     /// Writes down what became of a job that was under way here, if it is still this worker's.
-    async fn conclude(
+    async fn finish_claimed(
         &self,
         context: &Context,
         done: Result<Value, JobError>,
@@ -229,7 +229,7 @@ impl Jobs {
             return Err(JobError::Lost);
         }
         let mut job = job.lock().await;
-        over(&mut job, done);
+        mark_finished(&mut job, done);
         loop {
             match self.close(&mut job).await {
                 Err(error) if error.passes() && !is_lost() => sleep(LOOK).await,
@@ -244,7 +244,7 @@ impl Jobs {
         mut job: Job,
         done: Result<Value, JobError>,
     ) -> Result<(), JobError> {
-        over(&mut job, done);
+        mark_finished(&mut job, done);
         self.close(&mut job).await
     }
 
@@ -261,7 +261,7 @@ impl Jobs {
 }
 
 /// Puts down what became of a job.
-fn over(job: &mut Job, done: Result<Value, JobError>) {
+fn mark_finished(job: &mut Job, done: Result<Value, JobError>) {
     job.finished_at_ms = Some(now_ms());
     job.state = match done {
         Ok(result) => {

@@ -11,7 +11,7 @@ use crate::{
     jobs::{
         context::Context,
         error::JobError,
-        reencode::{encode::Filling, ranges},
+        reencode::{encode::GenerationEncoder, ranges},
     },
 };
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
         Ok(LeftOut::default())
     } else {
         let begin = || async move { Ok(serving.begin(model).await?) };
-        let (entry, number) = context.patiently(begin).await?;
+        let (entry, number) = context.retry_while_unavailable(begin).await?;
         turn(context, &entry, number).await
     };
     if !matches!(done, Err(JobError::Lost)) {
@@ -55,7 +55,7 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
 
 async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<LeftOut, JobError> {
     let serving = context.serving();
-    let mut filling = Filling::new(context, entry.clone(), number);
+    let mut filling = GenerationEncoder::new(context, entry.clone(), number);
     let mut done = ranges::share(context, &mut filling, &entry.id).await?;
     loop {
         // What was written while its writer did not know of this generation yet comes in a second round.
@@ -64,7 +64,7 @@ async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<LeftOut, 
         done.add(round);
         context.check()?;
         let activate = || async move { Ok(serving.activate(number).await?) };
-        match context.patiently(activate).await {
+        match context.retry_while_unavailable(activate).await {
             Err(JobError::Serving {
                 source:
                     ServingError::Index {

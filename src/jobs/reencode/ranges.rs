@@ -11,8 +11,8 @@ use crate::{
         context::Context,
         error::JobError,
         queue::store::hold::Held,
-        record::{Done, Range},
-        reencode::encode::Filling,
+        record::{EncodedPages, Range},
+        reencode::encode::GenerationEncoder,
         service::Jobs,
     },
     telemetry::RANGES,
@@ -45,7 +45,10 @@ impl Range {
 
 impl Jobs {
     /// Encodes a range of another worker's job, if there is one whose generation is here.
-    pub(crate) async fn help(&self, filling: &mut Option<Filling>) -> Result<bool, JobError> {
+    pub(crate) async fn help(
+        &self,
+        filling: &mut Option<GenerationEncoder>,
+    ) -> Result<bool, JobError> {
         let mut open = self.0.store.ranges(None)?;
         if open.is_empty() {
             return Ok(false);
@@ -70,7 +73,7 @@ impl Jobs {
                 _ => {
                     let entry = self.0.serving.find(&model).await?;
                     let entry = entry.ok_or(JobError::NoModel { id: model })?;
-                    filling.insert(Filling::new(&context, entry, generation))
+                    filling.insert(GenerationEncoder::new(&context, entry, generation))
                 }
             };
             tracing::info!(%job, first, "a range is encoded");
@@ -89,11 +92,11 @@ impl Jobs {
 /// it. A service alone has nobody to share them with.
 pub(crate) async fn share(
     context: &Context,
-    filling: &mut Filling,
+    filling: &mut GenerationEncoder,
     model: &str,
-) -> Result<Done, JobError> {
+) -> Result<EncodedPages, JobError> {
     let store = context.store();
-    let mut done = Done::default();
+    let mut done = EncodedPages::default();
     if !store.is_shared() {
         return Ok(done);
     }
@@ -112,7 +115,7 @@ pub(crate) async fn share(
     all.retain(|range| !there.contains(&range.first));
     let all = &all;
     let write = || async move { Ok(store.write_ranges(all.clone()).await?) };
-    context.patiently(write).await?;
+    context.retry_while_unavailable(write).await?;
     loop {
         context.check()?;
         let mut open = store.ranges(Some(id))?;
@@ -124,7 +127,7 @@ pub(crate) async fn share(
         for range in open {
             let range = &range;
             let hold = || async move { Ok(store.hold_range(range).await?) };
-            if let Some(held) = context.patiently(hold).await? {
+            if let Some(held) = context.retry_while_unavailable(hold).await? {
                 encode(context, filling, held).await?;
                 taken = true;
                 break;
@@ -148,7 +151,7 @@ pub(crate) async fn forget(context: &Context) -> Result<(), JobError> {
         true => {
             let (store, id) = (context.store(), context.id);
             let forget = || async move { Ok(store.forget_ranges(id).await?) };
-            context.patiently(forget).await
+            context.retry_while_unavailable(forget).await
         }
         false => Ok(()),
     }
@@ -157,7 +160,7 @@ pub(crate) async fn forget(context: &Context) -> Result<(), JobError> {
 /// Encodes a range that is held, and writes down what came of it, unless another took it over.
 pub(crate) async fn encode(
     context: &Context,
-    filling: &mut Filling,
+    filling: &mut GenerationEncoder,
     held: Held<Range>,
 ) -> Result<(), JobError> {
     let Held {
@@ -178,7 +181,7 @@ pub(crate) async fn encode(
     range.done = Some(done);
     let (store, range) = (context.store(), &range);
     let write = || async move { Ok(store.write_ranges(vec![range.clone()]).await?) };
-    context.patiently(write).await?;
+    context.retry_while_unavailable(write).await?;
     if let Some(claim) = claim {
         claim.release().await;
     }

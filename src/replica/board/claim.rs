@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
-use crate::replica::board::{Board, BoardError, put};
+use crate::replica::board::{SharedRecords, SharedRecordsError, put};
 
 /// How long a claim stands that is not renewed. Servers that elect a leader meanwhile take up to nine seconds.
 pub(crate) const LIFE: Duration = Duration::from_secs(15);
@@ -32,17 +32,17 @@ pub struct Claim {
     renewal: JoinHandle<()>,
 }
 
-impl Board {
+impl SharedRecords {
     /// Claims something; nothing where another holds it.
     ///
     /// # Errors
-    /// [`BoardError::Unavailable`].
-    pub async fn claim(&self, key: &str) -> Result<Option<Claim>, BoardError> {
+    /// [`SharedRecordsError::Unavailable`].
+    pub async fn claim(&self, key: &str) -> Result<Option<Claim>, SharedRecordsError> {
         let holder = Bytes::from(Uuid::new_v4().to_string());
         let began = Instant::now();
         let revision = match put(&self.claims, key, holder.clone(), 0, Duration::ZERO).await {
             Ok(revision) => Arc::new(AtomicU64::new(revision)),
-            Err(BoardError::Taken { .. }) => return Ok(None),
+            Err(SharedRecordsError::Taken { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let (tell, lost) = watch::channel(false);
@@ -83,7 +83,7 @@ async fn renew(
                 revision.store(now, Ordering::Release);
                 renewed = began;
             }
-            Err(BoardError::Taken { .. }) => return,
+            Err(SharedRecordsError::Taken { .. }) => return,
             Err(error) => tracing::debug!(%error, key, "a claim is not renewed yet"),
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use crate::replica::board::{Board, BoardError, unavailable};
+use crate::replica::board::{SharedRecords, SharedRecordsError, unavailable};
 
 /// How long after the records could not be read they are again.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const OPERATION: &str = "KV-Operation";
 
 /// What is to be done to a copy.
-pub enum Noted {
+pub enum RecordChange {
     /// It is of records that are gone, and begins anew.
     Anew,
     /// A record was written.
@@ -40,11 +40,11 @@ pub enum Noted {
 }
 
 enum Broken<E> {
-    Board(BoardError),
+    SharedRecords(SharedRecordsError),
     Copy(E),
 }
 
-impl Board {
+impl SharedRecords {
     /// Has a copy follow the records after a revision, for as long as it takes what is noted.
     ///
     /// # Errors
@@ -52,14 +52,14 @@ impl Board {
     pub async fn follow<E, F: Future<Output = Result<(), E>>>(
         &self,
         mut seen: u64,
-        mut note: impl FnMut(Noted) -> F,
+        mut note: impl FnMut(RecordChange) -> F,
     ) -> Result<Infallible, E> {
         self.seen.send_replace(seen);
         loop {
             match self.go_on(&mut seen, &mut note).await {
                 Ok(never) => match never {},
                 Err(Broken::Copy(error)) => return Err(error),
-                Err(Broken::Board(error)) => {
+                Err(Broken::SharedRecords(error)) => {
                     tracing::warn!(%error, "read again soon");
                     sleep(AGAIN).await;
                 }
@@ -70,14 +70,14 @@ impl Board {
     async fn go_on<E, F: Future<Output = Result<(), E>>>(
         &self,
         seen: &mut u64,
-        note: &mut impl FnMut(Noted) -> F,
+        note: &mut impl FnMut(RecordChange) -> F,
     ) -> Result<Infallible, Broken<E>> {
-        let failed = |error: &dyn std::fmt::Display| Broken::Board(unavailable(error));
+        let failed = |error: &dyn std::fmt::Display| Broken::SharedRecords(unavailable(error));
         let name = format!("KV_{}", self.bucket);
         let stream = self.context.get_stream(&name).await;
         let mut stream = stream.map_err(|error| failed(&error))?;
         if stream.cached_info().state.last_sequence < *seen {
-            note(Noted::Anew).await.map_err(Broken::Copy)?;
+            note(RecordChange::Anew).await.map_err(Broken::Copy)?;
             *seen = 0;
         }
         let config = OrderedConfig {
@@ -113,8 +113,8 @@ impl Board {
             let key = key.to_owned();
             let headers = message.headers.as_ref();
             let noted = match headers.and_then(|headers| headers.get(OPERATION)) {
-                Some(_) => Noted::Gone { key, revision },
-                None => Noted::Put {
+                Some(_) => RecordChange::Gone { key, revision },
+                None => RecordChange::Put {
                     key,
                     value: message.payload.clone(),
                     revision,

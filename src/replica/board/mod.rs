@@ -19,11 +19,11 @@ use tokio::{
 
 use crate::replica::{
     Replica, ReplicaError,
-    gallery::{Place, START},
+    gallery::{LogConnection, START_TIMEOUT},
 };
 
 pub use claim::Claim;
-pub use follow::Noted;
+pub use follow::RecordChange;
 
 /// How long a record may take until it is written, and then until it is copied here.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// Why a record is not written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum BoardError {
+pub enum SharedRecordsError {
     /// It is no longer as whoever writes it believes.
     #[error("the record {key} was changed by another")]
     Taken {
@@ -49,7 +49,7 @@ pub enum BoardError {
 
 /// A handle on the records, cheap to clone.
 #[derive(Clone)]
-pub struct Board {
+pub struct SharedRecords {
     context: Context,
     bucket: String,
     records: kv::Store,
@@ -63,7 +63,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::Stream`].
-    pub async fn board(&self) -> Result<Board, ReplicaError> {
+    pub async fn board(&self) -> Result<SharedRecords, ReplicaError> {
         let place = &self.0.place;
         let bucket = |name: &str, max_age: Duration| kv::Config {
             bucket: format!("{}_{name}", place.stream),
@@ -72,7 +72,7 @@ impl Replica {
             ..kv::Config::default()
         };
         let records = bucket("records", Duration::ZERO);
-        Ok(Board {
+        Ok(SharedRecords {
             context: place.context.clone(),
             bucket: records.bucket.clone(),
             records: place.bucket(records).await?,
@@ -82,7 +82,7 @@ impl Replica {
     }
 }
 
-impl Place {
+impl LogConnection {
     /// A bucket, kept by as many servers as the log.
     async fn bucket(&self, config: kv::Config) -> Result<kv::Store, ReplicaError> {
         let num_replicas = self.stream().await?.cached_info().config.num_replicas;
@@ -99,7 +99,9 @@ impl Place {
             };
             match made {
                 Ok(made) => return Ok(made),
-                Err(error) if began.elapsed() > START => return Err(self.failed(error.to_string())),
+                Err(error) if began.elapsed() > START_TIMEOUT => {
+                    return Err(self.failed(error.to_string()));
+                }
                 Err(error) => tracing::warn!(bucket = config.bucket, %error, "not there yet"),
             }
             sleep(AGAIN).await;
@@ -107,12 +109,17 @@ impl Place {
     }
 }
 
-impl Board {
+impl SharedRecords {
     /// Writes a record that is at a revision now, 0 where there is none, and tells its new one; returns when it is copied here too.
     ///
     /// # Errors
-    /// [`BoardError::Taken`] where it is at another; [`Unavailable`](BoardError::Unavailable), and it may be written all the same.
-    pub async fn put(&self, key: &str, value: Bytes, after: u64) -> Result<u64, BoardError> {
+    /// [`SharedRecordsError::Taken`] where it is at another; [`Unavailable`](SharedRecordsError::Unavailable), and it may be written all the same.
+    pub async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        after: u64,
+    ) -> Result<u64, SharedRecordsError> {
         let revision = self.write(key, value, after).await?;
         self.reach(revision).await;
         Ok(revision)
@@ -122,15 +129,20 @@ impl Board {
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub async fn write(&self, key: &str, value: Bytes, after: u64) -> Result<u64, BoardError> {
+    pub async fn write(
+        &self,
+        key: &str,
+        value: Bytes,
+        after: u64,
+    ) -> Result<u64, SharedRecordsError> {
         put(&self.records, key, value, after, PATIENCE).await
     }
 
     /// A record with its revision; nothing and 0 where there never was one, nothing and that of its removal where it is gone.
     ///
     /// # Errors
-    /// [`BoardError::Unavailable`].
-    pub async fn get(&self, key: &str) -> Result<(Option<Bytes>, u64), BoardError> {
+    /// [`SharedRecordsError::Unavailable`].
+    pub async fn get(&self, key: &str) -> Result<(Option<Bytes>, u64), SharedRecordsError> {
         let began = Instant::now();
         loop {
             match self.records.entry(key).await {
@@ -144,8 +156,8 @@ impl Board {
     /// Waits until the copy here has what the servers have under a key.
     ///
     /// # Errors
-    /// [`BoardError::Unavailable`].
-    pub async fn catch_up(&self, key: &str) -> Result<(), BoardError> {
+    /// [`SharedRecordsError::Unavailable`].
+    pub async fn catch_up(&self, key: &str) -> Result<(), SharedRecordsError> {
         let subject = format!("{}{key}", self.records.prefix);
         let stream = &self.records.stream;
         // The leader answers this one; what answers `get` may be behind it.
@@ -160,8 +172,8 @@ impl Board {
     /// Removes a record, whatever it says.
     ///
     /// # Errors
-    /// [`BoardError::Unavailable`].
-    pub async fn remove(&self, key: &str) -> Result<(), BoardError> {
+    /// [`SharedRecordsError::Unavailable`].
+    pub async fn remove(&self, key: &str) -> Result<(), SharedRecordsError> {
         let removed = self.records.delete(key).await;
         removed.map_err(|error| unavailable(&error))?;
         let (_, revision) = self.get(key).await?;
@@ -172,8 +184,8 @@ impl Board {
     /// Removes all records of some keys, such as `event.7.>`, and leaves no trace of them: whoever copies records has to know by itself.
     ///
     /// # Errors
-    /// [`BoardError::Unavailable`].
-    pub async fn forget(&self, keys: &str) -> Result<(), BoardError> {
+    /// [`SharedRecordsError::Unavailable`].
+    pub async fn forget(&self, keys: &str) -> Result<(), SharedRecordsError> {
         let subject = format!("{}{keys}", self.records.prefix);
         let purged = self.records.stream.purge().filter(subject).await;
         purged.map(drop).map_err(|error| unavailable(&error))
@@ -193,9 +205,9 @@ async fn put(
     value: Bytes,
     mut after: u64,
     patience: Duration,
-) -> Result<u64, BoardError> {
+) -> Result<u64, SharedRecordsError> {
     let began = Instant::now();
-    let taken = || BoardError::Taken {
+    let taken = || SharedRecordsError::Taken {
         key: key.to_owned(),
     };
     loop {
@@ -228,8 +240,8 @@ fn read(entry: Option<Entry>) -> (Option<Bytes>, u64) {
     })
 }
 
-fn unavailable(error: &dyn std::fmt::Display) -> BoardError {
-    BoardError::Unavailable {
+fn unavailable(error: &dyn std::fmt::Display) -> SharedRecordsError {
+    SharedRecordsError::Unavailable {
         reason: error.to_string(),
     }
 }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use reqwest::Method;
 use scihcgrl::{
     code::{HashCode, Length},
-    index::{Codes, Index, IndexConfig, NewImage, Sketch, Wanted},
+    index::{Codes, Index, IndexConfig, NewImage, Requirement, Sketch},
 };
 use serde_json::Value;
 
@@ -55,8 +55,8 @@ fn image(number: usize) -> NewImage {
 async fn fill(data: &Path, model: &str) {
     let index = Index::open(IndexConfig {
         path: data.to_owned(),
-        model: Wanted::Exactly(model.to_owned()),
-        precision: Wanted::Rather("fp32".to_owned()),
+        model: Requirement::Exact(model.to_owned()),
+        precision: Requirement::Preferred("fp32".to_owned()),
         lengths: Length::ALL.to_vec(),
         sketch: Some(WIDE),
         kept: None,

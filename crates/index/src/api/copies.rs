@@ -23,7 +23,7 @@ use crate::{
         id::ImageId,
         record::{Record, Times},
     },
-    view::generations::Side,
+    view::generations::GenerationView,
 };
 
 /// The groups of copies of one generation, as they were at one moment.
@@ -102,7 +102,7 @@ impl Index {
     /// The number of the last commit that changed an image or a generation; right after opening, of the last commit of all. Where the index
     /// follows a log it is the position of that write instead, which all replicas have alike.
     pub fn commit(&self) -> u64 {
-        self.0.store.present().commit
+        self.0.store.view().commit
     }
 
     /// The groups of copies in a generation: see [`SketchSet::groups`]. Takes the memory of all sketches once more, and some hundred bytes an image
@@ -117,11 +117,11 @@ impl Index {
         least: f32,
         go_on: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Option<Copies>, IndexError> {
-        let present = self.0.store.present();
-        let side = present.side(Some(generation));
+        let view = self.0.store.view();
+        let side = view.side(Some(generation));
         let side = side.ok_or_else(|| IndexError::Generation {
             given: generation,
-            active: present.active.generation.number,
+            active: view.active.generation.number,
         })?;
         let set = self.sketch_set(side)?;
         let all = set.len();
@@ -131,7 +131,7 @@ impl Index {
             generation,
             model: side.generation.model.clone(),
             least,
-            commit: present.commit,
+            commit: view.commit,
             found_at_ms: Times::now().updated_at_ms,
             images: all as u64,
             groups,
@@ -139,7 +139,7 @@ impl Index {
     }
 
     /// All sketches of a generation.
-    fn sketch_set(&self, side: &Side) -> Result<SketchSet, IndexError> {
+    fn sketch_set(&self, side: &GenerationView) -> Result<SketchSet, IndexError> {
         let number = side.generation.number;
         let width = side.generation.sketch.unwrap_or_default();
         let mut set = SketchSet::new(width);
@@ -184,14 +184,16 @@ impl Index {
     ) -> Result<Vec<Group>, IndexError> {
         let from = from.min(copies.len());
         let wanted = &copies.groups[from..copies.len().min(from.saturating_add(limit))];
-        self.0.store.steady(Some(copies.generation), |_, reading| {
-            let mut groups = Vec::new();
-            for sequences in wanted {
-                let group = reading.group(sequences, 0..most, copies.least)?;
-                groups.extend(group.filter(|group| !group.copies.is_empty()));
-            }
-            Ok(Some(groups))
-        })
+        self.0
+            .store
+            .read_consistent(Some(copies.generation), |_, reading| {
+                let mut groups = Vec::new();
+                for sequences in wanted {
+                    let group = reading.group(sequences, 0..most, copies.least)?;
+                    groups.extend(group.filter(|group| !group.copies.is_empty()));
+                }
+                Ok(Some(groups))
+            })
     }
 
     /// The group that an image is in, with at most `limit` of its copies from a place on; none where the image is in no group, or the group's
@@ -208,7 +210,7 @@ impl Index {
     ) -> Result<Option<Group>, IndexError> {
         self.0
             .store
-            .steady(Some(copies.generation), |directory, reading| {
+            .read_consistent(Some(copies.generation), |directory, reading| {
                 let Some(place) = reading.place(directory, id)? else {
                     return Ok(None);
                 };

@@ -13,8 +13,8 @@ use crate::{
     types::{
         error::{Damage, IndexError},
         generation::Generation,
-        id::{ImageId, Original},
-        write::{Done, Recoded, Write},
+        id::{ImageId, OriginalKey},
+        write::{Outcome, Recoded, Write},
     },
     view::store::Store,
 };
@@ -28,14 +28,14 @@ pub struct Missing {
     /// Its id.
     pub id: ImageId,
     /// Its original, of which codes are to be made.
-    pub original: Option<Original>,
+    pub original: Option<OriginalKey>,
     /// The original's size.
     pub bytes: u64,
 }
 
 /// The generations of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turning {
+pub struct GenerationStatus {
     /// What is searched.
     pub active: Generation,
     /// What is being made, or was active before.
@@ -48,14 +48,14 @@ pub struct Turning {
 
 impl Index {
     /// Its generations.
-    pub fn generations(&self) -> Turning {
-        let present = self.0.store.present();
+    pub fn generations(&self) -> GenerationStatus {
+        let view = self.0.store.view();
         let of = |generation: &Generation| generation.clone();
-        Turning {
-            active: of(&present.active.generation),
-            standby: (present.standby.as_ref()).map(|side| of(&side.generation)),
-            missing: present.missing(),
-            images: present.images,
+        GenerationStatus {
+            active: of(&view.active.generation),
+            standby: (view.standby.as_ref()).map(|side| of(&side.generation)),
+            missing: view.missing(),
+            images: view.images,
         }
     }
 
@@ -80,7 +80,7 @@ impl Index {
     /// # Errors
     /// As [`put`](Self::put), and [`IndexError::Lengths`] where there are none.
     pub async fn begin(&self, wanted: Generation) -> Result<u32, IndexError> {
-        let Done::Number(number) = self.write(Write::Begin(wanted)).await? else {
+        let Outcome::Number(number) = self.write(Write::Begin(wanted)).await? else {
             return Err(IndexError::Closed);
         };
         self.purge().await?;
@@ -99,12 +99,12 @@ impl Index {
         enough: usize,
     ) -> Result<(Vec<Missing>, Option<u32>), IndexError> {
         let store = &self.0.store;
-        let present = store.present();
-        let standby = present.standby.as_ref().map(|side| &side.generation);
+        let view = store.view();
+        let standby = view.standby.as_ref().map(|side| &side.generation);
         let standby = standby.filter(|standby| standby.number == number);
         let standby = standby.ok_or_else(|| IndexError::Generation {
             given: number,
-            active: present.active.generation.number,
+            active: view.active.generation.number,
         })?;
         let mut missing = Vec::new();
         let db = store.db()?;
@@ -148,7 +148,7 @@ impl Index {
     /// As [`put`](Self::put), and [`IndexError::Generation`] where it is not the one beside.
     pub async fn recode(&self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
         match self.write(Write::Recode { number, images }).await? {
-            Done::Recoded(count) => Ok(count),
+            Outcome::Recoded(count) => Ok(count),
             _ => Err(IndexError::Closed),
         }
     }

@@ -8,8 +8,8 @@ use crate::{
         error::IndexError,
         id::ImageId,
         record::{NewImage, Record},
-        revision::Expected,
-        write::{Done, Write},
+        revision::Precondition,
+        write::{Outcome, Write},
     },
 };
 
@@ -22,21 +22,21 @@ impl Index {
     /// [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
     /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
     pub async fn put(&self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        self.put_if(image, Expected::default()).await
+        self.put_if(image, Precondition::default()).await
     }
 
     /// As [`put`](Self::put), if the image with its id is as expected when the write's turn comes.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`IndexError::Unexpected`].
+    /// As [`put`](Self::put), and [`IndexError::PreconditionFailed`].
     pub async fn put_if(
         &self,
         image: NewImage,
-        expected: Expected,
+        expected: Precondition,
     ) -> Result<(Record, bool), IndexError> {
         let id = image.id.clone();
         match self.write(Write::put(image).only_if(id, expected)).await? {
-            Done::Put(record, created) => Ok((*record, created)),
+            Outcome::Put(record, created) => Ok((*record, created)),
             _ => Err(IndexError::Closed),
         }
     }
@@ -50,11 +50,11 @@ impl Index {
         id: ImageId,
         labels: Option<Vec<String>>,
         payload: Option<Option<Value>>,
-        expected: Expected,
+        expected: Precondition,
     ) -> Result<Option<Record>, IndexError> {
         let write = Write::patch(id.clone(), labels, payload);
         match self.write(write.only_if(id, expected)).await? {
-            Done::Patched(record) => Ok(record.map(|record| *record)),
+            Outcome::Patched(record) => Ok(record.map(|record| *record)),
             _ => Err(IndexError::Closed),
         }
     }
@@ -63,10 +63,10 @@ impl Index {
     ///
     /// # Errors
     /// As [`put_if`](Self::put_if).
-    pub async fn delete(&self, id: ImageId, expected: Expected) -> Result<bool, IndexError> {
+    pub async fn delete(&self, id: ImageId, expected: Precondition) -> Result<bool, IndexError> {
         let write = Write::Delete { id: id.clone() };
         match self.write(write.only_if(id, expected)).await? {
-            Done::Deleted(found) => Ok(found),
+            Outcome::Deleted(found) => Ok(found),
             _ => Err(IndexError::Closed),
         }
     }
@@ -74,12 +74,12 @@ impl Index {
     /// Whether an image is as expected just now; it may be another when a write comes to it.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and [`IndexError::Unexpected`].
-    pub fn expect(&self, id: &ImageId, expected: &Expected) -> Result<(), IndexError> {
+    /// As [`get`](Self::get), and [`IndexError::PreconditionFailed`].
+    pub fn expect(&self, id: &ImageId, expected: &Precondition) -> Result<(), IndexError> {
         let present = self.get(id)?.map(|record| record.revision);
         match expected.holds(present.as_ref()) {
             true => Ok(()),
-            false => Err(IndexError::Unexpected {
+            false => Err(IndexError::PreconditionFailed {
                 id: id.clone(),
                 present,
             }),
@@ -103,12 +103,14 @@ impl Index {
         generation: Option<u32>,
         id: &ImageId,
     ) -> Result<Option<Record>, IndexError> {
-        self.0.store.steady(generation, |directory, reading| {
-            Ok(match reading.place(directory, id)? {
-                Some(Some(sequence)) => reading.record(sequence)?.map(Some),
-                Some(None) => Some(None),
-                None => None,
+        self.0
+            .store
+            .read_consistent(generation, |directory, reading| {
+                Ok(match reading.place(directory, id)? {
+                    Some(Some(sequence)) => reading.record(sequence)?.map(Some),
+                    Some(None) => Some(None),
+                    None => None,
+                })
             })
-        })
     }
 }

@@ -22,7 +22,7 @@ impl Index {
     ) -> Result<Listing, IndexError> {
         let Cursor(from) = from.unwrap_or_default();
         let store = &self.0.store;
-        store.steady(None, |directory, reading| {
+        store.read_consistent(None, |directory, reading| {
             if labels.is_empty() {
                 return reading.list(from, limit);
             }

@@ -13,10 +13,10 @@ use crate::{
     disk::engine,
     open::{self, verify},
     types::{
-        config::{IndexConfig, Kept},
+        config::{IndexConfig, SketchStorage},
         error::{Damage, IndexError},
         generation::Generation,
-        id::Original,
+        id::OriginalKey,
         write::Log,
     },
     view::store::Store,
@@ -43,7 +43,7 @@ struct Shared {
     writer: Writer,
     store: Arc<Store>,
     /// Names for originals that were not given yet.
-    names: tokio::sync::Mutex<Vec<Original>>,
+    names: tokio::sync::Mutex<Vec<OriginalKey>>,
     /// Where writes go first, if they do.
     log: OnceLock<Arc<dyn Log>>,
 }
@@ -94,7 +94,7 @@ impl Index {
 
     /// The numeric type that the codes are made in that are searched.
     pub fn precision(&self) -> String {
-        self.0.store.present().active.generation.precision.clone()
+        self.0.store.view().active.generation.precision.clone()
     }
 
     /// Opens the index in a folder, whatever model filled it.
@@ -108,7 +108,7 @@ impl Index {
     fn start(
         path: PathBuf,
         cache_bytes: u64,
-        kept: Option<Kept>,
+        kept: Option<SketchStorage>,
         new: Option<open::New>,
         exactly: bool,
     ) -> Result<Index, IndexError> {

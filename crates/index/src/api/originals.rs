@@ -11,8 +11,8 @@ use crate::{
     open::verify,
     types::{
         error::IndexError,
-        id::Original,
-        write::{Done, Write},
+        id::OriginalKey,
+        write::{Outcome, Write},
     },
 };
 
@@ -32,28 +32,28 @@ impl Index {
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub async fn name_original(&self) -> Result<Original, IndexError> {
+    pub async fn name_original(&self) -> Result<OriginalKey, IndexError> {
         let mut names = self.0.names.lock().await;
         if let Some(name) = names.pop() {
             return Ok(name);
         }
-        let Done::Block(block) = self.write(Write::OpenBlock).await? else {
+        let Outcome::Block(block) = self.write(Write::OpenBlock).await? else {
             return Err(IndexError::Closed);
         };
-        names.extend(Original::of_block(block));
+        names.extend(OriginalKey::of_block(block));
         names.reverse();
         names.pop().ok_or(IndexError::Closed)
     }
 
     /// The names that no image has and under which an original may lie: those of replaced and deleted images, and at first those that were
     /// left behind when the store was last closed. Whoever has removed what lay there [forgets](Self::forget) them. Taken once.
-    pub fn released(&self) -> Option<mpsc::UnboundedReceiver<Original>> {
+    pub fn released(&self) -> Option<mpsc::UnboundedReceiver<OriginalKey>> {
         let removals = self.0.store.removals.lock();
         removals.unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Has a name be released that was given and that no image will have.
-    pub fn let_go(&self, name: Original) {
+    pub fn let_go(&self, name: OriginalKey) {
         self.0.store.release([name]);
     }
 
@@ -61,7 +61,7 @@ impl Index {
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub async fn forget(&self, names: Vec<Original>) -> Result<(), IndexError> {
+    pub async fn forget(&self, names: Vec<OriginalKey>) -> Result<(), IndexError> {
         self.write(Write::Forget(names)).await.map(drop)
     }
 
@@ -69,7 +69,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::Store`]. Damaged pages are passed over.
-    pub fn originals(&self) -> Result<HashMap<Original, u64>, IndexError> {
+    pub fn originals(&self) -> Result<HashMap<OriginalKey, u64>, IndexError> {
         verify::originals(&self.0.store)
     }
 }

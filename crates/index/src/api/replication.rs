@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::Index,
-    disk::position::{self, Applied},
+    disk::position::{self, LogPosition},
     types::{
         error::IndexError,
-        write::{Done, Log, Write},
+        write::{Log, Outcome, Write},
     },
     write::group::Group,
 };
@@ -41,7 +41,7 @@ impl Index {
     }
 
     /// Does a write: by way of the log, if there is one.
-    pub(crate) async fn write(&self, write: Write) -> Result<Done, IndexError> {
+    pub(crate) async fn write(&self, write: Write) -> Result<Outcome, IndexError> {
         match self.0.log.get() {
             None => self.0.writer.submit(|group| group.write(write)).await,
             Some(log) => {
@@ -60,10 +60,10 @@ impl Index {
     /// [`IndexError::Closed`].
     pub async fn apply(
         &self,
-        at: Applied,
+        at: LogPosition,
         write: Write,
         own: bool,
-    ) -> Result<oneshot::Receiver<Result<Done, IndexError>>, IndexError> {
+    ) -> Result<oneshot::Receiver<Result<Outcome, IndexError>>, IndexError> {
         let apply = move |group: &mut Group<'_>| {
             group.at(at, own);
             group.write(write)
@@ -77,12 +77,12 @@ impl Index {
     /// [`IndexError::Closed`].
     pub async fn pass_over(
         &self,
-        at: Applied,
-    ) -> Result<oneshot::Receiver<Result<Done, IndexError>>, IndexError> {
+        at: LogPosition,
+    ) -> Result<oneshot::Receiver<Result<Outcome, IndexError>>, IndexError> {
         let pass_over = move |group: &mut Group<'_>| {
             group.at(at, false);
             group.pass_over();
-            Ok(Done::Nothing)
+            Ok(Outcome::Nothing)
         };
         self.0.writer.accept(pass_over).await
     }
@@ -99,8 +99,8 @@ impl Index {
     ///
     /// # Errors
     /// As [`position`](Self::position).
-    pub fn applied(&self) -> Result<Option<Applied>, IndexError> {
-        Applied::read(&*self.0.store.db()?)
+    pub fn applied(&self) -> Result<Option<LogPosition>, IndexError> {
+        LogPosition::read(&*self.0.store.db()?)
     }
 
     /// A digest of all that the store has, and the position of the log that it is of: two stores of one gallery have the same at the same

@@ -32,7 +32,7 @@ impl Index {
     /// [`Corrupt`](IndexError::Corrupt).
     pub fn search(&self, query: &Query) -> Result<Found, IndexError> {
         let store = &self.0.store;
-        store.steady(query.generation, |directory, reading| {
+        store.read_consistent(query.generation, |directory, reading| {
             let numbers = reading.numbers(&query.labels)?;
             let labelled = !query.labels.is_empty();
             let within = Within {

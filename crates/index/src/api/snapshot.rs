@@ -12,7 +12,7 @@ use crate::{
 
 /// The moment of which a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct CopyPoint {
     /// How many commits there had been.
     pub commit: u64,
     /// How many images there were.
@@ -32,7 +32,10 @@ impl Index {
     /// # Errors
     /// [`IndexError::Copy`] if the stream fails, [`Reopening`](IndexError::Reopening) if the store was opened again after a failed write,
     /// [`Store`](IndexError::Store), [`Closed`](IndexError::Closed).
-    pub async fn copy<W: Write + Send + 'static>(&self, to: W) -> Result<(W, Cut), IndexError> {
+    pub async fn copy<W: Write + Send + 'static>(
+        &self,
+        to: W,
+    ) -> Result<(W, CopyPoint), IndexError> {
         let store = self.0.store.clone();
         let stop = copy::Stop::default();
         let times = store.database().times();
@@ -48,9 +51,9 @@ impl Index {
                 // What changed since then is not known.
                 return Err(IndexError::Reopening);
             }
-            let cut = Cut {
+            let cut = CopyPoint {
                 commit: group.commits(),
-                images: store.present().images,
+                images: store.view().images,
                 schema: schema::SCHEMA,
                 position: position::position(&*store.db()?)?,
             };

@@ -16,21 +16,21 @@ impl Index {
     /// Figures about the index.
     pub fn facts(&self) -> Facts {
         let store = &self.0.store;
-        let present = store.present();
-        let (directory, generation) = (&present.active.directory, &present.active.generation);
-        let memory = present.sides();
+        let view = store.view();
+        let (directory, generation) = (&view.active.directory, &view.active.generation);
+        let memory = view.sides();
         let memory = memory.map(|side| (side.directory.bytes() + side.sketches.bytes()) as u64);
         let size = store.db().and_then(|db| Ok(db.size_on_disk()?));
         Facts {
-            images: present.images,
-            left_out: present.active.left_out,
+            images: view.images,
+            left_out: view.active.left_out,
             distinct_codes: directory.distinct().collect(),
             memory_bytes: memory.sum(),
             damage: store.damage.clone(),
             precision: generation.precision.clone(),
             generation: generation.number,
             schema: schema::SCHEMA,
-            log_broken: present.broken,
+            log_broken: view.broken,
             opened: store.database().times(),
             disk_full: !self.has_room(),
             disk_bytes: size.unwrap_or_else(|error| {
@@ -84,7 +84,7 @@ impl Index {
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
     pub fn labels(&self, limit: usize) -> Result<Vec<Labelled>, IndexError> {
         let store = &self.0.store;
-        let mut labels: Vec<(u32, u64)> = store.present().active.directory.labels().collect();
+        let mut labels: Vec<(u32, u64)> = store.view().active.directory.labels().collect();
         labels.sort_unstable_by_key(|&(number, images)| (Reverse(images), number));
         let db = store.db()?;
         let named = labels.into_iter().filter_map(|(number, images)| {
@@ -103,7 +103,7 @@ impl Index {
     /// # Errors
     /// [`IndexError::NoSuchLength`].
     pub fn sharing(&self, bits: Length) -> Result<Sharing, IndexError> {
-        let side = self.0.store.present().active.clone();
+        let side = self.0.store.view().active.clone();
         let counts = side.directory.codes(bits)?;
         let mut classes: Vec<Class> = Vec::new();
         let mut distinct = 0;

@@ -62,7 +62,7 @@ pub enum Key<'a> {
         page: u32,
     },
     /// The loose names of a block of originals.
-    Loose(u64),
+    Unreferenced(u64),
     /// The payload of the image with a sequence number.
     Payload(u32),
     /// A name that has a number.
@@ -88,7 +88,7 @@ impl<'a> Key<'a> {
             Key::Rows(page) => number(prefix::ROWS, page),
             Key::Codes { generation, page } => paged(prefix::CODES, generation, page),
             Key::Sketches { generation, page } => paged(prefix::SKETCHES, generation, page),
-            Key::Loose(block) => join(prefix::LOOSE, &[&block.to_be_bytes()]),
+            Key::Unreferenced(block) => join(prefix::LOOSE, &[&block.to_be_bytes()]),
             Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
             Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
             Key::Number(name) => number(prefix::NUMBER, name),
@@ -116,7 +116,7 @@ impl<'a> Key<'a> {
             prefix::SKETCHES => {
                 paged().map(|(generation, page)| Key::Sketches { generation, page })
             }
-            prefix::LOOSE => Some(Key::Loose(u64::from_be_bytes(rest.try_into().ok()?))),
+            prefix::LOOSE => Some(Key::Unreferenced(u64::from_be_bytes(rest.try_into().ok()?))),
             prefix::PAYLOAD => number().map(Key::Payload),
             prefix::NAME => str::from_utf8(rest).ok().map(Key::Name),
             prefix::NUMBER => number().map(Key::Number),
@@ -171,7 +171,7 @@ mod tests {
             Key::Id,
             Key::Position,
             Key::Broken,
-            Key::Loose(u64::MAX),
+            Key::Unreferenced(u64::MAX),
             Key::Payload(9),
             Key::Name("a label"),
             Key::Number(4),

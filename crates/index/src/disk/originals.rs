@@ -9,7 +9,7 @@ use crate::{
     disk::{key::Key, page},
     types::{
         error::{Damage, IndexError},
-        id::{BLOCK, Original},
+        id::{BLOCK, OriginalKey},
     },
 };
 
@@ -19,15 +19,15 @@ pub const LEAP: u64 = 1 << 32;
 /// Which names of a block are loose: an original may lie there and no row has it. Whoever finds them when a store is opened may remove
 /// what lies there, for a name is tied in the commit that stores its row, and loosened in the one that lets go of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Loose([u64; (BLOCK / 64) as usize]);
+struct Unreferenced([u64; (BLOCK / 64) as usize]);
 
-fn bit(key: Original) -> (usize, u64) {
+fn bit(key: OriginalKey) -> (usize, u64) {
     let slot = key.slot();
     ((slot / 64) as usize, 1 << (slot % 64))
 }
 
-impl Loose {
-    const ALL: Loose = Loose([u64::MAX; (BLOCK / 64) as usize]);
+impl Unreferenced {
+    const ALL: Unreferenced = Unreferenced([u64::MAX; (BLOCK / 64) as usize]);
 
     fn read(block: u64, value: &[u8]) -> Result<Self, IndexError> {
         let damaged = |why: &str| Damage {
@@ -38,14 +38,14 @@ impl Loose {
         Ok(postcard::from_bytes(body).map_err(|_| damaged("it is malformed"))?)
     }
 
-    fn has(&self, original: Original) -> bool {
+    fn has(&self, original: OriginalKey) -> bool {
         let (word, bit) = bit(original);
         self.0[word] & bit != 0
     }
 
-    fn set(&mut self, original: Original, loose: bool) {
+    fn set(&mut self, original: OriginalKey, unreferenced: bool) {
         let (word, bit) = bit(original);
-        if loose {
+        if unreferenced {
             self.0[word] |= bit;
         } else {
             self.0[word] &= !bit;
@@ -57,13 +57,15 @@ impl Loose {
 ///
 /// # Errors
 /// [`IndexError::Store`], [`IndexError::Corrupt`].
-pub fn loose(tree: &sled::Tree) -> Result<Vec<Original>, IndexError> {
+pub fn unreferenced(tree: &sled::Tree) -> Result<Vec<OriginalKey>, IndexError> {
     let mut names = Vec::new();
-    for entry in tree.range(Key::Loose(0).to_bytes()..=Key::Loose(u64::MAX).to_bytes()) {
+    for entry in
+        tree.range(Key::Unreferenced(0).to_bytes()..=Key::Unreferenced(u64::MAX).to_bytes())
+    {
         let (key, value) = entry?;
-        if let Some(Key::Loose(block)) = Key::from_bytes(&key) {
-            let loose = Loose::read(block, &value)?;
-            names.extend(Original::of_block(block).filter(|name| loose.has(*name)));
+        if let Some(Key::Unreferenced(block)) = Key::from_bytes(&key) {
+            let unreferenced = Unreferenced::read(block, &value)?;
+            names.extend(OriginalKey::of_block(block).filter(|name| unreferenced.has(*name)));
         }
     }
     Ok(names)
@@ -72,9 +74,9 @@ pub fn loose(tree: &sled::Tree) -> Result<Vec<Original>, IndexError> {
 /// What the writes of a group do to names.
 #[derive(Default)]
 pub struct Changes {
-    blocks: HashMap<u64, Loose>,
+    blocks: HashMap<u64, Unreferenced>,
     /// What rows have let go of.
-    released: Vec<Original>,
+    released: Vec<OriginalKey>,
     /// Whether somebody else is told of what rows let go of from now on.
     pub elsewhere: bool,
 }
@@ -87,18 +89,18 @@ impl Changes {
 
     /// All names of a new block are loose.
     pub fn open(&mut self, block: u64) {
-        self.blocks.insert(block, Loose::ALL);
+        self.blocks.insert(block, Unreferenced::ALL);
     }
 
     /// A row lets go of one name and takes another, which has to be loose. What fails changes nothing.
     ///
     /// # Errors
-    /// [`IndexError::Original`] where another row has it, [`IndexError::Store`].
+    /// [`IndexError::OriginalKey`] where another row has it, [`IndexError::Store`].
     pub fn replace(
         &mut self,
         tree: &sled::Tree,
-        before: Option<Original>,
-        after: Option<Original>,
+        before: Option<OriginalKey>,
+        after: Option<OriginalKey>,
     ) -> Result<(), IndexError> {
         if before == after {
             return Ok(());
@@ -107,11 +109,11 @@ impl Changes {
             self.block(tree, name.block())?;
         }
         if let Some(name) = after {
-            let loose = self.block(tree, name.block())?;
-            if !loose.has(name) {
-                return Err(IndexError::Original { name });
+            let unreferenced = self.block(tree, name.block())?;
+            if !unreferenced.has(name) {
+                return Err(IndexError::OriginalKey { name });
             }
-            loose.set(name, false);
+            unreferenced.set(name, false);
         }
         if let Some(name) = before {
             self.block(tree, name.block())?.set(name, true);
@@ -124,7 +126,7 @@ impl Changes {
     ///
     /// # Errors
     /// [`IndexError::Store`].
-    pub fn forget(&mut self, tree: &sled::Tree, name: Original) -> Result<(), IndexError> {
+    pub fn forget(&mut self, tree: &sled::Tree, name: OriginalKey) -> Result<(), IndexError> {
         self.block(tree, name.block())?.set(name, false);
         Ok(())
     }
@@ -133,31 +135,33 @@ impl Changes {
     ///
     /// # Errors
     /// [`IndexError::Encode`].
-    pub fn write(&mut self, batch: &mut sled::Batch) -> Result<Vec<Original>, IndexError> {
-        for (block, loose) in self.blocks.drain() {
-            let key = Key::Loose(block).to_bytes();
-            if loose == Loose::default() {
+    pub fn write(&mut self, batch: &mut sled::Batch) -> Result<Vec<OriginalKey>, IndexError> {
+        for (block, unreferenced) in self.blocks.drain() {
+            let key = Key::Unreferenced(block).to_bytes();
+            if unreferenced == Unreferenced::default() {
                 batch.remove(key);
             } else {
-                batch.insert(key, page::seal(postcard::to_stdvec(&loose)?));
+                batch.insert(key, page::seal(postcard::to_stdvec(&unreferenced)?));
             }
         }
         Ok(std::mem::take(&mut self.released))
     }
 
-    fn block(&mut self, tree: &sled::Tree, block: u64) -> Result<&mut Loose, IndexError> {
+    fn block(&mut self, tree: &sled::Tree, block: u64) -> Result<&mut Unreferenced, IndexError> {
         let vacant = match self.blocks.entry(block) {
             hash_map::Entry::Occupied(known) => return Ok(known.into_mut()),
             hash_map::Entry::Vacant(vacant) => vacant,
         };
-        let value = tree.get(Key::Loose(block).to_bytes())?;
-        let loose = value.map(|value| Loose::read(block, &value)).transpose();
+        let value = tree.get(Key::Unreferenced(block).to_bytes())?;
+        let unreferenced = value
+            .map(|value| Unreferenced::read(block, &value))
+            .transpose();
         // What was loose in it stays where it lies, which is better than an image that cannot be deleted.
-        let loose = loose.unwrap_or_else(|error| {
+        let unreferenced = unreferenced.unwrap_or_else(|error| {
             tracing::error!(%error, "its loose originals are not removed");
             None
         });
-        Ok(vacant.insert(loose.unwrap_or_default()))
+        Ok(vacant.insert(unreferenced.unwrap_or_default()))
     }
 }
 
@@ -177,7 +181,7 @@ mod tests {
         let mut changes = Changes::default();
         assert!(changes.is_empty());
         changes.open(7);
-        let names: Vec<Original> = Original::of_block(7).collect();
+        let names: Vec<OriginalKey> = OriginalKey::of_block(7).collect();
         let [first, second, ..] = names[..] else {
             panic!()
         };
@@ -187,18 +191,18 @@ mod tests {
         );
         changes.replace(&tree, None, Some(first)).unwrap();
         assert_eq!(commit(&mut changes), []);
-        assert_eq!(loose(&tree).unwrap(), names[1..]);
+        assert_eq!(unreferenced(&tree).unwrap(), names[1..]);
         assert!(matches!(
             changes.replace(&tree, Some(second), Some(first)),
-            Err(IndexError::Original { name }) if name == first
+            Err(IndexError::OriginalKey { name }) if name == first
         ));
         changes.replace(&tree, Some(first), Some(second)).unwrap();
         assert_eq!(commit(&mut changes), [first]);
-        assert_eq!(loose(&tree).unwrap().len(), 255);
-        for name in loose(&tree).unwrap() {
+        assert_eq!(unreferenced(&tree).unwrap().len(), 255);
+        for name in unreferenced(&tree).unwrap() {
             changes.forget(&tree, name).unwrap();
         }
         commit(&mut changes);
-        assert!(loose(&tree).unwrap().is_empty() && tree.is_empty());
+        assert!(unreferenced(&tree).unwrap().is_empty() && tree.is_empty());
     }
 }

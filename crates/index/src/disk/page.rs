@@ -23,7 +23,7 @@ pub fn place(sequence: u32) -> (u32, u8) {
 pub type Page<T> = BTreeMap<u8, T>;
 
 /// The codes of an image as words, one of each length, ascending. None where codes were wanted and its original could not be read.
-pub type Words = Vec<u64>;
+pub type CodeWords = Vec<u64>;
 
 /// In the number of a slot: its image has no words.
 const NONE: u8 = 0x80;
@@ -83,7 +83,7 @@ pub fn find<T: DeserializeOwned>(bytes: &[u8], slot: u8) -> Result<Option<T>, &'
 }
 
 /// CRC-32 of the rest; then, of each used slot, its number and its codes packed in order, or [`NONE`] and zeros.
-pub fn encode_codes(page: &Page<Words>, lengths: &[Length]) -> Vec<u8> {
+pub fn encode_codes(page: &Page<CodeWords>, lengths: &[Length]) -> Vec<u8> {
     let mut body = Vec::with_capacity(page.len() * 14);
     for (slot, words) in page {
         body.push(if words.is_empty() { slot | NONE } else { *slot });
@@ -112,7 +112,7 @@ pub fn decode_code_slots<'a>(
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn decode_codes(bytes: &[u8], lengths: &[Length]) -> Result<Page<Words>, &'static str> {
+pub fn decode_codes(bytes: &[u8], lengths: &[Length]) -> Result<Page<CodeWords>, &'static str> {
     let slots = decode_code_slots(bytes, lengths)?;
     Ok(slots.map(|(slot, words)| (slot, words.collect())).collect())
 }
@@ -125,7 +125,7 @@ pub fn find_codes(
     bytes: &[u8],
     lengths: &[Length],
     slot: u8,
-) -> Result<Option<Words>, &'static str> {
+) -> Result<Option<CodeWords>, &'static str> {
     let mut slots = slots(bytes, lengths)?;
     let found = slots.find(|bytes| bytes[0] & !NONE == slot);
     Ok(found.map(|bytes| words(bytes, lengths).collect()))
@@ -242,7 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// An even word stands for an image without codes.
-    fn codes(words: &[(u8, u64)], lengths: &[Length]) -> Page<Words> {
+    fn codes(words: &[(u8, u64)], lengths: &[Length]) -> Page<CodeWords> {
         let slot = |&(slot, word): &(u8, u64)| {
             let lengths = if word % 2 == 0 { &[] } else { lengths };
             let words = lengths.iter().map(|length| word >> (64 - length.bits()));
@@ -276,7 +276,7 @@ mod tests {
                 let at = at % bytes.len();
                 bytes[at] ^= flip;
                 prop_assert!(decode_codes(&bytes, &Length::ALL).is_err());
-                prop_assert!(decode::<Words>(&bytes).is_err());
+                prop_assert!(decode::<CodeWords>(&bytes).is_err());
             }
         }
 
@@ -284,8 +284,8 @@ mod tests {
         fn no_bytes_make_it_panic(body: Vec<u8>, sealed: bool) {
             let bytes = if sealed { seal(body) } else { body };
             let _ = decode_codes(&bytes, &Length::ALL);
-            let _ = decode::<Words>(&bytes);
-            let _ = find::<Words>(&bytes, 1);
+            let _ = decode::<CodeWords>(&bytes);
+            let _ = find::<CodeWords>(&bytes, 1);
             let _ = find_codes(&bytes, &Length::ALL, 1);
         }
     }

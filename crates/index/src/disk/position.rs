@@ -9,23 +9,23 @@ use uuid::Uuid;
 use crate::{
     disk::{generations::Generations, key::Key, state::State},
     types::{
-        config::Followed,
+        config::LogOrigin,
         error::{Damage, IndexError},
     },
 };
 
 /// The last write of a log that a store has applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied {
+pub struct LogPosition {
     /// Its position; 0 where the log has none yet.
     pub position: u64,
     /// Its id, so that another write that has come to its position is told from it.
     pub id: Option<Uuid>,
 }
 
-impl Applied {
+impl LogPosition {
     /// Of a log that has no write yet.
-    pub const NOTHING: Applied = Applied {
+    pub const START: LogPosition = LogPosition {
         position: 0,
         id: None,
     };
@@ -44,11 +44,11 @@ impl Applied {
         };
         let position = u64::from_be_bytes(*position);
         match Uuid::from_slice(id) {
-            Ok(id) => Ok(Some(Applied {
+            Ok(id) => Ok(Some(LogPosition {
                 position,
                 id: Some(id),
             })),
-            Err(_) if id.is_empty() => Ok(Some(Applied { position, id: None })),
+            Err(_) if id.is_empty() => Ok(Some(LogPosition { position, id: None })),
             Err(_) => Err(malformed.into()),
         }
     }
@@ -100,11 +100,11 @@ pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
 
 /// Sees to it that a store that is being opened follows the log of a gallery, or none where it is opened for none, and tells whether it begins
 /// to: one that the log began with does. That is before anything else is made of it, for who follows a log numbers images as its fellows do.
-pub fn belong(
+pub fn check_log_origin(
     tree: &sled::Tree,
     id: Uuid,
     path: &Path,
-    gallery: Option<&Followed>,
+    gallery: Option<&LogOrigin>,
 ) -> Result<bool, IndexError> {
     let path = path.to_owned();
     match (gallery, position(tree)?.is_some()) {
@@ -116,7 +116,7 @@ pub fn belong(
         }),
         (Some(_), true) => Ok(false),
         (Some(gallery), false) if gallery.began_with == Some(digest(tree)?) => {
-            tree.insert(Key::Position.to_bytes(), Applied::NOTHING.to_bytes())?;
+            tree.insert(Key::Position.to_bytes(), LogPosition::START.to_bytes())?;
             tree.flush()?;
             Ok(true)
         }
@@ -129,5 +129,5 @@ pub fn belong(
 
 /// How much of a log a store has applied.
 pub fn position(tree: &sled::Tree) -> Result<Option<u64>, IndexError> {
-    Ok(Applied::read(tree)?.map(|applied| applied.position))
+    Ok(LogPosition::read(tree)?.map(|applied| applied.position))
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::types::{
-    id::{ImageId, Original},
+    id::{ImageId, OriginalKey},
     revision::Revision,
 };
 
@@ -24,7 +24,7 @@ pub struct Row {
     /// See [`Record::bytes`].
     pub bytes: u64,
     /// See [`Record::original`].
-    pub original: Option<Original>,
+    pub original: Option<OriginalKey>,
     /// See [`Record::created_at_ms`].
     pub created_at_ms: u64,
     /// How much later it was last changed.

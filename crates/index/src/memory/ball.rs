@@ -3,7 +3,7 @@
 
 use crate::{
     code::Length,
-    memory::{column::Column, filter::Filter, probe::near::Near, segment::Net},
+    memory::{column::Column, filter::Filter, probe::near::Near, segment::NetPostings},
 };
 
 /// An image found.
@@ -141,13 +141,13 @@ impl<'a> Ball<'a> {
     /// their distances are sorted.
     pub fn take(&self, span: Span) -> Taken {
         // In turns, since most are at one distance and would wait for each other.
-        let mut turns = [[0i64; 64]; 2];
-        for pair in self.near.chunks(turns.len()) {
-            for (at_distance, near) in turns.iter_mut().zip(pair) {
+        let mut changes_generations = [[0i64; 64]; 2];
+        for pair in self.near.chunks(changes_generations.len()) {
+            for (at_distance, near) in changes_generations.iter_mut().zip(pair) {
                 at_distance[near.distance() as usize] += self.count(near);
             }
         }
-        let [mut at_distance, other] = turns;
+        let [mut at_distance, other] = changes_generations;
         for (sum, count) in at_distance.iter_mut().zip(other) {
             *sum += count;
         }
@@ -255,7 +255,7 @@ impl<'a> Ball<'a> {
         let lists = same
             .iter()
             .map(|near| (self.postings(near), sign(near.list as usize)));
-        Net::new(lists.collect()).positive()
+        NetPostings::new(lists.collect()).positive()
     }
 
     /// The images of a code, by age.

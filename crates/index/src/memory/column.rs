@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::memory::probe::{Kind, Table, Words};
+use crate::memory::probe::{Kind, Table, WordSet};
 
 /// From this many on, hashes of ids take a table; below, they are words like others.
 const HASHES: usize = 1 << 16;
@@ -11,7 +11,7 @@ const HASHES: usize = 1 << 16;
 /// Distinct words, ascending, and behind each the sequence numbers of its images, ascending.
 #[derive(Debug)]
 pub struct Column {
-    words: Words,
+    words: WordSet,
     /// Where the postings of each word start, and where the last ones end; none where each place has one posting.
     starts: Vec<u32>,
     postings: Vec<u32>,
@@ -26,7 +26,7 @@ impl Column {
     }
 
     /// The distinct words.
-    pub fn words(&self) -> &Words {
+    pub fn words(&self) -> &WordSet {
         &self.words
     }
 
@@ -134,14 +134,14 @@ impl Builder {
                 .flat_map(|(&word, count)| std::iter::repeat_n(word, count as usize))
                 .collect();
             return Column {
-                words: Words::Hashes(Table::new(0, 2, &words)),
+                words: WordSet::Hashes(Table::new(0, 2, &words)),
                 starts: Vec::new(),
                 postings: self.postings,
             };
         }
         self.starts.shrink_to_fit();
         Column {
-            words: Words::new(self.kind, self.words),
+            words: WordSet::new(self.kind, self.words),
             starts: self.starts,
             postings: self.postings,
         }

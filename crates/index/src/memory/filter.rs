@@ -1,7 +1,7 @@
 //! Which images have one of some labels: asked of one image after the other, so that a search reads no more of a label than it needs.
 //! Pure; knows nothing of labels but the postings of each.
 
-use crate::memory::segment::Net;
+use crate::memory::segment::NetPostings;
 
 /// One look-up in the lists costs about as much as setting this many bits.
 const LOOK_UP: usize = 256;
@@ -18,7 +18,7 @@ pub struct Filter<'a> {
 /// The images that have a label.
 #[derive(Clone, Debug)]
 struct Label<'a> {
-    postings: Net<'a>,
+    postings: NetPostings<'a>,
     /// Where in each list the last image was looked for.
     places: Vec<usize>,
 }
@@ -29,8 +29,8 @@ struct Bitmap(Vec<u64>);
 
 impl<'a> Filter<'a> {
     /// Those of several labels.
-    pub fn any(labels: impl Iterator<Item = Net<'a>>) -> Self {
-        let label = |postings: Net<'a>| Label {
+    pub fn any(labels: impl Iterator<Item = NetPostings<'a>>) -> Self {
+        let label = |postings: NetPostings<'a>| Label {
             places: vec![0; postings.lists().len()],
             postings,
         };
@@ -179,7 +179,7 @@ mod tests {
             }
             let nets = lists.iter().map(|lists| {
                 let lists = lists.iter().map(|(list, sign)| (&list[..], *sign));
-                Net::new(lists.collect())
+                NetPostings::new(lists.collect())
             });
             let mut filter = Filter::any(nets);
             prop_assert_eq!(filter.count(), expected.len());

@@ -159,7 +159,7 @@ fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
             [(postings, 1)] => added.push(word, postings.iter().copied()),
             [(postings, _)] => removed.push(word, postings.iter().copied()),
             _ => {
-                let net: Vec<(u32, i32)> = Net::new(lists.clone()).collect();
+                let net: Vec<(u32, i32)> = NetPostings::new(lists.clone()).collect();
                 let of = |sign| net.iter().filter(move |net| net.1 == sign).map(|net| net.0);
                 added.push(word, of(1));
                 removed.push(word, of(-1));
@@ -171,14 +171,14 @@ fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
 /// Walks several ascending lists of postings as one, and tells of each posting how often it is added more than removed,
 /// where that is not never.
 #[derive(Clone, Debug)]
-pub struct Net<'a> {
+pub struct NetPostings<'a> {
     lists: Vec<(&'a [u32], i32)>,
 }
 
-impl<'a> Net<'a> {
+impl<'a> NetPostings<'a> {
     /// Of lists whose postings count 1 or −1.
     pub fn new(lists: Vec<(&'a [u32], i32)>) -> Self {
-        Net { lists }
+        NetPostings { lists }
     }
 
     /// What is left of the lists.
@@ -202,7 +202,7 @@ impl<'a> Net<'a> {
     }
 }
 
-impl Iterator for Net<'_> {
+impl Iterator for NetPostings<'_> {
     type Item = (u32, i32);
 
     fn next(&mut self) -> Option<(u32, i32)> {

@@ -20,20 +20,20 @@ use crate::{
         sketches::{self, Run},
     },
     types::{
-        config::Kept,
+        config::SketchStorage,
         error::{Damage, IndexError},
         generation::Generation,
         id::ImageId,
     },
-    view::generations::Side,
+    view::generations::GenerationView,
 };
 
 /// What was found.
 pub struct Loaded {
     /// What is searched.
-    pub active: Side,
+    pub active: GenerationView,
     /// What stands beside it. Of pages of its codes that are damaged it knows as little as of codes that were not made yet.
-    pub standby: Option<Side>,
+    pub standby: Option<GenerationView>,
     /// The summary, with the numbers that are free in any case.
     pub state: State,
     /// What is wrong.
@@ -47,7 +47,7 @@ pub struct Loaded {
 pub fn load(
     db: &engine::Db,
     generations: &Generations,
-    kept: Option<Kept>,
+    kept: Option<SketchStorage>,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Loaded, IndexError> {
     let mut damage = Vec::new();
@@ -71,7 +71,7 @@ pub fn load(
     let mut side = |generation: &Generation, parts: &[Part]| {
         let (sketches, damaged) = sketches::load(db, generation, kept, &runs(parts))?;
         damage.extend(damaged);
-        Ok::<_, IndexError>(Side {
+        Ok::<_, IndexError>(GenerationView {
             generation: Arc::new(generation.clone()),
             directory: Arc::new(columns::directory(generation, parts)),
             sketches,

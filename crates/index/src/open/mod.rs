@@ -17,16 +17,16 @@ use crate::{
         engine::{self, Database, room::Room, swap},
         generations::Generations,
         key::Key,
-        position::{self, Applied},
+        position::{self, LogPosition},
         schema,
         state::{Acknowledged, State},
     },
     types::{
-        config::{Followed, Kept},
+        config::{LogOrigin, SketchStorage},
         error::{Damage, IndexError},
         generation::Generation,
     },
-    view::{self, generations::Present, store::Store},
+    view::{self, generations::View, store::Store},
 };
 
 use load::Loaded;
@@ -42,7 +42,7 @@ pub struct New {
     /// The generation that is searched.
     pub generation: Generation,
     /// The gallery whose log it follows, if it does.
-    pub gallery: Option<Followed>,
+    pub gallery: Option<LogOrigin>,
 }
 
 /// Opens or makes a store, and tells its summary. Without what a new one begins with there must be one; with `exactly` one that is
@@ -53,7 +53,7 @@ pub struct New {
 pub fn store(
     path: &Path,
     cache_bytes: u64,
-    kept: Option<Kept>,
+    kept: Option<SketchStorage>,
     wanted: Option<New>,
     exactly: bool,
 ) -> Result<(Store, State), IndexError> {
@@ -88,14 +88,14 @@ pub fn store(
         let id = gallery.map_or_else(Uuid::new_v4, |gallery| gallery.id);
         batch.insert(Key::Id.to_bytes(), id.as_bytes());
         if gallery.is_some() {
-            batch.insert(Key::Position.to_bytes(), Applied::NOTHING.to_bytes());
+            batch.insert(Key::Position.to_bytes(), LogPosition::START.to_bytes());
         }
         db.apply_batch(batch)?;
         db.flush()?;
     }
     let id = id(&db)?;
     let begins = match &wanted {
-        Some(wanted) => position::belong(&db, id, path, wanted.gallery.as_ref())?,
+        Some(wanted) => position::check_log_origin(&db, id, path, wanted.gallery.as_ref())?,
         None => false,
     };
     let hasher = RandomState::new();
@@ -114,8 +114,8 @@ pub fn store(
             ),
         });
     }
-    let loose = match disk::originals::loose(&db) {
-        Ok(loose) => loose,
+    let unreferenced = match disk::originals::unreferenced(&db) {
+        Ok(unreferenced) => unreferenced,
         Err(IndexError::Corrupt { what, why }) => {
             damage.push(Damage { what, why });
             Vec::new()
@@ -127,7 +127,7 @@ pub fn store(
     }
     let (released, removals) = tokio::sync::mpsc::unbounded_channel();
     let position = position::position(&db)?;
-    let broken = Applied::broken(&db)?;
+    let broken = LogPosition::broken(&db)?;
     let commit = position.unwrap_or(state.commit);
     let store = Store {
         database: Database::new(db, path, cache_bytes),
@@ -141,7 +141,7 @@ pub fn store(
         acknowledged,
         gate: RwLock::new(()),
         moment: AtomicU64::new(0),
-        present: RwLock::new(Arc::new(Present {
+        view: RwLock::new(Arc::new(View {
             active,
             standby,
             images: state.images,
@@ -154,7 +154,7 @@ pub fn store(
         // Somebody else may just be about to store what they are of.
     } else if store.damage.is_empty() {
         // Left behind by a process that was killed, or by removals that failed.
-        store.release(loose);
+        store.release(unreferenced);
     } else {
         // Rows that are lost may have had names that look loose now, or that look as if they had never been given.
         state.blocks += disk::originals::LEAP;

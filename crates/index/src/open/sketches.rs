@@ -11,7 +11,7 @@ use crate::{
     },
     memory::sketches::{Sketches, array::Array},
     types::{
-        config::Kept,
+        config::SketchStorage,
         error::{Damage, IndexError},
         generation::Generation,
     },
@@ -32,14 +32,14 @@ pub struct Run<'a> {
 pub fn load(
     db: &engine::Db,
     generation: &Generation,
-    kept: Option<Kept>,
+    kept: Option<SketchStorage>,
     runs: &[Run],
 ) -> Result<(Sketches, Vec<Damage>), IndexError> {
     let Some(width) = generation.sketch else {
         return Ok((Sketches::None, Vec::new()));
     };
     let images: usize = runs.iter().map(|run| run.coded.len()).sum();
-    let kept = kept.unwrap_or_else(|| Kept::suiting((images * width) as u64));
+    let kept = kept.unwrap_or_else(|| SketchStorage::suiting((images * width) as u64));
     let read: Result<Vec<_>, IndexError> = thread::scope(|scope| {
         let threads: Vec<_> = runs
             .iter()
@@ -56,8 +56,8 @@ pub fn load(
     });
     let (arrays, damage): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
     let sketches = match kept {
-        Kept::Memory => Sketches::Memory(Array::join(width, arrays)),
-        Kept::Disk => Sketches::Disk,
+        SketchStorage::Memory => Sketches::Memory(Array::join(width, arrays)),
+        SketchStorage::Disk => Sketches::Disk,
     };
     Ok((sketches, damage.concat()))
 }
@@ -74,7 +74,7 @@ fn read(
     db: &engine::Db,
     generation: &Generation,
     width: usize,
-    kept: Kept,
+    kept: SketchStorage,
     run: &Run,
 ) -> Result<(Array, Vec<Damage>), IndexError> {
     let (mut array, mut damage) = (Array::new(width), Vec::new());
@@ -111,7 +111,7 @@ fn read(
             while coded.next_if(|next| **next < sequence).is_some() {
                 lacking += 1;
             }
-            if coded.next_if_eq(&&sequence).is_some() && kept == Kept::Memory {
+            if coded.next_if_eq(&&sequence).is_some() && kept == SketchStorage::Memory {
                 array.insert(sequence, bytes.iter().map(|&byte| byte as i8));
             }
         }
@@ -136,12 +136,12 @@ fn numbered(key: &[u8]) -> Option<u32> {
     }
 }
 
-impl Kept {
+impl SketchStorage {
     /// In memory if they take no more than half of what is free.
     pub fn suiting(bytes: u64) -> Self {
         match free() {
-            Some(free) if bytes > free / 2 => Kept::Disk,
-            _ => Kept::Memory,
+            Some(free) if bytes > free / 2 => SketchStorage::Disk,
+            _ => SketchStorage::Memory,
         }
     }
 }

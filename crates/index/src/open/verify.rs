@@ -12,9 +12,9 @@ use crate::{
     },
     open::load,
     types::{
-        config::Kept,
+        config::SketchStorage,
         error::{Damage, IndexError},
-        id::Original,
+        id::OriginalKey,
     },
     view::store::Store,
 };
@@ -23,7 +23,9 @@ use crate::{
 pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
     let db = store.db()?;
     let generations = Generations::read(&db)?;
-    let loaded = load::load(&db, &generations, Some(Kept::Disk), |id| store.hash(id))?;
+    let loaded = load::load(&db, &generations, Some(SketchStorage::Disk), |id| {
+        store.hash(id)
+    })?;
     let mut damage = loaded.damage;
     damage.extend(
         store
@@ -70,8 +72,8 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
             damaged(what, &why);
         }
     }
-    match originals::loose(&db) {
-        Ok(loose) => loose
+    match originals::unreferenced(&db) {
+        Ok(unreferenced) => unreferenced
             .iter()
             .filter(|name| originals.contains(*name))
             .for_each(|name| {
@@ -92,7 +94,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
 }
 
 /// The names of originals that images have, with the size of what lies there. Damaged pages are passed over.
-pub fn originals(store: &Store) -> Result<HashMap<Original, u64>, IndexError> {
+pub fn originals(store: &Store) -> Result<HashMap<OriginalKey, u64>, IndexError> {
     let mut originals = HashMap::new();
     for entry in store.db()?.range(key::rows(0..u32::MAX)) {
         let rows = page::decode_slots::<Row>(&entry?.1).unwrap_or_default();

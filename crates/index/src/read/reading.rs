@@ -11,7 +11,7 @@ use crate::{
         engine::{self, room::is_full},
         key::Key,
         names,
-        page::{self, Words},
+        page::{self, CodeWords},
         row::{PackedId, Row},
         sketch_page,
     },
@@ -23,7 +23,7 @@ use crate::{
         record::Record,
         sketch::Sketch,
     },
-    view::{generations::Side, store::Store},
+    view::{generations::GenerationView, store::Store},
 };
 
 /// How often a read is tried beside writes before it has them wait.
@@ -34,7 +34,7 @@ pub struct Reading<'a> {
     pub(super) store: &'a Store,
     pub(super) db: Arc<engine::Db>,
     /// Whose codes are read.
-    pub(super) side: &'a Side,
+    pub(super) side: &'a GenerationView,
     /// Whether it is the one beside, which may not have all codes.
     pub(super) standby: bool,
     /// How many images there are.
@@ -57,21 +57,21 @@ impl Store {
     /// # Errors
     /// [`IndexError::Generation`] where there is no such generation any more, [`Reopening`](IndexError::Reopening) after a write that failed, and
     /// those of `read`.
-    pub fn steady<T>(
+    pub fn read_consistent<T>(
         &self,
         generation: Option<u32>,
         read: impl Fn(&Directory, &mut Reading) -> Result<Option<T>, IndexError>,
     ) -> Result<T, IndexError> {
         let read = || {
             let moment = self.moment();
-            let present = self.present();
-            let side = (present.side(generation)).ok_or_else(|| IndexError::Generation {
+            let view = self.view();
+            let side = (view.side(generation)).ok_or_else(|| IndexError::Generation {
                 given: generation.unwrap_or_default(),
-                active: present.active.generation.number,
+                active: view.active.generation.number,
             })?;
-            let standby = side.generation.number != present.active.generation.number;
+            let standby = side.generation.number != view.active.generation.number;
             let mut reading = Reading {
-                images: present.images,
+                images: view.images,
                 ..Reading::of(self, self.db()?, side, standby, moment)
             };
             let found = read(&side.directory, &mut reading).map_err(|error| match error {
@@ -81,7 +81,7 @@ impl Store {
                 } if is_full(&cause) => IndexError::Reopening,
                 error => error,
             })?;
-            Ok::<_, IndexError>((found, reading.still()?))
+            Ok::<_, IndexError>((found, reading.rows_unchanged()?))
         };
         let mut gate = self.gate.try_read().ok();
         // A commit is under way, which a reader does not wait for unless it goes wrong again and again.
@@ -118,7 +118,7 @@ impl<'a> Reading<'a> {
     fn of(
         store: &'a Store,
         db: Arc<engine::Db>,
-        side: &'a Side,
+        side: &'a GenerationView,
         standby: bool,
         moment: u64,
     ) -> Self {
@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
 
     /// Whether all rows that were read are as they were. Every write of an image changes its row. Where more than images with their rows was
     /// read, nothing at all may have changed.
-    fn still(&self) -> Result<bool, IndexError> {
+    fn rows_unchanged(&self) -> Result<bool, IndexError> {
         if self.loose && self.is_disturbed() {
             return Ok(false);
         }
@@ -177,7 +177,7 @@ impl<'a> Reading<'a> {
         Ok(row.flatten())
     }
 
-    fn words(&mut self, sequence: u32) -> Result<Option<Words>, IndexError> {
+    fn words(&mut self, sequence: u32) -> Result<Option<CodeWords>, IndexError> {
         let (number, slot) = page::place(sequence);
         let generation = &self.side.generation;
         let key = || generation.codes_key(number);
@@ -269,7 +269,7 @@ impl<'a> Reading<'a> {
         };
         let words = match self.words(sequence)? {
             Some(words) => words,
-            None if self.standby => Words::new(),
+            None if self.standby => CodeWords::new(),
             None => return Ok(None),
         };
         let payload = row.payload.then(|| Store::payload(&self.db, sequence));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     code::Length,
     types::{
-        id::{ImageId, InvalidId, Original},
+        id::{ImageId, InvalidId, OriginalKey},
         revision::Revision,
     },
 };
@@ -230,7 +230,7 @@ pub enum IndexError {
             None => format!("there is no image '{id}'"),
         }
     )]
-    Unexpected {
+    PreconditionFailed {
         /// Which.
         id: ImageId,
         /// What it is as of, if it is there.
@@ -238,9 +238,9 @@ pub enum IndexError {
     },
     /// An image came with the name of an original that another image has.
     #[error("the original {name} belongs to another image; each upload needs a name of its own")]
-    Original {
+    OriginalKey {
         /// The name given.
-        name: Original,
+        name: OriginalKey,
     },
     /// All sequence numbers have been given away.
     #[error(

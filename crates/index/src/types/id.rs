@@ -94,9 +94,9 @@ pub const BLOCK: u64 = 256;
 /// The name of an original. No other original of the store ever has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Original(u64);
+pub struct OriginalKey(u64);
 
-impl Original {
+impl OriginalKey {
     /// The block it is of.
     pub(crate) fn block(self) -> u64 {
         self.0 / BLOCK
@@ -108,13 +108,13 @@ impl Original {
     }
 
     /// The names of a block.
-    pub(crate) fn of_block(block: u64) -> impl Iterator<Item = Original> {
-        (block * BLOCK..(block + 1) * BLOCK).map(Original)
+    pub(crate) fn of_block(block: u64) -> impl Iterator<Item = OriginalKey> {
+        (block * BLOCK..(block + 1) * BLOCK).map(OriginalKey)
     }
 }
 
 /// A path: the block, a slash, the place in it; hexadecimal.
-impl fmt::Display for Original {
+impl fmt::Display for OriginalKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}/{:02x}", self.block(), self.slot())
     }

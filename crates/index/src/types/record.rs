@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     code::HashCode,
     types::{
-        id::{ImageId, Original},
+        id::{ImageId, OriginalKey},
         revision::Revision,
         sketch::Sketch,
     },
@@ -65,14 +65,14 @@ pub struct NewImage {
     /// The size of its original.
     pub bytes: u64,
     /// The name under which its original is kept already, if it is.
-    pub original: Option<Original>,
+    pub original: Option<OriginalKey>,
     /// When it was stored, if that was not now.
     pub times: Option<Times>,
 }
 
 /// An image with all that belongs to it, as it is read where it was stored before.
 #[derive(Clone, Debug)]
-pub struct WholeImage {
+pub struct ImportedImage {
     /// Its id.
     pub id: ImageId,
     /// One code of each length, ascending.
@@ -111,7 +111,7 @@ pub struct Record {
     pub bytes: u64,
     /// The name under which its original is kept, if it is.
     #[serde(skip)]
-    pub original: Option<Original>,
+    pub original: Option<OriginalKey>,
     /// When the id was first inserted, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// When it was last changed, in milliseconds since 1970.

@@ -57,7 +57,7 @@ impl Revisions {
 /// What an image has to be for a write of it to be done; by default, anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Expected {
+pub struct Precondition {
     /// It is there, in one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_of: Option<Revisions>,
@@ -66,10 +66,10 @@ pub struct Expected {
     pub none_of: Option<Revisions>,
 }
 
-impl Expected {
+impl Precondition {
     /// Whether anything will do.
     pub fn is_anything(&self) -> bool {
-        *self == Expected::default()
+        *self == Precondition::default()
     }
 
     /// Returns whether an image at this revision, or one that is not there, meets it.

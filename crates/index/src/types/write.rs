@@ -11,9 +11,9 @@ use crate::{
     types::{
         error::IndexError,
         generation::Generation,
-        id::{ImageId, Original},
+        id::{ImageId, OriginalKey},
         record::{NewImage, Record, Times},
-        revision::Expected,
+        revision::Precondition,
         sketch::Sketch,
     },
 };
@@ -49,7 +49,7 @@ pub enum Write {
     /// A block of names for originals is opened.
     OpenBlock,
     /// See [`Index::forget`].
-    Forget(Vec<Original>),
+    Forget(Vec<OriginalKey>),
     /// See [`Index::begin`].
     Begin(Generation),
     /// See [`Index::recode`].
@@ -68,7 +68,7 @@ pub enum Write {
         /// Which image.
         id: ImageId,
         /// What it has to be.
-        expected: Expected,
+        expected: Precondition,
         /// What is done then.
         write: Box<Write>,
     },
@@ -81,7 +81,7 @@ fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D
 
 /// What came of a write.
 #[derive(Clone, Debug)]
-pub enum Done {
+pub enum Outcome {
     /// The image, and whether it is new.
     Put(Box<Record>, bool),
     /// The image, if there is one.
@@ -100,10 +100,10 @@ pub enum Done {
 
 impl Write {
     /// Whether it changes generations.
-    pub fn turns(&self) -> bool {
+    pub fn changes_generations(&self) -> bool {
         match self {
             Write::Begin(_) | Write::Activate(_) | Write::Discard => true,
-            Write::If { write, .. } => write.turns(),
+            Write::If { write, .. } => write.changes_generations(),
             _ => false,
         }
     }
@@ -114,7 +114,7 @@ impl Write {
     }
 
     /// The same, if an image is as expected then.
-    pub(crate) fn only_if(self, id: ImageId, expected: Expected) -> Self {
+    pub(crate) fn only_if(self, id: ImageId, expected: Precondition) -> Self {
         match expected.is_anything() {
             true => self,
             false => Write::If {
@@ -145,7 +145,7 @@ pub struct Recoded {
     /// Its id.
     pub id: ImageId,
     /// The original that they are of.
-    pub original: Option<Original>,
+    pub original: Option<OriginalKey>,
     /// One of each length, ascending; none where the original could not be read, which leaves the image out of searches.
     pub codes: Vec<HashCode>,
     /// Its sketch by the same model, if it makes any and the original could be read.
@@ -165,5 +165,5 @@ pub trait Log: Send + Sync {
     fn append(
         &self,
         write: Write,
-    ) -> Pin<Box<dyn Future<Output = Result<Done, IndexError>> + Send + '_>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Outcome, IndexError>> + Send + '_>>;
 }

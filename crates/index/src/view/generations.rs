@@ -4,22 +4,22 @@
 use std::sync::Arc;
 
 use crate::{
-    disk::page::Words,
+    disk::page::CodeWords,
     memory::{
         directory::Directory,
         segment::Segment,
-        sketches::{Sketches, array::Sketched},
+        sketches::{Sketches, array::SketchChange},
     },
     types::generation::Generation,
 };
 
 /// See the module.
 #[derive(Clone)]
-pub struct Present {
+pub struct View {
     /// What is searched.
-    pub active: Side,
+    pub active: GenerationView,
     /// What is being made, or was active before.
-    pub standby: Option<Side>,
+    pub standby: Option<GenerationView>,
     /// How many images there are, with codes or without.
     pub images: u64,
     /// The last commit that changed an image or a generation; where a log is followed, the position of the last write that did.
@@ -30,7 +30,7 @@ pub struct Present {
 
 /// A generation with its directory.
 #[derive(Clone)]
-pub struct Side {
+pub struct GenerationView {
     /// What made the codes.
     pub generation: Arc<Generation>,
     /// Where they are found.
@@ -41,21 +41,22 @@ pub struct Side {
     pub left_out: u64,
 }
 
-impl Present {
+impl View {
     /// Both sides, the active one first.
-    pub fn sides(&self) -> impl Iterator<Item = &Side> {
+    pub fn sides(&self) -> impl Iterator<Item = &GenerationView> {
         [&self.active].into_iter().chain(&self.standby)
     }
 
     /// The side of a generation's number; the active one where none is asked for.
-    pub fn side(&self, number: Option<u32>) -> Option<&Side> {
-        let is = |side: &&Side| number.is_none_or(|number| side.generation.number == number);
+    pub fn side(&self, number: Option<u32>) -> Option<&GenerationView> {
+        let is =
+            |side: &&GenerationView| number.is_none_or(|number| side.generation.number == number);
         self.sides().find(is)
     }
 
     /// How many images the generation beside has neither codes nor a mark for.
     pub fn missing(&self) -> u64 {
-        let known = |side: &Side| side.directory.images() + side.left_out;
+        let known = |side: &GenerationView| side.directory.images() + side.left_out;
         self.standby
             .as_ref()
             .map_or(0, |side| self.images.saturating_sub(known(side)))
@@ -63,10 +64,8 @@ impl Present {
 
     /// With one more segment on each side, after which there are so many images.
     pub fn after(&self, segments: Vec<Added>, images: u64) -> Self {
-        let mut present = self.clone();
-        let sides = [&mut present.active]
-            .into_iter()
-            .chain(&mut present.standby);
+        let mut view = self.clone();
+        let sides = [&mut view.active].into_iter().chain(&mut view.standby);
         for (side, added) in sides.zip(segments) {
             let Added {
                 segment,
@@ -78,30 +77,28 @@ impl Present {
             side.sketches.change(&sketches);
             side.left_out = counts.left_out;
         }
-        present.images = images;
-        present
+        view.images = images;
+        view
     }
 
     /// With the directory of a generation changed; the same where there is no such generation any more.
     pub fn changed(&self, number: u32, change: impl FnOnce(&Directory) -> Directory) -> Self {
-        let mut present = self.clone();
-        let sides = [&mut present.active]
-            .into_iter()
-            .chain(&mut present.standby);
+        let mut view = self.clone();
+        let sides = [&mut view.active].into_iter().chain(&mut view.standby);
         if let Some(side) = sides
             .into_iter()
             .find(|side| side.generation.number == number)
         {
             side.directory = Arc::new(change(&side.directory));
         }
-        present
+        view
     }
 }
 
-impl Side {
+impl GenerationView {
     /// A generation of which no image has codes yet, beside this one.
     pub fn without_codes(&self, generation: Generation) -> Self {
-        Side {
+        GenerationView {
             directory: Arc::new(self.directory.without_codes(&generation.lengths)),
             sketches: self.sketches.none_of(&generation),
             generation: Arc::new(generation),
@@ -125,7 +122,7 @@ pub struct Added {
     /// How many distinct words each column has then.
     pub distinct: Vec<u64>,
     /// The sketches that are others then.
-    pub sketches: Vec<Sketched>,
+    pub sketches: Vec<SketchChange>,
     /// How many images are in which state then.
     pub counts: Counts,
 }
@@ -141,7 +138,7 @@ pub struct Counts {
 
 impl Counts {
     /// One image more or less, with these words if any.
-    pub fn take(&mut self, words: Option<&Words>, sign: i64) {
+    pub fn take(&mut self, words: Option<&CodeWords>, sign: i64) {
         match words.map(|words| words.is_empty()) {
             Some(true) => self.left_out = self.left_out.saturating_add_signed(sign),
             Some(false) => self.coded = self.coded.saturating_add_signed(sign),

@@ -18,7 +18,7 @@ use crate::{
         engine::{self, Database, room::Room},
         key::Key,
         names,
-        page::{self, Page, Words},
+        page::{self, CodeWords, Page},
         row::Row,
         sketch_page,
         state::Acknowledged,
@@ -27,10 +27,10 @@ use crate::{
     types::{
         error::{Damage, IndexError},
         generation::Generation,
-        id::{ImageId, Original, nfc},
+        id::{ImageId, OriginalKey, nfc},
         sketch::Sketch,
     },
-    view::generations::Present,
+    view::generations::View,
 };
 
 /// See the module.
@@ -49,14 +49,14 @@ pub struct Store {
     /// Its own id, which no other store has.
     pub id: Uuid,
     /// Where names go that rows have let go of.
-    pub(crate) released: mpsc::UnboundedSender<Original>,
+    pub(crate) released: mpsc::UnboundedSender<OriginalKey>,
     /// Whoever takes them.
-    pub removals: Mutex<Option<mpsc::UnboundedReceiver<Original>>>,
+    pub removals: Mutex<Option<mpsc::UnboundedReceiver<OriginalKey>>>,
     /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
     pub gate: RwLock<()>,
     /// Counts the beginnings and the ends of changes that are made while the gate is held.
     pub(crate) moment: AtomicU64,
-    pub(crate) present: RwLock<Arc<Present>>,
+    pub(crate) view: RwLock<Arc<View>>,
     pub(crate) hasher: RandomState,
 }
 
@@ -82,7 +82,7 @@ impl Store {
     pub fn change(
         &self,
         batch: engine::Batch,
-        publish: &mut Option<impl FnOnce(&Present) -> Present>,
+        publish: &mut Option<impl FnOnce(&View) -> View>,
     ) -> Result<(), IndexError> {
         let db = self.db()?;
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Tells whoever removes originals that no row has these.
-    pub fn release(&self, names: impl IntoIterator<Item = Original>) {
+    pub fn release(&self, names: impl IntoIterator<Item = OriginalKey>) {
         for name in names {
             // Where nobody removes any, they stay loose.
             let _ = self.released.send(name);
@@ -112,17 +112,17 @@ impl Store {
     }
 
     /// What there is now.
-    pub fn present(&self) -> Arc<Present> {
-        let present = self.present.read();
-        present.unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn view(&self) -> Arc<View> {
+        let view = self.view.read();
+        view.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts something else in the place of what is present. What `change` does is quick, for readers wait.
-    pub fn publish(&self, change: impl FnOnce(&Present) -> Present) {
-        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
-        let after = Arc::new(change(&present));
-        let before = std::mem::replace(&mut *present, after);
-        drop(present);
+    pub fn publish(&self, change: impl FnOnce(&View) -> View) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let after = Arc::new(change(&view));
+        let before = std::mem::replace(&mut *view, after);
+        drop(view);
         // What only the old one held is given back after the lock.
         drop(before);
     }
@@ -133,7 +133,7 @@ impl Store {
         &self,
         choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>,
     ) -> Option<Vec<Arc<Segment>>> {
-        self.present().sides().find_map(|side| {
+        self.view().sides().find_map(|side| {
             let directory: &Directory = &side.directory;
             let parts = (directory.segments()).get(choose(directory.segments())?)?;
             let merged = Arc::new(Segment::merge(directory.kinds(), parts));
@@ -179,7 +179,7 @@ impl Store {
         db: &engine::Tree,
         generation: &Generation,
         page: u32,
-    ) -> Result<Page<Words>, IndexError> {
+    ) -> Result<Page<CodeWords>, IndexError> {
         match db.get(generation.codes_key(page))? {
             Some(value) => page::decode_codes(&value, &generation.lengths)
                 .map_err(|why| Damage::codes(page, generation.number, why).into()),

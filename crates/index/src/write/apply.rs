@@ -5,43 +5,43 @@ use crate::{
     types::{
         error::IndexError,
         revision::Revision,
-        write::{Done, Write},
+        write::{Outcome, Write},
     },
     write::group::Group,
 };
 
 impl Group<'_> {
     /// Does a write. One that fails leaves nothing behind, and fails in every store that it comes to after the same writes.
-    pub fn write(&mut self, write: Write) -> Result<Done, IndexError> {
+    pub fn write(&mut self, write: Write) -> Result<Outcome, IndexError> {
         if !matches!(write, Write::OpenBlock | Write::Forget(_)) {
             self.changed = Some(self.applied.map(|applied| applied.position));
         }
         Ok(match write {
             Write::Put(image) => {
                 let (record, created) = self.put(*image)?;
-                Done::Put(Box::new(record), created)
+                Outcome::Put(Box::new(record), created)
             }
             Write::Patch {
                 id,
                 labels,
                 payload,
                 at_ms,
-            } => Done::Patched(self.patch(id, labels, payload, at_ms)?.map(Box::new)),
-            Write::Delete { id } => Done::Deleted(self.delete(id)?),
-            Write::OpenBlock => Done::Block(self.open_block()),
+            } => Outcome::Patched(self.patch(id, labels, payload, at_ms)?.map(Box::new)),
+            Write::Delete { id } => Outcome::Deleted(self.delete(id)?),
+            Write::OpenBlock => Outcome::Block(self.open_block()),
             Write::Forget(names) => {
                 self.forget(&names)?;
-                Done::Nothing
+                Outcome::Nothing
             }
-            Write::Begin(generation) => Done::Number(self.begin(generation)?),
-            Write::Recode { number, images } => Done::Recoded(self.recode(number, images)?),
+            Write::Begin(generation) => Outcome::Number(self.begin(generation)?),
+            Write::Recode { number, images } => Outcome::Recoded(self.recode(number, images)?),
             Write::Activate(number) => {
                 self.activate(number)?;
-                Done::Nothing
+                Outcome::Nothing
             }
             Write::Discard => {
                 self.discard()?;
-                Done::Nothing
+                Outcome::Nothing
             }
             Write::If {
                 id,
@@ -51,7 +51,7 @@ impl Group<'_> {
                 let found = self.staged.find(&id)?;
                 let present = found.map(|found| self.revision(found.sequence, &found.row));
                 if !expected.holds(present.as_ref()) {
-                    return Err(IndexError::Unexpected { id, present });
+                    return Err(IndexError::PreconditionFailed { id, present });
                 }
                 self.write(*write)?
             }
@@ -60,7 +60,7 @@ impl Group<'_> {
 
     /// What an image of the active generation is as of.
     pub(crate) fn revision(&self, sequence: u32, row: &Row) -> Revision {
-        let generation = self.staged.present.active.generation.number;
+        let generation = self.staged.view.active.generation.number;
         row.revision(self.store.id, generation, sequence)
     }
 }

@@ -11,9 +11,9 @@ use std::{
 use crate::{
     disk::{engine, key::Key, page, sketch_page, state::State},
     memory::segment::Segment,
-    types::{error::IndexError, id::Original},
+    types::{error::IndexError, id::OriginalKey},
     view::{
-        generations::{Added, Present},
+        generations::{Added, View},
         store::Store,
     },
     write::group::Group,
@@ -23,7 +23,7 @@ use crate::{
 const ASK: Duration = Duration::from_secs(1);
 
 /// What becomes of what is present.
-type Publish = Box<dyn FnOnce(&Present) -> Present + Send>;
+type Publish = Box<dyn FnOnce(&View) -> View + Send>;
 
 /// A group that is ready to be written.
 pub struct Commit {
@@ -33,7 +33,7 @@ pub struct Commit {
     /// None once readers see it.
     publish: Option<Publish>,
     /// Originals that no row names any more.
-    released: Vec<Original>,
+    released: Vec<OriginalKey>,
 }
 
 impl Commit {
@@ -124,7 +124,8 @@ impl Group<'_> {
         let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
         // A write that failed may have given a name its number, which is known from then on.
         let unnamed = self.staged.next_name() == self.state.names;
-        let idle = unchanged && unnamed && self.originals.is_empty() && self.turn.is_none();
+        let idle =
+            unchanged && unnamed && self.originals.is_empty() && self.generation_change.is_none();
         if idle && self.purged == 0 && self.applied.is_none() {
             return Ok(None);
         }
@@ -140,8 +141,8 @@ impl Group<'_> {
             let bytes = (!page.is_empty()).then(|| page::encode(page)).transpose()?;
             put(&mut self.staged.batch, Key::Rows(*number).to_bytes(), bytes);
         }
-        let present = self.staged.present.clone();
-        for (side, pages) in present.sides().zip(&self.staged.codes) {
+        let view = self.staged.view.clone();
+        for (side, pages) in view.sides().zip(&self.staged.codes) {
             let generation = &side.generation;
             for (number, page) in pages {
                 let encode = || page::encode_codes(page, &generation.lengths);
@@ -149,7 +150,7 @@ impl Group<'_> {
                 put(&mut self.staged.batch, generation.codes_key(*number), bytes);
             }
         }
-        for (side, pages) in present.sides().zip(&self.staged.sketches) {
+        for (side, pages) in view.sides().zip(&self.staged.sketches) {
             for (number, page) in pages {
                 let bytes = (!page.is_empty()).then(|| sketch_page::encode(page));
                 let key = side.generation.sketches_key(*number);
@@ -163,16 +164,16 @@ impl Group<'_> {
             let key = Key::Position.to_bytes();
             self.staged.batch.insert(key, applied.to_bytes());
         }
-        let broken = present.broken + self.broken;
+        let broken = view.broken + self.broken;
         if self.broken > 0 {
             let key = Key::Broken.to_bytes();
             self.staged.batch.insert(key, &broken.to_be_bytes());
         }
-        if let Some(turn) = &self.turn {
-            turn.write(&mut self.staged.batch);
+        if let Some(generation_change) = &self.generation_change {
+            generation_change.write(&mut self.staged.batch);
         }
         let released = self.originals.write(&mut self.staged.batch)?;
-        let segments = present.sides().zip(self.sides).map(|(side, changed)| {
+        let segments = view.sides().zip(self.sides).map(|(side, changed)| {
             let directory = &side.directory;
             let segment = Segment::from_changes(directory.kinds(), &changed.changes);
             let distinct = directory.distinct_after(&segment);
@@ -186,13 +187,13 @@ impl Group<'_> {
         let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
         let commit = (self.changed).map(|position| position.unwrap_or(self.state.commit));
-        let turn = self.turn;
+        let generation_change = self.generation_change;
         let publish: Publish = Box::new(move |now| {
             let mut after = now.after(segments, images);
             after.commit = commit.unwrap_or(now.commit);
             after.broken = broken;
-            match turn {
-                Some(turn) => turn.of(&after),
+            match generation_change {
+                Some(generation_change) => generation_change.of(&after),
                 None => after,
             }
         });

@@ -6,15 +6,15 @@ use crate::{
     types::{error::IndexError, generation::Generation, write::Recoded},
     write::{
         group::Group,
-        staged::{Found, Turn},
+        staged::{Found, GenerationChange},
     },
 };
 
 impl Group<'_> {
     /// The generations as the writes staged so far leave them.
     fn generations(&self) -> Result<Generations, IndexError> {
-        match &self.turn {
-            Some(turn) => Ok(turn.generations.clone()),
+        match &self.generation_change {
+            Some(generation_change) => Ok(generation_change.generations.clone()),
             None => Generations::read(&self.db),
         }
     }
@@ -33,7 +33,7 @@ impl Group<'_> {
         let number = generations.last;
         wanted.number = number;
         generations.standby = Some(wanted);
-        self.turn = Some(Turn { generations });
+        self.generation_change = Some(GenerationChange { generations });
         Ok(number)
     }
 
@@ -41,8 +41,8 @@ impl Group<'_> {
     /// images got theirs.
     pub fn recode(&mut self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
         let side = self.standby(number)?;
-        let present = self.staged.present.clone();
-        let Some(of) = present.sides().nth(side) else {
+        let view = self.staged.view.clone();
+        let Some(of) = view.sides().nth(side) else {
             return Ok(0);
         };
         // All is checked and found before any is staged.
@@ -77,16 +77,16 @@ impl Group<'_> {
 
     /// Whether a number is that of the generation beside.
     fn standby(&self, number: u32) -> Result<usize, IndexError> {
-        let present = &self.staged.present;
-        let is = present
+        let view = &self.staged.view;
+        let is = view
             .standby
             .as_ref()
             .is_some_and(|side| side.generation.number == number);
-        match is && self.turn.is_none() {
+        match is && self.generation_change.is_none() {
             true => Ok(1),
             false => Err(IndexError::Generation {
                 given: number,
-                active: present.active.generation.number,
+                active: view.active.generation.number,
             }),
         }
     }
@@ -106,7 +106,7 @@ impl Group<'_> {
         if let Some(standby) = &mut generations.standby {
             std::mem::swap(&mut generations.active, standby);
         }
-        self.turn = Some(Turn { generations });
+        self.generation_change = Some(GenerationChange { generations });
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Group<'_> {
     pub fn discard(&mut self) -> Result<(), IndexError> {
         let mut generations = self.generations()?;
         if generations.standby.take().is_some() {
-            self.turn = Some(Turn { generations });
+            self.generation_change = Some(GenerationChange { generations });
         }
         Ok(())
     }

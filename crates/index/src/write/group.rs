@@ -11,23 +11,23 @@ use crate::{
         engine,
         names::Names,
         originals,
-        page::Words,
-        position::Applied,
+        page::CodeWords,
+        position::LogPosition,
         row::{PackedId, Row},
         state::{State, mark},
     },
-    memory::{segment::Change, sketches::array::Sketched},
+    memory::{segment::Change, sketches::array::SketchChange},
     types::{
         error::IndexError,
-        id::{self, ImageId, Original},
+        id::{self, ImageId, OriginalKey},
         record::{Codes, NewImage, Record, Times},
         sketch::Sketch,
     },
     view::{
-        generations::{Counts, Side},
+        generations::{Counts, GenerationView},
         store::Store,
     },
-    write::staged::{Staged, Turn},
+    write::staged::{GenerationChange, Staged},
 };
 
 /// Writes staged and not yet committed. One that fails leaves nothing behind.
@@ -39,11 +39,11 @@ pub struct Group<'a> {
     /// What becomes of the directory of each generation, the active one first.
     pub(super) sides: Vec<Changed>,
     pub(super) originals: originals::Changes,
-    pub(super) turn: Option<Turn>,
+    pub(super) generation_change: Option<GenerationChange>,
     /// How many pages of generations that are gone it removes.
     pub(super) purged: usize,
     /// The last write of a log that is applied with it.
-    pub(super) applied: Option<Applied>,
+    pub(super) applied: Option<LogPosition>,
     /// How many messages of a log are broken and passed over.
     pub(super) broken: u64,
     /// Whether any write is of images, and the position of the last that is, where there is a log.
@@ -51,12 +51,12 @@ pub struct Group<'a> {
 }
 
 /// An image's words and its sketch in each generation, the active one first.
-type Coded = (Vec<Option<Words>>, Vec<Option<Sketch>>);
+type Coded = (Vec<Option<CodeWords>>, Vec<Option<Sketch>>);
 
 /// What a group changes of a generation.
 pub(super) struct Changed {
     pub(super) changes: Vec<Change>,
-    pub(super) sketches: Vec<Sketched>,
+    pub(super) sketches: Vec<SketchChange>,
     pub(super) counts: Counts,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Group<'a> {
     pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Result<Self, IndexError> {
         let db = store.db()?;
         let staged = Staged::new(store, db.clone(), names);
-        let changed = |side: &Side| Changed {
+        let changed = |side: &GenerationView| Changed {
             changes: Vec::new(),
             sketches: Vec::new(),
             counts: side.counts(),
@@ -77,10 +77,10 @@ impl<'a> Group<'a> {
             store,
             db,
             state,
-            sides: staged.present.sides().map(changed).collect(),
+            sides: staged.view.sides().map(changed).collect(),
             staged,
             originals: originals::Changes::default(),
-            turn: None,
+            generation_change: None,
             purged: 0,
             applied: None,
             broken: 0,
@@ -94,12 +94,12 @@ impl<'a> Group<'a> {
     }
 
     /// Whether it changes generations. Whatever comes after that needs another group, for what is present is another then.
-    pub fn turns(&self) -> bool {
-        self.turn.is_some()
+    pub fn changes_generations(&self) -> bool {
+        self.generation_change.is_some()
     }
 
     /// That a log is applied up to a position with it, and whether what rows let go of in the writes that follow is this store's to tell.
-    pub fn at(&mut self, applied: Applied, own: bool) {
+    pub fn at(&mut self, applied: LogPosition, own: bool) {
         self.applied = Some(applied);
         self.originals.elsewhere = !own;
     }
@@ -258,7 +258,7 @@ impl<'a> Group<'a> {
     }
 
     /// Takes note that nothing lies under these names, which are loose.
-    pub fn forget(&mut self, names: &[Original]) -> Result<(), IndexError> {
+    pub fn forget(&mut self, names: &[OriginalKey]) -> Result<(), IndexError> {
         let db = &self.db;
         names
             .iter()
@@ -267,8 +267,8 @@ impl<'a> Group<'a> {
 
     /// The words that codes are in each generation, and the sketches: those of the active one have to be among them.
     fn coded(&self, codes: Vec<Codes>) -> Result<Coded, IndexError> {
-        let present = &self.staged.present;
-        let coded = present.sides().map(|side| {
+        let view = &self.staged.view;
+        let coded = view.sides().map(|side| {
             let generation = &side.generation;
             let own = |codes: &&Codes| codes.generation == generation.number;
             let Some(Codes { codes, sketch, .. }) = codes.iter().find(own) else {
@@ -283,14 +283,14 @@ impl<'a> Group<'a> {
             Some((Some(_), _)) => Ok(coded.into_iter().unzip()),
             _ => Err(IndexError::Generation {
                 given: codes.first().map_or(0, |codes| codes.generation),
-                active: present.active.generation.number,
+                active: view.active.generation.number,
             }),
         }
     }
 
-    fn active_codes(&self, words: &[Option<Words>]) -> Vec<HashCode> {
+    fn active_codes(&self, words: &[Option<CodeWords>]) -> Vec<HashCode> {
         let words = words.first().cloned().flatten().unwrap_or_default();
-        self.staged.present.active.generation.codes(&words)
+        self.staged.view.active.generation.codes(&words)
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use crate::{
     disk::{
-        page::{self, Words},
+        page::{self, CodeWords},
         row::Row,
         sketch_page,
     },
     memory::{
         segment::{Change, Entry},
-        sketches::array::Sketched,
+        sketches::array::SketchChange,
     },
     types::{error::IndexError, id::ImageId, sketch::Sketch},
     write::{group::Group, staged::Found},
@@ -46,7 +46,7 @@ impl Group<'_> {
         };
         self.sides[side]
             .sketches
-            .push(Sketched { sequence, sketch });
+            .push(SketchChange { sequence, sketch });
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Group<'_> {
         sequence: u32,
         id: &ImageId,
         before: Option<Found>,
-        after: Option<(Row, Vec<Option<Words>>)>,
+        after: Option<(Row, Vec<Option<CodeWords>>)>,
     ) -> Result<(), IndexError> {
         let (number, slot) = page::place(sequence);
         let hash = self.store.hash(id);
@@ -67,7 +67,7 @@ impl Group<'_> {
         };
         let had = labels(before.as_ref().map(|found| &found.row));
         let has = labels(after.as_ref().map(|(row, _)| row));
-        let entry = |row: &Row, words: &Option<Words>| Entry {
+        let entry = |row: &Row, words: &Option<CodeWords>| Entry {
             codes: words.clone().unwrap_or_default(),
             labels: row.labels.clone(),
             id: hash,

@@ -14,12 +14,12 @@ use crate::{
         generations::Generations,
         key::Key,
         names::Names,
-        page::{self, Page, Words},
+        page::{self, CodeWords, Page},
         row::{PackedId, Row},
         sketch_page,
     },
     types::{error::IndexError, generation::Generation, id::ImageId, sketch::Sketch},
-    view::{generations::Present, store::Store},
+    view::{generations::View, store::Store},
 };
 
 /// See the module.
@@ -34,9 +34,9 @@ pub struct Staged<'a> {
     /// Pages of rows that are to be written.
     pub rows: HashMap<u32, Page<Row>>,
     /// What is present while the group is staged, but for merges.
-    pub present: Arc<Present>,
+    pub view: Arc<View>,
     /// Pages of each generation's codes that are to be written.
-    pub codes: Vec<HashMap<u32, Page<Words>>>,
+    pub codes: Vec<HashMap<u32, Page<CodeWords>>>,
     /// Pages of each generation's sketches that are to be written.
     pub sketches: Vec<HashMap<u32, Page<Sketch>>>,
     payloads: HashMap<u32, Option<Value>>,
@@ -53,20 +53,20 @@ pub struct Found {
     /// What is kept of it but its codes.
     pub row: Row,
     /// Its codes in each generation, the active one first; none in one beside that has not come to it.
-    pub words: Vec<Option<Words>>,
+    pub words: Vec<Option<CodeWords>>,
 }
 
 impl<'a> Staged<'a> {
     /// Nothing yet.
     pub fn new(store: &'a Store, db: Arc<engine::Db>, names: &'a mut Names) -> Self {
-        let present = store.present();
-        let codes = present.sides().map(|_| HashMap::new()).collect();
-        let sketches = present.sides().map(|_| HashMap::new()).collect();
+        let view = store.view();
+        let codes = view.sides().map(|_| HashMap::new()).collect();
+        let sketches = view.sides().map(|_| HashMap::new()).collect();
         Staged {
             store,
             db,
             names,
-            present,
+            view,
             batch: engine::Batch::default(),
             places: HashMap::new(),
             rows: HashMap::new(),
@@ -89,7 +89,7 @@ impl<'a> Staged<'a> {
         let candidates: Vec<u32> = match self.places.get(id) {
             Some(place) => place.iter().copied().collect(),
             None => {
-                let directory = &self.present.active.directory;
+                let directory = &self.view.active.directory;
                 directory.with_id(self.store.hash(id)).collect()
             }
         };
@@ -101,7 +101,7 @@ impl<'a> Staged<'a> {
             let row = row.clone();
             let sides = 0..self.codes.len();
             let words = sides.map(|side| Ok(self.codes(side, number)?.get(&slot).cloned()));
-            let words: Vec<Option<Words>> = words.collect::<Result<_, IndexError>>()?;
+            let words: Vec<Option<CodeWords>> = words.collect::<Result<_, IndexError>>()?;
             if words.first().is_none_or(Option::is_none) {
                 return Err(IndexError::Corrupt {
                     what: format!("the image {id}"),
@@ -155,12 +155,12 @@ impl<'a> Staged<'a> {
     }
 
     /// A page of a side's codes, to be changed. A damaged one of the generation beside is made anew.
-    pub fn codes(&mut self, side: usize, number: u32) -> Result<&mut Page<Words>, IndexError> {
-        let (present, db) = (&self.present, &self.db);
+    pub fn codes(&mut self, side: usize, number: u32) -> Result<&mut Page<CodeWords>, IndexError> {
+        let (view, db) = (&self.view, &self.db);
         let page = match self.codes[side].entry(number) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let generation = present.sides().nth(side).map(|side| &side.generation);
+                let generation = view.sides().nth(side).map(|side| &side.generation);
                 let page = generation.map_or(Ok(Page::new()), |of| Store::codes(db, of, number));
                 entry.insert(match page {
                     Err(IndexError::Corrupt { .. }) if side > 0 => Page::new(),
@@ -177,7 +177,7 @@ impl<'a> Staged<'a> {
         if let Some(page) = self.sketches.get(side).and_then(|pages| pages.get(&number)) {
             return Ok(page.get(&slot).cloned());
         }
-        let generation = self.present.sides().nth(side).map(|side| &side.generation);
+        let generation = self.view.sides().nth(side).map(|side| &side.generation);
         match generation.filter(|generation| generation.sketch.is_some()) {
             Some(generation) => Ok(Store::sketches(&self.db, generation, number)?.remove(&slot)),
             None => Ok(None),
@@ -190,7 +190,7 @@ impl<'a> Staged<'a> {
         side: usize,
         number: u32,
     ) -> Result<Option<&mut Page<Sketch>>, IndexError> {
-        let generation = self.present.sides().nth(side).map(|side| &side.generation);
+        let generation = self.view.sides().nth(side).map(|side| &side.generation);
         let Some(generation) = generation.filter(|generation| generation.sketch.is_some()) else {
             return Ok(None);
         };
@@ -209,7 +209,7 @@ impl<'a> Staged<'a> {
     pub fn count_label(&mut self, number: u32, change: i64) -> Result<(), IndexError> {
         let counted = self.labels.entry(number).or_default();
         *counted += change;
-        let stored = self.present.active.directory.count_labelled(number) as i64;
+        let stored = self.view.active.directory.count_labelled(number) as i64;
         match stored + *counted {
             0 => self.names.forget(&self.db, &mut self.batch, number),
             _ => Ok(()),
@@ -229,24 +229,24 @@ impl<'a> Staged<'a> {
 }
 
 /// A change of generations that a commit makes.
-pub struct Turn {
+pub struct GenerationChange {
     /// What there are then.
     pub(super) generations: Generations,
 }
 
-impl Turn {
+impl GenerationChange {
     /// Makes it durable with the batch.
     pub fn write(&self, batch: &mut engine::Batch) {
         self.generations.write(batch);
     }
 
     /// What is present after it.
-    pub fn of(&self, now: &Present) -> Present {
+    pub fn of(&self, now: &View) -> View {
         let Generations {
             active, standby, ..
         } = &self.generations;
         let kept = |generation: &Generation| now.side(Some(generation.number)).cloned();
-        Present {
+        View {
             active: kept(active).unwrap_or_else(|| now.active.clone()),
             standby: standby.as_ref().map(|generation| {
                 kept(generation).unwrap_or_else(|| now.active.without_codes(generation.clone()))

@@ -214,7 +214,7 @@ impl Work {
                 answers.push(first(Some(&mut group)));
                 while answers.len() < GROUP
                     && group.bytes() < GROUP_BYTES
-                    && !group.turns()
+                    && !group.changes_generations()
                     && let Ok(job) = jobs.try_recv()
                 {
                     answers.push(job(Some(&mut group)));

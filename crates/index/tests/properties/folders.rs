@@ -4,7 +4,8 @@
 use std::{path::Path, thread, time::Duration};
 
 use scihcgrl_index::{
-    Expected, Index, IndexError, Kept, NewImage, Order, Query, Wanted, code::Length,
+    Index, IndexError, NewImage, Order, Precondition, Query, Requirement, SketchStorage,
+    code::Length,
 };
 use tokio::runtime::Runtime;
 
@@ -46,7 +47,7 @@ fn another_model_or_other_lengths_are_refused_by_name() {
 fn codes_of_another_numeric_type_are_not_mixed_in() {
     let folder = tempfile::tempdir().unwrap();
     let open = |precision| open_in(folder.path(), "0123456789ab", precision, &Length::ALL);
-    let (exactly, rather) = (Wanted::Exactly, Wanted::Rather);
+    let (exactly, rather) = (Requirement::Exact, Requirement::Preferred);
     drop(open(exactly("bf16".to_owned())).unwrap());
     let kept = open(rather("fp32".to_owned())).unwrap();
     assert_eq!(kept.precision(), "bf16");
@@ -191,7 +192,7 @@ fn a_whole_store_has_no_damage() {
     }
     for number in 0..20 {
         runtime
-            .block_on(index.delete(id(number * 3), Expected::default()))
+            .block_on(index.delete(id(number * 3), Precondition::default()))
             .unwrap();
     }
     assert_eq!(index.verify().unwrap(), []);
@@ -221,7 +222,7 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
     ];
     for ((why, harm), kept) in harms
         .into_iter()
-        .flat_map(|harm| [(harm, Kept::Memory), (harm, Kept::Disk)])
+        .flat_map(|harm| [(harm, SketchStorage::Memory), (harm, SketchStorage::Disk)])
     {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
@@ -321,11 +322,11 @@ fn a_label_that_no_image_has_any_more_is_forgotten() {
     put(2, &["kept", "lost", &media_type]);
     for number in 0..300 {
         let labels = Some(vec![format!("label {number}"), "kept".to_owned()]);
-        let patched = index.patch(id(1), labels, None, Expected::default());
+        let patched = index.patch(id(1), labels, None, Precondition::default());
         runtime.block_on(patched).unwrap().unwrap();
     }
     runtime
-        .block_on(index.delete(id(2), Expected::default()))
+        .block_on(index.delete(id(2), Precondition::default()))
         .unwrap();
     // One that comes again is a label as any other.
     put(3, &["lost"]);

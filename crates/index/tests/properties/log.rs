@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Applied, Done, Expected, Followed, Generation, Index, IndexConfig, Original, Query, Recoded,
-    Revisions, Times, Wanted, Write, code::Length,
+    Generation, Index, IndexConfig, LogOrigin, LogPosition, OriginalKey, Outcome, Precondition,
+    Query, Recoded, Requirement, Revisions, Times, Write, code::Length,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -17,10 +17,10 @@ use super::{SKETCH, cases, codes, config, expected, id, image, labels, query, sh
 const GALLERY: Uuid = Uuid::from_u128(7);
 
 fn open(path: &std::path::Path) -> Index {
-    let precision = Wanted::Rather("fp32".to_owned());
+    let precision = Requirement::Preferred("fp32".to_owned());
     Index::open(IndexConfig {
-        model: Wanted::Rather("0123456789ab".to_owned()),
-        gallery: Some(Followed {
+        model: Requirement::Preferred("0123456789ab".to_owned()),
+        gallery: Some(LogOrigin {
             id: GALLERY,
             began_with: None,
         }),
@@ -30,7 +30,7 @@ fn open(path: &std::path::Path) -> Index {
 }
 
 /// A name of one of the first blocks, whether it was opened or not.
-fn original(number: u16) -> Original {
+fn original(number: u16) -> OriginalKey {
     serde_json::from_value(json!(number % 300)).unwrap()
 }
 
@@ -49,7 +49,7 @@ fn on_condition() -> impl Strategy<Value = Write> {
             Write::Patch { id, .. } | Write::Delete { id } => id.clone(),
             other => panic!("{other:?} is of no image"),
         };
-        let expected = Expected { one_of, none_of };
+        let expected = Precondition { one_of, none_of };
         let write = Box::new(write);
         Write::If {
             id,
@@ -160,12 +160,12 @@ fn applied(
             for write in group {
                 let position = (told.len() + pending.len()) as u64 + 1;
                 let id = Some(Uuid::from_u128(position.into()));
-                let at = Applied { position, id };
+                let at = LogPosition { position, id };
                 pending.push(index.apply(at, write.clone(), true).await.unwrap());
             }
             for done in pending {
                 let done = done.await.unwrap();
-                if let Ok(Done::Put(record, _) | Done::Patched(Some(record))) = &done {
+                if let Ok(Outcome::Put(record, _) | Outcome::Patched(Some(record))) = &done {
                     let revision = record.revision.to_string();
                     assert!(revisions.insert(revision), "two states of one revision");
                 }

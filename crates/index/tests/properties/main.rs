@@ -10,8 +10,8 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, RngSeed},
 };
 use scihcgrl_index::{
-    Codes, Found, ImageId, Index, IndexConfig, IndexError, Kept, NewImage, Order, Query, Record,
-    Sketch, Wanted,
+    Codes, Found, ImageId, Index, IndexConfig, IndexError, NewImage, Order, Query, Record,
+    Requirement, Sketch, SketchStorage,
     code::{HashCode, Length},
 };
 use serde_json::json;
@@ -49,12 +49,17 @@ fn open(path: &Path) -> Result<Index, IndexError> {
 }
 
 fn open_as(path: &Path, model: &str, lengths: &[Length]) -> Result<Index, IndexError> {
-    open_in(path, model, Wanted::Rather("fp32".to_owned()), lengths)
+    open_in(
+        path,
+        model,
+        Requirement::Preferred("fp32".to_owned()),
+        lengths,
+    )
 }
 
 /// As [`open`], with the sketches in some place.
-fn open_kept(path: &Path, kept: Kept) -> Result<Index, IndexError> {
-    let precision = Wanted::Rather("fp32".to_owned());
+fn open_kept(path: &Path, kept: SketchStorage) -> Result<Index, IndexError> {
+    let precision = Requirement::Preferred("fp32".to_owned());
     Index::open(IndexConfig {
         kept: Some(kept),
         ..config(path, "0123456789ab", precision, &Length::ALL)
@@ -64,20 +69,20 @@ fn open_kept(path: &Path, kept: Kept) -> Result<Index, IndexError> {
 fn open_in(
     path: &Path,
     model: &str,
-    precision: Wanted,
+    precision: Requirement,
     lengths: &[Length],
 ) -> Result<Index, IndexError> {
     Index::open(config(path, model, precision, lengths))
 }
 
-fn config(path: &Path, model: &str, precision: Wanted, lengths: &[Length]) -> IndexConfig {
+fn config(path: &Path, model: &str, precision: Requirement, lengths: &[Length]) -> IndexConfig {
     IndexConfig {
         path: path.to_owned(),
-        model: Wanted::Exactly(model.to_owned()),
+        model: Requirement::Exact(model.to_owned()),
         precision,
         lengths: lengths.to_vec(),
         sketch: Some(SKETCH),
-        kept: Some(Kept::Memory),
+        kept: Some(SketchStorage::Memory),
         gallery: None,
         cache_bytes: 16 << 20,
     }

@@ -8,8 +8,8 @@ use std::{
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Copies, Expected, Group, ImageId, Index, IndexError, Kept, NewImage, Original, Query, Record,
-    code::Length,
+    Copies, Group, ImageId, Index, IndexError, NewImage, OriginalKey, Precondition, Query, Record,
+    SketchStorage, code::Length,
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
@@ -60,7 +60,7 @@ impl Model {
         false
     }
 
-    fn originals(&self) -> HashMap<Original, u64> {
+    fn originals(&self) -> HashMap<OriginalKey, u64> {
         let named = |image: &NewImage| Some((image.original?, image.bytes));
         self.0.iter().filter_map(named).collect()
     }
@@ -195,7 +195,7 @@ fn check_all(index: &Index, model: &Model) {
 }
 
 /// The names that the index lets go of, until now.
-fn until_now(names: &mut UnboundedReceiver<Original>) -> Vec<Original> {
+fn until_now(names: &mut UnboundedReceiver<OriginalKey>) -> Vec<OriginalKey> {
     std::iter::from_fn(|| names.try_recv().ok()).collect()
 }
 
@@ -243,7 +243,7 @@ fn play(steps: Vec<Step>) {
                         id(number),
                         new.clone(),
                         payload.clone(),
-                        Expected::default(),
+                        Precondition::default(),
                     ))
                     .unwrap();
                 let image = model.0.iter_mut().find(|image| image.id == id(number));
@@ -258,19 +258,23 @@ fn play(steps: Vec<Step>) {
                 let there = model.0.len();
                 model.0.retain(|image| image.id != id(number));
                 let deleted = runtime
-                    .block_on(index.delete(id(number), Expected::default()))
+                    .block_on(index.delete(id(number), Precondition::default()))
                     .unwrap();
                 assert_eq!(deleted, model.0.len() < there);
                 assert!(index.get(&id(number)).unwrap().is_none());
             }
             Step::Reopen(in_memory) => {
                 drop(index);
-                let kept = if in_memory { Kept::Memory } else { Kept::Disk };
+                let kept = if in_memory {
+                    SketchStorage::Memory
+                } else {
+                    SketchStorage::Disk
+                };
                 index = open_kept(folder.path(), kept).unwrap();
                 released = index.released().unwrap();
                 let loose = until_now(&mut released);
                 let tied = model.originals();
-                let is_loose = |name: &&Original| !tied.contains_key(*name);
+                let is_loose = |name: &&OriginalKey| !tied.contains_key(*name);
                 assert!(
                     given
                         .iter()

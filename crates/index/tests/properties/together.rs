@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, atomic};
 
-use scihcgrl_index::{Expected, Found, IndexError, NewImage, Order, Query, Record, code::Length};
+use scihcgrl_index::{
+    Found, IndexError, NewImage, Order, Precondition, Query, Record, code::Length,
+};
 use serde_json::{Value, json};
 
 use super::{check_record, codes, id, image, labels, open, open_as};
@@ -38,7 +40,7 @@ async fn five_hundred_at_once_are_all_there_after_opening_again() {
         Err(IndexError::Closed)
     ));
     assert!(matches!(
-        index.delete(id(1), Expected::default()).await,
+        index.delete(id(1), Precondition::default()).await,
         Err(IndexError::Closed)
     ));
     drop(index);
@@ -210,7 +212,7 @@ async fn readers_never_see_half_an_image() {
         if round % 3 == 0 {
             assert!(
                 index
-                    .delete(id(1 + usize::from(round) % 2), Expected::default())
+                    .delete(id(1 + usize::from(round) % 2), Precondition::default())
                     .await
                     .unwrap()
             );
@@ -235,7 +237,7 @@ async fn a_label_of_a_write_that_failed_has_its_name_later() {
     };
     index.put(with(1, "a")).await.unwrap();
     let taken = index.put(with(2, "new")).await;
-    assert!(matches!(taken, Err(IndexError::Original { .. })));
+    assert!(matches!(taken, Err(IndexError::OriginalKey { .. })));
     let later = NewImage {
         original: None,
         ..with(3, "new")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Codes, Expected, Generation, Index, IndexError, NewImage, Order, Query, Recoded, Sketch,
+    Codes, Generation, Index, IndexError, NewImage, Order, Precondition, Query, Recoded, Sketch,
     code::{HashCode, Length},
 };
 use tokio::runtime::Runtime;
@@ -222,7 +222,7 @@ fn play(steps: Vec<Step>) {
                     id(number),
                     Some(labels(bits)),
                     None,
-                    Expected::default(),
+                    Precondition::default(),
                 ));
                 let held = plain.images.get_mut(&number);
                 assert_eq!(found.unwrap().is_some(), held.is_some());
@@ -232,7 +232,7 @@ fn play(steps: Vec<Step>) {
             }
             Step::Delete(number) => {
                 let deleted = runtime
-                    .block_on(index.delete(id(number), Expected::default()))
+                    .block_on(index.delete(id(number), Precondition::default()))
                     .unwrap();
                 assert_eq!(deleted, plain.images.remove(&number).is_some());
                 plain.ages.retain(|other| *other != number);

@@ -24,7 +24,7 @@ use crate::{
             upload::{Upload, receive},
         },
         error::ApiError,
-        extract::{InTime, Object, is_form, next_field, twice, unknown_field},
+        extract::{Object, TimedBody, is_form, next_field, twice, unknown_field},
         routes::{jobs::members, search::NoParams},
         state::AppState,
     },
@@ -163,8 +163,9 @@ impl FromRequest<AppState> for NewJob {
             }
             false => {
                 DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
-                type Body = InTime<Json<Object<Map<String, Value>>>>;
-                let InTime(Json(Object(asked)), _held) = Body::from_request(request, state).await?;
+                type Body = TimedBody<Json<Object<Map<String, Value>>>>;
+                let TimedBody(Json(Object(asked)), _held) =
+                    Body::from_request(request, state).await?;
                 (asked.into(), None)
             }
         };

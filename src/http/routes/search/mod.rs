@@ -15,10 +15,10 @@ use crate::{
     code::{HashCode, Length},
     http::{
         error::ApiError,
-        extract::{InTime, OfModel, Params, Subject},
+        extract::{OfModel, Params, Subject, TimedBody},
         middleware::trace::millis,
         routes::content::content_url,
-        state::{AppState, CHANGE, CHANGES, Coded, Turn},
+        state::{AppState, CHANGE, CHANGES, Coded, WhenFull},
     },
     image::Part,
     index::{ImageId, IndexError, Match, Order, Query, Sketch},
@@ -117,7 +117,7 @@ impl Encoding {
 async fn search(
     State(state): State<AppState>,
     Params(params): Params<SearchParams>,
-    InTime(subject, _held): InTime<Subject>,
+    TimedBody(subject, _held): TimedBody<Subject>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let part = parameters::part(params.part.as_deref(), &subject)?;
     for _ in 0..CHANGES {
@@ -199,7 +199,7 @@ async fn search_in(
 async fn encode(
     State(state): State<AppState>,
     Params(params): Params<EncodeParams>,
-    InTime(subject, _held): InTime<Subject>,
+    TimedBody(subject, _held): TimedBody<Subject>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
     if let Subject::Code(..) = subject {
@@ -229,7 +229,7 @@ async fn output(
 ) -> Result<(Output, Encoding), ApiError> {
     match subject {
         Subject::Image(bytes) => {
-            let coded = state.encode(served, bytes, part, Turn::Refused).await?;
+            let coded = state.encode(served, bytes, part, WhenFull::Refused).await?;
             let encoding = Encoding::of(&coded);
             Ok((coded.encoded.output, encoding))
         }

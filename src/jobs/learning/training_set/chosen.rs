@@ -17,22 +17,22 @@ pub struct Chosen {
 
 /// Where it is.
 pub enum From {
-    Gallery(Original),
+    Gallery(OriginalKey),
     Archive(Item),
     /// A file of the archive that is of no class, and why.
     LeftOut(String, String),
 }
 
 /// What finds an original. A gallery has many, and the service that chooses among them needs its memory.
-pub struct Original {
+pub struct OriginalKey {
     pub id: ImageId,
-    pub name: Option<index::Original>,
+    pub name: Option<index::OriginalKey>,
     pub bytes: u64,
 }
 
 impl From {
     pub fn gallery(record: Record) -> Self {
-        From::Gallery(Original {
+        From::Gallery(OriginalKey {
             id: record.id,
             name: record.original,
             bytes: record.bytes,

@@ -28,7 +28,7 @@ use crate::{
     train::data::Item,
 };
 
-use chosen::{From, Original, of_archive};
+use chosen::{From, OriginalKey, of_archive};
 use sample::Sample;
 
 pub(crate) use chosen::Chosen;
@@ -203,7 +203,7 @@ async fn export(
             From::Archive(Item { name, .. }) | From::LeftOut(name, _) => json!({ "file": name }),
         };
         let bytes = match from {
-            From::Gallery(Original { id, name, bytes }) => {
+            From::Gallery(OriginalKey { id, name, bytes }) => {
                 context.original(&id, name, bytes).await?
             }
             From::Archive(item) => {

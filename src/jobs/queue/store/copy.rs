@@ -13,7 +13,7 @@ use crate::{
         queue::store::{EVENT, Given, JOB, RANGE, REVISION, STOP, Store, StoreError, job, key_of},
         record::Job,
     },
-    replica::{Board, BoardError, Noted, Replica},
+    replica::{RecordChange, Replica, SharedRecords, SharedRecordsError},
 };
 
 /// Under which key of the tree it is how far the copy goes.
@@ -23,7 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Store {
     /// Copies the board for as long as the tree can be written. That a job is over is not known here before what it did to the gallery is.
-    pub async fn follow(&self, board: &Board, replica: &Replica) -> Result<Infallible, StoreError> {
+    pub async fn follow(
+        &self,
+        board: &SharedRecords,
+        replica: &Replica,
+    ) -> Result<Infallible, StoreError> {
         let seen = match self.tree.open()?.get(SEEN)? {
             Some(seen) => seen.as_ref().try_into().map_or(0, u64::from_be_bytes),
             None => {
@@ -44,7 +48,7 @@ impl Store {
     }
 
     /// Has the others know the jobs that are here from when this service was alone.
-    async fn tell(&self, board: &Board) -> Result<(), StoreError> {
+    async fn tell(&self, board: &SharedRecords) -> Result<(), StoreError> {
         for first in [EVENT, JOB] {
             let tree = self.tree.open()?;
             let entries: Vec<_> = tree.scan_prefix([first]).collect::<Result<_, _>>()?;
@@ -52,7 +56,7 @@ impl Store {
             for (key, value) in entries {
                 let value = Bytes::copy_from_slice(&value);
                 match board.write(&told(&key), value, 0).await {
-                    Ok(_) | Err(BoardError::Taken { .. }) => {}
+                    Ok(_) | Err(SharedRecordsError::Taken { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -60,13 +64,13 @@ impl Store {
         Ok(())
     }
 
-    fn note(&self, noted: Noted) -> Result<(), StoreError> {
+    fn note(&self, noted: RecordChange) -> Result<(), StoreError> {
         let (batch, revision) = match noted {
-            Noted::Anew => {
+            RecordChange::Anew => {
                 self.tree.write(sled::Tree::clear)?;
                 (sled::Batch::default(), 0)
             }
-            Noted::Put {
+            RecordChange::Put {
                 key,
                 value,
                 revision,
@@ -78,7 +82,7 @@ impl Store {
                 }
                 (batch, revision)
             }
-            Noted::Gone { key, revision } => {
+            RecordChange::Gone { key, revision } => {
                 let key = copied(&key).map(|key| self.without(&key));
                 (key.transpose()?.unwrap_or_default(), revision)
             }
@@ -93,7 +97,7 @@ impl Store {
     /// A job as the board has it.
     pub(crate) async fn at_board(
         &self,
-        board: &Board,
+        board: &SharedRecords,
         id: Uuid,
     ) -> Result<Option<Job>, StoreError> {
         let (record, revision) = board.get(&told(&key_of(JOB, id))).await?;
@@ -103,7 +107,7 @@ impl Store {
     /// What a request's key was given with before; otherwise the key is that of a job of this id from now on.
     pub(crate) async fn given_before(
         &self,
-        board: &Board,
+        board: &SharedRecords,
         key: &str,
         id: Uuid,
     ) -> Result<Given, StoreError> {
@@ -123,7 +127,7 @@ impl Store {
                 }
             }
             match board.put(&key, id.to_string().into(), revision).await {
-                Err(BoardError::Taken { .. }) => continue,
+                Err(SharedRecordsError::Taken { .. }) => continue,
                 put => return Ok(put.map(|_| Given::Id(id))?),
             }
         }
@@ -131,8 +135,8 @@ impl Store {
 }
 
 /// How far the log went when a job was over, if that is what is noted.
-fn position(noted: &Noted) -> Option<u64> {
-    let Noted::Put { key, value, .. } = noted else {
+fn position(noted: &RecordChange) -> Option<u64> {
+    let RecordChange::Put { key, value, .. } = noted else {
         return None;
     };
     let (&JOB, _) = copied(key)?.split_first()? else {

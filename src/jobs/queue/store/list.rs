@@ -75,14 +75,14 @@ mod tests {
     use crate::jobs::{FineTune, Progress, State, Task};
     use crate::{
         code::Length,
-        index::{Index, IndexConfig, Wanted},
+        index::{Index, IndexConfig, Requirement},
     };
 
     fn store(folder: &Path) -> Store {
         let index = Index::open(IndexConfig {
             path: folder.to_owned(),
-            model: Wanted::Exactly("a".to_owned()),
-            precision: Wanted::Exactly("float32".to_owned()),
+            model: Requirement::Exact("a".to_owned()),
+            precision: Requirement::Exact("float32".to_owned()),
             lengths: vec![Length::L24],
             sketch: None,
             kept: None,

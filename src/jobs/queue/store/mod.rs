@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     index::{IndexError, Tree},
     jobs::record::{Event, Job},
-    replica::{Board, BoardError},
+    replica::{SharedRecords, SharedRecordsError},
 };
 
 /// What is under a key, by its first byte; a job's UUID follows, and behind that an event's or a range's number.
@@ -45,10 +45,10 @@ pub enum StoreError {
     },
     /// What is written down together cannot be, or was by another.
     #[error(transparent)]
-    Board {
+    SharedRecords {
         /// Why.
         #[from]
-        source: BoardError,
+        source: SharedRecordsError,
     },
     /// Something else than a job or an event was found.
     #[error("what is kept of job {id} cannot be read: {source}")]
@@ -76,7 +76,7 @@ impl From<sled::Error> for StoreError {
 /// A tree of jobs. What is read comes from it; what is written goes to the board first, where there is one, and comes from there.
 pub struct Store {
     tree: Tree,
-    board: Option<Board>,
+    board: Option<SharedRecords>,
     /// Counts what happened to any job.
     changes: watch::Sender<u64>,
     /// Held from when a request's key is looked for until it is there.
@@ -86,7 +86,7 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(tree: Tree, board: Option<Board>) -> Self {
+    pub fn new(tree: Tree, board: Option<SharedRecords>) -> Self {
         Store {
             tree,
             board,
@@ -122,8 +122,8 @@ impl Store {
             let is_taken = |put: &Result<u64, StoreError>| {
                 matches!(
                     put,
-                    Err(StoreError::Board {
-                        source: BoardError::Taken { .. }
+                    Err(StoreError::SharedRecords {
+                        source: SharedRecordsError::Taken { .. }
                     })
                 )
             };
@@ -193,8 +193,8 @@ impl Store {
             let key = numbered(EVENT, id, event.id);
             match self.put(key, serde_json::to_vec(&event)?, 0).await {
                 // Another told something at this moment.
-                Err(StoreError::Board {
-                    source: BoardError::Taken { .. },
+                Err(StoreError::SharedRecords {
+                    source: SharedRecordsError::Taken { .. },
                 }) => event.id += 1,
                 put => return put.map(drop),
             }
@@ -214,8 +214,8 @@ impl Store {
     pub async fn ask_to_stop(&self, id: Uuid) -> Result<(), StoreError> {
         let asked = self.put(key_of(STOP, id), Vec::new(), 0).await;
         match asked {
-            Err(StoreError::Board {
-                source: BoardError::Taken { .. },
+            Err(StoreError::SharedRecords {
+                source: SharedRecordsError::Taken { .. },
             }) => Ok(()),
             asked => asked.map(drop),
         }

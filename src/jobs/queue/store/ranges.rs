@@ -9,7 +9,7 @@ use crate::{
         queue::store::{RANGE, Store, StoreError, id_in, key_of, numbered, read, revision},
         record::Range,
     },
-    replica::BoardError,
+    replica::SharedRecordsError,
 };
 
 /// How many are written at a time.
@@ -39,8 +39,8 @@ impl Store {
             let key = numbered(RANGE, range.job, range.first);
             let record = serde_json::to_vec(&range)?;
             match self.put(key, record, range.revision).await {
-                Err(StoreError::Board {
-                    source: BoardError::Taken { .. },
+                Err(StoreError::SharedRecords {
+                    source: SharedRecordsError::Taken { .. },
                 }) => Ok(()),
                 put => put.map(drop),
             }

@@ -17,7 +17,7 @@ use crate::{
     jobs::{
         context::{Context, TOLD},
         error::JobError,
-        record::{Done, LeftOut, Progress},
+        record::{EncodedPages, LeftOut, Progress},
     },
 };
 
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// A generation that is being filled.
-pub(crate) struct Filling {
+pub(crate) struct GenerationEncoder {
     entry: Entry,
     number: u32,
     encoder: Option<Encoder>,
@@ -42,10 +42,10 @@ pub(crate) struct Filling {
     told: Option<Instant>,
 }
 
-impl Filling {
+impl GenerationEncoder {
     /// Of a generation, by its model.
     pub fn new(context: &Context, entry: Entry, number: u32) -> Self {
-        Filling {
+        GenerationEncoder {
             entry,
             number,
             encoder: None,
@@ -65,9 +65,9 @@ impl Filling {
         &mut self,
         context: &Context,
         pages: ops::Range<u32>,
-    ) -> Result<Done, JobError> {
+    ) -> Result<EncodedPages, JobError> {
         let (index, number) = (context.gallery().index(), self.number);
-        let (mut done, mut from) = (Done::default(), Some(pages.start));
+        let (mut done, mut from) = (EncodedPages::default(), Some(pages.start));
         while let Some(first) = from {
             context.check()?;
             let (missing, next) = {
@@ -100,7 +100,7 @@ impl Filling {
                     let recoded = recoded.clone();
                     async move { Ok(index.recode(number, recoded).await?) }
                 };
-                context.patiently(write).await?;
+                context.retry_while_unavailable(write).await?;
                 self.tell(context).await?;
             }
         }

@@ -10,7 +10,7 @@ use crate::{
         column::Column,
         filter::Filter,
         probe::{Kind, Probe, near::Near},
-        segment::{Net, Segment},
+        segment::{NetPostings, Segment},
     },
     types::error::{IndexError, spell},
 };
@@ -135,10 +135,10 @@ impl Directory {
     }
 
     /// The images that have a word, ascending.
-    fn find(&self, at: usize, word: u64) -> Net<'_> {
+    fn find(&self, at: usize, word: u64) -> NetPostings<'_> {
         let columns = self.columns(at).into_iter().enumerate();
         let lists = columns.map(|(list, column)| (column.find(word), sign(list)));
-        Net::new(lists.filter(|(postings, _)| !postings.is_empty()).collect())
+        NetPostings::new(lists.filter(|(postings, _)| !postings.is_empty()).collect())
     }
 
     /// The images whose id may be the one with this hash.

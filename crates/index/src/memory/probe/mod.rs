@@ -35,7 +35,7 @@ const SCANNED_24: usize = 2048;
 
 /// Distinct words, ascending, in the form that suits how many there are.
 #[derive(Debug)]
-pub enum Words {
+pub enum WordSet {
     /// Few, or labels: as they are.
     List(Vec<u64>),
     /// 24 bits: one bit for each that there could be.
@@ -48,23 +48,23 @@ pub enum Words {
     Hashes(Table<u16>),
 }
 
-impl Words {
+impl WordSet {
     /// Of ascending words, each once.
     pub fn new(kind: Kind, words: Vec<u64>) -> Self {
         match kind {
             Kind::Codes(Length::L24) if words.len() >= SCANNED_24 => {
-                Words::Bitmap(Bitmap::new(&words))
+                WordSet::Bitmap(Bitmap::new(&words))
             }
             Kind::Codes(Length::L32) if words.len() >= SCANNED => {
-                Words::Tables32(Tables::new(2, &words))
+                WordSet::Tables32(Tables::new(2, &words))
             }
             Kind::Codes(Length::L48) if words.len() >= SCANNED => {
-                Words::Tables48(Tables::new(3, &words))
+                WordSet::Tables48(Tables::new(3, &words))
             }
             _ => {
                 let mut words = words;
                 words.shrink_to_fit();
-                Words::List(words)
+                WordSet::List(words)
             }
         }
     }
@@ -72,40 +72,40 @@ impl Words {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
-            Words::List(words) => words.len(),
-            Words::Bitmap(bitmap) => bitmap.len(),
-            Words::Tables32(tables) => tables.len(),
-            Words::Tables48(tables) => tables.len(),
-            Words::Hashes(table) => table.len(),
+            WordSet::List(words) => words.len(),
+            WordSet::Bitmap(bitmap) => bitmap.len(),
+            WordSet::Tables32(tables) => tables.len(),
+            WordSet::Tables48(tables) => tables.len(),
+            WordSet::Hashes(table) => table.len(),
         }
     }
 
     /// The places of a word among them: one at most, but for hashes.
     pub fn slots(&self, word: u64) -> Range<u32> {
         match self {
-            Words::Hashes(table) => table.slots(word),
+            WordSet::Hashes(table) => table.slots(word),
             _ => self.slot(word).map_or(0..0, |slot| slot..slot + 1),
         }
     }
 
     fn slot(&self, word: u64) -> Option<u32> {
         match self {
-            Words::List(words) => words.binary_search(&word).ok().map(|slot| slot as u32),
-            Words::Bitmap(bitmap) => bitmap.slot(word),
-            Words::Tables32(tables) => tables.slot(word),
-            Words::Tables48(tables) => tables.slot(word),
-            Words::Hashes(_) => None,
+            WordSet::List(words) => words.binary_search(&word).ok().map(|slot| slot as u32),
+            WordSet::Bitmap(bitmap) => bitmap.slot(word),
+            WordSet::Tables32(tables) => tables.slot(word),
+            WordSet::Tables48(tables) => tables.slot(word),
+            WordSet::Hashes(_) => None,
         }
     }
 
     /// All of them, ascending.
     pub fn iter(&self) -> Box<dyn Iterator<Item = u64> + '_> {
         match self {
-            Words::List(words) => Box::new(words.iter().copied()),
-            Words::Bitmap(bitmap) => Box::new(bitmap.iter()),
-            Words::Tables32(tables) => Box::new(tables.iter()),
-            Words::Tables48(tables) => Box::new(tables.iter()),
-            Words::Hashes(table) => Box::new(table.iter()),
+            WordSet::List(words) => Box::new(words.iter().copied()),
+            WordSet::Bitmap(bitmap) => Box::new(bitmap.iter()),
+            WordSet::Tables32(tables) => Box::new(tables.iter()),
+            WordSet::Tables48(tables) => Box::new(tables.iter()),
+            WordSet::Hashes(table) => Box::new(table.iter()),
         }
     }
 
@@ -117,22 +117,22 @@ impl Words {
             at += 1;
         };
         match self {
-            Words::List(words) => words.iter().copied().for_each(visit),
-            Words::Bitmap(bitmap) => bitmap.iter().for_each(visit),
-            Words::Tables32(tables) => tables.iter().for_each(visit),
-            Words::Tables48(tables) => tables.iter().for_each(visit),
-            Words::Hashes(table) => table.iter().for_each(visit),
+            WordSet::List(words) => words.iter().copied().for_each(visit),
+            WordSet::Bitmap(bitmap) => bitmap.iter().for_each(visit),
+            WordSet::Tables32(tables) => tables.iter().for_each(visit),
+            WordSet::Tables48(tables) => tables.iter().for_each(visit),
+            WordSet::Hashes(table) => table.iter().for_each(visit),
         }
     }
 
     /// Bytes of memory that they take.
     pub fn bytes(&self) -> usize {
         match self {
-            Words::List(words) => 8 * words.capacity(),
-            Words::Bitmap(bitmap) => bitmap.bytes(),
-            Words::Tables32(tables) => tables.bytes(),
-            Words::Tables48(tables) => tables.bytes(),
-            Words::Hashes(table) => table.bytes(),
+            WordSet::List(words) => 8 * words.capacity(),
+            WordSet::Bitmap(bitmap) => bitmap.bytes(),
+            WordSet::Tables32(tables) => tables.bytes(),
+            WordSet::Tables48(tables) => tables.bytes(),
+            WordSet::Hashes(table) => table.bytes(),
         }
     }
 }
@@ -143,7 +143,7 @@ impl Words {
 /// within distance `r` has been visited, however the words are kept.
 #[derive(Debug)]
 pub struct Probe<'a> {
-    words: &'a Words,
+    words: &'a WordSet,
     word: u64,
     /// Steps done; all, once everything was visited at once.
     done: u32,
@@ -151,7 +151,7 @@ pub struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     /// One that has not begun.
-    pub fn new(words: &'a Words, word: u64) -> Self {
+    pub fn new(words: &'a WordSet, word: u64) -> Self {
         Probe {
             words,
             word,
@@ -167,15 +167,15 @@ impl<'a> Probe<'a> {
         }
         let (word, step) = (self.word, self.done);
         let all = match self.words {
-            Words::List(words) => {
+            WordSet::List(words) => {
                 scan::words(words, word, bound, near);
                 true
             }
-            Words::Bitmap(bitmap) => bitmap.visit(word, step, radius, bound, near),
-            Words::Tables32(tables) => tables.visit(word, step, radius, bound, near),
-            Words::Tables48(tables) => tables.visit(word, step, radius, bound, near),
+            WordSet::Bitmap(bitmap) => bitmap.visit(word, step, radius, bound, near),
+            WordSet::Tables32(tables) => tables.visit(word, step, radius, bound, near),
+            WordSet::Tables48(tables) => tables.visit(word, step, radius, bound, near),
             // Hashes are looked up and have no neighbours.
-            Words::Hashes(_) => true,
+            WordSet::Hashes(_) => true,
         };
         self.done = if all { u32::MAX } else { radius + 1 };
     }

@@ -82,9 +82,9 @@ impl Array {
     }
 
     /// With some changes, in their order.
-    pub fn with(&self, changes: &[Sketched]) -> Self {
+    pub fn with(&self, changes: &[SketchChange]) -> Self {
         let mut array = self.clone();
-        for Sketched { sequence, sketch } in changes {
+        for SketchChange { sequence, sketch } in changes {
             match sketch {
                 Some(sketch) => array.insert(*sequence, sketch.values().iter().copied()),
                 None => array.remove(*sequence),
@@ -193,7 +193,7 @@ fn place(sequence: u32) -> (usize, usize, usize) {
 
 /// What becomes of an image's sketch.
 #[derive(Clone, Debug)]
-pub struct Sketched {
+pub struct SketchChange {
     /// The image.
     pub sequence: u32,
     /// Its sketch from now on, if it has one.
@@ -222,12 +222,12 @@ mod tests {
             let mut states = vec![(Array::new(3), BTreeMap::new())];
             for group in groups {
                 let (array, mut map) = states.last().cloned().unwrap();
-                let change = |(sequence, of, there): (u32, i8, bool)| Sketched {
+                let change = |(sequence, of, there): (u32, i8, bool)| SketchChange {
                     sequence,
                     sketch: there.then(|| sketch(of)),
                 };
-                let changes: Vec<Sketched> = group.into_iter().map(change).collect();
-                for Sketched { sequence, sketch } in &changes {
+                let changes: Vec<SketchChange> = group.into_iter().map(change).collect();
+                for SketchChange { sequence, sketch } in &changes {
                     match sketch {
                         Some(sketch) => map.insert(*sequence, sketch.clone()),
                         None => map.remove(sequence),

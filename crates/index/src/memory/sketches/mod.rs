@@ -3,7 +3,7 @@
 
 use crate::types::generation::Generation;
 
-use array::{Array, Sketched};
+use array::{Array, SketchChange};
 
 pub mod array;
 pub mod copies;
@@ -33,7 +33,7 @@ impl Sketches {
     }
 
     /// Has some change, in their order.
-    pub fn change(&mut self, changes: &[Sketched]) {
+    pub fn change(&mut self, changes: &[SketchChange]) {
         if let Sketches::Memory(array) = self {
             *array = array.with(changes);
         }

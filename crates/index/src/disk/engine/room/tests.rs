@@ -26,10 +26,10 @@ use crate::{
     api::Index,
     code::{HashCode, Length},
     types::{
-        config::{IndexConfig, Kept, Wanted},
+        config::{IndexConfig, Requirement, SketchStorage},
         error::IndexError,
         record::{Codes, NewImage},
-        revision::Expected,
+        revision::Precondition,
     },
 };
 
@@ -95,11 +95,11 @@ fn make_room(disk: &Path, name: &str) {
 fn open(disk: &Path) -> Index {
     let opened = Index::open(IndexConfig {
         path: disk.join("store"),
-        model: Wanted::Exactly("0123456789ab".to_owned()),
-        precision: Wanted::Exactly("fp32".to_owned()),
+        model: Requirement::Exact("0123456789ab".to_owned()),
+        precision: Requirement::Exact("fp32".to_owned()),
         lengths: vec![Length::L24],
         sketch: None,
-        kept: Some(Kept::Memory),
+        kept: Some(SketchStorage::Memory),
         gallery: None,
         cache_bytes: 16 << 20,
     });
@@ -162,7 +162,7 @@ fn a_write_is_refused_in_words_and_reads_and_writes_go_on() {
         };
         assert!(error.is_disk_full(), "{error}");
         assert!(!index.has_room() && index.facts().disk_full);
-        let deleted = index.delete(id(1), Expected::default()).await;
+        let deleted = index.delete(id(1), Precondition::default()).await;
         assert!(deleted.is_err_and(|error| error.is_disk_full()));
         assert_eq!(version_of(&index, 1), Some(1));
         make_room(&disk, "rest");
@@ -238,7 +238,7 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
                             let image = 10 + WRITERS * (number % 50) + writer;
                             let done = match number % 7 {
                                 6 => {
-                                    let deleted = index.delete(id(image), Expected::default());
+                                    let deleted = index.delete(id(image), Precondition::default());
                                     deleted.await.map(|_| None)
                                 }
                                 _ => {
