@@ -9,7 +9,7 @@ import { ask, messageOf, send } from './service.js';
 /** @typedef {{ time: number, metrics: Metrics }} Reading time in ms */
 /**
  * Codes that `from` to `2 * from - 1` images share.
- * @typedef {{ from: number, codes: number, images: number }} SharingClass
+ * @typedef {{ from: number, codes: number, images: number }} CodeBucket
  */
 
 export const title = 'Status';
@@ -27,16 +27,16 @@ const [ROW_HEIGHT, BAR_START, BAR_WIDTH] = [20, 84, 200];
  */
 const fact = (name, value) => el('div', { class: 'fact' }, el('dt', {}, name), el('dd', {}, value));
 
-/** @param {SharingClass} sharing */
+/** @param {CodeBucket} sharing */
 const rangeText = ({ from }) => (from === 1 ? '1' : `${count(from)}–${count(2 * from - 1)}`);
 
 /**
  * Creates a histogram of images by how many of them share a code.
- * @param {{ classes: SharingClass[], bits: number, images: number, distinct: number }} sharing
+ * @param {{ buckets: CodeBucket[], bits: number, images: number, distinct: number }} sharing
  */
-function histogram({ classes, bits, images, distinct }) {
-  const max = Math.max(...classes.map((one) => one.images), 1);
-  const rows = classes.map((one, at) => {
+function histogram({ buckets, bits, images, distinct }) {
+  const max = Math.max(...buckets.map((one) => one.images), 1);
+  const rows = buckets.map((one, at) => {
     const [width, top] = [(one.images / max) * BAR_WIDTH, at * ROW_HEIGHT];
     return [
       svg('text', { x: BAR_START - 6, y: top + 14, class: 'end' }, rangeText(one)),
@@ -48,9 +48,9 @@ function histogram({ classes, bits, images, distinct }) {
       ),
     ];
   });
-  const description = classes.map((one) => `${plural(one.codes, 'code')} of ${rangeText(one)} images each`).join('; ');
+  const description = buckets.map((one) => `${plural(one.codes, 'code')} of ${rangeText(one)} images each`).join('; ');
   const label = `Codes of ${bits} bits by how many images share them: ${description}`;
-  const viewBox = `0 0 480 ${Math.max(classes.length, 1) * ROW_HEIGHT}`;
+  const viewBox = `0 0 480 ${Math.max(buckets.length, 1) * ROW_HEIGHT}`;
   const summary = `${plural(images, 'image')} share ${plural(distinct, 'distinct code')} of ${bits} bits.`;
   return el(
     'figure',
@@ -88,7 +88,7 @@ function loadFacts(now, before) {
 
 /** @param {any} index of the service's info */
 function indexFacts(index) {
-  const { images, precision, generation, left_out: uncoded } = index;
+  const { images, precision, generation, uncoded } = index;
   /** @type {{ what: string, why: string }[]} */
   const damage = index.damage;
   const damages = damage.map(({ what, why }) => el('li', {}, `${what}: ${why}`));

@@ -190,19 +190,19 @@ pub(crate) struct EncodedPages {
     /// How many images got codes.
     pub images: u64,
     /// Which got none.
-    pub left_out: Vec<LeftOut>,
+    pub uncoded: Vec<Uncoded>,
 }
 
 impl EncodedPages {
     pub fn add(&mut self, more: EncodedPages) {
         self.images += more.images;
-        self.left_out.extend(more.left_out);
+        self.uncoded.extend(more.uncoded);
     }
 }
 
 /// An image that gets no codes, and why.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct LeftOut {
+pub(crate) struct Uncoded {
     pub id: String,
     pub reason: String,
 }

@@ -86,7 +86,9 @@ impl LogConnection {
         let client = loop {
             match options.clone().connect(&urls[..]).await {
                 Ok(client) => break client,
-                Err(error) if began.elapsed() > START_TIMEOUT => return Err(refused(error.to_string())),
+                Err(error) if began.elapsed() > START_TIMEOUT => {
+                    return Err(refused(error.to_string()));
+                }
                 Err(error) => tracing::warn!(%error, servers = named, "NATS does not answer yet"),
             }
             sleep(PING).await;

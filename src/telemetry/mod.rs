@@ -29,10 +29,10 @@ pub const IN_FLIGHT: &str = "scihcgrl_requests_in_flight";
 /// Panics, caught or not.
 pub const PANICS: &str = "scihcgrl_panics_total";
 /// Processes that crashed, or were ended at a limit, while they decoded a picture.
-pub const DECODERS_LOST: &str = "scihcgrl_decoders_lost_total";
+pub const DECODERS_LOST: &str = "scihcgrl_decoder_failures_total";
 /// Images between their acceptance and their codes.
 pub const QUEUE_DEPTH: &str = "scihcgrl_queue_depth";
-/// Images that got no codes, by `reason`: `full`, `late`, `left` or `failed`.
+/// Images that got no codes, by `reason`: `full`, `late`, `disconnected` or `failed`.
 pub const DROPPED: &str = "scihcgrl_images_dropped_total";
 /// How long images waited for the model.
 pub const QUEUE_SECONDS: &str = "scihcgrl_queue_duration_seconds";
@@ -51,7 +51,7 @@ pub const IMAGES: &str = "scihcgrl_images";
 /// Different codes of each length, by `bits`.
 pub const DISTINCT_CODES: &str = "scihcgrl_distinct_codes";
 /// Images without codes, which no search finds.
-pub const LEFT_OUT: &str = "scihcgrl_images_left_out";
+pub const UNCODED: &str = "scihcgrl_images_uncoded";
 /// The number of the generation of codes that is searched.
 pub const GENERATION: &str = "scihcgrl_generation";
 /// Images that lack codes of the model beside the active one.
@@ -59,9 +59,9 @@ pub const MISSING: &str = "scihcgrl_standby_images_missing";
 /// Jobs that are not over, by `state`: `queued` or `running`.
 pub const JOBS: &str = "scihcgrl_jobs";
 /// Jobs that are over, by `kind` and `state`.
-pub const JOBS_OVER: &str = "scihcgrl_jobs_total";
+pub const JOBS_OVER: &str = "scihcgrl_jobs_finished_total";
 /// Ranges of a gallery that this process encoded for a job, where several services share one.
-pub const RANGES: &str = "scihcgrl_job_ranges_total";
+pub const RANGES: &str = "scihcgrl_job_ranges_encoded_total";
 /// When the newest snapshot was made.
 pub const SNAPSHOT_SECONDS: &str = "scihcgrl_snapshot_timestamp_seconds";
 /// Memory that the directory of codes takes.
@@ -83,11 +83,11 @@ pub const LOG_POSITION: &str = "scihcgrl_log_position";
 /// How many writes of the log a replica is known to be behind.
 pub const LOG_LAG: &str = "scihcgrl_log_lag";
 /// Messages of the log that were broken and passed over.
-pub const LOG_BROKEN: &str = "scihcgrl_log_broken_total";
+pub const LOG_BROKEN: &str = "scihcgrl_log_unreadable_total";
 /// Bytes that the bodies of requests hold.
-pub const HELD: &str = "scihcgrl_requests_held_bytes";
+pub const HELD: &str = "scihcgrl_request_memory_bytes";
 /// How many they may hold.
-pub const HOLDABLE: &str = "scihcgrl_requests_holdable_bytes";
+pub const HOLDABLE: &str = "scihcgrl_request_memory_limit_bytes";
 /// How long ago the log last answered a replica.
 pub const LOG_SILENCE: &str = "scihcgrl_log_silence_seconds";
 
@@ -116,7 +116,7 @@ const GAUGES: [(&str, &str); 21] = [
         "Images between their acceptance and their codes.",
     ),
     (IMAGES, "Images stored."),
-    (LEFT_OUT, "Images without codes, which no search finds."),
+    (UNCODED, "Images without codes, which no search finds."),
     (GENERATION, "The number of the generation that is searched."),
     (MISSING, "Images that lack codes of the model beside."),
     (JOBS, "Jobs that wait or are under way."),
@@ -210,7 +210,7 @@ fn start_at_zero() {
     counter!(DECODERS_LOST).absolute(0);
     counter!(RANGES).absolute(0);
     counter!(LOG_BROKEN).absolute(0);
-    for reason in ["full", "late", "left", "failed"] {
+    for reason in ["full", "late", "disconnected", "failed"] {
         counter!(DROPPED, "reason" => reason).absolute(0);
     }
     for state in ["queued", "running"] {
@@ -225,7 +225,7 @@ fn start_at_zero() {
         IN_FLIGHT,
         QUEUE_DEPTH,
         IMAGES,
-        LEFT_OUT,
+        UNCODED,
         GENERATION,
         MISSING,
         SNAPSHOT_SECONDS,

@@ -95,7 +95,7 @@ async fn a_decoder_that_is_killed_costs_one_picture() {
     killing.join().unwrap();
     assert!(refused > 0);
     assert_eq!(
-        server.metric("scihcgrl_decoders_lost_total").await,
+        server.metric("scihcgrl_decoder_failures_total").await,
         Some(f64::from(refused))
     );
     assert_eq!(server.metric("scihcgrl_panics_total").await, Some(0.0));

@@ -257,7 +257,7 @@ async fn a_model_takes_anothers_place_without_a_gap() {
     );
     let job = server.over(id).await;
     assert_eq!(
-        (&job["state"], &job["result"]["left_out_count"]),
+        (&job["state"], &job["result"]["uncoded_count"]),
         (&json!("succeeded"), &json!(0))
     );
     assert_eq!(state(&server, &new).await, "active");
@@ -342,15 +342,15 @@ async fn images_whose_originals_are_gone_are_listed_and_not_lost() {
     let (_, accepted) = activate(&server, &known.ids[1]).await;
     let job = server.over(&accepted["job"]["id"]).await;
     assert_eq!(
-        (&job["state"], &job["result"]["left_out_count"]),
+        (&job["state"], &job["result"]["uncoded_count"]),
         (&json!("succeeded"), &json!(2))
     );
-    println!("{}", job["result"]["left_out"]);
-    let left_out = job["result"]["left_out"].as_array().unwrap();
+    println!("{}", job["result"]["uncoded"]);
+    let left_out = job["result"]["uncoded"].as_array().unwrap();
     let info = server.client.get(server.at("/info")).send().await.unwrap();
     let info: Value = info.json().await.unwrap();
     assert_eq!(
-        (&info["index"]["images"], &info["index"]["left_out"]),
+        (&info["index"]["images"], &info["index"]["uncoded"]),
         (&json!(10), &json!(2))
     );
     for image in left_out {

@@ -23,7 +23,7 @@ async fn metrics_are_there_from_the_start_and_count() {
     let server = start(&["--log-format", "json"]);
     for name in [
         "scihcgrl_panics_total",
-        "scihcgrl_decoders_lost_total",
+        "scihcgrl_decoder_failures_total",
         "scihcgrl_images_dropped_total{reason=\"full\"}",
         "scihcgrl_images_dropped_total{reason=\"failed\"}",
         "scihcgrl_queue_depth",

@@ -45,7 +45,7 @@ pub use api::{
     copies::{Copies, Group},
     generations::{GenerationStatus, Missing},
     snapshot::CopyPoint,
-    stats::{Class, Labelled, Sharing},
+    stats::{CodeBucket, LabelCount, SharedCodes},
     tree::Tree,
 };
 pub use disk::{copy::restore, engine::room::is_full, position::LogPosition, schema::SCHEMA};

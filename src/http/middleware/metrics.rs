@@ -19,8 +19,8 @@ use crate::{
     inference::serving::Models,
     telemetry::{
         self, DAMAGED, DECODERS_LOST, DISK_BYTES, DISK_FULL, DISTINCT_CODES, GENERATION, HELD,
-        HOLDABLE, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LEFT_OUT, LOG_BROKEN, LOG_LAG,
-        LOG_POSITION, LOG_SILENCE, MISSING, ORIGINALS_AWAY, READY, REQUEST_SECONDS, REQUESTS,
+        HOLDABLE, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LOG_BROKEN, LOG_LAG, LOG_POSITION,
+        LOG_SILENCE, MISSING, ORIGINALS_AWAY, READY, REQUEST_SECONDS, REQUESTS, UNCODED,
     },
 };
 
@@ -41,7 +41,7 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let missing = state.parts().gallery.index().generations().missing;
     for (name, value) in [
         (IMAGES, facts.images),
-        (LEFT_OUT, facts.left_out),
+        (UNCODED, facts.uncoded),
         (GENERATION, facts.generation.into()),
         (MISSING, missing),
         (INDEX_BYTES, facts.memory_bytes),

@@ -15,7 +15,7 @@ use crate::{
         routes::search::parameters::check_length,
         state::AppState,
     },
-    index::{Labelled, Sharing},
+    index::{LabelCount, SharedCodes},
 };
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -33,7 +33,7 @@ struct LabelParams {
 
 #[derive(Serialize)]
 struct Labels {
-    labels: Vec<Labelled>,
+    labels: Vec<LabelCount>,
 }
 
 async fn labels(
@@ -56,7 +56,7 @@ struct CodeParams {
 async fn codes(
     State(state): State<AppState>,
     Params(CodeParams { bits }): Params<CodeParams>,
-) -> Result<Json<Sharing>, ApiError> {
+) -> Result<Json<SharedCodes>, ApiError> {
     let active = state.models().active;
     let bits = bits.or(active.card.lengths.iter().max().copied());
     let bits = bits.unwrap_or(Length::L48);

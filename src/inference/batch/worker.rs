@@ -97,7 +97,7 @@ fn next_batch(queue: &Queue, config: BatchConfig) -> Option<Vec<Waiting>> {
 /// The image, unless nobody waits for it any more or it has waited too long.
 fn still_wanted(item: Waiting) -> Option<Waiting> {
     if item.answer.is_closed() {
-        counter!(DROPPED, "reason" => "left").increment(1);
+        counter!(DROPPED, "reason" => "disconnected").increment(1);
         return None;
     }
     match item.place.check() {

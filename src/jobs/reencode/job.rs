@@ -19,14 +19,14 @@ use crate::{
 const LISTED: usize = 1000;
 
 /// Images without codes, and why.
-type LeftOut = BTreeMap<String, String>;
+type Uncoded = BTreeMap<String, String>;
 
 /// Encodes with a model whatever lacks its codes and activates it. One that is active already has nothing to do.
 pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let (serving, gallery) = (context.serving(), context.gallery());
     let started = Instant::now();
     let done = if serving.models().active.id == model {
-        Ok(LeftOut::default())
+        Ok(Uncoded::default())
     } else {
         let begin = || async move { Ok(serving.begin(model).await?) };
         let (entry, number) = context.retry_while_unavailable(begin).await?;
@@ -38,22 +38,22 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     if matches!(done, Err(JobError::Cancelled)) {
         serving.discard().await?;
     }
-    let left_out = done?;
+    let uncoded = done?;
     // Of all that has codes now, since whoever did a part of it may be gone.
     let now = gallery.index().facts();
-    let count = left_out.len();
-    let listed = left_out.into_iter().take(LISTED);
+    let count = uncoded.len();
+    let listed = uncoded.into_iter().take(LISTED);
     let listed: Vec<_> = listed
         .map(|(id, reason)| json!({ "id": id, "reason": reason }))
         .collect();
     Ok(json!({
-        "model": model, "generation": now.generation, "images": now.images - now.left_out,
-        "left_out_count": count, "left_out": listed, "left_out_in_all": now.left_out,
+        "model": model, "generation": now.generation, "images": now.images - now.uncoded,
+        "uncoded_count": count, "uncoded": listed, "uncoded_total": now.uncoded,
         "seconds": started.elapsed().as_secs_f64(),
     }))
 }
 
-async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<LeftOut, JobError> {
+async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<Uncoded, JobError> {
     let serving = context.serving();
     let mut filling = GenerationEncoder::new(context, entry.clone(), number);
     let mut done = ranges::share(context, &mut filling, &entry.id).await?;
@@ -74,7 +74,7 @@ async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<LeftOut, 
             activated => activated?,
         }
         // Two workers may both have come to an image.
-        let each = done.left_out.into_iter().map(|one| (one.id, one.reason));
+        let each = done.uncoded.into_iter().map(|one| (one.id, one.reason));
         return Ok(each.collect());
     }
 }

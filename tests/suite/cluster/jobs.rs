@@ -282,7 +282,7 @@ async fn a_gallery_is_encoded_by_several_workers_of_which_one_dies() {
     let job = &activated["job"];
     // Until two have done a range each; then one of these dies, at its next.
     let ranges = async |worker: &TestServer| {
-        let ranges = worker.metric("scihcgrl_job_ranges_total").await;
+        let ranges = worker.metric("scihcgrl_job_ranges_encoded_total").await;
         ranges.unwrap()
     };
     let dies = server::eventually("two workers encode", async || {
@@ -303,8 +303,8 @@ async fn a_gallery_is_encoded_by_several_workers_of_which_one_dies() {
     cluster.nats.restart(leader);
     let job = first.over(&job["id"]).await;
     assert_eq!(job["state"], "succeeded", "{job}");
-    assert_eq!(job["result"]["left_out_count"], 0);
-    assert_eq!(job["result"]["left_out_in_all"], 0, "{job}");
+    assert_eq!(job["result"]["uncoded_count"], 0);
+    assert_eq!(job["result"]["uncoded_total"], 0, "{job}");
     let mut left = Vec::new();
     for worker in &workers {
         left.push(ranges(worker).await);

@@ -154,7 +154,10 @@ async fn a_message_that_no_program_can_read_is_passed_over_by_all() {
     cluster.replicas.push(third);
     cluster.settle().await;
     for replica in &cluster.replicas {
-        assert_eq!(replica.metric("scihcgrl_log_broken_total").await, Some(3.0));
+        assert_eq!(
+            replica.metric("scihcgrl_log_unreadable_total").await,
+            Some(3.0)
+        );
         assert!(has(replica, "cat-1").await && has(replica, "ship-1").await);
         let ready = replica.client.get(replica.at("/readyz")).send().await;
         let ready = ready.unwrap();
@@ -166,7 +169,10 @@ async fn a_message_that_no_program_can_read_is_passed_over_by_all() {
     // It is told of once more by nobody, and still counted.
     let folder = cluster.replicas.pop().unwrap().kill();
     let again = cluster.begin("serve", &urls, folder, &[]);
-    assert_eq!(again.metric("scihcgrl_log_broken_total").await, Some(3.0));
+    assert_eq!(
+        again.metric("scihcgrl_log_unreadable_total").await,
+        Some(3.0)
+    );
     cluster.replicas.push(again);
     cluster.replicas[0].store(&["dog"], 1).await;
     cluster.settle().await;

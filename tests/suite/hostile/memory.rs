@@ -36,7 +36,7 @@ async fn connect(server: &TestServer) -> TcpStream {
 /// How many bytes bodies hold once they hold so many.
 async fn held(server: &TestServer, is: impl Fn(f64) -> bool) {
     server::eventually("bodies hold what they should", async || {
-        let held = server.metric("scihcgrl_requests_held_bytes").await;
+        let held = server.metric("scihcgrl_request_memory_bytes").await;
         held.filter(|held| is(*held)).map(drop)
     })
     .await;
@@ -45,7 +45,7 @@ async fn held(server: &TestServer, is: impl Fn(f64) -> bool) {
 #[tokio::test]
 async fn bodies_hold_no_more_than_they_may_and_give_it_back() {
     let server = start();
-    let whole = server.metric("scihcgrl_requests_holdable_bytes").await;
+    let whole = server.metric("scihcgrl_request_memory_limit_bytes").await;
     // Answers have half as much beside.
     assert_eq!(whole, Some(MEMORY as f64 * 1.5));
     // All but the end of a body comes.

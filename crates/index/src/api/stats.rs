@@ -23,7 +23,7 @@ impl Index {
         let size = store.db().and_then(|db| Ok(db.size_on_disk()?));
         Facts {
             images: view.images,
-            left_out: view.active.left_out,
+            uncoded: view.active.uncoded,
             distinct_codes: directory.distinct().collect(),
             memory_bytes: memory.sum(),
             damage: store.damage.clone(),
@@ -43,7 +43,7 @@ impl Index {
 
 /// A label that images have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Labelled {
+pub struct LabelCount {
     /// The label.
     pub label: String,
     /// How many images have it.
@@ -52,7 +52,7 @@ pub struct Labelled {
 
 /// How the images of an index share codes of one length.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sharing {
+pub struct SharedCodes {
     /// The length.
     pub bits: Length,
     /// The model that made the codes.
@@ -61,14 +61,14 @@ pub struct Sharing {
     pub images: u64,
     /// How many distinct codes they have.
     pub distinct: u64,
-    /// The codes by how many images have each, in classes from a power of two to the next: 1, 2 to 3, 4 to 7, … Up to the last class that
+    /// The codes by how many images have each, in buckets from a power of two to the next: 1, 2 to 3, 4 to 7, … Up to the last bucket that
     /// has any.
-    pub classes: Vec<Class>,
+    pub buckets: Vec<CodeBucket>,
 }
 
 /// Codes that about as many images have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Class {
+pub struct CodeBucket {
     /// The fewest images of such a code; the most are one less than twice that.
     pub from: u64,
     /// How many codes.
@@ -82,14 +82,14 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
-    pub fn labels(&self, limit: usize) -> Result<Vec<Labelled>, IndexError> {
+    pub fn labels(&self, limit: usize) -> Result<Vec<LabelCount>, IndexError> {
         let store = &self.0.store;
         let mut labels: Vec<(u32, u64)> = store.view().active.directory.labels().collect();
         labels.sort_unstable_by_key(|&(number, images)| (Reverse(images), number));
         let db = store.db()?;
         let named = labels.into_iter().filter_map(|(number, images)| {
             match names::name(&db, number) {
-                Ok(label) => Some(Ok(Labelled { label, images })),
+                Ok(label) => Some(Ok(LabelCount { label, images })),
                 // The last image that had it may have lost it since it was counted.
                 Err(IndexError::Corrupt { .. }) => None,
                 Err(error) => Some(Err(error)),
@@ -102,30 +102,30 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::NoSuchLength`].
-    pub fn sharing(&self, bits: Length) -> Result<Sharing, IndexError> {
+    pub fn sharing(&self, bits: Length) -> Result<SharedCodes, IndexError> {
         let side = self.0.store.view().active.clone();
         let counts = side.directory.codes(bits)?;
-        let mut classes: Vec<Class> = Vec::new();
+        let mut buckets: Vec<CodeBucket> = Vec::new();
         let mut distinct = 0;
         for (_, images) in counts {
             distinct += 1;
-            let class = images.ilog2() as usize;
-            while classes.len() <= class {
-                let from = 1 << classes.len();
-                classes.push(Class {
+            let bucket = images.ilog2() as usize;
+            while buckets.len() <= bucket {
+                let from = 1 << buckets.len();
+                buckets.push(CodeBucket {
                     from,
-                    ..Class::default()
+                    ..CodeBucket::default()
                 });
             }
-            classes[class].codes += 1;
-            classes[class].images += images;
+            buckets[bucket].codes += 1;
+            buckets[bucket].images += images;
         }
-        Ok(Sharing {
+        Ok(SharedCodes {
             bits,
             model: side.generation.model.clone(),
             images: side.directory.images(),
             distinct,
-            classes,
+            buckets,
         })
     }
 }

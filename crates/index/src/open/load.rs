@@ -75,7 +75,7 @@ pub fn load(
             generation: Arc::new(generation.clone()),
             directory: Arc::new(columns::directory(generation, parts)),
             sketches,
-            left_out: parts.iter().map(|part| part.left_out).sum(),
+            uncoded: parts.iter().map(|part| part.uncoded).sum(),
         })
     };
     let standby = generations.standby.as_ref().map(|generation| {

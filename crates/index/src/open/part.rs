@@ -19,7 +19,7 @@ pub(crate) struct Part {
     /// Of each length, a word for each of these.
     pub codes: Vec<Vec<u64>>,
     /// How many images are marked as without codes.
-    pub left_out: u64,
+    pub uncoded: u64,
     /// Label and image.
     pub labels: Vec<(u32, u32)>,
     /// Hashes, one an image.
@@ -107,7 +107,7 @@ impl Part {
         }
         match any {
             true => self.coded.push(sequence),
-            false => self.left_out += 1,
+            false => self.uncoded += 1,
         }
     }
 

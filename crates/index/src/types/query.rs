@@ -124,7 +124,7 @@ pub struct Facts {
     /// How many images it holds.
     pub images: u64,
     /// How many of these have no codes and are not found by searches, since their originals could not be read when codes were made.
-    pub left_out: u64,
+    pub uncoded: u64,
     /// How many different codes of each length these have.
     pub distinct_codes: BTreeMap<Length, u64>,
     /// How many bytes of memory the directory of codes and the sketches take, the store's cache not counted.

@@ -38,7 +38,7 @@ pub struct GenerationView {
     /// The sketches beside them.
     pub sketches: Sketches,
     /// How many images are marked as without codes.
-    pub left_out: u64,
+    pub uncoded: u64,
 }
 
 impl View {
@@ -56,7 +56,7 @@ impl View {
 
     /// How many images the generation beside has neither codes nor a mark for.
     pub fn missing(&self) -> u64 {
-        let known = |side: &GenerationView| side.directory.images() + side.left_out;
+        let known = |side: &GenerationView| side.directory.images() + side.uncoded;
         self.standby
             .as_ref()
             .map_or(0, |side| self.images.saturating_sub(known(side)))
@@ -75,7 +75,7 @@ impl View {
             } = added;
             side.directory = Arc::new(side.directory.with(segment, distinct, counts.coded));
             side.sketches.change(&sketches);
-            side.left_out = counts.left_out;
+            side.uncoded = counts.uncoded;
         }
         view.images = images;
         view
@@ -102,7 +102,7 @@ impl GenerationView {
             directory: Arc::new(self.directory.without_codes(&generation.lengths)),
             sketches: self.sketches.none_of(&generation),
             generation: Arc::new(generation),
-            left_out: 0,
+            uncoded: 0,
         }
     }
 
@@ -110,7 +110,7 @@ impl GenerationView {
     pub fn counts(&self) -> Counts {
         Counts {
             coded: self.directory.images(),
-            left_out: self.left_out,
+            uncoded: self.uncoded,
         }
     }
 }
@@ -133,14 +133,14 @@ pub struct Counts {
     /// They have codes.
     pub coded: u64,
     /// They are marked as without.
-    pub left_out: u64,
+    pub uncoded: u64,
 }
 
 impl Counts {
     /// One image more or less, with these words if any.
     pub fn take(&mut self, words: Option<&CodeWords>, sign: i64) {
         match words.map(|words| words.is_empty()) {
-            Some(true) => self.left_out = self.left_out.saturating_add_signed(sign),
+            Some(true) => self.uncoded = self.uncoded.saturating_add_signed(sign),
             Some(false) => self.coded = self.coded.saturating_add_signed(sign),
             None => {}
         }

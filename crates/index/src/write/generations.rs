@@ -98,7 +98,7 @@ impl Group<'_> {
         let missing = self
             .state
             .images
-            .saturating_sub(counts.coded + counts.left_out);
+            .saturating_sub(counts.coded + counts.uncoded);
         if missing > 0 {
             return Err(IndexError::Unfinished { number, missing });
         }

@@ -113,7 +113,7 @@ fn check_overview(index: &Index, model: &Model) {
         let sharing = index.sharing(length).unwrap();
         assert_eq!(sharing.images, model.0.len() as u64);
         assert_eq!(sharing.distinct, expected.len() as u64);
-        for class in sharing.classes {
+        for class in sharing.buckets {
             let of = |count: &u64| (class.from..2 * class.from).contains(count);
             let of: Vec<u64> = expected.iter().map(|one| one.1).filter(of).collect();
             assert_eq!(

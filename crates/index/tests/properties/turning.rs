@@ -157,11 +157,11 @@ fn check(index: &Index, plain: &Plain, query: &Query) {
         (facts.missing, facts.images),
         (plain.missing(), plain.images.len() as u64)
     );
-    let left_out = plain
+    let uncoded = plain
         .images
         .values()
         .filter(|held| held.codes[&plain.active].is_none());
-    assert_eq!(index.facts().left_out, left_out.count() as u64);
+    assert_eq!(index.facts().uncoded, uncoded.count() as u64);
 }
 
 fn play(steps: Vec<Step>) {
@@ -267,10 +267,10 @@ fn play(steps: Vec<Step>) {
                 missing.truncate(most);
                 let mut recoded = Vec::new();
                 for (at, missing) in missing.into_iter().enumerate() {
-                    let left_out = leaves && at % 3 == 0;
+                    let uncoded = leaves && at % 3 == 0;
                     let number = plain.ages.iter().find(|number| id(**number) == missing.id);
                     let held = plain.images.get_mut(number.unwrap()).unwrap();
-                    let coded = (!left_out).then(|| coded((standby, model), held.seed));
+                    let coded = (!uncoded).then(|| coded((standby, model), held.seed));
                     held.codes.insert(standby, coded.clone());
                     let (codes, sketch) = coded.unwrap_or_default();
                     recoded.push(Recoded {

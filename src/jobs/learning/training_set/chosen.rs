@@ -20,7 +20,7 @@ pub enum From {
     Gallery(OriginalKey),
     Archive(Item),
     /// A file of the archive that is of no class, and why.
-    LeftOut(String, String),
+    Uncoded(String, String),
 }
 
 /// What finds an original. A gallery has many, and the service that chooses among them needs its memory.
@@ -45,7 +45,7 @@ impl Chosen {
         match &self.from {
             From::Gallery(original) => original.bytes,
             From::Archive(item) => item.size(),
-            From::LeftOut(..) => 0,
+            From::Uncoded(..) => 0,
         }
     }
 }
@@ -59,7 +59,7 @@ pub fn of_archive(
     let left_out = std::mem::take(&mut listed.left_out).into_iter();
     let left_out = left_out.map(|(name, reason)| Chosen {
         labels: Vec::new(),
-        from: From::LeftOut(name, reason),
+        from: From::Uncoded(name, reason),
     });
     let left_out = left_out.collect();
     let items = std::mem::take(&mut listed.items).into_iter();

@@ -200,7 +200,7 @@ async fn export(
         context.check()?;
         let name = match &from {
             From::Gallery(original) => json!({ "id": original.id }),
-            From::Archive(Item { name, .. }) | From::LeftOut(name, _) => json!({ "file": name }),
+            From::Archive(Item { name, .. }) | From::Uncoded(name, _) => json!({ "file": name }),
         };
         let bytes = match from {
             From::Gallery(OriginalKey { id, name, bytes }) => {
@@ -211,7 +211,7 @@ async fn export(
                 let read = read.map_err(|_| JobError::Panicked)?;
                 read.map_err(|error| error.to_string())
             }
-            From::LeftOut(_, reason) => Err(reason),
+            From::Uncoded(_, reason) => Err(reason),
         };
         let picture = match bytes {
             Ok(bytes) => readable(bytes).await?,

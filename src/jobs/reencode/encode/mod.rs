@@ -17,7 +17,7 @@ use crate::{
     jobs::{
         context::{Context, TOLD},
         error::JobError,
-        record::{EncodedPages, LeftOut, Progress},
+        record::{EncodedPages, Progress, Uncoded},
     },
 };
 
@@ -87,13 +87,13 @@ impl GenerationEncoder {
                 let read = fetch(context, batch).await?;
                 give_way(context).await;
                 let coded = encoder.encode(read).await?;
-                let left_out = coded.iter().filter_map(|(recoded, reason)| {
-                    reason.as_ref().map(|reason| LeftOut {
+                let uncoded = coded.iter().filter_map(|(recoded, reason)| {
+                    reason.as_ref().map(|reason| Uncoded {
                         id: recoded.id.to_string(),
                         reason: reason.clone(),
                     })
                 });
-                done.left_out.extend(left_out);
+                done.uncoded.extend(uncoded);
                 let recoded: Vec<Recoded> = coded.into_iter().map(|(recoded, _)| recoded).collect();
                 done.images += recoded.len() as u64;
                 let write = || {
