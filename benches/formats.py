@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Pictures as phones, cameras, scanners and offices make them, decoded by the service's decoder and compared with what they show. Prints a
-table: by kind, how many files there are, how many are right, wrong, and refused with which words.
+"""Decodes pictures as phones, cameras, scanners and office programs write them, and compares the pixels with the picture in
+each file. Prints a table by kind: the number of files, how many are right, wrong and refused, and the error texts.
 
 usage: formats.py [--program target/release/decode] [--keep FOLDER] [--verbose]
        formats.py --fixtures tests/fixtures/kinds
 
-Needs Pillow 12 with pillow-heif and numpy, and Debian's libtiff-tools, libjpeg-turbo-progs and libjxl-tools. The program is
-made by `cargo build --release -p scihcgrl-image --bin decode`. Right is a mean difference of at most 2 of 255 where a format loses
-something, 0 for 8 bits that lose nothing and 1 for other depths. What Pillow cannot read, or reads otherwise than it is meant, is compared
-with the picture that it was made from. Ends with 1 if any picture is decoded wrongly. With --fixtures it only writes a small file of each
-kind, and upright.png, which all of them show."""
+Needs Pillow 12 with pillow-heif and numpy, and Debian's libtiff-tools, libjpeg-turbo-progs and libjxl-tools. Build the program
+with `cargo build --release -p scihcgrl-image --bin decode`. Pixels are right if the mean difference is at most 2 of 255 for
+lossy formats, 0 for lossless ones of 8 bits, and 1 for other depths. Files that Pillow cannot read, or reads wrongly, are
+compared with the picture that they were made from. Exits with 1 if any picture is decoded wrongly. With --fixtures, it only
+writes a small file of each kind, and upright.png, the picture in all of them."""
 import argparse, collections, io, pathlib, struct, subprocess, sys, tempfile
 
 import numpy
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps
 
-from formats_files import ORIENTATION, Corpus, exif, over_white, photo, tiff, with_prefix
+from formats_files import ORIENTATION, Corpus, add_exif_prefix, exif, over_white, photo, tiff
 
 pillow_heif.register_heif_opener()
 
@@ -33,13 +33,13 @@ def phones(corpus, picture):
         for chroma in (420, 422, 444):
             corpus.pillow("HEIC", image, "heic", 2, quality=quality, chroma=chroma)
         corpus.pillow("HEIC", alpha, "heic", 2, quality=quality)
-    for turn in range(1, 9):
-        corpus.pillow("AVIF", image, "avif", 2, exif=exif(turn))
-        corpus.pillow("HEIC", image, "heic", 2, exif=exif(turn))
-        lossless = bool(turn % 2)
-        plain = corpus.pillow("WebP with EXIF", image, "webp", 0 if lossless else 2, lossless=lossless, exif=exif(turn))
+    for orientation in range(1, 9):
+        corpus.pillow("AVIF", image, "avif", 2, exif=exif(orientation))
+        corpus.pillow("HEIC", image, "heic", 2, exif=exif(orientation))
+        lossless = bool(orientation % 2)
+        plain = corpus.pillow("WebP with EXIF", image, "webp", 0 if lossless else 2, lossless=lossless, exif=exif(orientation))
         shows = over_white(Image.open(io.BytesIO(plain)))
-        corpus.add("WebP with EXIF", with_prefix(plain), "webp", 0 if lossless else 2, shows)
+        corpus.add("WebP with EXIF", add_exif_prefix(plain), "webp", 0 if lossless else 2, shows)
     for small in (odd, odd.convert("L")):
         corpus.pillow("AVIF", small, "avif", 2)
         corpus.pillow("HEIC", small, "heic", 2)
@@ -71,7 +71,7 @@ def jpegs(corpus, picture):
         corpus.add("JPEG without its end marker", data[:-2], "jpg", 2, shows)
         corpus.add("JPEG with bytes after its end", data + b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data1700000000000SEFHk\0\0\0SEFT", "jpg", 2, shows)
         corpus.add("JPEG with a trailer in place of its end", data[:-2] + b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data1700000000000SEFHk\0\0\0SEFT", "jpg", 2, shows)
-        corpus.add("JPEG cut off: to be refused", data[: len(data) * 2 // 3], "jpg", None)
+        corpus.add("JPEG cut off (must be refused)", data[: len(data) * 2 // 3], "jpg", None)
     for quality in (40, 60, 75, 85, 95):
         for options in ([], ["-progressive"], ["-sample", "1x1"]):
             corpus.tool("JPEG, arithmetic", ["cjpeg", "-arithmetic", "-quality", str(quality), *options, "-outfile", "{0}", str(source)], "jpg", 2)
@@ -94,7 +94,7 @@ def pngs(corpus, picture):
         broken = bytearray(data)
         broken[at + 8 + length] ^= 0x55
         corpus.add("PNG with a wrong checksum of pixels", bytes(broken), "png", 0, shows)
-        corpus.add("PNG cut off: to be refused", data[: at + 8 + length * 2 // 3], "png", None)
+        corpus.add("PNG cut off (must be refused)", data[: at + 8 + length * 2 // 3], "png", None)
     for depth in (4, 5):
         for zero in range(8):
             head = struct.pack("<IiiHHIIiiII", 108 if depth == 4 else 124, 40, -30 + zero, 1, 32, 3, 40 * (30 - zero) * 4, 0, 0, 0, 0)
@@ -116,12 +116,12 @@ def tiffs(corpus, picture):
         for compression in ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"):
             corpus.pillow("TIFF with palette colours", image.quantize(colours), "tif", 0, compression=compression)
     for bits in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 32):
-        most = (1 << bits) - 1
-        values = numpy.round(grey / 255 * most).astype({8: numpy.uint8, 16: numpy.uint16, 32: numpy.uint32}.get(bits, numpy.uint64))
-        shows = numpy.repeat(numpy.round(values / most * 255), 3, axis=-1).astype(numpy.uint8)
+        largest = (1 << bits) - 1
+        values = numpy.round(grey / 255 * largest).astype({8: numpy.uint8, 16: numpy.uint16, 32: numpy.uint32}.get(bits, numpy.uint64))
+        shows = numpy.repeat(numpy.round(values / largest * 255), 3, axis=-1).astype(numpy.uint8)
         for photometric in (0, 1):
             if bits != 24:
-                stored = values if photometric else (most - values).astype(values.dtype)
+                stored = values if photometric else (largest - values).astype(values.dtype)
                 corpus.add("TIFF, grey of any depth", tiff(stored, bits, photometric), "tif", 0 if bits in (1, 2, 4, 8) else 1, shows)
     for quality in (60, 75, 90):
         for form in ("strips", "tiles"):
@@ -158,14 +158,14 @@ def tiffs(corpus, picture):
             for order in "<>":
                 corpus.add("TIFF of signed samples", tiff(stored, bits, photometric, kind=2, order=order), "tif", 1, shows)
     opacity = numpy.asarray(Image.linear_gradient("L").resize(image.size))[..., None]
-    multiplied = numpy.round(picture * (opacity / 255)).astype(numpy.uint8)
-    shows = (multiplied.astype(int) + 255 - opacity).clip(0, 255).astype(numpy.uint8)
+    premultiplied = numpy.round(picture * (opacity / 255)).astype(numpy.uint8)
+    shows = (premultiplied.astype(int) + 255 - opacity).clip(0, 255).astype(numpy.uint8)
     for order in "<>":
         for scale, bits in ((1, 8), (257, 16)):
             for planar in (1, 2):
                 for big in (False, True):
-                    data = numpy.concatenate([multiplied, opacity], axis=-1).astype(numpy.uint8 if bits == 8 else numpy.uint16) * scale
-                    corpus.add("TIFF with multiplied alpha", tiff(data, bits, 2, big=big, planar=planar, extra=1, order=order), "tif", 0 if bits == 8 else 1, shows)
+                    data = numpy.concatenate([premultiplied, opacity], axis=-1).astype(numpy.uint8 if bits == 8 else numpy.uint16) * scale
+                    corpus.add("TIFF with premultiplied alpha", tiff(data, bits, 2, big=big, planar=planar, extra=1, order=order), "tif", 0 if bits == 8 else 1, shows)
     for compression in ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"):
         for mode in ("LA", "RGBA", "CMYK", "LAB"):
             if mode == "LAB":
@@ -176,14 +176,14 @@ def tiffs(corpus, picture):
                 if mode != "CMYK":
                     straight.putalpha(Image.fromarray(opacity[..., 0]))
                 corpus.pillow("TIFF, others", straight, "tif", 1, compression=compression)
-    for turn, method in enumerate([None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"], 1):
+    for orientation, method in enumerate([None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"], 1):
         for shown in (image, image.quantize(16)):
             shows = shown.transpose(Image.Transpose[method]) if method else shown
-            corpus.pillow("TIFF turned", shown, "tif", 0, over_white(shows), tiffinfo={ORIENTATION: turn})
+            corpus.pillow("TIFF turned", shown, "tif", 0, over_white(shows), tiffinfo={ORIENTATION: orientation})
 
 
 def fixtures(folder):
-    """A file of each kind that another process decodes, and of each that the service's own had decoded wrongly."""
+    """Writes a file of each kind that a decoder process decodes, and of each that the image crate alone decodes wrongly."""
     picture = photo(48, 32)
     image = Image.fromarray(picture)
     grey = numpy.asarray(image.convert("L"))[..., None]
@@ -194,7 +194,7 @@ def fixtures(folder):
     turned.save(folder / "turned.heic", quality=95, chroma=444, exif=exif(6))
     image.save(folder / "colours.avif", quality=95, subsampling="4:4:4")
     turned.save(folder / "prefix.webp", lossless=True, exif=exif(6))
-    (folder / "prefix.webp").write_bytes(with_prefix((folder / "prefix.webp").read_bytes()))
+    (folder / "prefix.webp").write_bytes(add_exif_prefix((folder / "prefix.webp").read_bytes()))
     image.quantize(256).save(folder / "palette.tif", compression="tiff_lzw")
     image.save(folder / "ycbcr.tif", compression="jpeg", quality=95)
     (folder / "grey-12-bits.tif").write_bytes(tiff(numpy.round(grey / 255 * 4095).astype(numpy.uint64), 12, 1))
@@ -203,7 +203,7 @@ def fixtures(folder):
     (folder / "big.tif").write_bytes(tiff(picture, 8, 2, big=True, order=">"))
     opaque = numpy.full((32, 48, 1), 255, numpy.uint8)
     opaque[:, 24:] = 128
-    # White shows through the right half: it shows the same, but is nowhere darker than 127.
+    # White shows through the right half, so it is nowhere darker than 127.
     light = numpy.concatenate([picture, opaque], axis=-1)
     light[:, 24:, :3] = (picture[:, 24:].astype(int) - 127).clip(0)
     (folder / "multiplied.tif").write_bytes(tiff(light, 8, 2, extra=1))
@@ -235,14 +235,14 @@ def main():
         paths = "".join(f"{path}\n" for _, path, _, _ in corpus.files)
         done = subprocess.run([options.program, str(folder)], input=paths, text=True, capture_output=True, check=True)
         counts = collections.defaultdict(collections.Counter)
-        words = collections.defaultdict(collections.Counter)
+        messages = collections.defaultdict(collections.Counter)
         for (kind, path, tolerance, shows), line in zip(corpus.files, done.stdout.splitlines(), strict=True):
             _, pixels, refusal = line.split("\t")
             if tolerance is None:
                 outcome = "right" if refusal else "wrong"
             elif refusal:
                 outcome = "refused"
-                words[kind][refusal] += 1
+                messages[kind][refusal] += 1
             else:
                 try:
                     expected = over_white(Image.open(path)) if shows is None else shows
@@ -255,10 +255,10 @@ def main():
                 if options.verbose and outcome == "wrong":
                     print(f"{kind}: {path}: {difference:.2f} off, {found.shape}", file=sys.stderr)
             counts[kind][outcome] += 1
-        print("| kind | files | right | wrong | refused | with the words |\n| --- | ---: | ---: | ---: | ---: | --- |")
+        print("| kind | files | right | wrong | refused | error texts |\n| --- | ---: | ---: | ---: | ---: | --- |")
         for kind, found in counts.items():
-            said = "; ".join(sorted(words[kind]))[:120]
-            print(f"| {kind} | {sum(found.values())} | {found['right']} | {found['wrong']} | {found['refused']} | {said} |")
+            errors = "; ".join(sorted(messages[kind]))[:120]
+            print(f"| {kind} | {sum(found.values())} | {found['right']} | {found['wrong']} | {found['refused']} | {errors} |")
         total = sum(counts.values(), collections.Counter())
         print(f"| all | {sum(total.values())} | {total['right']} | {total['wrong']} | {total['refused']} | |")
         sys.exit(total["wrong"] > 0)

@@ -1,4 +1,4 @@
-"""Files of pictures for `formats.py`: what they show, how they are kept in a folder, and TIFFs of any samples, which no program writes."""
+"""Files for `formats.py`: the picture in them, a corpus in a folder, and TIFFs of any samples, which no program writes."""
 import io, struct, subprocess, sys
 
 import numpy
@@ -9,21 +9,21 @@ ORIENTATION = 0x112
 
 
 def photo(width=WIDTH, height=HEIGHT):
-    """Soft colours with an edge, so that neither rotation nor channels can be mistaken."""
+    """Returns soft colours with an edge, which show any wrong rotation or order of channels."""
     y, x = numpy.mgrid[0:height, 0:width] / numpy.array([height, width]).reshape(2, 1, 1)
     soft = numpy.stack([x, (x + y) / 2, 1 - y], axis=-1) * 200 + 25 + 20 * numpy.sin(9 * x * (1 + y))[..., None]
     soft[: height // 3, : width // 4] = [200, 40, 60]
     return soft.clip(0, 255).astype(numpy.uint8)
 
 
-def exif(turn):
+def exif(orientation):
     found = Image.Exif()
-    found[ORIENTATION] = turn
+    found[ORIENTATION] = orientation
     return found.tobytes()
 
 
-def with_prefix(webp):
-    """With the EXIF chunk beginning as JPEG's segment does, which Pillow leaves out."""
+def add_exif_prefix(webp):
+    """Adds the prefix of a JPEG segment to the EXIF chunk, as some programs write it; Pillow does not."""
     at = webp.index(b"EXIF")
     length = int.from_bytes(webp[at + 4 : at + 8], "little")
     webp = webp[: at + 4] + struct.pack("<I", length + 6) + b"Exif\0\0" + webp[at + 8 :]
@@ -43,7 +43,7 @@ class Corpus:
         self.folder, self.files = folder, []
 
     def add(self, kind, data, ending, tolerance, shows=None):
-        """A file, what it shows where Pillow is not to be asked, and the mean difference allowed."""
+        """Adds a file with the allowed mean difference. `shows` is the picture in it; without, Pillow decodes it."""
         path = self.folder / f"{len(self.files):04}.{ending}"
         if data is not None:
             path.write_bytes(data)
@@ -66,7 +66,8 @@ class Corpus:
 
 
 def tiff(samples, bits, photometric, big=False, kind=1, planar=1, extra=None, order="<", tags=()):
-    """An uncompressed TIFF of one strip a plane. `samples` has height, width and channels, whole numbers or as many bytes as they have."""
+    """Returns an uncompressed TIFF of one strip a plane. `samples` is an array [height, width, channels] of integers of `bits` bits,
+    or of numbers of any type with that many bits."""
     height, width, channels = samples.shape
     planes = [samples] if planar == 1 else [samples[..., c : c + 1] for c in range(channels)]
     strips = []
@@ -87,7 +88,7 @@ def tiff(samples, bits, photometric, big=False, kind=1, planar=1, extra=None, or
     head, entry, inline = (16, 20, 8) if big else (8, 12, 4)
     count = struct.pack(order + ("Q" if big else "H"), len(entries))
     after = head + len(count) + entry * len(entries) + inline
-    loose = b""
+    outside = b""
     place = after + sum(sizes[t][1] * len(v) for _, t, v in entries if sizes[t][1] * len(v) > inline)
     directory = b""
     for tag, form, values in entries:
@@ -95,7 +96,7 @@ def tiff(samples, bits, photometric, big=False, kind=1, planar=1, extra=None, or
             values = [place + sum(len(s) for s in strips[:i]) for i in range(len(strips))]
         packed = struct.pack(order + sizes[form][0] * len(values), *values)
         if len(packed) > inline:
-            packed, loose = struct.pack(order + ("Q" if big else "I"), after + len(loose)), loose + packed
+            packed, outside = struct.pack(order + ("Q" if big else "I"), after + len(outside)), outside + packed
         directory += struct.pack(order + ("HHQ" if big else "HHI"), tag, form, len(values)) + packed.ljust(inline, b"\0")
     start = (b"II" if order == "<" else b"MM") + (struct.pack(order + "HHHQ", 43, 8, 0, 16) if big else struct.pack(order + "HI", 42, 8))
-    return start + count + directory + b"\0" * inline + loose + b"".join(strips)
+    return start + count + directory + b"\0" * inline + outside + b"".join(strips)

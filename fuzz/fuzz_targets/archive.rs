@@ -1,4 +1,5 @@
-//! Any bytes as an export to import and as an archive to learn from: read or refused, and what is imported is whole.
+//! Arbitrary bytes as an export to import and as an archive to learn from. They are read or
+//! refused, and an imported gallery is undamaged.
 
 #![no_main]
 

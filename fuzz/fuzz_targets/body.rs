@@ -1,5 +1,6 @@
-//! Any bytes as a request's body, in every form and on every route that reads one: an answer, and none that blames the service.
-//! The service runs in this process, so that what it does guides the fuzzer; it is reached as callers reach it.
+//! Arbitrary bytes as a request's body, in every form and on every route that reads one. The answer
+//! is complete and never a 5xx. The service runs in this process, so that coverage guides the
+//! fuzzer, and is reached over HTTP.
 
 #![no_main]
 
@@ -18,7 +19,7 @@ use scihcgrl::{config::Serve, serve};
 
 const FORM: &str = "multipart/form-data; boundary=x";
 const JSON: &str = "application/json";
-/// The first byte of an input picks one.
+/// The first byte of an input selects one.
 const ROUTES: [(&str, &str); 6] = [
     ("POST /search", FORM),
     ("POST /encode", FORM),
@@ -35,7 +36,7 @@ struct Options {
 }
 
 static SERVICE: LazyLock<SocketAddr> = LazyLock::new(|| {
-    // A panic that is caught becomes an answer of 500, which is found below.
+    // A caught panic becomes a 500, which is detected below.
     std::panic::set_hook(Box::new(|panic| eprintln!("caught: {panic}")));
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let address = free.expect("a free port");
@@ -75,11 +76,11 @@ fuzz_target!(|input: &[u8]| {
     );
     let request = [head.as_bytes(), body].concat();
     let status = ask(&request).or_else(|_| ask(&request));
-    let status = status.expect("an answer, at the latest on a connection of its own");
+    let status = status.expect("an answer, if necessary on a new connection");
     assert!(!status.starts_with('5'), "{route}: {status}");
 });
 
-/// Sends a request on the connection that is open, or else on a new one; the status.
+/// Sends a request on the open connection or a new one. Returns the status.
 fn ask(request: &[u8]) -> Result<String> {
     let open = CONNECTION.take();
     let mut stream = match open {
@@ -97,7 +98,7 @@ fn ask(request: &[u8]) -> Result<String> {
             length => answer.extend_from_slice(&buffer[..length]),
         }
         let text = String::from_utf8_lossy(&answer).into_owned();
-        if whole(&text) {
+        if is_complete(&text) {
             break text;
         }
     };
@@ -107,8 +108,8 @@ fn ask(request: &[u8]) -> Result<String> {
     Ok(text[9..12].to_owned())
 }
 
-/// Whether an answer is there to its end.
-fn whole(answer: &str) -> bool {
+/// Returns true if an answer is complete.
+fn is_complete(answer: &str) -> bool {
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         return false;
     };

@@ -1,11 +1,12 @@
-//! Any bytes as a checkpoint's file: described and added to the models of a service, or refused, whatever its header says of sizes.
+//! Arbitrary bytes as a checkpoint. It is added to a service's models or refused, whatever sizes
+//! its header claims.
 
 #![no_main]
 
 use std::{fs, path::PathBuf, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use scihcgrl::registry::{self, Registry};
+use scihcgrl::inference::registry::{self, Registry};
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| tempfile::tempdir().expect("a folder").keep());
 

@@ -1,6 +1,7 @@
-//! Any bytes through `image::decode`: no abort, no memory fault, no pixels but those asked for. What other processes decode, this program
-//! decodes as those processes: they may be lost, which is counted, and this one not.
-//! Links the crate that decodes alone, so that the address sanitizer sees every allocation.
+//! Arbitrary bytes through `image::decode`: no abort, no memory fault, only pixels of the requested
+//! size. Formats that child processes decode run in children of this program. A child may crash,
+//! which is counted; this process must not. Links only the crate that decodes, so that the address
+//! sanitizer sees every allocation.
 
 #![no_main]
 
@@ -11,17 +12,19 @@ use std::{
 };
 
 use libfuzzer_sys::fuzz_target;
-use scihcgrl_image::{DECODER, Input, decode, decode_by, decode_pictures, lost_decoders};
+use scihcgrl_image::{
+    DECODER_ARGUMENT, Input, decode, decoder_failures, run_decoder, set_decoder_program,
+};
 
-static LOST: AtomicU64 = AtomicU64::new(0);
+static FAILURES: AtomicU64 = AtomicU64::new(0);
 
 fuzz_target!(
     init: {
-        if env::args().nth(1).is_some_and(|argument| argument == DECODER) {
-            exit(decode_pictures().is_err().into());
+        if env::args().nth(1).is_some_and(|argument| argument == DECODER_ARGUMENT) {
+            exit(run_decoder().is_err().into());
         }
-        decode_by(env::current_exe().expect("a program"));
-        // A decoder's panic is caught by design; told, it must not end the run as the fuzzer's own hook would.
+        set_decoder_program(env::current_exe().expect("a program"));
+        // Panics of decoders are caught by design. The fuzzer's own hook would end the run.
         std::panic::set_hook(Box::new(|panic| eprintln!("caught: {panic}")));
     },
     |bytes: &[u8]| {
@@ -29,9 +32,9 @@ fuzz_target!(
             assert_eq!(decoded.pixels.rgb.len(), 32 * 32 * 3);
             assert!(decoded.width > 0 && decoded.height > 0);
         }
-        let lost = lost_decoders();
-        if LOST.swap(lost, Relaxed) != lost {
-            eprintln!("decoders lost: {lost}");
+        let failures = decoder_failures();
+        if FAILURES.swap(failures, Relaxed) != failures {
+            eprintln!("decoder processes crashed: {failures}");
         }
     }
 );

@@ -1,4 +1,4 @@
-//! Any bytes as a `torch.save` file: read or refused, in bounded memory.
+//! Arbitrary bytes as a `torch.save` file: read or refused, in bounded memory.
 
 #![no_main]
 

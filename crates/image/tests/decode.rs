@@ -1,4 +1,4 @@
-//! Real files of every format, and broken ones, through what callers use.
+//! Real and broken files of every format, decoded through the public functions.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -18,7 +18,7 @@ const COLOURED: [&[u8]; 6] = fixtures![
     "small.tiff"
 ];
 
-fn near(picture: &RgbImage, x: u32, y: u32, expected: [u8; 3], tolerance: u8) {
+fn assert_near(picture: &RgbImage, x: u32, y: u32, expected: [u8; 3], tolerance: u8) {
     let found = picture.get_pixel(x, y).0;
     let close = (0..3).all(|c| found[c].abs_diff(expected[c]) <= tolerance);
     assert!(close, "{found:?} is not {expected:?} at {x}, {y}");
@@ -29,19 +29,19 @@ fn colours_survive_every_format_and_depth() {
     for bytes in COLOURED {
         let picture = decode_rgb(bytes).unwrap();
         let (width, height) = picture.dimensions();
-        near(&picture, 2, 2, [200, 30, 30], 12);
-        near(&picture, width - 3, 2, [30, 160, 60], 12);
-        near(&picture, 2, height - 3, [30, 60, 200], 12);
-        near(&picture, width - 3, height - 3, [240; 3], 12);
+        assert_near(&picture, 2, 2, [200, 30, 30], 12);
+        assert_near(&picture, width - 3, 2, [30, 160, 60], 12);
+        assert_near(&picture, 2, height - 3, [30, 60, 200], 12);
+        assert_near(&picture, width - 3, height - 3, [240; 3], 12);
     }
     let [grey, gif, deep, alpha] = fixtures!["grey.jpg", "animated.gif", "deep.png", "alpha.png"]
         .map(|bytes| decode_rgb(bytes).unwrap());
-    near(&grey, 2, 2, [81; 3], 3);
-    near(&gif, 5, 5, [250, 0, 0], 8);
-    near(&deep, 1, 0, [128, 255, 16], 1);
-    near(&alpha, 0, 0, [255, 0, 0], 0);
-    near(&alpha, 0, 15, [127; 3], 0);
-    near(&alpha, 15, 15, [255; 3], 0);
+    assert_near(&grey, 2, 2, [81; 3], 3);
+    assert_near(&gif, 5, 5, [250, 0, 0], 8);
+    assert_near(&deep, 1, 0, [128, 255, 16], 1);
+    assert_near(&alpha, 0, 0, [255, 0, 0], 0);
+    assert_near(&alpha, 0, 15, [127; 3], 0);
+    assert_near(&alpha, 15, 15, [255; 3], 0);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn the_size_is_that_of_the_upright_picture() {
 }
 
 #[test]
-fn declared_size_is_refused_undecoded() {
+fn oversized_pictures_are_refused_before_decoding() {
     for bytes in fixtures!["huge.png", "huge.bmp", "huge.gif", "huge.tiff"] {
         let error = decode(bytes, Input::stretched(8)).unwrap_err();
         assert!(error.to_string().contains("50000 × 50000"), "{error}");
@@ -99,17 +99,17 @@ fn a_picture_is_stretched_or_its_middle_is_taken() {
 }
 
 #[test]
-fn a_part_is_read_as_the_picture_cut_out_by_hand() {
+fn decoding_a_part_equals_cropping_the_decoded_picture() {
     let [upright, rotated] = fixtures!["upright.jpg", "rotated.jpg"];
     let input = Input::stretched(8);
     let part = |text: &str| Some(text.parse::<Part>().unwrap());
-    // 48 × 32 pixels once it is upright, its corners of four colours.
+    // The upright picture has 48 × 32 pixels, and corners of four colours.
     for (text, [x, y, width, height]) in [
         ("0,0,0.5,0.5", [0, 0, 24, 16]),
         ("0.5, 0.5, 0.5, 0.5", [24, 16, 24, 16]),
         ("0.25,0,0.125,1", [12, 0, 6, 32]),
         ("0,0,1,1", [0, 0, 48, 32]),
-        // What single precision makes of 0.7 + 0.3.
+        // 0.7 + 0.3 in single precision.
         ("0.7,0,0.30000001,1", [34, 0, 14, 32]),
     ] {
         for bytes in [upright, rotated] {
@@ -129,17 +129,17 @@ fn a_part_is_read_as_the_picture_cut_out_by_hand() {
 }
 
 #[test]
-fn what_is_no_part_is_told_why() {
+fn bad_parts_are_refused_with_a_reason() {
     for (text, words) in [
         ("", "four numbers"),
         ("0,0,1", "four numbers"),
         ("0,0,1,1,1", "four numbers"),
         ("0,0,1,wide", "four numbers"),
-        ("-0.1,0,1,1", "x -0.1 of the box is not from 0 to 1"),
-        ("0,NaN,1,1", "y NaN of the box is not from 0 to 1"),
-        ("0,0,0,1", "width 0.0 of the box is not above 0"),
-        ("0,0,1,-1", "height -1.0 of the box is not above 0"),
-        ("0,0,inf,1", "width inf of the box is not above 0"),
+        ("-0.1,0,1,1", "x of the box is -0.1; it must be 0 to 1"),
+        ("0,NaN,1,1", "y of the box is NaN; it must be 0 to 1"),
+        ("0,0,0,1", "width of the box is 0.0; it must be above 0"),
+        ("0,0,1,-1", "height of the box is -1.0; it must be above 0"),
+        ("0,0,inf,1", "width of the box is inf; it must be above 0"),
         ("0.5,0,0.6,1", "right edge: x 0.5 and width 0.6"),
         ("0,0.5,1,0.6", "lower edge: y 0.5 and height 0.6"),
     ] {
@@ -150,7 +150,7 @@ fn what_is_no_part_is_told_why() {
 
 proptest::proptest! {
     #[test]
-    fn any_four_numbers_are_a_part_or_are_told_why_not(
+    fn any_four_numbers_are_a_part_or_are_refused(
         numbers in proptest::collection::vec(
             proptest::prop_oneof![0.0..1.0, proptest::num::f64::ANY, 0.0..1e-3],
             4,

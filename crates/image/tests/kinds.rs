@@ -1,5 +1,6 @@
-//! Kinds of pictures that phones, cameras, scanners and offices make: as they are meant to be seen, or refused by name. Those that other
-//! processes decode are decoded by `decode`, with the libraries that `make libraries` installs.
+//! Pictures as phones, cameras, scanners and office programs write them: decoded as they are meant
+//! to be seen, or refused by name. `decode` is the decoder process, with the libraries that `make
+//! libraries` installs.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -13,25 +14,27 @@ use std::{
 use image::{
     ImageEncoder, Rgb, RgbImage, Rgba, RgbaImage, codecs::webp::WebPEncoder, imageops::rotate90,
 };
-use scihcgrl_image::{ImageError, Input, decode, decode_by, decode_rgb, lost_decoders};
+use scihcgrl_image::{
+    ImageError, Input, decode, decode_rgb, decoder_failures, set_decoder_program,
+};
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/kinds");
     std::fs::read(folder.join(name)).unwrap()
 }
 
-/// What the fixtures show.
+/// The picture that all fixtures show.
 fn upright() -> RgbImage {
     decode_rgb(&fixture("upright.png")).unwrap()
 }
 
-/// Has other processes decode.
-fn with_decoders() {
+/// Enables decoder processes.
+fn enable_decoders() {
     static STARTED: Once = Once::new();
-    STARTED.call_once(|| decode_by(PathBuf::from(env!("CARGO_BIN_EXE_decode"))));
+    STARTED.call_once(|| set_decoder_program(PathBuf::from(env!("CARGO_BIN_EXE_decode"))));
 }
 
-/// The mean difference of two pictures' channels, of 255.
+/// Returns the mean difference of two pictures' channels, 0 to 255.
 fn difference(one: &RgbImage, other: &RgbImage) -> f64 {
     assert_eq!(one.dimensions(), other.dimensions());
     let pairs = one.as_raw().iter().zip(other.as_raw());
@@ -47,8 +50,8 @@ fn grey(picture: &RgbImage) -> RgbImage {
 }
 
 #[test]
-fn every_kind_shows_what_it_is_meant_to() {
-    with_decoders();
+fn every_kind_is_decoded_to_the_expected_picture() {
+    enable_decoders();
     let upright = upright();
     let mut lighter = upright.clone();
     for (x, _, pixel) in lighter.enumerate_pixels_mut() {
@@ -101,7 +104,7 @@ fn every_kind_shows_what_it_is_meant_to() {
 }
 
 #[test]
-fn a_mask_of_alpha_that_is_all_zero_hides_nothing() {
+fn a_bmp_whose_alpha_is_all_zero_is_opaque() {
     let picture = decode_rgb(&fixture("bmp32-v4-alpha-all-zero.bmp")).unwrap();
     assert!(picture.pixels().any(|pixel| pixel.0 != [255; 3]));
 }
@@ -133,8 +136,8 @@ fn a_png_without_its_end_or_with_a_wrong_checksum_is_read_if_its_pixels_are_ther
     let mut checksum = file.clone();
     checksum[at + 4 + length] ^= 0x55;
     assert_eq!(decode_rgb(&checksum).unwrap(), whole);
-    // Other pixels than the compressed data's own checksum is of.
-    // The last byte before that one has bits that say nothing.
+    // Changed pixels do not match the checksum inside the compressed data. The last byte before
+    // that checksum has unused bits.
     for changed in (at + 6..at + 4 + length - 5).step_by(5) {
         let mut pixels = file.clone();
         pixels[changed] ^= 0x10;
@@ -146,8 +149,8 @@ fn a_png_without_its_end_or_with_a_wrong_checksum_is_read_if_its_pixels_are_ther
 }
 
 #[test]
-fn what_is_not_read_is_named() {
-    with_decoders();
+fn unsupported_files_are_refused_by_name() {
+    enable_decoders();
     let lab_alpha = b"II*\0\x08\0\0\0\x03\0\0\x01\x03\0\x01\0\0\0\x01\0\0\0\x01\x01\x03\0\x01\0\0\0\x01\0\0\0\x03\x01\x03\0\x01\0\0\0\x50\x88\0\0\0\0\0\0";
     let mut deep = fixture("jpeg-no-eoi.jpg");
     let frame = deep.windows(2).position(|pair| pair == [0xff, 0xc0]);
@@ -158,15 +161,18 @@ fn what_is_not_read_is_named() {
             &fixture("jpeg-lossless.jpg")[..],
             "a lossless JPEG cannot be read",
         ),
-        (b"%PDF-1.7", "a PDF is not an image format"),
-        (b"PK\x03\x04", "a zip archive is not an image format"),
+        (b"%PDF-1.7", "a PDF is not a supported image format"),
+        (
+            b"PK\x03\x04",
+            "a zip archive is not a supported image format",
+        ),
         (
             b"\0\0\0\x18ftypisom\0\0\0\0isommp42",
-            "a video or sound file is not an image format",
+            "a video or sound file is not a supported image format",
         ),
         (
             b"nothing of the kind",
-            "this content is not an image format",
+            "this content is not a supported image format",
         ),
         (lab_alpha, "libtiff"),
     ] {
@@ -175,7 +181,8 @@ fn what_is_not_read_is_named() {
     }
 }
 
-/// A float TIFF of 16 × 16 pixels in a tile of 30,000 × 30,000, for which 3.6 GB would be needed.
+/// Returns a floating-point TIFF of 16 × 16 pixels in a tile of 30,000 × 30,000, which takes 3.6
+/// GB.
 fn vast_tile() -> Vec<u8> {
     let mut file = b"II*\0\x08\0\0\0\x0b\0".to_vec();
     for (tag, value) in [
@@ -201,27 +208,27 @@ fn vast_tile() -> Vec<u8> {
 
 #[test]
 fn a_limit_costs_one_picture_and_is_counted() {
-    with_decoders();
-    let before = lost_decoders();
+    enable_decoders();
+    let before = decoder_failures();
     let error = decode_rgb(&vast_tile()).unwrap_err();
     assert!(error.to_string().contains("too much memory"), "{error}");
-    assert!(lost_decoders() > before);
+    assert!(decoder_failures() > before);
     assert!(decode_rgb(&fixture("palette.tif")).is_ok());
 }
 
 #[test]
-fn prefix_codes_of_webp_take_no_more_memory_than_they_may() {
-    with_decoders();
-    let before = lost_decoders();
+fn webp_prefix_codes_beyond_the_limit_are_refused() {
+    enable_decoders();
+    let before = decoder_failures();
     let file = prefix_codes::lossless(20_000, true);
     let error = decode_rgb(&file).unwrap_err().to_string();
     assert!(error.contains("too much memory"), "{error}");
-    assert!(lost_decoders() > before);
+    assert!(decoder_failures() > before);
 }
 
 #[test]
-fn a_large_lossless_webp_is_read_as_it_is() {
-    with_decoders();
+fn a_large_lossless_webp_is_decoded_exactly() {
+    enable_decoders();
     let mut state = 1u32;
     let noise = RgbaImage::from_fn(400, 300, |_, _| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -254,7 +261,7 @@ proptest::proptest! {
         file in 0usize..7,
         changes in proptest::collection::vec((0usize..4096, proptest::num::u8::ANY), 1..8),
     ) {
-        with_decoders();
+        enable_decoders();
         let name = ["colours.heic", "colours.avif", "colours.jxl", "arithmetic.jpg", "palette.tif", "fax.tif", "ycbcr.tif"][file];
         let mut bytes = fixture(name);
         for (at, byte) in changes {

@@ -1,5 +1,5 @@
-//! The memory that decoding really takes, counted by the allocator, beside what the headers alone promised.
-//! One test, for the counts are of the whole process.
+//! The memory that decoding really takes, counted by the allocator, against the limit computed from
+//! headers. A single test, because the counts are of the whole process.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -13,39 +13,39 @@ use std::{
 
 use flate2::{Compression, write::ZlibEncoder};
 use image::{DynamicImage, ImageFormat, codecs::jpeg::JpegEncoder};
-use scihcgrl_image::{ImageError, Input, MAX_BYTES, decode, estimate};
+use scihcgrl_image::{ImageError, Input, MAX_MEMORY, decode, required_memory};
 
-/// The system's allocator, with what it has given out and the most of it.
-struct Counted;
+/// The system's allocator, with counts of the bytes in use and of their peak.
+struct Counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 #[global_allocator]
-static COUNTED: Counted = Counted;
+static ALLOCATOR: Counting = Counting;
 
-// SAFETY: everything is passed on.
-unsafe impl GlobalAlloc for Counted {
+// SAFETY: every call is passed to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(held, Relaxed);
+        let in_use = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(in_use, Relaxed);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(held, Relaxed);
+        let in_use = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(in_use, Relaxed);
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
+        IN_USE.fetch_sub(layout.size(), Relaxed);
         unsafe { System.dealloc(at, layout) }
     }
 }
 
 fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
-    let before = HELD.load(Relaxed);
+    let before = IN_USE.load(Relaxed);
     PEAK.store(before, Relaxed);
     let made = work();
     (PEAK.load(Relaxed) - before, made)
@@ -63,7 +63,7 @@ fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&length[..], &named, &crc32fast::hash(&named).to_be_bytes()].concat()
 }
 
-/// So many zeros, compressed.
+/// Returns compressed zeros.
 fn zeros(count: usize) -> Vec<u8> {
     let mut file = ZlibEncoder::new(Vec::new(), Compression::best());
     for _ in 0..count >> 20 {
@@ -72,7 +72,7 @@ fn zeros(count: usize) -> Vec<u8> {
     file.finish().unwrap()
 }
 
-/// A PNG with something between its header and its pixels.
+/// Inserts a chunk between a PNG's header and its pixels.
 fn with_chunk(png: &[u8], chunk: &[u8]) -> Vec<u8> {
     [&png[..33], chunk, &png[33..]].concat()
 }
@@ -124,7 +124,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     all.push(("jpeg".to_owned(), jpeg.clone()));
     jpeg.truncate(jpeg.len() - 2);
     all.push(("jpeg without its end".to_owned(), jpeg));
-    // Its frame header says that it is larger than its pixels make it.
+    // The frame header states a larger size than the coded pixels have.
     let mut progressive = include_bytes!("../../../tests/fixtures/progressive.jpg").to_vec();
     let frame = progressive.windows(2).position(|pair| pair == [0xff, 0xc2]);
     let at = frame.unwrap() + 5;
@@ -149,7 +149,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     turned = with_chunk(&turned, &chunk(b"eXIf", exif));
     all.push(("turned".to_owned(), turned));
 
-    // A lossless frame and a lossy one that are all header, and a lossy one in a canvas of one pixel.
+    // A lossless and a lossy frame without coded data, and a lossy frame in a canvas of one pixel.
     let lossless = [
         &[0x2f][..],
         &((16_000u32 - 1) | (1000 - 1) << 14).to_le_bytes(),
@@ -171,7 +171,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
         "webp in a small canvas".to_owned(),
         riff(&[(b"VP8X", vec![0; 10]), (b"VP8 ", claimed.clone())]),
     ));
-    // As many groups as are decoded in this process.
+    // The most groups that are decoded in this process.
     all.push(("deep codes".to_owned(), prefix_codes::lossless(2_800, true)));
     all.push((
         "many codes".to_owned(),
@@ -215,21 +215,21 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn decoding_takes_no_more_memory_than_the_headers_tell() {
+fn decoding_takes_no_more_memory_than_the_headers_say() {
     let mut read = 0;
     for (name, bytes) in pictures() {
-        let (headers, told) = peak(|| estimate(&bytes));
+        let (headers, limit) = peak(|| required_memory(&bytes));
         let (taken, decoded) = peak(|| decode(&bytes, Input::stretched(224)));
         assert!(headers < 64 << 10, "{name}: headers take {headers}");
-        match told {
-            Ok(told) => {
-                assert!(taken as u64 <= told, "{name}: {taken} is above {told}");
-                assert!(told <= MAX_BYTES);
+        match limit {
+            Ok(limit) => {
+                assert!(taken as u64 <= limit, "{name}: {taken} is above {limit}");
+                assert!(limit <= MAX_MEMORY);
                 read += usize::from(decoded.is_ok());
                 if taken > 1 << 20 {
                     println!(
-                        "{name}: {taken}, {:.2} of what was told",
-                        taken as f64 / told as f64
+                        "{name}: {taken}, {:.2} of the limit",
+                        taken as f64 / limit as f64
                     );
                 }
             }

@@ -1,5 +1,5 @@
-//! The parts of a `torch.save` file since PyTorch 1.6: a zip archive that compresses nothing, with the pickle and a file a storage.
-//! Knows zip only; what the pickle says is for the machine.
+//! `torch.save` files since PyTorch 1.6: zip archives without compression, with the pickle in one
+//! file and each storage in another.
 
 use std::{collections::HashMap, io::Cursor};
 
@@ -7,7 +7,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::{Parts, Reader, entries};
 
-/// The entries and storages of an archive: `<name>/data.pkl` and `<name>/data/<key>`.
+/// Reads the entries from `<name>/data.pkl` and the storages from `<name>/data/<key>`.
 pub(crate) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
     let damaged = |error| format!("its zip archive is damaged: {error}");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
@@ -17,14 +17,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
         let name = part.name();
         if part.compression() != CompressionMethod::Stored {
             return Err(format!(
-                "'{name}' in it is compressed; torch.save never does"
+                "'{name}' in its zip archive is compressed; torch.save never compresses"
             ));
         }
-        // Taken where it lies: weights need not be in memory twice.
+        // Borrows the data: a copy would hold the weights in memory twice.
         let rest = bytes.get(part.data_start() as usize..).unwrap_or_default();
         let data = rest.get(..part.size() as usize).unwrap_or_default();
         if crc32fast::hash(data) != part.crc32() {
-            return Err(format!("'{name}' in it is damaged"));
+            return Err(format!("'{name}' in its zip archive is damaged"));
         }
         match name.split_once('/') {
             Some((_, "data.pkl")) => pickle = Some(data),

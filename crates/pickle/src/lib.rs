@@ -1,5 +1,10 @@
-//! Reads the state dict of a `torch.save` file, old-style or a zip archive. Understands only what a state dict needs and calls
-//! nothing, and bounds what a file can make of itself, so a hostile one can at worst be refused. Knows no architecture.
+//! Reads the state dict of a `torch.save` file: a zip archive, or the older format of pickles in a
+//! row.
+//!
+//! Supports only the instructions that state dicts need, calls nothing, and limits the steps, the
+//! depth and the size of the values that a file makes: a hostile file is refused.
+//!
+//! `machine` runs pickles · `archive` reads zip archives.
 
 #![deny(missing_docs)]
 
@@ -13,13 +18,14 @@ use std::{
 
 use machine::{MAGIC, Reader, Value};
 
-/// A name and what is under it.
+/// A name and its tensor.
 type Entry = (Rc<str>, Rc<machine::Tensor>);
-/// The entries of a state dict, and the bytes of each storage by its key.
+/// The entries of a state dict, and the bytes of each storage by key.
 type Parts<'a> = (Vec<Entry>, HashMap<Rc<str>, &'a [u8]>);
 
-/// How many times a file's size all its tensors may have: those that share a storage are written once and read each.
-const MOST_SHARED: usize = 4;
+/// The most bytes of all tensors, as a multiple of the file's size. Tensors that share a storage
+/// are written once but returned each.
+const MAX_EXPANSION: usize = 4;
 
 /// The type of a tensor's elements, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +39,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Bytes of an element.
+    /// Returns the bytes of an element.
     pub fn width(self) -> usize {
         match self {
             Element::Half => 2,
@@ -46,40 +52,40 @@ impl Element {
 /// A tensor of a state dict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor<'a> {
-    /// Its name.
+    /// Its name in the state dict.
     pub name: String,
     /// The type of its elements.
     pub element: Element,
-    /// Elements along each side.
+    /// The number of elements along each dimension.
     pub shape: Vec<i64>,
-    /// The distance of neighbours along each side, in elements.
+    /// The distance between neighbours along each dimension, in elements.
     pub strides: Vec<i64>,
-    /// The bytes from its first element to its last; empty if it has none.
+    /// The bytes from its first element to its last; empty if it has no elements.
     pub data: &'a [u8],
 }
 
 /// Reads the tensors of a state dict, in order.
 ///
 /// # Errors
-/// In words, if the file is damaged or is anything but a state dict of float, half or long tensors.
+/// A message, if the file is damaged or is not a state dict of float, half or long tensors.
 pub fn read_state_dict(bytes: &[u8]) -> Result<Vec<Tensor<'_>>, String> {
     let (entries, storages) = if bytes.starts_with(b"PK") {
         archive::read(bytes)?
     } else {
-        read_old(bytes)?
+        read_legacy(bytes)?
     };
     let (mut tensors, mut names) = (Vec::new(), HashSet::new());
-    let mut left = bytes.len().saturating_mul(MOST_SHARED);
+    let mut left = bytes.len().saturating_mul(MAX_EXPANSION);
     for (name, view) in entries {
         if !names.insert(name.clone()) {
-            return Err(format!("there are two tensors '{name}'"));
+            return Err(format!("it has two tensors named '{name}'"));
         }
         let element = element(&view.storage.class)?;
         let storage = storages
             .get(&view.storage.key)
             .ok_or_else(|| format!("the storage of tensor '{name}' is missing"))?;
-        let data = viewed(&view, storage, element.width())
-            .ok_or_else(|| format!("tensor '{name}' has other elements than its storage"))?;
+        let data = tensor_bytes(&view, storage, element.width())
+            .ok_or_else(|| format!("tensor '{name}' does not fit its storage"))?;
         left = left
             .checked_sub(data.len())
             .ok_or("its tensors share their storages too often")?;
@@ -94,8 +100,9 @@ pub fn read_state_dict(bytes: &[u8]) -> Result<Vec<Tensor<'_>>, String> {
     Ok(tensors)
 }
 
-/// The bytes of a storage from a tensor's first element to its last; none if it reaches past the storage, or names some element twice.
-fn viewed<'a>(view: &machine::Tensor, storage: &'a [u8], width: usize) -> Option<&'a [u8]> {
+/// Returns the bytes of a storage from a tensor's first element to its last; none if the tensor
+/// reaches past the storage or uses an element twice.
+fn tensor_bytes<'a>(view: &machine::Tensor, storage: &'a [u8], width: usize) -> Option<&'a [u8]> {
     let (mut elements, mut span) = (1usize, 1usize);
     if view.shape.len() != view.strides.len() {
         return None;
@@ -113,11 +120,11 @@ fn viewed<'a>(view: &machine::Tensor, storage: &'a [u8], width: usize) -> Option
     (elements <= span).then_some(bytes)
 }
 
-/// An old-style file: five pickles, then the storages' bytes.
-fn read_old(bytes: &[u8]) -> Result<Parts<'_>, String> {
+/// Reads a file of the older format: five pickles, then the bytes of the storages.
+fn read_legacy(bytes: &[u8]) -> Result<Parts<'_>, String> {
     let mut reader = Reader::new(bytes);
     if !matches!(reader.pickle()?, Value::Text(magic) if &*magic == MAGIC) {
-        return Err("it does not begin as a torch.save file does".to_owned());
+        return Err("it does not begin like a torch.save file".to_owned());
     }
     reader.pickle()?; // protocol version
     reader.pickle()?; // byte order and sizes, always those of x86
@@ -133,7 +140,7 @@ fn read_old(bytes: &[u8]) -> Result<Parts<'_>, String> {
     let mut storages = HashMap::new();
     for key in &keys.values {
         let Value::Text(key) = key else {
-            return Err("a storage's key is not a text".to_owned());
+            return Err("the key of a storage is not a string".to_owned());
         };
         let width = *widths.get(key).ok_or("a storage belongs to no tensor")?;
         let count = reader
@@ -151,11 +158,11 @@ fn read_old(bytes: &[u8]) -> Result<Parts<'_>, String> {
 
 fn entries(value: &Value) -> Result<Vec<Entry>, String> {
     let Value::Dict(entries) = value else {
-        return Err("it holds something else than a state dict".to_owned());
+        return Err("it is not a state dict".to_owned());
     };
     let named = |pair: &[Value]| match pair {
         [Value::Text(name), Value::Tensor(tensor)] => Ok((name.clone(), tensor.clone())),
-        _ => Err("it holds something else than named tensors".to_owned()),
+        _ => Err("its state dict has entries other than named tensors".to_owned()),
     };
     entries.values.chunks(2).map(named).collect()
 }
@@ -165,7 +172,7 @@ fn element(class: &str) -> Result<Element, String> {
         "torch FloatStorage" => Ok(Element::Float),
         "torch HalfStorage" => Ok(Element::Half),
         "torch LongStorage" => Ok(Element::Long),
-        other => Err(format!("tensors of '{other}' are not read")),
+        other => Err(format!("tensors of '{other}' are not supported")),
     }
 }
 
@@ -174,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_state_dict_is_refused() {
+    fn other_files_than_state_dicts_are_refused() {
         let magic = [
             0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.',
         ];
@@ -199,25 +206,25 @@ mod tests {
         );
     }
 
-    /// An old-style file whose state dict is this pickle.
-    fn old(dict: &[u8]) -> Vec<u8> {
+    /// Returns a file of the older format with a pickle as its state dict.
+    fn legacy(dict: &[u8]) -> Vec<u8> {
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
         [&magic[..], b"K\x01.", b"}.", dict].concat()
     }
 
     #[test]
-    fn values_that_grow_without_end_are_refused() {
-        let refused = |dict: &[u8]| read_state_dict(&old(dict)).unwrap_err();
-        // Each tuple in another: dropping them would overflow the stack.
+    fn values_that_grow_beyond_the_limits_are_refused() {
+        let refused = |dict: &[u8]| read_state_dict(&legacy(dict)).unwrap_err();
+        // Nested tuples: dropping them would overflow the stack.
         let nested = [&b")"[..], &b"\x85".repeat(1 << 19), b"."].concat();
         assert!(refused(&nested).contains("64 deep"), "{}", refused(&nested));
-        // Each tuple of two of the one before: 2⁴⁰ values in 250 bytes.
+        // Each tuple holds the previous one twice: 2⁴⁰ values in 250 bytes.
         let doubled = [&b")q\0"[..], &b"h\0h\0\x86q\0".repeat(40), b"."].concat();
-        let told = refused(&doubled);
-        assert!(told.contains("else than a state dict"), "{told}");
+        let message = refused(&doubled);
+        assert!(message.contains("not a state dict"), "{message}");
         let long = [&b"N".repeat(2 << 20), &b"."[..]].concat();
         assert!(refused(&long).contains("more than 1048576 steps"));
-        // A list that is shared is copied before it is added to.
+        // A shared list is copied before it grows.
         let copied = [
             &b"]("[..],
             &b"N".repeat(1 << 10),
@@ -240,7 +247,7 @@ mod tests {
             strides: strides.to_vec(),
         };
         let bytes = [0; 24];
-        let found = |view| viewed(&view, &bytes, 4).map(<[u8]>::len);
+        let found = |view| tensor_bytes(&view, &bytes, 4).map(<[u8]>::len);
         assert_eq!(found(view(0, &[3, 2], &[1, 3])), Some(24));
         assert_eq!(found(view(1, &[2, 2], &[2, 1])), Some(16));
         assert_eq!(found(view(0, &[0, 9], &[9, 1])), Some(0));

@@ -1,18 +1,19 @@
-//! The stack machine of Python's pickles, as far as a state dict needs it: values, but no call of anything.
-//! Knows nothing of tensors' bytes, which follow the pickles.
+//! The stack machine of Python's pickles, with the instructions that a state dict needs. It builds
+//! values and calls nothing.
 
 use std::{collections::HashMap, rc::Rc};
 
-/// What the number that `torch.save` begins with is read as.
+/// The text that stands for the magic number of `torch.save` files.
 pub(crate) const MAGIC: &str = "a long that torch.save begins with";
-/// The most instructions of a file, and items that they copy: a tensor takes some 25.
-const MOST_STEPS: usize = 1 << 20;
-/// How deep lists, tuples and dicts may lie in each other; a state dict's lie 4 deep.
-const MOST_DEPTH: usize = 64;
-/// The most sides of a tensor.
-const MOST_SIDES: usize = 8;
+/// The most instructions of a file and items that they copy, together. A tensor takes about 25.
+const MAX_STEPS: usize = 1 << 20;
+/// The deepest nesting of lists, tuples and dicts. A state dict has a depth of 4.
+const MAX_DEPTH: usize = 64;
+/// The most dimensions of a tensor.
+const MAX_DIMENSIONS: usize = 8;
 
-/// What a pickle builds. Clones share what they hold, so a value that is fetched again costs nothing.
+/// A value that a pickle builds. Clones share their contents, so fetching one from the memo is
+/// cheap.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Nothing,
@@ -20,21 +21,21 @@ pub(crate) enum Value {
     Text(Rc<str>),
     Global(Rc<str>),
     Sequence(Rc<Items>),
-    /// Keys and values in turn.
+    /// Keys and values alternate.
     Dict(Rc<Items>),
     Storage(Storage),
     Tensor(Rc<Tensor>),
 }
 
-/// What is in a list, tuple or dict.
+/// The items of a list, tuple or dict.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Items {
     pub values: Vec<Value>,
-    /// How deep others lie in it.
+    /// The depth of the collections in it.
     depth: usize,
 }
 
-/// Where a tensor's bytes are, and which class of `torch` they are of.
+/// The key of a tensor's bytes, and their `torch` class.
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
     pub key: Rc<str>,
@@ -50,7 +51,7 @@ pub(crate) struct Tensor {
     pub strides: Vec<i64>,
 }
 
-/// Bytes that are read from the front.
+/// Reads bytes from the front and runs pickles, within the limits.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     steps: usize,
@@ -61,7 +62,7 @@ impl<'a> Reader<'a> {
         Reader { bytes, steps: 0 }
     }
 
-    /// The next bytes.
+    /// Returns the next bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self
             .bytes
@@ -83,25 +84,25 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|error| error.to_string())
     }
 
-    /// Counts what an instruction costs.
-    fn step(&mut self, steps: usize) -> Result<(), String> {
+    /// Counts steps against the limit.
+    fn count_steps(&mut self, steps: usize) -> Result<(), String> {
         self.steps = self.steps.saturating_add(steps);
-        match self.steps > MOST_STEPS {
-            true => Err(format!("its pickle takes more than {MOST_STEPS} steps")),
+        match self.steps > MAX_STEPS {
+            true => Err(format!("its pickle takes more than {MAX_STEPS} steps")),
             false => Ok(()),
         }
     }
 
-    /// Adds to a list or dict, of which others that share it know nothing.
+    /// Adds values to a list or dict, after copying it if others share it.
     fn add(&mut self, to: &mut Rc<Items>, values: Vec<Value>) -> Result<(), String> {
         if Rc::strong_count(to) > 1 {
-            self.step(to.values.len())?;
+            self.count_steps(to.values.len())?;
         }
         let to = Rc::make_mut(to);
         let deepest = values.iter().map(Value::depth).max();
         to.depth = to.depth.max(deepest.map_or(0, |depth| depth + 1));
-        if to.depth > MOST_DEPTH {
-            return Err(format!("its values lie more than {MOST_DEPTH} deep"));
+        if to.depth > MAX_DEPTH {
+            return Err(format!("its values are nested more than {MAX_DEPTH} deep"));
         }
         to.values.extend(values);
         Ok(())
@@ -124,15 +125,15 @@ impl<'a> Reader<'a> {
         Ok(line)
     }
 
-    /// One pickle of protocol 2, up to its STOP.
+    /// Runs one pickle of protocol 2, up to its STOP.
     pub fn pickle(&mut self) -> Result<Value, String> {
         let (mut stack, mut marks, mut memo) = (Vec::<Value>::new(), Vec::new(), HashMap::new());
-        let under = || "its pickle is damaged".to_owned();
+        let damaged = || "its pickle is damaged".to_owned();
         loop {
-            self.step(1)?;
+            self.count_steps(1)?;
             match self.number(1)? as u8 {
                 0x80 => drop(self.take(1)?),
-                b'.' => return stack.pop().ok_or_else(under),
+                b'.' => return stack.pop().ok_or_else(damaged),
                 b'N' | 0x88 | 0x89 => stack.push(Value::Nothing),
                 b'K' => stack.push(Value::Int(self.number(1)? as i64)),
                 b'M' => stack.push(Value::Int(self.number(2)? as i64)),
@@ -156,22 +157,26 @@ impl<'a> Reader<'a> {
                     let global = format!("{} {}", self.line()?, self.line()?);
                     stack.push(Value::Global(global.into()));
                 }
-                b'q' => drop(memo.insert(self.number(1)?, stack.last().ok_or_else(under)?.clone())),
-                b'r' => drop(memo.insert(self.number(4)?, stack.last().ok_or_else(under)?.clone())),
-                b'h' => stack.push(memo.get(&self.number(1)?).ok_or_else(under)?.clone()),
-                b'j' => stack.push(memo.get(&self.number(4)?).ok_or_else(under)?.clone()),
+                b'q' => {
+                    drop(memo.insert(self.number(1)?, stack.last().ok_or_else(damaged)?.clone()))
+                }
+                b'r' => {
+                    drop(memo.insert(self.number(4)?, stack.last().ok_or_else(damaged)?.clone()))
+                }
+                b'h' => stack.push(memo.get(&self.number(1)?).ok_or_else(damaged)?.clone()),
+                b'j' => stack.push(memo.get(&self.number(4)?).ok_or_else(damaged)?.clone()),
                 b'}' => stack.push(Value::Dict(Rc::default())),
                 b']' | b')' => stack.push(Value::Sequence(Rc::default())),
                 b'(' => marks.push(stack.len()),
                 b't' => {
-                    let items = stack.split_off(marks.pop().ok_or_else(under)?.min(stack.len()));
+                    let items = stack.split_off(marks.pop().ok_or_else(damaged)?.min(stack.len()));
                     stack.push(self.tuple(items)?);
                 }
                 tuple @ 0x85..=0x87 => {
                     let from = stack
                         .len()
                         .checked_sub(usize::from(tuple - 0x84))
-                        .ok_or_else(under)?;
+                        .ok_or_else(damaged)?;
                     let items = stack.split_off(from);
                     stack.push(self.tuple(items)?);
                 }
@@ -181,9 +186,9 @@ impl<'a> Reader<'a> {
                     } else {
                         marks.pop()
                     };
-                    let items = stack.split_off(from.ok_or_else(under)?.min(stack.len()));
+                    let items = stack.split_off(from.ok_or_else(damaged)?.min(stack.len()));
                     let Some(Value::Sequence(list)) = stack.last_mut() else {
-                        return Err(under());
+                        return Err(damaged());
                     };
                     self.add(list, items)?;
                 }
@@ -193,32 +198,32 @@ impl<'a> Reader<'a> {
                     } else {
                         marks.pop()
                     };
-                    let items = stack.split_off(from.ok_or_else(under)?.min(stack.len()));
+                    let items = stack.split_off(from.ok_or_else(damaged)?.min(stack.len()));
                     let Some(Value::Dict(dict)) = stack.last_mut() else {
-                        return Err(under());
+                        return Err(damaged());
                     };
                     if items.len() % 2 == 1 {
-                        return Err(under());
+                        return Err(damaged());
                     }
                     self.add(dict, items)?;
                 }
-                // An object's attributes; a state dict's are of no use here.
+                // Ignores the attributes of an object: no tensor needs those of a state dict.
                 b'b' => drop(stack.pop()),
                 b'Q' => {
                     let id = stack.pop();
-                    stack.push(storage(id).ok_or_else(under)?);
+                    stack.push(storage(id).ok_or_else(damaged)?);
                 }
-                // A call, or a new object of a class: for what a state dict holds the same.
+                // A call, or a new object of a class: both mean the same in a state dict.
                 b'R' | 0x81 => {
                     let (arguments, function) = (stack.pop(), stack.pop());
                     stack.push(
-                        call(function, arguments)
+                        construct(function, arguments)
                             .ok_or_else(|| "it holds an unknown object".to_owned())?,
                     );
                 }
                 other => {
                     return Err(format!(
-                        "its pickle has an instruction, {other:#x}, that no state dict needs"
+                        "its pickle has the instruction {other:#x}, which no state dict needs"
                     ));
                 }
             }
@@ -235,31 +240,30 @@ impl Value {
     }
 }
 
+/// Converts a persistent id to the storage that it names.
 fn storage(id: Option<Value>) -> Option<Value> {
     let Value::Sequence(id) = id? else {
         return None;
     };
     match id.values.as_slice() {
-        [
-            Value::Text(what),
-            Value::Global(class),
-            Value::Text(key),
-            ..,
-        ] if &**what == "storage" => Some(Value::Storage(Storage {
-            key: key.clone(),
-            class: class.clone(),
-        })),
+        [Value::Text(tag), Value::Global(class), Value::Text(key), ..] if &**tag == "storage" => {
+            Some(Value::Storage(Storage {
+                key: key.clone(),
+                class: class.clone(),
+            }))
+        }
         _ => None,
     }
 }
 
-fn call(function: Option<Value>, arguments: Option<Value>) -> Option<Value> {
+/// Returns the value that a call of a known function stands for; none for other functions.
+fn construct(function: Option<Value>, arguments: Option<Value>) -> Option<Value> {
     let (Value::Global(function), Value::Sequence(arguments)) = (function?, arguments?) else {
         return None;
     };
     match (&*function, arguments.values.as_slice()) {
         ("collections OrderedDict", _) => Some(Value::Dict(Rc::default())),
-        ("torch Size", [sides]) => Some(sides.clone()),
+        ("torch Size", [shape]) => Some(shape.clone()),
         (
             "torch.nn.parameter Parameter" | "torch._utils _rebuild_parameter",
             [tensor @ Value::Tensor(_), ..],
@@ -274,18 +278,18 @@ fn call(function: Option<Value>, arguments: Option<Value>) -> Option<Value> {
                 ..,
             ],
         ) => {
-            let sides = |items: &Items| -> Option<Vec<i64>> {
+            let numbers = |items: &Items| -> Option<Vec<i64>> {
                 let values = items.values.iter().map(|value| match value {
-                    Value::Int(side @ 0..=0xffff_ffff) => Some(*side),
+                    Value::Int(number @ 0..=0xffff_ffff) => Some(*number),
                     _ => None,
                 });
-                (items.values.len() <= MOST_SIDES).then(|| values.collect())?
+                (items.values.len() <= MAX_DIMENSIONS).then(|| values.collect())?
             };
             Some(Value::Tensor(Rc::new(Tensor {
                 storage: storage.clone(),
                 offset: *offset,
-                shape: sides(shape)?,
-                strides: sides(strides)?,
+                shape: numbers(shape)?,
+                strides: numbers(strides)?,
             })))
         }
         _ => None,

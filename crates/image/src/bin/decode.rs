@@ -1,18 +1,19 @@
-//! `decode FOLDER`: decodes each path on standard input, and writes a line about it: the path, then the file in FOLDER that its pixels are in
-//! as a PPM, or why there are none; with tabs between. For `benches/formats.py`, and for tests, which have it decode for them.
+//! `decode FOLDER`: decodes each path on standard input and prints a line: the path, the PPM file
+//! in FOLDER with its pixels, and the error if there is none; separated by tabs.
+//! `benches/formats.py` runs it; tests use it as their decoder process.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a tool stops where it fails
 
 use std::{env, fs, io, path::Path};
 
-use scihcgrl_image::{DECODER, decode_by, decode_pictures, decode_rgb};
+use scihcgrl_image::{DECODER_ARGUMENT, decode_rgb, run_decoder, set_decoder_program};
 
 fn main() {
     let argument = env::args().nth(1).unwrap();
-    if argument == DECODER {
-        return decode_pictures().unwrap();
+    if argument == DECODER_ARGUMENT {
+        return run_decoder().unwrap();
     }
-    decode_by(env::current_exe().unwrap());
+    set_decoder_program(env::current_exe().unwrap());
     for (number, path) in io::stdin().lines().enumerate() {
         let path = path.unwrap();
         match decode_rgb(&fs::read(&path).unwrap()) {

@@ -1,5 +1,4 @@
-//! HEIC and AVIF by libheif, upright as it makes them.
-//! Knows libheif's functions, as of version 1.0.
+//! HEIC and AVIF by libheif, version 1.0 or later, which turns pictures upright.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -7,7 +6,13 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{Failed, Pixels, library, over_white};
+use crate::{
+    child::{
+        answer::{Failure, Pixels},
+        library,
+    },
+    types::alpha::Alpha,
+};
 
 /// libheif's `heif_error`.
 #[repr(C)]
@@ -17,10 +22,10 @@ struct Status {
     message: *const c_char,
 }
 
-const RGB: c_int = 1;
-const INTERLEAVED_RGB: c_int = 10;
-const INTERLEAVED_RGBA: c_int = 11;
-const INTERLEAVED: c_int = 10;
+const COLORSPACE_RGB: c_int = 1;
+const CHROMA_INTERLEAVED_RGB: c_int = 10;
+const CHROMA_INTERLEAVED_RGBA: c_int = 11;
+const CHANNEL_INTERLEAVED: c_int = 10;
 
 library::functions!(Heif {
     heif_context_alloc: fn() -> *mut c_void;
@@ -37,16 +42,16 @@ library::functions!(Heif {
     heif_image_get_plane_readonly: fn(*const c_void, c_int, *mut c_int) -> *const u8;
 });
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
     static HEIF: OnceLock<Option<Heif>> = OnceLock::new();
     if HEIF.get().is_none() {
         let library = library::open("libheif.so.1", "libheif")?;
         let _ = HEIF.set(Heif::of(library));
     }
     let heif = HEIF.get().and_then(Option::as_ref);
-    let heif = heif.ok_or(Failed::Missing("a newer libheif"))?;
+    let heif = heif.ok_or(Failure::Missing("a newer libheif"))?;
     let (mut handle, mut image) = (null_mut(), null_mut());
-    // SAFETY: as libheif's header has it: what is made is freed, and nothing is used afterwards.
+    // SAFETY: the calls follow libheif's header: each object is freed once and not used afterwards.
     unsafe {
         let context = (heif.heif_context_alloc)();
         let mut read = || {
@@ -61,34 +66,39 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
                 &mut handle,
             ))?;
             let alpha = (heif.heif_image_handle_has_alpha_channel)(handle) != 0;
-            let multiplied = (heif.heif_image_handle_is_premultiplied_alpha)(handle) != 0;
-            let form = if alpha {
-                INTERLEAVED_RGBA
+            let blend = if (heif.heif_image_handle_is_premultiplied_alpha)(handle) != 0 {
+                Alpha::Premultiplied
             } else {
-                INTERLEAVED_RGB
+                Alpha::Straight
+            };
+            let chroma = if alpha {
+                CHROMA_INTERLEAVED_RGBA
+            } else {
+                CHROMA_INTERLEAVED_RGB
             };
             check((heif.heif_decode_image)(
                 handle,
                 &mut image,
-                RGB,
-                form,
+                COLORSPACE_RGB,
+                chroma,
                 null(),
             ))?;
             let mut stride = 0;
-            let plane = (heif.heif_image_get_plane_readonly)(image, INTERLEAVED, &mut stride);
-            let width = (heif.heif_image_get_width)(image, INTERLEAVED);
-            let height = (heif.heif_image_get_height)(image, INTERLEAVED);
+            let plane =
+                (heif.heif_image_get_plane_readonly)(image, CHANNEL_INTERLEAVED, &mut stride);
+            let width = (heif.heif_image_get_width)(image, CHANNEL_INTERLEAVED);
+            let height = (heif.heif_image_get_height)(image, CHANNEL_INTERLEAVED);
             let (Ok(width), Ok(height), Ok(stride)) = (
                 u32::try_from(width),
                 u32::try_from(height),
                 usize::try_from(stride),
             ) else {
-                return Err("libheif made no picture".into());
+                return Err("libheif returned no picture".into());
             };
             let channels = if alpha { 4 } else { 3 };
             let row = width as usize * channels;
             if plane.is_null() || height == 0 || stride < row {
-                return Err("libheif made no picture".into());
+                return Err("libheif returned no picture".into());
             }
             let rows = std::slice::from_raw_parts(plane, stride * (height as usize - 1) + row);
             let pixels = rows
@@ -100,7 +110,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
                 rgb.extend(
                     pixel[..3]
                         .iter()
-                        .map(|&channel| over_white(channel, opacity, multiplied)),
+                        .map(|&channel| blend.over_white(channel, opacity)),
                 );
             }
             Ok(Pixels { width, height, rgb })
@@ -117,14 +127,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
     }
 }
 
-fn check(status: Status) -> Result<(), Failed> {
+fn check(status: Status) -> Result<(), Failure> {
     if status.code == 0 {
         return Ok(());
     }
     if status.message.is_null() {
-        return Err("libheif refuses it".into());
+        return Err("libheif cannot decode it".into());
     }
-    // SAFETY: a text of libheif's own, which stays.
-    let words = unsafe { CStr::from_ptr(status.message) };
-    Err(Failed::Refused(words.to_string_lossy().into_owned()))
+    // SAFETY: libheif's messages are static strings.
+    let message = unsafe { CStr::from_ptr(status.message) };
+    Err(Failure::Refused(message.to_string_lossy().into_owned()))
 }

@@ -1,16 +1,18 @@
-//! Arithmetic-coded JPEG by libjpeg-turbo.
-//! Knows the functions of its TurboJPEG interface, as of version 1.4.
+//! Arithmetic-coded JPEG by libjpeg-turbo, through its TurboJPEG interface of version 1.4 or later.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_ulong, c_void},
     sync::OnceLock,
 };
 
-use super::{Failed, Pixels, library};
+use crate::child::{
+    answer::{Failure, Pixels},
+    library,
+};
 
 const TJPF_RGB: c_int = 0;
 const TJPF_CMYK: c_int = 11;
-/// The colour spaces CMYK and YCCK begin here.
+/// The first of the colour spaces CMYK and YCCK.
 const TJCS_CMYK: c_int = 3;
 
 library::functions!(Turbo {
@@ -21,25 +23,26 @@ library::functions!(Turbo {
     tjGetErrorStr: fn() -> *const c_char;
 });
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
     static TURBO: OnceLock<Option<Turbo>> = OnceLock::new();
     if TURBO.get().is_none() {
         let library = library::open("libturbojpeg.so.0", "libturbojpeg")?;
         let _ = TURBO.set(Turbo::of(library));
     }
     let turbo = TURBO.get().and_then(Option::as_ref);
-    let turbo = turbo.ok_or(Failed::Missing("a newer libturbojpeg"))?;
+    let turbo = turbo.ok_or(Failure::Missing("a newer libturbojpeg"))?;
     let length = bytes.len() as c_ulong;
     let (mut width, mut height, mut sampling, mut colours) = (0, 0, 0, 0);
-    // SAFETY: as its header has it; the buffer has room for what the header function told.
+    // SAFETY: the calls follow the library's header; the buffer has room for the size that
+    // `tjDecompressHeader3` returned.
     unsafe {
         let handle = (turbo.tjInitDecompress)();
         if handle.is_null() {
             return Err("libturbojpeg cannot start".into());
         }
         let refused = || {
-            let words = CStr::from_ptr((turbo.tjGetErrorStr)());
-            Failed::Refused(words.to_string_lossy().into_owned())
+            let message = CStr::from_ptr((turbo.tjGetErrorStr)());
+            Failure::Refused(message.to_string_lossy().into_owned())
         };
         let mut read = || {
             if (turbo.tjDecompressHeader3)(
@@ -57,7 +60,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
             let (Ok(wide), Ok(high)) = (u32::try_from(width), u32::try_from(height)) else {
                 return Err("it has no pixels".into());
             };
-            let (form, channels) = if colours >= TJCS_CMYK {
+            let (format, channels) = if colours >= TJCS_CMYK {
                 (TJPF_CMYK, 4)
             } else {
                 (TJPF_RGB, 3)
@@ -71,14 +74,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
                 width,
                 0,
                 height,
-                form,
+                format,
                 0,
             ) != 0
             {
                 return Err(refused());
             }
             if channels == 4 {
-                // Inverted, as Adobe has them.
+                // Adobe stores inks inverted.
                 pixels = pixels
                     .chunks_exact(4)
                     .flat_map(|ink| {

@@ -1,15 +1,18 @@
-//! JPEG XL, upright as it is decoded. Its decoder is Rust, but bounds neither the memory of a colour profile nor its own time.
-//! Knows jxl-oxide's functions.
+//! JPEG XL by jxl-oxide, which turns pictures upright. It is written in Rust, but limits neither
+//! the memory of a colour profile nor its own time.
 
 use std::io::Cursor;
 
 use jxl_oxide::{EnumColourEncoding, JxlImage, JxlThreadPool, RenderingIntent};
 
-use super::{Failed, Pixels, over_white};
+use crate::{
+    child::answer::{Failure, Pixels},
+    types::alpha::Alpha,
+};
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
     let refused =
-        |error: Box<dyn std::error::Error + Send + Sync>| Failed::Refused(error.to_string());
+        |error: Box<dyn std::error::Error + Send + Sync>| Failure::Refused(error.to_string());
     let builder = JxlImage::builder().pool(JxlThreadPool::none());
     let mut image = builder.read(Cursor::new(bytes)).map_err(refused)?;
     image.request_color_encoding(EnumColourEncoding::srgb(RenderingIntent::Relative));
@@ -20,9 +23,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
         3
     };
     let extra = &image.image_header().metadata.ec_info;
-    let multiplied = extra
+    let premultiplied = extra
         .iter()
         .any(|channel| channel.alpha_associated() == Some(true));
+    let blend = if premultiplied {
+        Alpha::Premultiplied
+    } else {
+        Alpha::Straight
+    };
     let render = image.render_frame(0).map_err(refused)?;
     let mut stream = render.stream();
     let (width, height, channels) = (stream.width(), stream.height(), stream.channels() as usize);
@@ -38,7 +46,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
         for pixel in row.chunks_exact(channels) {
             let opacity = if alpha { pixel[channels - 1] } else { 255 };
             let shown = [0, 1, 2].map(|channel| pixel[channel.min(colours - 1)]);
-            rgb.extend(shown.map(|channel| over_white(channel, opacity, multiplied)));
+            rgb.extend(shown.map(|channel| blend.over_white(channel, opacity)));
         }
     }
     Ok(Pixels { width, height, rgb })

@@ -1,30 +1,30 @@
-//! Opening a library by its file's name, and finding what it exports.
-//! Knows no library in particular.
+//! Opens shared libraries and finds their functions.
 
 use libloading::Library;
 
-use super::Failed;
+use crate::child::answer::Failure;
 
-/// Opens a library, which then stays open.
+/// Opens a library by its file's name, for the life of the process.
 ///
 /// # Errors
-/// [`Failed::Missing`] if it is not installed.
-pub(super) fn open(file: &str, name: &'static str) -> Result<&'static Library, Failed> {
-    // SAFETY: a library of the system's, which does nothing when it is loaded but set itself up.
+/// [`Failure::Missing`] if it is not installed.
+pub(super) fn open(file: &str, name: &'static str) -> Result<&'static Library, Failure> {
+    // SAFETY: a library of the system; loading it only runs its own initialisers.
     let library = unsafe { Library::new(file) };
     Ok(Box::leak(Box::new(
-        library.map_err(|_| Failed::Missing(name))?,
+        library.map_err(|_| Failure::Missing(name))?,
     )))
 }
 
-/// Finds functions by their names, as members of a struct. The types of the members are those of the library's header.
+/// Declares a struct of functions, found by their names. Their types are those in the library's
+/// header.
 macro_rules! functions {
     ($visible:vis $name:ident { $($function:ident: fn($($argument:ty),* $(,)?) $(-> $result:ty)?;)* }) => {
-        #[allow(non_snake_case)] // The library's own names.
+        #[allow(non_snake_case)] // the library's own names
         $visible struct $name { $(pub(super) $function: unsafe extern "C" fn($($argument),*) $(-> $result)?,)* }
 
         impl $name {
-            fn of(library: &'static libloading::Library) -> Option<Self> {
+            pub(super) fn of(library: &'static libloading::Library) -> Option<Self> {
                 // SAFETY: the types are copied from the library's header.
                 unsafe { Some($name { $($function: *library.get(concat!(stringify!($function), "\0").as_bytes()).ok()?,)* }) }
             }

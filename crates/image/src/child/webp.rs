@@ -1,18 +1,17 @@
-//! WebP by the image crate, whose memory is limited here: a lossless one may have prefix codes that no header counts.
+//! WebP by the image crate: the process limits the memory of prefix codes, which no header states.
 
-use super::{Failed, Pixels};
 use crate::{
-    decode::{Alpha, over_white},
-    header::Header,
-    kind::Kind,
-    webp,
+    child::answer::{Failure, Pixels},
+    decode::webp,
+    headers,
+    types::{alpha::Alpha, error::ImageError, kind::Kind},
 };
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failed> {
-    let refused = |error: crate::ImageError| Failed::Refused(error.to_string());
-    let header = Header::read(bytes, Kind::WebP).map_err(refused)?;
+pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
+    let refused = |error: ImageError| Failure::Refused(error.to_string());
+    let header = headers::read(bytes, Kind::WebP).map_err(refused)?;
     let (picture, _) = webp::decode_here(bytes, header).map_err(refused)?;
-    let rgb = over_white(picture, Alpha::Straight);
+    let rgb = Alpha::Straight.flatten(picture);
     let (width, height) = rgb.dimensions();
     let rgb = rgb.into_raw();
     Ok(Pixels { width, height, rgb })

@@ -1,6 +1,6 @@
-//! A lossless WebP whose prefix codes have far more bytes in memory than in the file.
+//! Makes lossless WebP files whose prefix codes take far more bytes in memory than in the file.
 
-/// Bits, the lowest of a byte first.
+/// Writes bits, the lowest of a byte first.
 #[derive(Default)]
 struct Bits {
     bytes: Vec<u8>,
@@ -20,17 +20,19 @@ impl Bits {
         }
     }
 
-    /// A code of one symbol.
+    /// Writes a code of one symbol.
     fn single(&mut self, symbol: u32) {
         self.put(0b101, 3);
         self.put(symbol, 8);
     }
 
-    /// A code of 11 symbols, of 1, 2, … 9, 10 and 10 bits, which a decoder's table has 1024 entries for.
+    /// Writes a code of 11 symbols, of 1, 2, … 9, 10 and 10 bits. A decoder makes a table of 1024
+    /// entries for it.
     fn deep(&mut self) {
         self.put(0, 1);
         self.put(14 - 4, 4);
-        // Of the lengths 17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9 and 10: those of 1 to 6 have 3 bits, of 7 to 10 have 4.
+        // The bits of the codes for the lengths 17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9 and 10: 3
+        // for lengths 1 to 6, 4 for 7 to 10.
         for bits in [0, 0, 0, 3, 3, 3, 3, 3, 0, 3, 4, 4, 4, 4] {
             self.put(bits, 3);
         }
@@ -49,14 +51,16 @@ impl Bits {
     }
 }
 
-/// A picture of 512 × 512 pixels with so many groups of codes, which are deep ones or take as few bits as a code can.
+/// Returns a picture of 512 × 512 pixels with a number of groups of codes: deep ones, or codes of
+/// as few bits as possible.
 pub fn lossless(groups: u32, deep: bool) -> Vec<u8> {
     let mut bits = Bits::default();
     bits.put(0x2f, 8);
     bits.put(511, 14);
     bits.put(511, 14);
     bits.put(0, 1 + 3);
-    // No transform, no cache of colours; groups of codes by blocks of 512 pixels, of which the first has the last group.
+    // No transform and no colour cache. Groups of codes are assigned to blocks of 512 pixels; the
+    // first block has the last group.
     bits.put(0, 2);
     bits.put(0b1111, 4);
     bits.put(0, 1);

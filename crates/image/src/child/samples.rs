@@ -1,10 +1,12 @@
-//! Samples of TIFFs that libtiff unpacks but does not convert as they are meant: of any depth, signed and floating-point ones; grey, RGB and Lab.
-//! Knows samples and what they mean; unpacking is libtiff's.
+//! Converts samples of TIFFs that libtiff unpacks but does not convert correctly: of any depth,
+//! signed and floating-point; grey, RGB and Lab.
 
-use super::{Pixels, tiff::Open};
-use crate::tiff::Directory;
+use crate::{
+    child::{answer::Pixels, libtiff::Open},
+    headers::tiff::Directory,
+};
 
-/// Decodes a picture; none if its kind is not known or a part of it cannot be read.
+/// Decodes a picture; none if its variant is not supported or a part of it cannot be read.
 pub(super) fn decode(open: &Open, directory: &Directory) -> Option<Pixels> {
     let colours = match directory.photometric {
         0 | 1 => 1,
@@ -77,7 +79,7 @@ fn rows(
     plane: u16,
     mut put: impl FnMut(usize, &[u8]) -> Option<()>,
 ) -> Option<()> {
-    // SAFETY: the buffer is as long as libtiff says that a row is.
+    // SAFETY: the buffer has the length that libtiff states for a row.
     unsafe {
         let mut row = vec![0; usize::try_from((open.library.TIFFScanlineSize64)(open.file)).ok()?];
         for y in 0..height {
@@ -98,7 +100,7 @@ fn tiles(
     put: &mut impl FnMut(usize, usize, &[u8], usize) -> Option<()>,
 ) -> Option<()> {
     let (wide, high) = (wide.max(1) as usize, high.max(1) as usize);
-    // SAFETY: the buffer is as long as libtiff says that a tile is.
+    // SAFETY: the buffer has the length that libtiff states for a tile.
     unsafe {
         let mut tile = vec![0; usize::try_from((open.library.TIFFTileSize64)(open.file)).ok()?];
         let row = usize::try_from((open.library.TIFFTileRowSize64)(open.file))
@@ -126,7 +128,8 @@ fn tiles(
     Some(())
 }
 
-/// A sample of a row. Whole numbers become shares of the largest; signed ones begin with the least.
+/// Reads a sample of a row. Integers become fractions of the largest value; the smallest signed one
+/// becomes 0.
 fn sample(row: &[u8], at: usize, directory: &Directory) -> Option<f32> {
     let bits = usize::try_from(directory.bits).ok()?;
     let number = match bits {
@@ -138,21 +141,22 @@ fn sample(row: &[u8], at: usize, directory: &Directory) -> Option<f32> {
                 .rev()
                 .fold(0, |number, &byte| number << 8 | u64::from(byte))
         }
-        // Packed without gaps, the highest bit first. libtiff gives 24 bits in the machine's order.
+        // libtiff returns 24 bits in the machine's byte order.
         24 => row
             .get(at * 3..at * 3 + 3)?
             .iter()
             .rev()
             .fold(0, |number, &byte| number << 8 | u64::from(byte)),
+        // Samples are packed without gaps, the highest bit first.
         1..64 => (at * bits..(at + 1) * bits).try_fold(0, |number, bit| {
             Some(number << 1 | u64::from(row.get(bit / 8)? >> (7 - bit % 8) & 1))
         })?,
         _ => return None,
     };
-    let most = u64::MAX >> (64 - bits);
+    let largest = u64::MAX >> (64 - bits);
     Some(match (directory.format, bits) {
-        (1 | 4, _) => (number as f64 / most as f64) as f32,
-        (2, _) => ((number ^ (most / 2 + 1)) as f64 / most as f64) as f32,
+        (1 | 4, _) => (number as f64 / largest as f64) as f32,
+        (2, _) => ((number ^ (largest / 2 + 1)) as f64 / largest as f64) as f32,
         (3, 16) => half(number as u16),
         (3, 32) => f32::from_bits(number as u32),
         (3, 64) => f64::from_bits(number) as f32,
@@ -160,7 +164,7 @@ fn sample(row: &[u8], at: usize, directory: &Directory) -> Option<f32> {
     })
 }
 
-/// A floating-point number of 16 bits.
+/// Converts a floating-point number of 16 bits.
 fn half(bits: u16) -> f32 {
     let (sign, exponent, fraction) = (
         bits >> 15,
@@ -175,10 +179,11 @@ fn half(bits: u16) -> f32 {
     if sign == 1 { -size } else { size }
 }
 
-/// The colour that lightness and two chromas, shares of 255, stand for: sRGB, by the white of print. Chromas are signed bytes, or begin at -128.
+/// Converts lightness and two chromas, in fractions of 255, to sRGB. The white is D50, as in print.
+/// Chromas are signed bytes, or bytes that begin at -128.
 fn rgb_of_lab(pixel: &[f32], signed: bool) -> [f32; 3] {
-    let chroma = |share: f32| {
-        let byte = (share * 255.0).round() as u8;
+    let chroma = |fraction: f32| {
+        let byte = (fraction * 255.0).round() as u8;
         if signed {
             f32::from(byte as i8)
         } else {
@@ -214,7 +219,8 @@ fn rgb_of_lab(pixel: &[f32], signed: bool) -> [f32; 3] {
     })
 }
 
-/// What counts as white: 1, unless floating-point samples tell by their size that it is 255 or the most of 16 bits.
+/// Returns the value of white: 1, or, if a floating-point sample is larger, 255 or 65,535 or the
+/// largest sample.
 fn white(values: &[f32], directory: &Directory) -> f32 {
     if directory.format != 3 {
         return 1.0;
@@ -228,6 +234,6 @@ fn white(values: &[f32], directory: &Directory) -> f32 {
         ..=1.0 => 1.0,
         ..=255.0 => 255.0,
         ..=65_535.0 => 65_535.0,
-        most => most,
+        largest => largest,
     }
 }

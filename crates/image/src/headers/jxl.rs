@@ -1,29 +1,41 @@
-//! JPEG XL: the size in its header.
-//! Knows the first bits of a codestream and the boxes around it; the rest is the decoder's.
+//! JPEG XL: the size, in the first bits of the codestream.
 
-/// Width and height in pixels as they are stored; none if there is no header.
-pub(crate) fn size(file: &[u8]) -> Option<(u32, u32)> {
+use crate::{
+    headers::header::{DECODER_OVERHEAD, Header},
+    types::{error::ImageError, kind::Kind},
+};
+
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let (width, height) = size(bytes).ok_or_else(|| Kind::Jxl.malformed("it has no size"))?;
+    // Measured: the decoder process holds floating-point planes, twice, and the pixels; this
+    // process holds the pixels.
+    let decoder_bytes = bytes.len() as u64 + DECODER_OVERHEAD;
+    Ok(Header::new(width, height, 40, false, decoder_bytes))
+}
+
+/// Returns width and height in pixels as they are stored; none if there is no header.
+fn size(file: &[u8]) -> Option<(u32, u32)> {
     let mut bits = Bits {
         bytes: codestream(file)?.strip_prefix(b"\xff\x0a")?,
         at: 0,
     };
     let small = bits.take(1)? == 1;
     let height = bits.side(small)?;
-    let share = |over: u64, under: u64| u32::try_from(u64::from(height) * over / under).ok();
+    let ratio = |over: u64, under: u64| u32::try_from(u64::from(height) * over / under).ok();
     let width = match bits.take(3)? {
         1 => height,
-        2 => share(12, 10)?,
-        3 => share(4, 3)?,
-        4 => share(3, 2)?,
-        5 => share(16, 9)?,
-        6 => share(5, 4)?,
-        7 => share(2, 1)?,
+        2 => ratio(12, 10)?,
+        3 => ratio(4, 3)?,
+        4 => ratio(3, 2)?,
+        5 => ratio(16, 9)?,
+        6 => ratio(5, 4)?,
+        7 => ratio(2, 1)?,
         _ => bits.side(small)?,
     };
     Some((width, height))
 }
 
-/// The codestream, or the first part of it.
+/// Returns the codestream, or the first part of it.
 fn codestream(file: &[u8]) -> Option<&[u8]> {
     let mut rest = file;
     if rest.starts_with(b"\xff\x0a") {
@@ -34,14 +46,14 @@ fn codestream(file: &[u8]) -> Option<&[u8]> {
         let length = u32::from_be_bytes(head[..4].try_into().ok()?) as usize;
         match &head[4..] {
             b"jxlc" => return rest.get(8..),
-            // The number of the part comes first.
+            // A part begins with its number.
             b"jxlp" => return rest.get(12..),
             _ => rest = rest.get(length.max(8)..)?,
         }
     }
 }
 
-/// Bits, the lowest of a byte first.
+/// Reads bits, the lowest of a byte first.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -58,7 +70,8 @@ impl Bits<'_> {
         Some(number)
     }
 
-    /// A side: eighths of it in 5 bits if it is small, else as many bits as two others say.
+    /// Reads a side in pixels: eighths of it in 5 bits if it is small, else in 9, 13, 18 or 30
+    /// bits, which 2 bits select.
     fn side(&mut self, small: bool) -> Option<u32> {
         if small {
             return Some((self.take(5)? + 1) * 8);

@@ -1,5 +1,5 @@
-//! PNG: its chunks, of which only those that make pixels are read, and files whose end or checksums are missing.
-//! Knows chunks; filters and compression are the decoder's.
+//! PNG by the png crate, also if the end of the file or checksums are wrong but all pixels are
+//! there.
 
 use std::{
     borrow::Cow,
@@ -12,86 +12,23 @@ use ::image::{
 use flate2::read::ZlibDecoder;
 use png::{ColorType, DecodeOptions, Decoder, DecodingError, Limits, Transformations};
 
-use crate::{ImageError, MAX_BYTES, kind::Kind};
+use crate::{
+    headers::png::{Chunk, SIGNATURE, chunks},
+    types::{error::ImageError, kind::Kind, limits::MAX_MEMORY},
+};
 
-const SIGNATURE: usize = 8;
 /// The last chunk: no data, and its checksum.
 const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
 
-/// What the header says.
-pub(crate) struct Info {
-    pub width: u32,
-    pub height: u32,
-    depth: u8,
-    colours: u8,
-    transparent: bool,
-}
-
-impl Info {
-    /// Channels, 1 to 4, and bytes of each once it is decoded. An even number of channels has alpha.
-    pub(crate) fn sample_bytes(&self) -> (u64, u64) {
-        let channels = match self.colours {
-            0 | 4 => 1,
-            _ => 3,
-        };
-        let alpha = self.colours >= 4 || self.transparent;
-        (
-            channels + u64::from(alpha),
-            if self.depth == 16 { 2 } else { 1 },
-        )
-    }
-}
-
-struct Chunk<'a> {
-    /// Where it begins in the file.
-    at: usize,
-    name: &'a [u8],
-    /// Name and data, which the checksum is of.
-    summed: &'a [u8],
-    checksum: u32,
-}
-
-/// The chunks that are there whole.
-fn chunks(png: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
-    let mut at = SIGNATURE;
-    std::iter::from_fn(move || {
-        let word = |at: usize| Some(u32::from_be_bytes(png.get(at..at + 4)?.try_into().ok()?));
-        let end = (at + 8).checked_add(word(at)? as usize)?;
-        let chunk = Chunk {
-            at,
-            name: png.get(at + 4..at + 8)?,
-            summed: png.get(at + 4..end)?,
-            checksum: word(end)?,
-        };
-        at = end + 4;
-        Some(chunk)
-    })
-}
-
-/// The header; none if it is not the first chunk.
-pub(crate) fn info(png: &[u8]) -> Option<Info> {
-    let mut chunks = chunks(png);
-    let header = chunks.next().filter(|chunk| chunk.name == b"IHDR")?.summed;
-    let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
-    Some(Info {
-        width: word(4)?,
-        height: word(8)?,
-        depth: *header.get(12)?,
-        colours: *header.get(13)?,
-        transparent: chunks
-            .take_while(|chunk| chunk.name != b"IDAT")
-            .any(|chunk| chunk.name == b"tRNS"),
-    })
-}
-
-/// Decodes a PNG, also one without its last chunk, or with wrong checksums of pixels that are whole.
+/// Decodes a PNG. Accepts one without its last chunk, and one with wrong checksums around intact
+/// pixels.
 pub(crate) fn decode(png: &[u8]) -> Result<(DynamicImage, Orientation), ImageError> {
-    let png = ended(png);
+    let png = with_end(png);
     let mut options = DecodeOptions::default();
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
     let decoded = decode_with(&png, options.clone()).or_else(|error| {
-        if !only_frames_are_wrong(&png) {
+        if !pixels_are_intact(&png) {
             return Err(error);
         }
         options.set_ignore_crc(true);
@@ -100,8 +37,9 @@ pub(crate) fn decode(png: &[u8]) -> Result<(DynamicImage, Orientation), ImageErr
     decoded.map_err(|error| Kind::Png.malformed(error))
 }
 
-/// Whether no checksums are wrong but those around compressed pixels, which have one of their own that is right.
-fn only_frames_are_wrong(png: &[u8]) -> bool {
+/// Whether the wrong checksums are all of chunks of compressed pixels, whose own checksum inside
+/// the compressed data is right.
+fn pixels_are_intact(png: &[u8]) -> bool {
     let wrong = |chunk: &Chunk| crc32fast::hash(chunk.summed) != chunk.checksum;
     let pixels = |chunk: &Chunk| chunk.name == b"IDAT";
     let compressed: Vec<u8> = chunks(png)
@@ -109,21 +47,21 @@ fn only_frames_are_wrong(png: &[u8]) -> bool {
         .flat_map(|chunk| &chunk.summed[4..])
         .copied()
         .collect();
-    let mut unpacked = ZlibDecoder::new(&compressed[..]).take(MAX_BYTES);
+    let mut unpacked = ZlibDecoder::new(&compressed[..]).take(MAX_MEMORY);
     chunks(png).filter(wrong).all(|chunk| pixels(&chunk))
         && io::copy(&mut unpacked, &mut io::sink()).is_ok()
 }
 
-/// With a last chunk, in place of one that is not whole.
-fn ended(png: &[u8]) -> Cow<'_, [u8]> {
-    let mut whole = SIGNATURE.min(png.len());
+/// Adds the last chunk if it is missing or cut off.
+fn with_end(png: &[u8]) -> Cow<'_, [u8]> {
+    let mut complete = SIGNATURE.min(png.len());
     for chunk in chunks(png) {
         if chunk.name == b"IEND" {
             return Cow::Borrowed(png);
         }
-        whole = chunk.at + chunk.summed.len() + 8;
+        complete = chunk.at + chunk.summed.len() + 8;
     }
-    Cow::Owned([&png[..whole], END].concat())
+    Cow::Owned([&png[..complete], END].concat())
 }
 
 fn decode_with(
@@ -132,7 +70,7 @@ fn decode_with(
 ) -> Result<(DynamicImage, Orientation), DecodingError> {
     let mut decoder = Decoder::new_with_options(Cursor::new(png), options);
     decoder.set_limits(Limits {
-        bytes: MAX_BYTES as usize,
+        bytes: MAX_MEMORY as usize,
     });
     decoder.set_transformations(Transformations::EXPAND);
     let mut reader = decoder.read_info()?;
@@ -141,7 +79,7 @@ fn decode_with(
     reader.next_frame(&mut pixels)?;
     let (colours, depth) = reader.output_color_type();
     if depth == png::BitDepth::Sixteen {
-        // In place: each sample to the nearest of 8 bits.
+        // Rounds each sample to 8 bits, in place.
         for at in 0..pixels.len() / 2 {
             let sample = u32::from(u16::from_be_bytes([pixels[2 * at], pixels[2 * at + 1]]));
             pixels[at] = ((sample + 128) / 257) as u8;

@@ -1,11 +1,10 @@
-//! What bytes are, by the first of them.
-//! Knows signatures and media types; not what is behind a signature.
+//! The format of a file, by its first bytes.
 
 use ::image::ImageFormat;
 
-use crate::ImageError;
+use crate::types::error::ImageError;
 
-/// The formats that are read.
+/// A format that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Jpeg,
@@ -19,8 +18,8 @@ pub(crate) enum Kind {
     Jxl,
 }
 
-/// A format that is named in a refusal and not read.
-const OTHERS: [(&[u8], &str); 7] = [
+/// Formats that are not read, but named in the refusal: how they start, and their names.
+const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"%PDF", "a PDF"),
     (b"8BPS", "a Photoshop document"),
     (b"PK\x03\x04", "a zip archive"),
@@ -31,7 +30,7 @@ const OTHERS: [(&[u8], &str); 7] = [
 ];
 
 impl Kind {
-    /// The kind of an image file.
+    /// Recognises the format of a file.
     ///
     /// # Errors
     /// [`ImageError::Empty`] and [`ImageError::Format`].
@@ -42,7 +41,7 @@ impl Kind {
         if bytes.starts_with(b"\xff\x0a") || bytes.starts_with(b"\0\0\0\x0cJXL \r\n\x87\n") {
             return Ok(Kind::Jxl);
         }
-        // TIFF's signature with 43 is BigTIFF, whose offsets have 8 bytes.
+        // A TIFF signature with 43 is BigTIFF, whose offsets have 8 bytes.
         if bytes.starts_with(b"II\x2b\0") || bytes.starts_with(b"MM\0\x2b") {
             return Ok(Kind::Tiff);
         }
@@ -57,7 +56,7 @@ impl Kind {
             Ok(ImageFormat::Bmp) => return Ok(Kind::Bmp),
             Ok(ImageFormat::Tiff) => return Ok(Kind::Tiff),
             Ok(other) => other.to_mime_type(),
-            Err(_) => OTHERS
+            Err(_) => UNSUPPORTED
                 .iter()
                 .find(|(start, _)| bytes.starts_with(start))
                 .map_or("this content", |(_, name)| name),
@@ -65,7 +64,7 @@ impl Kind {
         Err(ImageError::Format { found })
     }
 
-    /// The media type.
+    /// Returns the media type.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Kind::Jpeg => "image/jpeg",
@@ -80,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// An error of a picture of this kind.
+    /// Returns the error of a broken file of this format.
     pub(crate) fn malformed(
         self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -92,7 +91,8 @@ impl Kind {
     }
 }
 
-/// A file of boxes, the first of which lists what it may be read as: `mif1`, any picture, says less than what comes after it.
+/// Recognises a file of ISO boxes. Its first box lists the brands that it conforms to; `mif1`, any
+/// picture, says less than a codec's own brand.
 fn iso_media(bytes: &[u8]) -> Result<Kind, ImageError> {
     let length = bytes[..4]
         .iter()
@@ -117,4 +117,12 @@ fn iso_media(bytes: &[u8]) -> Result<Kind, ImageError> {
             found: "a video or sound file",
         })
     }
+}
+
+/// Returns the media type of an image file, by its first bytes.
+///
+/// # Errors
+/// [`ImageError::Empty`], [`ImageError::Format`].
+pub fn media_type(bytes: &[u8]) -> Result<&'static str, ImageError> {
+    Ok(Kind::of(bytes)?.media_type())
 }

@@ -1,39 +1,41 @@
-//! Why bytes are not a picture, or not one that is read: one error for the crate.
-//! Knows the words; what leads to them is found elsewhere.
+//! The crate's error, with the texts that clients read.
 
-use crate::{FORMATS, MAX_BYTES, MAX_PIXELS, MAX_SIDE, PartError};
+use crate::types::{
+    limits::{FORMATS, MAX_MEMORY, MAX_PIXELS, MAX_SIDE},
+    part::PartError,
+};
 
-/// Why bytes are not a picture.
+/// Why a file was not decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// No bytes at all.
+    /// The file is empty.
     #[error("the image has no bytes")]
     Empty,
-    /// Not an image, or of a format that is not read.
-    #[error("{found} is not an image format that is read; the formats are {FORMATS}")]
+    /// The file is not an image, or its format is not supported.
+    #[error("{found} is not a supported image format; the formats are {FORMATS}")]
     Format {
-        /// What it looks like.
+        /// What its first bytes look like.
         found: &'static str,
     },
-    /// Of a format that is read, but of a kind that is not.
+    /// The format is supported, but not this variant of it.
     #[error("{what} cannot be read; save the picture as JPEG or PNG")]
     Unsupported {
-        /// The kind, such as "a TIFF with palette colours".
+        /// The variant, such as "a TIFF with palette colours".
         what: String,
     },
-    /// Of a known format, but broken.
+    /// The format is known, but the file is broken.
     #[error("the {format} image cannot be decoded: {source}")]
     Malformed {
         /// The media type by content.
         format: &'static str,
-        /// What failed.
+        /// The decoder's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// More pixels than are decoded, however few bytes they come in.
+    /// The picture is larger than [`MAX_SIDE`], [`MAX_PIXELS`] or [`MAX_MEMORY`] allow.
     #[error(
         "the image is {width} × {height} pixels and takes {megabytes} MB to decode; at most {MAX_SIDE} pixels a side, \
          {MAX_PIXELS} pixels in all and {} MB are allowed",
-        MAX_BYTES / 1_000_000
+        MAX_MEMORY / 1_000_000
     )]
     TooLarge {
         /// Declared width in pixels.
@@ -43,10 +45,10 @@ pub enum ImageError {
         /// Memory that decoding would take, in millions of bytes.
         megabytes: u64,
     },
-    /// The part asked for has no pixels.
+    /// The requested part has no pixels.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// The picture cannot be brought to the size asked for.
+    /// The picture cannot be resized.
     #[error("the image cannot be resized: {0}")]
     Resize(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

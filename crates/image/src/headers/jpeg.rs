@@ -1,58 +1,82 @@
-//! JPEG: its frame header, and files whose end is missing.
-//! Knows markers and segments; coded data are the decoder's.
-
-use ::image::{DynamicImage, ImageFormat, metadata::Orientation};
+//! JPEG: the segments in front of coded data, of which the frame header has the size.
 
 use crate::{
-    ImageError,
-    decode::through_image,
-    header::Header,
-    kind::Kind,
-    process::{self, Library},
+    headers::header::{DECODER_OVERHEAD, Header},
+    types::{error::ImageError, kind::Kind},
 };
 
-/// What a frame header and the first scan's say.
+/// What the headers of the frame and of its first scan say.
 pub(crate) struct Frame {
-    /// Which of JPEG's processes, by the last byte of its marker.
+    /// The coding process: the last byte of the marker SOF0 to SOF15.
     process: u8,
     /// Bits a sample.
     depth: u8,
-    pub width: u32,
-    pub height: u32,
-    /// Samples across and down that a component has in a unit, 1 to 4 each.
-    pub samplings: Vec<(u64, u64)>,
-    /// Whether rows can be given out as they are decoded: sequential, all components in one scan.
-    pub in_one_scan: bool,
+    width: u32,
+    height: u32,
+    /// Blocks across and down that each component has in a unit, 1 to 4 each.
+    samplings: Vec<(u64, u64)>,
+    /// Whether rows are decoded one by one: the frame is sequential, with all components in one
+    /// scan.
+    in_one_scan: bool,
 }
 
 impl Frame {
-    /// The kind, if the decoder does not know it.
-    pub(crate) fn unread(&self) -> Option<String> {
+    /// Names the variant if the image crate does not decode it.
+    pub(crate) fn unsupported(&self) -> Option<String> {
         let process = match self.process {
             0xc3 | 0xc7 | 0xcb | 0xcf => "a lossless JPEG",
             0xc5 | 0xc6 | 0xcd | 0xce => "a hierarchical JPEG",
             0xc9 | 0xca => "an arithmetic-coded JPEG",
             _ if self.depth != 8 => return Some(format!("a JPEG of {} bits a sample", self.depth)),
-            _ if self.height == 0 => "a JPEG that tells its height after the pixels",
+            _ if self.height == 0 => "a JPEG that states its height after the pixels",
             _ => return None,
         };
         Some(process.to_owned())
     }
 
-    /// Whether it is coded arithmetically, which only libjpeg reads.
+    /// Whether libjpeg-turbo decodes it although the image crate does not.
     pub(crate) fn is_arithmetic(&self) -> bool {
         matches!(self.process, 0xc9 | 0xca) && self.depth == 8
     }
 }
 
-/// The first frame header; none if there is none before the first scan.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let frame = frame(bytes).ok_or_else(|| Kind::Jpeg.malformed("truncated: it has no frame"))?;
+    let file = bytes.len() as u64;
+    let pixel_bytes = if frame.samplings.len() == 1 { 1 } else { 3 };
+    let (across, down) = frame
+        .samplings
+        .iter()
+        .fold((1, 1), |(across, down), &(h, v)| {
+            (across.max(h), down.max(v))
+        });
+    let units = |side: u32, blocks: u64| u64::from(side).div_ceil(8 * blocks);
+    let blocks: u64 = frame.samplings.iter().map(|(h, v)| h * v).sum();
+    let row = units(frame.width, across) * blocks * 64 * 2;
+    // Rows of coefficients, of samples and of upsampled samples. Several scans keep all
+    // coefficients.
+    let rows = if frame.in_one_scan {
+        4
+    } else {
+        4 + units(frame.height, down)
+    };
+    Ok(Header::new(
+        frame.width,
+        frame.height,
+        pixel_bytes,
+        false,
+        row * rows + 2 * file + DECODER_OVERHEAD,
+    ))
+}
+
+/// Reads the first frame header; none if none comes before the first scan.
 pub(crate) fn frame(jpeg: &[u8]) -> Option<Frame> {
     let mut found = None;
     let mut rest = jpeg.get(2..)?;
     loop {
         let (marker, body, next) = segment(rest)?;
         match marker {
-            // All that begin a frame but for DHT, JPG and DAC, which lie among them.
+            // DHT, JPG and DAC lie among the markers of frames.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && found.is_none() => {
                 let word = |at: usize| {
                     Some(u32::from(u16::from_be_bytes([
@@ -91,7 +115,7 @@ pub(crate) fn frame(jpeg: &[u8]) -> Option<Frame> {
     }
 }
 
-/// The next marker, its segment's bytes after the length, and what follows it.
+/// Returns the next marker, the bytes of its segment after the length, and the rest of the file.
 fn segment(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let at = bytes.windows(2).position(is_marker)?;
     let marker = bytes[at + 1];
@@ -100,18 +124,19 @@ fn segment(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         return Some((marker, &[], rest));
     }
     let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-    // A segment is stepped over whole: the thumbnail inside one has an end marker of its own.
+    // Segments are skipped as a whole: a thumbnail in one has an end marker of its own.
     let next = rest.get(length..).unwrap_or_default();
     Some((marker, rest.get(2..length).unwrap_or_default(), next))
 }
 
-/// Within coded data FF is followed by 00 or a restart marker, and before any marker FF may be repeated.
+/// In coded data, FF is followed by 00 or is part of a restart marker. Before a marker, FF may be
+/// repeated.
 fn is_marker(pair: &[u8]) -> bool {
     pair[0] == 0xff && !matches!(pair[1], 0..=1 | 0xd0..=0xd8 | 0xff)
 }
 
-/// The EXIF data.
-fn exif(jpeg: &[u8]) -> Option<&[u8]> {
+/// Returns the EXIF data, without the segment's prefix.
+pub(crate) fn exif(jpeg: &[u8]) -> Option<&[u8]> {
     let mut rest = jpeg.get(2..)?;
     loop {
         let (marker, body, next) = segment(rest)?;
@@ -123,8 +148,8 @@ fn exif(jpeg: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether segments lead to an end marker.
-fn has_end(jpeg: &[u8]) -> bool {
+/// Whether an end marker follows the segments.
+pub(crate) fn has_end(jpeg: &[u8]) -> bool {
     let mut rest = jpeg;
     while let Some((marker, _, next)) = segment(rest) {
         if marker == 0xd9 {
@@ -133,37 +158,4 @@ fn has_end(jpeg: &[u8]) -> bool {
         rest = next;
     }
     false
-}
-
-/// Decodes a JPEG, also one without its end marker if all its pixels are there.
-pub(crate) fn decode(
-    jpeg: &[u8],
-    header: Header,
-) -> Result<(DynamicImage, Orientation), ImageError> {
-    let read = |bytes: &[u8]| through_image(bytes, Kind::Jpeg, ImageFormat::Jpeg, header);
-    if let Some(frame) = frame(jpeg)
-        && let Some(what) = frame.unread()
-    {
-        if !frame.is_arithmetic() {
-            return Err(ImageError::Unsupported { what });
-        }
-        let picture = process::decode(Library::TurboJpeg, jpeg, Kind::Jpeg, what, header)?;
-        let orientation = exif(jpeg).and_then(Orientation::from_exif_chunk);
-        return Ok((
-            picture.into(),
-            orientation.unwrap_or(Orientation::NoTransforms),
-        ));
-    }
-    if has_end(jpeg) {
-        return read(jpeg);
-    }
-    // The decoder makes up what is missing and says nothing. It needed nothing that is missing if other bytes in its place change nothing.
-    let followed = |by: &[u8]| read(&[jpeg, by, b"\xff\xd9"].concat());
-    let found = followed(&[])?;
-    let truncated =
-        || Kind::Jpeg.malformed("truncated: the end marker is missing, and pixels before it");
-    match followed(&[0x5a, 0xc3].repeat(32)) {
-        Ok((other, _)) if other.as_bytes() == found.0.as_bytes() => Ok(found),
-        _ => Err(truncated()),
-    }
 }

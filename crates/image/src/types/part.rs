@@ -1,12 +1,13 @@
-//! A rectangle of a picture, in shares of its sides: read from text, checked, and turned into pixels.
-//! Knows no picture but its width and height.
+//! A rectangle of a picture in fractions of its sides: parsed, checked and converted to pixels.
 
 use std::str::FromStr;
 
-/// By how much of a side a part may end past the picture, for those who compute its ends in single precision.
-const SLACK: f64 = 1e-6;
+/// The fraction of a side by which a part may end past the picture: clients may compute in single
+/// precision.
+const TOLERANCE: f64 = 1e-6;
 
-/// A rectangle of a picture, whatever its size: its top-left corner, width and height in shares of the picture's sides, 0 to 1.
+/// A rectangle of a picture of any size: its top-left corner, width and height in fractions of the
+/// picture's sides, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
     x: f64,
@@ -17,7 +18,7 @@ pub struct Part {
 
 /// A rectangle in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pane {
+pub(crate) struct PixelRect {
     pub x: u32,
     pub y: u32,
     pub width: u32,
@@ -27,21 +28,23 @@ pub(crate) struct Pane {
 /// Why a text or a rectangle is not a part of a picture.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PartError {
-    /// Not four numbers.
+    /// The text is not four numbers.
     #[error(
-        "'{found}' is not four numbers with commas between: x, y, width and height, in shares of 1"
+        "'{found}' is not four numbers separated by commas: x, y, width and height, in fractions of the picture's sides"
     )]
     Form {
-        /// The text, up to 60 characters of it.
+        /// The first 60 characters of the text.
         found: String,
     },
-    /// Without an area, or partly outside of the picture.
-    #[error("{what}; x, y, width and height are shares of 1, so that 0,0,1,1 is the whole picture")]
+    /// The rectangle is empty or reaches outside the picture.
+    #[error(
+        "{what}; x, y, width and height are fractions of the picture's sides: 0,0,1,1 is the whole picture"
+    )]
     Range {
-        /// What is wrong.
+        /// The wrong value and its range.
         what: String,
     },
-    /// Smaller than a pixel.
+    /// The rectangle is smaller than a pixel.
     #[error(
         "the box is less than a pixel wide or high in a picture of {width} × {height} pixels; make it larger"
     )]
@@ -54,7 +57,7 @@ pub enum PartError {
 }
 
 impl Part {
-    /// A part by its top-left corner, width and height.
+    /// Checks a part, given by its top-left corner, width and height in fractions.
     ///
     /// # Errors
     /// [`PartError::Range`].
@@ -62,13 +65,13 @@ impl Part {
         let wrong = |what: String| Err(PartError::Range { what });
         for (name, value) in [("x", x), ("y", y)] {
             if !(0.0..=1.0).contains(&value) {
-                return wrong(format!("{name} {value:?} of the box is not from 0 to 1"));
+                return wrong(format!("{name} of the box is {value:?}; it must be 0 to 1"));
             }
         }
         for (name, value) in [("width", width), ("height", height)] {
-            if !(value > 0.0 && value <= 1.0 + SLACK) {
+            if !(value > 0.0 && value <= 1.0 + TOLERANCE) {
                 return wrong(format!(
-                    "{name} {value:?} of the box is not above 0 and at most 1"
+                    "{name} of the box is {value:?}; it must be above 0 and at most 1"
                 ));
             }
         }
@@ -76,9 +79,9 @@ impl Part {
             ("right", ("x", x), ("width", width)),
             ("lower", ("y", y), ("height", height)),
         ] {
-            if start.1 + side.1 > 1.0 + SLACK {
+            if start.1 + side.1 > 1.0 + TOLERANCE {
                 return wrong(format!(
-                    "the box ends beyond the picture's {end} edge: {} {:?} and {} {:?} are more than 1 together",
+                    "the box ends beyond the picture's {end} edge: {} {:?} and {} {:?} add up to more than 1",
                     start.0, start.1, side.0, side.1
                 ));
             }
@@ -91,10 +94,11 @@ impl Part {
         })
     }
 
-    /// The pixels of it in a picture of a width and a height in pixels: its edges go to the nearest edge of a pixel.
-    pub(crate) fn pane(&self, width: u32, height: u32) -> Result<Pane, PartError> {
+    /// Returns the part in pixels of a picture, given by its width and height in pixels. Edges are
+    /// rounded to the nearest pixel.
+    pub(crate) fn in_pixels(&self, width: u32, height: u32) -> Result<PixelRect, PartError> {
         let ends = |start: f64, length: f64, side: u32| {
-            let at = |share: f64| (share.min(1.0) * f64::from(side)).round() as u32;
+            let at = |fraction: f64| (fraction.min(1.0) * f64::from(side)).round() as u32;
             let from = at(start);
             (from, at(start + length) - from)
         };
@@ -103,7 +107,7 @@ impl Part {
         if wide == 0 || high == 0 {
             return Err(PartError::NoPixels { width, height });
         }
-        Ok(Pane {
+        Ok(PixelRect {
             x,
             y,
             width: wide,
@@ -113,7 +117,7 @@ impl Part {
 }
 
 impl From<Part> for [f64; 4] {
-    /// Its x, y, width and height.
+    /// Returns x, y, width and height.
     fn from(part: Part) -> Self {
         [part.x, part.y, part.width, part.height]
     }
@@ -122,7 +126,7 @@ impl From<Part> for [f64; 4] {
 impl FromStr for Part {
     type Err = PartError;
 
-    /// Reads `x,y,width,height`.
+    /// Parses `x,y,width,height`.
     fn from_str(text: &str) -> Result<Self, PartError> {
         let numbers: Result<Vec<f64>, _> = text.split(',').map(|one| one.trim().parse()).collect();
         match numbers.as_deref() {

@@ -1,25 +1,20 @@
-//! TIFF: what its first directory says of the picture, and which decoder reads that.
-//! Knows tags; strips, tiles and compression are the decoders'.
+//! TIFF: the tags of the first directory, and which decoder can read the picture that they
+//! describe.
 
 use std::ops::Range;
 
-use ::image::{DynamicImage, ImageFormat, metadata::Orientation};
-
 use crate::{
-    ImageError,
-    decode::{Alpha, through_image},
-    header::Header,
-    kind::Kind,
-    process::{self, Library},
+    headers::header::{DECODER_OVERHEAD, Header},
+    types::{error::ImageError, kind::Kind},
 };
 
-/// The most entries of a directory that are looked at; a picture has some twenty.
-const ENTRIES: u64 = 4096;
+/// The most entries of a directory that are read. A picture has about twenty.
+const MAX_ENTRIES: u64 = 4096;
 
-/// What is needed of a picture's tags, with TIFF's own numbers.
+/// The tags of a picture that matter for decoding, with TIFF's own numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
-    /// Whether its offsets have 8 bytes.
+    /// Whether offsets have 8 bytes, as in BigTIFF.
     big: bool,
     pub width: u32,
     pub height: u32,
@@ -30,14 +25,14 @@ pub(crate) struct Directory {
     compression: u64,
     pub photometric: u64,
     fill_order: u64,
-    /// Whether each channel lies by itself.
+    /// Whether each channel is stored separately.
     pub planar: bool,
-    /// Width and length of tiles, if it has them.
+    /// Width and height of its tiles, if it has tiles.
     pub tile: Option<(u32, u32)>,
     orientation: u64,
-    /// 1 unsigned, 2 signed, 3 floating point.
+    /// 1 for unsigned samples, 2 for signed, 3 for floating-point.
     pub format: u64,
-    /// 1 where colours are multiplied by alpha, 2 where they are not.
+    /// 1 if colours are multiplied by alpha, 2 if not.
     pub extra: Option<u64>,
 }
 
@@ -45,7 +40,7 @@ impl Directory {
     /// Reads the first directory.
     ///
     /// # Errors
-    /// [`ImageError::Malformed`] if there is none, or it has no size.
+    /// [`ImageError::Malformed`] if there is no directory, or it has no size.
     pub(crate) fn read(tiff: &[u8]) -> Result<Self, ImageError> {
         let tags = Tags::of(tiff).ok_or_else(|| Kind::Tiff.malformed("it has no directory"))?;
         let side = |tag| tags.get(tag).and_then(|side| u32::try_from(side).ok());
@@ -69,18 +64,18 @@ impl Directory {
         })
     }
 
-    /// Bytes of a pixel once it is decoded.
-    pub(crate) fn pixel_bytes(&self) -> u64 {
+    /// Returns the bytes of a decoded pixel.
+    fn pixel_bytes(&self) -> u64 {
         self.samples
             .max(1)
             .saturating_mul(self.bits.div_ceil(8).max(1))
     }
 
-    pub(crate) fn has_alpha(&self) -> bool {
+    fn has_alpha(&self) -> bool {
         self.samples == 2 || self.samples > 3
     }
 
-    /// 1 to 8, as EXIF has it.
+    /// Returns the orientation by EXIF, 1 to 8.
     pub(crate) fn orientation(&self) -> u8 {
         match self.orientation {
             known @ 1..=8 => known as u8,
@@ -88,9 +83,10 @@ impl Directory {
         }
     }
 
-    /// Whether its samples are to be converted here. libtiff takes signed and floating-point ones for whole numbers, leaves grey as it is beside
-    /// alpha, and shows Lab by another white.
-    pub(crate) fn is_raw(&self) -> bool {
+    /// Whether libtiff's own conversion to RGB is wrong, so samples must be converted one by one.
+    /// It reads signed and floating-point samples as unsigned integers, ignores alpha next to grey,
+    /// and converts Lab with another white.
+    pub(crate) fn needs_conversion(&self) -> bool {
         match self.photometric {
             0 | 1 if self.samples > 1 => true,
             0..=2 => matches!(self.format, 2 | 3) && self.bits > 1,
@@ -99,12 +95,12 @@ impl Directory {
         }
     }
 
-    pub(crate) fn is_jpeg(&self) -> bool {
+    fn is_jpeg(&self) -> bool {
         matches!(self.compression, 6 | 7)
     }
 
-    /// What is special about it, for messages.
-    fn name(&self) -> String {
+    /// Describes what is unusual about the picture, for messages.
+    pub(crate) fn name(&self) -> String {
         match (self.photometric, self.compression) {
             _ if self.big => "a BigTIFF".to_owned(),
             (3, _) => "a TIFF with palette colours".to_owned(),
@@ -129,8 +125,9 @@ impl Directory {
         }
     }
 
-    /// Whether its kind is one that the image crate reads. Other kinds are tried with it, and then with libtiff.
-    pub(crate) fn is_usual(&self) -> bool {
+    /// Whether the image crate is known to decode this variant. Other variants are tried with the
+    /// image crate and then with libtiff.
+    pub(crate) fn is_supported(&self) -> bool {
         let colours = match (self.photometric, self.samples) {
             (0 | 1, 1) | (2, 3 | 4) => true,
             (5, 4) => !self.planar,
@@ -143,44 +140,54 @@ impl Directory {
             _ => false,
         };
         let packed = matches!(self.compression, 1 | 5 | 7 | 8 | 32773 | 32946);
-        colours && depth && packed && !self.big && self.is_plain()
+        colours && depth && packed && !self.big && self.is_safe_to_try()
     }
 
-    /// Whether the image crate may try it. It would panic over planes of tiles, and takes bits in one order.
-    fn is_plain(&self) -> bool {
+    /// Whether the image crate may try to decode the picture. It panics on tiles of separate
+    /// channels and assumes one order of bits.
+    pub(crate) fn is_safe_to_try(&self) -> bool {
         self.fill_order == 1 && !(self.planar && self.tile.is_some())
     }
 }
 
-/// Decodes a TIFF's first picture, and says what its alpha means.
-pub(crate) fn decode(
-    tiff: &[u8],
-    header: Header,
-) -> Result<(DynamicImage, Orientation, Alpha), ImageError> {
-    let directory = Directory::read(tiff)?;
-    let alpha = match directory.extra {
-        Some(1) if directory.photometric != 5 => Alpha::Multiplied,
-        _ => Alpha::Straight,
-    };
-    if directory.is_plain() {
-        match through_image(tiff, Kind::Tiff, ImageFormat::Tiff, header) {
-            Ok((picture, orientation)) => return Ok((picture, orientation, alpha)),
-            Err(error) if directory.is_usual() => return Err(error),
-            Err(_) => {}
-        }
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let directory = Directory::read(bytes)?;
+    let file = bytes.len() as u64;
+    let (width, height) = (directory.width, directory.height);
+    let times = |bytes: u64| (u64::from(width) * u64::from(height)).saturating_mul(bytes);
+    let pixel_bytes = directory.pixel_bytes();
+    // The decoder's own buffer next to ours; with JPEG, also a strip that is the whole picture.
+    let decoder_bytes = times(if directory.is_jpeg() {
+        pixel_bytes.saturating_mul(2)
+    } else {
+        pixel_bytes
+    });
+    let decoder_bytes = decoder_bytes.saturating_add(file + DECODER_OVERHEAD);
+    let mut header = Header::new(
+        width,
+        height,
+        pixel_bytes,
+        directory.has_alpha(),
+        decoder_bytes,
+    );
+    if !directory.is_supported() {
+        // The decoder process holds a strip that is the whole picture, its samples or four bytes a
+        // pixel, and the pixels; this process holds the pixels.
+        let samples = 4 * directory.samples.min(4);
+        let by_libtiff = times(pixel_bytes.saturating_add(samples + 3 + 3));
+        header.peak_memory = header
+            .peak_memory
+            .max(by_libtiff.saturating_add(file + DECODER_OVERHEAD));
     }
-    let picture = process::decode(Library::Tiff, tiff, Kind::Tiff, directory.name(), header)?;
-    let orientation = Orientation::from_exif(directory.orientation());
-    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
-    Ok((picture.into(), orientation, alpha))
+    Ok(header)
 }
 
-/// A directory's entries.
+/// The entries of a directory.
 struct Tags<'a> {
     tiff: &'a [u8],
     little: bool,
     big: bool,
-    /// Where they begin and end.
+    /// The range of their bytes in the file.
     entries: Range<usize>,
 }
 
@@ -199,13 +206,13 @@ impl<'a> Tags<'a> {
             (tags.number(4, 4)?, 2, 12)
         };
         let at = usize::try_from(at).ok()?;
-        let count = tags.number(at, length)?.min(ENTRIES) as usize;
+        let count = tags.number(at, length)?.min(MAX_ENTRIES) as usize;
         let from = at.checked_add(length)?;
         tags.entries = from..from.checked_add(count * entry)?;
         Some(tags)
     }
 
-    /// A number of so many bytes.
+    /// Reads a number of `length` bytes.
     fn number(&self, at: usize, length: usize) -> Option<u64> {
         let bytes = self.tiff.get(at..at.checked_add(length)?)?;
         let add = |number, &byte| number << 8 | u64::from(byte);
@@ -216,7 +223,7 @@ impl<'a> Tags<'a> {
         })
     }
 
-    /// The first value of a tag; none if it is not there or not a whole number.
+    /// Returns the first value of a tag; none if the tag is missing or not an integer.
     fn get(&self, tag: u64) -> Option<u64> {
         let (size, head) = if self.big { (20, 12) } else { (12, 8) };
         let mut places = self.entries.clone().step_by(size);
@@ -229,7 +236,7 @@ impl<'a> Tags<'a> {
             _ => return None,
         };
         let count = self.number(at + 4, head - 4)?;
-        // Values that do not fit lie elsewhere.
+        // Values that do not fit into the entry are stored elsewhere, at the offset in the entry.
         let fits = count.checked_mul(length as u64)? <= (size - head) as u64;
         let value = at + head;
         let value = if fits {

@@ -1,0 +1,37 @@
+//! WebP by the image crate: in this process, or in a decoder process if memory is not bounded by
+//! the headers.
+
+use std::io::Cursor;
+
+use ::image::{DynamicImage, ImageFormat, codecs::webp::WebPDecoder, metadata::Orientation};
+
+use crate::{
+    decode::image_crate::{self, webp_orientation},
+    headers::{header::Header, webp::is_unbounded},
+    process::{self, protocol::Library},
+    types::{error::ImageError, kind::Kind},
+};
+
+/// Decodes a picture, in a decoder process if its prefix codes can take more memory than its header
+/// counts.
+pub(crate) fn decode(
+    bytes: &[u8],
+    header: Header,
+) -> Result<(DynamicImage, Orientation), ImageError> {
+    let malformed = |error| Kind::WebP.malformed(error);
+    if !is_unbounded(bytes) {
+        return decode_here(bytes, header);
+    }
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(malformed)?;
+    let what = "a lossless WebP picture this large".to_owned();
+    let picture = process::decode(Library::WebP, bytes, Kind::WebP, what, header)?;
+    Ok((picture.into(), webp_orientation(&mut decoder)))
+}
+
+/// Decodes a picture in this process.
+pub(crate) fn decode_here(
+    bytes: &[u8],
+    header: Header,
+) -> Result<(DynamicImage, Orientation), ImageError> {
+    image_crate::decode(bytes, Kind::WebP, ImageFormat::WebP, header)
+}
