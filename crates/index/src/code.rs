@@ -1,5 +1,4 @@
-//! Hash codes: their lengths, bits, hexadecimal form and Hamming distance.
-//! Knows nothing of images, models or storage; every other layer speaks of codes in these types.
+//! Hash codes: length, bits, hexadecimal form and Hamming distance.
 
 use std::{fmt, str::FromStr};
 
@@ -74,29 +73,29 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
-/// What is wrong with a code or a length that came from outside.
+/// An invalid code or length.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodeError {
-    /// Not one of the lengths there are.
-    #[error("a code length of {found} does not exist; lengths are 24, 32 and 48")]
+    /// The length is not one of the three.
+    #[error("the code length is {found}; it must be 24, 32 or 48")]
     Length {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// The wrong number of digits for the length asked for, or for every length.
+    /// The number of digits is wrong for the requested length, or for every length.
     #[error("code '{found}' has {digits} digits; {expected}")]
     Digits {
-        /// What was given, at most its first 16 characters.
+        /// The first 16 characters of the text.
         found: String,
-        /// How many characters it has.
+        /// The number of characters of the text.
         digits: usize,
         /// What would be right, in words.
         expected: String,
     },
-    /// Not a hexadecimal number.
+    /// The text is not hexadecimal.
     #[error("code '{found}' is not hexadecimal")]
     Hex {
-        /// What was given.
+        /// The text.
         found: String,
     },
 }
@@ -116,8 +115,8 @@ impl HashCode {
         HashCode { length, bits }
     }
 
-    /// The code of an action set (Eq 9): bit i is 1 where `actions[i]` ≥ 0. Actions past the length are ignored, missing
-    /// ones count as negative.
+    /// The code of an action set (Eq 9): bit i is 1 if `actions[i]` ≥ 0. Actions past the length
+    /// are ignored; missing ones count as negative.
     pub fn from_actions(length: Length, actions: &[f32]) -> Self {
         let mut bits = BitArray::ZERO;
         for (mut bit, &action) in bits[..length.bits()].iter_mut().zip(actions) {
@@ -126,7 +125,7 @@ impl HashCode {
         HashCode { length, bits }
     }
 
-    /// Reads a code of a known length from its hexadecimal form, in either case.
+    /// Parses a code of a known length from hexadecimal digits of either case.
     ///
     /// # Errors
     /// [`CodeError::Digits`] and [`CodeError::Hex`].
@@ -149,7 +148,7 @@ impl HashCode {
         Ok(HashCode::from_word(length, word))
     }
 
-    /// How many bits it has.
+    /// The length of the code.
     pub fn length(&self) -> Length {
         self.length
     }
@@ -159,12 +158,13 @@ impl HashCode {
         &self.bits[..self.length.bits()]
     }
 
-    /// The bits as the low bits of a word, for inner loops: `(a.word() ^ b.word()).count_ones()` is the distance.
+    /// The bits as the low bits of a word, for inner loops: `(a.word() ^ b.word()).count_ones()` is
+    /// the distance.
     pub fn word(&self) -> u64 {
         self.bits().load_be()
     }
 
-    /// The Hamming distance to a code of the same length; `None` between lengths, where there is none.
+    /// The Hamming distance to a code of the same length; `None` if the lengths differ.
     pub fn distance(&self, other: &HashCode) -> Option<u32> {
         (self.length == other.length).then(|| (self.word() ^ other.word()).count_ones())
     }
@@ -173,7 +173,7 @@ impl HashCode {
 impl FromStr for HashCode {
     type Err = CodeError;
 
-    /// The number of digits tells the length.
+    /// Parses a code. The number of digits determines the length.
     fn from_str(text: &str) -> Result<Self, CodeError> {
         let digits = text.chars().count();
         let length = Length::ALL
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn action_zero_is_bit_one() {
+    fn action_zero_gives_a_set_bit() {
         assert_eq!(
             HashCode::from_actions(Length::L32, &[0.0; 32]).word(),
             0xffff_ffff
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_code_says_why() {
+    fn an_invalid_code_is_refused_with_a_reason() {
         let error = |text: &str| text.parse::<HashCode>().unwrap_err().to_string();
         assert!(error("abc").contains("6, 8 or 12"));
         assert!(error("zzzzzz").contains("not hexadecimal"));
@@ -246,7 +246,7 @@ mod tests {
             "25".parse::<Length>()
                 .unwrap_err()
                 .to_string()
-                .contains("24, 32 and 48")
+                .contains("24, 32 or 48")
         );
     }
 

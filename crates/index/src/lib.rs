@@ -1,29 +1,30 @@
-//! An exact Hamming-radius index of hash codes, kept in sled.
+//! An exact Hamming-radius index of hash codes, stored in sled.
 //!
-//! Images are stored with their codes, sketches, labels and payloads, and found again by code, label, id or age.
-//! The crate knows neither the model that makes codes nor who asks. [`Index`] is a handle, cheap to clone and safe
-//! to share between threads.
+//! Stores images with their codes, sketches, labels and payloads, and finds them by code, label, id
+//! or age. Does not know the model that makes the codes. [`Index`] is a handle: cheap to clone, and
+//! safe to share between threads.
 //!
 //! ```text
-//!                 api        one file a topic: what callers can ask of an Index
+//!                 api        the methods of Index, one file a topic
 //!        ┌─────────┼─────────┐
 //!      read      write     upkeep    consistent reads │ the one writer thread │ compaction
 //!        │         │         │
-//!        │        open       │       a store is read through and checked when it is opened
+//!        │        open       │       reads and checks a whole store when it is opened
 //!        └─────────┼─────────┘
-//!                 view               what readers see of one moment
+//!                 view               what readers see at one moment
 //!           ┌──────┴──────┐
 //!        memory          disk        the searchable directory │ pages and keys in sled
 //!           └──────┬──────┘
 //!                types               plain values
 //! ```
 //!
-//! Each room imports only from rooms below it; a test of the workspace holds that. [`code`] is the vocabulary of
-//! codes, for every crate that speaks of them; [`priority`] ranks threads for the scheduler.
+//! Each folder imports only from those below it; a test of the workspace checks this. [`code`]
+//! defines hash codes for every crate that uses them. [`priority`] sets the priority of threads.
 //!
-//! A search goes `api::search` → `read::reading` (a consistent view) → `memory::directory` (the codes in reach) →
-//! `disk::page` (the records of the matches). A write goes `api::images` → `write::writer` (the queue) →
-//! `write::group` (staged pages) → `write::commit` (one batch and a flush).
+//! A search runs through `api::search` → `read::reading` (a consistent view) → `memory::directory`
+//! (the codes within the radius) → `disk::page` (the records of the matches). A write runs through
+//! `api::images` → `write::writer` (the queue) → `write::group` (staged pages) → `write::commit`
+//! (one batch and a flush).
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -42,17 +43,17 @@ mod write;
 
 pub use api::{
     Index, RESTORING,
-    copies::{Copies, Group},
+    copies::{Copies, CopyGroup},
     generations::{GenerationStatus, Missing},
     snapshot::CopyPoint,
     stats::{CodeBucket, LabelCount, SharedCodes},
     tree::Tree,
 };
-pub use disk::{copy::restore, engine::room::is_full, position::LogPosition, schema::SCHEMA};
+pub use disk::{copy::restore, engine::disk_space::is_full, position::LogPosition, schema::SCHEMA};
 pub use memory::{
     code_set::CodeSet,
     sketches::{
-        copies::{Groups, Search},
+        copies::{CopySearch, Groups},
         set::SketchSet,
     },
 };
@@ -61,7 +62,7 @@ pub use types::{
     error::{Damage, IndexError},
     generation::Generation,
     id::{ImageId, InvalidId, OriginalKey, nfc},
-    query::{Cursor, Facts, Found, Listing, Match, Order, Query},
+    query::{Cursor, Facts, Listing, Match, Order, Query, SearchResult},
     record::{Codes, ImportedImage, NewImage, Record, Times},
     revision::{Precondition, Revision, Revisions},
     sketch::Sketch,

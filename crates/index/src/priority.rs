@@ -1,29 +1,29 @@
-//! Which threads go first when there are fewer cores than work: those that answer, then those of the index, then jobs.
-//! Knows the operating system's scheduler and nothing of what the threads do.
+//! Scheduling priorities of threads: threads that answer requests first, then those of the index,
+//! then jobs.
 
-/// What a thread works at.
+/// The work of a thread.
 #[derive(Clone, Copy, Debug)]
-pub enum Rank {
-    /// The index: about a third of a share where a core is wanted by others too.
+pub enum Priority {
+    /// The index: about a third of a normal share when a core is contended.
     Index,
-    /// Jobs, which take what nobody else wants: a seventieth of a share.
+    /// Jobs: about a seventieth of a normal share.
     Job,
 }
 
-impl Rank {
+impl Priority {
     fn nice(self) -> i32 {
         match self {
-            Rank::Index => 5,
-            Rank::Job => 19,
+            Priority::Index => 5,
+            Priority::Job => 19,
         }
     }
 
-    /// From now on this thread, and those it starts, let those of higher rank go first.
-    pub fn take(self) {
-        // Elsewhere than on Linux this would be the whole process.
+    /// Sets the priority of this thread and of the threads it starts.
+    pub fn apply(self) {
+        // On other systems this would change the whole process.
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::setpriority_process(None, self.nice()) {
-            tracing::debug!(%error, "a thread has the priority of all others");
+            tracing::debug!(%error, "the priority of a thread could not be lowered");
         }
     }
 }

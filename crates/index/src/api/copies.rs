@@ -1,6 +1,5 @@
-//! Groups of copies: images whose sketches are so alike that they are taken for the same picture. Found for a whole generation at once, kept as
-//! one file, and told with the records that the images have when it is asked.
-//! Knows generations and moments; neither what likeness makes a copy nor where the file lies.
+//! Finds groups of copies, images with very similar sketches, and returns them with their records.
+//! The caller stores the found groups and chooses the threshold.
 
 use std::ops::Range;
 
@@ -14,7 +13,7 @@ use crate::{
     },
     memory::sketches::{
         Sketches,
-        copies::{Groups, Search},
+        copies::{CopySearch, Groups},
         set::SketchSet,
     },
     read::reading::Reading,
@@ -26,53 +25,54 @@ use crate::{
     view::generations::GenerationView,
 };
 
-/// The groups of copies of one generation, as they were at one moment.
+/// The groups of copies in one generation at one commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Copies {
     /// The number of the generation.
     pub generation: u32,
-    /// The model that made its sketches.
+    /// The model of the generation.
     pub model: String,
-    /// From which similarity on, −1 to 1, an image is a copy.
-    pub least: f32,
-    /// The [commit](Index::commit) that they are of. What was written while they were found may be in them or not.
+    /// The minimum similarity of a copy, −1 to 1.
+    pub min_similarity: f32,
+    /// The [commit](Index::commit) at which the search started. Later writes may or may not be
+    /// included.
     pub commit: u64,
-    /// When they were found, in milliseconds since 1970.
+    /// The time of the search, in milliseconds since 1970.
     pub found_at_ms: u64,
-    /// How many images were compared.
+    /// The number of images compared.
     pub images: u64,
-    /// The largest first, then by age.
+    /// The largest group first, then by age.
     groups: Groups,
 }
 
 /// A group of copies.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct CopyGroup {
     /// The oldest image.
     pub oldest: Record,
-    /// How many images were in the group when it was found, the oldest included.
+    /// The number of images in the group when it was found, including the oldest.
     pub images: usize,
     /// Some of the others by age, each with its similarity to the oldest.
     pub copies: Vec<(Record, f32)>,
 }
 
 impl Copies {
-    /// How many groups there are.
+    /// The number of groups.
     pub fn len(&self) -> usize {
         self.groups.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no groups.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// How many images are a copy of an older one.
+    /// The number of images that are a copy of an older one.
     pub fn copies(&self) -> usize {
         self.groups.iter().map(|group| group.len() - 1).sum()
     }
 
-    /// As a file: about four bytes an image that is in a group.
+    /// Encodes the groups as a file of about four bytes for each image in a group.
     ///
     /// # Errors
     /// [`IndexError::Encode`].
@@ -80,7 +80,7 @@ impl Copies {
         Ok(page::seal(postcard::to_stdvec(self)?))
     }
 
-    /// Reads a file back.
+    /// Decodes such a file.
     ///
     /// # Errors
     /// [`IndexError::Corrupt`].
@@ -99,23 +99,25 @@ impl Copies {
 }
 
 impl Index {
-    /// The number of the last commit that changed an image or a generation; right after opening, of the last commit of all. Where the index
-    /// follows a log it is the position of that write instead, which all replicas have alike.
+    /// Returns the number of the last commit that changed an image or a generation; right after
+    /// opening, of the last commit. If the index follows a log, returns the position of that write
+    /// instead, which is the same on all replicas.
     pub fn commit(&self) -> u64 {
         self.0.store.view().commit
     }
 
-    /// The groups of copies in a generation: see [`SketchSet::groups`]. Takes the memory of all sketches once more, and some hundred bytes an image
-    /// if there are more than [`Search::EXACT`]. `go_on` receives how many images are done, and of how many. If it returns false, the search
-    /// stops and returns `None`.
+    /// Finds the groups of copies in a generation; see [`SketchSet::groups`]. Needs memory for a
+    /// second copy of all sketches, and about a hundred bytes an image if there are more than
+    /// [`CopySearch::MAX_EXACT`]. `keep_going` receives the number of images done and the total. If it
+    /// returns false, the search stops and returns `None`.
     ///
     /// # Errors
-    /// [`IndexError::Generation`] where there is no such generation, [`IndexError::Store`].
+    /// [`IndexError::Generation`] if the generation does not exist, [`IndexError::Store`].
     pub fn find_copies(
         &self,
         generation: u32,
-        least: f32,
-        go_on: &mut dyn FnMut(u64, u64) -> bool,
+        min_similarity: f32,
+        keep_going: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Option<Copies>, IndexError> {
         let view = self.0.store.view();
         let side = view.side(Some(generation));
@@ -125,12 +127,12 @@ impl Index {
         })?;
         let set = self.sketch_set(side)?;
         let all = set.len();
-        let mut go_on = |done: usize| go_on(done as u64, all as u64);
-        let groups = set.groups(least, Search::suiting(all), &mut go_on);
+        let mut keep_going = |done: usize| keep_going(done as u64, all as u64);
+        let groups = set.groups(min_similarity, CopySearch::for_count(all), &mut keep_going);
         Ok(groups.map(|groups| Copies {
             generation,
             model: side.generation.model.clone(),
-            least,
+            min_similarity,
             commit: view.commit,
             found_at_ms: Times::now().updated_at_ms,
             images: all as u64,
@@ -138,7 +140,7 @@ impl Index {
         }))
     }
 
-    /// All sketches of a generation.
+    /// Collects all sketches of a generation.
     fn sketch_set(&self, side: &GenerationView) -> Result<SketchSet, IndexError> {
         let number = side.generation.number;
         let width = side.generation.sketch.unwrap_or_default();
@@ -156,7 +158,7 @@ impl Index {
                     let Some(Key::Sketches { page, .. }) = Key::from_bytes(&key) else {
                         continue;
                     };
-                    // What is wrong with a page was said when it was opened.
+                    // Damage of this page was reported when the store was opened.
                     let Ok(slots) = sketch_page::slots(&value, width) else {
                         continue;
                     };
@@ -170,8 +172,9 @@ impl Index {
         Ok(set)
     }
 
-    /// At most `limit` groups from a place on, each with at most `most` copies. An image that was deleted or is no copy any more is left out, and
-    /// so is a group without its oldest image or without any copy to tell.
+    /// Returns at most `limit` groups from index `from`, each with at most `max_copies` copies.
+    /// Leaves out images that were deleted or are no longer copies, and groups without their oldest
+    /// image or without any copy to show.
     ///
     /// # Errors
     /// As [`find_copies`](Self::find_copies), and [`IndexError::Corrupt`].
@@ -180,8 +183,8 @@ impl Index {
         copies: &Copies,
         from: usize,
         limit: usize,
-        most: usize,
-    ) -> Result<Vec<Group>, IndexError> {
+        max_copies: usize,
+    ) -> Result<Vec<CopyGroup>, IndexError> {
         let from = from.min(copies.len());
         let wanted = &copies.groups[from..copies.len().min(from.saturating_add(limit))];
         self.0
@@ -189,15 +192,15 @@ impl Index {
             .read_consistent(Some(copies.generation), |_, reading| {
                 let mut groups = Vec::new();
                 for sequences in wanted {
-                    let group = reading.group(sequences, 0..most, copies.least)?;
+                    let group = reading.group(sequences, 0..max_copies, copies.min_similarity)?;
                     groups.extend(group.filter(|group| !group.copies.is_empty()));
                 }
                 Ok(Some(groups))
             })
     }
 
-    /// The group that an image is in, with at most `limit` of its copies from a place on; none where the image is in no group, or the group's
-    /// oldest is gone.
+    /// Returns the group that an image is in, with at most `limit` of its copies from index `from`.
+    /// Returns `None` if the image is in no group or the oldest image of its group is gone.
     ///
     /// # Errors
     /// As [`groups`](Self::groups).
@@ -207,11 +210,11 @@ impl Index {
         id: &ImageId,
         from: usize,
         limit: usize,
-    ) -> Result<Option<Group>, IndexError> {
+    ) -> Result<Option<CopyGroup>, IndexError> {
         self.0
             .store
             .read_consistent(Some(copies.generation), |directory, reading| {
-                let Some(place) = reading.place(directory, id)? else {
+                let Some(place) = reading.sequence_of(directory, id)? else {
                     return Ok(None);
                 };
                 let has = |group: &&Vec<u32>| place.is_some_and(|place| group.contains(&place));
@@ -219,19 +222,21 @@ impl Index {
                     return Ok(Some(None));
                 };
                 let range = from..from.saturating_add(limit);
-                reading.group(sequences, range, copies.least).map(Some)
+                reading
+                    .group(sequences, range, copies.min_similarity)
+                    .map(Some)
             })
     }
 }
 
 impl Reading<'_> {
-    /// A group with the copies at some places, as far as they still are; none where its oldest image is gone.
+    /// Reads a group with a range of its copies; `None` if its oldest image is gone.
     fn group(
         &mut self,
         sequences: &[u32],
         range: Range<usize>,
-        least: f32,
-    ) -> Result<Option<Group>, IndexError> {
+        min_similarity: f32,
+    ) -> Result<Option<CopyGroup>, IndexError> {
         let Some((&oldest, rest)) = sequences.split_first() else {
             return Ok(None);
         };
@@ -246,13 +251,13 @@ impl Reading<'_> {
         let rest = &rest[range];
         let similarities = self.similarities(sketch, rest.iter().copied())?;
         for (&sequence, similarity) in rest.iter().zip(similarities) {
-            if let Some(similarity) = similarity.filter(|similarity| *similarity >= least)
+            if let Some(similarity) = similarity.filter(|similarity| *similarity >= min_similarity)
                 && let Some(record) = self.listed(sequence)?.flatten()
             {
                 copies.push((record, similarity));
             }
         }
-        Ok(Some(Group {
+        Ok(Some(CopyGroup {
             images: sequences.len(),
             oldest,
             copies,

@@ -1,5 +1,4 @@
-//! What an index does for a change of models: a generation is begun beside the active one, filled while that is searched, and takes its place.
-//! Knows which images lack codes; neither what makes these nor when a change is wanted.
+//! Begins, fills, activates and discards generations.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -19,35 +18,35 @@ use crate::{
     view::store::Store,
 };
 
-/// How many pages of a generation that is gone are removed at a time.
-const PURGED: usize = 512;
+/// The number of pages removed in one write.
+const PURGE_BATCH: usize = 512;
 
-/// An image that has no codes yet in the generation beside.
+/// An image that has no codes yet in the standby generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// Its id.
     pub id: ImageId,
-    /// Its original, of which codes are to be made.
+    /// The original to make codes of.
     pub original: Option<OriginalKey>,
-    /// The original's size.
+    /// The size of the original in bytes.
     pub bytes: u64,
 }
 
 /// The generations of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenerationStatus {
-    /// What is searched.
+    /// The active generation.
     pub active: Generation,
-    /// What is being made, or was active before.
+    /// The standby generation, if there is one.
     pub standby: Option<Generation>,
-    /// How many images still lack codes there.
+    /// The number of images without codes in the standby generation.
     pub missing: u64,
-    /// How many images there are.
+    /// The number of images.
     pub images: u64,
 }
 
 impl Index {
-    /// Its generations.
+    /// Returns the generations.
     pub fn generations(&self) -> GenerationStatus {
         let view = self.0.store.view();
         let of = |generation: &Generation| generation.clone();
@@ -59,7 +58,7 @@ impl Index {
         }
     }
 
-    /// The number of pages of rows, empty ones included.
+    /// Returns the number of row pages, including empty ones.
     ///
     /// # Errors
     /// [`IndexError::Store`].
@@ -74,11 +73,11 @@ impl Index {
         }
     }
 
-    /// Begins a generation beside the active one, in the place of whichever is there, and tells its number. One of the same model, type
-    /// and lengths is gone on with.
+    /// Begins a standby generation, replacing any other one, and returns its number. Continues the
+    /// existing one if it has the same model, numeric type and lengths.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`IndexError::Lengths`] where there are none.
+    /// As [`put`](Self::put), and [`IndexError::Lengths`] if there are none.
     pub async fn begin(&self, wanted: Generation) -> Result<u32, IndexError> {
         let Outcome::Number(number) = self.write(Write::Begin(wanted)).await? else {
             return Err(IndexError::Closed);
@@ -87,11 +86,12 @@ impl Index {
         Ok(number)
     }
 
-    /// Images of some pages of rows that lack codes in the generation beside, at least `enough` where there are as many; and the page
-    /// to go on from, if any is left. What is written meanwhile may be seen or not; damaged pages are passed over.
+    /// Returns images of a range of row pages that have no codes in the standby generation: at
+    /// least `enough` of them if the range has as many. Also returns the page to continue from, if
+    /// any is left. A concurrent write may or may not be seen. Damaged pages are skipped.
     ///
     /// # Errors
-    /// [`IndexError::Generation`] where it is not the one beside, [`IndexError::Store`].
+    /// [`IndexError::Generation`] if `number` is not the standby generation, [`IndexError::Store`].
     pub fn missing(
         &self,
         number: u32,
@@ -120,12 +120,12 @@ impl Index {
                 Ok(rows) => rows,
                 Err(why) => {
                     let damage = Damage::rows(page, why);
-                    tracing::error!(%damage, "its images get no codes of another model");
+                    tracing::error!(%damage, "a page is damaged; its images get no codes in the standby generation");
                     continue;
                 }
             };
             let codes = match Store::codes(&db, standby, page) {
-                // One that is damaged is made anew.
+                // The codes of a damaged page are made again.
                 Err(IndexError::Corrupt { .. }) => BTreeMap::new(),
                 codes => codes?,
             };
@@ -141,11 +141,12 @@ impl Index {
         Ok((missing, None))
     }
 
-    /// Gives images their codes in the generation beside, where they still lack them and still have the original that these are of; how
-    /// many of them got theirs.
+    /// Stores the codes of images in the standby generation. Skips images that already have codes
+    /// or whose original has changed. Returns the number of images that got codes.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`IndexError::Generation`] where it is not the one beside.
+    /// As [`put`](Self::put), and [`IndexError::Generation`] if `number` is not the standby
+    /// generation.
     pub async fn recode(&self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
         match self.write(Write::Recode { number, images }).await? {
             Outcome::Recoded(count) => Ok(count),
@@ -153,16 +154,17 @@ impl Index {
         }
     }
 
-    /// Has the generation beside be searched from now on, and the one searched until now stand beside it: one commit, after which each
-    /// search sees the one or the other.
+    /// Makes the standby generation active; the previous one becomes standby. One commit, so each
+    /// search sees one or the other.
     ///
     /// # Errors
-    /// As [`put`](Self::put), [`IndexError::Generation`] where it is not the one beside, [`IndexError::Unfinished`] where images lack codes.
+    /// As [`put`](Self::put), [`IndexError::Generation`] if `number` is not the standby generation,
+    /// [`IndexError::Unfinished`] if images lack codes.
     pub async fn activate(&self, number: u32) -> Result<(), IndexError> {
         self.write(Write::Activate(number)).await.map(drop)
     }
 
-    /// Has the generation beside go, if there is one.
+    /// Discards the standby generation, if there is one.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -171,12 +173,17 @@ impl Index {
         self.purge().await
     }
 
-    /// Removes what is left of generations that are gone, with whatever else is written in between.
+    /// Removes the pages of discarded generations, interleaved with other writes.
     ///
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn purge(&self) -> Result<(), IndexError> {
-        while self.0.writer.submit(|group| group.purge(PURGED)).await? {}
+        while self
+            .0
+            .writer
+            .submit(|group| group.purge(PURGE_BATCH))
+            .await?
+        {}
         Ok(())
     }
 }

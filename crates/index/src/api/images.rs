@@ -1,4 +1,4 @@
-//! Storing, changing, reading and deleting single images.
+//! Stores, changes, reads and deletes single images.
 
 use serde_json::Value;
 
@@ -14,34 +14,39 @@ use crate::{
 };
 
 impl Index {
-    /// Inserts or replaces an image and tells whether it is new; returns when it is on disk. A replaced image keeps its
-    /// age and its time of creation.
+    /// Inserts or replaces an image; returns its record, and true if it is new. Returns when it is
+    /// on disk. A replaced image keeps its age and its time of creation.
     ///
     /// # Errors
-    /// [`IndexError::WrongCodes`], [`Generation`](IndexError::Generation) where codes of the active generation are lacking,
-    /// [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
+    /// [`IndexError::WrongCodes`], [`Generation`](IndexError::Generation) if codes of the active
+    /// generation are missing, [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
     /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
     pub async fn put(&self, image: NewImage) -> Result<(Record, bool), IndexError> {
         self.put_if(image, Precondition::default()).await
     }
 
-    /// As [`put`](Self::put), if the image with its id is as expected when the write's turn comes.
+    /// Same as [`put`](Self::put), if the image with this id meets the precondition when the write
+    /// is applied.
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`IndexError::PreconditionFailed`].
     pub async fn put_if(
         &self,
         image: NewImage,
-        expected: Precondition,
+        precondition: Precondition,
     ) -> Result<(Record, bool), IndexError> {
         let id = image.id.clone();
-        match self.write(Write::put(image).only_if(id, expected)).await? {
+        match self
+            .write(Write::put(image).only_if(id, precondition))
+            .await?
+        {
             Outcome::Put(record, created) => Ok((*record, created)),
             _ => Err(IndexError::Closed),
         }
     }
 
-    /// Changes the labels, the payload or both of an image, each where given; `None` where there is no such image.
+    /// Changes the labels, the payload or both of an image; `None` keeps the old value. Returns
+    /// `None` if there is no such image.
     ///
     /// # Errors
     /// As [`put_if`](Self::put_if).
@@ -50,34 +55,43 @@ impl Index {
         id: ImageId,
         labels: Option<Vec<String>>,
         payload: Option<Option<Value>>,
-        expected: Precondition,
+        precondition: Precondition,
     ) -> Result<Option<Record>, IndexError> {
         let write = Write::patch(id.clone(), labels, payload);
-        match self.write(write.only_if(id, expected)).await? {
+        match self.write(write.only_if(id, precondition)).await? {
             Outcome::Patched(record) => Ok(record.map(|record| *record)),
             _ => Err(IndexError::Closed),
         }
     }
 
-    /// Removes an image and tells whether there was one.
+    /// Deletes an image. Returns true if it existed.
     ///
     /// # Errors
     /// As [`put_if`](Self::put_if).
-    pub async fn delete(&self, id: ImageId, expected: Precondition) -> Result<bool, IndexError> {
+    pub async fn delete(
+        &self,
+        id: ImageId,
+        precondition: Precondition,
+    ) -> Result<bool, IndexError> {
         let write = Write::Delete { id: id.clone() };
-        match self.write(write.only_if(id, expected)).await? {
+        match self.write(write.only_if(id, precondition)).await? {
             Outcome::Deleted(found) => Ok(found),
             _ => Err(IndexError::Closed),
         }
     }
 
-    /// Whether an image is as expected just now; it may be another when a write comes to it.
+    /// Checks a precondition against the image as it is now. A later write may still find it
+    /// changed.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`IndexError::PreconditionFailed`].
-    pub fn expect(&self, id: &ImageId, expected: &Precondition) -> Result<(), IndexError> {
+    pub fn check_precondition(
+        &self,
+        id: &ImageId,
+        precondition: &Precondition,
+    ) -> Result<(), IndexError> {
         let present = self.get(id)?.map(|record| record.revision);
-        match expected.holds(present.as_ref()) {
+        match precondition.holds(present.as_ref()) {
             true => Ok(()),
             false => Err(IndexError::PreconditionFailed {
                 id: id.clone(),
@@ -86,7 +100,7 @@ impl Index {
         }
     }
 
-    /// An image, with its codes in the active generation.
+    /// Returns an image, with its codes in the active generation.
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
@@ -94,10 +108,10 @@ impl Index {
         self.get_in(None, id)
     }
 
-    /// An image, with its codes in a generation.
+    /// Returns an image, with its codes in one generation; `None` means the active one.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and [`IndexError::Generation`] where there is no such generation any more.
+    /// As [`get`](Self::get), and [`IndexError::Generation`] if the generation no longer exists.
     pub fn get_in(
         &self,
         generation: Option<u32>,
@@ -106,7 +120,7 @@ impl Index {
         self.0
             .store
             .read_consistent(generation, |directory, reading| {
-                Ok(match reading.place(directory, id)? {
+                Ok(match reading.sequence_of(directory, id)? {
                     Some(Some(sequence)) => reading.record(sequence)?.map(Some),
                     Some(None) => Some(None),
                     None => None,

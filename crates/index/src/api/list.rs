@@ -1,4 +1,4 @@
-//! Listing images in order of age.
+//! Lists images in order of age.
 
 use crate::{
     api::Index,
@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Index {
-    /// At most `limit` images in order of age, from a cursor on or from the oldest; where there are labels, of those that have any of them.
-    /// Damaged pages are passed over.
+    /// Returns at most `limit` images in order of age, from a cursor or from the oldest; only
+    /// images with any of `labels` unless it is empty. Damaged pages are skipped.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -27,7 +27,7 @@ impl Index {
                 return reading.list(from, limit);
             }
             let numbers = reading.numbers(labels)?;
-            reading.list_of(&directory.labelled(&numbers), &numbers, from, limit)
+            reading.list_filtered(&directory.labelled(&numbers), &numbers, from, limit)
         })
     }
 }

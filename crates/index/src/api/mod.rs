@@ -1,8 +1,8 @@
-//! What callers can ask of an index: the handle, and one file a topic.
+//! The public methods of [`Index`], one file a topic.
 //!
-//! `images` single images · `search` by code and sketch · `list` by age · `copies` groups of copies · `stats` figures ·
-//! `generations` changes of models · `originals` keys of original files · `replication` the log of a gallery ·
-//! `snapshot` a copy of the store · `tree` further trees for the owner's own data.
+//! `images` single images · `search` by code and sketch · `list` by age · `copies` groups of copies
+//! · `stats` figures · `generations` changes of models · `originals` original keys · `replication`
+//! following a log · `snapshot` copying the store · `tree` extra trees for the caller's own data.
 
 use std::{
     path::PathBuf,
@@ -34,28 +34,31 @@ pub mod snapshot;
 pub mod stats;
 pub mod tree;
 
-/// A handle on an index. When the last is dropped, what was accepted is committed and the folder let go.
+/// A handle on an index. Dropping the last one commits the accepted writes and unlocks the folder.
 #[derive(Clone)]
 pub struct Index(Arc<Shared>);
 
 struct Shared {
-    // Dropped before the store, which its thread uses.
+    // Dropped before the store, which the writer's thread uses.
     writer: Writer,
     store: Arc<Store>,
-    /// Names for originals that were not given yet.
-    names: tokio::sync::Mutex<Vec<OriginalKey>>,
-    /// Where writes go first, if they do.
+    /// Allocated original keys that are not in use yet.
+    new_keys: tokio::sync::Mutex<Vec<OriginalKey>>,
+    /// The log that all writes go through, if any.
     log: OnceLock<Arc<dyn Log>>,
 }
 
 impl Index {
-    /// Opens the index in a folder, or makes one there. Reads all its codes, so it takes longer the more there are. Damaged
-    /// pages are left out and told of in [`facts`](Self::facts); what they held is not found until it is inserted again.
+    /// Opens the index in a folder, or creates one. Reads all codes, so the time grows with their
+    /// number. Damaged pages are left out and listed in [`facts`](Self::facts); their images are
+    /// not found until they are inserted again.
     ///
     /// # Errors
-    /// [`IndexError::Restoring`], [`InUse`](IndexError::InUse), [`Open`](IndexError::Open), [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
-    /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths), [`Corrupt`](IndexError::Corrupt),
-    /// [`Store`](IndexError::Store), [`OtherGallery`](IndexError::OtherGallery), [`OtherBeginning`](IndexError::OtherBeginning),
+    /// [`IndexError::Restoring`], [`InUse`](IndexError::InUse), [`Open`](IndexError::Open),
+    /// [`Schema`](IndexError::Schema), [`Model`](IndexError::Model),
+    /// [`Precision`](IndexError::Precision), [`Lengths`](IndexError::Lengths),
+    /// [`Corrupt`](IndexError::Corrupt), [`Store`](IndexError::Store),
+    /// [`OtherGallery`](IndexError::OtherGallery), [`OtherBeginning`](IndexError::OtherBeginning),
     /// [`Follows`](IndexError::Follows).
     pub fn open(config: IndexConfig) -> Result<Index, IndexError> {
         if config.path.join(RESTORING).exists() {
@@ -64,79 +67,81 @@ impl Index {
         Index::open_restoring(config)
     }
 
-    /// As [`open`](Self::open), but in a folder too that is being restored.
+    /// Same as [`open`](Self::open), but also opens a folder that is being restored.
     ///
     /// # Errors
-    /// As [`open`](Self::open) otherwise.
+    /// As [`open`](Self::open), except [`IndexError::Restoring`].
     pub fn open_restoring(config: IndexConfig) -> Result<Index, IndexError> {
-        let (exactly, precision) = config.precision.split();
-        let (this_model, model) = config.model.split();
+        let (exact_precision, precision) = config.precision.into_exact();
+        let (exact_model, model) = config.model.into_exact();
         let wanted = Generation::new(model, precision, &config.lengths, config.sketch)?;
         let given = wanted.precision.clone();
         let IndexConfig {
             path,
             cache_bytes,
             gallery,
-            kept,
+            sketch_storage,
             ..
         } = config;
-        let new = open::New {
+        let new = open::NewStore {
             generation: wanted,
             gallery,
         };
-        let index = Index::start(path, cache_bytes, kept, Some(new), this_model)?;
+        let index = Index::start(path, cache_bytes, sketch_storage, Some(new), exact_model)?;
         let stored = index.precision();
-        if exactly && stored != given {
+        if exact_precision && stored != given {
             return Err(IndexError::Precision { stored, given });
         }
         Ok(index)
     }
 
-    /// The numeric type that the codes are made in that are searched.
+    /// The numeric type in which the active generation's codes were made.
     pub fn precision(&self) -> String {
         self.0.store.view().active.generation.precision.clone()
     }
 
-    /// Opens the index in a folder, whatever model filled it.
+    /// Opens an existing index, of any model.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`IndexError::Empty`].
-    pub fn open_present(path: PathBuf, cache_bytes: u64) -> Result<Index, IndexError> {
+    pub fn open_existing(path: PathBuf, cache_bytes: u64) -> Result<Index, IndexError> {
         Index::start(path, cache_bytes, None, None, false)
     }
 
     fn start(
         path: PathBuf,
         cache_bytes: u64,
-        kept: Option<SketchStorage>,
-        new: Option<open::New>,
-        exactly: bool,
+        sketch_storage: Option<SketchStorage>,
+        new: Option<open::NewStore>,
+        exact_model: bool,
     ) -> Result<Index, IndexError> {
-        let (store, state) = open::store(&path, cache_bytes, kept, new, exactly)?;
+        let (store, state) =
+            open::open_store(&path, cache_bytes, sketch_storage, new, exact_model)?;
         let store = Arc::new(store);
         let writer = Writer::start(store.clone(), state).map_err(|source| IndexError::Open {
             path,
             source: source.into(),
         })?;
-        let names = tokio::sync::Mutex::default();
+        let new_keys = tokio::sync::Mutex::default();
         Ok(Index(Arc::new(Shared {
             writer,
             store,
-            names,
+            new_keys,
             log: OnceLock::new(),
         })))
     }
 
-    /// Reads everything there is and returns what is damaged; nothing if all is well. Call it only if nothing writes: a write at the same time is
-    /// reported as damage.
+    /// Reads the whole store and returns the damage it finds. Call it only while nothing writes: a
+    /// concurrent write is reported as damage.
     ///
     /// # Errors
-    /// [`IndexError::Store`] where sled itself gives up.
+    /// [`IndexError::Store`] if sled fails.
     pub fn verify(&self) -> Result<Vec<Damage>, IndexError> {
         verify::verify(&self.0.store)
     }
 
-    /// Accepts no more writes, and returns when those accepted are on disk. Blocks; reading goes on afterwards.
+    /// Stops accepting writes, and returns when the accepted ones are on disk. Blocks. Reads still
+    /// work afterwards.
     ///
     /// # Errors
     /// [`IndexError::Store`].
@@ -152,5 +157,5 @@ impl Index {
     }
 }
 
-/// A file that is in a data folder while it is restored from a snapshot or an export.
+/// The file that marks a data folder as being restored from a snapshot or an export.
 pub const RESTORING: &str = "restoring";

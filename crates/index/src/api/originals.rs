@@ -1,7 +1,6 @@
-//! What an index does for whoever keeps originals: it names them, says which names no image has any more, and which images have one.
-//! Knows when a name may be given and let go of; neither where originals lie nor what is done with a name.
+//! Allocates original keys, and reports the unreferenced ones. Does not store originals.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::collections::HashMap;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -17,58 +16,60 @@ use crate::{
 };
 
 impl Index {
-    /// The store's own id, under which its originals are kept apart from those of other stores.
+    /// The store's id. Originals are kept under it, apart from those of other stores.
     pub fn id(&self) -> Uuid {
         self.0.store.id
     }
 
-    /// Whether there may be originals of an earlier opening.
+    /// Returns true if an earlier run may have stored originals.
     pub fn has_originals(&self) -> bool {
-        self.0.store.named
+        self.0.store.had_originals
     }
 
-    /// A name for an original that is about to be kept. It is [released](Self::released) when the store is opened again, unless an image
-    /// [has](NewImage::original) it then.
+    /// Allocates a key for an original that is about to be stored. When the store is opened again,
+    /// the key is [released](Self::released_originals) unless an image
+    /// [has](crate::NewImage::original) it.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub async fn name_original(&self) -> Result<OriginalKey, IndexError> {
-        let mut names = self.0.names.lock().await;
-        if let Some(name) = names.pop() {
-            return Ok(name);
+    pub async fn new_original_key(&self) -> Result<OriginalKey, IndexError> {
+        let mut keys = self.0.new_keys.lock().await;
+        if let Some(key) = keys.pop() {
+            return Ok(key);
         }
         let Outcome::Block(block) = self.write(Write::OpenBlock).await? else {
             return Err(IndexError::Closed);
         };
-        names.extend(OriginalKey::of_block(block));
-        names.reverse();
-        names.pop().ok_or(IndexError::Closed)
+        keys.extend(OriginalKey::of_block(block));
+        keys.reverse();
+        keys.pop().ok_or(IndexError::Closed)
     }
 
-    /// The names that no image has and under which an original may lie: those of replaced and deleted images, and at first those that were
-    /// left behind when the store was last closed. Whoever has removed what lay there [forgets](Self::forget) them. Taken once.
-    pub fn released(&self) -> Option<mpsc::UnboundedReceiver<OriginalKey>> {
-        let removals = self.0.store.removals.lock();
-        removals.unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns the receiver of unreferenced original keys: those of replaced and deleted images,
+    /// and first those left over from the last run. Remove each original, then
+    /// [forget](Self::forget_originals) its key. Returns `None` after the first call.
+    pub fn released_originals(&self) -> Option<mpsc::UnboundedReceiver<OriginalKey>> {
+        let mut released_receiver = self.0.store.released_receiver.lock();
+        released_receiver.take()
     }
 
-    /// Has a name be released that was given and that no image will have.
-    pub fn let_go(&self, name: OriginalKey) {
-        self.0.store.release([name]);
+    /// Releases an allocated key that no image will use.
+    pub fn release_original(&self, key: OriginalKey) {
+        self.0.store.release([key]);
     }
 
-    /// Takes note that nothing lies under these names, which were released.
+    /// Records that the originals of these released keys are removed.
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub async fn forget(&self, names: Vec<OriginalKey>) -> Result<(), IndexError> {
-        self.write(Write::Forget(names)).await.map(drop)
+    pub async fn forget_originals(&self, keys: Vec<OriginalKey>) -> Result<(), IndexError> {
+        self.write(Write::Forget(keys)).await.map(drop)
     }
 
-    /// All names that images have, and the size of what lies there.
+    /// Returns the original keys of all images, with the sizes of the originals.
     ///
     /// # Errors
-    /// [`IndexError::Store`]. Damaged pages are passed over.
+    /// [`IndexError::Store`]. Damaged pages are skipped.
     pub fn originals(&self) -> Result<HashMap<OriginalKey, u64>, IndexError> {
         verify::originals(&self.0.store)
     }

@@ -1,5 +1,4 @@
-//! Writes as a log keeps them: stores that apply the same in the same order are the same, whatever groups they are committed in.
-//! Knows what a write says and how far a store has come; neither where a log is nor who else applies it.
+//! Following a replication log: applying its writes, and the position in it.
 
 use std::sync::Arc;
 
@@ -16,45 +15,50 @@ use crate::{
 };
 
 impl Index {
-    /// Has all writes from now on go to a log first; it [applies](Self::apply) them here. The first that is given stays.
+    /// Sends all later writes through a log, which [applies](Self::apply) them here. Only the first
+    /// call has an effect.
     pub fn follow(&self, log: Arc<dyn Log>) {
         let _ = self.0.log.set(log);
     }
 
-    /// Whether writes are likely to be done, for whoever does something before that would be left behind otherwise.
+    /// Checks that a write is likely to succeed. Call it before work that a failed write would
+    /// waste.
     ///
     /// # Errors
     /// [`IndexError::DiskFull`], [`Log`](IndexError::Log), [`Closed`](IndexError::Closed).
-    pub fn check(&self) -> Result<(), IndexError> {
-        self.0.store.room.check()?;
+    pub fn check_writable(&self) -> Result<(), IndexError> {
+        self.0.store.disk_space.check()?;
         self.0.log.get().map_or(Ok(()), |log| log.check())
     }
 
-    /// Whether the store lacks commits that were acknowledged. It accepts no more writes then, and only a restart shows what is damaged.
+    /// Returns true if the store lost acknowledged commits. It then accepts no more writes, and
+    /// only a restart shows the damage.
     pub fn is_lost(&self) -> bool {
         self.0.store.database().is_lost()
     }
 
-    /// Whether the disk has room for writes. Once it was full, this asks it.
-    pub fn has_room(&self) -> bool {
-        self.0.store.room.check().is_ok()
+    /// Returns true if the disk has space for writes. Asks the disk only if a write was refused
+    /// before.
+    pub fn has_disk_space(&self) -> bool {
+        self.0.store.disk_space.check().is_ok()
     }
 
-    /// Does a write: by way of the log, if there is one.
+    /// Does a write, through the log if there is one.
     pub(crate) async fn write(&self, write: Write) -> Result<Outcome, IndexError> {
         match self.0.log.get() {
             None => self.0.writer.submit(|group| group.write(write)).await,
             Some(log) => {
-                // Once it is in the log, the caller would have to wait for room.
-                self.0.store.room.check()?;
+                // Once the write is in the log, its caller would have to wait for disk space.
+                self.0.store.disk_space.check()?;
                 log.append(write).await
             }
         }
     }
 
-    /// Applies the write at a position of the log, of which all before it were given here, and returns when its turn has come; what came of it
-    /// is told when it is durable, along with the position. `own` says whether this store is the one that asked for it, which then
-    /// [releases](Self::released) what rows let go of.
+    /// Applies the write at a position of the log. All writes before it must have been given to
+    /// this method. Returns when the write is queued; the receiver gets the outcome when the write
+    /// and the position are durable. `own` says that this store sent the write; only then it
+    /// [releases](Self::released_originals) the originals that become unreferenced.
     ///
     /// # Errors
     /// [`IndexError::Closed`].
@@ -71,23 +75,23 @@ impl Index {
         self.0.writer.accept(apply).await
     }
 
-    /// As [`apply`](Self::apply), of a message that no program can read. The store counts it.
+    /// Skips an unreadable message of the log, and counts it.
     ///
     /// # Errors
     /// [`IndexError::Closed`].
-    pub async fn pass_over(
+    pub async fn skip_message(
         &self,
         at: LogPosition,
     ) -> Result<oneshot::Receiver<Result<Outcome, IndexError>>, IndexError> {
-        let pass_over = move |group: &mut Group<'_>| {
+        let skip = move |group: &mut Group<'_>| {
             group.at(at, false);
-            group.pass_over();
+            group.skip_message();
             Ok(Outcome::Nothing)
         };
-        self.0.writer.accept(pass_over).await
+        self.0.writer.accept(skip).await
     }
 
-    /// How much of a log the store has applied; none where it never followed one.
+    /// Returns the position up to which a log is applied; `None` if the store never followed one.
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
@@ -95,7 +99,7 @@ impl Index {
         position::position(&*self.0.store.db()?)
     }
 
-    /// The last write of a log that the store has applied; none where it never followed one.
+    /// Returns the last write of a log that the store has applied; `None` if it never followed one.
     ///
     /// # Errors
     /// As [`position`](Self::position).
@@ -103,8 +107,8 @@ impl Index {
         LogPosition::read(&*self.0.store.db()?)
     }
 
-    /// A digest of all that the store has, and the position of the log that it is of: two stores of one gallery have the same at the same
-    /// position. Writes wait while it reads.
+    /// Returns a digest of everything in the store, and its position. Two stores of one gallery at
+    /// one position have the same digest. Writes wait during the read.
     ///
     /// # Errors
     /// As [`put`](Self::put).

@@ -1,5 +1,4 @@
-//! A copy of a store that is written to meanwhile: all keys as they were at one commit, as a stream, and the store that is made of one.
-//! Knows keys and values as bytes; neither what they say nor where the stream goes.
+//! Copies a store as it is at one commit to a stream, while writes continue.
 
 use std::io::Write;
 
@@ -10,45 +9,46 @@ use crate::{
     write::group::Group,
 };
 
-/// The moment of which a copy is.
+/// The commit at which a copy was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyPoint {
-    /// How many commits there had been.
+    /// The number of commits.
     pub commit: u64,
-    /// How many images there were.
+    /// The number of images.
     pub images: u64,
-    /// The version of the layout.
+    /// The schema version.
     pub schema: u32,
-    /// How much of a log was applied, where the index follows one.
+    /// The position in the log, if the index follows one.
     pub position: Option<u64>,
 }
 
 impl Index {
-    /// Writes all that is in the index to a stream, as it is at one commit, and tells which. Searches go on beside it, and so do writes but
-    /// for some hundredths of a second.
+    /// Writes the whole index to a stream, as it is at one commit, and returns that point. Searches
+    /// and writes continue, except that writes wait for some hundredths of a second at the end.
     ///
-    /// The tree is read key by key, and whatever changes from then on is written after it, up to a moment at which nothing does.
+    /// Reads the tree key by key and appends the keys that changed during the read.
     ///
     /// # Errors
-    /// [`IndexError::Copy`] if the stream fails, [`Reopening`](IndexError::Reopening) if the store was opened again after a failed write,
-    /// [`Store`](IndexError::Store), [`Closed`](IndexError::Closed).
+    /// [`IndexError::Copy`] if the stream fails, [`Reopening`](IndexError::Reopening) if the store
+    /// was reopened after a failed write, [`Store`](IndexError::Store),
+    /// [`Closed`](IndexError::Closed).
     pub async fn copy<W: Write + Send + 'static>(
         &self,
         to: W,
     ) -> Result<(W, CopyPoint), IndexError> {
         let store = self.0.store.clone();
         let stop = copy::Stop::default();
-        let times = store.database().times();
+        let times = store.database().open_count();
         let db = store.db()?;
         let follower = copy::follow(db.watch_prefix([]), stop.0.clone())?;
         let of = store.clone();
         let written = blocking(move || copy::write_tree(of.database(), &db, to)).await;
         let cut = move |group: &mut Group<'_>| {
-            // On the thread that writes: nothing changes until this is done.
+            // Runs on the writer's thread, so nothing changes until it ends.
             drop(stop);
             let changes = follower.join().unwrap_or_default();
-            if store.database().times() != times {
-                // What changed since then is not known.
+            if store.database().open_count() != times {
+                // The changes since the reopening are not known.
                 return Err(IndexError::Reopening);
             }
             let cut = CopyPoint {

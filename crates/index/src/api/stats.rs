@@ -1,5 +1,4 @@
-//! Figures about an index as it is now: how much it holds, and what that takes.
-//! Reads what is in memory and asks sled for its size; goes through nothing that is stored.
+//! Figures about an index, from memory and from sled's size.
 
 use std::cmp::Reverse;
 
@@ -13,7 +12,7 @@ use crate::{
 };
 
 impl Index {
-    /// Figures about the index.
+    /// Returns figures about the index.
     pub fn facts(&self) -> Facts {
         let store = &self.0.store;
         let view = store.view();
@@ -31,22 +30,22 @@ impl Index {
             generation: generation.number,
             schema: schema::SCHEMA,
             log_broken: view.broken,
-            opened: store.database().times(),
-            disk_full: !self.has_room(),
+            opened: store.database().open_count(),
+            disk_full: !self.has_disk_space(),
             disk_bytes: size.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the size of the store is not known");
+                tracing::warn!(%error, "the size of the store could not be read");
                 0
             }),
         }
     }
 }
 
-/// A label that images have.
+/// A label and the number of images that have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LabelCount {
     /// The label.
     pub label: String,
-    /// How many images have it.
+    /// The number of images that have it.
     pub images: u64,
 }
 
@@ -57,28 +56,28 @@ pub struct SharedCodes {
     pub bits: Length,
     /// The model that made the codes.
     pub model: String,
-    /// How many images have codes.
+    /// The number of images that have codes.
     pub images: u64,
-    /// How many distinct codes they have.
+    /// The number of distinct codes.
     pub distinct: u64,
-    /// The codes by how many images have each, in buckets from a power of two to the next: 1, 2 to 3, 4 to 7, … Up to the last bucket that
-    /// has any.
+    /// Histogram of the codes by their number of images. Each bucket spans a power of two: 1, 2 to
+    /// 3, 4 to 7, … The last bucket is not empty.
     pub buckets: Vec<CodeBucket>,
 }
 
-/// Codes that about as many images have.
+/// The codes whose number of images falls in one range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CodeBucket {
-    /// The fewest images of such a code; the most are one less than twice that.
+    /// The lower end of the range; the range ends before twice this number.
     pub from: u64,
-    /// How many codes.
+    /// The number of codes.
     pub codes: u64,
-    /// How many images in all.
+    /// The number of images that have these codes.
     pub images: u64,
 }
 
 impl Index {
-    /// The labels that most images have, at most so many.
+    /// Returns the most frequent labels, at most `limit`.
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Corrupt`](IndexError::Corrupt).
@@ -90,7 +89,7 @@ impl Index {
         let named = labels.into_iter().filter_map(|(number, images)| {
             match names::name(&db, number) {
                 Ok(label) => Some(Ok(LabelCount { label, images })),
-                // The last image that had it may have lost it since it was counted.
+                // The last image with this label may have lost it since the count.
                 Err(IndexError::Corrupt { .. }) => None,
                 Err(error) => Some(Err(error)),
             }
@@ -98,7 +97,7 @@ impl Index {
         named.take(limit).collect()
     }
 
-    /// How images share codes of a length.
+    /// Returns how images share codes of one length.
     ///
     /// # Errors
     /// [`IndexError::NoSuchLength`].

@@ -1,5 +1,4 @@
-//! Another tree of the store, for what is kept beside images: read at any time, and written if the disk has room.
-//! Knows names of trees; not what is kept.
+//! Extra trees of the store, for the caller's own data. Writes are refused if the disk is full.
 
 use crate::{
     api::Index,
@@ -7,8 +6,8 @@ use crate::{
     types::error::IndexError,
 };
 
-/// How many bytes a write may have without more room being asked for.
-const BYTES: u64 = 64 << 10;
+/// The disk space reserved for each write, in bytes.
+const WRITE_ALLOWANCE: u64 = 64 << 10;
 
 /// A handle on a tree, cheap to clone.
 #[derive(Clone)]
@@ -18,7 +17,7 @@ pub struct Tree {
 }
 
 impl Index {
-    /// The tree of a name of its own, which is made if it is not there.
+    /// Returns the tree of this name; it is created on first use.
     pub fn tree(&self, name: &'static str) -> Tree {
         Tree {
             index: self.clone(),
@@ -28,7 +27,7 @@ impl Index {
 }
 
 impl Tree {
-    /// The tree, to be read. Nobody holds it for long.
+    /// Opens the tree for reading. Do not hold it for long: it blocks reopening the store.
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Reopening`](IndexError::Reopening).
@@ -36,7 +35,7 @@ impl Tree {
         OpenTree::open(self.index.0.store.db()?, self.name)
     }
 
-    /// Writes to it, not durably yet.
+    /// Writes to the tree. The write is durable after [`flush`](Self::flush).
     ///
     /// # Errors
     /// [`IndexError::DiskFull`], and as [`open`](Self::open).
@@ -44,12 +43,12 @@ impl Tree {
         &self,
         write: impl FnOnce(&engine::Tree) -> Result<T, engine::Error>,
     ) -> Result<T, IndexError> {
-        self.index.0.store.room.take(BYTES)?;
+        self.index.0.store.disk_space.reserve(WRITE_ALLOWANCE)?;
         let tree = self.open()?;
         write(&tree).map_err(|error| self.failed(error.into()))
     }
 
-    /// Returns when all that was written is durable.
+    /// Returns when all earlier writes are durable.
     ///
     /// # Errors
     /// [`IndexError::DiskFull`], and as [`open`](Self::open).
@@ -60,11 +59,11 @@ impl Tree {
         Ok(())
     }
 
-    /// sled takes no more writes from now on, so it is opened again.
+    /// Marks sled as failed and wakes the writer, which opens it again.
     fn failed(&self, error: IndexError) -> IndexError {
         let store = &self.index.0.store;
-        store.database().fail();
+        store.database().mark_failed();
         self.index.0.writer.wake();
-        store.room.explain(error)
+        store.disk_space.explain(error)
     }
 }

@@ -1,4 +1,4 @@
-//! A copy of a store as a stream of keys and values, and the store that is made of one.
+//! Copies a store to a stream of keys and values, and restores a store from one.
 
 use std::{
     collections::HashMap,
@@ -24,29 +24,28 @@ use crate::{
     types::error::IndexError,
 };
 
-/// What a stream begins with.
+/// The start of every stream.
 const MAGIC: &[u8; 12] = b"scihcgrl-1\r\n";
 
-/// What follows: a key and its value, a key that is no more, or the end with the number of commits.
+/// The kinds of entries: a key with its value, a removed key, or the end with the number of
+/// commits.
 const PUT: u8 = 1;
-
 const REMOVE: u8 = 2;
-
 const END: u8 = 3;
 
-/// The longest key or value that is believed: sled's own are shorter.
-const MOST_BYTES: u32 = 1 << 30;
+/// The maximum length of a key or value in bytes; sled's are shorter.
+const MAX_ENTRY_BYTES: u32 = 1 << 30;
 
-/// How many entries of a new store are written at a time.
+/// The number of entries restored in one batch.
 const BATCH: usize = 1024;
 
-/// How long nothing has to change until all changes are known.
-const QUIET: Duration = Duration::from_millis(10);
+/// The time without changes after which all changes are known.
+const QUIET_PERIOD: Duration = Duration::from_millis(10);
 
-/// What was changed since it was begun, the last of each key.
+/// The changes since the copy began: the last one of each key.
 pub type Changes = HashMap<IVec, Option<IVec>>;
 
-/// Has whoever follows changes stop when it is dropped, and so when the copy is given up.
+/// Stops [`follow`] when dropped, and so also if the copy is cancelled.
 #[derive(Default)]
 pub struct Stop(pub Arc<AtomicBool>);
 
@@ -56,7 +55,7 @@ impl Drop for Stop {
     }
 }
 
-/// Takes note of what changes until told to stop, and then of the rest.
+/// Collects changes in a thread until `stop` is set, and then those that are still pending.
 pub fn follow(
     mut changes: Subscriber,
     stop: Arc<AtomicBool>,
@@ -64,7 +63,7 @@ pub fn follow(
     let follow = move || {
         let mut seen = Changes::new();
         loop {
-            match changes.next_timeout(QUIET) {
+            match changes.next_timeout(QUIET_PERIOD) {
                 Ok(Event::Insert { key, value }) => seen.insert(key, Some(value)),
                 Ok(Event::Remove { key }) => seen.insert(key, None),
                 Err(RecvTimeoutError::Timeout) if !stop.load(Ordering::Relaxed) => continue,
@@ -77,7 +76,7 @@ pub fn follow(
     thread.map_err(|source| IndexError::Copy { source })
 }
 
-fn failed(source: io::Error) -> IndexError {
+fn copy_error(source: io::Error) -> IndexError {
     IndexError::Copy { source }
 }
 
@@ -86,24 +85,24 @@ pub fn write_tree<W: Write>(
     tree: &sled::Tree,
     mut to: W,
 ) -> Result<W, IndexError> {
-    to.write_all(MAGIC).map_err(failed)?;
+    to.write_all(MAGIC).map_err(copy_error)?;
     for entry in tree.iter() {
         if database.has_failed() {
-            // sled cannot be opened again before this ends.
+            // sled cannot be reopened until this ends.
             return Err(IndexError::Reopening);
         }
         let (key, value) = entry?;
-        write_entry(&mut to, &key, Some(&value)).map_err(failed)?;
+        write_entry(&mut to, &key, Some(&value)).map_err(copy_error)?;
     }
     Ok(to)
 }
 
 pub fn write_changes<W: Write>(changes: Changes, commit: u64, mut to: W) -> Result<W, IndexError> {
     for (key, value) in changes {
-        write_entry(&mut to, &key, value.as_deref()).map_err(failed)?;
+        write_entry(&mut to, &key, value.as_deref()).map_err(copy_error)?;
     }
-    to.write_all(&[END]).map_err(failed)?;
-    to.write_all(&commit.to_be_bytes()).map_err(failed)?;
+    to.write_all(&[END]).map_err(copy_error)?;
+    to.write_all(&commit.to_be_bytes()).map_err(copy_error)?;
     Ok(to)
 }
 
@@ -116,23 +115,26 @@ fn write_entry(to: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Res
     Ok(())
 }
 
-/// Makes a store in a folder of what [`copy`](Index::copy) wrote. It is not opened as an index.
+/// Restores a store in a folder from a stream that [`copy`](crate::Index::copy) wrote. Does not
+/// open it as an index.
 ///
 /// # Errors
-/// [`IndexError::Copy`] where the stream is not a whole copy, [`Open`](IndexError::Open), [`Store`](IndexError::Store).
+/// [`IndexError::Copy`] if the stream is not a complete copy, [`Open`](IndexError::Open),
+/// [`Store`](IndexError::Store).
 pub fn restore(folder: &Path, mut from: impl Read, cache_bytes: u64) -> Result<(), IndexError> {
-    let invalid = |why: &str| failed(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
+    let invalid =
+        |why: &str| copy_error(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
     let mut magic = [0; MAGIC.len()];
-    from.read_exact(&mut magic).map_err(failed)?;
+    from.read_exact(&mut magic).map_err(copy_error)?;
     if &magic != MAGIC {
-        return Err(invalid("it does not begin as a copy of a store does"));
+        return Err(invalid("it is not the copy of a store"));
     }
-    fs::create_dir_all(folder).map_err(failed)?;
+    fs::create_dir_all(folder).map_err(copy_error)?;
     let db = engine::open::open(folder, cache_bytes)?;
     let (mut batch, mut entries) = (sled::Batch::default(), 0);
     let commit = loop {
         let mut kind = [0];
-        from.read_exact(&mut kind).map_err(failed)?;
+        from.read_exact(&mut kind).map_err(copy_error)?;
         match kind[0] {
             PUT => {
                 let key = read_bytes(&mut from)?;
@@ -141,10 +143,10 @@ pub fn restore(folder: &Path, mut from: impl Read, cache_bytes: u64) -> Result<(
             REMOVE => batch.remove(read_bytes(&mut from)?),
             END => {
                 let mut commit = [0; 8];
-                from.read_exact(&mut commit).map_err(failed)?;
+                from.read_exact(&mut commit).map_err(copy_error)?;
                 break u64::from_be_bytes(commit);
             }
-            _ => return Err(invalid("an entry of it is of no kind that there is")),
+            _ => return Err(invalid("an entry has an unknown kind")),
         }
         entries += 1;
         if entries % BATCH == 0 {
@@ -153,23 +155,23 @@ pub fn restore(folder: &Path, mut from: impl Read, cache_bytes: u64) -> Result<(
     };
     db.apply_batch(batch)?;
     db.flush()?;
-    let (acknowledged, _) = Acknowledged::open(folder).map_err(failed)?;
+    let (acknowledged, _) = Acknowledged::open(folder).map_err(copy_error)?;
     let durable = acknowledged.set(commit).and_then(|()| acknowledged.sync());
-    durable.map_err(failed)
+    durable.map_err(copy_error)
 }
 
 fn read_bytes(from: &mut impl Read) -> Result<Vec<u8>, IndexError> {
     let mut length = [0; 4];
-    from.read_exact(&mut length).map_err(failed)?;
+    from.read_exact(&mut length).map_err(copy_error)?;
     let length = u32::from_be_bytes(length);
-    if length > MOST_BYTES {
-        let why = format!("an entry of it has {length} bytes, which is more than any has");
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)));
+    if length > MAX_ENTRY_BYTES {
+        let why = format!("an entry has {length} bytes; it must have at most {MAX_ENTRY_BYTES}");
+        return Err(copy_error(io::Error::new(io::ErrorKind::InvalidData, why)));
     }
     let mut bytes = Vec::new();
     let read = from.take(u64::from(length)).read_to_end(&mut bytes);
-    match read.map_err(failed)? == length as usize {
+    match read.map_err(copy_error)? == length as usize {
         true => Ok(bytes),
-        false => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        false => Err(copy_error(io::ErrorKind::UnexpectedEof.into())),
     }
 }

@@ -1,4 +1,4 @@
-//! The generations as the store keeps them, and the keys of their pages.
+//! The stored form of the generations, and the keys of their pages.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,22 +10,22 @@ use crate::{
     },
 };
 
-/// The generations that a store has.
+/// The generations of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generations {
-    /// The one that is searched.
+    /// The active generation.
     #[serde(flatten)]
     pub active: Generation,
-    /// One that is being made, or was active before.
+    /// The standby generation, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<Generation>,
-    /// The last number that was given to one beside; pages of those between may still be about.
+    /// The highest number ever assigned. Pages of discarded generations up to it may still exist.
     #[serde(default)]
     pub last: u32,
 }
 
 impl Generations {
-    /// Those of a new store.
+    /// The generations of a new store.
     pub fn first(mut active: Generation) -> Self {
         active.number = 1;
         Generations {
@@ -35,10 +35,10 @@ impl Generations {
         }
     }
 
-    /// Those of a store.
+    /// Reads the generations of a store.
     ///
     /// # Errors
-    /// [`IndexError::Corrupt`] where they are missing or malformed, [`IndexError::Store`].
+    /// [`IndexError::Corrupt`] if they are missing or malformed, [`IndexError::Store`].
     pub fn read(tree: &sled::Tree) -> Result<Self, IndexError> {
         let corrupt = |why: String| Damage {
             what: "the active generation".to_owned(),
@@ -53,26 +53,26 @@ impl Generations {
         Ok(read)
     }
 
-    /// Makes them those of the store when the batch is applied.
+    /// Adds the generations to a batch.
     pub fn write(&self, batch: &mut sled::Batch) {
         let value = serde_json::json!(self).to_string();
         batch.insert(Key::Generation.to_bytes(), value.as_bytes());
     }
 
-    /// All of them, the active one first.
+    /// All generations, the active one first.
     pub fn iter(&self) -> impl Iterator<Item = &Generation> {
         [&self.active].into_iter().chain(&self.standby)
     }
 }
 
 impl Generation {
-    /// The key of a page of its codes.
+    /// The key of a code page.
     pub fn codes_key(&self, page: u32) -> Vec<u8> {
         let generation = self.number;
         Key::Codes { generation, page }.to_bytes()
     }
 
-    /// The key of a page of its sketches.
+    /// The key of a sketch page.
     pub fn sketches_key(&self, page: u32) -> Vec<u8> {
         let generation = self.number;
         Key::Sketches { generation, page }.to_bytes()

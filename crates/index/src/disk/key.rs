@@ -1,25 +1,25 @@
-//! The keys of the store: one prefix byte for what it is, then the rest, big-endian, so that sled's order is ours.
-//! The only place that knows their bytes; knows nothing of the values behind them.
+//! The keys of the store: a prefix byte, then the rest in big-endian order, so that sled sorts them
+//! by number.
 
 use std::ops::Range;
 
-/// What is kept under a key, by its first byte.
+/// The prefix bytes.
 pub mod prefix {
-    /// Codes, a page of images each.
+    /// Code pages.
     pub const CODES: u8 = b'k';
     /// The number of a name.
     pub const NAME: u8 = b'a';
-    /// What is known of the store itself.
+    /// Data about the store itself.
     pub const META: u8 = b'm';
     /// The name of a number.
     pub const NUMBER: u8 = b'n';
-    /// Which names of originals are loose.
-    pub const LOOSE: u8 = b'l';
-    /// Sketches, a page of images each.
+    /// The unreferenced original keys, a block each.
+    pub const UNREFERENCED: u8 = b'l';
+    /// Sketch pages.
     pub const SKETCHES: u8 = b's';
     /// The payload of an image.
     pub const PAYLOAD: u8 = b'x';
-    /// What is known of images, a page of them each.
+    /// Row pages.
     pub const ROWS: u8 = b'i';
 }
 
@@ -35,33 +35,33 @@ const BROKEN: &[u8] = b"broken";
 pub enum Key<'a> {
     /// The schema version.
     Schema,
-    /// The active generation.
+    /// The generations.
     Generation,
-    /// How much there is.
+    /// The summary.
     State,
     /// The store's own id.
     Id,
-    /// How much of a log it has applied, if there is one.
+    /// The position in the log, if the store follows one.
     Position,
-    /// How many messages of the log were broken and passed over.
+    /// The number of unreadable log messages that were skipped.
     Broken,
-    /// A page of rows.
+    /// A row page.
     Rows(u32),
-    /// A page of codes.
+    /// A code page.
     Codes {
-        /// The generation they belong to.
+        /// The number of the generation.
         generation: u32,
-        /// The page.
+        /// The number of the page.
         page: u32,
     },
-    /// A page of sketches.
+    /// A sketch page.
     Sketches {
-        /// The generation they belong to.
+        /// The number of the generation.
         generation: u32,
-        /// The page.
+        /// The number of the page.
         page: u32,
     },
-    /// The loose names of a block of originals.
+    /// The unreferenced keys of a block of original keys.
     Unreferenced(u64),
     /// The payload of the image with a sequence number.
     Payload(u32),
@@ -72,7 +72,7 @@ pub enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// As sled sees it.
+    /// Encodes the key.
     pub fn to_bytes(self) -> Vec<u8> {
         let number = |first, number: u32| join(first, &[&number.to_be_bytes()]);
         let paged = |first, generation: u32, page: u32| {
@@ -88,14 +88,14 @@ impl<'a> Key<'a> {
             Key::Rows(page) => number(prefix::ROWS, page),
             Key::Codes { generation, page } => paged(prefix::CODES, generation, page),
             Key::Sketches { generation, page } => paged(prefix::SKETCHES, generation, page),
-            Key::Unreferenced(block) => join(prefix::LOOSE, &[&block.to_be_bytes()]),
+            Key::Unreferenced(block) => join(prefix::UNREFERENCED, &[&block.to_be_bytes()]),
             Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
             Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
             Key::Number(name) => number(prefix::NUMBER, name),
         }
     }
 
-    /// Reads a key back; `None` where no key of this program has such bytes.
+    /// Decodes a key; `None` if no key has these bytes.
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (&first, rest) = bytes.split_first()?;
         let number = || rest.try_into().ok().map(u32::from_be_bytes);
@@ -116,7 +116,9 @@ impl<'a> Key<'a> {
             prefix::SKETCHES => {
                 paged().map(|(generation, page)| Key::Sketches { generation, page })
             }
-            prefix::LOOSE => Some(Key::Unreferenced(u64::from_be_bytes(rest.try_into().ok()?))),
+            prefix::UNREFERENCED => {
+                Some(Key::Unreferenced(u64::from_be_bytes(rest.try_into().ok()?)))
+            }
             prefix::PAYLOAD => number().map(Key::Payload),
             prefix::NAME => str::from_utf8(rest).ok().map(Key::Name),
             prefix::NUMBER => number().map(Key::Number),
@@ -125,18 +127,18 @@ impl<'a> Key<'a> {
     }
 }
 
-/// The range of a run of pages of rows.
+/// The key range of a run of row pages.
 pub fn rows(pages: Range<u32>) -> Range<Vec<u8>> {
     Key::Rows(pages.start).to_bytes()..Key::Rows(pages.end).to_bytes()
 }
 
-/// The range of a run of pages of codes.
+/// The key range of a run of code pages.
 pub fn codes(generation: u32, pages: Range<u32>) -> Range<Vec<u8>> {
     let key = |page| Key::Codes { generation, page }.to_bytes();
     key(pages.start)..key(pages.end)
 }
 
-/// The range of a run of pages of sketches.
+/// The key range of a run of sketch pages.
 pub fn sketches(generation: u32, pages: Range<u32>) -> Range<Vec<u8>> {
     let key = |page| Key::Sketches { generation, page }.to_bytes();
     key(pages.start)..key(pages.end)

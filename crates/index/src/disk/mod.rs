@@ -1,8 +1,9 @@
-//! How an index lies in sled. This is the only room that names the engine.
+//! The layout of an index in sled. Only this folder uses sled.
 //!
-//! `engine/` opening sled, disk space, exchange of files · `key` the keys · `page`, `sketch_page`, `row` the values ·
-//! `state` the summary of a commit · `names` numbers of labels and media types · `originals` unreferenced keys ·
-//! `generations` · `position` in a log, digest · `schema` the version of the layout · `copy` a store as a stream.
+//! `engine/` opening sled, disk space, exchanging files · `key` the keys · `page`, `sketch_page`,
+//! `row` the values · `state` the summary of a commit · `names` numbers of labels and media types ·
+//! `originals` unreferenced keys · `generations` · `position` in a log, digest · `schema` the
+//! schema version · `copy` a store as a stream.
 
 pub mod copy;
 pub mod engine;

@@ -1,11 +1,12 @@
-//! Numbers for names: labels and media types are stored once, and everywhere else by number. A label that no image has any more is forgotten,
-//! and its number is not given again. Kept in sled alone, so that memory does not grow with names.
+//! Numbers for names: labels and media types are stored once, and everywhere else by number. A
+//! label that no image has any more is forgotten, and its number is never reused. Names are kept in
+//! sled only, so memory does not grow with them.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::{disk::key::Key, types::error::IndexError};
 
-/// Media types that images may have. A label may be called like one, and these are never forgotten.
+/// The media types of images. They are never forgotten, because a label may have the same text.
 const MEDIA_TYPES: [&str; 10] = [
     "image/avif",
     "image/bmp",
@@ -18,10 +19,11 @@ const MEDIA_TYPES: [&str; 10] = [
     "image/tiff",
     "image/webp",
 ];
-/// Names to remember at most; more and all are forgotten, which costs a read each.
-const REMEMBERED: usize = 10_000;
+/// The maximum number of cached names. If there are more, the cache is cleared, which costs a read
+/// for each name.
+const MAX_CACHED: usize = 10_000;
 
-/// The number of a name, if it has one.
+/// Reads the number of a name, if it has one.
 pub fn number(tree: &sled::Tree, name: &str) -> Result<Option<u32>, IndexError> {
     let corrupt = |_| IndexError::Corrupt {
         what: format!("the number of the name {name:?}"),
@@ -32,10 +34,10 @@ pub fn number(tree: &sled::Tree, name: &str) -> Result<Option<u32>, IndexError> 
     value.map(read).transpose().map_err(corrupt)
 }
 
-/// The name of a number.
+/// Reads the name of a number.
 ///
 /// # Errors
-/// [`IndexError::Corrupt`] where it has none.
+/// [`IndexError::Corrupt`] if it has none.
 pub fn name(tree: &sled::Tree, number: u32) -> Result<String, IndexError> {
     let value = tree.get(Key::Number(number).to_bytes())?;
     let name = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
@@ -45,19 +47,19 @@ pub fn name(tree: &sled::Tree, number: u32) -> Result<String, IndexError> {
     })
 }
 
-/// The writer's view: numbers it has met, and the next one that is free.
+/// The names as the writer sees them: known numbers, staged changes and the next free number.
 #[derive(Debug)]
 pub struct Names {
     next: u32,
     known: HashMap<String, u32>,
-    /// Names that are in a batch and not yet in the tree.
+    /// Names that are in a batch but not yet in the tree.
     staged: HashMap<u32, String>,
-    /// Names that a batch forgets and that may still be in the tree.
+    /// Names that a batch removes and that may still be in the tree.
     forgotten: HashSet<String>,
 }
 
 impl Names {
-    /// With numbers from `next` on free.
+    /// Starts with the numbers from `next` free.
     pub fn new(next: u32) -> Self {
         Names {
             next,
@@ -67,16 +69,16 @@ impl Names {
         }
     }
 
-    /// That all batches so far are in the tree.
+    /// Records that all batches so far are in the tree.
     pub fn committed(&mut self) {
-        if self.known.len() >= REMEMBERED {
+        if self.known.len() >= MAX_CACHED {
             self.known.clear();
         }
         self.staged.clear();
         self.forgotten.clear();
     }
 
-    /// The name of a number, one in a batch too.
+    /// Returns the name of a number, also a staged one.
     pub fn name(&self, tree: &sled::Tree, number: u32) -> Result<String, IndexError> {
         match self.staged.get(&number) {
             Some(name) => Ok(name.clone()),
@@ -84,12 +86,13 @@ impl Names {
         }
     }
 
-    /// The first number that is free.
+    /// The lowest free number.
     pub fn next(&self) -> u32 {
         self.next
     }
 
-    /// The number of a name, which gets one in the batch if it has none. That stands even if the write it was for fails.
+    /// Returns the number of a name, and assigns one in the batch if it has none. The number
+    /// remains assigned even if the write fails.
     pub fn number(
         &mut self,
         tree: &sled::Tree,
@@ -118,7 +121,7 @@ impl Names {
         Ok(number)
     }
 
-    /// Forgets the name of a number that no image has as a label any more.
+    /// Removes the name of a label that no image has any more.
     pub fn forget(
         &mut self,
         tree: &sled::Tree,
@@ -126,7 +129,7 @@ impl Names {
         number: u32,
     ) -> Result<(), IndexError> {
         let name = match self.name(tree, number) {
-            // It is damaged, and forgotten already.
+            // A damaged entry counts as removed.
             Err(IndexError::Corrupt { .. }) => return Ok(()),
             name => name?,
         };

@@ -1,5 +1,5 @@
-//! Names for originals, which are kept elsewhere: given out once, in blocks, and loose until a row has them.
-//! Knows how loose names are stored; neither where originals lie nor when one is written or removed.
+//! Original keys: allocated once, in blocks, and unreferenced until a row has them. Originals
+//! themselves are kept elsewhere.
 
 use std::collections::{HashMap, hash_map};
 
@@ -9,17 +9,18 @@ use crate::{
     disk::{key::Key, page},
     types::{
         error::{Damage, IndexError},
-        id::{BLOCK, OriginalKey},
+        id::{BLOCK_KEYS, OriginalKey},
     },
 };
 
-/// How many blocks are passed over where a damaged store may have forgotten some that it opened.
-pub const LEAP: u64 = 1 << 32;
+/// The number of blocks skipped when a damaged store may have forgotten some that it opened.
+pub const SKIPPED_BLOCKS: u64 = 1 << 32;
 
-/// Which names of a block are loose: an original may lie there and no row has it. Whoever finds them when a store is opened may remove
-/// what lies there, for a name is tied in the commit that stores its row, and loosened in the one that lets go of it.
+/// The unreferenced keys of a block, one bit a key: an original may exist and no row has its key.
+/// These originals can be removed when a store is opened, because the commit that stores a row
+/// clears its key's bit and the commit that drops it sets it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Unreferenced([u64; (BLOCK / 64) as usize]);
+struct Unreferenced([u64; (BLOCK_KEYS / 64) as usize]);
 
 fn bit(key: OriginalKey) -> (usize, u64) {
     let slot = key.slot();
@@ -27,11 +28,11 @@ fn bit(key: OriginalKey) -> (usize, u64) {
 }
 
 impl Unreferenced {
-    const ALL: Unreferenced = Unreferenced([u64::MAX; (BLOCK / 64) as usize]);
+    const ALL: Unreferenced = Unreferenced([u64::MAX; (BLOCK_KEYS / 64) as usize]);
 
     fn read(block: u64, value: &[u8]) -> Result<Self, IndexError> {
         let damaged = |why: &str| Damage {
-            what: format!("the loose originals of block {block}"),
+            what: format!("the unreferenced originals of block {block}"),
             why: why.to_owned(),
         };
         let body = page::open(value).map_err(damaged)?;
@@ -53,49 +54,50 @@ impl Unreferenced {
     }
 }
 
-/// All loose names of a store.
+/// Reads all unreferenced keys of a store.
 ///
 /// # Errors
 /// [`IndexError::Store`], [`IndexError::Corrupt`].
 pub fn unreferenced(tree: &sled::Tree) -> Result<Vec<OriginalKey>, IndexError> {
-    let mut names = Vec::new();
+    let mut keys = Vec::new();
     for entry in
         tree.range(Key::Unreferenced(0).to_bytes()..=Key::Unreferenced(u64::MAX).to_bytes())
     {
         let (key, value) = entry?;
         if let Some(Key::Unreferenced(block)) = Key::from_bytes(&key) {
             let unreferenced = Unreferenced::read(block, &value)?;
-            names.extend(OriginalKey::of_block(block).filter(|name| unreferenced.has(*name)));
+            keys.extend(OriginalKey::of_block(block).filter(|key| unreferenced.has(*key)));
         }
     }
-    Ok(names)
+    Ok(keys)
 }
 
-/// What the writes of a group do to names.
+/// The changes of a group to original keys.
 #[derive(Default)]
 pub struct Changes {
     blocks: HashMap<u64, Unreferenced>,
-    /// What rows have let go of.
+    /// The keys that rows no longer have.
     released: Vec<OriginalKey>,
-    /// Whether somebody else is told of what rows let go of from now on.
-    pub elsewhere: bool,
+    /// True if another store releases the keys that rows drop from now on.
+    pub released_elsewhere: bool,
 }
 
 impl Changes {
-    /// Whether there are none.
+    /// Returns true if there are no changes.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    /// All names of a new block are loose.
+    /// Opens a block; all its keys are unreferenced.
     pub fn open(&mut self, block: u64) {
         self.blocks.insert(block, Unreferenced::ALL);
     }
 
-    /// A row lets go of one name and takes another, which has to be loose. What fails changes nothing.
+    /// Replaces the key of a row. The new key must be unreferenced. If this fails, it changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`IndexError::OriginalKey`] where another row has it, [`IndexError::Store`].
+    /// [`IndexError::OriginalKey`] if another row has the new key, [`IndexError::Store`].
     pub fn replace(
         &mut self,
         tree: &sled::Tree,
@@ -105,33 +107,34 @@ impl Changes {
         if before == after {
             return Ok(());
         }
-        if let Some(name) = before {
-            self.block(tree, name.block())?;
+        if let Some(key) = before {
+            self.block(tree, key.block())?;
         }
-        if let Some(name) = after {
-            let unreferenced = self.block(tree, name.block())?;
-            if !unreferenced.has(name) {
-                return Err(IndexError::OriginalKey { name });
+        if let Some(key) = after {
+            let unreferenced = self.block(tree, key.block())?;
+            if !unreferenced.has(key) {
+                return Err(IndexError::OriginalKey { key });
             }
-            unreferenced.set(name, false);
+            unreferenced.set(key, false);
         }
-        if let Some(name) = before {
-            self.block(tree, name.block())?.set(name, true);
-            self.released.extend(Some(name).filter(|_| !self.elsewhere));
+        if let Some(key) = before {
+            self.block(tree, key.block())?.set(key, true);
+            self.released
+                .extend(Some(key).filter(|_| !self.released_elsewhere));
         }
         Ok(())
     }
 
-    /// Nothing lies under a name any more, which is loose.
+    /// Clears an unreferenced key whose original is removed.
     ///
     /// # Errors
     /// [`IndexError::Store`].
-    pub fn forget(&mut self, tree: &sled::Tree, name: OriginalKey) -> Result<(), IndexError> {
-        self.block(tree, name.block())?.set(name, false);
+    pub fn forget(&mut self, tree: &sled::Tree, key: OriginalKey) -> Result<(), IndexError> {
+        self.block(tree, key.block())?.set(key, false);
         Ok(())
     }
 
-    /// Puts them into a batch, and tells which names were let go of.
+    /// Adds the changes to a batch, and returns the keys to release.
     ///
     /// # Errors
     /// [`IndexError::Encode`].
@@ -156,9 +159,10 @@ impl Changes {
         let unreferenced = value
             .map(|value| Unreferenced::read(block, &value))
             .transpose();
-        // What was loose in it stays where it lies, which is better than an image that cannot be deleted.
+        // The originals of the damaged block are never removed, which is better than an image that
+        // cannot be deleted.
         let unreferenced = unreferenced.unwrap_or_else(|error| {
-            tracing::error!(%error, "its loose originals are not removed");
+            tracing::error!(%error, "the unreferenced originals of a block are not removed");
             None
         });
         Ok(vacant.insert(unreferenced.unwrap_or_default()))
@@ -170,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_loose_but_while_a_row_has_it() {
+    fn a_key_is_unreferenced_unless_a_row_has_it() {
         let tree = sled::Config::new().temporary(true).open().unwrap();
         let commit = |changes: &mut Changes| {
             let mut batch = sled::Batch::default();
@@ -181,26 +185,23 @@ mod tests {
         let mut changes = Changes::default();
         assert!(changes.is_empty());
         changes.open(7);
-        let names: Vec<OriginalKey> = OriginalKey::of_block(7).collect();
-        let [first, second, ..] = names[..] else {
+        let keys: Vec<OriginalKey> = OriginalKey::of_block(7).collect();
+        let [first, second, ..] = keys[..] else {
             panic!()
         };
-        assert_eq!(
-            (first.to_string(), names.len()),
-            ("00000007/00".into(), 256)
-        );
+        assert_eq!((first.to_string(), keys.len()), ("00000007/00".into(), 256));
         changes.replace(&tree, None, Some(first)).unwrap();
         assert_eq!(commit(&mut changes), []);
-        assert_eq!(unreferenced(&tree).unwrap(), names[1..]);
+        assert_eq!(unreferenced(&tree).unwrap(), keys[1..]);
         assert!(matches!(
             changes.replace(&tree, Some(second), Some(first)),
-            Err(IndexError::OriginalKey { name }) if name == first
+            Err(IndexError::OriginalKey { key }) if key == first
         ));
         changes.replace(&tree, Some(first), Some(second)).unwrap();
         assert_eq!(commit(&mut changes), [first]);
         assert_eq!(unreferenced(&tree).unwrap().len(), 255);
-        for name in unreferenced(&tree).unwrap() {
-            changes.forget(&tree, name).unwrap();
+        for key in unreferenced(&tree).unwrap() {
+            changes.forget(&tree, key).unwrap();
         }
         commit(&mut changes);
         assert!(unreferenced(&tree).unwrap().is_empty() && tree.is_empty());

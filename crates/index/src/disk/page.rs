@@ -1,5 +1,5 @@
-//! Pages: what is kept of neighbouring sequence numbers, packed under one checksum, since an entry of sled costs some hundred
-//! bytes whatever it holds. Knows no keys and no sled; what is wrong with a page it says in words.
+//! Row pages and code pages: the data of neighbouring sequence numbers in one sled entry under one
+//! checksum, since an entry costs about a hundred bytes of overhead.
 
 use std::collections::BTreeMap;
 
@@ -11,44 +11,46 @@ use crate::{
     types::error::{Damage, IndexError},
 };
 
-/// How many sequence numbers share a page. More would make the store smaller and a change dearer.
+/// The number of sequence numbers in a page. More would make the store smaller and each change more
+/// expensive.
 pub const SLOTS: u32 = 32;
 
-/// The page and the slot in it of a sequence number.
-pub fn place(sequence: u32) -> (u32, u8) {
+/// The page of a sequence number, and its slot in the page.
+pub fn page_and_slot(sequence: u32) -> (u32, u8) {
     (sequence / SLOTS, (sequence % SLOTS) as u8)
 }
 
 /// The used slots of a page.
 pub type Page<T> = BTreeMap<u8, T>;
 
-/// The codes of an image as words, one of each length, ascending. None where codes were wanted and its original could not be read.
+/// The codes of an image as words, one of each length, ascending; empty if the image is marked as
+/// uncoded.
 pub type CodeWords = Vec<u64>;
 
-/// In the number of a slot: its image has no words.
+/// Flag in the number of a slot: its image is uncoded.
 const NONE: u8 = 0x80;
 
-/// CRC-32 of the rest; then, in postcard's format, the used slots with what is in each.
+/// Encodes a page: CRC-32 of the rest, then the used slots in postcard's format.
 pub fn encode<T: Serialize>(page: &Page<T>) -> Result<Vec<u8>, postcard::Error> {
     postcard::to_stdvec(page).map(seal)
 }
 
-/// Reads a page back, to go through its used slots, ascending.
+/// Decodes the used slots of a page, ascending.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The kind of damage.
 pub fn decode_slots<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<(u8, T)>, &'static str> {
-    // Pairs are stored as a map is.
+    // Postcard encodes a list of pairs like a map.
     let slots: Vec<(u8, T)> =
         postcard::from_bytes(open(bytes)?).map_err(|_| "it is not a page of this kind")?;
     in_order(slots.iter().map(|(slot, _)| *slot))?;
     Ok(slots)
 }
 
-/// Reads a page back, to change it.
+/// Decodes a page.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The kind of damage.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Page<T>, &'static str> {
     Ok(decode_slots(bytes)?.into_iter().collect())
 }
@@ -64,10 +66,10 @@ fn in_order(slots: impl Iterator<Item = u8>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Reads one slot of a page, without the rest of it.
+/// Decodes one slot of a page.
 ///
 /// # Errors
-/// What is wrong with the page.
+/// The kind of damage.
 pub fn find<T: DeserializeOwned>(bytes: &[u8], slot: u8) -> Result<Option<T>, &'static str> {
     let malformed = |_| "it is not a page of this kind";
     let (count, mut rest) = postcard::take_from_bytes::<usize>(open(bytes)?).map_err(malformed)?;
@@ -82,7 +84,8 @@ pub fn find<T: DeserializeOwned>(bytes: &[u8], slot: u8) -> Result<Option<T>, &'
     Ok(None)
 }
 
-/// CRC-32 of the rest; then, of each used slot, its number and its codes packed in order, or [`NONE`] and zeros.
+/// Encodes a code page: CRC-32 of the rest, then for each used slot its number and its packed
+/// codes, or the number with [`NONE`] and zeros.
 pub fn encode_codes(page: &Page<CodeWords>, lengths: &[Length]) -> Vec<u8> {
     let mut body = Vec::with_capacity(page.len() * 14);
     for (slot, words) in page {
@@ -95,10 +98,10 @@ pub fn encode_codes(page: &Page<CodeWords>, lengths: &[Length]) -> Vec<u8> {
     seal(body)
 }
 
-/// Reads a page of codes back, to go through its used slots, ascending, and in each the codes, one of each length.
+/// Decodes the used slots of a code page, ascending, with one code of each length for each.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The kind of damage.
 pub fn decode_code_slots<'a>(
     bytes: &'a [u8],
     lengths: &'a [Length],
@@ -108,19 +111,19 @@ pub fn decode_code_slots<'a>(
     Ok(slots.map(|slot| (slot[0] & !NONE, words(slot, lengths))))
 }
 
-/// Reads a page of codes back, to change it.
+/// Decodes a code page.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The kind of damage.
 pub fn decode_codes(bytes: &[u8], lengths: &[Length]) -> Result<Page<CodeWords>, &'static str> {
     let slots = decode_code_slots(bytes, lengths)?;
     Ok(slots.map(|(slot, words)| (slot, words.collect())).collect())
 }
 
-/// Reads the codes of one slot, without the rest of the page.
+/// Decodes the codes of one slot of a code page.
 ///
 /// # Errors
-/// What is wrong with the page.
+/// The kind of damage.
 pub fn find_codes(
     bytes: &[u8],
     lengths: &[Length],
@@ -143,7 +146,7 @@ fn slots<'a>(
     Ok(body.chunks_exact(stride))
 }
 
-/// The words of a slot, its number before them.
+/// The words of a slot. `slot` starts with the slot's number.
 fn words<'a>(slot: &'a [u8], lengths: &'a [Length]) -> impl Iterator<Item = u64> + 'a {
     let (none, mut packed) = (slot[0] & NONE != 0, &slot[1..]);
     let lengths = if none { &[] } else { lengths };
@@ -155,14 +158,14 @@ fn words<'a>(slot: &'a [u8], lengths: &'a [Length]) -> impl Iterator<Item = u64>
     })
 }
 
-/// A value with its checksum before it.
+/// Prepends a checksum to a value.
 pub fn seal(mut body: Vec<u8>) -> Vec<u8> {
     let checksum = crc32fast::hash(&body).to_be_bytes();
     body.splice(..0, checksum);
     body
 }
 
-/// The value behind a checksum, if it is that of the value.
+/// Checks the checksum of a value and returns the value.
 pub fn open(bytes: &[u8]) -> Result<&[u8], &'static str> {
     let (checksum, body) = bytes.split_first_chunk().ok_or("it is cut short")?;
     if u32::from_be_bytes(*checksum) != crc32fast::hash(body) {
@@ -171,18 +174,18 @@ pub fn open(bytes: &[u8]) -> Result<&[u8], &'static str> {
     Ok(body)
 }
 
-/// Bytes a code of this length takes.
+/// The size of a packed code in bytes.
 fn width(length: Length) -> usize {
     length.bits() / 8
 }
 
 impl Damage {
-    /// Of a page of rows.
+    /// Damage of a row page.
     pub fn rows(number: u32, why: &str) -> Self {
         Damage::page(format!("row page {number}"), number, SLOTS, why)
     }
 
-    /// Of a page of a generation's codes.
+    /// Damage of a code page.
     pub fn codes(number: u32, generation: u32, why: &str) -> Self {
         let what = format!("code page {number} of generation {generation}");
         Damage::page(what, number, SLOTS, why)
@@ -195,7 +198,7 @@ impl Damage {
     }
 }
 
-/// Pages in order, one ahead.
+/// Iterates over pages in order, with a look at the next one.
 pub struct Pages<N> {
     entries: sled::Iter,
     number: N,
@@ -203,7 +206,7 @@ pub struct Pages<N> {
 }
 
 impl<N: Fn(Key) -> Option<u32>> Pages<N> {
-    /// Of some entries, each with the number that `number` reads from its key.
+    /// Iterates over `entries`. `number` returns the page number of a key, or `None` to skip it.
     pub fn new(entries: sled::Iter, number: N) -> Self {
         Pages {
             entries,
@@ -217,7 +220,7 @@ impl<N: Fn(Key) -> Option<u32>> Pages<N> {
     /// # Errors
     /// [`IndexError::Store`].
     pub fn peek(&mut self) -> Result<Option<u32>, IndexError> {
-        // A key that is none of ours is passed over.
+        // Skips keys of other kinds.
         while self.next.is_none()
             && let Some(entry) = self.entries.next()
         {
@@ -228,7 +231,7 @@ impl<N: Fn(Key) -> Option<u32>> Pages<N> {
         Ok(self.next.as_ref().map(|(number, _)| *number))
     }
 
-    /// The next page, if it has this number.
+    /// Takes the next page if it has this number.
     pub fn take(&mut self, number: u32) -> Option<sled::IVec> {
         self.next
             .take_if(|(next, _)| *next == number)
@@ -241,7 +244,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// An even word stands for an image without codes.
+    /// An even word means an uncoded image.
     fn codes(words: &[(u8, u64)], lengths: &[Length]) -> Page<CodeWords> {
         let slot = |&(slot, word): &(u8, u64)| {
             let lengths = if word % 2 == 0 { &[] } else { lengths };
@@ -268,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_noticed(
+        fn a_changed_byte_is_detected(
             words in prop::collection::vec(any::<(u8, u64)>(), 1..9), at: usize, flip in 1u8..,
         ) {
             let page = codes(&words, &Length::ALL);
@@ -281,7 +284,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(body: Vec<u8>, sealed: bool) {
+        fn no_input_panics(body: Vec<u8>, sealed: bool) {
             let bytes = if sealed { seal(body) } else { body };
             let _ = decode_codes(&bytes, &Length::ALL);
             let _ = decode::<CodeWords>(&bytes);

@@ -1,5 +1,5 @@
-//! How far a store has come in a log: the position and the id of the last write that it has applied.
-//! Knows how that is kept; neither what a write is nor where a log is.
+//! The position of a store in a log: how it is stored, and the check that the store belongs to the
+//! log.
 
 use std::path::Path;
 
@@ -17,20 +17,20 @@ use crate::{
 /// The last write of a log that a store has applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPosition {
-    /// Its position; 0 where the log has none yet.
+    /// Its position; 0 before the first write.
     pub position: u64,
-    /// Its id, so that another write that has come to its position is told from it.
+    /// The id of its message, which shows if another write is now at this position.
     pub id: Option<Uuid>,
 }
 
 impl LogPosition {
-    /// Of a log that has no write yet.
+    /// The position before the first write.
     pub const START: LogPosition = LogPosition {
         position: 0,
         id: None,
     };
 
-    /// What a store says of itself; none where it never followed a log.
+    /// Reads the position of a store; `None` if it never followed a log.
     pub fn read(tree: &sled::Tree) -> Result<Option<Self>, IndexError> {
         let Some(value) = tree.get(Key::Position.to_bytes())? else {
             return Ok(None);
@@ -53,14 +53,14 @@ impl LogPosition {
         }
     }
 
-    /// How many messages of its log were broken and passed over.
+    /// Reads the number of unreadable log messages that were skipped.
     pub fn broken(tree: &sled::Tree) -> Result<u64, IndexError> {
         let value = tree.get(Key::Broken.to_bytes())?;
         let count = value.and_then(|value| value.as_ref().try_into().ok());
         Ok(count.map_or(0, u64::from_be_bytes))
     }
 
-    /// As a store keeps it.
+    /// Encodes the position.
     pub fn to_bytes(self) -> Vec<u8> {
         let mut value = self.position.to_be_bytes().to_vec();
         value.extend(self.id.iter().flat_map(Uuid::as_bytes));
@@ -68,7 +68,7 @@ impl LogPosition {
     }
 }
 
-/// See [`Index::digest`]; nothing is written meanwhile.
+/// Computes [`Index::digest`](crate::Index::digest). Nothing may write during it.
 pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
     let generations = Generations::read(tree)?;
     let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
@@ -80,7 +80,8 @@ pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
     for entry in tree.iter() {
         let (key, value) = entry?;
         match Key::from_bytes(&key) {
-            // How writes were grouped, and what is left of generations that are gone, is each store's own.
+            // The grouping of writes and the leftovers of discarded generations differ between
+            // stores.
             Some(Key::State) => {
                 let state = State::read(tree)?.unwrap_or_default();
                 let state = State { commit: 0, ..state };
@@ -94,12 +95,12 @@ pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
             }
         }
     }
-    let hex = digest.finalize();
-    Ok(hex.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", digest.finalize()))
 }
 
-/// Sees to it that a store that is being opened follows the log of a gallery, or none where it is opened for none, and tells whether it begins
-/// to: one that the log began with does. That is before anything else is made of it, for who follows a log numbers images as its fellows do.
+/// Checks that a store follows the log of the gallery, or no log if `gallery` is `None`. If the log
+/// began with this store, sets its position to 0 and returns true. This happens before the pages
+/// are read, because a store that follows a log must number images exactly as its replicas do.
 pub fn check_log_origin(
     tree: &sled::Tree,
     id: Uuid,
@@ -127,7 +128,7 @@ pub fn check_log_origin(
     }
 }
 
-/// How much of a log a store has applied.
+/// Reads how far a log is applied; `None` if the store never followed one.
 pub fn position(tree: &sled::Tree) -> Result<Option<u64>, IndexError> {
     Ok(LogPosition::read(tree)?.map(|applied| applied.position))
 }

@@ -8,26 +8,26 @@ use crate::types::{
     revision::Revision,
 };
 
-/// What is known of an image besides its codes, payload and original, as a page keeps it.
+/// The stored record of an image, without codes, payload and original.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Its id.
     pub id: PackedId,
-    /// Counts the writes to this image: a reader notices one that came between two of its reads, and so does whoever writes once more.
+    /// Counts the writes to this image, so that a reader notices a write between two of its reads.
     pub version: u8,
-    /// Whether there is a payload.
+    /// True if there is a payload.
     pub payload: bool,
-    /// The numbers of its labels, in the order given.
+    /// The numbers of its labels, in the given order.
     pub labels: Vec<u32>,
-    /// The number of its original's media type.
+    /// The number of its media type.
     pub media_type: u32,
-    /// See [`Record::bytes`].
+    /// The size of its original in bytes.
     pub bytes: u64,
-    /// See [`Record::original`].
+    /// The key of its original, if the original is kept.
     pub original: Option<OriginalKey>,
-    /// See [`Record::created_at_ms`].
+    /// When it was first stored, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// How much later it was last changed.
+    /// The time from then to the last change, in milliseconds.
     pub updated_after_ms: u64,
 }
 
@@ -43,14 +43,15 @@ impl Row {
         }
     }
 
-    /// When it was last changed.
+    /// When it was last changed, in milliseconds since 1970.
     pub fn updated_at_ms(&self) -> u64 {
         self.created_at_ms + self.updated_after_ms
     }
 
-    /// Version and time of a change of it. Whatever the clocks of those who write, the time does not go back, and goes on when the version
-    /// starts over, so that no two states of an image have both alike.
-    pub fn after(&self, at_ms: u64) -> (u8, u64) {
+    /// The version and `updated_after_ms` after a change. Whatever the writers' clocks say, the
+    /// time never decreases, and it increases when the version wraps around, so no two states of an
+    /// image have the same pair.
+    pub fn next_version(&self, at_ms: u64) -> (u8, u64) {
         let version = self.version.wrapping_add(1);
         let least = self.updated_after_ms + u64::from(version == 0);
         let after_ms = at_ms.saturating_sub(self.created_at_ms);
@@ -58,12 +59,12 @@ impl Row {
     }
 }
 
-/// An id in few bytes: most are UUIDs.
+/// A compact id: most ids are UUIDs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PackedId {
-    /// One that reads as this UUID is written in lower case with hyphens.
+    /// The UUID's lower-case text form with hyphens.
     Uuid([u8; 16]),
-    /// Any other.
+    /// Any other text.
     Text(String),
 }
 
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn no_state_comes_again_whatever_the_clocks_say() {
+    fn no_state_recurs_whatever_the_clocks_say() {
         let mut row = Row {
             id: PackedId::Text("a".to_owned()),
             version: 0,
@@ -120,7 +121,7 @@ mod tests {
         };
         let mut seen = BTreeSet::new();
         for at_ms in [0, 999_000, 1_000_000, 1_000_005, 1_000_002].repeat(600) {
-            (row.version, row.updated_after_ms) = row.after(at_ms);
+            (row.version, row.updated_after_ms) = row.next_version(at_ms);
             assert!(seen.insert(row.revision(Uuid::nil(), 1, 0).to_string()));
         }
     }

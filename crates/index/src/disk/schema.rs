@@ -1,20 +1,21 @@
-//! The version of the layout on disk, and whether this program may read a store.
-//! `migrations/` describes the layout.
+//! The schema version of the store, and the migration from the previous one. `migrations/`
+//! describes the layout.
 
 use serde_json::Value;
 
 use crate::{disk::key::Key, types::error::IndexError};
 
-/// The version that this program reads and writes.
+/// The schema version that this version reads and writes.
 pub const SCHEMA: u32 = 6;
-/// The version before, which is brought to this one when a store is opened.
+/// The previous schema version; such a store is migrated when it is opened.
 const PREVIOUS: u32 = SCHEMA - 1;
 
-/// Returns whether a store is in use already; a new one is to be [stamped](stamp). Brings a store of the
-/// previous version to this one.
+/// Returns true if the store already has a schema version, after migrating it from the previous
+/// one; false if the store is new and must be [stamped](stamp).
 ///
 /// # Errors
-/// [`IndexError::Schema`] for any other version, [`IndexError::Corrupt`] if there is none, [`IndexError::Store`].
+/// [`IndexError::Schema`] for any other version, [`IndexError::Corrupt`] if the version is missing
+/// or malformed, [`IndexError::Store`].
 pub fn check(tree: &sled::Tree) -> Result<bool, IndexError> {
     let Some(value) = tree.get(Key::Schema.to_bytes())? else {
         return match tree.is_empty() {
@@ -43,12 +44,12 @@ fn corrupt(why: &str) -> IndexError {
     }
 }
 
-/// Version 5 called the standby generation `beside`. One batch renames it and stamps the store, so a kill
-/// leaves one version or the other.
+/// Migrates from version 5, which called the standby generation `beside`. One batch renames it and
+/// stamps the store, so a kill leaves one version or the other.
 fn migrate(tree: &sled::Tree) -> Result<(), IndexError> {
     let key = Key::Generation.to_bytes();
     let mut batch = sled::Batch::default();
-    // If the generations cannot be read, opening the store says so.
+    // If the generations cannot be read, opening the store reports it.
     if let Some(value) = tree.get(&key)?
         && let Ok(Value::Object(mut generations)) = serde_json::from_slice(&value)
         && let Some(standby) = generations.remove("beside")
@@ -62,12 +63,12 @@ fn migrate(tree: &sled::Tree) -> Result<(), IndexError> {
     tracing::info!(
         from = PREVIOUS,
         to = SCHEMA,
-        "brought the store to this program's schema"
+        "migrated the store to this version's schema"
     );
     Ok(())
 }
 
-/// Marks the store as of this version when the batch is applied.
+/// Adds this schema version to a batch.
 pub fn stamp(batch: &mut sled::Batch) {
     batch.insert(Key::Schema.to_bytes(), SCHEMA.to_string().as_bytes());
 }
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
     use crate::disk::key::prefix;
 
-    /// The description is of the version written, under the prefixes written.
+    /// The description has the version and the prefixes that are written.
     #[test]
     fn the_description_agrees_with_the_keys() {
         let file = include_str!("../../../../migrations/0006_standby.json");
@@ -89,7 +90,7 @@ mod tests {
             prefix::NAME,
             prefix::ROWS,
             prefix::CODES,
-            prefix::LOOSE,
+            prefix::UNREFERENCED,
             prefix::META,
             prefix::NUMBER,
             prefix::SKETCHES,
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn new_current_previous_and_foreign_stores_are_told_apart() {
+    fn new_current_previous_and_foreign_stores_are_distinguished() {
         let store = sled::Config::new().temporary(true).open().unwrap();
         assert!(!check(&store).unwrap());
         let mut batch = sled::Batch::default();

@@ -1,23 +1,23 @@
-//! Pages of sketches: those of neighbouring sequence numbers under one checksum.
-//! Knows no keys and no sled; what is wrong with a page it says in words.
+//! Sketch pages: the sketches of neighbouring sequence numbers under one checksum.
 
 use crate::{
     disk::page::{Page, open, seal},
     types::{error::Damage, sketch::Sketch},
 };
 
-/// How many sequence numbers share a page. A change of one image writes a whole page, so it is fewer than of rows and codes, which are small.
+/// The number of sequence numbers in a page. A change of one image writes a whole page, so it is
+/// lower than for the smaller rows and codes.
 pub const SLOTS: u32 = 8;
 
-/// The page and the slot in it of a sequence number.
-pub fn place(sequence: u32) -> (u32, u8) {
+/// The page of a sequence number, and its slot in the page.
+pub fn page_and_slot(sequence: u32) -> (u32, u8) {
     (sequence / SLOTS, (sequence % SLOTS) as u8)
 }
 
-/// CRC-32 of the rest; then, of each used slot, its number and its sketch.
+/// Encodes a page: CRC-32 of the rest, then for each used slot its number and its sketch.
 pub fn encode(page: &Page<Sketch>) -> Vec<u8> {
     let slots = page.values().map(|sketch| 1 + sketch.values().len());
-    // With room for the checksum.
+    // Four more bytes for the checksum.
     let mut body = Vec::with_capacity(4 + slots.sum::<usize>());
     for (slot, sketch) in page {
         body.push(*slot);
@@ -26,10 +26,10 @@ pub fn encode(page: &Page<Sketch>) -> Vec<u8> {
     seal(body)
 }
 
-/// The used slots of a page, ascending, with the bytes of the sketch in each, which has `width` of them.
+/// The used slots of a page, ascending, each with the `width` bytes of its sketch.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The kind of damage.
 pub fn slots(
     bytes: &[u8],
     width: usize,
@@ -49,10 +49,10 @@ pub fn slots(
     Ok(slots.map(|slot| (slot[0], &slot[1..])))
 }
 
-/// Reads one slot of a page, without the rest of it.
+/// Decodes one slot of a page.
 ///
 /// # Errors
-/// What is wrong with the page.
+/// The kind of damage.
 pub fn find(bytes: &[u8], width: usize, slot: u8) -> Result<Option<Sketch>, &'static str> {
     let found = slots(bytes, width)?.find(|(number, _)| *number == slot);
     Ok(found.map(|(_, bytes)| sketch(bytes)))
@@ -62,17 +62,17 @@ fn sketch(bytes: &[u8]) -> Sketch {
     Sketch::new(bytes.iter().map(|&byte| byte as i8).collect())
 }
 
-/// Reads a page back, to change it.
+/// Decodes a page.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The kind of damage.
 pub fn decode(bytes: &[u8], width: usize) -> Result<Page<Sketch>, &'static str> {
     let slots = slots(bytes, width)?;
     Ok(slots.map(|(slot, bytes)| (slot, sketch(bytes))).collect())
 }
 
 impl Damage {
-    /// Of a page of a generation's sketches.
+    /// Damage of a sketch page.
     pub fn sketches(number: u32, generation: u32, why: &str) -> Self {
         let what = format!("sketch page {number} of generation {generation}");
         Damage::page(what, number, SLOTS, why)
@@ -102,7 +102,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_noticed(
+        fn a_changed_byte_is_detected(
             slots in prop::collection::vec(any::<(u8, [i8; 5])>(), 1..9), at: usize, flip in 1u8..,
         ) {
             let mut bytes = encode(&page(slots));
@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(body: Vec<u8>, sealed: bool, width in 1usize..9) {
+        fn no_input_panics(body: Vec<u8>, sealed: bool, width in 1usize..9) {
             let bytes = if sealed { seal(body) } else { body };
             let _ = decode(&bytes, width);
         }

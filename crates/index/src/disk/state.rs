@@ -1,5 +1,5 @@
-//! What the store says of itself with every commit: how many commits and images there are, and which numbers are free.
-//! Opening compares it with what is found; knows how it is stored, here and in the file of what was acknowledged.
+//! The summary that is stored with every commit: counts and the next free numbers. Also the file
+//! that counts acknowledged commits.
 
 use std::{
     fs::{self, File},
@@ -18,28 +18,28 @@ use crate::{
     },
 };
 
-/// See the module.
+/// The summary of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// How many commits there have been.
+    /// The number of commits.
     pub commit: u64,
-    /// How many images there are.
+    /// The number of images.
     pub images: u64,
-    /// The first sequence number that was never given.
+    /// The lowest sequence number that was never used.
     pub next: u32,
-    /// The first number that has no name.
+    /// The lowest number without a name.
     pub names: u32,
     /// The sum of every image's [`mark`].
     pub marks: u64,
-    /// The first block of originals' names that was never opened.
+    /// The lowest block of original keys that was never opened.
     pub blocks: u64,
 }
 
 impl State {
-    /// As it is stored; none in a store that was never written to.
+    /// Reads the summary; `None` if the store was never written to.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`IndexError::Corrupt`] if it is malformed, [`IndexError::Store`].
     pub fn read(tree: &sled::Tree) -> Result<Option<Self>, IndexError> {
         let corrupt = |why: &str| Damage {
             what: "the summary of the store".to_owned(),
@@ -53,7 +53,7 @@ impl State {
         Ok(Some(state))
     }
 
-    /// Puts it into a batch.
+    /// Adds the summary to a batch.
     ///
     /// # Errors
     /// [`IndexError::Encode`].
@@ -64,7 +64,8 @@ impl State {
     }
 }
 
-/// A number of an image that [`State::marks`] adds up, so that a set of images is known without a list of them.
+/// The checksum of an image. [`State::marks`] adds them up, so a missing or extra image is noticed
+/// without a list of images.
 pub fn mark(sequence: u32, id: &ImageId) -> u64 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&sequence.to_be_bytes());
@@ -72,15 +73,16 @@ pub fn mark(sequence: u32, id: &ImageId) -> u64 {
     u64::from(hasher.finalize())
 }
 
-/// The file that tells how many commits were acknowledged. sled takes the end of its log for the end of what was written;
-/// this tells when the end has been lost. It is written after sled's flush, so it is never ahead of what is durable.
+/// The file with the number of acknowledged commits. sled takes the end of its log for the end of
+/// what was written; this number shows if that end was lost. It is written after sled's flush, so
+/// it is never ahead of the durable commits.
 #[derive(Debug)]
 pub struct Acknowledged(File);
 
 impl Acknowledged {
     const NAME: &str = "acknowledged";
 
-    /// Opens or makes it in the folder of a store, and tells the number in it.
+    /// Opens or creates the file in the folder of a store, and returns the number in it.
     pub fn open(folder: &Path) -> io::Result<(Self, u64)> {
         let path = folder.join(Self::NAME);
         let found = match fs::read(&path) {
@@ -98,13 +100,14 @@ impl Acknowledged {
         Ok((Acknowledged(file), found.map_or(0, u64::from_be_bytes)))
     }
 
-    /// That so many commits were acknowledged. A crash of the machine may undo it, one of the process does not.
+    /// Writes the number of acknowledged commits. A crash of the machine may undo this; a crash of
+    /// the process does not.
     pub fn set(&self, commit: u64) -> io::Result<()> {
         self.0
             .write_all_at(&page::seal(commit.to_be_bytes().to_vec()), 0)
     }
 
-    /// Makes sure that it stays.
+    /// Makes the number durable.
     pub fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }

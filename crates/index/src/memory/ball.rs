@@ -1,15 +1,14 @@
-//! A ball: the distinct codes near one, with the postings behind them, and the images these amount to, in order.
-//! Knows columns whose postings count for or against an image; nothing of how the codes were found.
+//! A ball: the distinct codes within a radius, and their images in order.
 
 use crate::{
     code::Length,
-    memory::{column::Column, filter::Filter, probe::near::Near, segment::NetPostings},
+    memory::{column::Column, filter::Filter, probe::near::NearWord, segment::NetPostings},
 };
 
-/// An image found.
+/// An image that a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// How far its code is.
+    /// The distance of its code to the query's.
     pub distance: u32,
     /// The length of its code.
     pub length: Length,
@@ -19,82 +18,84 @@ pub struct Hit {
     pub sequence: u32,
 }
 
-/// The codes within a radius of one, with the images behind them.
+/// The codes within a radius of the query's, with their images.
 pub struct Ball<'a> {
-    /// Of the code that it is around.
+    /// The length of the query's code.
     pub length: Length,
-    /// The lists of postings.
+    /// The lists of postings: added ones at even indices, removed ones at odd.
     pub columns: Vec<&'a Column>,
-    /// The codes in them, each in its list.
-    pub near: Vec<Near>,
+    /// The codes within the radius, each with its list.
+    pub near: Vec<NearWord>,
 }
 
-/// Which of the images in order are taken.
+/// A range of images in the order of distance, code and age.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// The first.
+    /// The index of the first image.
     pub offset: usize,
-    /// How many at most.
+    /// The maximum number of images.
     pub limit: usize,
-    /// Where they would end among images of one distance, the rest of these is taken too, as long as it are no more than this from the
-    /// first one of all on.
-    pub most: usize,
+    /// If the range ends among images of one distance, it is extended to include all of them, but
+    /// not beyond this index.
+    pub extend_to: usize,
 }
 
-/// What was taken.
+/// The images of a span.
 #[derive(Clone, Debug, Default)]
-pub struct Taken {
-    /// How many images there are in all.
+pub struct Selection {
+    /// The total number of images, independent of the span.
     pub total: u64,
-    /// Those of the span.
+    /// The images of the span.
     pub hits: Vec<Hit>,
-    /// Whether the span does not end among images of one distance.
+    /// False if the span ends among images of one distance.
     pub complete: bool,
 }
 
-/// A span among so many images at each distance.
+/// A span, given the number of images at each distance.
 struct Window {
-    /// The distances at which it has images.
+    /// True for each distance at which the span has images.
     wanted: [bool; 64],
-    /// How many images of the first of these come before it.
+    /// The number of images to skip at the first of these distances.
     skip: usize,
-    /// How many it has at most.
+    /// The maximum number of images.
     limit: usize,
-    taken: Taken,
+    selection: Selection,
 }
 
 impl Span {
-    /// That of a page of answers.
+    /// The span of a page of results.
     pub fn page(offset: usize, limit: usize) -> Self {
         Span {
             offset,
             limit,
-            most: 0,
+            extend_to: 0,
         }
     }
 
-    /// The place after its last.
+    /// The index after its last image.
     pub fn end(&self) -> usize {
         self.offset.saturating_add(self.limit)
     }
 
-    /// What is taken of some images in any order.
-    pub fn of(self, mut hits: Vec<Hit>) -> Taken {
+    /// Selects the span from images in any order.
+    pub fn select_from(self, mut hits: Vec<Hit>) -> Selection {
         let mut at_distance = [0; 64];
         for hit in &hits {
             at_distance[hit.distance as usize] += 1;
         }
-        let Window { limit, taken, .. } = self.among(&at_distance);
+        let Window {
+            limit, selection, ..
+        } = self.window(&at_distance);
         hits.sort_unstable_by_key(|hit| (hit.distance, hit.word, hit.sequence));
         let hits = hits.into_iter().skip(self.offset).take(limit).collect();
-        Taken { hits, ..taken }
+        Selection { hits, ..selection }
     }
 
-    fn among(self, at_distance: &[i64; 64]) -> Window {
+    fn window(self, at_distance: &[i64; 64]) -> Window {
         let Span {
             offset,
             limit,
-            most,
+            extend_to,
         } = self;
         let total: i64 = at_distance.iter().sum();
         let (mut end, mut before, mut skip) = (self.end(), 0, offset);
@@ -106,7 +107,7 @@ impl Span {
             } else {
                 wanted[distance] = before < end && limit > 0;
                 if wanted[distance] && after > end {
-                    end = end.max(after.min(most));
+                    end = end.max(after.min(extend_to));
                     complete = after == end;
                 }
             }
@@ -116,7 +117,7 @@ impl Span {
             wanted,
             skip,
             limit: end - offset,
-            taken: Taken {
+            selection: Selection {
                 total: total.max(0) as u64,
                 hits: Vec::new(),
                 complete,
@@ -126,28 +127,29 @@ impl Span {
 }
 
 impl<'a> Ball<'a> {
-    /// How many images it has. Counts are enough to tell: no posting is touched.
+    /// The number of images. Only counts are read, no postings.
     pub fn total(&self) -> u64 {
         let total: i64 = self.near.iter().map(|near| self.count(near)).sum();
         total.max(0) as u64
     }
 
-    fn count(&self, near: &Near) -> i64 {
+    fn count(&self, near: &NearWord) -> i64 {
         let list = near.list as usize;
         i64::from(self.columns[list].count(near.slot)) * i64::from(sign(list))
     }
 
-    /// The images of a span of it, by distance, then code, then age, and how many it has in all. Only these are touched, and only codes of
-    /// their distances are sorted.
-    pub fn take(&self, span: Span) -> Taken {
-        // In turns, since most are at one distance and would wait for each other.
-        let mut changes_generations = [[0i64; 64]; 2];
-        for pair in self.near.chunks(changes_generations.len()) {
-            for (at_distance, near) in changes_generations.iter_mut().zip(pair) {
+    /// Selects the images of a span, by distance, then code, then age. Reads only the postings of
+    /// these images and sorts only the codes at their distances.
+    pub fn select(&self, span: Span) -> Selection {
+        // Two sets of counters, used alternately: most codes are at one distance, and increments of
+        // one counter would wait for each other.
+        let mut counts = [[0i64; 64]; 2];
+        for pair in self.near.chunks(counts.len()) {
+            for (at_distance, near) in counts.iter_mut().zip(pair) {
                 at_distance[near.distance() as usize] += self.count(near);
             }
         }
-        let [mut at_distance, other] = changes_generations;
+        let [mut at_distance, other] = counts;
         for (sum, count) in at_distance.iter_mut().zip(other) {
             *sum += count;
         }
@@ -155,12 +157,12 @@ impl<'a> Ball<'a> {
             wanted,
             mut skip,
             limit,
-            mut taken,
-        } = span.among(&at_distance);
-        let is_wanted = |near: &&Near| wanted[near.distance() as usize];
-        let mut near: Vec<Near> = self.near.iter().filter(is_wanted).copied().collect();
-        near.sort_unstable_by_key(Near::key);
-        let hits = &mut taken.hits;
+            mut selection,
+        } = span.window(&at_distance);
+        let is_wanted = |near: &&NearWord| wanted[near.distance() as usize];
+        let mut near: Vec<NearWord> = self.near.iter().filter(is_wanted).copied().collect();
+        near.sort_unstable_by_key(NearWord::key);
+        let hits = &mut selection.hits;
         for same in groups(&near) {
             let count: i64 = same.iter().map(|near| self.count(near)).sum();
             let count = count.max(0) as usize;
@@ -175,51 +177,51 @@ impl<'a> Ball<'a> {
                 break;
             }
         }
-        taken
+        selection
     }
 
-    /// The same of the images that pass a filter. Unless `all` is set, it stops once the span is full, and the total counts only the images
-    /// met until then.
-    pub fn take_filtered(&self, mut filter: Filter, span: Span, all: bool) -> Taken {
-        let most = match span.limit {
+    /// The same for the images that pass a filter. Unless `all` is set, it stops when the span is
+    /// full, and the total counts only the images met so far.
+    pub fn select_filtered(&self, mut filter: Filter, span: Span, all: bool) -> Selection {
+        let max_hits = match span.limit {
             0 => span.end(),
-            _ => span.end().max(span.most),
+            _ => span.end().max(span.extend_to),
         } as u64;
-        let mut taken = Taken {
+        let mut selection = Selection {
             complete: true,
-            ..Taken::default()
+            ..Selection::default()
         };
         let mut distances = [false; 64];
         for near in &self.near {
             distances[near.distance() as usize] = true;
         }
         let (mut next, mut near) = (0, Vec::new());
-        while taken.total < span.end() as u64
+        while selection.total < span.end() as u64
             && let Some(distance) = (next..64).find(|&distance| distances[distance])
         {
             next = distance + 1;
             near.clear();
             near.extend((self.near.iter()).filter(|near| near.distance() as usize == distance));
-            if near.len() > MANY {
+            if near.len() > PREFILTER_ABOVE {
                 near.retain(|near| self.postings(near).iter().any(|one| filter.has(*one)));
             }
-            near.sort_unstable_by_key(Near::key);
+            near.sort_unstable_by_key(NearWord::key);
             for same in groups(&near) {
                 self.hits(same, |hits| {
                     for hit in hits.filter(|hit| filter.has(hit.sequence)) {
-                        if taken.total >= most {
-                            taken.complete = false;
+                        if selection.total >= max_hits {
+                            selection.complete = false;
                             if !all {
                                 return;
                             }
-                        } else if taken.total >= span.offset as u64 {
-                            taken.hits.push(hit);
+                        } else if selection.total >= span.offset as u64 {
+                            selection.hits.push(hit);
                         }
-                        taken.total += 1;
+                        selection.total += 1;
                     }
                 });
-                if !all && !taken.complete {
-                    return taken;
+                if !all && !selection.complete {
+                    return selection;
                 }
             }
         }
@@ -231,14 +233,14 @@ impl<'a> Ball<'a> {
                 let passing = postings.filter(|posting| filter.has(**posting)).count();
                 passing as i64 * i64::from(sign(near.list as usize))
             });
-            taken.total = taken.total.saturating_add_signed(rest.sum());
+            selection.total = selection.total.saturating_add_signed(rest.sum());
         }
-        taken
+        selection
     }
 
-    /// The sequence numbers of all its images, by distance, then code, then age.
+    /// Adds the sequence numbers of all images, by distance, then code, then age.
     pub fn sequences(mut self, into: &mut Vec<u32>) {
-        self.near.sort_unstable_by_key(Near::key);
+        self.near.sort_unstable_by_key(NearWord::key);
         for same in groups(&self.near) {
             match same {
                 [one] => into.extend_from_slice(self.postings(one)),
@@ -247,19 +249,19 @@ impl<'a> Ball<'a> {
         }
     }
 
-    fn postings(&self, near: &Near) -> &'a [u32] {
+    fn postings(&self, near: &NearWord) -> &'a [u32] {
         self.columns[near.list as usize].postings(near.slot)
     }
 
-    fn net(&self, same: &[Near]) -> impl Iterator<Item = u32> + use<'a> {
+    fn net(&self, same: &[NearWord]) -> impl Iterator<Item = u32> + use<'a> {
         let lists = same
             .iter()
             .map(|near| (self.postings(near), sign(near.list as usize)));
         NetPostings::new(lists.collect()).positive()
     }
 
-    /// The images of a code, by age.
-    fn hits(&self, same: &[Near], take: impl FnOnce(&mut dyn Iterator<Item = Hit>)) {
+    /// Passes the images of one code to `take`, by age.
+    fn hits(&self, same: &[NearWord], take: impl FnOnce(&mut dyn Iterator<Item = Hit>)) {
         let hit = |sequence| Hit {
             distance: same[0].distance(),
             length: self.length,
@@ -273,15 +275,17 @@ impl<'a> Ball<'a> {
     }
 }
 
-/// If more codes than this are at one distance, those without a passing image are dropped before the rest are sorted.
-const MANY: usize = 1024;
+/// If more codes than this are at one distance, codes without a passing image are dropped before
+/// the rest are sorted.
+const PREFILTER_ABOVE: usize = 1024;
 
-/// Each code with all its lists.
-fn groups(near: &[Near]) -> impl Iterator<Item = &[Near]> {
+/// Groups equal codes of different lists.
+fn groups(near: &[NearWord]) -> impl Iterator<Item = &[NearWord]> {
     near.chunk_by(|a, b| a.key() == b.key())
 }
 
-/// Whether the postings of a list are added or removed: the lists of a column take turns.
+/// The sign of a list: 1 if its postings are added (even index), −1 if they are removed (odd
+/// index).
 pub fn sign(list: usize) -> i32 {
     if list.is_multiple_of(2) { 1 } else { -1 }
 }

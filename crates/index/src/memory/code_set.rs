@@ -1,5 +1,5 @@
-//! Codes of one length in memory and nothing else, searched by the directory that the index has: for benchmarks and tools.
-//! Knows no store; an image is the place of its code in the list given.
+//! Codes of one length in memory, without a store, searched with the directory of the index. For
+//! benchmarks and tools. An image is the index of its code in the given list.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::{
     },
 };
 
-/// See the module.
+/// Codes of one length in memory, searched with the directory of the index.
 pub struct CodeSet(Directory);
 
 impl CodeSet {
-    /// Of codes as words, image 0 first. At most 2³² − 1.
+    /// Creates the set from codes as words, image 0 first; at most 2³² − 1.
     pub fn new(length: Length, words: Vec<u64>) -> Self {
         let images = words.len() as u64;
         let mut pairs: Vec<(u64, u32)> = words.into_iter().zip(0..).collect();
@@ -37,12 +37,12 @@ impl CodeSet {
         CodeSet(empty.with(Arc::new(segment), distinct, images))
     }
 
-    /// How many distinct codes there are.
+    /// The number of distinct codes.
     pub fn distinct(&self) -> u64 {
         self.0.distinct().map(|(_, distinct)| distinct).sum()
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
@@ -54,18 +54,19 @@ impl CodeSet {
         }
     }
 
-    /// How many images are within a radius, and the first `limit` of them with their distances.
+    /// Returns the number of images within a radius, and the first `limit` of them with their
+    /// distances.
     pub fn counted(&self, code: &HashCode, radius: u32, limit: usize) -> (u64, Vec<(u32, u32)>) {
         let ball = self.0.within(code, radius);
-        let found = ball.map(|ball| ball.take(Span::page(0, limit)));
+        let found = ball.map(|ball| ball.select(Span::page(0, limit)));
         let found = found.unwrap_or_default();
         (found.total, Self::pairs(&found.hits))
     }
 
-    /// The `limit` nearest images with their distances.
+    /// Returns the `limit` nearest images with their distances.
     pub fn nearest(&self, code: &HashCode, limit: usize) -> Vec<(u32, u32)> {
         let ball = self.0.nearest(code, limit as u64);
-        let found = ball.map(|ball| ball.take(Span::page(0, limit)));
+        let found = ball.map(|ball| ball.select(Span::page(0, limit)));
         Self::pairs(&found.unwrap_or_default().hits)
     }
 

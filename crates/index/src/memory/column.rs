@@ -1,24 +1,25 @@
-//! A column: the codes of one length (or the labels) of some images, each distinct one once, with its postings behind it.
-//! Immutable, so that readers share it without a lock; knows nothing of what its words and postings stand for.
+//! A column: the codes of one length, the labels or the ids, each distinct word once, with its
+//! postings. Immutable, so that readers share it without a lock.
 
 use std::ops::Range;
 
 use crate::memory::probe::{Kind, Table, WordSet};
 
-/// From this many on, hashes of ids take a table; below, they are words like others.
-const HASHES: usize = 1 << 16;
+/// Ids of at least this number are kept in a table of hashes; fewer are kept like other words.
+const MIN_HASHES_FOR_TABLE: usize = 1 << 16;
 
-/// Distinct words, ascending, and behind each the sequence numbers of its images, ascending.
+/// Distinct words, ascending, each with the sequence numbers of its images, ascending.
 #[derive(Debug)]
 pub struct Column {
     words: WordSet,
-    /// Where the postings of each word start, and where the last ones end; none where each place has one posting.
+    /// The start of each word's postings, and the end of the last; empty if each slot has one
+    /// posting.
     starts: Vec<u32>,
     postings: Vec<u32>,
 }
 
 impl Column {
-    /// Of pairs of word and posting, sorted and without repetition.
+    /// Builds a column of pairs of word and posting, sorted and without duplicates.
     pub fn from_sorted(kind: Kind, pairs: &[(u64, u32)]) -> Self {
         let mut builder = Builder::new(kind);
         builder.extend(pairs);
@@ -30,13 +31,13 @@ impl Column {
         &self.words
     }
 
-    /// How many postings a place among the words has.
+    /// The number of postings of a slot.
     pub fn count(&self, slot: u32) -> u32 {
         let Range { start, end } = self.range(slot);
         (end - start) as u32
     }
 
-    /// The postings of a place among the words.
+    /// The postings of a slot.
     pub fn postings(&self, slot: u32) -> &[u32] {
         &self.postings[self.range(slot)]
     }
@@ -50,7 +51,7 @@ impl Column {
         }
     }
 
-    /// The postings of a word; none where it is not there.
+    /// The postings of a word; empty if the column does not have it.
     pub fn find(&self, word: u64) -> &[u32] {
         let slots = self.words.slots(word);
         if slots.is_empty() {
@@ -59,7 +60,7 @@ impl Column {
         &self.postings[self.range(slots.start).start..self.range(slots.end - 1).end]
     }
 
-    /// How many postings there are in all.
+    /// The number of postings.
     pub fn len(&self) -> usize {
         self.postings.len()
     }
@@ -81,13 +82,13 @@ impl Column {
         })
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         self.words.bytes() + 4 * (self.starts.capacity() + self.postings.capacity())
     }
 }
 
-/// A column in the making; words come ascending.
+/// Builds a column; words must come in ascending order.
 pub struct Builder {
     kind: Kind,
     words: Vec<u64>,
@@ -96,7 +97,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Without any word.
+    /// Creates a builder without words.
     pub fn new(kind: Kind) -> Self {
         Builder {
             kind,
@@ -106,7 +107,7 @@ impl Builder {
         }
     }
 
-    /// Adds a word with its postings, ascending; one without any is left out.
+    /// Adds a word with its postings, ascending. A word without postings is left out.
     pub fn push(&mut self, word: u64, postings: impl IntoIterator<Item = u32>) {
         let before = self.postings.len();
         self.postings.extend(postings);
@@ -116,7 +117,8 @@ impl Builder {
         }
     }
 
-    /// Adds pairs of word and posting, sorted and without repetition, whose words are above all that were added.
+    /// Adds pairs of word and posting, sorted and without duplicates. Their words must be above all
+    /// added so far.
     pub fn extend(&mut self, pairs: &[(u64, u32)]) {
         for group in pairs.chunk_by(|a, b| a.0 == b.0) {
             let postings = group.iter().map(|&(_, posting)| posting);
@@ -124,10 +126,10 @@ impl Builder {
         }
     }
 
-    /// The column.
+    /// Returns the column.
     pub fn finish(mut self) -> Column {
         self.postings.shrink_to_fit();
-        if self.kind == Kind::Ids && self.postings.len() >= HASHES {
+        if self.kind == Kind::Ids && self.postings.len() >= MIN_HASHES_FOR_TABLE {
             let counts = self.starts.windows(2).map(|pair| pair[1] - pair[0]);
             let each = self.words.iter().zip(counts);
             let words: Vec<u64> = each

@@ -1,17 +1,17 @@
-//! Which images have one of some labels: asked of one image after the other, so that a search reads no more of a label than it needs.
-//! Pure; knows nothing of labels but the postings of each.
+//! Filters images by labels. A search asks for one image after the other, so it reads no more of a
+//! label's postings than it needs.
 
 use crate::memory::segment::NetPostings;
 
-/// One look-up in the lists costs about as much as setting this many bits.
-const LOOK_UP: usize = 256;
+/// The cost of one look-up in the lists, in bits set in a bitmap.
+const LOOKUP_COST_BITS: usize = 256;
 
 /// The images that have any of some labels.
 #[derive(Clone, Debug)]
 pub struct Filter<'a> {
     labels: Vec<Label<'a>>,
-    /// How many more are looked up in lists before a bitmap is made.
-    left: usize,
+    /// The number of look-ups left before a bitmap is built.
+    lookups_left: usize,
     bitmap: Option<Bitmap>,
 }
 
@@ -19,7 +19,7 @@ pub struct Filter<'a> {
 #[derive(Clone, Debug)]
 struct Label<'a> {
     postings: NetPostings<'a>,
-    /// Where in each list the last image was looked for.
+    /// The index of the last look-up in each list.
     places: Vec<usize>,
 }
 
@@ -28,7 +28,7 @@ struct Label<'a> {
 struct Bitmap(Vec<u64>);
 
 impl<'a> Filter<'a> {
-    /// Those of several labels.
+    /// Creates the filter for several labels, given the postings of each.
     pub fn any(labels: impl Iterator<Item = NetPostings<'a>>) -> Self {
         let label = |postings: NetPostings<'a>| Label {
             places: vec![0; postings.lists().len()],
@@ -36,23 +36,23 @@ impl<'a> Filter<'a> {
         };
         let mut filter = Filter {
             labels: labels.map(label).collect(),
-            left: 0,
+            lookups_left: 0,
             bitmap: None,
         };
-        filter.left = (filter.most() + filter.words()) / LOOK_UP;
+        filter.lookups_left = (filter.upper_bound() + filter.words()) / LOOKUP_COST_BITS;
         filter
     }
 
-    /// How many there are at most: as many as there are if none of them has two of the labels.
-    pub fn most(&self) -> usize {
+    /// An upper bound of the number of images; exact if no image has two of the labels.
+    pub fn upper_bound(&self) -> usize {
         let labels = self.labels.iter();
-        labels.map(|label| label.postings.left()).sum()
+        labels.map(|label| label.postings.remaining()).sum()
     }
 
-    /// How many there are. The images of one label need not be looked at for it.
+    /// The number of images. Reads no postings if there is only one label.
     pub fn count(&self) -> usize {
         match &self.labels[..] {
-            [label] => label.postings.left(),
+            [label] => label.postings.remaining(),
             _ => {
                 let Bitmap(words) = self.bitmap();
                 words.iter().map(|word| word.count_ones() as usize).sum()
@@ -60,31 +60,32 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// All of them, ascending.
+    /// All images, ascending.
     pub fn sequences(&self) -> Vec<u32> {
         let labels = self.labels.iter();
         let mut all: Vec<u32> = labels
             .flat_map(|label| label.postings.clone().positive())
             .collect();
-        // This sort makes use of the order there is.
+        // This sort takes advantage of the ascending runs.
         all.sort();
         all.dedup();
         all
     }
 
-    /// Whether an image is one of them. Few are looked up in the lists, quickest in ascending order; for many a bitmap is made.
+    /// Returns true if an image passes. The first look-ups search the lists, fastest in ascending
+    /// order; after many of them a bitmap is built.
     pub fn has(&mut self, image: u32) -> bool {
         if let Some(bitmap) = &self.bitmap {
             return bitmap.has(image);
         }
-        match self.left.checked_sub(1) {
-            Some(left) => self.left = left,
+        match self.lookups_left.checked_sub(1) {
+            Some(lookups_left) => self.lookups_left = lookups_left,
             None => self.bitmap = Some(self.bitmap()),
         }
         self.labels.iter_mut().any(|label| label.has(image))
     }
 
-    /// How many words a bitmap has.
+    /// The number of words of a bitmap.
     fn words(&self) -> usize {
         let lists = self.labels.iter().flat_map(|label| label.postings.lists());
         let last = lists.filter_map(|(list, _)| list.last()).max();
@@ -128,7 +129,8 @@ impl Label<'_> {
     }
 }
 
-/// Whether a posting is in a list: an exponential search from the place of the last one on, or a binary one before it.
+/// Returns true if a list has a posting. Searches exponentially onwards from the last place, or
+/// binary before it.
 fn find(list: &[u32], posting: u32, place: &mut usize) -> bool {
     let up_to = |at: usize| list.get(at).is_some_and(|&one| one <= posting);
     let within = if up_to(*place) {
@@ -153,8 +155,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_set_of_those_that_are_left(
-            // Of each label the images that were added in each segment, and whether the next removes some of them again.
+        fn a_filter_is_the_set_of_images_that_have_a_label(
+            // For each label: the images added in each segment, and whether the next segment
+            // removes some of them.
             labels in prop::collection::vec(
                 prop::collection::vec((prop::collection::btree_set(0u32..300, 0..120), any::<bool>()), 0..4),
                 0..4,
@@ -183,9 +186,9 @@ mod tests {
             });
             let mut filter = Filter::any(nets);
             prop_assert_eq!(filter.count(), expected.len());
-            prop_assert!(filter.most() >= expected.len());
+            prop_assert!(filter.upper_bound() >= expected.len());
             prop_assert_eq!(filter.sequences(), expected.iter().copied().collect::<Vec<_>>());
-            let mut looked_up = Filter { left: usize::MAX, ..filter.clone() };
+            let mut looked_up = Filter { lookups_left: usize::MAX, ..filter.clone() };
             for image in asked.into_iter().chain(0..320) {
                 prop_assert_eq!(filter.has(image), expected.contains(&image), "{}", image);
                 prop_assert_eq!(looked_up.has(image), expected.contains(&image), "{}", image);

@@ -1,8 +1,9 @@
-//! The searchable directory in memory. Immutable: a write makes another one. Knows no disk.
+//! The searchable directory in memory. Immutable: each commit makes a new one.
 //!
-//! `directory/` the sum of segments · `segment` what commits added and removed · `column` codes or labels with their
-//! postings · `probe/` finding the codes in reach · `ball` the images behind them, in order · `filter` by label ·
-//! `sketches/` vectors, ranking and copies · `code_set` codes without a store.
+//! `directory/` the sum of segments · `segment` the postings that commits added and removed ·
+//! `column` codes or labels with their postings · `probe/` finding the codes within a radius ·
+//! `ball` the images behind them, in order · `filter` by label · `sketches/` vectors, ranking and
+//! copies · `code_set` codes without a store.
 
 pub mod ball;
 pub mod code_set;

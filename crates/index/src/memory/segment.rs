@@ -1,5 +1,5 @@
-//! A segment: what a run of commits added to the directory and what it took away, immutable.
-//! The directory is the sum of its segments; knows how to make one of a commit and one of several, nothing of searching.
+//! A segment: the postings that some commits added to the directory and those that they removed.
+//! Immutable. The directory is the sum of its segments.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use crate::memory::{
     probe::Kind,
 };
 
-/// The columns behind those of codes: labels and ids, which are the same whatever model made the codes.
-const SHARED: usize = 2;
+/// The number of columns after those of codes: labels and ids, which do not depend on the model.
+const SHARED_COLUMNS: usize = 2;
 
-/// What the directory knows of an image.
+/// An image in the directory.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its codes as words, one of each length, ascending, or none.
+    /// Its codes as words, one of each length, ascending; or none.
     pub codes: Vec<u64>,
     /// The numbers of its labels.
     pub labels: Vec<u32>,
@@ -23,7 +23,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Its words in a column: those of the lengths come first, then labels, then ids.
+    /// Its words in a column. The columns of the lengths come first, then labels, then ids.
     fn words(&self, at: usize, kind: Kind) -> Vec<u64> {
         match kind {
             Kind::Codes(_) => self.codes.get(at).copied().into_iter().collect(),
@@ -41,26 +41,26 @@ impl Entry {
 /// An image before and after a write: inserted, replaced, relabelled or deleted.
 #[derive(Debug)]
 pub struct Change {
-    /// Which image.
+    /// The sequence number of the image.
     pub sequence: u32,
-    /// As it was, if it was there.
+    /// The image before, if it existed.
     pub before: Option<Entry>,
-    /// As it is, if it is still there.
+    /// The image after, if it still exists.
     pub after: Option<Entry>,
 }
 
-/// Postings of each length's codes, then of labels, then of ids: some that count, and some of earlier segments that no
-/// longer do.
+/// The postings of each length's codes, then of labels, then of ids: those added, and those of
+/// earlier segments that are removed.
 #[derive(Debug)]
 pub struct Segment {
-    /// One of each kind of column, in this order.
+    /// The added postings, a column of each kind, in this order.
     pub added: Vec<Arc<Column>>,
-    /// The same.
+    /// The removed postings, likewise.
     pub removed: Vec<Arc<Column>>,
 }
 
 impl Segment {
-    /// What a commit changes.
+    /// Builds the segment of a commit.
     pub fn from_changes(kinds: &[Kind], changes: &[Change]) -> Self {
         let column = |(at, &kind): (usize, &Kind)| {
             let mut signed: Vec<(u64, u32, i32)> = Vec::new();
@@ -87,7 +87,7 @@ impl Segment {
         Segment { added, removed }
     }
 
-    /// What neighbouring segments, oldest first, amount to.
+    /// Merges neighbouring segments, oldest first.
     pub fn merge(kinds: &[Kind], segments: &[Arc<Segment>]) -> Self {
         let column = |(at, &kind): (usize, &Kind)| {
             let signed: Vec<(&Column, i32)> = segments
@@ -102,11 +102,11 @@ impl Segment {
         Segment { added, removed }
     }
 
-    /// The same images under codes of other lengths, which none of them has yet.
+    /// The same images in columns of other code lengths, without codes.
     pub fn without_codes(&self, kinds: &[Kind]) -> Self {
         let columns = |of: &[Arc<Column>]| {
-            let shared = &of[of.len() - SHARED..];
-            let codes = &kinds[..kinds.len() - SHARED];
+            let shared = &of[of.len() - SHARED_COLUMNS..];
+            let codes = &kinds[..kinds.len() - SHARED_COLUMNS];
             let none = |&kind: &Kind| Arc::new(Column::from_sorted(kind, &[]));
             codes
                 .iter()
@@ -120,7 +120,7 @@ impl Segment {
         }
     }
 
-    /// The postings of its largest columns: about how many images it tells of.
+    /// The number of postings in its largest columns, which is about its number of images.
     pub fn len(&self) -> usize {
         let longest = |columns: &[Arc<Column>]| {
             let lengths = columns.iter().map(|column| column.len());
@@ -129,14 +129,14 @@ impl Segment {
         longest(&self.added) + longest(&self.removed)
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         let columns = self.added.iter().chain(&self.removed);
         columns.map(|column| column.bytes()).sum()
     }
 }
 
-/// The postings of `signed` columns that are more often added than removed, and those that are more often removed.
+/// Sums `signed` columns: the postings added more often than removed, and those removed more often.
 fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
     let (mut added, mut removed) = (Builder::new(kind), Builder::new(kind));
     let mut rest: Vec<_> = signed
@@ -168,27 +168,28 @@ fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
     }
 }
 
-/// Walks several ascending lists of postings as one, and tells of each posting how often it is added more than removed,
-/// where that is not never.
+/// Walks several ascending lists of postings as one, and yields each posting with how often it is
+/// added minus how often it is removed, unless that is 0.
 #[derive(Clone, Debug)]
 pub struct NetPostings<'a> {
     lists: Vec<(&'a [u32], i32)>,
 }
 
 impl<'a> NetPostings<'a> {
-    /// Of lists whose postings count 1 or −1.
+    /// Takes lists with a sign: 1 for added, −1 for removed.
     pub fn new(lists: Vec<(&'a [u32], i32)>) -> Self {
         NetPostings { lists }
     }
 
-    /// What is left of the lists.
+    /// The rest of the lists.
     pub fn lists(&self) -> &[(&'a [u32], i32)] {
         &self.lists
     }
 
-    /// How many postings are [`positive`](Self::positive), where none is added twice and only what was added is removed: what is left of a
-    /// word in all segments.
-    pub fn left(&self) -> usize {
+    /// The number of [`positive`](Self::positive) postings, without walking the lists. Correct only
+    /// if no posting is added twice and only added ones are removed, as holds for a word over all
+    /// segments.
+    pub fn remaining(&self) -> usize {
         let of = |wanted| {
             let lists = self.lists.iter().filter(move |(_, sign)| *sign == wanted);
             lists.map(|(list, _)| list.len()).sum::<usize>()
@@ -196,7 +197,7 @@ impl<'a> NetPostings<'a> {
         of(1).saturating_sub(of(-1))
     }
 
-    /// The postings that are more often added than removed.
+    /// The postings that are added more often than removed.
     pub fn positive(self) -> impl Iterator<Item = u32> {
         self.filter(|net| net.1 > 0).map(|net| net.0)
     }

@@ -1,5 +1,4 @@
-//! The directory of what was read: its columns, sorted and made on all cores.
-//! Knows nothing of pages, nor of what was damaged.
+//! Builds the directory of the loaded pages on all cores.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,20 +16,20 @@ use crate::{
     types::generation::Generation,
 };
 
-/// One segment of all that was read.
+/// Builds a directory with one segment of all parts.
 pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
     let images = parts.iter().map(|part| part.coded.len() as u64).sum();
     let empty = Directory::new(&generation.lengths);
     let none = |kind: &Kind| Arc::new(Column::from_sorted(*kind, &[]));
     let mut added: Vec<Arc<Column>> = empty.kinds().iter().map(none).collect();
     let columns = Mutex::new(added.iter_mut().zip(empty.kinds()).enumerate());
-    // A column takes much memory while it is made, so there are never more under way than cores.
+    // Building a column takes much memory, so no more are built at once than there are cores.
     thread::scope(|scope| {
         for _ in 0..cores() {
             scope.spawn(|| {
                 let next = || columns.lock().ok()?.next();
                 while let Some((at, (column, &kind))) = next() {
-                    *column = column_of(parts, at, kind, MANY).into();
+                    *column = column_of(parts, at, kind, MIN_PAIRS_FOR_RUNS).into();
                 }
             });
         }
@@ -43,7 +42,8 @@ pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
     empty.with(segment.into(), distinct, images)
 }
 
-/// A column; one of `many` pairs is made in runs of its words by their highest bits, of which only one is in memory as pairs at a time.
+/// Builds a column. One of at least `many` pairs is built in runs by the highest bits of its words,
+/// so only one run of pairs is in memory at a time.
 fn column_of(parts: &[Part], at: usize, kind: Kind, many: u64) -> Column {
     let (mut all, mut count) = (0, 0);
     pairs(parts, at, kind, |word, _| {
@@ -65,7 +65,7 @@ fn column_of(parts: &[Part], at: usize, kind: Kind, many: u64) -> Column {
     builder.finish()
 }
 
-/// Gives what a column is made of, word and image, the images ascending.
+/// Passes each pair of word and image to `each`, the images ascending.
 fn pairs(parts: &[Part], at: usize, kind: Kind, mut each: impl FnMut(u64, u32)) {
     for part in parts {
         match kind {
@@ -82,15 +82,16 @@ fn pairs(parts: &[Part], at: usize, kind: Kind, mut each: impl FnMut(u64, u32)) 
     }
 }
 
-/// From so many pairs on a column is made in runs.
-const MANY: u64 = 1 << 20;
-/// By how many bits of its words runs are told apart: all pairs are read once more for each run.
+/// Columns of at least this number of pairs are built in runs.
+const MIN_PAIRS_FOR_RUNS: u64 = 1 << 20;
+/// The number of highest bits that select a run. All pairs are read again for each run.
 const RUN_BITS: u32 = 4;
 
-/// Bits of a word that are sorted by at once: the places that 2¹¹ runs grow at fit into the processor's cache.
+/// The number of bits of a radix sort's digit. The write positions of 2¹¹ buckets fit into the
+/// processor's cache.
 const DIGIT: u32 = 11;
 
-/// Sorts pairs by their words and leaves out repeated ones; those of one word stay in their order (a radix sort).
+/// Sorts pairs by word, stably, and removes duplicates (a radix sort).
 fn sorted(mut pairs: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
     let all = pairs.iter().fold(0, |all, (word, _)| all | word);
     let mut other = vec![(0, 0); pairs.len()];
@@ -130,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_column_is_the_same_in_runs(
+        fn a_column_built_in_runs_is_the_same(
             codes in prop::collection::vec((0u32..48, 0u64..1 << 48), 0..300),
         ) {
             let mut part = Part::of(0..codes.len() as u32, 1);
@@ -157,7 +158,7 @@ mod tests {
         }
 
         #[test]
-        fn pairs_are_sorted_as_the_library_sorts_them(
+        fn the_radix_sort_agrees_with_the_standard_sort(
             words in prop::collection::vec((0u32..64, any::<u64>()), 0..500),
         ) {
             let words = words.into_iter().map(|(shift, word)| word >> shift);

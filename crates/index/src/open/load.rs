@@ -1,5 +1,5 @@
-//! Reading a store through when it is opened: the directory that its pages amount to, and whatever is wrong with them.
-//! What is damaged is named and left out, and the rest is read; knows nothing of who will search it.
+//! Reads all pages of a store when it is opened, and builds the views of its generations. Names
+//! damaged pages and leaves them out.
 
 use std::{ops::Range, sync::Arc, thread};
 
@@ -28,26 +28,26 @@ use crate::{
     view::generations::GenerationView,
 };
 
-/// What was found.
+/// The loaded store.
 pub struct Loaded {
-    /// What is searched.
+    /// The active generation.
     pub active: GenerationView,
-    /// What stands beside it. Of pages of its codes that are damaged it knows as little as of codes that were not made yet.
+    /// The standby generation. Images on its damaged code pages count as not coded yet.
     pub standby: Option<GenerationView>,
-    /// The summary, with the numbers that are free in any case.
+    /// The summary. Its next free numbers are valid even if the stored summary is damaged.
     pub state: State,
-    /// What is wrong.
+    /// The damage.
     pub damage: Vec<Damage>,
 }
 
-/// Reads all pages, on all cores. `hash` is that of ids.
+/// Reads all pages on all cores. `hash` is the hash of ids.
 ///
 /// # Errors
-/// [`IndexError::Store`] where sled itself gives up.
+/// [`IndexError::Store`] if sled fails.
 pub fn load(
     db: &engine::Db,
     generations: &Generations,
-    kept: Option<SketchStorage>,
+    sketch_storage: Option<SketchStorage>,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Loaded, IndexError> {
     let mut damage = Vec::new();
@@ -61,7 +61,8 @@ pub fn load(
     };
     let end = end_of_pages(db, &generations.active)?;
     let mut state = stored.unwrap_or_default();
-    // Whatever a damaged summary said, these are free. One that follows a log goes on exactly where its fellows do.
+    // These numbers are free even if the summary is wrong. A store that follows a log must number
+    // images exactly as its replicas do.
     if position::position(db)?.is_none() {
         state.next = state.next.max(end.saturating_mul(SLOTS));
     }
@@ -69,7 +70,7 @@ pub fn load(
         state.names = end_of_names(db)?;
     }
     let mut side = |generation: &Generation, parts: &[Part]| {
-        let (sketches, damaged) = sketches::load(db, generation, kept, &runs(parts))?;
+        let (sketches, damaged) = sketches::load(db, generation, sketch_storage, &runs(parts))?;
         damage.extend(damaged);
         Ok::<_, IndexError>(GenerationView {
             generation: Arc::new(generation.clone()),
@@ -112,7 +113,7 @@ pub fn load(
     })
 }
 
-/// Reads the rows and a generation's codes, run by run of pages.
+/// Reads the rows and a generation's codes, one run of pages a thread.
 fn parts(
     db: &engine::Db,
     generation: &Generation,
@@ -144,7 +145,7 @@ fn runs(parts: &[Part]) -> Vec<Run<'_>> {
     runs.collect()
 }
 
-/// The page after the last one that there is, damaged or not.
+/// The number after the last page, damaged or not.
 fn end_of_pages(db: &engine::Db, generation: &Generation) -> Result<u32, IndexError> {
     let rows = db.range(key::rows(0..u32::MAX)).next_back().transpose()?;
     let codes = db
@@ -203,10 +204,10 @@ fn read(
         let of_codes = (of_codes.as_ref().ok_or(missing))
             .and_then(|bytes| page::decode_code_slots(bytes, lengths));
         match (of_rows, of_codes) {
-            (Ok(rows), Ok(codes)) => part.take(number, rows, Some(codes), strict, &hash),
+            (Ok(rows), Ok(codes)) => part.add_page(number, rows, Some(codes), strict, &hash),
             (Ok(rows), Err(_)) if strict == Strict::No => {
                 let none = None::<std::iter::Empty<(u8, std::iter::Empty<u64>)>>;
-                part.take(number, rows, none, strict, &hash);
+                part.add_page(number, rows, none, strict, &hash);
             }
             (rows, codes) => {
                 let rows = rows.err().map(|why| Damage::rows(number, why));

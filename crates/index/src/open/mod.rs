@@ -1,20 +1,21 @@
-//! Opening a store: its pages are read through on all cores, damage is named and left out, and the rest is searchable.
+//! Opens a store: reads its pages on all cores, names damaged ones and leaves them out.
 //!
-//! `load` the pages · `part` what a run of pages holds · `columns` the directory made of it · `sketches` ·
-//! `verify` the check of a whole store.
+//! `load` the pages · `part` the contents of a run of pages · `columns` the directory · `sketches`
+//! · `verify` the check of a whole store.
 
 use std::{
     hash::RandomState,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
 };
 
+use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::{
     disk::{
         self,
-        engine::{self, Database, room::Room, swap},
+        engine::{self, Database, disk_space::DiskSpace, swap},
         generations::Generations,
         key::Key,
         position::{self, LogPosition},
@@ -37,32 +38,33 @@ pub mod part;
 pub mod sketches;
 pub mod verify;
 
-/// What a store begins with.
-pub struct New {
-    /// The generation that is searched.
+/// The contents of a new store.
+pub struct NewStore {
+    /// The active generation.
     pub generation: Generation,
-    /// The gallery whose log it follows, if it does.
+    /// The gallery whose log it follows, if any.
     pub gallery: Option<LogOrigin>,
 }
 
-/// Opens or makes a store, and tells its summary. Without what a new one begins with there must be one; with `exactly` one that is
-/// there has to be like it.
+/// Opens or creates a store, and returns it with its summary. Without `wanted`, the store must
+/// exist. With `exact_model`, an existing store must have the wanted model.
 ///
 /// # Errors
-/// All that say why the folder cannot be used. Damaged pages are no error but [`damage`](Store::damage).
-pub fn store(
+/// All errors that say why the folder cannot be used. Damaged pages are not an error; they are
+/// listed in [`damage`](Store::damage).
+pub fn open_store(
     path: &Path,
     cache_bytes: u64,
-    kept: Option<SketchStorage>,
-    wanted: Option<New>,
-    exactly: bool,
+    sketch_storage: Option<SketchStorage>,
+    wanted: Option<NewStore>,
+    exact_model: bool,
 ) -> Result<(Store, State), IndexError> {
     swap::finish(path).map_err(|source| IndexError::Copy { source })?;
     let db = engine::open::open(path, cache_bytes)?;
     let (generations, new) = match (schema::check(&db)?, wanted.as_ref()) {
         (true, wanted) => {
             let stored = Generations::read(&db)?;
-            if let Some(wanted) = wanted.filter(|_| exactly) {
+            if let Some(wanted) = wanted.filter(|_| exact_model) {
                 stored.active.check(&wanted.generation)?;
             }
             (stored, false)
@@ -104,12 +106,14 @@ pub fn store(
         standby,
         mut state,
         mut damage,
-    } = load::load(&db, &generations, kept, |id| view::store::hash(&hasher, id))?;
+    } = load::load(&db, &generations, sketch_storage, |id| {
+        view::store::hash(&hasher, id)
+    })?;
     if commits > state.commit {
         damage.push(Damage {
             what: "the end of the store".to_owned(),
             why: format!(
-                "{commits} commits were acknowledged and it ends with the {}th",
+                "{commits} commits were acknowledged, but the last one stored is {}",
                 state.commit
             ),
         });
@@ -123,24 +127,24 @@ pub fn store(
         Err(other) => return Err(other),
     };
     for damage in &damage {
-        tracing::error!(%damage, "the data folder is damaged; what is not named can be read");
+        tracing::error!(%damage, "the data folder is damaged; everything else can be read");
     }
-    let (released, removals) = tokio::sync::mpsc::unbounded_channel();
+    let (released, released_receiver) = tokio::sync::mpsc::unbounded_channel();
     let position = position::position(&db)?;
     let broken = LogPosition::broken(&db)?;
     let commit = position.unwrap_or(state.commit);
     let store = Store {
         database: Database::new(db, path, cache_bytes),
-        room: Room::new(path),
+        disk_space: DiskSpace::new(path),
         follows: position.is_some(),
-        named: state.blocks > 0,
+        had_originals: state.blocks > 0,
         id,
         released,
-        removals: Mutex::new(Some(removals)),
+        released_receiver: Mutex::new(Some(released_receiver)),
         damage,
         acknowledged,
         gate: RwLock::new(()),
-        moment: AtomicU64::new(0),
+        change_count: AtomicU64::new(0),
         view: RwLock::new(Arc::new(View {
             active,
             standby,
@@ -151,13 +155,14 @@ pub fn store(
         hasher,
     };
     if store.follows && !begins {
-        // Somebody else may just be about to store what they are of.
+        // Another replica may be about to store an image with one of these keys.
     } else if store.damage.is_empty() {
-        // Left behind by a process that was killed, or by removals that failed.
+        // Left by a killed process or by failed removals.
         store.release(unreferenced);
     } else {
-        // Rows that are lost may have had names that look loose now, or that look as if they had never been given.
-        state.blocks += disk::originals::LEAP;
+        // Lost rows may have keys that look unreferenced or never allocated. So nothing is removed,
+        // and new keys start far above.
+        state.blocks += disk::originals::SKIPPED_BLOCKS;
     }
     Ok((store, state))
 }

@@ -1,5 +1,4 @@
-//! What a run of pages amounts to: columns of codes, labels and ids, and whatever does not belong together.
-//! Knows rows and codes of a page; neither how pages are read nor what directories are made of them.
+//! The contents of a run of pages: columns of codes, labels and ids, and the damage.
 
 use std::ops::Range;
 
@@ -8,29 +7,29 @@ use crate::{
     types::{error::Damage, id::ImageId},
 };
 
-/// What a run of pages holds.
+/// The contents of a run of pages.
 #[derive(Default)]
 pub(crate) struct Part {
-    /// All sequence numbers of it, whether an image has them or not.
+    /// The sequence numbers of the run, used or not.
     pub run: Range<u32>,
     pub sequences: Vec<u32>,
     /// The images that have codes.
     pub coded: Vec<u32>,
-    /// Of each length, a word for each of these.
+    /// For each length, a word for each image in `coded`.
     pub codes: Vec<Vec<u64>>,
-    /// How many images are marked as without codes.
+    /// The number of images that are marked as uncoded.
     pub uncoded: u64,
-    /// Label and image.
+    /// Pairs of label and image.
     pub labels: Vec<(u32, u32)>,
-    /// Hashes, one an image.
+    /// The hash of each image's id.
     pub ids: Vec<u32>,
     pub marks: u64,
-    /// The block of names after the last that a row has one of.
+    /// The number after the highest block of an original key in a row.
     pub blocks: u64,
     pub damage: Vec<Damage>,
 }
 
-/// Whether an image without codes is damage.
+/// Whether an image without codes counts as damage.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Strict {
     Yes,
@@ -41,7 +40,7 @@ impl Part {
     pub fn panicked() -> Self {
         let damage = Damage {
             what: "the store".to_owned(),
-            why: "reading it failed in a way that sled did not expect".to_owned(),
+            why: "reading it panicked".to_owned(),
         };
         Part {
             damage: vec![damage],
@@ -49,7 +48,7 @@ impl Part {
         }
     }
 
-    /// With room for the images of a run.
+    /// Creates an empty part with capacity for the images of a run.
     pub fn of(run: Range<u32>, lengths: usize) -> Self {
         let images = run.len();
         Part {
@@ -62,8 +61,8 @@ impl Part {
         }
     }
 
-    /// Takes in what a page holds.
-    pub fn take(
+    /// Adds the contents of a page.
+    pub fn add_page(
         &mut self,
         number: u32,
         rows: Vec<(u8, Row)>,
@@ -74,14 +73,14 @@ impl Part {
         let mut codes = codes.into_iter().flatten().peekable();
         for (slot, row) in rows {
             while let Some((alone, _)) = codes.next_if(|(other, _)| *other < slot) {
-                self.half(number, alone, "codes and no row");
+                self.report_half(number, alone, "codes and no row");
             }
             let sequence = sequence(number, slot);
             match codes.next_if(|(other, _)| *other == slot) {
-                Some((_, words)) => self.take_codes(sequence, words),
+                Some((_, words)) => self.add_codes(sequence, words),
                 None if strict == Strict::No => {}
                 None => {
-                    self.half(number, slot, "a row and no codes");
+                    self.report_half(number, slot, "a row and no codes");
                     continue;
                 }
             }
@@ -90,16 +89,16 @@ impl Part {
             self.labels
                 .extend(row.labels.iter().map(|&label| (label, sequence)));
             self.ids.push(hash(&id));
-            let after = row.original.map_or(0, |name| name.block() + 1);
+            let after = row.original.map_or(0, |key| key.block() + 1);
             self.blocks = self.blocks.max(after);
             self.marks = self.marks.wrapping_add(state::mark(sequence, &id));
         }
         for (alone, _) in codes {
-            self.half(number, alone, "codes and no row");
+            self.report_half(number, alone, "codes and no row");
         }
     }
 
-    fn take_codes(&mut self, sequence: u32, words: impl Iterator<Item = u64>) {
+    fn add_codes(&mut self, sequence: u32, words: impl Iterator<Item = u64>) {
         let mut any = false;
         for (column, word) in self.codes.iter_mut().zip(words) {
             column.push(word);
@@ -111,7 +110,7 @@ impl Part {
         }
     }
 
-    fn half(&mut self, number: u32, slot: u8, has: &str) {
+    fn report_half(&mut self, number: u32, slot: u8, has: &str) {
         self.damage.push(Damage {
             what: format!("the image with sequence number {}", sequence(number, slot)),
             why: format!("it has {has}"),

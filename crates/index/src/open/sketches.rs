@@ -1,5 +1,4 @@
-//! Reading a generation's sketches through when an index is opened, beside the codes that they belong to.
-//! What is damaged is named and left out; knows pages and which images have codes, nothing of who compares them.
+//! Reads a generation's sketches when an index is opened. Names damaged pages and leaves them out.
 
 use std::{fs, ops::Range, thread};
 
@@ -17,33 +16,36 @@ use crate::{
     },
 };
 
-/// Images with codes whose sketches lie in a run of pages.
+/// The images with codes in a run of pages.
 pub struct Run<'a> {
-    /// All sequence numbers that it may have. Runs begin at multiples of [`Array::ALIGNED`] and come in order.
+    /// The sequence numbers of the run. Runs are in order and start at multiples of
+    /// [`Array::ALIGNED`].
     pub sequences: Range<u32>,
-    /// Those that have codes, ascending.
+    /// The images with codes, ascending.
     pub coded: &'a [u32],
 }
 
-/// Reads the sketch of each image that has codes, with one thread per run. Returns the damage it finds.
+/// Reads the sketch of each image that has codes, with one thread per run. Returns the damage it
+/// finds.
 ///
 /// # Errors
-/// [`IndexError::Store`] where sled itself gives up.
+/// [`IndexError::Store`] if sled fails.
 pub fn load(
     db: &engine::Db,
     generation: &Generation,
-    kept: Option<SketchStorage>,
+    sketch_storage: Option<SketchStorage>,
     runs: &[Run],
 ) -> Result<(Sketches, Vec<Damage>), IndexError> {
     let Some(width) = generation.sketch else {
         return Ok((Sketches::None, Vec::new()));
     };
     let images: usize = runs.iter().map(|run| run.coded.len()).sum();
-    let kept = kept.unwrap_or_else(|| SketchStorage::suiting((images * width) as u64));
+    let sketch_storage =
+        sketch_storage.unwrap_or_else(|| SketchStorage::for_size((images * width) as u64));
     let read: Result<Vec<_>, IndexError> = thread::scope(|scope| {
         let threads: Vec<_> = runs
             .iter()
-            .map(|run| scope.spawn(move || read(db, generation, width, kept, run)))
+            .map(|run| scope.spawn(move || read(db, generation, width, sketch_storage, run)))
             .collect();
         threads
             .into_iter()
@@ -55,7 +57,7 @@ pub fn load(
             .collect()
     });
     let (arrays, damage): (Vec<_>, Vec<_>) = read?.into_iter().unzip();
-    let sketches = match kept {
+    let sketches = match sketch_storage {
         SketchStorage::Memory => Sketches::Memory(Array::join(width, arrays)),
         SketchStorage::Disk => Sketches::Disk,
     };
@@ -65,29 +67,29 @@ pub fn load(
 fn panicked() -> Damage {
     Damage {
         what: "the sketches".to_owned(),
-        why: "reading them failed in a way that sled did not expect".to_owned(),
+        why: "reading them panicked".to_owned(),
     }
 }
 
-/// Reads those of a run, into an array where they are kept in memory.
+/// Reads the sketches of a run, into an array if they are kept in memory.
 fn read(
     db: &engine::Db,
     generation: &Generation,
     width: usize,
-    kept: SketchStorage,
+    sketch_storage: SketchStorage,
     run: &Run,
 ) -> Result<(Array, Vec<Damage>), IndexError> {
     let (mut array, mut damage) = (Array::new(width), Vec::new());
-    let pages =
-        sketch_page::place(run.sequences.start).0..run.sequences.end.div_ceil(sketch_page::SLOTS);
+    let pages = sketch_page::page_and_slot(run.sequences.start).0
+        ..run.sequences.end.div_ceil(sketch_page::SLOTS);
     let mut entries = db.range(key::sketches(generation.number, pages)).peekable();
     for of_page in run
         .coded
-        .chunk_by(|a, b| sketch_page::place(*a).0 == sketch_page::place(*b).0)
+        .chunk_by(|a, b| sketch_page::page_and_slot(*a).0 == sketch_page::page_and_slot(*b).0)
     {
-        let (number, _) = sketch_page::place(of_page[0]);
+        let (number, _) = sketch_page::page_and_slot(of_page[0]);
         let mut found = None;
-        // Pages of images without codes are passed over.
+        // Pages of images without codes are skipped.
         while let Some(entry) = entries.next_if(|entry| is_before(entry, number + 1)) {
             let (key, value) = entry?;
             found = (numbered(&key) == Some(number)).then_some(value);
@@ -111,7 +113,7 @@ fn read(
             while coded.next_if(|next| **next < sequence).is_some() {
                 lacking += 1;
             }
-            if coded.next_if_eq(&&sequence).is_some() && kept == SketchStorage::Memory {
+            if coded.next_if_eq(&&sequence).is_some() && sketch_storage == SketchStorage::Memory {
                 array.insert(sequence, bytes.iter().map(|&byte| byte as i8));
             }
         }
@@ -137,8 +139,8 @@ fn numbered(key: &[u8]) -> Option<u32> {
 }
 
 impl SketchStorage {
-    /// In memory if they take no more than half of what is free.
-    pub fn suiting(bytes: u64) -> Self {
+    /// Chooses memory if the sketches take at most half of the free memory.
+    pub fn for_size(bytes: u64) -> Self {
         match free() {
             Some(free) if bytes > free / 2 => SketchStorage::Disk,
             _ => SketchStorage::Memory,
@@ -146,7 +148,8 @@ impl SketchStorage {
     }
 }
 
-/// How many bytes of memory this process may still take, where that can be told: what the machine has, and what is left of a container's limit.
+/// The bytes of memory that this process may still take, if known: the lower of the machine's
+/// available memory and what is left of the container's limit.
 fn free() -> Option<u64> {
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -156,7 +159,7 @@ fn free() -> Option<u64> {
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     });
-    // "max" where there is no limit.
+    // The file reads "max" if there is no limit.
     let container = number("/sys/fs/cgroup/memory.max").map(|limit| {
         let taken = number("/sys/fs/cgroup/memory.current").unwrap_or(0);
         limit.saturating_sub(taken)

@@ -1,5 +1,5 @@
-//! Checking a store from end to end: every page, payload and name, and that each name of an original is either an image's or loose.
-//! Names what is damaged and changes nothing; knows nothing of what may be done about it.
+//! Checks a whole store: every page, payload and name, and that no original key is both used and
+//! unreferenced. Names the damage and changes nothing.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::{
     view::store::Store,
 };
 
-/// See the module. What is written meanwhile would be taken for damage.
+/// Returns all damage. A concurrent write would be reported as damage.
 pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
     let db = store.db()?;
     let generations = Generations::read(&db)?;
@@ -79,7 +79,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
             .for_each(|name| {
                 damaged(
                     format!("the original {name}"),
-                    "an image has it and it is loose",
+                    "an image has it, but its key is marked unreferenced",
                 )
             }),
         Err(IndexError::Corrupt { what, why }) => damaged(what, &why),
@@ -93,7 +93,8 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
     Ok(damage)
 }
 
-/// The names of originals that images have, with the size of what lies there. Damaged pages are passed over.
+/// Returns the original keys of all images, with the sizes of the originals. Damaged pages are
+/// skipped.
 pub fn originals(store: &Store) -> Result<HashMap<OriginalKey, u64>, IndexError> {
     let mut originals = HashMap::new();
     for entry in store.db()?.range(key::rows(0..u32::MAX)) {

@@ -1,5 +1,4 @@
-//! Images in order of age, a page at a time: all of them, or those of some labels.
-//! Knows pages of rows and what passes a filter; not who asks.
+//! Lists images in order of age, page by page: all of them, or those with certain labels.
 
 use crate::{
     disk::{
@@ -16,13 +15,13 @@ use crate::{
 };
 
 impl Reading<'_> {
-    /// At most `limit` images from a sequence number on.
+    /// Lists at most `limit` images from a sequence number on.
     pub fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
-        // The rows do not say how many there were when the total was.
-        self.loose = true;
+        // The rows do not vouch for the total.
+        self.voided_by_any_change = true;
         let mut records = Vec::new();
         let total = self.images;
-        let pages = key::rows(page::place(from).0..u32::MAX);
+        let pages = key::rows(page::page_and_slot(from).0..u32::MAX);
         for entry in self.db.range(pages) {
             let Some(Key::Rows(number)) = Key::from_bytes(&entry?.0) else {
                 continue;
@@ -52,9 +51,9 @@ impl Reading<'_> {
         }))
     }
 
-    /// At most `limit` images from a sequence number on, of those that pass a filter, which have one of some labels; none where rows say
-    /// otherwise than the filter.
-    pub fn list_of(
+    /// Lists at most `limit` images from a sequence number on, of those that pass a label filter.
+    /// Returns `None` if a row contradicts the filter.
+    pub fn list_filtered(
         &mut self,
         filter: &Filter,
         labels: &[u32],
@@ -85,12 +84,13 @@ impl Reading<'_> {
         Ok(Some(listing))
     }
 
-    /// A record for a listing, if there is one: the outer option is none where it is damaged.
+    /// Reads a record for a listing. Returns `None` if it is damaged, `Some(None)` if it does not
+    /// exist.
     pub fn listed(&mut self, sequence: u32) -> Result<Option<Option<Record>>, IndexError> {
         match self.record(sequence) {
             Ok(record) => Ok(Some(record)),
             Err(IndexError::Corrupt { what, why }) => {
-                tracing::error!(what, why, "left out of a listing");
+                tracing::error!(what, why, "a damaged image is left out of a listing");
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -1,5 +1,5 @@
-//! Consistent reads next to a writer: `reading` puts records together and notices a commit that came between,
-//! `listing` reads them in order of age.
+//! Consistent reads next to a writer: `reading` assembles records and detects concurrent commits,
+//! `listing` reads records in order of age.
 
 pub mod listing;
 pub mod reading;

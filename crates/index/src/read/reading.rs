@@ -1,14 +1,14 @@
-//! Records put together from what is stored apart: a row, its codes, its payload, the names of its numbers.
-//! Reads only, and notices a write that came between two of its reads, after which the caller reads again.
+//! Assembles records from rows, codes, payloads and names. Detects a write between two of its
+//! reads, after which the caller reads again.
 
 use std::{
     collections::{HashMap, hash_map},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 
 use crate::{
     disk::{
-        engine::{self, room::is_full},
+        engine::{self, disk_space::is_full},
         key::Key,
         names,
         page::{self, CodeWords},
@@ -26,24 +26,24 @@ use crate::{
     view::{generations::GenerationView, store::Store},
 };
 
-/// How often a read is tried beside writes before it has them wait.
-const TRIES: usize = 4;
+/// The number of attempts next to writes before a read blocks them.
+const MAX_TRIES: usize = 4;
 
-/// What one read has needed so far.
+/// The state of one consistent read.
 pub struct Reading<'a> {
     pub(super) store: &'a Store,
     pub(super) db: Arc<engine::Db>,
-    /// Whose codes are read.
+    /// The generation whose codes are read.
     pub(super) side: &'a GenerationView,
-    /// Whether it is the one beside, which may not have all codes.
+    /// True if it is the standby generation, which may lack codes.
     pub(super) standby: bool,
-    /// How many images there are.
+    /// The number of images.
     pub(super) images: u64,
-    /// What the [moment](Store::moment) was before anything was read.
-    pub(super) moment: u64,
-    /// Whether something was read that no row vouches for.
-    pub(super) loose: bool,
-    /// The bytes of pages of rows, of codes and of sketches.
+    /// The [change count](Store::change_count) before the first read.
+    pub(super) change_count: u64,
+    /// True if any change of the store invalidates the read, not only a change of the rows read.
+    pub(super) voided_by_any_change: bool,
+    /// The pages read so far; `None` if a page does not exist.
     pub(super) rows: HashMap<u32, Option<engine::IVec>>,
     pub(super) codes: HashMap<u32, Option<engine::IVec>>,
     pub(super) sketches: HashMap<u32, Option<engine::IVec>>,
@@ -51,19 +51,20 @@ pub struct Reading<'a> {
 }
 
 impl Store {
-    /// Reads what a generation's directory and the tree tell of one moment; the active generation's where none is asked for. `read`
-    /// returns none where it finds that they do not agree, as they may while a commit goes on beside it.
+    /// Runs `read` on a generation's directory and the tree, both as of the same commit; `None`
+    /// means the active generation. `read` returns `None` if they disagree, which can happen during
+    /// a commit; it is then run again.
     ///
     /// # Errors
-    /// [`IndexError::Generation`] where there is no such generation any more, [`Reopening`](IndexError::Reopening) after a write that failed, and
-    /// those of `read`.
+    /// [`IndexError::Generation`] if the generation no longer exists,
+    /// [`Reopening`](IndexError::Reopening) after a failed write, and the errors of `read`.
     pub fn read_consistent<T>(
         &self,
         generation: Option<u32>,
         read: impl Fn(&Directory, &mut Reading) -> Result<Option<T>, IndexError>,
     ) -> Result<T, IndexError> {
         let read = || {
-            let moment = self.moment();
+            let change_count = self.change_count();
             let view = self.view();
             let side = (view.side(generation)).ok_or_else(|| IndexError::Generation {
                 given: generation.unwrap_or_default(),
@@ -72,10 +73,10 @@ impl Store {
             let standby = side.generation.number != view.active.generation.number;
             let mut reading = Reading {
                 images: view.images,
-                ..Reading::of(self, self.db()?, side, standby, moment)
+                ..Reading::new(self, self.db()?, side, standby, change_count)
             };
             let found = read(&side.directory, &mut reading).map_err(|error| match error {
-                // sled has met a full disk, which is mended by opening it again.
+                // sled ran into a full disk; reopening it helps.
                 IndexError::Store {
                     source: engine::Error::Io(cause),
                 } if is_full(&cause) => IndexError::Reopening,
@@ -83,9 +84,9 @@ impl Store {
             })?;
             Ok::<_, IndexError>((found, reading.rows_unchanged()?))
         };
-        let mut gate = self.gate.try_read().ok();
-        // A commit is under way, which a reader does not wait for unless it goes wrong again and again.
-        for _ in 0..TRIES {
+        let mut gate = self.gate.try_read();
+        // A commit holds the gate. A reader waits for it only if its attempts keep failing.
+        for _ in 0..MAX_TRIES {
             if gate.is_some() {
                 break;
             }
@@ -94,15 +95,15 @@ impl Store {
                 Err(error) if !self.database().is_torn() => return Err(error),
                 _ => {}
             }
-            gate = self.gate.try_read().ok();
+            gate = self.gate.try_read();
         }
-        let _gate =
-            gate.unwrap_or_else(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
+        let _gate = gate.unwrap_or_else(|| self.gate.read());
         let read = read();
         if self.database().is_torn()
             && matches!(read, Err(IndexError::Corrupt { .. }) | Ok((None, _)))
         {
-            // Part of a write that failed may be seen, or one that was seen be missing, until that is completed.
+            // Until the failed write is completed, part of it may be visible, or a visible write
+            // may be missing.
             return Err(IndexError::Reopening);
         }
         let (found, _) = read?;
@@ -115,12 +116,12 @@ impl Store {
 }
 
 impl<'a> Reading<'a> {
-    fn of(
+    fn new(
         store: &'a Store,
         db: Arc<engine::Db>,
         side: &'a GenerationView,
         standby: bool,
-        moment: u64,
+        change_count: u64,
     ) -> Self {
         Reading {
             store,
@@ -128,8 +129,8 @@ impl<'a> Reading<'a> {
             side,
             standby,
             images: 0,
-            moment,
-            loose: false,
+            change_count,
+            voided_by_any_change: false,
             rows: HashMap::new(),
             codes: HashMap::new(),
             sketches: HashMap::new(),
@@ -137,10 +138,10 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether all rows that were read are as they were. Every write of an image changes its row. Where more than images with their rows was
-    /// read, nothing at all may have changed.
+    /// Returns true if all rows that were read are unchanged; every write of an image changes its
+    /// row. If the read depends on more than rows, nothing at all may have changed.
     fn rows_unchanged(&self) -> Result<bool, IndexError> {
-        if self.loose && self.is_disturbed() {
+        if self.voided_by_any_change && self.may_have_changed() {
             return Ok(false);
         }
         for (number, bytes) in &self.rows {
@@ -151,24 +152,24 @@ impl<'a> Reading<'a> {
         Ok(true)
     }
 
-    /// Whether anything may have changed since it was begun, or is changing.
-    fn is_disturbed(&self) -> bool {
-        self.moment % 2 == 1 || self.store.moment() != self.moment
+    /// Returns true if the store may have changed since the read began, or is changing.
+    fn may_have_changed(&self) -> bool {
+        self.change_count % 2 == 1 || self.store.change_count() != self.change_count
     }
 
-    /// Nothing, and whatever was read is read again.
-    pub(super) fn again<T>(&mut self) -> Option<T> {
-        self.loose = true;
+    /// Returns `None` and makes the caller read again.
+    pub(super) fn retry<T>(&mut self) -> Option<T> {
+        self.voided_by_any_change = true;
         None
     }
 
-    /// The labels' numbers; see [`Store::numbers`].
+    /// The numbers of labels; see [`Store::numbers`].
     pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
         Store::numbers(&self.db, labels)
     }
 
     pub(super) fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
-        let (number, slot) = page::place(sequence);
+        let (number, slot) = page::page_and_slot(sequence);
         let bytes = get(&mut self.rows, number, &self.db, || {
             Key::Rows(number).to_bytes()
         })?;
@@ -178,7 +179,7 @@ impl<'a> Reading<'a> {
     }
 
     fn words(&mut self, sequence: u32) -> Result<Option<CodeWords>, IndexError> {
-        let (number, slot) = page::place(sequence);
+        let (number, slot) = page::page_and_slot(sequence);
         let generation = &self.side.generation;
         let key = || generation.codes_key(number);
         let bytes = get(&mut self.codes, number, &self.db, key)?;
@@ -188,33 +189,34 @@ impl<'a> Reading<'a> {
         Ok(words.flatten())
     }
 
-    /// The code of a length that an image has, if it has any: the length's place among those of the generation is `at`.
+    /// The code of an image in the column `at`, if it has codes.
     pub fn word(&mut self, sequence: u32, at: usize) -> Result<Option<u64>, IndexError> {
-        self.loose = true;
+        self.voided_by_any_change = true;
         Ok(self
             .words(sequence)?
             .and_then(|words| words.get(at).copied()))
     }
 
-    /// Whether the images have sketches.
+    /// Returns true if the generation has sketches.
     pub fn has_sketches(&self) -> bool {
         self.side.generation.sketch.is_some()
     }
 
-    /// Whether sketches are read without the disk.
-    pub fn in_memory(&self) -> bool {
+    /// Returns true if sketches are in memory.
+    pub fn has_sketches_in_memory(&self) -> bool {
         matches!(self.side.sketches, Sketches::Memory(_))
     }
 
-    /// Whether a sketch may be compared with those of the images, if they have any.
+    /// Checks that a sketch can be compared with those of the generation, if it has any.
     ///
     /// # Errors
     /// [`IndexError::Sketch`].
-    pub fn comparable(&self, sketch: &Sketch) -> Result<(), IndexError> {
-        self.side.generation.fitting(Some(sketch)).map(drop)
+    pub fn check_comparable(&self, sketch: &Sketch) -> Result<(), IndexError> {
+        self.side.generation.checked_sketch(Some(sketch)).map(drop)
     }
 
-    /// The similarity of a sketch to that of each image, in the order of the images; none if an image has no sketch, or its page is damaged.
+    /// The similarity of a sketch to that of each image, in the order of the images; `None` if an
+    /// image has no sketch or its page is damaged.
     pub fn similarities(
         &mut self,
         sketch: &Sketch,
@@ -224,7 +226,7 @@ impl<'a> Reading<'a> {
             Sketches::None => Ok(vec![None; sequences.len()]),
             Sketches::Memory(array) => Ok(array.similarities(sketch, sequences)),
             Sketches::Disk => {
-                self.loose = true;
+                self.voided_by_any_change = true;
                 let similarities = sequences.map(|sequence| {
                     let stored = self.sketch(sequence)?;
                     Ok(stored.map(|stored| sketch.similarity(&stored)))
@@ -234,16 +236,16 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The sketch of an image, if it has one that can be read.
+    /// The sketch of an image, if it has a readable one.
     fn sketch(&mut self, sequence: u32) -> Result<Option<Sketch>, IndexError> {
         let side = self.side;
         match (&side.sketches, side.generation.sketch) {
             (Sketches::Memory(array), _) => Ok(array.get(sequence)),
             (Sketches::Disk, Some(width)) => {
-                let (number, slot) = sketch_page::place(sequence);
+                let (number, slot) = sketch_page::page_and_slot(sequence);
                 let key = || side.generation.sketches_key(number);
                 let bytes = get(&mut self.sketches, number, &self.db, key)?;
-                // What is wrong with a page was said when it was opened.
+                // Damage of this page was reported when the store was opened.
                 let page = bytes
                     .as_ref()
                     .map(|bytes| sketch_page::find(bytes, width, slot));
@@ -262,7 +264,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The image with a sequence number, if it is there whole. One that the generation beside has no codes of yet is, without codes.
+    /// Reads the record of an image, if it exists completely. In the standby generation, an image
+    /// that has no codes yet is returned without codes.
     pub fn record(&mut self, sequence: u32) -> Result<Option<Record>, IndexError> {
         let Some(row) = self.row(sequence)? else {
             return Ok(None);
@@ -276,8 +279,8 @@ impl<'a> Reading<'a> {
         let names = row.labels.iter().map(|&label| self.name(label));
         let labels = match names.collect::<Result<_, _>>() {
             Ok(labels) => labels,
-            // No image may have the label any more since its row was read.
-            Err(_) if self.is_disturbed() => return Ok(self.again()),
+            // The label may have lost its last image since the row was read.
+            Err(_) if self.may_have_changed() => return Ok(self.retry()),
             Err(error) => return Err(error),
         };
         Ok(Some(Record {
@@ -290,8 +293,8 @@ impl<'a> Reading<'a> {
             codes: self.side.generation.codes(&words),
             payload: match payload.transpose() {
                 Ok(payload) => payload,
-                // It may have been removed since its row was read.
-                Err(_) if self.is_disturbed() => return Ok(self.again()),
+                // The payload may have been removed since the row was read.
+                Err(_) if self.may_have_changed() => return Ok(self.retry()),
                 Err(error) => return Err(error),
             },
             bytes: row.bytes,
@@ -300,8 +303,8 @@ impl<'a> Reading<'a> {
         }))
     }
 
-    /// The image of a hit, if its code is still the one that was found and it still has one of the labels, if any were
-    /// asked for.
+    /// Reads the image of a hit; `None` if its code changed or it no longer has any of the
+    /// requested labels.
     pub fn found(
         &mut self,
         hit: &Hit,
@@ -327,8 +330,9 @@ impl<'a> Reading<'a> {
         )
     }
 
-    /// The sequence number of an id: the outer option is none where directory and rows do not agree.
-    pub fn place(
+    /// The sequence number of an id. Returns `None` if directory and rows disagree, `Some(None)` if
+    /// there is no such image.
+    pub fn sequence_of(
         &mut self,
         directory: &Directory,
         id: &ImageId,
@@ -349,7 +353,7 @@ pub(super) fn has_any(row: &Row, labels: &[u32]) -> bool {
     row.labels.iter().any(|label| labels.contains(label))
 }
 
-/// A page, from the tree where it was not read yet.
+/// Returns a page, read from the tree on first use.
 fn get<'a>(
     pages: &'a mut HashMap<u32, Option<engine::IVec>>,
     number: u32,

@@ -1,5 +1,4 @@
-//! What an index is opened with: where it lies, and which codes it has to hold.
-//! Plain data; knows nothing of what is stored.
+//! Options for opening an index.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -7,47 +6,51 @@ use uuid::Uuid;
 
 use crate::code::Length;
 
-/// Where an index lies and what it has to hold.
+/// Options for opening an index.
 #[derive(Clone, Debug)]
 pub struct IndexConfig {
-    /// The folder, made if it is not there.
+    /// The data folder; it is created if it does not exist.
     pub path: PathBuf,
-    /// The id of the checkpoint that makes the codes.
+    /// The id of the model that makes the codes.
     pub model: Requirement,
-    /// The numeric type that it makes them in.
+    /// The numeric type in which the model makes codes.
     pub precision: Requirement,
-    /// The lengths of its codes.
+    /// The lengths of the codes.
     pub lengths: Vec<Length>,
-    /// How many bytes the sketch has that it makes beside them, if it makes any.
+    /// The size of a sketch in bytes; `None` if the model makes no sketches.
     pub sketch: Option<usize>,
-    /// Where sketches are while the index is open; where memory has room for them if nothing is said.
-    pub kept: Option<SketchStorage>,
-    /// The gallery whose log the index follows, if it does.
+    /// Where sketches are kept while the index is open; `None` means in memory if they fit,
+    /// otherwise on disk.
+    pub sketch_storage: Option<SketchStorage>,
+    /// The gallery whose log the index follows, if any.
     pub gallery: Option<LogOrigin>,
-    /// How much memory sled may use to keep pages of the store.
+    /// The size of sled's page cache in bytes.
     pub cache_bytes: u64,
 }
 
-/// A gallery with a log. A new index begins at the log's beginning; one that is there has to follow it already, or be what it began with.
+/// A gallery with a log. A new index starts at the beginning of the log. An existing store must
+/// already follow this log, or be the store that the log began with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOrigin {
-    /// The id of its stores.
+    /// The id of the gallery's stores.
     pub id: Uuid,
-    /// The [digest](crate::Index::digest) of the store that the log began with, where that was not a new one.
+    /// The [digest](crate::Index::digest) of the store that the log began with; `None` if it was a
+    /// new store.
     pub began_with: Option<String>,
 }
 
-/// The model that makes codes, or the numeric type that it makes them in, which decides a bit here and there.
+/// What the caller requires of the store's model or numeric type. The numeric type matters because
+/// it changes a few bits of the codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// No other will do.
+    /// Any other value is refused.
     Exact(String),
-    /// This in a new store; one that is there keeps to its own.
+    /// Used for a new store; an existing store keeps its own.
     Preferred(String),
 }
 
 impl Requirement {
-    pub(crate) fn split(self) -> (bool, String) {
+    pub(crate) fn into_exact(self) -> (bool, String) {
         match self {
             Requirement::Exact(text) => (true, text),
             Requirement::Preferred(text) => (false, text),
@@ -55,12 +58,12 @@ impl Requirement {
     }
 }
 
-/// Where the sketches of an open index are.
+/// Where the sketches of an open index are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SketchStorage {
-    /// In memory: some hundred bytes an image.
+    /// In memory: about a hundred bytes an image.
     Memory,
-    /// On disk alone, to be read for each search.
+    /// On disk only; each search reads them.
     Disk,
 }
 

@@ -1,5 +1,4 @@
-//! What can go wrong in the index, each case with what was found and what would be right.
-//! Knows no status codes: which of these is whose fault is for the callers to decide.
+//! The errors of the index. Callers decide which of them are the client's fault.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -14,262 +13,259 @@ use crate::{
     },
 };
 
-/// Every failure of the index.
+/// An error of the index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// Another process holds the lock of the data folder.
-    #[error("the data folder {} is already in use by another process; stop that one or choose another folder",
+    #[error("the data folder {} is already in use by another process; stop that process or choose another folder",
         path.display())]
     InUse {
-        /// The folder asked for.
+        /// The data folder.
         path: PathBuf,
-        /// What sled said of its lock.
+        /// The error of taking sled's lock.
         source: sled::Error,
     },
     /// The data folder cannot be opened.
     #[error("the data folder {} cannot be opened", path.display())]
     Open {
-        /// The folder asked for.
+        /// The data folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: sled::Error,
     },
-    /// There is no index in the folder, where one was to be read.
+    /// The folder holds no index, and none may be created.
     #[error("the data folder {} holds no index", path.display())]
     Empty {
-        /// The folder asked for.
+        /// The data folder.
         path: PathBuf,
     },
-    /// Reading or writing the store failed.
+    /// The store could not be read or written.
     #[error("the store failed to read or write")]
     Store {
-        /// What sled said.
+        /// The error of sled.
         #[from]
         source: sled::Error,
     },
-    /// The disk has no room for a write. Writes go on when it has.
+    /// The disk has no space for a write. Writes resume when it has.
     #[error(
-        "the disk of the data folder is full: a write needs {needed} bytes and {free} are free; writes go on when there is room"
+        "the disk of the data folder is full: the write needs {needed} bytes and {free} are free; writes resume when there is space"
     )]
     DiskFull {
-        /// How many bytes the write needs, with what the store may write besides.
+        /// The bytes that the write needs, with what sled may write in addition.
         needed: u64,
-        /// How many are free.
+        /// The bytes that are free.
         free: u64,
     },
-    /// The store is opened again after a write failed.
-    #[error("the store is being opened again after a failed write; try again soon")]
+    /// The store is being reopened after a failed write.
+    #[error("the store is being reopened after a failed write; retry soon")]
     Reopening,
-    /// A folder that was not wholly restored.
+    /// The restore of the folder was not completed.
     #[error(
-        "the data folder {} was being restored from a snapshot, which was not completed; empty it and restore it again",
+        "the restore of the data folder {} was not completed; empty the folder and restore it again",
         path.display()
     )]
     Restoring {
-        /// Which.
+        /// The data folder.
         path: PathBuf,
     },
     /// A copy of the store could not be written or read.
-    #[error("the copy of the store: {source}")]
+    #[error("the store could not be copied: {source}")]
     Copy {
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The store was written under a schema this program does not know.
+    /// The store has a schema that this version does not read.
     #[error(
-        "the data folder has schema {found}, and this program reads schema {supported}; {}",
-        if found < supported { "export it with the version that wrote it, and import the archive with this one" } else { "a newer version wrote it; use that one" }
+        "the data folder has schema {found}, but this version reads schema {supported}; {}",
+        if found < supported { "export it with the version that wrote it, and import the archive with this one" } else { "it was written by a newer version; use that version" }
     )]
     Schema {
-        /// The version in the store.
+        /// The schema version of the store.
         found: u32,
-        /// The version this program reads and writes.
+        /// The schema version that this version reads and writes.
         supported: u32,
     },
-    /// The codes in the store come from another model.
+    /// The codes in the store are of another model.
     #[error(
-        "the data folder holds codes of model {stored}, not of {given}; \
+        "the data folder holds codes of model {stored}, not {given}; \
          start with model {stored}, or import the images again into another data folder"
     )]
     Model {
         /// The model that made the stored codes.
         stored: String,
-        /// The model the caller came with.
+        /// The model that the caller requires.
         given: String,
     },
-    /// The codes in the store were made in another numeric type, so that some of their bits are others.
+    /// The codes in the store were made in another numeric type, so some of their bits differ.
     #[error(
-        "the data folder holds codes made in {stored}, not in {given}; start with --precision {stored}, or auto"
+        "the data folder holds codes made in {stored}, not {given}; start with --precision {stored} or auto"
     )]
     Precision {
-        /// That of the stored codes.
+        /// The numeric type of the stored codes.
         stored: String,
-        /// What the caller makes codes in.
+        /// The numeric type that the caller requires.
         given: String,
     },
-    /// A data folder that does not follow the log of the gallery that it is opened for.
+    /// The data folder does not belong to the gallery.
     #[error(
-        "the data folder {} is not of the gallery {gallery} that the log is of; start with an empty data folder, which is filled from the log",
+        "the data folder {} does not belong to gallery {gallery}, whose log this is; start with an empty data folder, which is filled from the log",
         path.display()
     )]
     OtherGallery {
-        /// The folder.
+        /// The data folder.
         path: PathBuf,
         /// The gallery.
         gallery: Uuid,
     },
-    /// A data folder that the log of its gallery did not begin with as it is now.
+    /// The log began with this store, but the store has changed since.
     #[error(
-        "the log of the gallery {gallery} began with the data folder {} in another state; start with an empty data folder and a snapshot of the \
-         gallery, or, where nobody follows the log yet, remove its stream and start again",
+        "the log of gallery {gallery} began with the data folder {} in another state; start with an \
+         empty data folder and a snapshot of the gallery; if nothing follows the log yet, you can \
+         also remove its stream and start again",
         path.display()
     )]
     OtherBeginning {
-        /// The folder.
+        /// The data folder.
         path: PathBuf,
         /// The gallery.
         gallery: Uuid,
     },
-    /// A data folder that follows a log, opened without one.
+    /// The data folder follows a log but was opened without one.
     #[error(
-        "the data folder {} follows the log of a gallery, and without it would become another; start with --nats",
+        "the data folder {} follows the log of a gallery and would diverge without it; start with --nats",
         path.display()
     )]
     Follows {
-        /// The folder.
+        /// The data folder.
         path: PathBuf,
     },
-    /// The log did not take a write, or not in time.
-    #[error("the log of the gallery took no write: {reason}")]
+    /// The log did not accept a write, or not in time.
+    #[error("the write could not be appended to the replication log: {reason}")]
     Log {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// The lengths asked for are not those of the store, or there are none.
-    #[error("codes of {given} bits were asked of the index, which takes {expected}")]
+    /// The code lengths are not those of the store, or there are none.
+    #[error("the code lengths are {given}; they must be {expected}")]
     Lengths {
-        /// What the caller came with.
+        /// The given lengths.
         given: String,
-        /// What would be right.
+        /// The right lengths.
         expected: String,
     },
-    /// What is stored contradicts itself or cannot be read.
+    /// A part of the store is damaged.
     #[error("the data folder is damaged: {what}: {why}; restore it from a snapshot")]
     Corrupt {
-        /// The thing that is damaged, by name.
+        /// The name of the damaged part.
         what: String,
-        /// What is wrong with it.
+        /// The kind of damage.
         why: String,
     },
-    /// Not an image id.
+    /// The text is not an image id.
     #[error(transparent)]
     Id {
-        /// What was given, and the rule it breaks.
+        /// The text and the rule that it breaks.
         #[from]
         source: InvalidId,
     },
-    /// Not where a listing goes on.
-    #[error("'{found}' is not where a listing goes on; give the `next` of the page before")]
+    /// The text is not the position of a listing.
+    #[error("'{found}' is not a position in a listing; give the `next` of the previous page")]
     Cursor {
-        /// What was given, at most its first 40 characters.
+        /// The first 40 characters of the text.
         found: String,
     },
-    /// A payload that could be written but not read back.
-    #[error("the payload cannot be stored: it is nested too deeply, 120 levels are safe")]
+    /// The payload could be written but not read back.
+    #[error("the payload is nested too deeply; at most 120 levels are safe")]
     Payload {
-        /// What reading it back said.
+        /// The error of reading it back.
         source: serde_json::Error,
     },
-    /// A search by a code of a length the index does not hold.
+    /// The index holds no codes of the query's length.
     #[error("the index holds no codes of {given} bits, only of {expected}")]
     NoSuchLength {
-        /// The length searched by.
+        /// The length of the query's code.
         given: Length,
-        /// The lengths there are.
+        /// The lengths that the index has.
         expected: String,
     },
-    /// An image came with other codes than one of each length, ascending.
-    #[error(
-        "an image needs one code of each of {expected} bits, in this order; it came with {found}"
-    )]
+    /// The image does not have one code of each length, ascending.
+    #[error("the code lengths of the image are {found}; they must be {expected}, in this order")]
     WrongCodes {
         /// The lengths of the index.
         expected: String,
         /// The lengths given.
         found: String,
     },
-    /// Bytes or text that are no sketch, or one that is not comparable to those of the index.
+    /// The sketch is malformed, missing, or of another size than those of the index.
     #[error("the sketch cannot be used: {why}")]
     Sketch {
-        /// Why not, and what would be right.
+        /// The reason, and what would be right.
         why: String,
     },
-    /// Codes of a generation that the store does not have or no longer searches.
-    #[error("codes of generation {given} were given or asked for; the active one is {active}")]
+    /// The generation does not exist, or is not the one that the operation needs.
+    #[error("generation {given} does not exist or cannot be used here; the active one is {active}")]
     Generation {
-        /// The one the caller came with.
+        /// The generation that the caller named.
         given: u32,
-        /// The one that is searched.
+        /// The active generation.
         active: u32,
     },
-    /// A generation that is to be activated and lacks codes.
-    #[error(
-        "{missing} images have no codes of generation {number} yet; it cannot be activated before they have"
-    )]
+    /// The standby generation cannot be activated: it lacks codes.
+    #[error("generation {number} cannot be activated yet: {missing} images have no codes in it")]
     Unfinished {
         /// The generation.
         number: u32,
-        /// How many images lack codes.
+        /// The number of images without codes.
         missing: u64,
     },
-    /// A write with a condition that the image does not meet.
+    /// The image does not meet the precondition of the write.
     #[error(
-        "{}, which the condition of the request rules out",
+        "precondition failed: {}",
         match present {
-            Some(present) => format!("image '{id}' is as of \"{present}\" now"),
+            Some(present) => format!("image '{id}' is at revision \"{present}\""),
             None => format!("there is no image '{id}'"),
         }
     )]
     PreconditionFailed {
-        /// Which.
+        /// The image.
         id: ImageId,
-        /// What it is as of, if it is there.
+        /// Its revision, if it exists.
         present: Option<Revision>,
     },
-    /// An image came with the name of an original that another image has.
-    #[error("the original {name} belongs to another image; each upload needs a name of its own")]
+    /// The key of the original belongs to another image.
+    #[error("the original {key} belongs to another image; each upload needs a new key")]
     OriginalKey {
-        /// The name given.
-        name: OriginalKey,
+        /// The key.
+        key: OriginalKey,
     },
-    /// All sequence numbers have been given away.
+    /// All sequence numbers are used up.
     #[error(
-        "the index has numbered 4,294,967,295 images since it was made and has no number left; \
-         import what it holds into another data folder"
+        "the index has used all 4,294,967,295 sequence numbers; import its images into another \
+         data folder"
     )]
     Full,
-    /// The group of writes that this one was committed with failed.
+    /// The commit of the write's group failed.
     #[error("the write was not stored: {source}")]
     Write {
-        /// Why not.
+        /// The error of the commit.
         source: Arc<IndexError>,
     },
-    /// A page could not be put into bytes.
+    /// A page could not be encoded.
     #[error("a page could not be encoded")]
     Encode {
-        /// What the encoder said.
+        /// The error of the encoder.
         #[from]
         source: postcard::Error,
     },
-    /// The writer was stopped: by a shutdown, or because the store lost commits that were acknowledged.
+    /// The writer has stopped: the index was closed, or the store lost acknowledged commits.
     #[error(
-        "the index accepts no more writes: it was closed, or it lost commits that were acknowledged; open it again"
+        "the index accepts no more writes: it was closed or lost acknowledged commits; open it again"
     )]
     Closed,
 }
 
 impl IndexError {
-    /// Whether the cause is a disk without room.
+    /// Returns true if the cause is a full disk.
     pub fn is_disk_full(&self) -> bool {
         match self {
             IndexError::DiskFull { .. } => true,
@@ -278,37 +274,38 @@ impl IndexError {
         }
     }
 
-    /// Whether the same may be done soon: the log does not answer just now, the disk is full, or the store is opened again.
-    pub fn passes(&self) -> bool {
+    /// Returns true if a retry may succeed soon: the log does not answer, the disk is full, or the
+    /// store is being reopened.
+    pub fn is_temporary(&self) -> bool {
         match self {
             IndexError::Log { .. } | IndexError::DiskFull { .. } | IndexError::Reopening => true,
             IndexError::Write { source } => {
-                source.passes() || matches!(**source, IndexError::Store { .. })
+                source.is_temporary() || matches!(**source, IndexError::Store { .. })
             }
             _ => false,
         }
     }
 }
 
-/// Lengths as a message shows them.
-pub fn spell(lengths: impl IntoIterator<Item = Length>) -> String {
+/// Formats lengths for a message.
+pub fn list_lengths(lengths: impl IntoIterator<Item = Length>) -> String {
     let words: Vec<String> = lengths
         .into_iter()
         .map(|length| length.to_string())
         .collect();
     if words.is_empty() {
-        "no".to_owned()
+        "none".to_owned()
     } else {
         words.join(", ")
     }
 }
 
-/// Something in the store that cannot be read or contradicts the rest, found when it was opened or checked.
+/// A part of the store that cannot be read or contradicts the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
-    /// The thing that is damaged, by name.
+    /// The name of the damaged part.
     pub what: String,
-    /// What is wrong with it.
+    /// The kind of damage.
     pub why: String,
 }
 

@@ -1,37 +1,37 @@
-//! Generations: sets of codes that one model each made, of which one is searched and another may stand beside it.
-//! Knows how they are stored and whether a caller fits them; nothing of the codes themselves.
+//! Describes a generation, and checks that codes, sketches and models fit it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     code::{HashCode, Length},
     types::{
-        error::{IndexError, spell},
+        error::{IndexError, list_lengths},
         sketch::Sketch,
     },
 };
 
-/// A set of codes made by one model.
+/// All codes and sketches that one model made for a gallery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// Under which its pages are. No other generation of the store ever has it.
+    /// The number in the keys of its pages. A store never uses a number twice.
     pub number: u32,
-    /// The checkpoint that made its codes.
+    /// The id of the model.
     pub model: String,
-    /// The numeric type that it computed them in.
+    /// The numeric type in which the model computed the codes.
     pub precision: String,
-    /// The lengths of its codes, ascending.
+    /// The lengths of the codes, ascending.
     pub lengths: Vec<Length>,
-    /// How many bytes the sketch has that each image with codes has beside them; none where there are no sketches.
+    /// The size of a sketch in bytes; `None` if the model makes no sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
 }
 
 impl Generation {
-    /// A generation that has no number yet.
+    /// Creates a generation with number 0; the store assigns the real number.
     ///
     /// # Errors
-    /// [`IndexError::Lengths`] where there are none, [`IndexError::Sketch`] where no sketch has that many bytes.
+    /// [`IndexError::Lengths`] if `lengths` is empty, [`IndexError::Sketch`] if the sketch size is
+    /// out of range.
     pub fn new(
         model: String,
         precision: String,
@@ -40,13 +40,16 @@ impl Generation {
     ) -> Result<Self, IndexError> {
         if lengths.is_empty() {
             return Err(IndexError::Lengths {
-                given: spell([]),
-                expected: format!("at least one of {}", spell(Length::ALL)),
+                given: list_lengths([]),
+                expected: format!("at least one of {}", list_lengths(Length::ALL)),
             });
         }
-        if let Some(bytes) = sketch.filter(|bytes| !(1..=Sketch::MOST).contains(bytes)) {
+        if let Some(bytes) = sketch.filter(|bytes| !(1..=Sketch::MAX_BYTES).contains(bytes)) {
             return Err(IndexError::Sketch {
-                why: format!("it has {bytes} bytes; a sketch has 1 to {}", Sketch::MOST),
+                why: format!(
+                    "it has {bytes} bytes; a sketch has 1 to {}",
+                    Sketch::MAX_BYTES
+                ),
             });
         }
         let mut lengths = lengths.to_vec();
@@ -61,7 +64,7 @@ impl Generation {
         })
     }
 
-    /// Words, one of each length, as codes; none where the image has none.
+    /// Converts words, one for each length, to codes. Returns no codes if there are no words.
     pub fn codes(&self, words: &[u64]) -> Vec<HashCode> {
         let lengths = self.lengths.iter().zip(words);
         lengths
@@ -69,7 +72,7 @@ impl Generation {
             .collect()
     }
 
-    /// Refuses codes that are not one of each length, ascending.
+    /// Checks that there is one code of each length, ascending.
     ///
     /// # Errors
     /// [`IndexError::WrongCodes`].
@@ -78,17 +81,21 @@ impl Generation {
         match lengths.clone().eq(self.lengths.iter().copied()) {
             true => Ok(()),
             false => Err(IndexError::WrongCodes {
-                expected: spell(self.lengths.iter().copied()),
-                found: spell(lengths),
+                expected: list_lengths(self.lengths.iter().copied()),
+                found: list_lengths(lengths),
             }),
         }
     }
 
-    /// The sketch that an image with codes of this generation is stored with: the one given, or none where the generation has none.
+    /// Returns the sketch to store with an image: the given one, or `None` if this generation has
+    /// no sketches.
     ///
     /// # Errors
-    /// [`IndexError::Sketch`] where it lacks, or has another length.
-    pub fn fitting<'a>(&self, given: Option<&'a Sketch>) -> Result<Option<&'a Sketch>, IndexError> {
+    /// [`IndexError::Sketch`] if the sketch is missing or has another size.
+    pub fn checked_sketch<'a>(
+        &self,
+        given: Option<&'a Sketch>,
+    ) -> Result<Option<&'a Sketch>, IndexError> {
         let Some(bytes) = self.sketch else {
             return Ok(None);
         };
@@ -105,7 +112,8 @@ impl Generation {
         })
     }
 
-    /// Whether codes of a wanted generation, whatever its number, may be compared with those of this one.
+    /// Checks that codes of `wanted` can be compared with those of this generation. Ignores the
+    /// numbers.
     ///
     /// # Errors
     /// [`IndexError::Model`], [`IndexError::Lengths`].
@@ -118,8 +126,8 @@ impl Generation {
         }
         if self.lengths != wanted.lengths {
             return Err(IndexError::Lengths {
-                given: spell(wanted.lengths.clone()),
-                expected: spell(self.lengths.clone()),
+                given: list_lengths(wanted.lengths.clone()),
+                expected: list_lengths(self.lengths.clone()),
             });
         }
         Ok(())
@@ -131,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_model_and_lengths_fit() {
+    fn only_the_same_model_and_lengths_are_compatible() {
         let new = |model: &str, lengths: &[Length]| {
             Generation::new(model.to_owned(), "fp32".to_owned(), lengths, None).unwrap()
         };

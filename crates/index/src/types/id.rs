@@ -1,16 +1,16 @@
-//! How images and originals are named, and the form that text is kept in.
+//! Image ids and original keys, and the Unicode form of stored text.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
-/// A text in Unicode's form NFC, as ids and labels are kept.
+/// Converts text to Unicode NFC, the form in which ids and labels are stored.
 pub fn nfc(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
-/// Labels as they are kept: in NFC, each once, in the order given.
+/// Normalises labels: NFC, without duplicates, in the given order.
 pub fn labels(given: Vec<String>) -> Vec<String> {
     let mut labels: Vec<String> = Vec::with_capacity(given.len());
     for label in given {
@@ -22,16 +22,17 @@ pub fn labels(given: Vec<String>) -> Vec<String> {
     labels
 }
 
-/// The name of an image: text of 1 to 800 bytes in Unicode's form NFC, without control characters and slashes, and not "." or "..".
+/// The id of an image: 1 to 800 bytes of text in Unicode NFC, without control characters and
+/// slashes, and neither "." nor "..".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ImageId(pub(crate) String);
 
 impl ImageId {
-    /// The most bytes an id has.
-    const MOST: usize = 800;
+    /// The maximum length of an id in bytes.
+    const MAX_BYTES: usize = 800;
 
-    /// As text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -56,8 +57,12 @@ impl FromStr for ImageId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let text = nfc(text);
-        let rule = if !(1..=Self::MOST).contains(&text.len()) {
-            format!("it has {} bytes; an id has 1 to {}", text.len(), Self::MOST)
+        let rule = if !(1..=Self::MAX_BYTES).contains(&text.len()) {
+            format!(
+                "it has {} bytes; an id has 1 to {}",
+                text.len(),
+                Self::MAX_BYTES
+            )
         } else if let Some(wrong) = text.chars().find(|c| c.is_control() || *c == '/') {
             format!("{wrong:?} is not allowed; an id has neither control characters nor slashes")
         } else if matches!(&*text, "." | "..") {
@@ -78,42 +83,43 @@ impl fmt::Display for ImageId {
     }
 }
 
-/// Text that is not an image id, with the rule that it breaks.
+/// Text that is not a valid image id, and the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not an image id: {rule}")]
 pub struct InvalidId {
-    /// The text, at most its first 40 characters.
+    /// The first 40 characters of the text.
     pub found: String,
-    /// The rule it breaks.
+    /// The rule, in words.
     pub rule: String,
 }
 
-/// How many names a block has, so that naming an original seldom waits for the disk.
-pub const BLOCK: u64 = 256;
+/// The number of keys in a block. Keys are allocated by the block, so most allocations do not wait
+/// for the disk.
+pub const BLOCK_KEYS: u64 = 256;
 
-/// The name of an original. No other original of the store ever has it.
+/// The number under which an original is kept. A store never uses a key twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OriginalKey(u64);
 
 impl OriginalKey {
-    /// The block it is of.
+    /// The block that the key belongs to.
     pub(crate) fn block(self) -> u64 {
-        self.0 / BLOCK
+        self.0 / BLOCK_KEYS
     }
 
-    /// Its place in the block.
+    /// The index of the key within its block.
     pub(crate) fn slot(self) -> u64 {
-        self.0 % BLOCK
+        self.0 % BLOCK_KEYS
     }
 
-    /// The names of a block.
+    /// The keys of a block.
     pub(crate) fn of_block(block: u64) -> impl Iterator<Item = OriginalKey> {
-        (block * BLOCK..(block + 1) * BLOCK).map(OriginalKey)
+        (block * BLOCK_KEYS..(block + 1) * BLOCK_KEYS).map(OriginalKey)
     }
 }
 
-/// A path: the block, a slash, the place in it; hexadecimal.
+/// Formats the key as a path in hexadecimal: the block, a slash, the index within the block.
 impl fmt::Display for OriginalKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}/{:02x}", self.block(), self.slot())
@@ -125,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_is_none_says_why() {
+    fn an_invalid_id_is_refused_with_the_rule_that_it_breaks() {
         let error = |text: &str| text.parse::<ImageId>().unwrap_err().to_string();
         assert!(error("").contains("1 to 800"));
         assert!(error("a/b").contains("'/' is not allowed"));

@@ -1,7 +1,8 @@
-//! Plain values, without disk or threads.
+//! Plain values: no disk, no threads.
 //!
-//! `id` of images and originals · `record` an image · `sketch` · `generation` · `query` and its answers ·
-//! `revision` and preconditions · `write` what a log holds · `config` how an index is opened · `error`.
+//! `id` image ids and original keys · `record` an image · `sketch` · `generation` · `query` queries
+//! and their results · `revision` revisions and preconditions · `write` writes as a log stores them
+//! · `config` options for opening an index · `error`.
 
 pub mod config;
 pub mod error;

@@ -1,5 +1,4 @@
-//! What callers ask of an index and what they are told: searches with their matches, listings that go on where they ended, figures.
-//! Types only; knows nothing of how either is answered.
+//! The types of queries and of their results: searches, listings and figures.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -14,77 +13,82 @@ use crate::{
     },
 };
 
-/// What to look for.
+/// A search.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Near what.
+    /// The code to search near.
     pub code: HashCode,
-    /// Like what, where that is known.
+    /// The sketch to compare with, if it is known.
     pub sketch: Option<Sketch>,
-    /// How near, inclusive; at any distance where none is given.
+    /// The radius, inclusive; `None` means any distance.
     pub radius: Option<u32>,
-    /// In which order.
+    /// The order of the matches.
     pub order: Order,
-    /// How many matches to return at most.
+    /// The maximum number of matches to return.
     pub limit: usize,
-    /// How many matches to pass over first.
+    /// The number of matches to skip.
     pub offset: usize,
-    /// Only images that have any of these; all images where there are none.
+    /// Searches only images with any of these labels; all images if empty.
     pub labels: Vec<String>,
-    /// Among the codes of which generation; of the active one where none is named.
+    /// The generation to search; `None` means the active one.
     pub generation: Option<u32>,
 }
 
-/// The order of answers.
+/// The order of matches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Order {
     /// By distance, then code, then age.
     Distance,
-    /// The nearest of the images by similarity, the most alike first, then by distance, code and age; those of them that have no sketch come
-    /// after those with one. The other images follow by distance. Without a sketch to compare with all are by distance.
+    /// First the candidates by similarity, then distance, code and age; candidates without a sketch
+    /// come last. Then the other images by distance. Without a sketch in the query, all images are
+    /// ordered by distance.
     Similarity {
-        /// How many of the nearest, at least 1: where there are images of one distance on both sides of the cut, all of that distance, up to
-        /// [`MOST`](Self::MOST). Where nothing is said, [`USUAL`](Self::USUAL), or all of up to [`ALL`](Self::ALL) images in memory.
+        /// The number of candidates: the nearest images, at least 1. If the cut falls among images
+        /// of one distance, all of that distance are candidates, up to
+        /// [`MAX_CANDIDATES`](Self::MAX_CANDIDATES). `None` means
+        /// [`DEFAULT_CANDIDATES`](Self::DEFAULT_CANDIDATES), or all images if there are at most
+        /// [`ALL_CANDIDATES_UP_TO`](Self::ALL_CANDIDATES_UP_TO) and their sketches are in memory.
         candidates: Option<usize>,
-        /// Only those of them that are at least as similar, where given; no others follow.
-        least: Option<f32>,
+        /// Returns only candidates with at least this similarity, and no other images.
+        min_similarity: Option<f32>,
     },
 }
 
 impl Order {
-    /// The most candidates.
-    pub const MOST: usize = 10_000;
-    /// How many there are if nothing is said.
-    pub const USUAL: usize = 1_000;
-    /// Up to so many images in memory all are candidates.
-    pub const ALL: u64 = 20_000;
+    /// The maximum number of candidates.
+    pub const MAX_CANDIDATES: usize = 10_000;
+    /// The default number of candidates.
+    pub const DEFAULT_CANDIDATES: usize = 1_000;
+    /// Up to this number of images all are candidates, if their sketches are in memory.
+    pub const ALL_CANDIDATES_UP_TO: u64 = 20_000;
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug)]
-pub struct Found {
-    /// How many match, whatever the limit.
+pub struct SearchResult {
+    /// The number of images that match, independent of the limit.
     pub total: u64,
-    /// The matches asked for, in order.
+    /// The requested matches, in order.
     pub matches: Vec<Match>,
-    /// Whether all images that are as near as the farthest candidate were candidates too; always, by distance.
+    /// False if some images at the distance of the farthest candidate were not candidates; always
+    /// true if ordered by distance.
     pub complete: bool,
 }
 
-/// An image found.
+/// An image that a search found.
 #[derive(Clone, Debug)]
 pub struct Match {
-    /// How far its code is from the query.
+    /// The distance of its code to the query's.
     pub distance: u32,
-    /// How like the query it is, −1 to 1; none where one of them has no sketch.
+    /// Its similarity to the query, −1 to 1; `None` if either has no sketch.
     pub similarity: Option<f32>,
-    /// Its code of the length searched by.
+    /// Its code of the query's length.
     pub code: HashCode,
-    /// The image.
+    /// The record of the image.
     pub record: Record,
 }
 
-/// Where a listing goes on.
+/// The position where a listing continues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub(crate) u32);
 
@@ -99,7 +103,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, IndexError> {
         let found = || text.chars().take(40).collect();
-        // As it is written, and so without a sign.
+        // `parse` would accept a leading sign.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|_| digits);
         let number = number.ok_or_else(|| IndexError::Cursor { found: found() });
@@ -107,44 +111,45 @@ impl FromStr for Cursor {
     }
 }
 
-/// Some images, and where those after them begin.
+/// A page of a listing.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The images, the oldest first.
     pub records: Vec<Record>,
-    /// Where to go on; none after the last.
+    /// Where the next page starts; `None` after the last image.
     pub next: Option<Cursor>,
-    /// How many there are in all.
+    /// The number of images in the whole listing.
     pub total: u64,
 }
 
 /// Figures about an index.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
-    /// How many images it holds.
+    /// The number of images.
     pub images: u64,
-    /// How many of these have no codes and are not found by searches, since their originals could not be read when codes were made.
+    /// The number of uncoded images: their originals could not be read when codes were made, and no
+    /// search finds them.
     pub uncoded: u64,
-    /// How many different codes of each length these have.
+    /// The number of distinct codes of each length.
     pub distinct_codes: BTreeMap<Length, u64>,
-    /// How many bytes of memory the directory of codes and the sketches take, the store's cache not counted.
+    /// The memory of the directories and sketches in bytes, without the store's cache.
     pub memory_bytes: u64,
-    /// What was found damaged when the index was opened. What it does not name is whole.
+    /// The damage found when the index was opened.
     pub damage: Vec<Damage>,
-    /// The numeric type that codes are made in.
+    /// The numeric type in which codes are made.
     pub precision: String,
     /// The number of the active generation.
     pub generation: u32,
-    /// The version of the layout on disk.
+    /// The schema version of the store.
     pub schema: u32,
-    /// The size of the folder.
+    /// The size of the store in bytes.
     pub disk_bytes: u64,
-    /// Whether the disk has no room for writes.
+    /// True if the disk has no space for writes.
     pub disk_full: bool,
-    /// How many messages of the log were broken and passed over.
+    /// The number of unreadable log messages that were skipped.
     #[serde(skip)]
     pub log_broken: u64,
-    /// How often sled was opened: once, and again after each write that failed.
+    /// How many times sled was opened: once, and again after each failed write.
     #[serde(skip)]
     pub opened: u64,
 }

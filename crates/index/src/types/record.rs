@@ -1,5 +1,4 @@
-//! What is kept of an image: its id, its record and the name of its original, and the form of a row on disk.
-//! Knows no keys and no sled, and nothing of where an image stands in the directory.
+//! The record of an image, and the forms in which images come in.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,29 +15,29 @@ use crate::{
     },
 };
 
-/// An image's codes by the model of one generation.
+/// The codes and the sketch of an image in one generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Codes {
-    /// The generation's number.
+    /// The number of the generation.
     pub generation: u32,
-    /// One code of each of its lengths, ascending.
+    /// One code of each length, ascending.
     pub codes: Vec<HashCode>,
-    /// Its sketch by that model, if it makes any.
+    /// The sketch, if the model makes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<Sketch>,
 }
 
-/// When an image was stored, in milliseconds since 1970.
+/// The times of an image, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
-    /// First.
+    /// When it was first stored.
     pub created_at_ms: u64,
-    /// Last.
+    /// When it was last changed.
     pub updated_at_ms: u64,
 }
 
 impl Times {
-    /// Of what is stored just now.
+    /// The times of an image that is first stored now.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = since.map_or(0, |since| since.as_millis() as u64);
@@ -49,74 +48,77 @@ impl Times {
     }
 }
 
-/// An image to insert, or to take the place of the one with its id.
+/// An image to insert; it replaces the image with the same id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewImage {
     /// Its id.
     pub id: ImageId,
-    /// Its codes in the active generation, and in the one beside where there are any; others count for nothing.
+    /// Its codes: those of the active generation are required, those of the standby generation
+    /// optional. Codes of any other generation are ignored.
     pub codes: Vec<Codes>,
     /// Its labels.
     pub labels: Vec<String>,
-    /// Anything the caller wants kept with it; JSON null is kept as none.
+    /// JSON to store with it; null is stored as no payload.
     pub payload: Option<Value>,
     /// The media type of its original, such as `image/png`.
     pub media_type: String,
     /// The size of its original.
     pub bytes: u64,
-    /// The name under which its original is kept already, if it is.
+    /// The key of its original, if the original is kept.
     pub original: Option<OriginalKey>,
-    /// When it was stored, if that was not now.
+    /// Its times; `None` means now.
     pub times: Option<Times>,
 }
 
-/// An image with all that belongs to it, as it is read where it was stored before.
+/// An image from an export, with its original.
 #[derive(Clone, Debug)]
 pub struct ImportedImage {
     /// Its id.
     pub id: ImageId,
     /// One code of each length, ascending.
     pub codes: Vec<HashCode>,
-    /// Its sketch by the same model, if it has one.
+    /// Its sketch, if it has one.
     pub sketch: Option<Sketch>,
     /// Its labels.
     pub labels: Vec<String>,
-    /// What the caller keeps with it.
+    /// Its payload.
     pub payload: Option<Value>,
     /// The media type of its original.
     pub media_type: String,
-    /// Its original.
+    /// The bytes of its original.
     pub original: Bytes,
     /// When it was first stored and last changed.
     pub times: Times,
 }
 
-/// What the index tells of an image.
+/// What the index returns about an image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
     /// Its id.
     pub id: ImageId,
-    /// Its codes in the generation asked for, one of each length, ascending; none where its original could not be read when they were made.
+    /// Its codes in the requested generation, one of each length, ascending; none if its original
+    /// could not be read when the codes were made.
     pub codes: Vec<HashCode>,
-    /// Its sketch in that generation; none where that has none, where the image has no codes, and where the page with it is damaged.
+    /// Its sketch in that generation. `None` if the generation has no sketches, the image has no
+    /// codes, or the sketch page is damaged.
     #[serde(skip)]
     pub sketch: Option<Sketch>,
-    /// Its labels, as they were given.
+    /// Its labels, in the given order.
     pub labels: Vec<String>,
-    /// What the caller keeps with it; JSON null is kept as none.
+    /// Its payload; JSON null is stored as none.
     pub payload: Option<Value>,
     /// The media type of its original.
     pub media_type: String,
     /// The size of its original.
     pub bytes: u64,
-    /// The name under which its original is kept, if it is.
+    /// The key of its original, if the original is kept.
     #[serde(skip)]
     pub original: Option<OriginalKey>,
-    /// When the id was first inserted, in milliseconds since 1970.
+    /// When it was first stored, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// When it was last changed, in milliseconds since 1970.
     pub updated_at_ms: u64,
-    /// What tells this from any earlier or later state of it.
+    /// Identifies this state of the image.
     #[serde(skip)]
     pub revision: Revision,
 }

@@ -1,18 +1,18 @@
-//! What tells one state of an image from any other, and what a write may ask of it.
-//! Knows rows; neither how a revision is told to callers nor what is written.
+//! Revisions of images, and the preconditions that writes place on them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The state of an image after a write, with its codes in one generation. No other state of any image of any store has the same, and all
-/// stores that follow one log have the same.
+/// The state of an image after a write, with its codes in one generation. No other state of any
+/// image in any store has the same revision. All stores that follow one log have the same
+/// revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision {
     pub(crate) store: Uuid,
     pub(crate) generation: u32,
-    /// No other image ever has it, one that is stored under the same id after this was deleted neither.
+    /// Never used again, not even for an image stored under the same id after this one is deleted.
     pub(crate) sequence: u32,
     pub(crate) version: u8,
     pub(crate) updated_at_ms: u64,
@@ -34,18 +34,18 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Revisions that a caller names.
+/// A set of revisions in a precondition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Revisions {
-    /// Whichever there is.
+    /// Every revision.
     Any,
-    /// Those that read as one of these.
+    /// The revisions with these text forms.
     These(Vec<String>),
 }
 
 impl Revisions {
-    fn have(&self, present: Option<&Revision>) -> bool {
+    fn contains(&self, present: Option<&Revision>) -> bool {
         match (self, present) {
             (_, None) => false,
             (Revisions::Any, Some(_)) => true,
@@ -54,27 +54,28 @@ impl Revisions {
     }
 }
 
-/// What an image has to be for a write of it to be done; by default, anything.
+/// A precondition of a write. The default one always holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Precondition {
-    /// It is there, in one of these.
+    /// The image exists and has one of these revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_of: Option<Revisions>,
-    /// It is in none of these.
+    /// The image does not exist or has none of these revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub none_of: Option<Revisions>,
 }
 
 impl Precondition {
-    /// Whether anything will do.
-    pub fn is_anything(&self) -> bool {
+    /// Returns true if it always holds.
+    pub fn is_empty_condition(&self) -> bool {
         *self == Precondition::default()
     }
 
-    /// Returns whether an image at this revision, or one that is not there, meets it.
+    /// Returns true if an image at this revision meets it; `None` means that the image does not
+    /// exist.
     pub(crate) fn holds(&self, present: Option<&Revision>) -> bool {
-        let have = |named: &Revisions| named.have(present);
-        self.one_of.as_ref().is_none_or(have) && !self.none_of.as_ref().is_some_and(have)
+        let contains = |named: &Revisions| named.contains(present);
+        self.one_of.as_ref().is_none_or(contains) && !self.none_of.as_ref().is_some_and(contains)
     }
 }

@@ -1,5 +1,4 @@
-//! Sketches: short int8 vectors that tell how similar two images are.
-//! Owns the vector, its pages on disk, its array in memory and the ranking by it; does not know the model that makes it.
+//! Sketches: short int8 vectors that measure how similar two images are.
 
 use std::{fmt, sync::Arc};
 
@@ -9,26 +8,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::error::IndexError;
 
-/// A vector of 1 to [`MOST`](Self::MOST) whole numbers from −128 to 127. Two of one model and one length are compared by the cosine of the
-/// angle between them. As text it is the bytes in base64url without padding.
+/// A vector of 1 to [`MAX_BYTES`](Self::MAX_BYTES) integers from −128 to 127. The similarity of two
+/// sketches of one model is the cosine of the angle between them. The text form is the bytes in
+/// base64url without padding.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Sketch {
-    /// Shared by the answer to a write, its page and the array that it goes to.
+    /// Shared by the answer to a write, the sketch page and the array in memory.
     pub(crate) values: Arc<[i8]>,
-    /// The squared length.
+    /// The squared Euclidean norm.
     pub(crate) square: u32,
 }
 
 impl Sketch {
-    /// The greatest length: one slot of a page, and of an answer, holds it.
-    pub const MOST: usize = 1024;
+    /// The maximum size in bytes.
+    pub const MAX_BYTES: usize = 1024;
 
-    /// The sketch of a vector, whose largest entry becomes ±127 and whose other entries are rounded in proportion. A vector of zeros, or one
-    /// with an entry that is not finite, becomes zeros, which are like nothing.
+    /// Quantises a vector: the largest entry becomes ±127 and the others are rounded in proportion.
+    /// A vector of zeros, or one with an entry that is not finite, becomes all zeros; its
+    /// similarity to any sketch is 0.
     ///
     /// # Errors
-    /// [`IndexError::Sketch`] where it has no entry or more than [`MOST`](Self::MOST).
+    /// [`IndexError::Sketch`] if the vector is empty or has more than
+    /// [`MAX_BYTES`](Self::MAX_BYTES) entries.
     pub fn of(vector: &[f32]) -> Result<Self, IndexError> {
         let largest = vector
             .iter()
@@ -38,29 +40,29 @@ impl Sketch {
             true => 127.0 / largest,
             false => 0.0,
         };
-        // `as` makes what is not a number 0.
+        // `as` converts NaN to 0.
         let values = vector.iter().map(|value| (value * scale).round() as i8);
         Sketch::from_values(values.collect())
     }
 
-    /// Of its entries.
+    /// Creates a sketch of these entries.
     ///
     /// # Errors
     /// As [`of`](Self::of).
     pub fn from_values(values: Vec<i8>) -> Result<Self, IndexError> {
-        match (1..=Self::MOST).contains(&values.len()) {
+        match (1..=Self::MAX_BYTES).contains(&values.len()) {
             true => Ok(Sketch::new(values.into())),
             false => Err(IndexError::Sketch {
                 why: format!(
                     "it has {} bytes; a sketch has 1 to {}",
                     values.len(),
-                    Self::MOST
+                    Self::MAX_BYTES
                 ),
             }),
         }
     }
 
-    /// Of as many entries as there may be.
+    /// Creates a sketch without checking its size.
     pub(crate) fn new(values: Arc<[i8]>) -> Self {
         Sketch {
             square: square(&values),
@@ -68,12 +70,12 @@ impl Sketch {
         }
     }
 
-    /// Its entries.
+    /// The entries.
     pub fn values(&self) -> &[i8] {
         &self.values
     }
 
-    /// The cosine of the angle between two sketches of one length, from −1 to 1; 0 where one of them is zeros.
+    /// The cosine of the angle between two sketches of one size, −1 to 1; 0 if either is all zeros.
     pub fn similarity(&self, other: &Sketch) -> f32 {
         let dot = dot(&self.values, &other.values);
         cosine(dot, self.square, other.square)
@@ -92,12 +94,12 @@ impl TryFrom<String> for Sketch {
 
     fn try_from(text: String) -> Result<Self, IndexError> {
         let wrong = |why: String| IndexError::Sketch { why };
-        // Four characters are three bytes.
-        if text.len() > Self::MOST.div_ceil(3) * 4 {
+        // Four characters encode three bytes.
+        if text.len() > Self::MAX_BYTES.div_ceil(3) * 4 {
             return Err(wrong(format!(
-                "it has {} characters, more than {} bytes take",
+                "it has {} characters, more than the text of {} bytes has",
                 text.len(),
-                Self::MOST
+                Self::MAX_BYTES
             )));
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text);
@@ -112,25 +114,27 @@ impl fmt::Debug for Sketch {
     }
 }
 
-/// The product of two vectors of one length. At most 1,024 · 2¹⁴ = 2²⁴ either way, so it is exact.
+/// The dot product of two vectors of one length. Its magnitude is at most 1,024 · 2¹⁴ = 2²⁴, so it
+/// is exact.
 #[multiversion(targets("x86_64+avx2"))]
 pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     product(a, b)
 }
 
-/// The same, inlined for the processor that its caller is for.
+/// The same, inlined so that it is compiled for the caller's target features.
 #[inline(always)]
 pub fn product(a: &[i8], b: &[i8]) -> i32 {
     let products = a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b));
     products.sum()
 }
 
-/// The squared length of a vector.
+/// The squared Euclidean norm of a vector.
 pub fn square(a: &[i8]) -> u32 {
     dot(a, a).unsigned_abs()
 }
 
-/// The cosine of a product and two squared lengths. Whole numbers go in, so it is the same on every machine.
+/// The cosine, from a dot product and two squared norms. The inputs are integers, so the result is
+/// the same on every machine.
 pub fn cosine(dot: i32, one: u32, other: u32) -> f32 {
     match u64::from(one) * u64::from(other) {
         0 => 0.0,
@@ -145,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_reads_back(values in prop::collection::vec(any::<i8>(), 1..=Sketch::MOST)) {
+        fn text_reads_back(values in prop::collection::vec(any::<i8>(), 1..=Sketch::MAX_BYTES)) {
             let sketch = Sketch::from_values(values).unwrap();
             let text = String::from(sketch.clone());
             prop_assert_eq!(Sketch::try_from(text).unwrap(), sketch);
@@ -168,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_is_rounded_to_its_largest_entry() {
+    fn a_vector_is_scaled_so_that_its_largest_entry_is_127() {
         let of = |vector: &[f32]| Sketch::of(vector).unwrap().values().to_vec();
         assert_eq!(of(&[0.5, -1.0, 0.0]), [64, -127, 0]);
         assert_eq!(of(&[1e-30, -2e-30]), [64, -127]);
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sketch_says_why() {
+    fn text_that_is_not_a_sketch_is_refused_with_a_reason() {
         let error = |text: &str| Sketch::try_from(text.to_owned()).unwrap_err().to_string();
         assert!(error("").contains("0 bytes"));
         assert!(error("ab=").contains("base64url"));

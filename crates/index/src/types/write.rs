@@ -1,5 +1,5 @@
-//! Writes as a log keeps them, and their outcomes. Stores that apply the same writes in the same order are the same, however the
-//! writes are grouped.
+//! Writes as the log stores them, and their outcomes. Stores that apply the same writes in the same
+//! order are equal, however the writes are grouped.
 
 use std::{future::Future, pin::Pin};
 
@@ -18,88 +18,90 @@ use crate::{
     },
 };
 
-/// A write, with all that it depends on besides the store.
+/// A write, with everything that its outcome depends on except the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Write {
-    /// See [`Index::put`]; the image has its times.
+    /// See [`Index::put`](crate::Index::put). The image has its times.
     Put(Box<NewImage>),
-    /// See [`Index::patch`].
+    /// See [`Index::patch`](crate::Index::patch).
     Patch {
-        /// Of which image.
+        /// The image.
         id: ImageId,
-        /// Its labels then, where they change.
+        /// The new labels; `None` keeps the labels.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         labels: Option<Vec<String>>,
-        /// Its payload then, where it changes.
+        /// The new payload; `None` keeps the payload, `Some(None)` removes it.
         #[serde(
             default,
             skip_serializing_if = "Option::is_none",
-            deserialize_with = "given"
+            deserialize_with = "null_or_value"
         )]
         payload: Option<Option<Value>>,
-        /// When, in milliseconds since 1970.
+        /// The time of the change, in milliseconds since 1970.
         at_ms: u64,
     },
-    /// See [`Index::delete`].
+    /// See [`Index::delete`](crate::Index::delete).
     Delete {
-        /// Which image.
+        /// The image.
         id: ImageId,
     },
-    /// A block of names for originals is opened.
+    /// Opens a block of original keys.
     OpenBlock,
-    /// See [`Index::forget`].
+    /// See [`Index::forget_originals`](crate::Index::forget_originals).
     Forget(Vec<OriginalKey>),
-    /// See [`Index::begin`].
+    /// See [`Index::begin`](crate::Index::begin).
     Begin(Generation),
-    /// See [`Index::recode`].
+    /// See [`Index::recode`](crate::Index::recode).
     Recode {
         /// The generation's number.
         number: u32,
-        /// The images with their codes.
+        /// The images and their codes.
         images: Vec<Recoded>,
     },
-    /// See [`Index::activate`].
+    /// See [`Index::activate`](crate::Index::activate).
     Activate(u32),
-    /// See [`Index::discard`].
+    /// See [`Index::discard`](crate::Index::discard).
     Discard,
-    /// A write of an image, done if that is as expected then. A program that knows no conditions stops here, which it must not pass over.
+    /// A write of an image that is done only if the image meets a precondition. It wraps the write
+    /// so that a version that knows no preconditions stops here instead of ignoring the
+    /// precondition.
     If {
-        /// Which image.
+        /// The image.
         id: ImageId,
-        /// What it has to be.
+        /// The precondition.
         expected: Precondition,
-        /// What is done then.
+        /// The write.
         write: Box<Write>,
     },
 }
 
-/// Null, which removes a payload, is told from nothing, which keeps it.
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D::Error> {
+/// Distinguishes null, which removes the payload, from an absent member, which keeps it.
+fn null_or_value<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Value>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
-/// What came of a write.
+/// The outcome of a write.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The image, and whether it is new.
+    /// The record, and true if the image is new.
     Put(Box<Record>, bool),
-    /// The image, if there is one.
+    /// The record; `None` if there is no such image.
     Patched(Option<Box<Record>>),
-    /// Whether there was one.
+    /// True if the image existed.
     Deleted(bool),
-    /// The block's number.
+    /// The number of the block.
     Block(u64),
-    /// The generation's number.
+    /// The number of the generation.
     Number(u32),
-    /// How many images got codes.
+    /// The number of images that got codes.
     Recoded(usize),
-    /// There is nothing to tell.
+    /// The write has no result.
     Nothing,
 }
 
 impl Write {
-    /// Whether it changes generations.
+    /// Returns true if the write begins, activates or discards a generation.
     pub fn changes_generations(&self) -> bool {
         match self {
             Write::Begin(_) | Write::Activate(_) | Write::Discard => true,
@@ -113,9 +115,9 @@ impl Write {
         Write::Put(Box::new(image))
     }
 
-    /// The same, if an image is as expected then.
+    /// Makes the write conditional on a precondition of an image.
     pub(crate) fn only_if(self, id: ImageId, expected: Precondition) -> Self {
-        match expected.is_anything() {
+        match expected.is_empty_condition() {
             true => self,
             false => Write::If {
                 id,
@@ -139,29 +141,30 @@ impl Write {
     }
 }
 
-/// What an image's codes are in the generation beside.
+/// The codes of an image in the standby generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recoded {
     /// Its id.
     pub id: ImageId,
-    /// The original that they are of.
+    /// The original that the codes were made of.
     pub original: Option<OriginalKey>,
-    /// One of each length, ascending; none where the original could not be read, which leaves the image out of searches.
+    /// One code of each length, ascending; none if the original could not be read. Searches do not
+    /// find such an image.
     pub codes: Vec<HashCode>,
-    /// Its sketch by the same model, if it makes any and the original could be read.
+    /// Its sketch, if the model makes any and the original could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<Sketch>,
 }
 
-/// Where the writes of an index go before they are applied to it.
+/// A log that every write goes through before the index applies it.
 pub trait Log: Send + Sync {
-    /// Whether it is likely to take a write.
+    /// Checks that the log is likely to accept a write.
     ///
     /// # Errors
     /// [`IndexError::Log`], [`Closed`](IndexError::Closed).
     fn check(&self) -> Result<(), IndexError>;
 
-    /// Appends a write, and tells what came of it here once it is applied.
+    /// Appends a write. Returns its outcome once this store has applied it.
     fn append(
         &self,
         write: Write,

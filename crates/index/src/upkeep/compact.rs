@@ -1,4 +1,4 @@
-//! Compaction: makes a store again without the space that sled holds and does not use.
+//! Compaction: rewrites a store without the space that sled holds but does not use.
 
 use std::{fs, io, path::Path};
 
@@ -10,26 +10,27 @@ use crate::{
     types::error::IndexError,
 };
 
-/// How many entries are copied at a time.
+/// The number of entries copied in one batch.
 const BATCH: usize = 1024;
 
-fn failed(source: io::Error) -> IndexError {
+fn copy_error(source: io::Error) -> IndexError {
     IndexError::Copy { source }
 }
 
-/// Goes on where a change of stores was cut off, if one was.
+/// Completes an exchange of stores that was interrupted.
 ///
 /// # Errors
 /// [`IndexError::Copy`].
 pub fn finish(folder: &Path) -> Result<(), IndexError> {
-    swap::finish(folder).map_err(failed)
+    swap::finish(folder).map_err(copy_error)
 }
 
-/// Makes the store in a data folder anew, without the space that sled holds and does not use, and tells its size before and after.
+/// Rewrites the store in a data folder without unused space. Returns its size before and after, in
+/// bytes.
 ///
 /// # Errors
-/// [`IndexError::Empty`] where there is none, [`InUse`](IndexError::InUse), [`Open`](IndexError::Open), [`Copy`](IndexError::Copy),
-/// [`Store`](IndexError::Store).
+/// [`IndexError::Empty`] if there is none, [`InUse`](IndexError::InUse),
+/// [`Open`](IndexError::Open), [`Copy`](IndexError::Copy), [`Store`](IndexError::Store).
 pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError> {
     finish(folder)?;
     if !folder.join("db").exists() {
@@ -38,7 +39,7 @@ pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError
         });
     }
     let db = open::open(folder, cache_bytes)?;
-    let new = swap::begin(folder).map_err(failed)?;
+    let new = swap::begin(folder).map_err(copy_error)?;
     {
         let copy = open::open(&new, cache_bytes)?;
         for name in db.tree_names() {
@@ -55,14 +56,14 @@ pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError
             to.apply_batch(batch)?;
         }
         copy.flush()?;
-        let (_, commit) = Acknowledged::open(folder).map_err(failed)?;
-        let (acknowledged, _) = Acknowledged::open(&new).map_err(failed)?;
+        let (_, commit) = Acknowledged::open(folder).map_err(copy_error)?;
+        let (acknowledged, _) = Acknowledged::open(&new).map_err(copy_error)?;
         let durable = acknowledged.set(commit).and_then(|()| acknowledged.sync());
-        durable.map_err(failed)?;
+        durable.map_err(copy_error)?;
     }
     drop(db);
-    let before = swap::bytes(folder).map_err(failed)?;
-    swap::complete(folder).map_err(failed)?;
-    fs::remove_dir_all(folder.join(swap::KEPT)).map_err(failed)?;
-    Ok((before, swap::bytes(folder).map_err(failed)?))
+    let before = swap::bytes(folder).map_err(copy_error)?;
+    swap::complete(folder).map_err(copy_error)?;
+    fs::remove_dir_all(folder.join(swap::OLD_STORE)).map_err(copy_error)?;
+    Ok((before, swap::bytes(folder).map_err(copy_error)?))
 }

@@ -1,3 +1,3 @@
-//! Upkeep of a store that nobody serves: `compact` makes it again without unused space.
+//! Upkeep of a store that is not in use: `compact` rewrites it without unused space.
 
 pub mod compact;

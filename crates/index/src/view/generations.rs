@@ -1,5 +1,5 @@
-//! What readers see of one moment: the generation that is searched and the one beside it, each with its directory, which change together.
-//! Immutable, and knows no disk; a commit makes another one.
+//! What readers see at one moment: the active and the standby generation, each with its directory.
+//! Immutable: each commit makes a new view.
 
 use std::sync::Arc;
 
@@ -13,48 +13,50 @@ use crate::{
     types::generation::Generation,
 };
 
-/// See the module.
+/// What readers see at one moment. A side of it is one of its generations: the active one, or the
+/// standby one if there is one.
 #[derive(Clone)]
 pub struct View {
-    /// What is searched.
+    /// The active generation.
     pub active: GenerationView,
-    /// What is being made, or was active before.
+    /// The standby generation, if there is one.
     pub standby: Option<GenerationView>,
-    /// How many images there are, with codes or without.
+    /// The number of images, with or without codes.
     pub images: u64,
-    /// The last commit that changed an image or a generation; where a log is followed, the position of the last write that did.
+    /// The last commit that changed an image or a generation; if a log is followed, the position of
+    /// the last write that did.
     pub commit: u64,
-    /// How many messages of the log were broken and passed over.
+    /// The number of unreadable log messages that were skipped.
     pub broken: u64,
 }
 
 /// A generation with its directory.
 #[derive(Clone)]
 pub struct GenerationView {
-    /// What made the codes.
+    /// The generation.
     pub generation: Arc<Generation>,
-    /// Where they are found.
+    /// The directory of its codes.
     pub directory: Arc<Directory>,
-    /// The sketches beside them.
+    /// Its sketches.
     pub sketches: Sketches,
-    /// How many images are marked as without codes.
+    /// The number of images that are marked as uncoded.
     pub uncoded: u64,
 }
 
 impl View {
-    /// Both sides, the active one first.
+    /// The sides, the active one first.
     pub fn sides(&self) -> impl Iterator<Item = &GenerationView> {
         [&self.active].into_iter().chain(&self.standby)
     }
 
-    /// The side of a generation's number; the active one where none is asked for.
+    /// The side with this generation number; `None` means the active one.
     pub fn side(&self, number: Option<u32>) -> Option<&GenerationView> {
         let is =
             |side: &&GenerationView| number.is_none_or(|number| side.generation.number == number);
         self.sides().find(is)
     }
 
-    /// How many images the generation beside has neither codes nor a mark for.
+    /// The number of images without codes or mark in the standby generation.
     pub fn missing(&self) -> u64 {
         let known = |side: &GenerationView| side.directory.images() + side.uncoded;
         self.standby
@@ -62,7 +64,7 @@ impl View {
             .map_or(0, |side| self.images.saturating_sub(known(side)))
     }
 
-    /// With one more segment on each side, after which there are so many images.
+    /// Returns the view with one more segment on each side, and this number of images.
     pub fn after(&self, segments: Vec<Added>, images: u64) -> Self {
         let mut view = self.clone();
         let sides = [&mut view.active].into_iter().chain(&mut view.standby);
@@ -81,7 +83,8 @@ impl View {
         view
     }
 
-    /// With the directory of a generation changed; the same where there is no such generation any more.
+    /// Returns the view with the directory of one generation changed; unchanged if the generation
+    /// no longer exists.
     pub fn changed(&self, number: u32, change: impl FnOnce(&Directory) -> Directory) -> Self {
         let mut view = self.clone();
         let sides = [&mut view.active].into_iter().chain(&mut view.standby);
@@ -96,7 +99,7 @@ impl View {
 }
 
 impl GenerationView {
-    /// A generation of which no image has codes yet, beside this one.
+    /// A new generation with the same images, none of which has codes yet.
     pub fn without_codes(&self, generation: Generation) -> Self {
         GenerationView {
             directory: Arc::new(self.directory.without_codes(&generation.lengths)),
@@ -106,7 +109,7 @@ impl GenerationView {
         }
     }
 
-    /// How many images are in which state.
+    /// The number of images by state.
     pub fn counts(&self) -> Counts {
         Counts {
             coded: self.directory.images(),
@@ -115,30 +118,30 @@ impl GenerationView {
     }
 }
 
-/// What a commit adds to a side.
+/// The changes of a commit to one side.
 pub struct Added {
-    /// The changes.
+    /// The segment with its postings.
     pub segment: Arc<Segment>,
-    /// How many distinct words each column has then.
+    /// The number of distinct words of each column after the commit.
     pub distinct: Vec<u64>,
-    /// The sketches that are others then.
+    /// The changed sketches.
     pub sketches: Vec<SketchChange>,
-    /// How many images are in which state then.
+    /// The number of images by state after the commit.
     pub counts: Counts,
 }
 
-/// How many images of a generation are in which state; the others have no codes yet.
+/// The number of images of a generation by state. All other images have no codes yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// They have codes.
+    /// Images with codes.
     pub coded: u64,
-    /// They are marked as without.
+    /// Images that are marked as uncoded.
     pub uncoded: u64,
 }
 
 impl Counts {
-    /// One image more or less, with these words if any.
-    pub fn take(&mut self, words: Option<&CodeWords>, sign: i64) {
+    /// Counts one image more or less: with codes, marked as uncoded (empty words), or neither.
+    pub fn count(&mut self, words: Option<&CodeWords>, sign: i64) {
         match words.map(|words| words.is_empty()) {
             Some(true) => self.uncoded = self.uncoded.saturating_add_signed(sign),
             Some(false) => self.coded = self.coded.saturating_add_signed(sign),

@@ -1,5 +1,5 @@
-//! What readers see of one moment: `generations` the active and the standby one with their directories, `store` the
-//! opened store that publishes them.
+//! What readers see at one moment: `generations` the active and the standby generation with their
+//! directories, `store` the open store that publishes them.
 
 pub mod generations;
 pub mod store;

@@ -1,21 +1,21 @@
-//! The opened store: sled, what readers see of it at present, and reading typed things out of them.
-//! Writes nothing but a new store's first batch; knows no threads and no queries.
+//! The open store: sled, the view that readers see, and typed reads of sled's entries.
 
 use std::{
     hash::{BuildHasher, RandomState},
     ops::Range,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
     disk::{
-        engine::{self, Database, room::Room},
+        engine::{self, Database, disk_space::DiskSpace},
         key::Key,
         names,
         page::{self, CodeWords, Page},
@@ -33,35 +33,36 @@ use crate::{
     view::generations::View,
 };
 
-/// See the module.
+/// An open store.
 pub struct Store {
     pub(crate) database: Database,
-    /// Room on the disk that it is on.
-    pub room: Room,
-    /// Whether it follows a log.
+    /// The space on its disk.
+    pub disk_space: DiskSpace,
+    /// True if it follows a log.
     pub follows: bool,
-    /// What was wrong when it was opened.
+    /// The damage found when it was opened.
     pub damage: Vec<Damage>,
-    /// How many commits were acknowledged.
+    /// The file with the number of acknowledged commits.
     pub acknowledged: Acknowledged,
-    /// Whether names were given to originals before it was opened.
-    pub named: bool,
-    /// Its own id, which no other store has.
+    /// True if an earlier run allocated original keys.
+    pub had_originals: bool,
+    /// Its id, which no other store has.
     pub id: Uuid,
-    /// Where names go that rows have let go of.
+    /// Sends original keys that have become unreferenced.
     pub(crate) released: mpsc::UnboundedSender<OriginalKey>,
-    /// Whoever takes them.
-    pub removals: Mutex<Option<mpsc::UnboundedReceiver<OriginalKey>>>,
-    /// Held by whoever changes tree and directory together; a reader that holds it sees both before or after.
+    /// Receives these keys, until it is handed out.
+    pub released_receiver: Mutex<Option<mpsc::UnboundedReceiver<OriginalKey>>>,
+    /// Held for every change of tree and view together. A reader that holds it sees both before or
+    /// both after a change.
     pub gate: RwLock<()>,
-    /// Counts the beginnings and the ends of changes that are made while the gate is held.
-    pub(crate) moment: AtomicU64,
+    /// Counts the starts and ends of changes made under the gate.
+    pub(crate) change_count: AtomicU64,
     pub(crate) view: RwLock<Arc<View>>,
     pub(crate) hasher: RandomState,
 }
 
 impl Store {
-    /// sled's default tree, held while it is used.
+    /// Returns sled's default tree. Drop it soon: sled cannot be reopened while it is held.
     ///
     /// # Errors
     /// [`IndexError::Reopening`].
@@ -69,13 +70,14 @@ impl Store {
         self.database.get()
     }
 
-    /// What opens it again.
+    /// The database, for reopening it.
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Changes the tree and the directory together. `publish` is taken if that succeeds, and may have been before. A reader sees both
-    /// before the change or both after it if it holds the gate, or if the [moment](Self::moment) is the same at the end of its read.
+    /// Changes the tree and the view together. Takes `publish` on success; it may have been taken
+    /// before. A reader sees both before or both after the change if it holds the gate, or if the
+    /// [change count](Self::change_count) is the same at the end of its read.
     ///
     /// # Errors
     /// [`IndexError::Store`], [`Reopening`](IndexError::Reopening).
@@ -85,50 +87,50 @@ impl Store {
         publish: &mut Option<impl FnOnce(&View) -> View>,
     ) -> Result<(), IndexError> {
         let db = self.db()?;
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.moment.fetch_add(1, Ordering::SeqCst);
+        let _gate = self.gate.write();
+        self.change_count.fetch_add(1, Ordering::SeqCst);
         let applied = db.apply_batch(batch);
         match (&applied, publish.take_if(|_| applied.is_ok())) {
             (Ok(()), Some(publish)) => self.publish(publish),
             (Ok(()), None) => {}
-            // Before anybody reads what is left of it.
-            (Err(_), _) => self.database.fail(),
+            // Marked before anyone can read a partly applied batch.
+            (Err(_), _) => self.database.mark_failed(),
         }
-        self.moment.fetch_add(1, Ordering::SeqCst);
+        self.change_count.fetch_add(1, Ordering::SeqCst);
         Ok(applied?)
     }
 
-    /// A number that is odd while a change is under way and is never the same again after one.
-    pub fn moment(&self) -> u64 {
-        self.moment.load(Ordering::SeqCst)
+    /// A counter that is odd during a change, and that every change increases.
+    pub fn change_count(&self) -> u64 {
+        self.change_count.load(Ordering::SeqCst)
     }
 
-    /// Tells whoever removes originals that no row has these.
+    /// Releases original keys for removal.
     pub fn release(&self, names: impl IntoIterator<Item = OriginalKey>) {
         for name in names {
-            // Where nobody removes any, they stay loose.
+            // Without a receiver the keys stay unreferenced.
             let _ = self.released.send(name);
         }
     }
 
-    /// What there is now.
+    /// The current view.
     pub fn view(&self) -> Arc<View> {
         let view = self.view.read();
-        view.unwrap_or_else(PoisonError::into_inner).clone()
+        view.clone()
     }
 
-    /// Puts something else in the place of what is present. What `change` does is quick, for readers wait.
+    /// Replaces the current view. `change` must be quick, because readers wait.
     pub fn publish(&self, change: impl FnOnce(&View) -> View) {
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let mut view = self.view.write();
         let after = Arc::new(change(&view));
         let before = std::mem::replace(&mut *view, after);
         drop(view);
-        // What only the old one held is given back after the lock.
+        // Memory that only the old view held is freed after the lock.
         drop(before);
     }
 
-    /// Merges the neighbouring segments of a directory that `choose` picks, if any, and gives those whose place was taken. Several
-    /// threads may do so at once as long as they never pick the same.
+    /// Merges neighbouring segments of a directory, chosen by `choose`, and returns the replaced
+    /// ones. Several threads may call this at once if they never choose the same segments.
     pub fn merge(
         &self,
         choose: impl Fn(&[Arc<Segment>]) -> Option<Range<usize>>,
@@ -143,12 +145,12 @@ impl Store {
         })
     }
 
-    /// The hash that the directory knows an id by, of its own in each process.
+    /// The hash of an id in the directory. It differs between processes.
     pub fn hash(&self, id: &ImageId) -> u32 {
         hash(&self.hasher, id)
     }
 
-    /// A page of rows; empty where there is none.
+    /// Reads a row page; empty if it does not exist.
     pub fn rows(db: &engine::Tree, number: u32) -> Result<Page<Row>, IndexError> {
         match db.get(Key::Rows(number).to_bytes())? {
             Some(value) => page::decode(&value).map_err(|why| Damage::rows(number, why).into()),
@@ -156,13 +158,13 @@ impl Store {
         }
     }
 
-    /// The numbers of those of some labels that have one; no image has any of the others.
+    /// Returns the numbers of those labels that have one. No image has the others.
     pub fn numbers(db: &engine::Tree, labels: &[String]) -> Result<Vec<u32>, IndexError> {
         let numbers = labels.iter().map(|label| names::number(db, &nfc(label)));
         numbers.filter_map(Result::transpose).collect()
     }
 
-    /// The payload of an image that has one.
+    /// Reads the payload of an image that has one.
     pub fn payload(db: &engine::Tree, sequence: u32) -> Result<serde_json::Value, IndexError> {
         let damaged = |why: &str| Damage {
             what: format!("the payload of the image with sequence number {sequence}"),
@@ -174,7 +176,7 @@ impl Store {
         Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
     }
 
-    /// A page of a generation's codes; empty where there is none.
+    /// Reads a code page; empty if it does not exist.
     pub fn codes(
         db: &engine::Tree,
         generation: &Generation,
@@ -187,7 +189,8 @@ impl Store {
         }
     }
 
-    /// A page of a generation's sketches; empty where there is none. A damaged one counts as empty: what it held is made again with the codes.
+    /// Reads a sketch page; empty if it does not exist or is damaged. A write then overwrites the
+    /// damaged page.
     pub fn sketches(
         db: &engine::Tree,
         generation: &Generation,
@@ -200,7 +203,7 @@ impl Store {
             Ok(page) => Ok(page),
             Err(why) => {
                 let damage = Damage::sketches(page, generation.number, why);
-                tracing::error!(%damage, "the page is overwritten and its sketches are lost");
+                tracing::error!(%damage, "a sketch page is damaged; it is overwritten and its sketches are lost");
                 Ok(Page::new())
             }
         }

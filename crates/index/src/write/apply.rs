@@ -1,4 +1,4 @@
-//! A write of a log as what a group does. Knows which is which; what each does is told where it is done.
+//! Maps each kind of write to the method of the group that does it.
 
 use crate::{
     disk::row::Row,
@@ -11,7 +11,8 @@ use crate::{
 };
 
 impl Group<'_> {
-    /// Does a write. One that fails leaves nothing behind, and fails in every store that it comes to after the same writes.
+    /// Does a write. A write that fails leaves nothing behind, and fails in every store that
+    /// applies the same writes before it.
     pub fn write(&mut self, write: Write) -> Result<Outcome, IndexError> {
         if !matches!(write, Write::OpenBlock | Write::Forget(_)) {
             self.changed = Some(self.applied.map(|applied| applied.position));
@@ -29,8 +30,8 @@ impl Group<'_> {
             } => Outcome::Patched(self.patch(id, labels, payload, at_ms)?.map(Box::new)),
             Write::Delete { id } => Outcome::Deleted(self.delete(id)?),
             Write::OpenBlock => Outcome::Block(self.open_block()),
-            Write::Forget(names) => {
-                self.forget(&names)?;
+            Write::Forget(keys) => {
+                self.forget_originals(&keys)?;
                 Outcome::Nothing
             }
             Write::Begin(generation) => Outcome::Number(self.begin(generation)?),
@@ -58,7 +59,7 @@ impl Group<'_> {
         })
     }
 
-    /// What an image of the active generation is as of.
+    /// The revision of an image in the active generation.
     pub(crate) fn revision(&self, sequence: u32, row: &Row) -> Revision {
         let generation = self.staged.view.active.generation.number;
         row.revision(self.store.id, generation, sequence)

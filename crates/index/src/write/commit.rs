@@ -1,5 +1,5 @@
-//! The commit of a group: its pages, names, summary and turn in one batch of sled's, its segments in the directories, and then a flush.
-//! Knows what has to change together and in which order, and where a commit stands that failed; not what any write of the group was.
+//! Commits a group: one sled batch with its pages, names, summary and generations, its segments
+//! published to readers, then a flush. Also resumes a commit that failed.
 
 use std::{
     io,
@@ -19,10 +19,10 @@ use crate::{
     write::group::Group,
 };
 
-/// How long a flush may take before sled is asked whether it has failed.
-const ASK: Duration = Duration::from_secs(1);
+/// The time between checks of a flush that has not returned.
+const FLUSH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What becomes of what is present.
+/// Makes the view after the commit from the view before it.
 type Publish = Box<dyn FnOnce(&View) -> View + Send>;
 
 /// A group that is ready to be written.
@@ -30,37 +30,39 @@ pub struct Commit {
     batch: engine::Batch,
     bytes: u64,
     after: State,
-    /// None once readers see it.
+    /// `None` once readers see the commit.
     publish: Option<Publish>,
-    /// Originals that no row names any more.
+    /// The originals that become unreferenced.
     released: Vec<OriginalKey>,
 }
 
 impl Commit {
-    /// About how many bytes it writes.
+    /// The approximate number of bytes that it writes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether readers already see it. If so, it must be stored.
+    /// Returns true if readers already see it. It must then be stored.
     pub fn is_published(&self) -> bool {
         self.publish.is_none()
     }
 
-    /// Makes all of it visible at once, then durable, and returns the summary after it. The tree and the directories change
-    /// together for whoever holds the gate; the flush, which is slow, happens outside it.
+    /// Makes the commit visible, then durable, and returns the summary after it. The tree and the
+    /// view change together under the gate; the slow flush happens outside it.
     ///
     /// # Errors
-    /// [`IndexError::Store`]. Part of it may be stored and seen then, until sled is opened again.
+    /// [`IndexError::Store`]. Part of the commit may then be stored and visible until sled is
+    /// opened again.
     pub fn write(&mut self, store: &Store) -> Result<State, IndexError> {
         store.change(self.batch.clone(), &mut self.publish)?;
         self.complete(store)
     }
 
-    /// Goes on where [`write`](Self::write) failed, once sled was opened again.
+    /// Resumes a failed [`write`](Self::write) after sled was opened again.
     ///
     /// # Errors
-    /// [`IndexError::DiskFull`], [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt) if earlier commits are gone.
+    /// [`IndexError::DiskFull`], [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt) if
+    /// earlier commits are lost.
     pub fn resume(&mut self, store: &Store) -> Result<State, IndexError> {
         let stored = State::read(&*store.db()?)?.unwrap_or_default().commit;
         match self.after.commit.checked_sub(stored) {
@@ -69,13 +71,13 @@ impl Commit {
                 self.complete(store)
             }
             Some(1) => {
-                store.room.take(self.bytes)?;
+                store.disk_space.reserve(self.bytes)?;
                 self.write(store)
             }
             _ => Err(IndexError::Corrupt {
                 what: "the end of the store".to_owned(),
                 why: format!(
-                    "{} commits were acknowledged and it ends with the {stored}th",
+                    "{} commits were acknowledged, but the last one stored is {stored}",
                     self.after.commit - 1
                 ),
             }),
@@ -91,7 +93,8 @@ impl Commit {
     }
 }
 
-/// Flushes sled. If one of its threads fails to write, it may leave the caller of `flush` asleep. A second call wakes it.
+/// Flushes sled. If one of sled's threads fails to write, the first `flush` may never return; a
+/// second call wakes it.
 fn flush(db: &engine::Db) -> Result<(), IndexError> {
     let (send, flushed) = mpsc::channel();
     thread::scope(|scope| {
@@ -103,7 +106,7 @@ fn flush(db: &engine::Db) -> Result<(), IndexError> {
             .spawn_scoped(scope, flush)
             .map_err(engine::Error::from)?;
         loop {
-            match flushed.recv_timeout(ASK) {
+            match flushed.recv_timeout(FLUSH_CHECK_INTERVAL) {
                 Ok(flushed) => return Ok(flushed.map(drop)?),
                 Err(mpsc::RecvTimeoutError::Timeout) => drop(db.flush()),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -116,13 +119,13 @@ fn flush(db: &engine::Db) -> Result<(), IndexError> {
 }
 
 impl Group<'_> {
-    /// All of it, ready to be written; none if it changes nothing.
+    /// Prepares the group to be written; returns `None` if it changes nothing.
     ///
     /// # Errors
     /// [`IndexError::Encode`].
     pub fn into_commit(mut self) -> Result<Option<Commit>, IndexError> {
         let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
-        // A write that failed may have given a name its number, which is known from then on.
+        // A failed write may have numbered a name. The number is remembered, so it must be stored.
         let unnamed = self.staged.next_name() == self.state.names;
         let idle =
             unchanged && unnamed && self.originals.is_empty() && self.generation_change.is_none();

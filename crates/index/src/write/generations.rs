@@ -1,17 +1,16 @@
-//! Changes of generations as writes: one is begun beside the active one, images get codes in it, it takes the active one's place, it goes.
-//! Knows when each may be; neither what makes the codes nor who decides.
+//! Stages changes of generations: begins, fills, activates and discards the standby one.
 
 use crate::{
     disk::{generations::Generations, key},
     types::{error::IndexError, generation::Generation, write::Recoded},
     write::{
         group::Group,
-        staged::{Found, GenerationChange},
+        staged::{GenerationChange, StoredImage},
     },
 };
 
 impl Group<'_> {
-    /// The generations as the writes staged so far leave them.
+    /// The generations after the staged writes.
     fn generations(&self) -> Result<Generations, IndexError> {
         match &self.generation_change {
             Some(generation_change) => Ok(generation_change.generations.clone()),
@@ -19,8 +18,8 @@ impl Group<'_> {
         }
     }
 
-    /// A generation of another model beside the active one, in the place of whichever is there; its number. The one there stays if it
-    /// is what is wanted.
+    /// Begins a standby generation, replacing any other one, and returns its number. Continues the
+    /// existing one if it is equal to `wanted`.
     pub fn begin(&mut self, mut wanted: Generation) -> Result<u32, IndexError> {
         let mut generations = self.generations()?;
         if let Some(standby) = &generations.standby {
@@ -37,23 +36,23 @@ impl Group<'_> {
         Ok(number)
     }
 
-    /// Codes of images in the generation beside, where they still lack them and have the original that the codes are of; how many
-    /// images got theirs.
+    /// Stores the codes of images in the standby generation. Skips images that already have codes
+    /// or whose original has changed. Returns the number of images that got codes.
     pub fn recode(&mut self, number: u32, images: Vec<Recoded>) -> Result<usize, IndexError> {
-        let side = self.standby(number)?;
+        let side = self.standby_side(number)?;
         let view = self.staged.view.clone();
         let Some(of) = view.sides().nth(side) else {
             return Ok(0);
         };
-        // All is checked and found before any is staged.
+        // Everything is checked and looked up before anything is staged.
         let mut changes = Vec::new();
         for image in images {
             if !image.codes.is_empty() {
                 of.generation.check_lengths(&image.codes)?;
-                of.generation.fitting(image.sketch.as_ref())?;
+                of.generation.checked_sketch(image.sketch.as_ref())?;
             }
             let before = self.staged.find(&image.id)?;
-            let lacks_codes = |before: &Found| {
+            let lacks_codes = |before: &StoredImage| {
                 before.row.original == image.original && before.words[side].is_none()
             };
             if let Some(before) = before.filter(lacks_codes) {
@@ -69,14 +68,15 @@ impl Group<'_> {
             let (mut words, sequence) = (before.words.clone(), before.sequence);
             words[side] = Some(codes.iter().map(|code| code.word()).collect());
             let row = before.row.clone();
-            self.change(sequence, &id, Some(before), Some((row, words)))?;
-            self.sketch(side, sequence, sketch)?;
+            self.stage_row(sequence, &id, Some(before), Some((row, words)))?;
+            self.stage_sketch(side, sequence, sketch)?;
         }
         Ok(count)
     }
 
-    /// Whether a number is that of the generation beside.
-    fn standby(&self, number: u32) -> Result<usize, IndexError> {
+    /// Checks that a number is that of the standby generation, and returns its index among the
+    /// sides.
+    fn standby_side(&self, number: u32) -> Result<usize, IndexError> {
         let view = &self.staged.view;
         let is = view
             .standby
@@ -91,9 +91,9 @@ impl Group<'_> {
         }
     }
 
-    /// Has the generation beside take the active one's place, which then stands beside it.
+    /// Makes the standby generation active; the previous one becomes standby.
     pub fn activate(&mut self, number: u32) -> Result<(), IndexError> {
-        let side = self.standby(number)?;
+        let side = self.standby_side(number)?;
         let counts = self.sides[side].counts;
         let missing = self
             .state
@@ -110,7 +110,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Has the generation beside go. Its pages are [purged](Self::purge).
+    /// Discards the standby generation. [`purge`](Self::purge) removes its pages.
     pub fn discard(&mut self) -> Result<(), IndexError> {
         let mut generations = self.generations()?;
         if generations.standby.take().is_some() {
@@ -119,16 +119,16 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Removes at most so many pages of generations that are no more, and tells whether there may be others.
-    pub fn purge(&mut self, most: usize) -> Result<bool, IndexError> {
+    /// Removes at most `limit` pages of discarded generations. Returns true if there may be more.
+    pub fn purge(&mut self, limit: usize) -> Result<bool, IndexError> {
         let generations = self.generations()?;
         let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
         let gone = (0..=generations.last).filter(|number| !kept.contains(number));
         let ranges =
             gone.flat_map(|number| [key::codes, key::sketches].map(|of| of(number, 0..u32::MAX)));
         let keys = ranges.flat_map(|range| self.db.range(range).keys());
-        let keys = keys.take(most).collect::<Result<Vec<_>, _>>()?;
-        let more = keys.len() == most;
+        let keys = keys.take(limit).collect::<Result<Vec<_>, _>>()?;
+        let more = keys.len() == limit;
         self.purged += keys.len();
         keys.into_iter()
             .for_each(|key| self.staged.batch.remove(key));

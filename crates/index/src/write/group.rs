@@ -1,5 +1,4 @@
-//! A group of writes that is committed as one: each is staged over those before it, then all are applied in one batch.
-//! Knows what a write does to row, codes, payload, names of originals and directory; nothing of who waits for it.
+//! A group of writes that is committed at once: each write is staged on top of the earlier ones.
 
 use std::sync::Arc;
 
@@ -30,45 +29,46 @@ use crate::{
     write::staged::{GenerationChange, Staged},
 };
 
-/// Writes staged and not yet committed. One that fails leaves nothing behind.
+/// Staged writes that are not committed yet. A write that fails leaves nothing behind.
 pub struct Group<'a> {
     pub(super) store: &'a Store,
     pub(super) db: Arc<engine::Db>,
     pub(super) state: State,
     pub(super) staged: Staged<'a>,
-    /// What becomes of the directory of each generation, the active one first.
-    pub(super) sides: Vec<Changed>,
+    /// The changes of each generation, the active one first.
+    pub(super) sides: Vec<SideChanges>,
     pub(super) originals: originals::Changes,
     pub(super) generation_change: Option<GenerationChange>,
-    /// How many pages of generations that are gone it removes.
+    /// The number of pages of discarded generations that it removes.
     pub(super) purged: usize,
-    /// The last write of a log that is applied with it.
+    /// The last write of a log that it applies.
     pub(super) applied: Option<LogPosition>,
-    /// How many messages of a log are broken and passed over.
+    /// The number of unreadable log messages that it skips.
     pub(super) broken: u64,
-    /// Whether any write is of images, and the position of the last that is, where there is a log.
+    /// Set if any write changes images or generations: the log position of the last such write, if
+    /// there is a log.
     pub(super) changed: Option<Option<u64>>,
 }
 
-/// An image's words and its sketch in each generation, the active one first.
+/// The codes and the sketch of an image in each generation, the active one first.
 type Coded = (Vec<Option<CodeWords>>, Vec<Option<Sketch>>);
 
-/// What a group changes of a generation.
-pub(super) struct Changed {
+/// The changes of one generation.
+pub(super) struct SideChanges {
     pub(super) changes: Vec<Change>,
     pub(super) sketches: Vec<SketchChange>,
     pub(super) counts: Counts,
 }
 
 impl<'a> Group<'a> {
-    /// An empty group, after the commits that `state` tells of.
+    /// Creates an empty group on top of the commits up to `state`.
     ///
     /// # Errors
     /// [`IndexError::Reopening`].
     pub fn new(store: &'a Store, names: &'a mut Names, state: State) -> Result<Self, IndexError> {
         let db = store.db()?;
         let staged = Staged::new(store, db.clone(), names);
-        let changed = |side: &GenerationView| Changed {
+        let changed = |side: &GenerationView| SideChanges {
             changes: Vec::new(),
             sketches: Vec::new(),
             counts: side.counts(),
@@ -88,35 +88,38 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// How many commits there were before it.
+    /// The number of commits before it.
     pub fn commits(&self) -> u64 {
         self.state.commit
     }
 
-    /// Whether it changes generations. Whatever comes after that needs another group, for what is present is another then.
+    /// Returns true if it changes generations. Later writes need a new group, because they need the
+    /// view after the change.
     pub fn changes_generations(&self) -> bool {
         self.generation_change.is_some()
     }
 
-    /// That a log is applied up to a position with it, and whether what rows let go of in the writes that follow is this store's to tell.
+    /// Records the log position of the next write. Unless the write is `own`, this store does not
+    /// release the originals that become unreferenced.
     pub fn at(&mut self, applied: LogPosition, own: bool) {
         self.applied = Some(applied);
-        self.originals.elsewhere = !own;
+        self.originals.released_elsewhere = !own;
     }
 
-    /// Counts a message of the log that is broken, so that nothing can be done for it.
-    pub fn pass_over(&mut self) {
+    /// Counts an unreadable message of the log.
+    pub fn skip_message(&mut self) {
         self.broken += 1;
     }
 
-    /// The size of the payloads staged.
+    /// The size of the staged payloads in bytes.
     pub fn bytes(&self) -> usize {
         self.staged.bytes
     }
 
-    /// Inserts or replaces an image, and tells whether it is new. A replaced one keeps its age.
+    /// Inserts or replaces an image; returns its record, and true if it is new. A replaced image
+    /// keeps its age.
     pub fn put(&mut self, image: NewImage) -> Result<(Record, bool), IndexError> {
-        let (words, sketches) = self.coded(image.codes)?;
+        let (words, sketches) = self.split_codes(image.codes)?;
         let before = self.staged.find(&image.id)?;
         let labels = id::labels(image.labels);
         let payload = image.payload.filter(|payload| !payload.is_null());
@@ -133,7 +136,7 @@ impl<'a> Group<'a> {
         } = image.times.unwrap_or_else(Times::now);
         let created_at_ms = (before.as_ref()).map_or(created, |found| found.row.created_at_ms);
         let (version, updated_after_ms) = match &before {
-            Some(found) => found.row.after(now),
+            Some(found) => found.row.next_version(now),
             None => (0, now.saturating_sub(created_at_ms)),
         };
         let row = Row {
@@ -147,7 +150,7 @@ impl<'a> Group<'a> {
             created_at_ms,
             updated_after_ms,
         };
-        self.touch(sequence)?;
+        self.read_pages(sequence)?;
         let had = before.as_ref().and_then(|found| found.row.original);
         self.originals.replace(&self.db, had, image.original)?;
 
@@ -160,7 +163,9 @@ impl<'a> Group<'a> {
         let had_payload = before.as_ref().is_some_and(|found| found.row.payload);
         self.staged
             .save_payload(sequence, json.zip(payload.clone()), had_payload);
-        self.staged.places.insert(image.id.clone(), Some(sequence));
+        self.staged
+            .sequences
+            .insert(image.id.clone(), Some(sequence));
         let record = Record {
             id: image.id,
             codes: self.active_codes(&words),
@@ -174,14 +179,14 @@ impl<'a> Group<'a> {
             updated_at_ms: row.updated_at_ms(),
             revision: self.revision(sequence, &row),
         };
-        self.change(sequence, &record.id, before, Some((row, words)))?;
+        self.stage_row(sequence, &record.id, before, Some((row, words)))?;
         for (side, sketch) in sketches.into_iter().enumerate() {
-            self.sketch(side, sequence, sketch)?;
+            self.stage_sketch(side, sequence, sketch)?;
         }
         Ok((record, created))
     }
 
-    /// Changes labels, payload or both; `None` where there is no such image.
+    /// Changes labels, payload or both; returns `None` if there is no such image.
     pub fn patch(
         &mut self,
         id: ImageId,
@@ -208,7 +213,7 @@ impl<'a> Group<'a> {
             None => self.staged.named(&row.labels)?,
         };
         let media_type = self.staged.named(&[row.media_type])?.concat();
-        (row.version, row.updated_after_ms) = row.after(at_ms);
+        (row.version, row.updated_after_ms) = row.next_version(at_ms);
         row.payload = json.is_some();
         let words = before.words.clone();
         self.staged
@@ -226,11 +231,11 @@ impl<'a> Group<'a> {
             revision: self.revision(sequence, &row),
             id,
         };
-        self.change(sequence, &record.id, Some(before), Some((row, words)))?;
+        self.stage_row(sequence, &record.id, Some(before), Some((row, words)))?;
         Ok(Some(record))
     }
 
-    /// Removes all that is kept of an image, and tells whether there was one.
+    /// Deletes an image. Returns true if it existed.
     pub fn delete(&mut self, id: ImageId) -> Result<bool, IndexError> {
         let Some(before) = self.staged.find(&id)? else {
             return Ok(false);
@@ -241,15 +246,15 @@ impl<'a> Group<'a> {
         self.staged.save_payload(sequence, None, before.row.payload);
         self.state.images -= 1;
         self.state.marks = self.state.marks.wrapping_sub(mark(sequence, &id));
-        self.change(sequence, &id, Some(before), None)?;
+        self.stage_row(sequence, &id, Some(before), None)?;
         for side in 0..self.sides.len() {
-            self.sketch(side, sequence, None)?;
+            self.stage_sketch(side, sequence, None)?;
         }
-        self.staged.places.insert(id, None);
+        self.staged.sequences.insert(id, None);
         Ok(true)
     }
 
-    /// Opens a block of names for originals, all of them loose, and tells its number.
+    /// Opens a block of original keys, all of them unreferenced, and returns its number.
     pub fn open_block(&mut self) -> u64 {
         let block = self.state.blocks;
         self.state.blocks += 1;
@@ -257,16 +262,15 @@ impl<'a> Group<'a> {
         block
     }
 
-    /// Takes note that nothing lies under these names, which are loose.
-    pub fn forget(&mut self, names: &[OriginalKey]) -> Result<(), IndexError> {
+    /// Records that the originals of these unreferenced keys are removed.
+    pub fn forget_originals(&mut self, keys: &[OriginalKey]) -> Result<(), IndexError> {
         let db = &self.db;
-        names
-            .iter()
-            .try_for_each(|name| self.originals.forget(db, *name))
+        keys.iter()
+            .try_for_each(|key| self.originals.forget(db, *key))
     }
 
-    /// The words that codes are in each generation, and the sketches: those of the active one have to be among them.
-    fn coded(&self, codes: Vec<Codes>) -> Result<Coded, IndexError> {
+    /// Splits codes and sketches by generation. Those of the active generation are required.
+    fn split_codes(&self, codes: Vec<Codes>) -> Result<Coded, IndexError> {
         let view = &self.staged.view;
         let coded = view.sides().map(|side| {
             let generation = &side.generation;
@@ -276,7 +280,10 @@ impl<'a> Group<'a> {
             };
             generation.check_lengths(codes)?;
             let words = codes.iter().map(HashCode::word).collect();
-            Ok((Some(words), generation.fitting(sketch.as_ref())?.cloned()))
+            Ok((
+                Some(words),
+                generation.checked_sketch(sketch.as_ref())?.cloned(),
+            ))
         });
         let coded: Vec<_> = coded.collect::<Result<_, IndexError>>()?;
         match coded.first() {
@@ -294,7 +301,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// A payload as it is stored: its JSON, known to read back, for the reader limits nesting where the writer does not.
+/// Encodes a payload as JSON and checks that it reads back: the reader limits nesting, the writer
+/// does not.
 pub(crate) fn encode_payload(payload: &Value) -> Result<Vec<u8>, IndexError> {
     serde_json::to_vec(payload)
         .and_then(|json| serde_json::from_slice::<Value>(&json).map(|_| json))

@@ -1,5 +1,5 @@
-//! Merging segments, so that there are never many to search: small ones at once by the writer, large ones by a thread beside.
-//! Knows when a merge is worth it; what it makes is the segment's.
+//! Keeps the number of segments small: the writer merges small ones at once, and a background
+//! thread merges large ones.
 
 use std::{
     io,
@@ -9,37 +9,41 @@ use std::{
     time::Duration,
 };
 
-use crate::{memory::segment::Segment, priority::Rank, view::store::Store};
+use crate::{memory::segment::Segment, priority::Priority, view::store::Store};
 
-/// Segments that tell of fewer images are the writer's: it merges them within milliseconds.
-const SMALL: usize = 8192;
-/// A segment is merged with the newer ones as soon as these are together larger than such a part of it.
-const PART: usize = 4;
-/// The same of large ones, when nothing was written for a while.
-const PART_IDLE: usize = 64;
-/// How long that is.
-const IDLE: Duration = Duration::from_secs(1);
+/// Segments of fewer images are small: the writer merges them within milliseconds.
+const SMALL_SEGMENT: usize = 8192;
+/// A segment is merged with the newer ones once they are together larger than this fraction (1/4)
+/// of it.
+const MERGE_RATIO: usize = 4;
+/// The same for large segments after a time without writes.
+const IDLE_MERGE_RATIO: usize = 64;
+/// The time without writes after which [`IDLE_MERGE_RATIO`] applies.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
-/// Which of the small segments, which come last, are to be merged.
+/// Chooses the small segments to merge. Small segments come last.
 pub fn small(segments: &[Arc<Segment>]) -> Option<Range<usize>> {
-    let large = large_of(segments);
-    let range = worth_it(&segments[large..], PART)?;
+    let large = count_large(segments);
+    let range = worth_merging(&segments[large..], MERGE_RATIO)?;
     Some(large + range.start..large + range.end)
 }
 
-/// Which of the large segments are to be merged.
+/// Chooses the large segments to merge.
 fn large(segments: &[Arc<Segment>], part: usize) -> Option<Range<usize>> {
-    worth_it(&segments[..large_of(segments)], part)
+    worth_merging(&segments[..count_large(segments)], part)
 }
 
-/// How many large ones there are; after the first small one none counts as large.
-fn large_of(segments: &[Arc<Segment>]) -> usize {
-    let small = segments.iter().position(|segment| segment.len() < SMALL);
+/// Counts the large segments: those before the first small one.
+fn count_large(segments: &[Arc<Segment>]) -> usize {
+    let small = segments
+        .iter()
+        .position(|segment| segment.len() < SMALL_SEGMENT);
     small.unwrap_or(segments.len())
 }
 
-/// From the first segment that is small against those after it, to the last.
-fn worth_it(segments: &[Arc<Segment>], part: usize) -> Option<Range<usize>> {
+/// Returns the range from the first segment that is small compared to those after it, to the last
+/// segment.
+fn worth_merging(segments: &[Arc<Segment>], part: usize) -> Option<Range<usize>> {
     let mut newer: usize = segments.iter().map(|segment| segment.len()).sum();
     for (at, segment) in segments.iter().enumerate() {
         newer -= segment.len();
@@ -50,16 +54,17 @@ fn worth_it(segments: &[Arc<Segment>], part: usize) -> Option<Range<usize>> {
     None
 }
 
-/// The handle of the thread that merges large segments. It stops when dropped, after the merge it is at.
+/// The handle of the thread that merges large segments. Dropping it stops the thread after its
+/// current merge.
 pub struct Merger(mpsc::SyncSender<()>);
 
 impl Merger {
     /// Starts the thread.
     pub fn start(store: Arc<Store>) -> io::Result<Self> {
-        // One call may wait; more would say the same.
+        // One pending call is enough; more would mean the same.
         let (calls, called) = mpsc::sync_channel(1);
         let run = move || {
-            Rank::Index.take();
+            Priority::Index.apply();
             run(&store, &called);
         };
         thread::Builder::new()
@@ -68,7 +73,7 @@ impl Merger {
         Ok(Merger(calls))
     }
 
-    /// That there was a commit.
+    /// Wakes the thread after a commit.
     pub fn wake(&self) {
         let _ = self.0.try_send(());
     }
@@ -76,20 +81,21 @@ impl Merger {
 
 fn run(store: &Store, called: &mpsc::Receiver<()>) {
     while called.recv().is_ok() {
-        // Until nothing comes for a while, and then once more.
+        // Merges after each commit, and once more when idle.
         loop {
-            merge_large(store, PART);
-            match called.recv_timeout(IDLE) {
+            merge_large(store, MERGE_RATIO);
+            match called.recv_timeout(IDLE_AFTER) {
                 Ok(()) => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => break,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
         }
-        merge_large(store, PART_IDLE);
+        merge_large(store, IDLE_MERGE_RATIO);
     }
 }
 
-/// A reader that is the last to hold a large segment would spend tens of milliseconds on giving its memory back.
+/// Waits until this thread holds the last reference to the replaced segments: freeing a large
+/// segment takes tens of milliseconds, which a reader must not spend.
 fn merge_large(store: &Store, part: usize) {
     while let Some(replaced) = store.merge(|segments| large(segments, part)) {
         while replaced.iter().any(|part| Arc::strong_count(part) > 1) {

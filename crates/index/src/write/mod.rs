@@ -1,8 +1,8 @@
-//! Writing: one thread takes all waiting writes and commits them as a group.
+//! Writing: one thread takes all queued writes and commits them as a group.
 //!
-//! `writer` the queue and the thread · `group` writes staged over each other · `apply` each write of a log ·
-//! `generations` changes of models · `pages`, `staged` the pages that change · `commit` one batch, one flush ·
-//! `merge` of segments.
+//! `writer` the queue and the thread · `group` writes staged on top of each other · `apply` each
+//! kind of write · `generations` changes of generations · `pages`, `staged` the pages that change ·
+//! `commit` one batch, one flush · `merge` merging segments.
 
 pub mod apply;
 pub mod commit;

@@ -1,5 +1,5 @@
-//! An image's row and codes on their way into their pages, or out of them, and what that changes of each generation's directory.
-//! Knows pages and slots; not what a write was.
+//! Stages the row, codes and sketch of an image in their pages, and records the change for each
+//! generation's directory.
 
 use std::collections::BTreeSet;
 
@@ -14,29 +14,30 @@ use crate::{
         sketches::array::SketchChange,
     },
     types::{error::IndexError, id::ImageId, sketch::Sketch},
-    write::{group::Group, staged::Found},
+    write::{group::Group, staged::StoredImage},
 };
 
 impl Group<'_> {
-    /// Reads the pages that a write of an image changes, so that what is damaged fails before anything is staged.
-    pub(crate) fn touch(&mut self, sequence: u32) -> Result<(), IndexError> {
-        let (number, _) = page::place(sequence);
+    /// Reads the pages that a write of an image changes, so that damage fails the write before
+    /// anything is staged.
+    pub(crate) fn read_pages(&mut self, sequence: u32) -> Result<(), IndexError> {
+        let (number, _) = page::page_and_slot(sequence);
         self.staged.rows(number)?;
-        let (sketches, _) = sketch_page::place(sequence);
+        let (sketches, _) = sketch_page::page_and_slot(sequence);
         (0..self.sides.len()).try_for_each(|side| {
             self.staged.codes(side, number)?;
             self.staged.sketches(side, sketches).map(drop)
         })
     }
 
-    /// Puts an image's sketch of a side into its page, or takes it out, and notes the change.
-    pub(crate) fn sketch(
+    /// Stores or removes an image's sketch in a side's page, and records the change.
+    pub(crate) fn stage_sketch(
         &mut self,
         side: usize,
         sequence: u32,
         sketch: Option<Sketch>,
     ) -> Result<(), IndexError> {
-        let (number, slot) = sketch_page::place(sequence);
+        let (number, slot) = sketch_page::page_and_slot(sequence);
         let Some(page) = self.staged.sketches(side, number)? else {
             return Ok(());
         };
@@ -50,15 +51,16 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Puts an image's row and codes into their pages, or takes them out, and notes the change for the directories.
-    pub(crate) fn change(
+    /// Stores or removes an image's row and codes in their pages, and records the change for the
+    /// directories.
+    pub(crate) fn stage_row(
         &mut self,
         sequence: u32,
         id: &ImageId,
-        before: Option<Found>,
+        before: Option<StoredImage>,
         after: Option<(Row, Vec<Option<CodeWords>>)>,
     ) -> Result<(), IndexError> {
-        let (number, slot) = page::place(sequence);
+        let (number, slot) = page::page_and_slot(sequence);
         let hash = self.store.hash(id);
         let labels = |row: Option<&Row>| -> BTreeSet<u32> {
             row.iter()
@@ -76,9 +78,9 @@ impl Group<'_> {
             let was = before.as_ref().map(|found| (&found.row, &found.words[at]));
             let is = after.as_ref().map(|(row, words)| (row, &words[at]));
             side.counts
-                .take(was.and_then(|(_, words)| words.as_ref()), -1);
+                .count(was.and_then(|(_, words)| words.as_ref()), -1);
             side.counts
-                .take(is.and_then(|(_, words)| words.as_ref()), 1);
+                .count(is.and_then(|(_, words)| words.as_ref()), 1);
             side.changes.push(Change {
                 sequence,
                 before: was.map(|(row, words)| entry(row, words)),

@@ -1,5 +1,5 @@
-//! What the writes of a group have put aside: pages, payloads and names over those stored, and the batch to be applied.
-//! Reads what was not touched from the store; knows nothing of what a write means.
+//! The staged changes of a group: pages, payloads, names, and the batch to apply. Reads unchanged
+//! pages from the store.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -22,42 +22,44 @@ use crate::{
     view::{generations::View, store::Store},
 };
 
-/// See the module.
+/// The staged changes of a group.
 pub struct Staged<'a> {
     store: &'a Store,
     db: Arc<engine::Db>,
     names: &'a mut Names,
-    /// All but pages and the summary, which come last.
+    /// Everything but pages and the summary, which are added last.
     pub batch: engine::Batch,
-    /// Where the images are that were asked for, as the writes staged so far leave them.
-    pub places: HashMap<ImageId, Option<u32>>,
-    /// Pages of rows that are to be written.
+    /// The sequence numbers of the images looked up so far, after the staged writes; `None` if
+    /// deleted.
+    pub sequences: HashMap<ImageId, Option<u32>>,
+    /// The row pages to write.
     pub rows: HashMap<u32, Page<Row>>,
-    /// What is present while the group is staged, but for merges.
+    /// The view on which the group is staged, except for merges.
     pub view: Arc<View>,
-    /// Pages of each generation's codes that are to be written.
+    /// The code pages of each generation to write.
     pub codes: Vec<HashMap<u32, Page<CodeWords>>>,
-    /// Pages of each generation's sketches that are to be written.
+    /// The sketch pages of each generation to write.
     pub sketches: Vec<HashMap<u32, Page<Sketch>>>,
     payloads: HashMap<u32, Option<Value>>,
-    /// How many more images have a label.
+    /// The change of the number of images of each label.
     labels: HashMap<u32, i64>,
-    /// The size of the payloads.
+    /// The size of the staged payloads in bytes.
     pub bytes: usize,
 }
 
-/// An image as it is before a write.
-pub struct Found {
-    /// Its number.
+/// An image before a write.
+pub struct StoredImage {
+    /// Its sequence number.
     pub sequence: u32,
-    /// What is kept of it but its codes.
+    /// Its row.
     pub row: Row,
-    /// Its codes in each generation, the active one first; none in one beside that has not come to it.
+    /// Its codes in each generation, the active one first; `None` in a standby generation that has
+    /// none for it yet.
     pub words: Vec<Option<CodeWords>>,
 }
 
 impl<'a> Staged<'a> {
-    /// Nothing yet.
+    /// Starts with no changes.
     pub fn new(store: &'a Store, db: Arc<engine::Db>, names: &'a mut Names) -> Self {
         let view = store.view();
         let codes = view.sides().map(|_| HashMap::new()).collect();
@@ -68,7 +70,7 @@ impl<'a> Staged<'a> {
             names,
             view,
             batch: engine::Batch::default(),
-            places: HashMap::new(),
+            sequences: HashMap::new(),
             rows: HashMap::new(),
             codes,
             sketches,
@@ -78,23 +80,23 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// The first number without a name.
+    /// The lowest number without a name.
     pub fn next_name(&self) -> u32 {
         self.names.next()
     }
 
-    /// An image as the writes staged so far leave it.
-    pub fn find(&mut self, id: &ImageId) -> Result<Option<Found>, IndexError> {
+    /// Looks up an image, after the staged writes.
+    pub fn find(&mut self, id: &ImageId) -> Result<Option<StoredImage>, IndexError> {
         let packed = PackedId::from(id);
-        let candidates: Vec<u32> = match self.places.get(id) {
-            Some(place) => place.iter().copied().collect(),
+        let candidates: Vec<u32> = match self.sequences.get(id) {
+            Some(staged) => staged.iter().copied().collect(),
             None => {
                 let directory = &self.view.active.directory;
                 directory.with_id(self.store.hash(id)).collect()
             }
         };
         for sequence in candidates {
-            let (number, slot) = page::place(sequence);
+            let (number, slot) = page::page_and_slot(sequence);
             let Some(row) = self.rows(number)?.get(&slot).filter(|row| row.id == packed) else {
                 continue;
             };
@@ -108,7 +110,7 @@ impl<'a> Staged<'a> {
                     why: "it has a row and no codes".to_owned(),
                 });
             }
-            return Ok(Some(Found {
+            return Ok(Some(StoredImage {
                 sequence,
                 row,
                 words,
@@ -117,8 +119,8 @@ impl<'a> Staged<'a> {
         Ok(None)
     }
 
-    /// The payload of an image.
-    pub fn payload(&self, image: &Found) -> Result<Option<Value>, IndexError> {
+    /// Reads the payload of an image, after the staged writes.
+    pub fn payload(&self, image: &StoredImage) -> Result<Option<Value>, IndexError> {
         match self.payloads.get(&image.sequence) {
             Some(staged) => Ok(staged.clone()),
             None if image.row.payload => Store::payload(&self.db, image.sequence).map(Some),
@@ -126,7 +128,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Stages a payload, as JSON and as it is, or that there is none.
+    /// Stages a payload, encoded and as a value; `None` removes it.
     pub fn save_payload(
         &mut self,
         sequence: u32,
@@ -146,7 +148,7 @@ impl<'a> Staged<'a> {
         self.payloads.insert(sequence, payload);
     }
 
-    /// A page of rows, to be changed.
+    /// Returns a row page for changing.
     pub fn rows(&mut self, number: u32) -> Result<&mut Page<Row>, IndexError> {
         if !self.rows.contains_key(&number) {
             self.rows.insert(number, Store::rows(&self.db, number)?);
@@ -154,7 +156,8 @@ impl<'a> Staged<'a> {
         Ok(self.rows.entry(number).or_default())
     }
 
-    /// A page of a side's codes, to be changed. A damaged one of the generation beside is made anew.
+    /// Returns a code page of a side for changing. A damaged page of the standby generation starts
+    /// empty.
     pub fn codes(&mut self, side: usize, number: u32) -> Result<&mut Page<CodeWords>, IndexError> {
         let (view, db) = (&self.view, &self.db);
         let page = match self.codes[side].entry(number) {
@@ -171,9 +174,9 @@ impl<'a> Staged<'a> {
         Ok(page)
     }
 
-    /// The sketch of an image in a side's generation, as the writes staged so far leave it.
+    /// Reads the sketch of an image on one side, after the staged writes.
     pub fn sketch(&self, side: usize, sequence: u32) -> Result<Option<Sketch>, IndexError> {
-        let (number, slot) = sketch_page::place(sequence);
+        let (number, slot) = sketch_page::page_and_slot(sequence);
         if let Some(page) = self.sketches.get(side).and_then(|pages| pages.get(&number)) {
             return Ok(page.get(&slot).cloned());
         }
@@ -184,7 +187,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// A page of a side's sketches, to be changed; none where its generation has no sketches.
+    /// Returns a sketch page of a side for changing; `None` if its generation has no sketches.
     pub fn sketches(
         &mut self,
         side: usize,
@@ -200,12 +203,13 @@ impl<'a> Staged<'a> {
         }))
     }
 
-    /// The number of a name, which gets one if it has none.
+    /// Returns the number of a name, and assigns one if it has none.
     pub fn number(&mut self, name: &str) -> Result<u32, IndexError> {
         self.names.number(&self.db, &mut self.batch, name)
     }
 
-    /// Takes note that an image has a label, or has it no more. The name of one that no image has any more is forgotten.
+    /// Counts an image more or less with a label. Forgets the label's name if no image has it any
+    /// more.
     pub fn count_label(&mut self, number: u32, change: i64) -> Result<(), IndexError> {
         let counted = self.labels.entry(number).or_default();
         *counted += change;
@@ -216,31 +220,31 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Those of several.
+    /// Returns the numbers of several names.
     pub fn numbers(&mut self, names: &[String]) -> Result<Vec<u32>, IndexError> {
         names.iter().map(|name| self.number(name)).collect()
     }
 
-    /// The names of numbers.
+    /// Returns the names of several numbers.
     pub fn named(&self, numbers: &[u32]) -> Result<Vec<String>, IndexError> {
         let name = |&number| self.names.name(&self.db, number);
         numbers.iter().map(name).collect()
     }
 }
 
-/// A change of generations that a commit makes.
+/// The generations after a commit that changes them.
 pub struct GenerationChange {
-    /// What there are then.
+    /// The generations after the commit.
     pub(super) generations: Generations,
 }
 
 impl GenerationChange {
-    /// Makes it durable with the batch.
+    /// Stores the generations with the batch.
     pub fn write(&self, batch: &mut engine::Batch) {
         self.generations.write(batch);
     }
 
-    /// What is present after it.
+    /// Returns the view after the change.
     pub fn of(&self, now: &View) -> View {
         let Generations {
             active, standby, ..

@@ -1,19 +1,20 @@
-//! The one thread that writes: it takes all writes that wait, commits them as a group, then answers each. If the disk is full it refuses them;
-//! if a write fails it has the store opened again. A store that follows a log waits instead, since it may pass over nothing.
-//! Knows queues, threads and order; what a write does is the group's.
+//! The writer: one thread that takes all queued writes, commits them as a group, and answers each.
+//! If the disk is full it refuses them; if a write fails it reopens the store. A store that follows
+//! a log waits instead, since it must not skip a write.
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     disk::{names::Names, state::State},
-    priority::Rank,
+    priority::Priority,
     types::error::IndexError,
     view::store::Store,
     write::{
@@ -23,59 +24,62 @@ use crate::{
     },
 };
 
-/// How many writes may wait before the next caller has to.
-const QUEUE: usize = 2048;
-/// How many writes one flush may carry.
-const GROUP: usize = 1024;
-/// How large the payloads of a group may grow; sled has readers wait while it copies them to its log.
-const GROUP_BYTES: usize = 1 << 20;
+/// The number of writes that may be queued before callers wait.
+const QUEUE_CAPACITY: usize = 2048;
+/// The maximum number of writes in a group.
+const MAX_GROUP_WRITES: usize = 1024;
+/// The maximum size of a group's payloads in bytes. sled blocks readers while it copies them to its
+/// log.
+const MAX_GROUP_BYTES: usize = 1 << 20;
 
-/// How long the writer waits before it tries again what failed.
-const AGAIN: Duration = Duration::from_millis(250);
-/// How often it is logged what a store waits for.
-const REMIND: Duration = Duration::from_secs(60);
+/// The time between attempts to recover.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+/// The time between log messages about a waiting store.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A write: staged when its turn comes, or refused without a group, and answered when its group is committed.
-type Job = Box<dyn FnOnce(Option<&mut Group<'_>>) -> Answer + Send>;
+/// A write in the queue: staged in a group, or refused without one, and answered after the commit
+/// of the group.
+type QueuedWrite = Box<dyn FnOnce(Option<&mut Group<'_>>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), Arc<IndexError>>) + Send>;
 
-/// The handle of the thread. It stops it, after what it has accepted, when dropped.
+/// The handle of the thread. Dropping it stops the thread after the accepted writes.
 pub struct Writer {
-    room: Arc<Semaphore>,
-    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    permits: Arc<Semaphore>,
+    queue: Mutex<Option<mpsc::Sender<QueuedWrite>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
-    /// Starts the thread, which goes on after the commits that `state` tells of.
+    /// Starts the thread on top of the commits up to `state`.
     pub fn start(store: Arc<Store>, state: State) -> io::Result<Self> {
-        let (queue, jobs) = mpsc::channel();
+        let (queue, queued) = mpsc::channel();
         let merger = Merger::start(store.clone())?;
-        let room = Arc::new(Semaphore::new(QUEUE));
-        let work = Work {
+        let permits = Arc::new(Semaphore::new(QUEUE_CAPACITY));
+        let work = WriterThread {
             names: Names::new(state.names),
             store,
             state,
             unfinished: None,
-            room: room.clone(),
-            tried: None,
+            permits: permits.clone(),
+            last_attempt: None,
             logged: None,
         };
         let run = move || {
-            Rank::Index.take();
-            work.run(&jobs, &merger);
+            Priority::Index.apply();
+            work.run(&queued, &merger);
         };
         let thread = thread::Builder::new()
             .name("index-writer".to_owned())
             .spawn(run)?;
         Ok(Writer {
-            room,
+            permits,
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
         })
     }
 
-    /// Has a write done, and returns when it is durable. A caller that stops waiting does not undo it.
+    /// Queues a write and returns when it is durable. If the caller stops waiting, the write is
+    /// still done.
     pub async fn submit<T: Send + 'static>(
         &self,
         write: impl FnOnce(&mut Group<'_>) -> Result<T, IndexError> + Send + 'static,
@@ -84,53 +88,55 @@ impl Writer {
         answered.await.unwrap_or(Err(IndexError::Closed))
     }
 
-    /// The same, but returns when it is accepted: writes are done in the order in which they are. The receiver gets the result.
+    /// The same, but returns when the write is queued. Writes are done in the order in which they
+    /// are queued. The receiver gets the result.
     pub async fn accept<T: Send + 'static>(
         &self,
         write: impl FnOnce(&mut Group<'_>) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, IndexError>>, IndexError> {
-        let room = self
-            .room
+        let permit = self
+            .permits
             .clone()
             .acquire_owned()
             .await
             .map_err(|_| IndexError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |group| {
+        let write: QueuedWrite = Box::new(move |group| {
             let staged = group.map(write);
             Box::new(move |committed| {
-                drop(room);
+                drop(permit);
                 let done = match (staged, committed) {
                     (Some(Err(error)), _) => Err(error),
                     (Some(Ok(done)), Ok(())) => Ok(done),
                     (_, Err(source)) => Err(IndexError::Write { source }),
                     (None, Ok(())) => Err(IndexError::Closed),
                 };
-                // The caller may have gone away; the write stands all the same.
+                // The caller may have stopped waiting. The write is done anyway.
                 let _ = answer.send(done);
             })
         });
-        let sent = lock(&self.queue).as_ref().map(|queue| queue.send(job));
+        let sent = self.queue.lock().as_ref().map(|queue| queue.send(write));
         if !matches!(sent, Some(Ok(()))) {
             return Err(IndexError::Closed);
         }
         Ok(answered)
     }
 
-    /// Has it look whether the store has to be opened again.
+    /// Makes the thread check if the store must be reopened.
     pub fn wake(&self) {
-        let nothing: Job = Box::new(|_| Box::new(|_| ()));
-        if let Some(queue) = lock(&self.queue).as_ref() {
+        let nothing: QueuedWrite = Box::new(|_| Box::new(|_| ()));
+        if let Some(queue) = self.queue.lock().as_ref() {
             let _ = queue.send(nothing);
         }
     }
 
-    /// Accepts no more, and returns when all that was accepted is committed. The queue is closed by dropping its only
-    /// sender, which no one holds across an await, so this cannot wait on a caller that waits on this thread.
+    /// Stops accepting writes, and returns when all accepted ones are committed. The queue is
+    /// closed by dropping its only sender. No one holds the sender across an await, so this cannot
+    /// wait on a caller that waits on this thread.
     pub fn close(&self) {
-        self.room.close();
-        lock(&self.queue).take();
-        if let Some(thread) = lock(&self.thread).take()
+        self.permits.close();
+        self.queue.lock().take();
+        if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
             tracing::error!("the index writer panicked");
@@ -144,35 +150,37 @@ impl Drop for Writer {
     }
 }
 
-/// What the thread goes on with.
-struct Work {
+/// The state of the thread.
+struct WriterThread {
     store: Arc<Store>,
     state: State,
     names: Names,
     /// A commit that failed and that readers may have seen.
     unfinished: Option<Commit>,
-    /// Closed when no more is accepted.
-    room: Arc<Semaphore>,
-    /// When it was last tried to recover.
-    tried: Option<Instant>,
-    /// When it was last logged what is waited for.
+    /// Closed when no more writes are accepted.
+    permits: Arc<Semaphore>,
+    /// The time of the last attempt to recover.
+    last_attempt: Option<Instant>,
+    /// The time of the last log message about waiting.
     logged: Option<Instant>,
 }
 
-impl Work {
-    fn run(mut self, jobs: &mpsc::Receiver<Job>, merger: &Merger) {
+impl WriterThread {
+    fn run(mut self, queued: &mpsc::Receiver<QueuedWrite>, merger: &Merger) {
         loop {
             let first = match self.is_whole() {
-                true => jobs.recv().map_err(Into::into),
-                false => jobs.recv_timeout(AGAIN),
+                true => queued.recv().map_err(Into::into),
+                false => queued.recv_timeout(RETRY_DELAY),
             };
             if matches!(first, Err(mpsc::RecvTimeoutError::Disconnected)) && self.is_whole() {
                 return;
             }
             let first = first.ok();
-            let closing = first.is_none() && self.room.is_closed();
-            // Writes that come faster do not have it tried faster.
-            let is_early = self.tried.is_some_and(|tried| tried.elapsed() < AGAIN);
+            let closing = first.is_none() && self.permits.is_closed();
+            // More writes do not make the attempts more frequent.
+            let is_early = self
+                .last_attempt
+                .is_some_and(|at| at.elapsed() < RETRY_DELAY);
             let may_refuse = !self.store.follows && !closing;
             let recovered = match !self.is_whole() && is_early && may_refuse {
                 true => Err(IndexError::Reopening),
@@ -180,23 +188,23 @@ impl Work {
             };
             if let Err(error) = recovered {
                 let is_lost = matches!(error, IndexError::Corrupt { .. });
-                if let Some(job) = first {
-                    job(None)(Err(Arc::new(error)));
+                if let Some(write) = first {
+                    write(None)(Err(Arc::new(error)));
                 }
                 if is_lost {
-                    self.store.database().lose();
+                    self.store.database().mark_lost();
                     tracing::error!(
-                        "the store lost commits that were acknowledged; it accepts no more writes"
+                        "the store lost acknowledged commits; it accepts no more writes"
                     );
                 }
-                // What comes after a write of a log may not be applied without it.
+                // Later writes of a log must not be applied without this one.
                 if is_lost || closing || self.store.follows {
                     return;
                 }
                 continue;
             }
             if let Some(first) = first {
-                let stored = self.group(first, jobs);
+                let stored = self.commit_group(first, queued);
                 if !stored && self.store.follows {
                     return;
                 }
@@ -206,18 +214,18 @@ impl Work {
         }
     }
 
-    /// Has a group written of what waits, and returns whether it is.
-    fn group(&mut self, first: Job, jobs: &mpsc::Receiver<Job>) -> bool {
+    /// Commits a group of the queued writes. Returns true if it is stored.
+    fn commit_group(&mut self, first: QueuedWrite, queued: &mpsc::Receiver<QueuedWrite>) -> bool {
         let mut answers = Vec::new();
         let commit = match Group::new(&self.store, &mut self.names, self.state) {
             Ok(mut group) => {
                 answers.push(first(Some(&mut group)));
-                while answers.len() < GROUP
-                    && group.bytes() < GROUP_BYTES
+                while answers.len() < MAX_GROUP_WRITES
+                    && group.bytes() < MAX_GROUP_BYTES
                     && !group.changes_generations()
-                    && let Ok(job) = jobs.try_recv()
+                    && let Ok(write) = queued.try_recv()
                 {
-                    answers.push(job(Some(&mut group)));
+                    answers.push(write(Some(&mut group)));
                 }
                 group.into_commit()
             }
@@ -231,7 +239,7 @@ impl Work {
         let committed = committed.map_err(Arc::new);
         match &committed {
             Ok(()) => self.names.committed(),
-            // Some that were given are not stored.
+            // Some of the numbers given to names are not stored.
             Err(_) => self.names = Names::new(self.state.names),
         }
         for answer in answers {
@@ -241,7 +249,7 @@ impl Work {
     }
 
     fn commit(&mut self, mut commit: Commit) -> Result<(), IndexError> {
-        while let Err(error) = self.store.room.take(commit.bytes()) {
+        while let Err(error) = self.store.disk_space.reserve(commit.bytes()) {
             self.wait(error)?;
         }
         match commit.write(&self.store) {
@@ -250,31 +258,31 @@ impl Work {
                 Ok(())
             }
             Err(error) => {
-                let error = self.store.room.explain(error);
-                tracing::error!(%error, "a write failed; the store is opened again");
-                self.store.database().fail();
+                let error = self.store.disk_space.explain(error);
+                tracing::error!(%error, "a write failed; reopening the store");
+                self.store.database().mark_failed();
                 self.unfinished = Some(commit);
                 self.recover()
             }
         }
     }
 
-    /// Whether no write has failed, or all that did was mended.
+    /// Returns true if no failed write is left to recover from.
     fn is_whole(&self) -> bool {
         self.unfinished.is_none() && !self.store.database().has_failed()
     }
 
-    /// Opens the store again if a write has failed, and completes the commit that did.
+    /// Reopens the store if a write has failed, and completes the failed commit.
     fn recover(&mut self) -> Result<(), IndexError> {
         while !self.is_whole() {
-            self.tried = Some(Instant::now());
+            self.last_attempt = Some(Instant::now());
             match self.try_recover() {
                 Ok(()) => {
-                    self.store.database().settle();
-                    tracing::info!("the store was opened again; writes go on");
+                    self.store.database().mark_consistent();
+                    tracing::info!("the store is open again; writes resume");
                 }
                 Err(error) => {
-                    let error = self.store.room.explain(error);
+                    let error = self.store.disk_space.explain(error);
                     let is_waited_for = self.store.follows && self.unfinished.is_some();
                     let is_seen = self.unfinished.as_ref().is_some_and(Commit::is_published);
                     let is_lost = matches!(error, IndexError::Corrupt { .. });
@@ -282,7 +290,7 @@ impl Work {
                     if is_open && !is_waited_for && !is_seen && !is_lost {
                         // The commit is not stored. Its callers get the error.
                         self.unfinished = None;
-                        self.store.database().settle();
+                        self.store.database().mark_consistent();
                     }
                     self.wait(error)?;
                 }
@@ -294,13 +302,13 @@ impl Work {
     fn try_recover(&mut self) -> Result<(), IndexError> {
         let store = &self.store;
         if store.database().has_failed() {
-            store.room.give_up_reserve();
-            store.database().open_again()?;
+            store.disk_space.release_reserve();
+            store.database().reopen()?;
         }
         if let Some(commit) = &mut self.unfinished {
             let resumed = commit.resume(store);
             if let Err(IndexError::Store { .. }) = &resumed {
-                store.database().fail();
+                store.database().mark_failed();
             }
             self.state = resumed?;
             self.names = Names::new(self.state.names);
@@ -309,21 +317,20 @@ impl Work {
         Ok(())
     }
 
-    /// Waits if a store may pass over nothing and has not lost anything; otherwise returns the error.
+    /// Waits if the store follows a log and has lost nothing; otherwise returns the error.
     fn wait(&mut self, error: IndexError) -> Result<(), IndexError> {
         let is_lost = matches!(error, IndexError::Corrupt { .. });
-        if !self.store.follows || is_lost || self.room.is_closed() {
+        if !self.store.follows || is_lost || self.permits.is_closed() {
             return Err(error);
         }
-        if self.logged.is_none_or(|logged| logged.elapsed() >= REMIND) {
-            tracing::warn!(%error, "the store waits where it is in the log");
+        if self
+            .logged
+            .is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL)
+        {
+            tracing::warn!(%error, "the store waits at its log position");
             self.logged = Some(Instant::now());
         }
-        thread::sleep(AGAIN);
+        thread::sleep(RETRY_DELAY);
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Folders that are not right: in use, of another model, newer, damaged. Each is refused by name, never by a panic.
-//! The one test that knows keys and bytes of the disk.
+//! Folders that cannot be opened or are damaged: in use, of another model, newer, damaged. Each
+//! error names the problem, and nothing panics. Only these tests know keys and bytes on disk.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -9,10 +9,12 @@ use scihcgrl_index::{
 };
 use tokio::runtime::Runtime;
 
-use super::{SKETCH, codes as codes_of, id, image, open, open_as, open_in, open_kept, sketch};
+use super::{
+    SKETCH, codes as codes_of, id, image, open, open_as, open_in, open_with_sketches, sketch,
+};
 
 #[test]
-fn a_second_open_is_told_that_the_folder_is_in_use() {
+fn a_second_open_fails_because_the_folder_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let _first = open(folder.path()).unwrap();
     let error = open(folder.path()).err().unwrap();
@@ -44,20 +46,20 @@ fn another_model_or_other_lengths_are_refused_by_name() {
 }
 
 #[test]
-fn codes_of_another_numeric_type_are_not_mixed_in() {
+fn another_numeric_type_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let open = |precision| open_in(folder.path(), "0123456789ab", precision, &Length::ALL);
-    let (exactly, rather) = (Requirement::Exact, Requirement::Preferred);
-    drop(open(exactly("bf16".to_owned())).unwrap());
-    let kept = open(rather("fp32".to_owned())).unwrap();
+    let (exact, preferred) = (Requirement::Exact, Requirement::Preferred);
+    drop(open(exact("bf16".to_owned())).unwrap());
+    let kept = open(preferred("fp32".to_owned())).unwrap();
     assert_eq!(kept.precision(), "bf16");
     drop(kept);
-    let error = open(exactly("fp32".to_owned())).err().unwrap();
+    let error = open(exact("fp32".to_owned())).err().unwrap();
     assert!(error.to_string().contains("--precision bf16"), "{error}");
-    drop(open(exactly("bf16".to_owned())).unwrap());
+    drop(open(exact("bf16".to_owned())).unwrap());
 }
 
-/// Opens the store as sled sees it, once the index has let go of it.
+/// Opens sled directly, once the index has released it.
 fn tamper(path: &Path, change: impl FnOnce(&sled::Db)) {
     let config = sled::Config::new()
         .path(path)
@@ -96,7 +98,8 @@ fn a_newer_schema_is_refused() {
 
 type Harm<'a> = &'a dyn Fn(&sled::Db);
 
-/// Sixty-four images lie in two pages of each kind; what is broken is named, and the rest is found as before.
+/// Sixty-four images are in two pages of each kind. The damaged page is named, and the rest is
+/// still found.
 #[test]
 fn damage_is_named_and_the_rest_is_read() {
     let rows = [&b"i"[..], &1u32.to_be_bytes()].concat();
@@ -167,7 +170,7 @@ fn damage_is_named_and_the_rest_is_read() {
         };
         assert_eq!(index.search(&query).unwrap().total, found as u64, "{what}");
         assert!(index.get(&id(0)).unwrap().is_some());
-        // What was lost can be given again, and new images do not write over what is damaged.
+        // Lost images can be stored again, and new ones do not overwrite damaged pages.
         let again =
             [63, 64].map(|number| runtime.block_on(index.put(image(number, 0, 0))).unwrap());
         assert_eq!(
@@ -181,7 +184,7 @@ fn damage_is_named_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_whole_store_has_no_damage() {
+fn an_intact_store_has_no_damage() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let index = open(folder.path()).unwrap();
@@ -202,13 +205,14 @@ fn a_whole_store_has_no_damage() {
         (index.verify().unwrap(), index.facts().damage),
         (vec![], vec![])
     );
-    let error = Index::open_present(folder.path().join("none"), 1 << 20)
+    let error = Index::open_existing(folder.path().join("none"), 1 << 20)
         .err()
         .unwrap();
     assert!(error.to_string().contains("holds no index"), "{error}");
 }
 
-/// Of sixty-four images the sketches of eight are lost: their page is named, and a search has them after all others.
+/// The sketches of eight of sixty-four images are lost: their page is named, and a search puts
+/// these images last.
 #[test]
 fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
     let page = [&b"s"[..], &1u32.to_be_bytes(), &1u32.to_be_bytes()].concat();
@@ -226,14 +230,14 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
     {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
-        let index = open_kept(folder.path(), kept).unwrap();
+        let index = open_with_sketches(folder.path(), kept).unwrap();
         for number in 0..64 {
             let image = image(number, number as u8, 0);
             runtime.block_on(index.put(image)).unwrap();
         }
         drop(index);
         tamper(folder.path(), harm);
-        let index = open_kept(folder.path(), kept).unwrap();
+        let index = open_with_sketches(folder.path(), kept).unwrap();
         let named = |index: &Index| -> Vec<String> {
             let damage = index.facts().damage;
             assert_eq!(index.verify().unwrap(), damage);
@@ -252,7 +256,7 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
                 radius: None,
                 order: Order::Similarity {
                     candidates: None,
-                    least: None,
+                    min_similarity: None,
                 },
                 limit: 64,
                 offset: 0,
@@ -275,11 +279,11 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
         assert_eq!(lost.len(), 8);
         let known = |number: usize| lost.iter().any(|(_, other)| *other == id(number));
         assert!((8..16).all(known), "{lost:?}");
-        // What is stored again has a sketch again.
+        // An image that is stored again has a sketch again.
         runtime.block_on(index.put(image(9, 9, 0))).unwrap();
         assert_eq!(search(&index).len(), 7);
         drop(index);
-        let index = open_kept(folder.path(), kept).unwrap();
+        let index = open_with_sketches(folder.path(), kept).unwrap();
         assert_eq!(search(&index).len(), 7);
         assert!(
             named(&index)
@@ -291,14 +295,14 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
             runtime.block_on(index.put(image)).unwrap();
         }
         drop(index);
-        let index = open_kept(folder.path(), kept).unwrap();
+        let index = open_with_sketches(folder.path(), kept).unwrap();
         assert!(search(&index).is_empty());
         assert_eq!(named(&index), [] as [String; 0]);
     }
 }
 
 #[test]
-fn a_label_that_no_image_has_any_more_is_forgotten() {
+fn a_label_without_images_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let index = open(folder.path()).unwrap();
@@ -317,7 +321,7 @@ fn a_label_that_no_image_has_any_more_is_forgotten() {
         };
         runtime.block_on(index.put(image)).unwrap()
     };
-    // One is called as a media type is.
+    // One label has the text of a media type.
     let media_type = put(1, &["kept"]).0.media_type;
     put(2, &["kept", "lost", &media_type]);
     for number in 0..300 {
@@ -328,7 +332,7 @@ fn a_label_that_no_image_has_any_more_is_forgotten() {
     runtime
         .block_on(index.delete(id(2), Precondition::default()))
         .unwrap();
-    // One that comes again is a label as any other.
+    // A label that is used again works like any other.
     put(3, &["lost"]);
     assert_eq!(index.list(&["lost".to_owned()], None, 9).unwrap().total, 1);
     assert_eq!(index.verify().unwrap(), []);

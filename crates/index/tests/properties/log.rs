@@ -1,5 +1,5 @@
-//! Stores that apply the same log are the same and answer searches as a plain list does, however its writes are grouped and whenever a store
-//! is opened anew in between. Knows writes, digests and searches; nothing of where a log is kept.
+//! Stores that apply the same log are equal and answer searches as a plain list does, however the
+//! writes are grouped and whenever a store is reopened.
 
 use std::collections::BTreeSet;
 
@@ -29,13 +29,13 @@ fn open(path: &std::path::Path) -> Index {
     .unwrap()
 }
 
-/// A name of one of the first blocks, whether it was opened or not.
+/// A key of one of the first blocks, opened or not.
 fn original(number: u16) -> OriginalKey {
     serde_json::from_value(json!(number % 300)).unwrap()
 }
 
-/// A write of an image, on some condition.
-fn on_condition() -> impl Strategy<Value = Write> {
+/// A write of an image with a precondition.
+fn conditional_write() -> impl Strategy<Value = Write> {
     let some = || {
         prop_oneof![
             2 => Just(None),
@@ -47,7 +47,7 @@ fn on_condition() -> impl Strategy<Value = Write> {
         let id = match &write {
             Write::Put(image) => image.id.clone(),
             Write::Patch { id, .. } | Write::Delete { id } => id.clone(),
-            other => panic!("{other:?} is of no image"),
+            other => panic!("{other:?} is not a write of an image"),
         };
         let expected = Precondition { one_of, none_of };
         let write = Box::new(write);
@@ -57,15 +57,15 @@ fn on_condition() -> impl Strategy<Value = Write> {
             write,
         }
     };
-    (of_an_image(), some(), some()).prop_map(of)
+    (write_of_an_image(), some(), some()).prop_map(of)
 }
 
-fn of_an_image() -> impl Strategy<Value = Write> {
+fn write_of_an_image() -> impl Strategy<Value = Write> {
     let put = |(number, seed, bits, name, at): (usize, u8, u8, Option<u16>, u64)| {
         let mut image = image(number, seed, bits);
-        // Of the generation that is searched at first; later on some fail for it.
+        // Codes of the first generation; after an activation some of these writes fail.
         image.codes[0].generation = 1 + u32::from(bits >> 6);
-        // A few come without the sketch that is to be there, and fail.
+        // A few lack the required sketch, and fail.
         image.codes[0].sketch = (seed % 9 > 0).then(|| sketch(SKETCH, seed));
         image.original = name.map(original);
         image.times = Some(Times {
@@ -97,8 +97,8 @@ fn write() -> impl Strategy<Value = Write> {
         Generation::new(name, "fp32".to_owned(), &Length::ALL, sketch).unwrap()
     };
     prop_oneof![
-        20 => of_an_image(),
-        5 => on_condition(),
+        20 => write_of_an_image(),
+        5 => conditional_write(),
         2 => Just(Write::OpenBlock),
         1 => prop::collection::vec(any::<u16>(), 1..5).prop_map(|names| Write::Forget(names.into_iter().map(original).collect())),
         1 => (0u8..3).prop_map(move |model| Write::Begin(generation(model))),
@@ -116,10 +116,10 @@ fn write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// Searches a store, against a plain list of the images that it lists.
+/// Compares a search with a plain list of the images that the store lists.
 fn check(index: &Index, query: &Query) {
     let images = index.list(&[], None, usize::MAX).unwrap().records;
-    // There is nothing to compare with where the active model makes no sketches.
+    // Without sketches in the active generation there is nothing to compare with.
     let sketched = images.iter().any(|image| image.sketch.is_some());
     let query = Query {
         sketch: query.sketch.clone().filter(|_| sketched),
@@ -140,9 +140,9 @@ fn check(index: &Index, query: &Query) {
     assert_eq!(shown(&found), expected(held.collect(), &query), "{query:?}");
 }
 
-/// Applies writes in groups of some sizes, with the store opened anew after some of them; what came of each, and the digest. After each
-/// group it is searched.
-fn applied(
+/// Applies writes in groups of given sizes, reopens the store after some groups, and searches after
+/// each. Returns the outcome of each write, and the digest.
+fn apply(
     writes: &[Write],
     groups: &[(usize, bool)],
     queries: &[Query],
@@ -150,15 +150,15 @@ fn applied(
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let mut index = open(folder.path());
-    let (mut told, mut rest, mut groups) = (Vec::new(), writes, groups.iter().cycle());
+    let (mut outcomes, mut rest, mut groups) = (Vec::new(), writes, groups.iter().cycle());
     let (mut revisions, mut queries) = (BTreeSet::new(), queries.iter().cycle());
     while !rest.is_empty() {
-        let &(size, again) = groups.next().unwrap();
+        let &(size, reopen) = groups.next().unwrap();
         let (group, others) = rest.split_at(size.min(rest.len()));
         runtime.block_on(async {
             let mut pending = Vec::new();
             for write in group {
-                let position = (told.len() + pending.len()) as u64 + 1;
+                let position = (outcomes.len() + pending.len()) as u64 + 1;
                 let id = Some(Uuid::from_u128(position.into()));
                 let at = LogPosition { position, id };
                 pending.push(index.apply(at, write.clone(), true).await.unwrap());
@@ -167,17 +167,17 @@ fn applied(
                 let done = done.await.unwrap();
                 if let Ok(Outcome::Put(record, _) | Outcome::Patched(Some(record))) = &done {
                     let revision = record.revision.to_string();
-                    assert!(revisions.insert(revision), "two states of one revision");
+                    assert!(revisions.insert(revision), "two states have one revision");
                 }
-                told.push(match done {
+                outcomes.push(match done {
                     Ok(done) => format!("{done:?}"),
                     Err(error) => error.to_string(),
                 });
             }
         });
         rest = others;
-        assert_eq!(index.position().unwrap(), Some(told.len() as u64));
-        if again {
+        assert_eq!(index.position().unwrap(), Some(outcomes.len() as u64));
+        if reopen {
             index.close().unwrap();
             drop(index);
             index = open(folder.path());
@@ -185,20 +185,20 @@ fn applied(
         check(&index, queries.next().unwrap());
     }
     let digest = runtime.block_on(index.digest()).unwrap();
-    (told, digest)
+    (outcomes, digest)
 }
 
 proptest! {
     #![proptest_config(cases(24, 9))]
 
     #[test]
-    fn stores_of_one_log_are_one(
+    fn stores_of_one_log_are_equal(
         writes in prop::collection::vec(write(), 1..250),
         groups in prop::collection::vec((1usize..40, prop::bool::weighted(0.2)), 1..20),
         queries in prop::collection::vec(query(), 1..20),
     ) {
-        let one_by_one = applied(&writes, &[(1, false)], &queries);
-        let in_groups = applied(&writes, &groups, &queries);
+        let one_by_one = apply(&writes, &[(1, false)], &queries);
+        let in_groups = apply(&writes, &groups, &queries);
         prop_assert_eq!(&one_by_one.0, &in_groups.0);
         prop_assert_eq!(one_by_one.1, in_groups.1);
     }

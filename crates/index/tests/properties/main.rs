@@ -1,5 +1,5 @@
-//! The index as its callers meet it; here, the images all of these tests use.
-//! Knows the public interface, and of the disk only what the newest file in migrations/ says.
+//! Tests of the index through its public interface, and the images that they share. Of the disk
+//! they rely only on what the newest file in migrations/ says.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -10,23 +10,23 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, RngSeed},
 };
 use scihcgrl_index::{
-    Codes, Found, ImageId, Index, IndexConfig, IndexError, NewImage, Order, Query, Record,
-    Requirement, Sketch, SketchStorage,
+    Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Order, Query, Record, Requirement,
+    SearchResult, Sketch, SketchStorage,
     code::{HashCode, Length},
 };
 use serde_json::json;
 
+mod concurrency;
 mod folders;
+mod generations;
 mod log;
 mod plain_list;
-mod together;
-mod turning;
 
-/// Inputs that failed once and are tried first from then on.
+/// Inputs that failed once; they are tried first from then on.
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/regressions");
 
-/// So many cases of one seed. If `TEST_LONG` is set, as `make test-long` does, twenty times as many of a random seed, and what fails is
-/// added to [`REGRESSIONS`].
+/// Configures `few` cases of a fixed seed. If `TEST_LONG` is set, as `make test-long` does, runs
+/// twenty times as many of a random seed and adds failures to [`REGRESSIONS`].
 fn cases(few: u32, seed: u64) -> Config {
     let usual = Config::default();
     match std::env::var_os("TEST_LONG") {
@@ -57,11 +57,11 @@ fn open_as(path: &Path, model: &str, lengths: &[Length]) -> Result<Index, IndexE
     )
 }
 
-/// As [`open`], with the sketches in some place.
-fn open_kept(path: &Path, kept: SketchStorage) -> Result<Index, IndexError> {
+/// Same as [`open`], with a choice of where sketches are kept.
+fn open_with_sketches(path: &Path, sketch_storage: SketchStorage) -> Result<Index, IndexError> {
     let precision = Requirement::Preferred("fp32".to_owned());
     Index::open(IndexConfig {
-        kept: Some(kept),
+        sketch_storage: Some(sketch_storage),
         ..config(path, "0123456789ab", precision, &Length::ALL)
     })
 }
@@ -82,22 +82,22 @@ fn config(path: &Path, model: &str, precision: Requirement, lengths: &[Length]) 
         precision,
         lengths: lengths.to_vec(),
         sketch: Some(SKETCH),
-        kept: Some(SketchStorage::Memory),
+        sketch_storage: Some(SketchStorage::Memory),
         gallery: None,
         cache_bytes: 16 << 20,
     }
 }
 
-/// How many bytes a sketch has.
+/// The size of a sketch in bytes.
 const SKETCH: usize = 3;
 
-/// Few sketches of so many bytes, many equally alike.
+/// Few distinct sketches of `bytes` bytes, so that many are equally similar.
 fn sketch(bytes: usize, seed: u8) -> Sketch {
     let values = (0..bytes).map(|at| (seed.rotate_right(2 * at as u32) & 3) as i8 - 1);
     Sketch::from_values(values.collect()).unwrap()
 }
 
-/// A search of the active generation, with a sketch to compare with or without.
+/// A search of the active generation, with or without a sketch to compare with.
 fn query() -> impl Strategy<Value = Query> {
     let radius = (prop_oneof![0u32..6, 0u32..=48], any::<bool>());
     let page = (0usize..40, 0usize..12);
@@ -115,11 +115,16 @@ fn query() -> impl Strategy<Value = Query> {
     )
 }
 
-/// An order, with a sketch to compare with or without.
+/// An order; `None` means no sketch to compare with.
 fn order() -> impl Strategy<Value = Option<Order>> {
-    let least = prop::option::of((-2i8..=2).prop_map(|half| f32::from(half) / 2.0));
-    let similar = (prop::option::of(1usize..50), least)
-        .prop_map(|(candidates, least)| Order::Similarity { candidates, least });
+    let min_similarity = prop::option::of((-2i8..=2).prop_map(|half| f32::from(half) / 2.0));
+    let similar =
+        (prop::option::of(1usize..50), min_similarity).prop_map(|(candidates, min_similarity)| {
+            Order::Similarity {
+                candidates,
+                min_similarity,
+            }
+        });
     prop_oneof![
         1 => Just(None),
         1 => Just(Some(Order::Distance)),
@@ -127,35 +132,45 @@ fn order() -> impl Strategy<Value = Option<Order>> {
     ]
 }
 
-/// Labels to ask for, one that no image has among them.
+/// Labels to filter by, sometimes including one that no image has.
 fn wanted(bits: u8) -> Vec<String> {
     let mut wanted = labels(bits);
     wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
     wanted
 }
 
-/// Whatever a plain list has within a radius, in any order of distance and code, the older first.
+/// An image of a plain list: its distance, code, id and sketch.
 type Held<'a> = (u32, HashCode, ImageId, Option<&'a Sketch>);
-/// A match.
+/// A match: its distance, code, id and similarity.
 type Shown = (u32, HashCode, ImageId, Option<f32>);
 
-/// What a search of a plain list finds: how many, whether all of a distance were candidates, and the matches.
+/// The expected result of a search: the total, whether the candidates are complete, and the
+/// matches. `all` has the images within the radius, the older first.
 fn expected(mut all: Vec<Held>, query: &Query) -> (u64, bool, Vec<Shown>) {
-    // Stable, so that age decides last.
+    // A stable sort, so that age decides last.
     all.sort_by_key(|(distance, code, ..)| (*distance, code.word()));
-    let like = |one: Option<&Sketch>| Some(query.sketch.as_ref()?.similarity(one?));
-    let shown = |(distance, code, id, sketch): Held| (distance, code, id, like(sketch));
+    let similarity = |one: Option<&Sketch>| Some(query.sketch.as_ref()?.similarity(one?));
+    let shown = |(distance, code, id, sketch): Held| (distance, code, id, similarity(sketch));
     let mut all: Vec<Shown> = all.into_iter().map(shown).collect();
-    if let (Order::Similarity { candidates, least }, Some(_)) = (query.order, &query.sketch) {
+    if let (
+        Order::Similarity {
+            candidates,
+            min_similarity,
+        },
+        Some(_),
+    ) = (query.order, &query.sketch)
+    {
         let mut end = candidates.unwrap_or(all.len()).min(all.len());
         while end > 0 && end < all.len() && all[end].0 == all[end - 1].0 {
             end += 1;
         }
         let rest = all.split_off(end);
-        // Nothing is less alike than −1.
+        // No similarity is below −1.
         all.sort_by(|a, b| b.3.unwrap_or(-2.0).total_cmp(&a.3.unwrap_or(-2.0)));
-        match least {
-            Some(least) => all.retain(|one| one.3.is_some_and(|alike| alike >= least)),
+        match min_similarity {
+            Some(min_similarity) => {
+                all.retain(|one| one.3.is_some_and(|alike| alike >= min_similarity))
+            }
             None => all.extend(rest),
         }
     }
@@ -164,8 +179,8 @@ fn expected(mut all: Vec<Held>, query: &Query) -> (u64, bool, Vec<Shown>) {
     (total, true, page.collect())
 }
 
-/// The same of what was found.
-fn shown(found: &Found) -> (u64, bool, Vec<Shown>) {
+/// The result of a search in the same form.
+fn shown(found: &SearchResult) -> (u64, bool, Vec<Shown>) {
     let matches = found.matches.iter().map(|found| {
         let id = found.record.id.clone();
         (found.distance, found.code, id, found.similarity)
@@ -177,7 +192,7 @@ fn id(number: usize) -> ImageId {
     format!("image-{number}").parse().unwrap()
 }
 
-/// Few codes, near each other: a seed's bits fall at both ends of each length.
+/// Few distinct codes, near each other: the seed's bits are at both ends of each length.
 fn codes(seed: u8) -> Vec<HashCode> {
     let word = |length: Length| {
         u64::from(seed & 7) | u64::from(seed >> 3 & 3) << (length.bits() - 2) | 0xab_cd00

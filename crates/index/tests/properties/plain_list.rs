@@ -1,5 +1,5 @@
-//! The index against a plain list that does the same by brute force: same answers, same order, same totals.
-//! Knows nothing of pages, groups or files; what it does not ask for is not promised.
+//! Compares the index with a plain list: same answers, same order, same totals. Uses the public
+//! interface only.
 
 use std::{
     cmp::Reverse,
@@ -8,14 +8,15 @@ use std::{
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Copies, Group, ImageId, Index, IndexError, NewImage, OriginalKey, Precondition, Query, Record,
-    SketchStorage, code::Length,
+    Copies, CopyGroup, ImageId, Index, IndexError, NewImage, OriginalKey, Precondition, Query,
+    Record, SketchStorage, code::Length,
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
 
 use super::{
-    Shown, cases, check_record, expected, id, image, labels, open, open_kept, query, shown, wanted,
+    Shown, cases, check_record, expected, id, image, labels, open, open_with_sketches, query,
+    shown, wanted,
 };
 
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ enum Step {
     Patch(usize, Option<u8>, Option<Option<u8>>),
     Delete(usize),
     Group(Vec<(usize, u8, u8)>),
-    /// With the sketches in memory, or on disk.
+    /// True keeps the sketches in memory, false on disk.
     Reopen(bool),
     Search(Query),
     List(usize, u8),
@@ -65,14 +66,14 @@ impl Model {
         self.0.iter().filter_map(named).collect()
     }
 
-    /// Those with any of some labels, or all.
+    /// The images with any of some labels, or all.
     fn with(&self, labels: &[String]) -> impl Iterator<Item = &NewImage> {
         let has = |image: &NewImage| image.labels.iter().any(|label| labels.contains(label));
         let images = self.0.iter();
         images.filter(move |image| labels.is_empty() || has(image))
     }
 
-    /// How often each is there, the most frequent first.
+    /// Counts equal items, the most frequent first.
     fn counted<T: Ord + Clone>(of: impl Iterator<Item = T>) -> Vec<(T, u64)> {
         let mut counts = BTreeMap::new();
         of.for_each(|one| *counts.entry(one).or_insert(0) += 1);
@@ -97,7 +98,7 @@ impl Model {
     }
 }
 
-/// What the index tells at a glance: labels by how many images have them, and how they share codes.
+/// Compares the labels with their numbers of images, and the sharing of codes.
 fn check_overview(index: &Index, model: &Model) {
     let labels = model.0.iter().flat_map(|image| {
         let distinct: BTreeSet<&String> = image.labels.iter().collect();
@@ -124,9 +125,10 @@ fn check_overview(index: &Index, model: &Model) {
     }
 }
 
-/// The groups of copies: of each the oldest image, and all younger ones that are as similar to that and in no group yet.
+/// Compares the groups of copies: each is its oldest image and all younger ones that are similar
+/// enough to it and in no earlier group.
 fn check_copies(index: &Index, model: &Model) {
-    for least in [0.5, 0.9, 1.0] {
+    for min_similarity in [0.5, 0.9, 1.0] {
         let mut left: Vec<&NewImage> = model.0.iter().collect();
         let mut expected = Vec::new();
         while !left.is_empty() {
@@ -135,8 +137,9 @@ fn check_copies(index: &Index, model: &Model) {
                 let [one, other] = [oldest, image].map(|image| image.codes[0].sketch.as_ref());
                 one.unwrap().similarity(other.unwrap())
             };
-            let (copies, others): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|image| like(image) >= least);
+            let (copies, others): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|image| like(image) >= min_similarity);
             left = others;
             if !copies.is_empty() {
                 let copies = copies.into_iter().map(|copy| (&copy.id, like(copy)));
@@ -144,11 +147,13 @@ fn check_copies(index: &Index, model: &Model) {
             }
         }
         expected.sort_by_key(|(_, copies)| Reverse(copies.len()));
-        let found = index.find_copies(1, least, &mut |_, _| true).unwrap();
+        let found = index
+            .find_copies(1, min_similarity, &mut |_, _| true)
+            .unwrap();
         let found = Copies::from_bytes(&found.unwrap().to_bytes().unwrap()).unwrap();
         assert_eq!(found.commit, index.commit());
         let groups = index.groups(&found, 0, usize::MAX, usize::MAX).unwrap();
-        let told = |group: &Group| -> Vec<(ImageId, f32)> {
+        let shown_copies = |group: &CopyGroup| -> Vec<(ImageId, f32)> {
             let copies = group.copies.iter();
             copies
                 .map(|(record, alike)| (record.id.clone(), *alike))
@@ -161,16 +166,16 @@ fn check_copies(index: &Index, model: &Model) {
                 .into_iter()
                 .map(|(id, of)| (id.clone(), of))
                 .collect();
-            assert_eq!(told(group), copies);
+            assert_eq!(shown_copies(group), copies);
             for (number, (id, _)) in copies.iter().enumerate() {
                 let of = index.group_of(&found, id, number, 1).unwrap().unwrap();
-                assert_eq!(told(&of), copies[number..=number]);
+                assert_eq!(shown_copies(&of), copies[number..=number]);
             }
         }
     }
 }
 
-/// Everything the index tells, against everything the model knows.
+/// Compares everything that the index returns with the model.
 fn check_all(index: &Index, model: &Model) {
     check_overview(index, model);
     check_copies(index, model);
@@ -194,28 +199,28 @@ fn check_all(index: &Index, model: &Model) {
     }
 }
 
-/// The names that the index lets go of, until now.
-fn until_now(names: &mut UnboundedReceiver<OriginalKey>) -> Vec<OriginalKey> {
-    std::iter::from_fn(|| names.try_recv().ok()).collect()
+/// The original keys released so far.
+fn released_so_far(keys: &mut UnboundedReceiver<OriginalKey>) -> Vec<OriginalKey> {
+    std::iter::from_fn(|| keys.try_recv().ok()).collect()
 }
 
 fn play(steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().unwrap();
     let (mut index, mut model) = (open(folder.path()).unwrap(), Model::default());
-    let mut released = index.released().unwrap();
-    // The names that were given and may have something under them.
-    let mut given = BTreeSet::new();
+    let mut released = index.released_originals().unwrap();
+    // The allocated keys whose originals may exist.
+    let mut allocated = BTreeSet::new();
     for step in steps {
         match step {
             Step::Put(number, seed, bits) => {
                 let mut image = image(number, seed, bits);
                 let commit = index.commit();
                 if bits % 2 == 0 {
-                    let name = runtime.block_on(index.name_original()).unwrap();
-                    assert!(given.insert(name), "{name} was given twice");
+                    let key = runtime.block_on(index.new_original_key()).unwrap();
+                    assert!(allocated.insert(key), "{key} was allocated twice");
                     assert_eq!(index.commit(), commit, "no image has changed");
-                    image.original = Some(name);
+                    image.original = Some(key);
                 }
                 let before = index.get(&image.id).unwrap();
                 let (record, created) = runtime.block_on(index.put(image.clone())).unwrap();
@@ -265,25 +270,27 @@ fn play(steps: Vec<Step>) {
             }
             Step::Reopen(in_memory) => {
                 drop(index);
-                let kept = if in_memory {
+                let storage = if in_memory {
                     SketchStorage::Memory
                 } else {
                     SketchStorage::Disk
                 };
-                index = open_kept(folder.path(), kept).unwrap();
-                released = index.released().unwrap();
-                let loose = until_now(&mut released);
-                let tied = model.originals();
-                let is_loose = |name: &&OriginalKey| !tied.contains_key(*name);
+                index = open_with_sketches(folder.path(), storage).unwrap();
+                released = index.released_originals().unwrap();
+                let unreferenced = released_so_far(&mut released);
+                let referenced = model.originals();
+                let is_unreferenced = |key: &&OriginalKey| !referenced.contains_key(*key);
                 assert!(
-                    given
+                    allocated
                         .iter()
-                        .filter(is_loose)
-                        .all(|name| loose.contains(name))
+                        .filter(is_unreferenced)
+                        .all(|key| unreferenced.contains(key))
                 );
-                assert!(loose.iter().all(|name| is_loose(&name)));
-                given.retain(|name| tied.contains_key(name));
-                runtime.block_on(index.forget(loose)).unwrap();
+                assert!(unreferenced.iter().all(|key| is_unreferenced(&key)));
+                allocated.retain(|key| referenced.contains_key(key));
+                runtime
+                    .block_on(index.forget_originals(unreferenced))
+                    .unwrap();
                 check_all(&index, &model);
             }
             Step::Search(query) => {
@@ -322,16 +329,16 @@ fn play(steps: Vec<Step>) {
         }
     }
     check_all(&index, &model);
-    // Of all that were released, none is an image's.
-    let released = until_now(&mut released);
+    // No released key belongs to an image.
+    let released = released_so_far(&mut released);
     assert!(
         released
             .iter()
-            .all(|name| !model.originals().contains_key(name))
+            .all(|key| !model.originals().contains_key(key))
     );
 }
 
-/// Polls all at once and in order, so that they reach the writer in order and share groups.
+/// Polls all futures in order, so that the writes reach the writer in order and share groups.
 async fn in_order<F: Future<Output = Result<(Record, bool), IndexError>>>(futures: Vec<F>) {
     let mut waiting: Vec<_> = futures.into_iter().map(Box::pin).collect();
     std::future::poll_fn(|context| {
@@ -352,7 +359,7 @@ proptest! {
     #![proptest_config(cases(48, 7))]
 
     #[test]
-    fn does_what_a_plain_list_does(steps in prop::collection::vec(step(), 1..60)) {
+    fn the_index_does_what_a_plain_list_does(steps in prop::collection::vec(step(), 1..60)) {
         play(steps);
     }
 }

@@ -1,8 +1,8 @@
-//! sled as a store has it: opened once, and again in place after a write failed, since sled refuses all writes from then on.
-//! Knows who uses it at present; neither what is stored nor what is done about a failure.
+//! sled as a store uses it: opened once, and reopened in place after a failed write, since sled
+//! then refuses all writes.
 
+pub mod disk_space;
 pub mod open;
-pub mod room;
 pub mod swap;
 
 pub use sled::{Batch, Db, Error, IVec, Tree};
@@ -11,7 +11,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -19,38 +19,39 @@ use std::{
 };
 
 use crate::types::error::IndexError;
+use parking_lot::RwLock;
 
-/// How long an attempt to open sled again waits for readers to finish. New readers block until the attempt ends.
-const FINISH: Duration = Duration::from_millis(100);
+/// The time that a reopening waits for readers to finish. New readers block during it.
+const READER_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// sled, with whether its last write failed.
+/// sled, with the state of its last write.
 pub struct Database {
     path: PathBuf,
     cache_bytes: u64,
     opened: RwLock<Opened>,
-    /// Whether a write has failed since it was opened.
+    /// True if a write has failed since sled was opened.
     failed: AtomicBool,
-    /// Whether what is read may be part of a write that failed, or lack one that was seen.
+    /// True if reads may see part of a failed write, or miss a write that readers saw before.
     torn: AtomicBool,
-    /// Whether it lacks commits that were acknowledged.
+    /// True if acknowledged commits are lost.
     lost: AtomicBool,
 }
 
 struct Opened {
-    /// None if it could not be opened again.
+    /// `None` if the last reopening failed.
     db: Option<Arc<sled::Db>>,
-    times: u64,
+    open_count: u64,
 }
 
 impl Database {
-    /// sled, opened in a folder.
+    /// Wraps sled, opened in a folder.
     pub fn new(db: sled::Db, path: &Path, cache_bytes: u64) -> Self {
         Database {
             path: path.to_owned(),
             cache_bytes,
             opened: RwLock::new(Opened {
                 db: Some(Arc::new(db)),
-                times: 1,
+                open_count: 1,
             }),
             failed: AtomicBool::new(false),
             torn: AtomicBool::new(false),
@@ -58,59 +59,62 @@ impl Database {
         }
     }
 
-    /// Returns sled. Drop it soon: sled cannot be opened again before. Do not call this again while you hold it: the second call may block.
+    /// Returns sled. Drop it soon: sled cannot be reopened while it is held. Do not call this again
+    /// while you hold it: the second call may block.
     ///
     /// # Errors
     /// [`IndexError::Reopening`].
     pub fn get(&self) -> Result<Arc<sled::Db>, IndexError> {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened.read();
         opened.db.clone().ok_or(IndexError::Reopening)
     }
 
-    /// How often it was opened.
-    pub fn times(&self) -> u64 {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        opened.times
+    /// The number of times that sled was opened.
+    pub fn open_count(&self) -> u64 {
+        let opened = self.opened.read();
+        opened.open_count
     }
 
-    /// Takes note that a write failed.
-    pub fn fail(&self) {
+    /// Records that a write failed.
+    pub fn mark_failed(&self) {
         self.torn.store(true, Ordering::Release);
         self.failed.store(true, Ordering::Release);
     }
 
-    /// Whether a write failed, so that sled must be opened again.
+    /// Returns true if a write failed, so that sled must be reopened.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Takes note that what is read is whole again: no write that failed is left to be completed.
-    pub fn settle(&self) {
+    /// Records that reads are consistent again: no failed write is left to complete.
+    pub fn mark_consistent(&self) {
         self.torn.store(false, Ordering::Release);
     }
 
-    /// Whether what is read may be part of a write that failed, or lack one that was seen.
+    /// Returns true if reads may see part of a failed write, or miss a write that readers saw
+    /// before.
     pub fn is_torn(&self) -> bool {
         self.torn.load(Ordering::Acquire)
     }
 
-    /// Takes note that it lacks commits that were acknowledged.
-    pub fn lose(&self) {
+    /// Records that acknowledged commits are lost.
+    pub fn mark_lost(&self) {
         self.lost.store(true, Ordering::Release);
     }
 
-    /// Whether it lacks commits that were acknowledged, so that nothing is written any more.
+    /// Returns true if acknowledged commits are lost, so that nothing is written any more.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Opens it again. What was not flushed may be gone.
+    /// Reopens sled. Writes that were not flushed may be gone.
     ///
     /// # Errors
-    /// [`IndexError::Reopening`] if somebody still uses it, and those of opening. It may be tried again.
-    pub fn open_again(&self) -> Result<(), IndexError> {
-        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        let end = Instant::now() + FINISH;
+    /// [`IndexError::Reopening`] if sled is still in use, and the errors of opening. It may be
+    /// tried again.
+    pub fn reopen(&self) -> Result<(), IndexError> {
+        let mut opened = self.opened.write();
+        let end = Instant::now() + READER_TIMEOUT;
         while opened
             .db
             .as_ref()
@@ -123,13 +127,13 @@ impl Database {
         }
         drop(opened.db.take());
         opened.db = Some(Arc::new(open::open(&self.path, self.cache_bytes)?));
-        opened.times += 1;
+        opened.open_count += 1;
         self.failed.store(false, Ordering::Release);
         Ok(())
     }
 }
 
-/// A tree of the database, held while it is used.
+/// A tree with the database that it belongs to.
 pub struct OpenTree {
     // Dropped before the database.
     tree: sled::Tree,
@@ -137,7 +141,7 @@ pub struct OpenTree {
 }
 
 impl OpenTree {
-    /// The tree of a name.
+    /// Opens the tree of a name.
     ///
     /// # Errors
     /// [`IndexError::Store`].

@@ -1,5 +1,4 @@
-//! Opening sled, whoever held it before and whatever state its files are in.
-//! Knows sled's files by name and nothing of what is stored in them.
+//! Opens sled, waits for its lock, and recovers what it can from damaged files.
 
 use std::{
     fs, io,
@@ -11,43 +10,44 @@ use std::{
 
 use crate::types::error::IndexError;
 
-/// How often sled flushes by itself. It gives back the space of what was replaced then and only then, some at a time.
+/// The time between sled's own flushes in milliseconds. Only then does sled free the space of
+/// replaced pages, a few at a time.
 const FLUSH_EVERY_MS: u64 = 20;
-/// The size of a segment of sled's log. A page larger than a quarter of it goes to a file of its own; if that cannot be written, sled waits
-/// for it for ever. No page of an index is as large.
+/// The segment size of sled's log in bytes. A page larger than a quarter of it goes to a file of
+/// its own, and if that cannot be written, sled waits forever. No page of an index is that large.
 const SEGMENT_BYTES: usize = 2 << 20;
-/// That of stores made by earlier programs, which keep it until they are compacted.
+/// The segment size of stores made by earlier versions. They keep it until they are compacted.
 const EARLIER_SEGMENT_BYTES: usize = 512 << 10;
 
-/// Opens or makes the tree in a folder.
+/// Opens or creates sled in a folder.
 ///
-/// sled remembers in a snapshot where its pages lie in its log. Where the two do not agree, the log alone is read, up to
-/// what is damaged in it. Since sled overwrites what comes after that, the files are kept as they were, in `damaged-1/` or
-/// the next number that is free.
+/// sled's snapshot records where its pages are in the log. If snapshot and log disagree, only the
+/// log is read, up to its first damage. sled overwrites everything after that, so the old files are
+/// kept in `damaged-1/` or the next free number.
 ///
 /// # Errors
-/// [`IndexError::InUse`], [`IndexError::Open`], and [`IndexError::Corrupt`] where the log alone is not enough; the files
-/// are as they were then.
+/// [`IndexError::InUse`], [`IndexError::Open`], and [`IndexError::Corrupt`] if the log alone is not
+/// enough. The files are then unchanged.
 pub fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
         .flush_every_ms(Some(FLUSH_EVERY_MS))
         .segment_size(segment_bytes(path));
-    let cannot = |source| IndexError::Open {
+    let open_error = |source| IndexError::Open {
         path: path.to_owned(),
         source,
     };
     match attempt(&config) {
         Ok(db) => Ok(db),
         Err(error @ sled::Error::Corruption { .. }) => {
-            let kept = Kept::new(path).map_err(|error| cannot(error.into()))?;
+            let kept = DamagedFiles::new(path).map_err(|error| open_error(error.into()))?;
             let again = attempt(&config);
             if again.is_ok() {
                 tracing::error!(kept = %kept.folder.display(),
-                    "sled's files are damaged; its log is read up to there, and the files are kept as they were");
+                    "sled's files are damaged; its log was read up to the damage, and the old files are kept");
             } else {
-                kept.put_back().map_err(|error| cannot(error.into()))?;
+                kept.put_back().map_err(|error| open_error(error.into()))?;
             }
             again.map_err(|_| IndexError::Corrupt {
                 what: format!("sled's log in {}", path.display()),
@@ -58,11 +58,11 @@ pub fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
             path: path.to_owned(),
             source,
         }),
-        Err(source) => Err(cannot(source)),
+        Err(source) => Err(open_error(source)),
     }
 }
 
-/// The size of segments that a store has, or that a new one gets.
+/// The segment size of an existing or a new store.
 fn segment_bytes(path: &Path) -> usize {
     let conf = fs::read(path.join("conf")).unwrap_or_default();
     let conf = String::from_utf8_lossy(&conf);
@@ -72,14 +72,14 @@ fn segment_bytes(path: &Path) -> usize {
     }
 }
 
-/// sled may let go of its lock a moment after its last handle is dropped, so a held lock is given that moment. Where sled
-/// panics, what it read was damaged in a way it did not expect.
+/// Opens sled. sled may release its lock shortly after its last handle is dropped, so a held lock
+/// is retried for a moment. A panic in sled means that it read unexpectedly damaged data.
 fn attempt(config: &sled::Config) -> sled::Result<sled::Db> {
-    let mut patience = 10;
+    let mut attempts_left = 10;
     loop {
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Err(error)) if is_locked(&error) && patience > 0 => {
-                patience -= 1;
+            Ok(Err(error)) if is_locked(&error) && attempts_left > 0 => {
+                attempts_left -= 1;
                 thread::sleep(Duration::from_millis(30));
             }
             Ok(opened) => return opened,
@@ -92,13 +92,13 @@ fn is_locked(error: &sled::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// sled's files as they were: a copy of the log, and the snapshots themselves, which are out of the way with that.
-struct Kept {
+/// sled's files before recovery: a copy of the log, and the snapshots, moved out of sled's way.
+struct DamagedFiles {
     store: PathBuf,
     folder: PathBuf,
 }
 
-impl Kept {
+impl DamagedFiles {
     const LOG: &str = "db";
 
     fn new(store: &Path) -> io::Result<Self> {
@@ -111,13 +111,13 @@ impl Kept {
                 Err(error) => return Err(error),
             }
         };
-        // A service that is started again and again must not fill the disk with halves of a copy.
+        // A service that restarts in a loop must not fill the disk with partial copies.
         if let Err(error) = fs::copy(store.join(Self::LOG), folder.join(Self::LOG)) {
             fs::remove_dir_all(folder)?;
             return Err(error);
         }
         move_snapshots(store, &folder)?;
-        Ok(Kept {
+        Ok(DamagedFiles {
             store: store.to_owned(),
             folder,
         })
@@ -125,7 +125,7 @@ impl Kept {
 
     fn put_back(self) -> io::Result<()> {
         fs::rename(self.folder.join(Self::LOG), self.store.join(Self::LOG))?;
-        // Whatever sled made meanwhile goes where it came from.
+        // Snapshots that sled made since are removed.
         for name in snapshots(&self.store)? {
             fs::remove_file(self.store.join(name))?;
         }
@@ -141,7 +141,7 @@ fn move_snapshots(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The names of sled's snapshots in a folder.
+/// The names of sled's snapshot files in a folder.
 fn snapshots(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,5 +1,5 @@
-//! One store takes another's place in a data folder, which keeps its name: the new one is made beside, then files change places.
-//! Knows sled's files by name and what a process that was killed may leave; nothing of what is stored.
+//! Replaces the store in a data folder by a new one: the new store is made in a subfolder, then the
+//! files change places. A kill at any point leaves one store or the other in place.
 
 use std::{
     fs::{self, File},
@@ -7,63 +7,65 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the new store is made.
-const BESIDE: &str = "replacing";
-/// Where the old one is kept until its owner removes it.
-pub const KEPT: &str = "before-compaction";
-/// In there, once it is whole.
-const WHOLE: &str = "whole";
-/// In there, once the old one has gone.
-const GONE: &str = "gone";
-/// What a store consists of; sled's snapshots besides.
+/// The subfolder in which the new store is made.
+const NEW_STORE: &str = "replacing";
+/// The subfolder in which the old store is kept until the caller removes it.
+pub const OLD_STORE: &str = "before-compaction";
+/// In [`NEW_STORE`]: marks that the new store is complete.
+const COMPLETE_MARK: &str = "whole";
+/// In [`NEW_STORE`]: marks that the old store has been moved away.
+const MOVED_MARK: &str = "gone";
+/// The files of a store, in addition to sled's snapshots.
 const FILES: [&str; 4] = ["db", "conf", "blobs", "acknowledged"];
 const SNAPSHOT: &str = "snap.";
 
-/// An empty folder for the new store. What an earlier one was begun of goes.
+/// Creates an empty folder for the new store. Removes what an earlier attempt left.
 pub fn begin(folder: &Path) -> io::Result<PathBuf> {
-    let beside = folder.join(BESIDE);
-    if beside.exists() {
-        remove(&beside)?;
+    let new = folder.join(NEW_STORE);
+    if new.exists() {
+        remove(&new)?;
     }
-    fs::create_dir(&beside)?;
-    Ok(beside)
+    fs::create_dir(&new)?;
+    Ok(new)
 }
 
-/// Puts the new store, which is closed, in the place of the old one, which moves to the folder [`KEPT`].
+/// Puts the new store, which must be closed, in place of the old one. The old one moves to
+/// [`OLD_STORE`].
 pub fn complete(folder: &Path) -> io::Result<()> {
-    let beside = folder.join(BESIDE);
-    for file in files(&beside)? {
+    let new = folder.join(NEW_STORE);
+    for file in files(&new)? {
         sync(&file)?;
     }
-    mark(&beside.join(WHOLE))?;
+    mark(&new.join(COMPLETE_MARK))?;
     finish(folder)
 }
 
-/// Goes on with a change of places that was cut off, if there was one.
+/// Completes an exchange that was interrupted, if there is one.
 pub fn finish(folder: &Path) -> io::Result<()> {
-    let beside = folder.join(BESIDE);
-    if !beside.join(WHOLE).try_exists()? {
+    let new = folder.join(NEW_STORE);
+    if !new.join(COMPLETE_MARK).try_exists()? {
         return Ok(());
     }
-    if !beside.join(GONE).try_exists()? {
-        let kept = folder.join(KEPT);
+    if !new.join(MOVED_MARK).try_exists()? {
+        let kept = folder.join(OLD_STORE);
         step()?;
         fs::create_dir_all(&kept)?;
         transfer(folder, &kept)?;
-        mark(&beside.join(GONE))?;
+        mark(&new.join(MOVED_MARK))?;
     }
-    transfer(&beside, folder)?;
-    remove(&beside)?;
+    transfer(&new, folder)?;
+    remove(&new)?;
     sync(folder)
 }
 
-/// Removes the folder of the new store, and first of all what would have [`finish`] go on: killed later, it finds nothing to do.
-fn remove(beside: &Path) -> io::Result<()> {
-    match step().and_then(|()| fs::remove_file(beside.join(WHOLE))) {
+/// Removes the folder of the new store. Removes the mark first: if killed later, [`finish`] finds
+/// nothing to do.
+fn remove(new: &Path) -> io::Result<()> {
+    match step().and_then(|()| fs::remove_file(new.join(COMPLETE_MARK))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => sync(beside)?,
+        _ => sync(new)?,
     }
-    for entry in fs::read_dir(beside)? {
+    for entry in fs::read_dir(new)? {
         let path = entry?.path();
         step()?;
         match path.is_dir() {
@@ -72,7 +74,7 @@ fn remove(beside: &Path) -> io::Result<()> {
         }
     }
     step()?;
-    fs::remove_dir(beside)
+    fs::remove_dir(new)
 }
 
 fn sync(path: &Path) -> io::Result<()> {
@@ -80,7 +82,8 @@ fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Before anything that changes files. Tests have it fail, as if the process was killed there.
+/// Called before anything that changes files. Tests make it fail, as if the process was killed
+/// there.
 #[cfg(not(test))]
 fn step() -> io::Result<()> {
     Ok(())
@@ -88,7 +91,7 @@ fn step() -> io::Result<()> {
 #[cfg(test)]
 use tests::step;
 
-/// The size of a store's files.
+/// The size of a store's files in bytes.
 pub fn bytes(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     let mut left = files(folder)?;
@@ -104,7 +107,7 @@ pub fn bytes(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Moves what a store consists of, as far as it is still there.
+/// Moves the files of a store, as far as they are still there.
 fn transfer(from: &Path, to: &Path) -> io::Result<()> {
     for file in files(from)? {
         if let Some(name) = file.file_name() {
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// How many steps are still done, if not all.
+        /// The number of steps before the simulated kill; `None` means no kill.
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
@@ -161,7 +164,7 @@ mod tests {
         }
     }
 
-    /// A store's files, each with a word in it.
+    /// Creates a store's files, each containing a word.
     fn make(folder: &Path, word: &str) {
         fs::create_dir_all(folder.join("blobs")).unwrap();
         for file in ["db", "conf", "acknowledged", "snap.1", "blobs/1"] {
@@ -179,12 +182,13 @@ mod tests {
         fs::read_dir(folder).unwrap().next().is_none()
     }
 
-    /// Killed before any of its steps, and then before any step of going on, one store or the other is in place, and the old one is kept.
+    /// Kills the exchange before each of its steps, then its completion before each step: one store
+    /// or the other is in place, and the old one is kept.
     #[test]
-    fn a_change_that_is_cut_off_anywhere_loses_neither_store() {
+    fn an_exchange_that_is_killed_anywhere_loses_neither_store() {
         let mut steps = 0;
         loop {
-            let mut again = 0;
+            let mut finish_steps = 0;
             loop {
                 let folder = tempfile::tempdir().unwrap();
                 let folder = folder.path();
@@ -192,23 +196,23 @@ mod tests {
                 make(&begin(folder).unwrap(), "new");
                 LEFT.set(Some(steps));
                 let whole = complete(folder).is_ok();
-                LEFT.set(Some(again));
-                let gone_on = finish(folder).is_ok();
+                LEFT.set(Some(finish_steps));
+                let finished = finish(folder).is_ok();
                 LEFT.set(None);
                 finish(folder).unwrap();
                 finish(folder).unwrap();
-                let kept = folder.join(KEPT);
+                let kept = folder.join(OLD_STORE);
                 let swapped = is(folder, "new") && is(&kept, "old");
                 let begun = is(folder, "old") && !kept.exists();
-                assert!(swapped || begun && !whole, "{steps}, {again}");
-                // What it left does not keep the next one from being begun.
+                assert!(swapped || begun && !whole, "{steps}, {finish_steps}");
+                // The leftovers do not prevent the next exchange.
                 assert!(is_empty(&begin(folder).unwrap()));
                 if whole {
                     assert!(steps > 20, "{steps}");
                     return;
                 }
-                again += 1;
-                if gone_on {
+                finish_steps += 1;
+                if finished {
                     break;
                 }
             }

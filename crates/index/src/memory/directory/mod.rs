@@ -1,5 +1,5 @@
-//! The directory in memory: for each length the distinct codes and the images behind each, and the images of each label.
-//! Immutable, the sum of its segments: a write makes another one. Knows images by sequence numbers only, and no disk.
+//! The directory: the distinct codes of each length with their images, and the images of each label
+//! and id. Immutable; the sum of its segments. A commit makes a new one.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use crate::{
         ball::{Ball, sign},
         column::Column,
         filter::Filter,
-        probe::{Kind, Probe, near::Near},
+        probe::{Kind, Probe, near::NearWord},
         segment::{NetPostings, Segment},
     },
-    types::error::{IndexError, spell},
+    types::error::{IndexError, list_lengths},
 };
 
-/// See the module.
+/// The searchable directory of one generation.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    /// The lengths of codes, ascending, then labels, then ids.
+    /// The kinds of columns: codes by ascending length, then labels, then ids.
     kinds: Arc<[Kind]>,
     /// Oldest first.
     segments: Vec<Arc<Segment>>,
-    /// How many distinct words each column has.
+    /// The number of distinct words of each column.
     distinct: Vec<u64>,
     images: u64,
 }
 
 impl Directory {
-    /// Without any image.
+    /// Creates an empty directory.
     pub fn new(lengths: &[Length]) -> Self {
         let codes = lengths.iter().copied().map(Kind::Codes);
         let kinds: Arc<[Kind]> = codes.chain([Kind::Labels, Kind::Ids]).collect();
@@ -40,7 +40,7 @@ impl Directory {
         }
     }
 
-    /// Of the same images, under codes of other lengths, which none of them has yet.
+    /// A directory of the same images with other code lengths, none of which has codes yet.
     pub fn without_codes(&self, lengths: &[Length]) -> Self {
         let mut directory = Directory::new(lengths);
         let segments = self.segments.iter();
@@ -49,12 +49,12 @@ impl Directory {
         directory
     }
 
-    /// What each column holds.
+    /// The kind of each column.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
     }
 
-    /// How many distinct words each column will have with one more segment.
+    /// The number of distinct words of each column after adding a segment.
     pub fn distinct_after(&self, segment: &Segment) -> Vec<u64> {
         let mut distinct = self.distinct.clone();
         for (at, distinct) in distinct.iter_mut().enumerate() {
@@ -66,7 +66,7 @@ impl Directory {
                     .iter()
                     .filter(|(word, _)| added.find(*word).is_empty());
                 for (word, _) in added.iter().chain(only_removed) {
-                    let before = self.find(at, word).left();
+                    let before = self.find(at, word).remaining();
                     let after = before + added.find(word).len() - removed.find(word).len();
                     *distinct = *distinct + u64::from(after > 0) - u64::from(before > 0);
                 }
@@ -75,7 +75,7 @@ impl Directory {
         distinct
     }
 
-    /// With one more segment, after which there are so many distinct words and images with codes.
+    /// Adds a segment. `distinct` and `images` are the counts after it.
     pub fn with(&self, segment: Arc<Segment>, distinct: Vec<u64>, images: u64) -> Self {
         let mut segments = self.segments.clone();
         segments.push(segment);
@@ -87,7 +87,7 @@ impl Directory {
         }
     }
 
-    /// With what some neighbouring segments amount to in their place, wherever that has moved to.
+    /// Replaces neighbouring segments by their merged one, wherever they are now.
     pub fn merged(&self, parts: &[Arc<Segment>], merged: Arc<Segment>) -> Self {
         let mut directory = self.clone();
         let is_first = |segment: &Arc<Segment>| {
@@ -106,12 +106,12 @@ impl Directory {
         &self.segments
     }
 
-    /// How many images there are that have codes.
+    /// The number of images that have codes.
     pub fn images(&self) -> u64 {
         self.images
     }
 
-    /// How many distinct codes of each length there are.
+    /// The number of distinct codes of each length.
     pub fn distinct(&self) -> impl Iterator<Item = (Length, u64)> {
         let columns = self.kinds.iter().zip(&self.distinct);
         columns.filter_map(|(kind, &distinct)| match kind {
@@ -120,7 +120,7 @@ impl Directory {
         })
     }
 
-    /// Whether every image of its labels and ids has codes.
+    /// Returns true if every image has codes.
     pub fn is_coded(&self) -> bool {
         let ids = self.columns(self.kinds.len() - 1).into_iter().enumerate();
         let known: i64 = ids
@@ -129,24 +129,24 @@ impl Directory {
         u64::try_from(known) == Ok(self.images)
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         self.segments.iter().map(|segment| segment.bytes()).sum()
     }
 
-    /// The images that have a word, ascending.
+    /// The images that have a word in a column, ascending.
     fn find(&self, at: usize, word: u64) -> NetPostings<'_> {
         let columns = self.columns(at).into_iter().enumerate();
         let lists = columns.map(|(list, column)| (column.find(word), sign(list)));
         NetPostings::new(lists.filter(|(postings, _)| !postings.is_empty()).collect())
     }
 
-    /// The images whose id may be the one with this hash.
+    /// The images whose id has this hash. Different ids may share a hash.
     pub fn with_id(&self, hash: u32) -> impl Iterator<Item = u32> {
         self.find(self.kinds.len() - 1, hash.into()).positive()
     }
 
-    /// The lists of postings of one column: those added are even, those removed odd.
+    /// The lists of one column: added postings at even indices, removed ones at odd.
     fn columns(&self, at: usize) -> Vec<&Column> {
         self.segments
             .iter()
@@ -154,20 +154,20 @@ impl Directory {
             .collect()
     }
 
-    /// Returns the column that holds the codes of a length.
+    /// Returns the index of the column with the codes of a length.
     ///
     /// # Errors
-    /// [`IndexError::NoSuchLength`] where there are none of it.
+    /// [`IndexError::NoSuchLength`] if there is none.
     pub fn column_of(&self, length: Length) -> Result<usize, IndexError> {
         let is = |&kind: &Kind| kind == Kind::Codes(length);
         let no_such_length = || IndexError::NoSuchLength {
             given: length,
-            expected: spell(self.distinct().map(|(length, _)| length)),
+            expected: list_lengths(self.distinct().map(|(length, _)| length)),
         };
         self.kinds.iter().position(is).ok_or_else(no_such_length)
     }
 
-    /// All images within `radius`.
+    /// The images within a radius.
     ///
     /// # Errors
     /// As [`column_of`](Self::column_of).
@@ -189,12 +189,12 @@ impl Directory {
         })
     }
 
-    /// The images of the smallest ball that has `enough`, or of all that there are.
+    /// The smallest ball with at least `enough` images, or with all images.
     ///
     /// # Errors
     /// As [`column_of`](Self::column_of).
     pub fn nearest(&self, code: &HashCode, enough: u64) -> Result<Ball<'_>, IndexError> {
-        // Most codes searched by have near neighbours, and small balls are cheap.
+        // Most queries have near neighbours, and small balls are cheap.
         for radius in [0, 2] {
             let ball = self.within(code, radius)?;
             if ball.total() >= enough {
@@ -206,7 +206,8 @@ impl Directory {
             .iter()
             .map(|column| Probe::new(column.words(), code.word()))
             .collect();
-        // A removed posting may cancel one that was counted, so as many more are looked for.
+        // A removed posting may cancel a counted one, so the target is raised by the number of
+        // removed ones.
         let removed = columns
             .iter()
             .skip(1)
@@ -214,7 +215,7 @@ impl Directory {
             .map(|column| column.len() as u64);
         let enough = enough.saturating_add(removed.sum());
         let most = code.length().bits() as u32;
-        let (mut near, mut bound) = (Vec::<Near>::new(), most);
+        let (mut near, mut bound) = (Vec::<NearWord>::new(), most);
         let mut at_distance = [0u64; 64];
         for radius in 0..=most {
             for (list, probe) in probes.iter_mut().enumerate() {
@@ -248,8 +249,8 @@ impl Directory {
         })
     }
 
-    /// The codes of all images that pass a filter, whatever their distance. Reads every code in order, which is faster than to look for those
-    /// that are near once much of them would be.
+    /// All images that pass a filter, at any distance. Reads every code in order, which is faster
+    /// than probing if a large part of them is needed.
     ///
     /// # Errors
     /// As [`column_of`](Self::column_of).
@@ -261,7 +262,7 @@ impl Directory {
                 let postings = column.postings(slot as u32);
                 if postings.iter().any(|&image| filter.has(image)) {
                     let distance = (word ^ other).count_ones();
-                    let mut found = Near::new(distance, other, slot);
+                    let mut found = NearWord::new(distance, other, slot);
                     found.list = list as u32;
                     near.push(found);
                 }
@@ -274,7 +275,7 @@ impl Directory {
         })
     }
 
-    /// Every word of a column with the number of images that have it, ascending.
+    /// Yields every word of a column with its number of images, ascending.
     fn counts(&self, at: usize) -> impl Iterator<Item = (u64, u64)> {
         let columns = self.columns(at).into_iter().enumerate();
         let mut rest: Vec<_> = columns
@@ -297,18 +298,18 @@ impl Directory {
         })
     }
 
-    /// The numbers of all labels, each with how many images have it.
+    /// The numbers of all labels, each with its number of images.
     pub fn labels(&self) -> impl Iterator<Item = (u32, u64)> {
         let counts = self.counts(self.kinds.len() - 2);
         counts.map(|(label, images)| (label as u32, images))
     }
 
-    /// How many images have a label, by its number.
+    /// The number of images that have a label.
     pub fn count_labelled(&self, label: u32) -> usize {
-        self.find(self.kinds.len() - 2, label.into()).left()
+        self.find(self.kinds.len() - 2, label.into()).remaining()
     }
 
-    /// All codes of a length as words, each with how many images have it, ascending.
+    /// All codes of a length as words, ascending, each with its number of images.
     ///
     /// # Errors
     /// As [`column_of`](Self::column_of).
@@ -316,7 +317,7 @@ impl Directory {
         Ok(self.counts(self.column_of(length)?))
     }
 
-    /// Which images have any of these labels, by their numbers.
+    /// The filter for images that have any of these labels.
     pub fn labelled(&self, labels: &[u32]) -> Filter<'_> {
         let at = self.kinds.len() - 2;
         Filter::any(labels.iter().map(|&label| self.find(at, label.into())))

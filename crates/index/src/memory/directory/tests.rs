@@ -1,5 +1,5 @@
-//! The directory against brute force, in every form its words take and over any history of segments and merges.
-//! Knows what the right answers are by comparing everything.
+//! Compares the directory with brute force, in every form of a word set and over any history of
+//! segments and merges.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -10,16 +10,16 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     code::{HashCode, Length},
     memory::{
-        ball::{Hit, Span, Taken},
+        ball::{Hit, Selection, Span},
         directory::Directory,
         segment::{Change, Entry, Segment},
     },
 };
 
-/// Images by sequence number: a word and labels.
+/// Images by sequence number: a code and labels.
 type Images = BTreeMap<u32, (u64, Vec<u32>)>;
 
-/// Images with what they are to be, or none where they are to be no more.
+/// The images to write; `None` deletes.
 type Writes = Vec<(u32, Option<(u64, Vec<u32>)>)>;
 
 struct History {
@@ -28,24 +28,24 @@ struct History {
     images: Images,
 }
 
-/// What is taken where the rest of a distance is taken too, up to some number of images, against brute force.
-fn whole_distances(
+/// Compares spans that are extended to whole distances with brute force.
+fn check_whole_distances(
     all: &[&(u32, u64, u32)],
     Span { offset, limit, .. }: Span,
-    take: impl Fn(Span) -> Taken,
+    take: impl Fn(Span) -> Selection,
 ) {
-    for most in [0, offset + limit, offset + limit + 3, usize::MAX] {
+    for extend_to in [0, offset + limit, offset + limit + 3, usize::MAX] {
         let span = Span {
             offset,
             limit,
-            most,
+            extend_to,
         };
-        let Taken { hits, complete, .. } = take(span);
+        let Selection { hits, complete, .. } = take(span);
         let end = (offset + limit).min(all.len());
         let cut = |end: usize| 0 < end && end < all.len() && all[end - 1].0 == all[end].0;
         let rest = (end..all.len()).find(|&end| !cut(end)).unwrap_or(all.len());
         let expected = match limit > 0 && offset < end {
-            true => end.max(rest.min(most)),
+            true => end.max(rest.min(extend_to)),
             false => end,
         };
         let found = hits
@@ -67,7 +67,7 @@ impl History {
         }
     }
 
-    /// Commits that some images are, or are no more.
+    /// Commits some writes.
     fn commit(&mut self, writes: Writes) {
         let mut changes = Vec::new();
         for (sequence, after) in writes {
@@ -98,7 +98,7 @@ impl History {
         self.directory = self.directory.merged(segments, merged.into());
     }
 
-    /// Everything the directory can be asked about a word and a radius, against brute force.
+    /// Compares all queries for a code and a radius with brute force.
     fn check(&self, word: u64, radius: u32, labels: &[u32], offset: usize, limit: usize) {
         let code = HashCode::from_word(self.length, word);
         let word = code.word();
@@ -121,10 +121,10 @@ impl History {
         let ball = || self.directory.within(&code, radius).unwrap();
         assert_eq!(ball().total(), within.len() as u64);
         let page = Span::page(offset, limit);
-        let taken = ball().take(page);
-        assert_eq!(taken.total, within.len() as u64);
-        same(taken.hits, &mut within.iter().skip(offset).take(limit));
-        whole_distances(&within, page, |span| ball().take(span));
+        let selection = ball().select(page);
+        assert_eq!(selection.total, within.len() as u64);
+        same(selection.hits, &mut within.iter().skip(offset).take(limit));
+        check_whole_distances(&within, page, |span| ball().select(span));
         let mut sequences = Vec::new();
         ball().sequences(&mut sequences);
         assert!(
@@ -145,35 +145,38 @@ impl History {
         let filter = self.directory.labelled(labels);
         let everywhere: Vec<_> = all.iter().filter(|one| has_label(one)).collect();
         let passing = self.directory.passing(&code, &mut filter.clone());
-        let taken = passing.unwrap().take_filtered(filter.clone(), page, true);
-        assert_eq!(taken.total, everywhere.len() as u64);
-        same(taken.hits, &mut everywhere.iter().skip(offset).take(limit));
+        let selection = passing.unwrap().select_filtered(filter.clone(), page, true);
+        assert_eq!(selection.total, everywhere.len() as u64);
+        same(
+            selection.hits,
+            &mut everywhere.iter().skip(offset).take(limit),
+        );
         for all in [true, false] {
-            let take = |span| ball().take_filtered(filter.clone(), span, all);
-            let Taken { hits, total, .. } = take(page);
+            let take = |span| ball().select_filtered(filter.clone(), span, all);
+            let Selection { hits, total, .. } = take(page);
             same(hits, &mut labelled.iter().skip(offset).take(limit));
             let expected = labelled.len() as u64;
             match all {
                 true => assert_eq!(total, expected),
-                // What is counted is there, and it is enough where there is enough.
+                // The count is a lower bound, and enough if there are enough.
                 false => assert!((expected.min(page.end() as u64)..=expected).contains(&total)),
             }
-            whole_distances(&labelled, page, take);
+            check_whole_distances(&labelled, page, take);
         }
         let hits: Vec<Hit> = ball()
-            .take(Span::page(0, usize::MAX))
+            .select(Span::page(0, usize::MAX))
             .hits
             .into_iter()
             .rev()
             .collect();
-        whole_distances(&within, page, |span| span.of(hits.clone()));
+        check_whole_distances(&within, page, |span| span.select_from(hits.clone()));
 
         let nearest = self
             .directory
             .nearest(&code, (offset + limit) as u64)
             .unwrap();
         same(
-            nearest.take(page).hits,
+            nearest.select(page).hits,
             &mut all
                 .iter()
                 .collect::<Vec<_>>()
@@ -182,7 +185,7 @@ impl History {
                 .take(limit),
         );
 
-        // Whoever pages past the end asks for more than can be counted.
+        // Paging past the end asks for more than can be counted.
         let everything = self.directory.nearest(&code, u64::MAX).unwrap();
         assert_eq!(everything.total(), all.len() as u64);
 
@@ -205,7 +208,8 @@ impl History {
     }
 }
 
-/// What codes of a trained model look like, or of none: centres, and how many bits stray from them.
+/// Draws a code: random without centres, otherwise a centre with some bits flipped, as a trained
+/// model makes them.
 fn draw(rng: &mut ChaCha8Rng, length: Length, centres: &[u64], stray: f64) -> u64 {
     let bits = length.bits();
     if centres.is_empty() {
@@ -217,7 +221,7 @@ fn draw(rng: &mut ChaCha8Rng, length: Length, centres: &[u64], stray: f64) -> u6
     })
 }
 
-/// Large enough for tables and bitmaps; every radius there is.
+/// Large enough for tables and bitmaps, at every radius.
 #[test]
 fn large_directories_agree_with_brute_force_at_every_radius() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
@@ -243,7 +247,7 @@ fn large_directories_agree_with_brute_force_at_every_radius() {
                 let offset = [0, 0, 3, 1000][radius as usize % 4];
                 history.check(word, radius, &[1], offset, 10);
             }
-            // Some move, some go, some come; then all of it in one segment again.
+            // Some images are replaced, deleted and added; then the segments are merged.
             for _ in 0..3 {
                 let mut sequences: Vec<u32> = (0..images + 2000).collect();
                 sequences.shuffle(&mut rng);
@@ -301,7 +305,7 @@ fn labels(bits: u8) -> Vec<u32> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(5), ..ProptestConfig::default() })]
     #[test]
-    fn any_history_amounts_to_what_it_did(steps in prop::collection::vec(step(), 1..40)) {
+    fn any_history_agrees_with_brute_force(steps in prop::collection::vec(step(), 1..40)) {
         let mut history = History::new(Length::L24);
         for step in steps {
             match step {
@@ -324,9 +328,9 @@ proptest! {
     }
 }
 
-/// A ball holds all that a smaller one does, and one image or none is no special case.
+/// A ball contains the smaller ones, also with one image or none.
 #[test]
-fn balls_grow_with_the_radius_from_nothing_on() {
+fn balls_grow_with_the_radius() {
     let mut history = History::new(Length::L48);
     for images in 0..3 {
         for radius in 0..=48 {

@@ -1,19 +1,19 @@
-//! Words of 24 bits as a bitmap of all that there could be: 2 MiB however many there are, and 128 KiB to count them by.
-//! A search enumerates the neighbours of the upper 18 bits and masks the 64 words behind each.
+//! A set of 24-bit words as a bitmap: 2 MiB for any number of words, and 128 KiB of ranks. A search
+//! enumerates the neighbours of the upper 18 bits and masks the 64-bit map word behind each.
 
 use std::ops::RangeInclusive;
 
 use multiversion::multiversion;
 
-use crate::memory::probe::near::Near;
+use crate::memory::probe::near::NearWord;
 
-/// Bits of a word that select within one word of the map.
+/// The number of low bits, which select a bit of a map word.
 const LOW: u32 = 6;
 const HIGH: u32 = 24 - LOW;
-/// Words of the map between two counts.
+/// The number of map words between two ranks.
 const STRIDE: usize = 8;
 
-/// The words of the map's 64 bits no farther than so many from bit 0; XORing the place moves the centre.
+/// Masks of the 6-bit values within each distance of 0. XORing the bit index moves the centre.
 static WITHIN: [u64; 7] = within();
 
 const fn within() -> [u64; 7] {
@@ -32,7 +32,8 @@ const fn within() -> [u64; 7] {
     masks
 }
 
-/// A ball around bit `centre` instead of bit 0: swaps halves, quarters and so on where a bit of `centre` is set.
+/// Moves the centre of a mask from bit 0 to bit `centre`: swaps halves, quarters and so on for each
+/// set bit of `centre`.
 #[inline(always)]
 fn centred(mut mask: u64, centre: u32) -> u64 {
     const EVEN: [u64; 6] = [
@@ -51,17 +52,17 @@ fn centred(mut mask: u64, centre: u32) -> u64 {
     mask
 }
 
-/// See the module.
+/// A set of 24-bit words as a bitmap.
 #[derive(Debug)]
 pub struct Bitmap {
     map: Vec<u64>,
-    /// How many words come before every eighth of the map's.
+    /// The number of words before every eighth map word.
     ranks: Vec<u32>,
     len: usize,
 }
 
 impl Bitmap {
-    /// Of ascending words.
+    /// Creates the set from ascending words.
     pub fn new(words: &[u64]) -> Self {
         let mut map = vec![0u64; 1 << HIGH];
         for &word in words {
@@ -83,24 +84,24 @@ impl Bitmap {
         }
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Bytes of memory.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         8 * self.map.capacity() + 4 * self.ranks.capacity()
     }
 
-    /// The place of a word.
+    /// The slot of a word, if the set has it.
     pub fn slot(&self, word: u64) -> Option<u32> {
         let (at, bit) = ((word >> LOW) as usize, word & 63);
         let bits = *self.map.get(at)?;
         (bits >> bit & 1 == 1).then(|| self.rank(at) + (bits & ((1 << bit) - 1)).count_ones())
     }
 
-    /// How many words come before the `at`th of the map.
+    /// The number of words before the `at`th map word.
     #[inline(always)]
     fn rank(&self, at: usize) -> u32 {
         let start = at / STRIDE * STRIDE;
@@ -116,31 +117,32 @@ impl Bitmap {
             .flat_map(|(at, &bits)| ones(bits).map(move |bit| (at as u64) << LOW | u64::from(bit)))
     }
 
-    /// Does the steps from `step` to `radius`: step `n` visits the words whose upper bits differ in `n` places. Where it is
-    /// cheaper, all that is left is visited at once, and that is said.
+    /// Does the steps from `step` to `radius`: step `n` visits the words whose upper bits differ in
+    /// `n` bits. If it is cheaper, visits everything left at once and returns true.
     pub fn visit(
         &self,
         word: u64,
         step: u32,
         radius: u32,
         bound: u32,
-        near: &mut Vec<Near>,
+        near: &mut Vec<NearWord>,
     ) -> bool {
         let all = radius >= NEIGHBOURS;
-        look(self, word, step..=radius, all, bound, near);
+        collect_near(self, word, step..=radius, all, bound, near);
         all
     }
 }
 
-/// Collects what is near behind the upper bits that differ in so many places, or in at least the fewest of these.
+/// Collects the words within `bound` whose upper bits differ in `apart` bits, or in at least the
+/// fewest of these if `all` is set.
 #[multiversion(targets("x86_64+bmi1+bmi2+popcnt"))]
-fn look(
+fn collect_near(
     bitmap: &Bitmap,
     word: u64,
     apart: RangeInclusive<u32>,
     all: bool,
     bound: u32,
-    near: &mut Vec<Near>,
+    near: &mut Vec<NearWord>,
 ) {
     let centre = (word >> LOW) as usize;
     let masks: [u64; 7] = std::array::from_fn(|d| centred(WITHIN[d], (word & 63) as u32));
@@ -155,7 +157,7 @@ fn look(
             let found = (at as u64) << LOW | u64::from(bit);
             let before = (bitmap.map[at] & ((1 << bit) - 1)).count_ones();
             let distance = (found ^ word).count_ones();
-            near.push(Near::new(distance, found, (rank + before) as usize));
+            near.push(NearWord::new(distance, found, (rank + before) as usize));
         }
     };
     if all {
@@ -188,12 +190,13 @@ fn look(
     }
 }
 
-/// Words of the map that are read before any is looked at.
+/// The number of map words that are read before the first is examined.
 const BATCH: usize = 64;
-/// Radii below this are searched by neighbours, others by reading the whole map.
+/// Radii below this are searched by neighbours, larger ones by reading the whole map.
 const NEIGHBOURS: u32 = 6;
 
-/// The differences of 18 bits in fewer than [`NEIGHBOURS`] places, by how many, and where each number's begin.
+/// The 18-bit masks with fewer than [`NEIGHBOURS`] set bits, by number of set bits, and the start
+/// of each group.
 static DIFFERENCES: [u32; FIRST[NEIGHBOURS as usize]] = differences();
 const FIRST: [usize; NEIGHBOURS as usize + 1] = first();
 

@@ -1,5 +1,5 @@
-//! Which distinct codes are near a code: the forms a set of words is kept in, and the search of each, in growing radius.
-//! Pure; knows words of so many bits and where each stands among the others, nothing of images.
+//! Finds the distinct codes near a code: the forms of a word set, and the search of each in growing
+//! radius.
 
 mod bitmap;
 pub mod near;
@@ -12,12 +12,12 @@ use std::ops::Range;
 use crate::code::Length;
 
 use bitmap::Bitmap;
-use near::Near;
+use near::NearWord;
 use tables::Tables;
 
 pub use table::Table;
 
-/// What words are, which decides how they are kept.
+/// The kind of words, which determines their form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Codes of a length, searched by distance.
@@ -28,37 +28,38 @@ pub enum Kind {
     Ids,
 }
 
-/// Below this many words of 32 or 48 bits all are compared; above, tables find the few that can be near.
-const SCANNED: usize = 8192;
-/// The same of 24 bits, where a bitmap is cheaper to search sooner but takes two megabytes.
-const SCANNED_24: usize = 2048;
+/// Fewer words of 32 or 48 bits are all compared; more are kept in tables that find the few
+/// candidates.
+const MAX_SCANNED: usize = 8192;
+/// The same for 24 bits. A bitmap is faster from fewer words on, but takes two megabytes.
+const MAX_SCANNED_24: usize = 2048;
 
-/// Distinct words, ascending, in the form that suits how many there are.
+/// Distinct words, ascending, in the form that suits their kind and number.
 #[derive(Debug)]
 pub enum WordSet {
-    /// Few, or labels: as they are.
+    /// A plain list: few words, or labels.
     List(Vec<u64>),
-    /// 24 bits: one bit for each that there could be.
+    /// 24 bits: one bit for each possible word.
     Bitmap(Bitmap),
     /// 32 bits in two fields of 16.
     Tables32(Tables<u16>),
     /// 48 bits in three fields of 16.
     Tables48(Tables<u32>),
-    /// Hashes of ids, each as often as it has postings, so that a place among them is one among the postings.
+    /// Hashes of ids, each repeated once per posting, so that slots are indices of postings.
     Hashes(Table<u16>),
 }
 
 impl WordSet {
-    /// Of ascending words, each once.
+    /// Creates a set of ascending distinct words.
     pub fn new(kind: Kind, words: Vec<u64>) -> Self {
         match kind {
-            Kind::Codes(Length::L24) if words.len() >= SCANNED_24 => {
+            Kind::Codes(Length::L24) if words.len() >= MAX_SCANNED_24 => {
                 WordSet::Bitmap(Bitmap::new(&words))
             }
-            Kind::Codes(Length::L32) if words.len() >= SCANNED => {
+            Kind::Codes(Length::L32) if words.len() >= MAX_SCANNED => {
                 WordSet::Tables32(Tables::new(2, &words))
             }
-            Kind::Codes(Length::L48) if words.len() >= SCANNED => {
+            Kind::Codes(Length::L48) if words.len() >= MAX_SCANNED => {
                 WordSet::Tables48(Tables::new(3, &words))
             }
             _ => {
@@ -69,7 +70,7 @@ impl WordSet {
         }
     }
 
-    /// How many there are.
+    /// The number of words.
     pub fn len(&self) -> usize {
         match self {
             WordSet::List(words) => words.len(),
@@ -80,7 +81,7 @@ impl WordSet {
         }
     }
 
-    /// The places of a word among them: one at most, but for hashes.
+    /// The slots of a word: at most one, except for hashes.
     pub fn slots(&self, word: u64) -> Range<u32> {
         match self {
             WordSet::Hashes(table) => table.slots(word),
@@ -98,7 +99,7 @@ impl WordSet {
         }
     }
 
-    /// All of them, ascending.
+    /// All words, ascending.
     pub fn iter(&self) -> Box<dyn Iterator<Item = u64> + '_> {
         match self {
             WordSet::List(words) => Box::new(words.iter().copied()),
@@ -109,7 +110,8 @@ impl WordSet {
         }
     }
 
-    /// Calls `visit` with the place and the word of each, ascending. Faster than [`iter`](Self::iter), which is asked for each word.
+    /// Calls `visit` with the slot and the word of each, ascending. Faster than
+    /// [`iter`](Self::iter), which makes a virtual call for each word.
     pub fn each(&self, mut visit: impl FnMut(usize, u64)) {
         let mut at = 0;
         let visit = |word| {
@@ -125,7 +127,7 @@ impl WordSet {
         }
     }
 
-    /// Bytes of memory that they take.
+    /// The memory that they take, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             WordSet::List(words) => 8 * words.capacity(),
@@ -137,20 +139,20 @@ impl WordSet {
     }
 }
 
-/// A search among words that goes on outwards from a word.
+/// A search that proceeds outwards from a word.
 ///
-/// It goes in steps, and each step visits words that no step before it did. When `r + 1` steps are done, every word
-/// within distance `r` has been visited, however the words are kept.
+/// It proceeds in steps, and each step visits words that no earlier step visited. After `r + 1`
+/// steps every word within distance `r` has been visited, in every form of the set.
 #[derive(Debug)]
 pub struct Probe<'a> {
     words: &'a WordSet,
     word: u64,
-    /// Steps done; all, once everything was visited at once.
+    /// The number of steps done; the maximum once everything was visited.
     done: u32,
 }
 
 impl<'a> Probe<'a> {
-    /// One that has not begun.
+    /// Starts a search.
     pub fn new(words: &'a WordSet, word: u64) -> Self {
         Probe {
             words,
@@ -159,9 +161,9 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Goes on until no word within `radius` is left unvisited. Of those visited it collects the ones no farther than
+    /// Continues until every word within `radius` is visited. Collects the visited words within
     /// `bound`, which is at least the radius.
-    pub fn reach(&mut self, radius: u32, bound: u32, near: &mut Vec<Near>) {
+    pub fn reach(&mut self, radius: u32, bound: u32, near: &mut Vec<NearWord>) {
         if self.done > radius {
             return;
         }

@@ -1,32 +1,32 @@
-//! A word within reach of another: what a probe collects.
+//! A word that a probe found.
 
-/// A word within reach: what a search collects.
+/// A word that a probe found, with its distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Near {
-    /// The distance in the highest byte, the word below: in the order of answers.
+pub struct NearWord {
+    /// The distance in the highest byte, the word below it. Sorts in the order of results.
     key: u64,
-    /// Which list the slot is of; for the caller to set.
+    /// The list that the slot belongs to; set by the caller.
     pub list: u32,
-    /// The place among the words.
+    /// The slot of the word in its set.
     pub slot: u32,
 }
 
-impl Near {
-    /// In list 0.
+impl NearWord {
+    /// Creates a found word of list 0.
     pub fn new(distance: u32, word: u64, slot: usize) -> Self {
-        Near {
+        NearWord {
             key: u64::from(distance) << 56 | word,
             list: 0,
             slot: slot as u32,
         }
     }
 
-    /// Distance and word as one number, in the order of answers.
+    /// The distance and the word as one number, in the order of results.
     pub fn key(&self) -> u64 {
         self.key
     }
 
-    /// How far it is.
+    /// Its distance.
     pub fn distance(&self) -> u32 {
         (self.key >> 56) as u32
     }

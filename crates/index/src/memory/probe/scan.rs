@@ -1,16 +1,17 @@
-//! The inner loop: distances of a word to many. Safe code that the compiler vectorises; its callers are compiled for several
-//! processors, and the one that runs is chosen at run time. The results are the same everywhere.
+//! The inner loop: distances of one word to many. Safe code that the compiler vectorises. Its
+//! callers are compiled for several processors, and the variant is chosen at run time. The results
+//! are the same everywhere.
 
 use std::ops::Range;
 
 use multiversion::multiversion;
 
-use crate::memory::probe::near::Near;
+use crate::memory::probe::near::NearWord;
 
-/// How many are compared before any is looked at.
+/// The number of words compared before the first result is examined.
 const BLOCK: usize = 16;
 
-/// What is compared.
+/// A word that is compared.
 pub trait Word: Copy {
     /// The Hamming distance.
     fn distance(self, other: Self) -> u32;
@@ -29,15 +30,15 @@ macro_rules! word {
 
 word!(u16, u32, u64);
 
-/// Tells `found`, in order, the place and the distance of those of a range of `words` no farther than `most` from `query`.
-/// Inlined, for the processor that its caller is for. Blocks are whole, past the end of the range too, since most ranges are
-/// shorter than one.
+/// Calls `found`, in order, with the index and the distance of each word in `range` that is within
+/// `most` of `query`. Inlined so that it is compiled for the caller's processor. Processes whole
+/// blocks, even past the end of the range, since most ranges are shorter than one.
 #[inline(always)]
 pub fn scan<W: Word>(
     words: &[W],
     range: Range<usize>,
     query: W,
-    most: u32,
+    max_distance: u32,
     mut found: impl FnMut(usize, u32),
 ) {
     for start in range.clone().step_by(BLOCK) {
@@ -47,9 +48,10 @@ pub fn scan<W: Word>(
             &last
         });
         let distances = block.map(|word| word.distance(query));
-        // The sign of what is left to `most`: arithmetic stays in the vector where comparisons may not.
-        let far = distances.map(|distance| most.wrapping_sub(distance) >> 31);
-        // Most blocks have none that is near.
+        // The sign bit of `max_distance - distance`: arithmetic stays in vector registers,
+        // comparisons may not.
+        let far = distances.map(|distance| max_distance.wrapping_sub(distance) >> 31);
+        // Most blocks have no near word.
         if far.iter().fold(1, |all, far| all & far) == 1 {
             continue;
         }
@@ -66,7 +68,7 @@ pub fn scan<W: Word>(
 /// Bit `i` is flag `i`.
 #[inline(always)]
 fn gathered(flags: [u8; BLOCK]) -> u32 {
-    // The product brings the lowest bits of eight bytes together in the highest byte.
+    // The product gathers the lowest bits of eight bytes in the highest byte.
     let gather =
         |bytes: &[u8; 8]| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
     let (bytes, _) = flags.as_chunks();
@@ -76,14 +78,14 @@ fn gathered(flags: [u8; BLOCK]) -> u32 {
         .fold(0, |mask, bytes| mask << 8 | gather(bytes) as u32)
 }
 
-/// Collects those of a whole list that are no farther than `bound`.
+/// Collects the words of a whole list that are within `bound`.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512vl+avx512vpopcntdq+avx512bitalg+bmi2+popcnt",
     "x86_64+avx2+bmi2+popcnt",
     "x86_64+popcnt",
 ))]
-pub fn words(words: &[u64], word: u64, bound: u32, near: &mut Vec<Near>) {
+pub fn words(words: &[u64], word: u64, bound: u32, near: &mut Vec<NearWord>) {
     scan(words, 0..words.len(), word, bound, |place, distance| {
-        near.push(Near::new(distance, words[place], place));
+        near.push(NearWord::new(distance, words[place], place));
     });
 }

@@ -1,5 +1,4 @@
-//! One table over words of several fields of 16 bits: the rest of each word under the value of one field.
-//! Knows where a field stands in a word; nothing of distances.
+//! A table over words of several 16-bit fields: the rest of each word, by the value of one field.
 
 use std::ops::Range;
 
@@ -7,9 +6,9 @@ use crate::memory::probe::scan::Word;
 
 /// The rest of a word: its other fields.
 pub trait Rest: Word + Ord + 'static {
-    /// From the low bits.
+    /// Creates a rest from the low bits of a word.
     fn from_bits(bits: u64) -> Self;
-    /// Back.
+    /// Returns the rest as the low bits of a word.
     fn bits(self) -> u64;
 }
 
@@ -31,24 +30,25 @@ impl Rest for u32 {
     }
 }
 
-/// How many values a field has.
+/// The number of values of a field.
 pub const BUCKETS: usize = 1 << 16;
 
 /// One table: a bucket for each value of its field.
 #[derive(Debug)]
 pub struct Table<R> {
-    /// Where its field stands.
+    /// The position of its field.
     pub split: Split,
-    /// Where each bucket starts, and where the last ends.
+    /// The start of each bucket, and the end of the last.
     pub starts: Vec<u32>,
-    /// The rests, by bucket, ascending in each.
+    /// The rests by bucket, ascending in each.
     pub rests: Vec<R>,
-    /// The place of each among the words; none in the first table, where that is the order.
+    /// The slot of each in the word set; empty in the first table, whose order is that of the
+    /// slots.
     pub slots: Vec<u32>,
 }
 
 impl<R: Rest> Table<R> {
-    /// By field `at` of ascending words of `fields` × 16 bits.
+    /// Builds the table by field `at` of ascending words of `fields` × 16 bits.
     pub fn new(at: u32, fields: u32, words: &[u64]) -> Self {
         let split = Split::new(at, fields);
         let mut starts = vec![0u32; BUCKETS + 1];
@@ -77,23 +77,23 @@ impl<R: Rest> Table<R> {
         }
     }
 
-    /// The places of a bucket.
+    /// The range of a bucket.
     fn bucket(&self, field: usize) -> (usize, usize) {
         (self.starts[field] as usize, self.starts[field + 1] as usize)
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub fn len(&self) -> usize {
         self.rests.len()
     }
 
-    /// Bytes of memory.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         4 * (self.starts.capacity() + self.slots.capacity())
             + size_of::<R>() * self.rests.capacity()
     }
 
-    /// Of a table by the highest field: the words, ascending.
+    /// The words, ascending. Only for a table by the highest field.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         (0..BUCKETS).flat_map(move |field| {
             let (start, end) = self.bucket(field);
@@ -102,7 +102,7 @@ impl<R: Rest> Table<R> {
         })
     }
 
-    /// Of a table by the highest field: the places of a word.
+    /// The slots of a word. Only for a table by the highest field.
     pub fn slots(&self, word: u64) -> Range<u32> {
         let (start, end) = self.bucket(self.split.field(word));
         let (rest, bucket) = (R::from_bits(self.split.rest(word)), &self.rests[start..end]);
@@ -114,7 +114,7 @@ impl<R: Rest> Table<R> {
     }
 }
 
-/// Where a field stands in words of several.
+/// The position of a field in a word.
 #[derive(Clone, Copy, Debug)]
 pub struct Split {
     shift: u32,
@@ -137,7 +137,7 @@ impl Split {
         word >> (self.shift + 16) << self.shift | word & ((1 << self.shift) - 1)
     }
 
-    /// The word of both.
+    /// Joins a field and the other fields to a word.
     pub fn join(self, field: usize, rest: u64) -> u64 {
         let low = (1 << self.shift) - 1;
         (rest & !low) << 16 | (field as u64) << self.shift | rest & low

@@ -1,24 +1,26 @@
-//! Words of several fields of 16 bits, in one table a field: the rest of each word under the value of that field.
-//! A search looks where a field is near, the fields in turn (multi-index hashing, Norouzi, Punjani and Fleet 2012).
+//! Words of several 16-bit fields, in one table a field: the rest of each word by the value of that
+//! field. A search examines the buckets near the query's fields, one field after the other
+//! (multi-index hashing, Norouzi, Punjani and Fleet 2012).
 
 use multiversion::multiversion;
 
 use crate::memory::probe::{
-    near::Near,
+    near::NearWord,
     scan::scan,
     table::{BUCKETS, Rest, Table},
 };
 
-/// Buckets that are looked up before the first is read, so that the processor waits for all of them at once.
+/// The number of buckets looked up before the first is read, so that their memory accesses overlap.
 const BATCH: usize = 32;
 
-/// See the module. The first table is by the highest field, so that its rests are the words in ascending order.
+/// A word set as one table a field. The first table is by the highest field, so its words are in
+/// ascending order.
 #[derive(Debug)]
 pub struct Tables<R> {
     tables: Vec<Table<R>>,
 }
 
-/// A bucket to be looked at.
+/// A bucket to examine.
 #[derive(Clone, Copy, Default)]
 struct Bucket {
     step: u8,
@@ -29,7 +31,7 @@ struct Bucket {
 }
 
 impl<R: Rest> Tables<R> {
-    /// Of ascending words of `fields` × 16 bits.
+    /// Builds the tables of ascending words of `fields` × 16 bits.
     pub fn new(fields: u32, words: &[u64]) -> Self {
         Tables {
             tables: (0..fields)
@@ -38,12 +40,12 @@ impl<R: Rest> Tables<R> {
         }
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub fn len(&self) -> usize {
         self.tables[0].len()
     }
 
-    /// Bytes of memory.
+    /// The memory that they take, in bytes.
     pub fn bytes(&self) -> usize {
         self.tables.iter().map(Table::bytes).sum()
     }
@@ -53,23 +55,24 @@ impl<R: Rest> Tables<R> {
         self.tables[0].iter()
     }
 
-    /// The place of a word.
+    /// The slot of a word, if the set has it.
     pub fn slot(&self, word: u64) -> Option<u32> {
         let slots = self.tables[0].slots(word);
         (!slots.is_empty()).then_some(slots.start)
     }
 
-    /// Does the steps from `step` to `radius`. Step `n` visits, in table `n mod fields`, the buckets whose field differs in
-    /// `n / fields` bits, and there the words that no earlier step met. After `r + 1` steps nothing within `r` is left:
-    /// were every field farther than its table has been searched, the word would be farther than `r` (the pigeonhole
-    /// principle). Where it is cheaper, all that is left is visited at once, and that is said.
+    /// Does the steps from `step` to `radius`. Step `n` visits, in table `n mod fields`, the
+    /// buckets whose field differs in `n / fields` bits, and in them the words that no earlier step
+    /// visited. After `r + 1` steps every word within `r` is visited: if a word differs more in
+    /// every field than its table was searched, its distance is more than `r` (the pigeonhole
+    /// principle). If it is cheaper, visits everything left at once and returns true.
     pub fn visit(
         &self,
         word: u64,
         step: u32,
         radius: u32,
         bound: u32,
-        near: &mut Vec<Near>,
+        near: &mut Vec<NearWord>,
     ) -> bool {
         let fields = self.tables.len() as u32;
         let bucket = |step: u32, mask: &u16| Bucket {
@@ -81,7 +84,7 @@ impl<R: Rest> Tables<R> {
         if self.rest_is_cheaper(step, radius) {
             let left = MASKS.iter().map(|mask| bucket(0, mask));
             let left = left.take_while(|bucket| u32::from(bucket.apart) <= bound);
-            self.look(left, word, bound, near, Some(step));
+            self.collect_near(left, word, bound, near, Some(step));
             return true;
         }
         let buckets = (step..=radius).flat_map(|step| {
@@ -89,7 +92,7 @@ impl<R: Rest> Tables<R> {
                 .iter()
                 .map(move |mask| bucket(step, mask))
         });
-        self.look(buckets, word, bound, near, None);
+        self.collect_near(buckets, word, bound, near, None);
         false
     }
 
@@ -97,13 +100,13 @@ impl<R: Rest> Tables<R> {
         &self.tables[step as usize % self.tables.len()]
     }
 
-    /// Collects what is near in some buckets; see [`look`].
-    fn look(
+    /// Collects the near words of some buckets; see [`collect_near`].
+    fn collect_near(
         &self,
         mut buckets: impl Iterator<Item = Bucket>,
         word: u64,
         bound: u32,
-        near: &mut Vec<Near>,
+        near: &mut Vec<NearWord>,
         all: Option<u32>,
     ) {
         let mut batch = [Bucket::default(); BATCH];
@@ -113,38 +116,38 @@ impl<R: Rest> Tables<R> {
                 *place = bucket;
                 count += 1;
             }
-            look(self, &mut batch[..count], word, bound, near, all);
+            collect_near(self, &mut batch[..count], word, bound, near, all);
             if count < BATCH {
                 return;
             }
         }
     }
 
-    /// Whether the steps up to `radius` would cost more than reading the first table through.
+    /// Returns true if the steps up to `radius` would cost more than reading the first table.
     fn rest_is_cheaper(&self, step: u32, radius: u32) -> bool {
         let fields = self.tables.len() as u32;
         let buckets: usize = (step..=radius)
             .map(|step| masks_of(step / fields).len())
             .sum();
-        // A bucket out of order costs as much as some forty words in order.
+        // A random bucket costs as much as about forty sequential words.
         let each = 40 + self.len() / BUCKETS;
         buckets * each > BUCKETS * 4 + self.len()
     }
 }
 
-/// Collects what is near in some buckets, and was met by no step before the bucket's own, or before `all` where everything
-/// that is left is visited.
+/// Collects the words of some buckets that are within `bound` and were not visited by a step before
+/// the bucket's own, or before `all` if everything left is visited.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512vl+avx512vpopcntdq+avx512bitalg+bmi2+popcnt",
     "x86_64+avx2+bmi2+popcnt",
     "x86_64+popcnt",
 ))]
-fn look<R: Rest>(
+fn collect_near<R: Rest>(
     tables: &Tables<R>,
     batch: &mut [Bucket],
     word: u64,
     bound: u32,
-    near: &mut Vec<Near>,
+    near: &mut Vec<NearWord>,
     all: Option<u32>,
 ) {
     for bucket in &mut *batch {
@@ -160,38 +163,45 @@ fn look<R: Rest>(
     let fields = tables.tables.len() as u32;
     for bucket in &*batch {
         let (step, apart) = (u32::from(bucket.step), u32::from(bucket.apart));
-        let met = Met::before(all.unwrap_or(step), fields);
+        let visited = Visited::before(all.unwrap_or(step), fields);
         let table = tables.table(step);
         let range = bucket.start as usize..bucket.end as usize;
         let rest = R::from_bits(table.split.rest(word));
-        let most = bound - apart;
-        scan(&table.rests, range, rest, most, |place, distance| {
-            let rest = table.rests[place].bits();
-            let other = table.split.join(bucket.field.into(), rest);
-            if !met.has(other ^ word) {
-                let slot = table.slots.get(place).map_or(place, |slot| *slot as usize);
-                near.push(Near::new(apart + distance, other, slot));
-            }
-        });
+        let max_distance = bound - apart;
+        scan(
+            &table.rests,
+            range,
+            rest,
+            max_distance,
+            |place, distance| {
+                let rest = table.rests[place].bits();
+                let other = table.split.join(bucket.field.into(), rest);
+                if !visited.has(other ^ word) {
+                    let slot = table.slots.get(place).map_or(place, |slot| *slot as usize);
+                    near.push(NearWord::new(apart + distance, other, slot));
+                }
+            },
+        );
     }
 }
 
-/// Which words were met by the steps before one.
-struct Met {
-    /// Of each field, the lowest first: a word was met where it differs in fewer places.
+/// The words visited by the steps before one.
+struct Visited {
+    /// For each field, the lowest first: words that differ in fewer bits were visited.
     below: [u32; 4],
 }
 
-impl Met {
+impl Visited {
     #[inline(always)]
     fn before(step: u32, fields: u32) -> Self {
         let (apart, table) = (step / fields, step % fields);
-        // Of this round, the tables before this one have been searched; their fields are the higher ones.
+        // In this round, the tables before this one have been searched; their fields are the higher
+        // ones.
         let below = |at: u32| match fields.checked_sub(at + 1) {
             Some(its) => apart + u32::from(its < table),
             None => 0,
         };
-        Met {
+        Visited {
             below: [0, 1, 2, 3].map(below),
         }
     }
@@ -206,7 +216,8 @@ impl Met {
     }
 }
 
-/// All masks of 16 bits by how many of their bits are set, and where each number's begin: `MASKS[FIRST[n]..FIRST[n + 1]]`.
+/// All 16-bit masks by number of set bits, and the start of each group: `MASKS[FIRST[n]..FIRST[n +
+/// 1]]`.
 static MASKS: [u16; 1 << 16] = masks().0;
 
 static FIRST: [usize; 18] = masks().1;
@@ -234,7 +245,7 @@ const fn masks() -> ([u16; 1 << 16], [usize; 18]) {
     (masks, first)
 }
 
-/// The masks of 16 bits of which `ones` are set.
+/// The 16-bit masks with `ones` set bits.
 fn masks_of(ones: u32) -> &'static [u16] {
     let ones = (ones as usize).min(17);
     &MASKS[FIRST[ones]..FIRST[(ones + 1).min(17)]]

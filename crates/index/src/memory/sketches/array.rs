@@ -1,5 +1,5 @@
-//! The sketches of a generation in memory, by sequence number: immutable, so that readers share them without a lock. A change makes another
-//! array, which shares all that it does not touch. Knows no disk.
+//! The sketches of a generation in memory, by sequence number. Immutable, so that readers share
+//! them without a lock; a change makes a new array that shares everything unchanged.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use multiversion::multiversion;
 
 use crate::types::sketch::{Sketch, cosine, product, square};
 
-/// How many sequence numbers share a chunk, which is copied when one of them changes.
+/// The number of sequence numbers in a chunk. A change copies one chunk.
 const CHUNK: usize = 32;
-/// How many chunks share a block, whose list is copied.
+/// The number of chunks in a block. A change copies the block's list of chunks.
 const BLOCK: usize = 128;
 
 /// The sketches of one generation, by sequence number.
@@ -22,19 +22,21 @@ pub struct Array {
 #[derive(Clone, Debug, Default)]
 struct Block(Vec<Option<Arc<Chunk>>>);
 
-/// Of each slot the squared length of its sketch and then the sketch, so that one access of memory finds both.
+/// For each slot the squared norm of its sketch, then the sketch, so that one memory access reads
+/// both.
 type Chunk = [i8];
 
-/// Bytes of a squared length.
+/// The size of a squared norm in bytes.
 const SQUARE: usize = size_of::<u32>();
-/// In place of the squared length where there is no sketch.
+/// Replaces the squared norm if there is no sketch.
 const NONE: [i8; SQUARE] = [-1; SQUARE];
 
 impl Array {
-    /// How many sequence numbers share a block: those of the parts that are [joined](Self::join) are apart by multiples of it.
+    /// The number of sequence numbers in a block. [Joined](Self::join) parts start at multiples of
+    /// it.
     pub const ALIGNED: u32 = (CHUNK * BLOCK) as u32;
 
-    /// Of sketches that have `width` bytes, of which there are none yet.
+    /// Creates an empty array for sketches of `width` bytes.
     pub fn new(width: usize) -> Self {
         Array {
             width,
@@ -42,9 +44,9 @@ impl Array {
         }
     }
 
-    /// Puts a sketch into its place: as many bytes as each has.
+    /// Stores a sketch of `width` bytes.
     pub fn insert(&mut self, sequence: u32, bytes: impl ExactSizeIterator<Item = i8>) {
-        let (block, chunk, slot) = place(sequence);
+        let (block, chunk, slot) = locate(sequence);
         if self.blocks.len() <= block {
             self.blocks.resize_with(block + 1, Arc::default);
         }
@@ -66,7 +68,7 @@ impl Array {
     }
 
     fn remove(&mut self, sequence: u32) {
-        let (block, chunk, slot) = place(sequence);
+        let (block, chunk, slot) = locate(sequence);
         let chunks = self.blocks.get_mut(block).map(Arc::make_mut);
         let Some(place) = chunks.and_then(|chunks| chunks.0.get_mut(chunk)) else {
             return;
@@ -81,7 +83,7 @@ impl Array {
         }
     }
 
-    /// With some changes, in their order.
+    /// Returns the array after some changes, applied in order.
     pub fn with(&self, changes: &[SketchChange]) -> Self {
         let mut array = self.clone();
         for SketchChange { sequence, sketch } in changes {
@@ -93,8 +95,8 @@ impl Array {
         array
     }
 
-    /// Parts in order, each of the sequence numbers from the end of the part before it on. Places are by [`ALIGNED`](Self::ALIGNED): what lies
-    /// before a part in its own array is empty and taken from the parts before.
+    /// Joins parts in order. Each part holds the sequence numbers after the previous part, and
+    /// starts at a multiple of [`ALIGNED`](Self::ALIGNED).
     pub fn join(width: usize, parts: impl IntoIterator<Item = Array>) -> Self {
         let mut whole = Array::new(width);
         for part in parts {
@@ -104,7 +106,8 @@ impl Array {
         whole
     }
 
-    /// How like a sketch of the same length those of some images are, in their order; none where one has none.
+    /// The similarities of a sketch to those of some images, in the order of the images; `None` if
+    /// an image has no sketch.
     pub fn similarities(
         &self,
         sketch: &Sketch,
@@ -131,7 +134,7 @@ impl Array {
         Some(Sketch::new(values.into()))
     }
 
-    /// All sketches with the sequence numbers of their images, ascending.
+    /// All sketches with their sequence numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &[i8])> {
         let end = u32::try_from(self.blocks.len() * CHUNK * BLOCK).unwrap_or(u32::MAX);
         (0..end).filter_map(|sequence| Some((sequence, self.values(sequence)?)))
@@ -142,15 +145,15 @@ impl Array {
         (*square != NONE).then_some(values)
     }
 
-    /// The squared length of an image's sketch and the sketch, if there may be one.
+    /// The slot of an image: its squared norm and its sketch, if it may have one.
     fn slot(&self, sequence: u32) -> Option<&[i8]> {
-        let (block, chunk, slot) = place(sequence);
+        let (block, chunk, slot) = locate(sequence);
         let chunk = self.blocks.get(block)?.0.get(chunk)?.as_ref()?;
         let slot = slot * (SQUARE + self.width);
         chunk.get(slot..slot + SQUARE + self.width)
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         let chunk = CHUNK * (SQUARE + self.width) + 2 * size_of::<usize>();
         let blocks = self.blocks.iter().map(|block| {
@@ -161,12 +164,13 @@ impl Array {
     }
 }
 
-/// Sketches that are looked up before the first is compared, so that the processor waits for all of them at once.
+/// The number of sketches looked up before the first is compared, so that their memory accesses
+/// overlap.
 const BATCH: usize = 32;
-/// Bytes that the processor reads from memory at once.
+/// The size of a cache line in bytes.
 const LINE: usize = 64;
 
-/// How like a sketch those in some slots are.
+/// Adds the similarities of a sketch to those in a batch of slots.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn compare(sketch: &Sketch, batch: &[Option<&[i8]>], all: &mut Vec<Option<f32>>) {
     for slot in batch.iter().flatten() {
@@ -184,19 +188,19 @@ fn compare(sketch: &Sketch, batch: &[Option<&[i8]>], all: &mut Vec<Option<f32>>)
     }));
 }
 
-/// The block, the chunk in it and the slot in that.
-fn place(sequence: u32) -> (usize, usize, usize) {
+/// The block of a sequence number, the chunk in the block, and the slot in the chunk.
+fn locate(sequence: u32) -> (usize, usize, usize) {
     let sequence = sequence as usize;
     let chunk = sequence / CHUNK;
     (chunk / BLOCK, chunk % BLOCK, sequence % CHUNK)
 }
 
-/// What becomes of an image's sketch.
+/// A change of an image's sketch.
 #[derive(Clone, Debug)]
 pub struct SketchChange {
-    /// The image.
+    /// The sequence number of the image.
     pub sequence: u32,
-    /// Its sketch from now on, if it has one.
+    /// Its new sketch, if it has one.
     pub sketch: Option<Sketch>,
 }
 
@@ -213,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map_whose_earlier_states_stay(
+        fn an_array_is_a_map_whose_earlier_states_remain(
             groups in prop::collection::vec(
                 prop::collection::vec((0u32..3 * Array::ALIGNED, -127i8..127, prop::bool::weighted(0.7)), 0..40),
                 0..6,
@@ -251,7 +255,7 @@ mod tests {
         }
 
         #[test]
-        fn parts_join(mut sequences in prop::collection::vec(0u32..4 * Array::ALIGNED, 0..60), cut in 0u32..4) {
+        fn joined_parts_equal_the_whole(mut sequences in prop::collection::vec(0u32..4 * Array::ALIGNED, 0..60), cut in 0u32..4) {
             sequences.sort_unstable();
             let (mut whole, mut parts) = (Array::new(3), [Array::new(3), Array::new(3)]);
             for &sequence in &sequences {

@@ -1,5 +1,4 @@
-//! Sketches in memory, one after the other by age, and the groups of copies among them.
-//! Knows sequence numbers and similarities; neither where sketches come from nor what a group is shown as.
+//! Finds the groups of copies in a set of sketches.
 
 use std::cmp::Reverse;
 
@@ -10,49 +9,50 @@ use crate::{
     types::sketch,
 };
 
-/// How many sketches are looked at between two questions whether to go on.
-const STEP: usize = 64;
+/// The number of sketches between two calls of `keep_going`.
+const CHECK_EVERY: usize = 64;
 
-/// How the copies of an image are found.
+/// The method of finding copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Search {
-    /// Each pair is compared: none is missed, and the time grows with the square of how many there are.
+pub enum CopySearch {
+    /// Compares every pair. Misses none, and takes quadratic time.
     Exact,
-    /// Pairs are compared that tables of random projections find: of pairs at the least similarity one in a hundred is missed, and of more
-    /// similar ones fewer.
+    /// Compares the pairs that tables of random projections find. Misses one in a hundred of the
+    /// pairs at the minimum similarity, and fewer of the more similar ones.
     Tables,
 }
 
-impl Search {
-    /// Up to so many sketches all pairs are compared, which takes seconds.
-    pub const EXACT: usize = 20_000;
+impl CopySearch {
+    /// The maximum number of sketches for [`Exact`](Self::Exact), which then takes seconds.
+    pub const MAX_EXACT: usize = 20_000;
 
-    /// What suits so many sketches.
-    pub fn suiting(sketches: usize) -> Self {
-        match sketches <= Self::EXACT {
-            true => Search::Exact,
-            false => Search::Tables,
+    /// Chooses the method for a number of sketches.
+    pub fn for_count(sketches: usize) -> Self {
+        match sketches <= Self::MAX_EXACT {
+            true => CopySearch::Exact,
+            false => CopySearch::Tables,
         }
     }
 }
 
-/// Groups of sequence numbers, each with the oldest first and then by age.
+/// Groups of sequence numbers, each group in order of age.
 pub type Groups = Vec<Vec<u32>>;
 
 impl SketchSet {
-    /// The groups of copies, the largest first, then by age. A group is its oldest image and all younger ones that are at least so similar to
-    /// that and in no group of an older one; so no image is in two. `go_on` receives how many images are done. If it returns false, the search
-    /// stops and returns `None`.
+    /// Returns the groups of copies, the largest first, then by age. A group is its oldest image
+    /// and all younger ones that are at least `min_similarity` to it and not in the group of an
+    /// older one, so no image is in two groups. `keep_going` receives the number of images done. If
+    /// it returns false, the search stops and returns `None`.
     pub fn groups(
         &self,
-        least: f32,
-        search: Search,
-        go_on: &mut dyn FnMut(usize) -> bool,
+        min_similarity: f32,
+        search: CopySearch,
+        keep_going: &mut dyn FnMut(usize) -> bool,
     ) -> Option<Groups> {
-        let mut finder = Finder::new(self, least, search, &mut || go_on(0))?;
+        let mut finder = Finder::new(self, min_similarity, search, &mut || keep_going(0))?;
         let (mut taken, mut groups) = (vec![false; self.len()], Groups::new());
         for at in 0..self.len() {
-            if at.is_multiple_of(STEP) && !go_on(at) {
+            if at.is_multiple_of(CHECK_EVERY) && !keep_going(at) {
                 return None;
             }
             if taken[at] {
@@ -72,10 +72,10 @@ impl SketchSet {
         Some(groups)
     }
 
-    /// How many pairs of all sketches are found that are at least so similar.
-    pub fn pairs(&self, least: f32, search: Search) -> u64 {
+    /// Returns the number of pairs found that are at least this similar.
+    pub fn count_pairs(&self, min_similarity: f32, search: CopySearch) -> u64 {
         let none = vec![false; self.len()];
-        let finder = Finder::new(self, least, search, &mut || true);
+        let finder = Finder::new(self, min_similarity, search, &mut || true);
         finder.map_or(0, |mut finder| {
             let pairs = (0..self.len()).map(|at| finder.copies(at, &none).len() as u64);
             pairs.sum()
@@ -83,12 +83,12 @@ impl SketchSet {
     }
 }
 
-/// Finds the copies of one sketch after the other.
+/// Finds the copies of one sketch at a time.
 struct Finder<'a> {
     set: &'a SketchSet,
-    least: f32,
+    min_similarity: f32,
     tables: Option<Tables>,
-    /// Places to compare, and those of copies.
+    /// The indices to compare, and those of copies.
     near: Vec<u32>,
     copies: Vec<u32>,
 }
@@ -96,24 +96,25 @@ struct Finder<'a> {
 impl<'a> Finder<'a> {
     fn new(
         set: &'a SketchSet,
-        least: f32,
-        search: Search,
-        go_on: &mut dyn FnMut() -> bool,
+        min_similarity: f32,
+        search: CopySearch,
+        keep_going: &mut dyn FnMut() -> bool,
     ) -> Option<Self> {
         let tables = match search {
-            Search::Exact => None,
-            Search::Tables => Some(Tables::new(set, least, go_on)?),
+            CopySearch::Exact => None,
+            CopySearch::Tables => Some(Tables::new(set, min_similarity, keep_going)?),
         };
         Some(Finder {
             set,
-            least,
+            min_similarity,
             tables,
             near: Vec::new(),
             copies: Vec::new(),
         })
     }
 
-    /// The places of the copies of the sketch at a place that come after it, ascending, but for those that are taken.
+    /// Returns the indices of the copies of the sketch at an index: those after it, ascending, that
+    /// are not taken.
     fn copies(&mut self, at: usize, taken: &[bool]) -> &[u32] {
         self.copies.clear();
         self.near.clear();
@@ -125,24 +126,37 @@ impl<'a> Finder<'a> {
                 self.near.extend(after.filter(free));
             }
         }
-        alike(self.set, at, &self.near, self.least, &mut self.copies);
+        push_similar(
+            self.set,
+            at,
+            &self.near,
+            self.min_similarity,
+            &mut self.copies,
+        );
         self.copies.sort_unstable();
         &self.copies
     }
 }
 
-/// Adds those places whose sketches are at least so similar to the one at a place.
+/// Adds the indices whose sketches are at least this similar to the one at an index.
 #[multiversion(targets("x86_64+avx2"))]
-fn alike(set: &SketchSet, at: usize, places: &[u32], least: f32, into: &mut Vec<u32>) {
+fn push_similar(
+    set: &SketchSet,
+    at: usize,
+    places: &[u32],
+    min_similarity: f32,
+    into: &mut Vec<u32>,
+) {
     let (sketch, inverse) = (set.of(at), set.inverses[at]);
     for &place in places {
         let other = place as usize;
         let products = sketch.iter().zip(set.of(other));
         let dot: i32 = products.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
-        // A division and a root for every pair would take as long as the products.
+        // An estimate first: a division and a root for every pair would take as long as the
+        // products.
         let roughly = dot as f32 * inverse * set.inverses[other];
-        if roughly > least - 1e-4
-            && sketch::cosine(dot, set.squares[at], set.squares[other]) >= least
+        if roughly > min_similarity - 1e-4
+            && sketch::cosine(dot, set.squares[at], set.squares[other]) >= min_similarity
         {
             into.push(place);
         }
@@ -155,13 +169,13 @@ mod tests {
     use crate::Sketch;
     use proptest::prelude::*;
 
-    /// As the definition says it.
-    fn plain(sketches: &[Sketch], least: f32) -> Groups {
+    /// The groups, straight from the definition.
+    fn plain(sketches: &[Sketch], min_similarity: f32) -> Groups {
         let (mut taken, mut groups) = (vec![false; sketches.len()], Groups::new());
         for (at, oldest) in sketches.iter().enumerate() {
             let copies = (at + 1..sketches.len())
                 .filter(|&other| !taken[at] && !taken[other])
-                .filter(|&other| oldest.similarity(&sketches[other]) >= least);
+                .filter(|&other| oldest.similarity(&sketches[other]) >= min_similarity);
             let copies: Vec<usize> = copies.collect();
             copies.iter().for_each(|&copy| taken[copy] = true);
             if !copies.is_empty() {
@@ -187,19 +201,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn groups_are_as_the_definition_says(
-            values in prop::collection::vec(prop::collection::vec(-2i8..=2, 4), 0..60), least in 0.5f32..=1.0,
+        fn groups_match_the_definition(
+            values in prop::collection::vec(prop::collection::vec(-2i8..=2, 4), 0..60), min_similarity in 0.5f32..=1.0,
         ) {
             let sketches: Vec<Sketch> = values.into_iter().map(|values| Sketch::from_values(values).unwrap()).collect();
-            let groups = set(&sketches).groups(least, Search::Exact, &mut |_| true);
-            prop_assert_eq!(groups.unwrap(), plain(&sketches, least));
+            let groups = set(&sketches).groups(min_similarity, CopySearch::Exact, &mut |_| true);
+            prop_assert_eq!(groups.unwrap(), plain(&sketches, min_similarity));
         }
 
         #[test]
-        fn tables_find_no_pair_that_is_none_and_few_less(
-            seeds in prop::collection::vec((0u8..20, prop::collection::vec(-20i8..=20, 48)), 0..80), least in 0.75f32..0.99,
+        fn tables_find_only_true_pairs_and_nearly_all(
+            seeds in prop::collection::vec((0u8..20, prop::collection::vec(-20i8..=20, 48)), 0..80), min_similarity in 0.75f32..0.99,
         ) {
-            // Around a few vectors that are far from each other, at all distances.
+            // Vectors around a few distant centres, at all distances.
             let of = |(seed, noise): (u8, Vec<i8>)| {
                 let values = noise.iter().enumerate().map(|(at, noise)| {
                     let bit = (u32::from(seed) + 1).wrapping_mul(2_654_435_761).rotate_left(at as u32) & 1;
@@ -209,22 +223,22 @@ mod tests {
             };
             let sketches: Vec<Sketch> = seeds.into_iter().map(of).collect();
             let set = set(&sketches);
-            let [found, all] = [Search::Tables, Search::Exact].map(|search| set.pairs(least, search));
+            let [found, all] = [CopySearch::Tables, CopySearch::Exact].map(|search| set.count_pairs(min_similarity, search));
             prop_assert!(found <= all && found as f64 >= 0.9 * all as f64 - 2.0, "{} of {}", found, all);
         }
     }
 
     #[test]
-    fn it_stops_when_it_is_told_to() {
+    fn a_search_stops_if_keep_going_returns_false() {
         let one = Sketch::from_values(vec![1, 2]).unwrap();
         let set = set(&vec![one; 1000]);
-        for search in [Search::Exact, Search::Tables] {
+        for search in [CopySearch::Exact, CopySearch::Tables] {
             let mut left = 3;
-            let mut go_on = |_| {
+            let mut keep_going = |_| {
                 left -= 1;
                 left > 0
             };
-            assert_eq!(set.groups(0.9, search, &mut go_on), None);
+            assert_eq!(set.groups(0.9, search, &mut keep_going), None);
             let groups = set.groups(0.9, search, &mut |_| true).unwrap();
             assert_eq!((groups.len(), groups[0].len()), (1, 1000));
         }

@@ -1,5 +1,6 @@
-//! Sketches in memory: `array` those of a generation, `rank` the order of candidates, `set` all of them in one piece,
-//! `copies` groups of copies among these, `tables` the lookup that finds them.
+//! Sketches in memory: `array` those of a generation, `rank` the order of candidates, `set` all
+//! sketches in one piece, `copies` groups of copies, `tables` the lookup that finds similar
+//! sketches.
 
 use crate::types::generation::Generation;
 
@@ -11,19 +12,19 @@ pub mod rank;
 pub mod set;
 pub mod tables;
 
-/// The sketches of a generation, as readers find them.
+/// The sketches of a generation.
 #[derive(Clone, Debug)]
 pub enum Sketches {
-    /// It has none.
+    /// The generation has no sketches.
     None,
     /// In memory.
     Memory(Array),
-    /// On disk.
+    /// On disk only.
     Disk,
 }
 
 impl Sketches {
-    /// Those of a generation that has none yet, in the place where these are.
+    /// The sketches of a new generation, empty and stored in the same way as these.
     pub fn none_of(&self, generation: &Generation) -> Self {
         match (generation.sketch, self) {
             (None, _) => Sketches::None,
@@ -32,14 +33,14 @@ impl Sketches {
         }
     }
 
-    /// Has some change, in their order.
+    /// Applies changes in order.
     pub fn change(&mut self, changes: &[SketchChange]) {
         if let Sketches::Memory(array) = self {
             *array = array.with(changes);
         }
     }
 
-    /// Bytes of memory that they take.
+    /// The memory that they take, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Sketches::Memory(array) => array.bytes(),

@@ -1,19 +1,19 @@
-//! The sketches of some images in memory, one after the other by age.
+//! Sketches of one size in memory, contiguous and in order of age.
 
 use crate::types::sketch;
 
-/// The sketches of some images, all of one width, in order of age.
+/// Sketches of one size, in order of age.
 pub struct SketchSet {
     width: usize,
     pub(super) sequences: Vec<u32>,
     values: Vec<i8>,
     pub(super) squares: Vec<u32>,
-    /// One by the length of each.
+    /// The inverse norm of each.
     pub(super) inverses: Vec<f32>,
 }
 
 impl SketchSet {
-    /// Without any, for sketches of so many bytes.
+    /// Creates an empty set for sketches of `width` bytes.
     pub fn new(width: usize) -> Self {
         SketchSet {
             width,
@@ -24,7 +24,8 @@ impl SketchSet {
         }
     }
 
-    /// Adds the sketch of a younger image than all before: as many bytes as each has. One of zeros is like nothing and left out.
+    /// Adds the sketch of the next younger image. A sketch of all zeros, which is similar to
+    /// nothing, is left out.
     pub fn push(&mut self, sequence: u32, bytes: impl ExactSizeIterator<Item = i8>) {
         let start = self.values.len();
         self.values.extend(bytes);
@@ -38,22 +39,22 @@ impl SketchSet {
         self.inverses.push(1.0 / (square as f32).sqrt());
     }
 
-    /// How many there are.
+    /// The number of sketches.
     pub fn len(&self) -> usize {
         self.sequences.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.sequences.is_empty()
     }
 
-    /// How many bytes each has.
+    /// The size of a sketch in bytes.
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// The product of the sketch at a place and a vector of its length.
+    /// The dot product of the sketch at an index and a vector.
     pub(super) fn dot(&self, place: usize, with: &[i8]) -> i32 {
         sketch::dot(self.of(place), with)
     }

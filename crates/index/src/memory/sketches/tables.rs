@@ -1,52 +1,61 @@
-//! Tables that find the sketches near one without comparing all: the signs of random projections, in fields of 16.
-//! Knows how many tables a similarity needs; compares no sketches itself.
+//! Tables that find candidates for similar sketches: the signs of random projections, in fields of
+//! 16 bits.
 
 use multiversion::multiversion;
 
 use crate::memory::sketches::set::SketchSet;
 
-/// Bits of a field, by which a table is sorted.
-const FIELD: u32 = 16;
-/// Bits of the word that decides which of a table's sketches are compared.
-const WORD: u32 = 64;
-/// The share of pairs at the least similarity that the tables may miss. More similar pairs are missed more rarely.
-const MISSED: f64 = 0.01;
-/// The most tables. They are enough from a similarity of .7 on; below that more pairs are missed.
-const MOST: usize = 64;
+/// The number of bits of a field. A table is sorted by its field.
+const FIELD_BITS: u32 = 16;
+/// The number of bits of the word that preselects the sketches to compare.
+const WORD_BITS: u32 = 64;
+/// The share of pairs at the minimum similarity that the tables may miss. More similar pairs are
+/// missed less often.
+const MISS_RATE: f64 = 0.01;
+/// The maximum number of tables. It is enough for similarities of 0.7 and above; below that more
+/// pairs are missed.
+const MAX_TABLES: usize = 64;
 
-/// Tables over the sketches of a set. Two sketches at an angle of θ differ in each sign with probability θ/π, whatever made them. A table finds a pair whose fields
-/// differ in at most one bit, so a few independent tables find nearly all pairs that are alike.
+/// Tables over the sketches of a set. Two sketches at an angle of θ differ in each sign with
+/// probability θ/π, for any sketches. A table finds a pair whose fields differ in at most one bit,
+/// so a few independent tables find nearly all similar pairs.
 pub struct Tables {
     tables: Vec<Table>,
-    /// More signs of each sketch.
+    /// Another word of signs of each sketch.
     words: Vec<u64>,
-    /// In how many of these two sketches may differ to be compared.
-    most: u32,
-    /// For each sketch, the number of the one that found it last, counted from 1. It keeps a pair from being returned twice.
+    /// The maximum number of differing bits in these words for a pair to be compared.
+    max_differing: u32,
+    /// For each sketch, the index plus 1 of the sketch that found it last. It keeps a pair from
+    /// being returned twice.
     found_by: Vec<u32>,
 }
 
 struct Table {
     /// The field of each sketch.
     fields: Vec<u16>,
-    /// Where the sketches of each field begin in `sorted`, and where the last end.
+    /// The start of each field's sketches in `sorted`, and the end of the last.
     starts: Vec<u32>,
-    /// The places of all sketches by field, then age.
+    /// The indices of all sketches by field, then age.
     sorted: Vec<u32>,
 }
 
 impl Tables {
-    /// Of a set, for pairs that are at least so similar; none if `go_on` says to stop.
-    pub fn new(set: &SketchSet, least: f32, go_on: &mut dyn FnMut() -> bool) -> Option<Self> {
-        let (count, most) = suited(least);
+    /// Builds the tables for pairs of at least this similarity; returns `None` if `keep_going`
+    /// returns false.
+    pub fn new(
+        set: &SketchSet,
+        min_similarity: f32,
+        keep_going: &mut dyn FnMut() -> bool,
+    ) -> Option<Self> {
+        let (count, max_differing) = parameters(min_similarity);
         let mut random = Random(0x5c1_4c91);
-        let words = signs(set, WORD, &mut random);
+        let words = signs(set, WORD_BITS, &mut random);
         let mut tables = Vec::new();
         for _ in 0..count {
-            if !go_on() {
+            if !keep_going() {
                 return None;
             }
-            let fields = signs(set, FIELD, &mut random);
+            let fields = signs(set, FIELD_BITS, &mut random);
             tables.push(Table::new(
                 fields.into_iter().map(|field| field as u16).collect(),
             ));
@@ -54,27 +63,34 @@ impl Tables {
         Some(Tables {
             tables,
             words,
-            most,
+            max_differing,
             found_by: vec![0; set.len()],
         })
     }
 
-    /// Adds the places of sketches after `at` that may be like the one there, in no order, but for those that are passed over.
-    pub fn after(&mut self, at: usize, passed_over: &[bool], into: &mut Vec<u32>) {
+    /// Adds the indices of sketches after `at` that may be similar to the one there, unordered,
+    /// except the skipped ones.
+    pub fn after(&mut self, at: usize, skipped: &[bool], into: &mut Vec<u32>) {
         for table in &self.tables {
             let field = table.fields[at];
-            let near = (0..FIELD).map(|bit| field ^ (1 << bit));
+            let near = (0..FIELD_BITS).map(|bit| field ^ (1 << bit));
             for field in near.chain([field]) {
                 let field = usize::from(field);
                 let range = table.starts[field] as usize..table.starts[field + 1] as usize;
                 let places = &table.sorted[range];
                 let younger = &places[places.partition_point(|&place| place as usize <= at)..];
                 let first = into.len();
-                close(younger, &self.words, self.words[at], self.most, into);
+                close(
+                    younger,
+                    &self.words,
+                    self.words[at],
+                    self.max_differing,
+                    into,
+                );
                 let mut kept = first;
                 for next in first..into.len() {
                     let place = into[next] as usize;
-                    if !passed_over[place] && self.found_by[place] != at as u32 + 1 {
+                    if !skipped[place] && self.found_by[place] != at as u32 + 1 {
                         self.found_by[place] = at as u32 + 1;
                         into[kept] = place as u32;
                         kept += 1;
@@ -88,7 +104,7 @@ impl Tables {
 
 impl Table {
     fn new(fields: Vec<u16>) -> Self {
-        let mut starts = vec![0; (1 << FIELD) + 1];
+        let mut starts = vec![0; (1 << FIELD_BITS) + 1];
         for &field in &fields {
             starts[usize::from(field) + 1] += 1;
         }
@@ -111,17 +127,17 @@ impl Table {
     }
 }
 
-/// Adds those places whose words differ from one in at most so many bits.
+/// Adds the indices whose words differ from `word` in at most `max_differing` bits.
 #[multiversion(targets("x86_64+popcnt"))]
-fn close(places: &[u32], words: &[u64], word: u64, most: u32, into: &mut Vec<u32>) {
+fn close(places: &[u32], words: &[u64], word: u64, max_differing: u32, into: &mut Vec<u32>) {
     for &place in places {
-        if (words[place as usize] ^ word).count_ones() <= most {
+        if (words[place as usize] ^ word).count_ones() <= max_differing {
             into.push(place);
         }
     }
 }
 
-/// The signs of so many random projections of each sketch, as bits.
+/// The signs of `bits` random projections of each sketch, as bits.
 fn signs(set: &SketchSet, bits: u32, random: &mut Random) -> Vec<u64> {
     let planes: Vec<Vec<i8>> = (0..bits)
         .map(|_| (0..set.width()).map(|_| random.normal()).collect())
@@ -135,32 +151,37 @@ fn signs(set: &SketchSet, bits: u32, random: &mut Random) -> Vec<u64> {
     signs
 }
 
-/// How many tables find all but [`MISSED`] of the pairs at a similarity, and in how many bits of a word such a pair may differ.
-fn suited(least: f32) -> (usize, u32) {
-    let differ = f64::from(least.clamp(-1.0, 1.0)).acos() / std::f64::consts::PI;
+/// Returns the number of tables that find all but [`MISS_RATE`] of the pairs at a similarity, and
+/// the maximum number of bits in which such a pair's words may differ.
+fn parameters(min_similarity: f32) -> (usize, u32) {
+    let differ = f64::from(min_similarity.clamp(-1.0, 1.0)).acos() / std::f64::consts::PI;
     let differ = differ.clamp(0.001, 0.5);
-    let found: f64 = (0..=1).map(|bits| share(FIELD, bits, differ)).sum();
-    let tables = (MISSED.ln() / (1.0 - found).ln()).ceil() as usize;
+    let found: f64 = (0..=1).map(|bits| share(FIELD_BITS, bits, differ)).sum();
+    let tables = (MISS_RATE.ln() / (1.0 - found).ln()).ceil() as usize;
     let mut within = 0.0;
-    let most = (0..WORD).find(|&bits| {
-        within += share(WORD, bits, differ);
-        within >= 1.0 - MISSED / 4.0
+    let max_differing = (0..WORD_BITS).find(|&bits| {
+        within += share(WORD_BITS, bits, differ);
+        within >= 1.0 - MISS_RATE / 4.0
     });
-    (tables.clamp(1, MOST), most.unwrap_or(WORD))
+    (
+        tables.clamp(1, MAX_TABLES),
+        max_differing.unwrap_or(WORD_BITS),
+    )
 }
 
-/// The share of pairs that differ in exactly so many of some bits, each with a probability.
+/// The probability that exactly `differing` of `bits` bits differ, if each differs with
+/// `probability`.
 fn share(bits: u32, differing: u32, probability: f64) -> f64 {
     let ways = (0..differing).map(|one| f64::from(bits - one) / f64::from(one + 1));
     let same = (1.0 - probability).powi((bits - differing) as i32);
     ways.product::<f64>() * probability.powi(differing as i32) * same
 }
 
-/// Numbers that look random and are the same every time (SplitMix64).
+/// A deterministic random number generator (SplitMix64).
 struct Random(u64);
 
 impl Random {
-    /// About normally distributed, with a standard deviation of 4.
+    /// An approximately normal number with a standard deviation of 4.
     fn normal(&mut self) -> i8 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -175,12 +196,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fewer_tables_do_for_more_similar_pairs() {
-        let tables = [1.0, 0.95, 0.9, 0.8, 0.7, 0.0].map(|least| suited(least).0);
+    fn more_similar_pairs_need_fewer_tables() {
+        let tables =
+            [1.0, 0.95, 0.9, 0.8, 0.7, 0.0].map(|min_similarity| parameters(min_similarity).0);
         assert!(tables.is_sorted(), "{tables:?}");
-        assert_eq!((tables[0], tables[5]), (1, MOST));
-        assert!(tables[4] <= MOST && tables[1] < 10, "{tables:?}");
-        let all: f64 = (0..=WORD).map(|bits| share(WORD, bits, 0.3)).sum();
+        assert_eq!((tables[0], tables[5]), (1, MAX_TABLES));
+        assert!(tables[4] <= MAX_TABLES && tables[1] < 10, "{tables:?}");
+        let all: f64 = (0..=WORD_BITS)
+            .map(|bits| share(WORD_BITS, bits, 0.3))
+            .sum();
         assert!((all - 1.0).abs() < 1e-9);
     }
 }

@@ -1,5 +1,5 @@
-//! A disk that fills up while writes come, and has room again: what was acknowledged is there, and writes go on by themselves.
-//! Knows that sled's log is the file `db`, which grows.
+//! A disk fills up during writes and is freed again: acknowledged writes are kept, and writes
+//! resume by themselves. Relies on sled's log being the growing file `db`.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -33,18 +33,19 @@ use crate::{
     },
 };
 
-/// Whether the log's room is reserved. If not, the disk is only asked, as on a file system that cannot reserve.
+/// True if space is reserved after the log. If not, the free space is only checked, as on a file
+/// system that cannot reserve.
 static RESERVES: AtomicBool = AtomicBool::new(true);
 
 pub fn reserves() -> bool {
     RESERVES.load(Ordering::Relaxed)
 }
 
-/// Set in the process that may mount a small disk.
+/// Set in the process that has a small disk mounted.
 const INSIDE: &str = "FULL_DISK";
 const DISK_BYTES: &str = "size=48m";
 
-/// Runs a test in a process that has its own mounts, and a small disk at the path that it is given.
+/// Runs a test in a process with its own mounts and a small disk at the given path.
 fn on_a_small_disk(test: &str) {
     let folder = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && exec \"$3\" --exact \"$4\" --nocapture";
@@ -61,7 +62,7 @@ fn on_a_small_disk(test: &str) {
         ])
         .arg(folder.path())
         .arg(env::current_exe().unwrap())
-        .arg(format!("disk::engine::room::tests::{test}"))
+        .arg(format!("disk::engine::disk_space::tests::{test}"))
         .env(INSIDE, folder.path())
         .output()
         .unwrap();
@@ -69,12 +70,12 @@ fn on_a_small_disk(test: &str) {
     assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// The small disk, in the process that has one.
+/// The small disk, if this process has one.
 fn disk() -> Option<PathBuf> {
     env::var_os(INSIDE).map(PathBuf::from)
 }
 
-/// Takes all the room that is left but so many bytes.
+/// Fills the disk until only `left` bytes are free.
 fn fill(disk: &Path, name: &str, left: u64) {
     let filling = File::create(disk.join(name)).unwrap();
     let mut bytes = 0;
@@ -99,7 +100,7 @@ fn open(disk: &Path) -> Index {
         precision: Requirement::Exact("fp32".to_owned()),
         lengths: vec![Length::L24],
         sketch: None,
-        kept: Some(SketchStorage::Memory),
+        sketch_storage: Some(SketchStorage::Memory),
         gallery: None,
         cache_bytes: 16 << 20,
     });
@@ -110,7 +111,7 @@ fn id(number: usize) -> crate::ImageId {
     format!("image-{number}").parse().unwrap()
 }
 
-/// An image whose payload says which of its versions it is.
+/// An image whose payload contains its version.
 fn version(number: usize, version: usize) -> NewImage {
     NewImage {
         id: id(number),
@@ -133,7 +134,7 @@ fn version_of(index: &Index, number: usize) -> Option<u64> {
     record.payload?["version"].as_u64()
 }
 
-/// Returns when a write is stored again.
+/// Retries a write until it is stored.
 async fn write_soon(index: &Index, number: usize) {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
@@ -146,9 +147,9 @@ async fn write_soon(index: &Index, number: usize) {
 }
 
 #[test]
-fn a_write_is_refused_in_words_and_reads_and_writes_go_on() {
+fn a_full_disk_refuses_writes_and_answers_reads_until_it_is_freed() {
     let Some(disk) = disk() else {
-        return on_a_small_disk("a_write_is_refused_in_words_and_reads_and_writes_go_on");
+        return on_a_small_disk("a_full_disk_refuses_writes_and_answers_reads_until_it_is_freed");
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -161,20 +162,20 @@ fn a_write_is_refused_in_words_and_reads_and_writes_go_on() {
             }
         };
         assert!(error.is_disk_full(), "{error}");
-        assert!(!index.has_room() && index.facts().disk_full);
+        assert!(!index.has_disk_space() && index.facts().disk_full);
         let deleted = index.delete(id(1), Precondition::default()).await;
         assert!(deleted.is_err_and(|error| error.is_disk_full()));
         assert_eq!(version_of(&index, 1), Some(1));
         make_room(&disk, "rest");
-        assert!(index.has_room() && !index.facts().disk_full);
+        assert!(index.has_disk_space() && !index.facts().disk_full);
         index.put(version(1, 2)).await.unwrap();
         assert_eq!(version_of(&index, 1), Some(2));
     });
 }
 
 #[test]
-fn nothing_is_lost_by_fifty_full_disks_if_room_is_reserved() {
-    let test = "nothing_is_lost_by_fifty_full_disks_if_room_is_reserved";
+fn fifty_full_disks_lose_nothing_if_space_is_reserved() {
+    let test = "fifty_full_disks_lose_nothing_if_space_is_reserved";
     disk().map_or_else(
         || on_a_small_disk(test),
         |disk| fill_fifty_times(&disk, true),
@@ -182,15 +183,15 @@ fn nothing_is_lost_by_fifty_full_disks_if_room_is_reserved() {
 }
 
 #[test]
-fn nothing_is_lost_by_fifty_full_disks_that_groups_run_into() {
-    let test = "nothing_is_lost_by_fifty_full_disks_that_groups_run_into";
+fn fifty_full_disks_lose_nothing_if_groups_run_into_them() {
+    let test = "fifty_full_disks_lose_nothing_if_groups_run_into_them";
     disk().map_or_else(
         || on_a_small_disk(test),
         |disk| fill_fifty_times(&disk, false),
     );
 }
 
-/// Four writers put, replace and delete images while the disk fills up and is freed again and again.
+/// Four writers put, replace and delete images while the disk is filled and freed repeatedly.
 fn fill_fifty_times(disk: &Path, reserves: bool) {
     RESERVES.store(reserves, Ordering::Relaxed);
     const WRITERS: usize = 4;
@@ -199,7 +200,7 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
         let index = open(disk);
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let (mut refused, mut reopened) = (0, 0);
-        // Some read all the time, payloads too, so that sled is never unused for long.
+        // Readers run all the time, with payloads, so that sled is rarely unused.
         let reads = Arc::new(AtomicBool::new(true));
         let readers: Vec<_> = (0..2)
             .map(|reader| {
@@ -216,14 +217,15 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
                 })
             })
             .collect();
-        // Fifty at least, and until sled has met a full disk, if it may.
+        // At least fifty rounds, and until sled has run into a full disk if that is possible.
         for round in 0..1000 {
             if round >= 50 && refused > 100 && (reserves || reopened > 1) {
                 break;
             }
             let stop = Arc::new(AtomicBool::new(false));
             let written = Arc::new(AtomicUsize::new(0));
-            // What each image is known to be, or nothing if a write of it failed and may be stored all the same.
+            // The known version of each image. An image is missing here if a write of it failed,
+            // which may have been stored all the same.
             let known = Arc::new(Mutex::new(HashMap::<usize, Option<u64>>::new()));
             let writers: Vec<_> = (0..WRITERS)
                 .map(|writer| {
@@ -253,7 +255,7 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
                                     known.insert(image, version);
                                 }
                                 Err(error) => {
-                                    assert!(error.passes(), "{error:?}");
+                                    assert!(error.is_temporary(), "{error:?}");
                                     failures += 1;
                                     known.remove(&image);
                                 }
@@ -273,7 +275,7 @@ fn fill_fifty_times(disk: &Path, reserves: bool) {
                 fill(disk, "rest", 0);
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(1..60))).await;
-            // Reads are answered whatever becomes of writes.
+            // Reads are answered whatever happens to writes.
             let found = index.list(&[], None, 3);
             assert!(
                 found.is_ok() || matches!(found, Err(IndexError::Reopening)),

@@ -1,5 +1,5 @@
-//! Changes of generations against a plain list: whatever is written meanwhile, each generation answers by its own codes, all of them.
-//! Knows nothing of models; a generation's codes are made of its number.
+//! Compares changes of generations with a plain list: whatever is written during them, each
+//! generation answers by its own codes. A generation's codes are derived from its number.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use super::{SKETCH, Shown, cases, codes, expected, id, image, labels, open, show
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// With codes of the generation beside or without.
+    /// The flag adds codes of the standby generation.
     Put(usize, u8, u8, bool),
     Relabel(usize, u8),
     Delete(usize),
-    /// Of one of three models.
+    /// The model: one of three.
     Begin(u8),
-    /// At most so many of those that lack codes; every third is left out where it says so.
+    /// The maximum number of images to recode, and a flag that leaves every third uncoded.
     Recode(usize, bool),
     Activate,
     Discard,
@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..70, any::<u8>()).prop_map(|(number, bits)| Step::Relabel(number, bits)),
         2 => (0usize..70).prop_map(Step::Delete),
         2 => (0u8..3).prop_map(Step::Begin),
-        4 => (1usize..90, any::<bool>()).prop_map(|(most, leaves)| Step::Recode(most, leaves)),
+        4 => (1usize..90, any::<bool>()).prop_map(|(limit, leaves)| Step::Recode(limit, leaves)),
         3 => Just(Step::Activate),
         1 => Just(Step::Discard),
         1 => Just(Step::Reopen),
@@ -52,17 +52,17 @@ type Coded = (Vec<HashCode>, Option<Sketch>);
 struct Held {
     seed: u8,
     bits: u8,
-    /// In each generation that knows of it: its codes with its sketch, or that it is left out.
+    /// Its codes and sketch in each generation that has it; `None` if it is uncoded there.
     codes: BTreeMap<u32, Option<Coded>>,
 }
 
-/// A generation's codes and sketch of an image, by a model.
+/// The codes and sketch of an image in a generation.
 fn coded((generation, model): (u32, u8), seed: u8) -> Coded {
     let seed = seed.wrapping_mul(2 * generation as u8 + 1);
     (codes(seed), width(model).map(|bytes| sketch(bytes, seed)))
 }
 
-/// How many bytes the sketches of a model have.
+/// The size of a model's sketches in bytes.
 fn width(model: u8) -> Option<usize> {
     match model {
         FIRST => Some(SKETCH),
@@ -71,7 +71,7 @@ fn width(model: u8) -> Option<usize> {
     }
 }
 
-/// The model that all begins with.
+/// The first model.
 const FIRST: u8 = 255;
 
 struct Plain {
@@ -79,7 +79,7 @@ struct Plain {
     /// Numbers in order of age.
     ages: Vec<usize>,
     active: u32,
-    /// Of which model.
+    /// The model of the active generation.
     model: u8,
     standby: Option<(u32, u8)>,
 }
@@ -181,7 +181,7 @@ fn play(steps: Vec<Step>) {
         radius: None,
         order: Order::Similarity {
             candidates: Some(20),
-            least: None,
+            min_similarity: None,
         },
         limit: 1000,
         offset: 0,
@@ -202,7 +202,7 @@ fn play(steps: Vec<Step>) {
                         sketch,
                     }
                 };
-                // A generation that is no more counts for nothing.
+                // Codes of an unknown generation are ignored.
                 let given: Vec<_> = [99].into_iter().chain(numbers.clone()).map(of).collect();
                 let new = NewImage {
                     codes: given,
@@ -252,7 +252,7 @@ fn play(steps: Vec<Step>) {
                     }
                 }
             }
-            Step::Recode(most, leaves) => {
+            Step::Recode(limit, leaves) => {
                 let Some((standby, model)) = plain.standby else {
                     assert!(index.missing(2, 0..u32::MAX, 1).is_err());
                     continue;
@@ -264,7 +264,7 @@ fn play(steps: Vec<Step>) {
                     from = next;
                 }
                 assert_eq!(missing.len() as u64, plain.missing());
-                missing.truncate(most);
+                missing.truncate(limit);
                 let mut recoded = Vec::new();
                 for (at, missing) in missing.into_iter().enumerate() {
                     let uncoded = leaves && at % 3 == 0;
@@ -281,7 +281,7 @@ fn play(steps: Vec<Step>) {
                     });
                 }
                 let count = recoded.len();
-                // One whose codes lack a length keeps all of them from being recoded.
+                // One image with missing codes prevents the whole write.
                 let mut wrong = recoded.clone();
                 if wrong.last_mut().and_then(|last| last.codes.pop()).is_some() {
                     let refused = runtime.block_on(index.recode(standby, wrong));
@@ -326,7 +326,7 @@ fn play(steps: Vec<Step>) {
             }
             Step::Reopen => {
                 drop(index);
-                index = Index::open_present(folder.path().to_owned(), 16 << 20).unwrap();
+                index = Index::open_existing(folder.path().to_owned(), 16 << 20).unwrap();
                 assert_eq!(index.verify().unwrap(), []);
                 check(&index, &plain, &everything);
             }
@@ -344,7 +344,7 @@ fn play(steps: Vec<Step>) {
     }
     check(&index, &plain, &everything);
     drop(index);
-    let index = Index::open_present(folder.path().to_owned(), 16 << 20).unwrap();
+    let index = Index::open_existing(folder.path().to_owned(), 16 << 20).unwrap();
     check(&index, &plain, &everything);
 }
 

@@ -1,14 +1,13 @@
-//! Room on the disk of a store: taken before a group is written, so that sled does not meet a full disk.
-//! Knows sled's log as a file that grows; neither what is written nor who waits for room.
+//! Reserves disk space before a group is written, so that sled does not run into a full disk.
 
 use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rustix::{
     fs::{FallocateFlags, fallocate, statvfs},
     io::{Errno, retry_on_intr},
@@ -16,57 +15,60 @@ use rustix::{
 
 use crate::types::error::IndexError;
 
-/// sled's log.
+/// The file of sled's log.
 const LOG: &str = "db";
-/// A file that holds room for opening sled again, for which sled writes a snapshot. It is given up when a write fails.
+/// A file that reserves space for reopening sled, which writes a snapshot then. It is removed when
+/// a write fails.
 const RESERVE: &str = "reserve";
-/// What sled may write besides a group itself: pages that it rewrites, and those that it moves to free a segment.
-const BESIDE: u64 = 4 << 20;
-/// How often a full disk is logged.
-const REMIND: Duration = Duration::from_secs(60);
+/// What sled may write in addition to a group, in bytes: pages that it rewrites, and those that it
+/// moves to free a segment.
+const EXTRA_BYTES: u64 = 4 << 20;
+/// The time between log messages about a full disk.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The room of one store.
-pub struct Room {
+/// The disk space of one store.
+pub struct DiskSpace {
     folder: PathBuf,
-    /// The size of sled's snapshot when it was opened.
+    /// The size of sled's snapshot when sled was opened, in bytes.
     snapshot: u64,
-    /// None if the disk had room when it was last taken.
+    /// `None` if the last reservation succeeded.
     refused: Mutex<Option<Refused>>,
 }
 
-/// That a write was refused.
+/// A refused write.
 #[derive(Clone, Copy)]
 struct Refused {
-    /// How many bytes it needed.
+    /// The bytes that it needed.
     needed: u64,
-    /// When a refusal was last logged.
+    /// The time of the last log message about a refusal.
     logged: Instant,
 }
 
-impl Room {
-    /// On the disk of a store that is open in a folder.
+impl DiskSpace {
+    /// The disk space of a store that is open in a folder.
     pub fn new(folder: &Path) -> Self {
-        Room {
+        DiskSpace {
             folder: folder.to_owned(),
             snapshot: snapshot_bytes(folder),
             refused: Mutex::new(None),
         }
     }
 
-    /// Takes room for a group of so many bytes. The room stays taken: no other writer to the disk gets it.
+    /// Reserves space for a group of `bytes` bytes. No other process can take the space.
     ///
     /// # Errors
-    /// [`IndexError::DiskFull`], [`IndexError::Store`] if the disk does not answer.
-    pub fn take(&self, bytes: u64) -> Result<(), IndexError> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        // A smaller write than one that was refused waits for it, so that a disk is not full and not full by turns.
+    /// [`IndexError::DiskFull`], [`IndexError::Store`] if the disk cannot be read.
+    pub fn reserve(&self, bytes: u64) -> Result<(), IndexError> {
+        let mut refused = self.refused.lock();
+        // A smaller write waits for a larger refused one, so that the disk does not alternate
+        // between full and not full.
         let least = refused.map_or(0, |refused| refused.needed);
-        let needed = least.max(2 * bytes + BESIDE);
+        let needed = least.max(2 * bytes + EXTRA_BYTES);
         let taken = self.extend_log(needed);
         let error = match taken {
             Ok(()) => {
                 if refused.take().is_some() {
-                    tracing::info!(folder = %self.folder.display(), "the disk has room again; writes go on");
+                    tracing::info!(folder = %self.folder.display(), "the disk has space again; writes resume");
                 }
                 return Ok(());
             }
@@ -74,7 +76,7 @@ impl Room {
             Err(_) => self.full(needed),
         };
         let logged = refused.map(|refused| refused.logged);
-        let logged = logged.filter(|logged| logged.elapsed() < REMIND);
+        let logged = logged.filter(|logged| logged.elapsed() < LOG_INTERVAL);
         if logged.is_none() {
             tracing::error!(folder = %self.folder.display(), %error, "writes are refused");
         }
@@ -85,43 +87,45 @@ impl Room {
         Err(error)
     }
 
-    /// Refuses if a write was refused for which there is no room yet. Takes none.
+    /// Fails if a write was refused and there is still no space for it. Reserves nothing.
     ///
     /// # Errors
     /// [`IndexError::DiskFull`].
     pub fn check(&self) -> Result<(), IndexError> {
-        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *self.refused.lock();
         let Some(Refused { needed, .. }) = refused else {
             return Ok(());
         };
         let reserved = fs::metadata(self.folder.join(RESERVE)).map_or(0, |reserve| reserve.len());
-        let reserve = self.reserve(self.log_bytes()).saturating_sub(reserved);
+        let reserve = self
+            .reserve_bytes(self.log_bytes())
+            .saturating_sub(reserved);
         match free(&self.folder) {
             Ok(free) if free < needed + reserve => Err(self.full(needed)),
             _ => Ok(()),
         }
     }
 
-    /// How large the reserve has to be: sled's snapshot grows with the log.
-    fn reserve(&self, log: u64) -> u64 {
-        BESIDE + (2 * self.snapshot).max(log / 64)
+    /// The required size of the reserve in bytes: sled's snapshot grows with the log.
+    fn reserve_bytes(&self, log: u64) -> u64 {
+        EXTRA_BYTES + (2 * self.snapshot).max(log / 64)
     }
 
     fn log_bytes(&self) -> u64 {
         fs::metadata(self.folder.join(LOG)).map_or(0, |log| log.len())
     }
 
-    /// Gives up the reserve. The next [`take`](Self::take) makes it again.
-    pub fn give_up_reserve(&self) {
+    /// Removes the reserve. The next [`reserve`](Self::reserve) creates it again.
+    pub fn release_reserve(&self) {
         match fs::remove_file(self.folder.join(RESERVE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "the reserve on the disk could not be given up");
+                tracing::warn!(%error, "the disk reserve could not be removed");
             }
             _ => {}
         }
     }
 
-    /// An error of a write, as a full disk if that is its cause.
+    /// Turns an error of a write into [`IndexError::DiskFull`] if a full disk is its cause.
     pub fn explain(&self, error: IndexError) -> IndexError {
         match &error {
             IndexError::Store {
@@ -130,7 +134,7 @@ impl Room {
             | IndexError::Open {
                 source: sled::Error::Io(cause),
                 ..
-            } if is_full(cause) => self.full(BESIDE),
+            } if is_full(cause) => self.full(EXTRA_BYTES),
             _ => error,
         }
     }
@@ -142,8 +146,8 @@ impl Room {
         }
     }
 
-    fn keep_reserve(&self, log: u64) -> io::Result<()> {
-        let (path, wanted) = (self.folder.join(RESERVE), self.reserve(log));
+    fn ensure_reserve(&self, log: u64) -> io::Result<()> {
+        let (path, wanted) = (self.folder.join(RESERVE), self.reserve_bytes(log));
         if fs::metadata(&path).is_ok_and(|found| found.len() >= wanted) {
             return Ok(());
         }
@@ -156,14 +160,15 @@ impl Room {
             }
             allocated => allocated.map_err(io::Error::from),
         };
-        filled.inspect_err(|_| self.give_up_reserve())
+        filled.inspect_err(|_| self.release_reserve())
     }
 
-    /// Takes room at the end of the log, which keeps its size. A file system that cannot do so is asked how much is free.
+    /// Reserves space after the end of the log without changing its size. If the file system cannot
+    /// do this, only checks the free space.
     fn extend_log(&self, bytes: u64) -> io::Result<()> {
         let log = File::options().write(true).open(self.folder.join(LOG))?;
         let end = log.metadata()?.len();
-        self.keep_reserve(end)?;
+        self.ensure_reserve(end)?;
         let more = || fallocate(&log, FallocateFlags::KEEP_SIZE, end, bytes);
         let reserved = match reserves() {
             true => retry_on_intr(more),
@@ -179,7 +184,7 @@ impl Room {
     }
 }
 
-/// Whether the file system is asked to reserve room. Tests have it not be.
+/// True if the file system is asked to reserve space. Tests turn this off.
 #[cfg(not(test))]
 fn reserves() -> bool {
     true
@@ -187,7 +192,7 @@ fn reserves() -> bool {
 #[cfg(test)]
 use tests::reserves;
 
-/// Whether an error says that the disk, or what its owner may use of it, is full.
+/// Returns true if an error means that the disk or the owner's quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -200,7 +205,7 @@ fn free(folder: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail * disk.f_frsize)
 }
 
-/// The size of sled's snapshot.
+/// The size of sled's snapshot in bytes.
 fn snapshot_bytes(folder: &Path) -> u64 {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     let snapshots = files.filter(|file| file.file_name().to_string_lossy().starts_with("snap."));

@@ -1,17 +1,17 @@
-//! Many callers at once: writers that share a commit, one whose write is bad, readers beside writers.
-//! Knows no order between them but the one that awaiting makes.
+//! Concurrent callers: writers that share a commit, one whose write is bad, readers next to
+//! writers.
 
 use std::sync::{Arc, atomic};
 
 use scihcgrl_index::{
-    Found, IndexError, NewImage, Order, Precondition, Query, Record, code::Length,
+    IndexError, NewImage, Order, Precondition, Query, Record, SearchResult, code::Length,
 };
 use serde_json::{Value, json};
 
 use super::{check_record, codes, id, image, labels, open, open_as};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_at_once_are_all_there_after_opening_again() {
+async fn five_hundred_concurrent_puts_survive_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(folder.path()).unwrap();
     let puts: Vec<_> = (0..500)
@@ -53,7 +53,7 @@ async fn five_hundred_at_once_are_all_there_after_opening_again() {
     }
 }
 
-/// Enough that segments are merged by the writer and beside it at once, while somebody searches.
+/// Enough images for segments to be merged by the writer and in the background during searches.
 #[tokio::test(flavor = "multi_thread")]
 async fn searches_count_right_while_segments_are_merged() {
     const IMAGES: usize = 60_000;
@@ -102,7 +102,7 @@ async fn searches_count_right_while_segments_are_merged() {
     let found = index.search(&query).unwrap();
     drop(index);
     let again = open(folder.path()).unwrap().search(&query).unwrap();
-    let ids = |found: &Found| -> Vec<_> {
+    let ids = |found: &SearchResult| -> Vec<_> {
         found
             .matches
             .iter()
@@ -136,7 +136,7 @@ async fn one_bad_write_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_by_a_length_there_is_not_says_which_there_are() {
+async fn a_search_by_a_missing_length_names_the_lengths_of_the_index() {
     let folder = tempfile::tempdir().unwrap();
     let index = open_as(folder.path(), "m", &[Length::L24, Length::L48]).unwrap();
     let query = Query {
@@ -156,7 +156,8 @@ async fn a_search_by_a_length_there_is_not_says_which_there_are() {
     );
 }
 
-/// One image is rewritten, moved and deleted all the time; whoever reads sees it whole, as one of its versions, or not.
+/// Two images are replaced and deleted all the time; each reader sees them whole, as one of their
+/// versions, or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_never_see_half_an_image() {
     let folder = tempfile::tempdir().unwrap();
@@ -224,12 +225,12 @@ async fn readers_never_see_half_an_image() {
         .for_each(|reader| reader.join().unwrap());
 }
 
-/// A write that fails has given its label a number by then.
+/// The failed write has already numbered its label.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_label_of_a_write_that_failed_has_its_name_later() {
+async fn a_label_of_a_failed_write_can_be_used_later() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(folder.path()).unwrap();
-    let original = index.name_original().await.unwrap();
+    let original = index.new_original_key().await.unwrap();
     let with = |number, label: &str| NewImage {
         labels: vec![label.to_owned()],
         original: Some(original),
@@ -250,7 +251,7 @@ async fn a_label_of_a_write_that_failed_has_its_name_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_looks_the_same_is_the_same_label_and_the_same_id() {
+async fn labels_and_ids_that_differ_only_in_unicode_form_are_equal() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(folder.path()).unwrap();
     let [composed, apart] = ["caf\u{e9}", "cafe\u{301}"];
@@ -266,7 +267,7 @@ async fn what_looks_the_same_is_the_same_label_and_the_same_id() {
         let listed = index.list(&[label.to_owned()], None, 9).unwrap();
         assert_eq!(listed.records[0].id.as_str(), composed);
     }
-    // Ids of any script are kept as they are, and those of many bytes too.
+    // Ids of any script and of many bytes are stored as they are.
     let long = "写".repeat(266);
     index.put(with(&long, &[])).await.unwrap();
     drop(index);
