@@ -1,10 +1,31 @@
-//! Image retrieval by learned hash codes: a CNN and a recurrent policy, trained by REINFORCE towards hash centres, turn images
-//! into 24-, 32- and 48-bit codes that an exact Hamming-radius index keeps and an HTTP service searches.
+//! An HTTP service for image retrieval by learned hash codes. A CNN and a recurrent policy, trained
+//! by REINFORCE towards hash centres, make codes of 24, 32 and 48 bits of an image; an exact index
+//! finds the images whose codes are within a Hamming radius.
 //!
-//! Each layer imports only from those to its left, and siblings do not import each other:
-//! `code, image, telemetry, priority, disk, tls, place | model, index | gallery, batch, registry, train, eval, replica | serving, copies | jobs, snapshots | http | serve | cli | main`.
-//! Only `model`, `train` and `copies` name tch, only `index` and `jobs/store` name sled, only `place`, `gallery` and `snapshots` name object_store, only
-//! `replica` names async_nats, only `http` and `serve` name axum.
+//! Each layer imports only from the layers below it:
+//!
+//! ```text
+//! cli                              commands
+//! serve                            starts and stops a service
+//! http                             routes, access control, limits
+//! jobs          snapshots          background work, copies of a gallery
+//! inference                        models on devices, batches, the registry
+//! gallery       replica            images and their originals, the replication log
+//! telemetry                        logs, metrics, traces
+//! config        system             options; disk, memory, storage locations, TLS
+//! ---------------------------------------------------------------------------------
+//! model                            crates/model: networks, training, evaluation
+//! image   index   pickle           crates/image: decoding; crates/index: codes, records, search;
+//!                                  crates/pickle: PyTorch checkpoints
+//! ```
+//!
+//! The crate `paper` repeats the experiments of the paper.
+
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
 
 pub mod cli;
 pub mod config;
@@ -20,10 +41,11 @@ pub mod telemetry;
 
 pub use scihcgrl_image as image;
 pub use scihcgrl_index::{self as index, code, priority};
-pub use scihcgrl_model::{copies, eval, model, options, train};
+pub use scihcgrl_model::{self as model, copies, eval, options, train};
 
-/// libtorch's too, for it takes `malloc` from here. A forward pass frees and asks again for the same large buffers, and glibc gives
-/// each back to the kernel and takes its pages anew, or, told to keep them, has all threads wait for one lock. How long freed memory
-/// is kept stands in `.cargo/config.toml`, and for threads that serve in [`memory`].
+/// Also libtorch's allocator, because `malloc` resolves to it. A forward pass frees the same large
+/// buffers and allocates them again. glibc returns each to the kernel and faults its pages in
+/// again; if it is set to keep them, all threads wait for one lock. `.cargo/config.toml` sets how
+/// long freed memory is kept, and [`system::memory`] sets it for the threads that serve.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

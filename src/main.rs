@@ -1,4 +1,4 @@
-//! The `scihcgrl` command: parses the arguments and dispatches. Knows no detail of what it starts.
+//! The `scihcgrl` command: parses the arguments, runs the subcommand and prints its error.
 
 use std::process::ExitCode;
 
@@ -8,16 +8,16 @@ fn main() -> ExitCode {
     match Cli::read().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence without repeated causes. A backtrace would only hide it.
-            let words = error.chain().fold(String::new(), |words, cause| {
+            // One sentence, without causes that repeat each other. A backtrace would only hide it.
+            let message = error.chain().fold(String::new(), |message, cause| {
                 let cause = cause.to_string();
-                match words.is_empty() {
+                match message.is_empty() {
                     true => cause,
-                    false if words.contains(&cause) => words,
-                    false => format!("{words}: {cause}"),
+                    false if message.contains(&cause) => message,
+                    false => format!("{message}: {cause}"),
                 }
             });
-            eprintln!("error: {words}");
+            eprintln!("error: {message}");
             ExitCode::FAILURE
         }
     }

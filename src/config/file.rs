@@ -1,46 +1,34 @@
-//! A TOML file of options: each key is a flag of one subcommand without its dashes, and gives that flag another default.
-//! Knows clap's arguments by name; not what any of them means. Flags and environment variables stand above the file.
+//! A TOML file of options. Each key is a flag of a subcommand without its dashes, and changes that
+//! flag's default; flags and environment variables override it.
 
 use std::{fs, path::Path};
 
 use clap::Command;
 use toml::Value;
 
-/// What is wrong with a file of options.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
         path: String,
-        /// Why.
         source: std::io::Error,
     },
-    /// It is not TOML.
     #[error("{path} is not TOML: {reason}")]
-    Syntax {
-        /// The file.
-        path: String,
-        /// Why.
-        reason: String,
-    },
-    /// A key that is no option, or a value that is none of an option's.
+    Syntax { path: String, reason: String },
+    /// A key that is not an option, or a value of a wrong type.
     #[error("{path}: '{key}' {reason}")]
     Key {
-        /// The file.
         path: String,
-        /// The key.
         key: String,
-        /// What is wrong with it, and what would be right.
         reason: String,
     },
 }
 
-/// The command, with the file's values as defaults of its subcommand's options.
+/// Returns the command with the file's values as defaults of a subcommand's options. Parsing the
+/// command line checks the values.
 ///
 /// # Errors
-/// [`FileError`], by its variants. Values are checked as flags are, when the command line is parsed.
+/// [`FileError`].
 pub fn defaults_from(
     command: Command,
     subcommand: &str,
@@ -75,7 +63,7 @@ pub fn defaults_from(
             let id = key.replace('-', "_");
             if !known.contains(&id) {
                 return Err(wrong(format!(
-                    "is no option of `{subcommand}`; there are {}",
+                    "is not an option of `{subcommand}`; the options are {}",
                     known.join(", ")
                 )));
             }
@@ -83,8 +71,9 @@ pub fn defaults_from(
                 Value::Array(values) => values.iter().map(plain).collect(),
                 single => plain(single).map(|single| vec![single]),
             };
-            let values = values
-                .ok_or_else(|| wrong("must be a text, a number or a list of them".to_owned()))?;
+            let values = values.ok_or_else(|| {
+                wrong("must be a string, a number, a boolean or a list of these".to_owned())
+            })?;
             Ok(command.mut_subcommand(subcommand, |subcommand| {
                 subcommand.mut_arg(id, |argument| {
                     argument.required(false).default_values(values)
@@ -93,7 +82,7 @@ pub fn defaults_from(
         })
 }
 
-/// A value as it would stand on a command line.
+/// Returns a value as it is written on a command line.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,5 +1,5 @@
-//! Conditions of requests: the tag that an answer with an image's record has, and the tags that a write asks for.
-//! Knows the form of entity tags (RFC 9110, 8.8.3); neither what one stands for nor when it holds.
+//! Entity tags (RFC 9110, 8.8.3): writes the tag of a record, and parses the preconditions of
+//! requests. The index checks them.
 
 use axum::{
     extract::FromRequestParts,
@@ -11,14 +11,14 @@ use crate::{
     index::{Precondition, Revision, Revisions},
 };
 
-/// The most bytes of tags that are read, for a write goes into the log with them.
-const MOST_BYTES: usize = 8 << 10;
+/// The most bytes of a header with tags, because they are stored in the log with the write.
+const MAX_BYTES: usize = 8 << 10;
 
-/// What a write asks of the image that it changes: `If-Match` and `If-None-Match`.
+/// The preconditions of a write: `If-Match` and `If-None-Match`.
 pub(crate) struct Preconditions(pub Precondition);
 
-/// The tag of a revision.
-pub(crate) fn tag(revision: &Revision) -> String {
+/// Returns the tag of a revision.
+pub(crate) fn etag(revision: &Revision) -> String {
     format!("\"{revision}\"")
 }
 
@@ -27,15 +27,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
 
     async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, ApiError> {
         Ok(Preconditions(Precondition {
-            // A weak tag is none of a state, and so no write may rely on it.
-            one_of: named(&parts.headers, &header::IF_MATCH, false)?,
-            none_of: named(&parts.headers, &header::IF_NONE_MATCH, true)?,
+            // A weak tag does not identify one state, so a write cannot rely on it.
+            one_of: revisions_in(&parts.headers, &header::IF_MATCH, false)?,
+            none_of: revisions_in(&parts.headers, &header::IF_NONE_MATCH, true)?,
         }))
     }
 }
 
-/// The revisions that a header names, where there is one; with `weak` those in weak tags too.
-fn named(
+/// Returns the revisions in a header, or none without the header. Includes weak tags if `weak`.
+fn revisions_in(
     headers: &HeaderMap,
     name: &HeaderName,
     weak: bool,
@@ -49,16 +49,16 @@ fn named(
         return Ok(None);
     }
     let text = values.join(",");
-    let read = Some(text.trim()).filter(|text| text.len() <= MOST_BYTES);
-    match read.and_then(|text| tags(text, weak)) {
+    let read = Some(text.trim()).filter(|text| text.len() <= MAX_BYTES);
+    match read.and_then(|text| parse_tags(text, weak)) {
         Some(revisions) => Ok(Some(revisions)),
         None => Err(ApiError::Malformed(format!(
-            "{name} has to be *, or tags in double quotes with commas between, as `etag` has them, of at most {MOST_BYTES} bytes"
+            "{name} must be * or a list of tags as in `etag`, in double quotes and separated by commas, of at most {MAX_BYTES} bytes"
         ))),
     }
 }
 
-fn tags(text: &str, weak: bool) -> Option<Revisions> {
+fn parse_tags(text: &str, weak: bool) -> Option<Revisions> {
     if text == "*" {
         return Some(Revisions::Any);
     }
@@ -69,7 +69,7 @@ fn tags(text: &str, weak: bool) -> Option<Revisions> {
             Some(quoted) => (true, quoted),
             None => (false, rest),
         };
-        // What is left out between two commas is nothing.
+        // An element of a list may be empty.
         if !rest.starts_with(',') {
             let (tag, after) = quoted.strip_prefix('"')?.split_once('"')?;
             if tag.contains(|c: char| c.is_ascii() && !c.is_ascii_graphic()) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_read_as_they_may_be_written() {
+    fn lists_of_strong_and_weak_tags_are_parsed() {
         let these = |named: &[&str]| {
             let named = named.iter().map(|tag| (*tag).to_owned());
             Some(Revisions::These(named.collect()))
@@ -106,8 +106,8 @@ mod tests {
             (r#"W/"""#, these(&[]), these(&[""])),
             ("*", Some(Revisions::Any), Some(Revisions::Any)),
         ] {
-            assert_eq!(tags(text, false), strong, "{text}");
-            assert_eq!(tags(text, true), with_weak, "{text}");
+            assert_eq!(parse_tags(text, false), strong, "{text}");
+            assert_eq!(parse_tags(text, true), with_weak, "{text}");
         }
         for text in [
             "",
@@ -119,7 +119,7 @@ mod tests {
             r#"*, "a""#,
             r#""a b""#,
         ] {
-            assert_eq!(tags(text, true), None, "{text}");
+            assert_eq!(parse_tags(text, true), None, "{text}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! API keys: who may do what, and how often. A key is known here by its SHA-256 alone and is never written anywhere.
-//! Knows roles and routes by their paths; not where keys come from, nor what a route does.
+//! API keys, their roles and rates, and the role that each route needs. Keeps only the SHA-256 of a
+//! key. `serve::keys` reads the keys.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +19,15 @@ use subtle::ConstantTimeEq;
 
 use crate::http::error::ApiError;
 
-/// How many wrong keys a second an address may try before it has to wait: ten.
-const TRIES: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
-/// How long each one past that waits for its refusal.
-const SLOWED: Duration = Duration::from_secs(1);
-/// How many addresses with wrong keys are remembered before those that tried none of late are forgotten.
-const ADDRESSES: usize = 10_000;
+/// Wrong keys that an address may try a second before its refusals are delayed: ten.
+const WRONG_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// The delay of each further refusal.
+const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
+/// The most addresses whose wrong keys are counted. If there are more, those that tried none
+/// recently are removed.
+const MAX_ADDRESSES: usize = 10_000;
 
-/// What a key allows; each role may do what those before it may.
+/// What a key may do. Each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Search, encode, and read what is stored.
@@ -38,10 +39,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them, the least first.
+    /// All roles, the least first.
     pub const ALL: [Role; 3] = [Role::Read, Role::Write, Role::Admin];
 
-    /// As it is written.
     pub fn name(self) -> &'static str {
         match self {
             Role::Read => "read",
@@ -50,8 +50,8 @@ impl Role {
         }
     }
 
-    /// What a request needs; none where it needs no key.
-    pub(crate) fn needed(method: &Method, path: &str) -> Option<Role> {
+    /// Returns the role that a request needs, or none if it needs no key.
+    pub(crate) fn required(method: &Method, path: &str) -> Option<Role> {
         let open = ["/", "/livez", "/readyz", "/openapi.yaml", "/docs"];
         let pages = ["/docs/", "/web/"];
         let is_open = open.contains(&path) || pages.iter().any(|page| path.starts_with(page));
@@ -67,46 +67,31 @@ impl Role {
     }
 }
 
-/// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// More than a rotation needs.
-    #[error("there are {found} keys of the role {}; there may be two, the old one and the new", role.name())]
-    TooMany {
-        /// Of which role.
-        role: Role,
-        /// How many.
-        found: usize,
-    },
-    /// One that is easily guessed, or that no header carries.
+    #[error("there are {found} keys of the role {}; at most two are allowed, an old and a new one", role.name())]
+    TooMany { role: Role, found: usize },
+    /// Easily guessed, or not possible in a header.
     #[error("a key of the role {} is not 16 to 256 visible ASCII characters", role.name())]
-    Form {
-        /// Of which role.
-        role: Role,
-    },
-    /// The same twice for one role, which is no rotation.
+    Malformed { role: Role },
     #[error("the two keys of the role {} are the same", role.name())]
-    Same {
-        /// Of which role.
-        role: Role,
-    },
-    /// The same for two roles, which would make the lesser one worth the greater.
-    #[error("a key of the role {} is that of another role too", role.name())]
-    Twice {
-        /// The second role.
-        role: Role,
-    },
+    Repeated { role: Role },
+    /// One key of two roles would give the lesser role what the greater one may do. `role` is the
+    /// second.
+    #[error("a key of the role {} is also a key of another role", role.name())]
+    Shared { role: Role },
 }
 
 /// The keys of a service. Without any, every request may do everything.
 #[derive(Clone)]
 pub struct Keys {
-    known: Arc<[Key]>,
-    /// Wrong keys by the address that tried them.
-    wrong: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    keys: Arc<[Key]>,
+    /// Counts wrong keys by the address that sent them.
+    wrong_keys: Arc<DefaultKeyedRateLimiter<IpAddr>>,
 }
 
-/// The address that a request comes from: the caller's, or that of the last proxy before this service.
+/// The address that a request comes from: the client's, or that of the last proxy before this
+/// service.
 #[derive(Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
@@ -119,39 +104,39 @@ pub(crate) struct Key {
 impl Default for Keys {
     fn default() -> Self {
         Keys {
-            known: Arc::default(),
-            wrong: Arc::new(RateLimiter::keyed(Quota::per_second(TRIES))),
+            keys: Arc::default(),
+            wrong_keys: Arc::new(RateLimiter::keyed(Quota::per_second(WRONG_KEYS_PER_SECOND))),
         }
     }
 }
 
 impl Keys {
-    /// The most keys of one role, so that a new one is known before the old one goes.
-    const MOST: usize = 2;
+    /// The most keys of one role: a new one is added before the old one is removed.
+    const MAX_PER_ROLE: usize = 2;
 
-    /// From texts, each good for at most so many requests a second.
+    /// Checks keys and hashes them. Each may send at most `per_second` requests a second.
     ///
     /// # Errors
-    /// [`KeyError`], which names roles and no keys.
+    /// [`KeyError`]; it names roles, never keys.
     pub fn new(
         keys: &BTreeMap<Role, Vec<String>>,
         per_second: Option<NonZeroU32>,
     ) -> Result<Self, KeyError> {
         let mut all: Vec<Key> = Vec::new();
         for (&role, texts) in keys {
-            if texts.len() > Self::MOST {
+            if texts.len() > Self::MAX_PER_ROLE {
                 let found = texts.len();
                 return Err(KeyError::TooMany { role, found });
             }
             for text in texts {
                 let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
                 if !visible || !(16..=256).contains(&text.len()) {
-                    return Err(KeyError::Form { role });
+                    return Err(KeyError::Malformed { role });
                 }
                 let digest = Sha256::digest(text).into();
                 match all.iter().find(|other| other.digest == digest) {
-                    Some(other) if other.role == role => return Err(KeyError::Same { role }),
-                    Some(_) => return Err(KeyError::Twice { role }),
+                    Some(other) if other.role == role => return Err(KeyError::Repeated { role }),
+                    Some(_) => return Err(KeyError::Shared { role }),
                     None => {}
                 }
                 all.push(Key {
@@ -162,44 +147,44 @@ impl Keys {
             }
         }
         Ok(Keys {
-            known: all.into(),
+            keys: all.into(),
             ..Keys::default()
         })
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.keys.is_empty()
     }
 
-    /// The error for a wrong key. If its address tried many, it comes a second later and says so.
-    pub(crate) async fn refuse(&self, peer: Option<Peer>) -> ApiError {
-        if self.wrong.len() > ADDRESSES {
-            self.wrong.retain_recent();
+    /// Returns the error for a wrong key, delayed if its address has sent many.
+    pub(crate) async fn refuse_wrong(&self, peer: Option<Peer>) -> ApiError {
+        if self.wrong_keys.len() > MAX_ADDRESSES {
+            self.wrong_keys.retain_recent();
         }
-        let is_crowded = self.wrong.len() > ADDRESSES;
+        let is_table_full = self.wrong_keys.len() > MAX_ADDRESSES;
         let network = peer.map(|Peer(address)| match address.to_canonical() {
-            // Half of such an address is whatever its owner likes.
+            // The owner of a network chooses the lower half of an IPv6 address freely.
             IpAddr::V6(address) => {
                 let network = u128::from(address) >> 64 << 64;
                 IpAddr::V6(Ipv6Addr::from(network))
             }
             address => address,
         });
-        match network.map(|network| is_crowded || self.wrong.check_key(&network).is_err()) {
+        match network.map(|network| is_table_full || self.wrong_keys.check_key(&network).is_err()) {
             Some(true) => {
-                tokio::time::sleep(SLOWED).await;
+                tokio::time::sleep(WRONG_KEY_DELAY).await;
                 ApiError::WrongKeys
             }
-            _ => ApiError::NoKey { given: true },
+            _ => ApiError::NoKey { was_sent: true },
         }
     }
 
-    /// The key that a request carries. All are compared, so that time tells nothing of which is like it.
+    /// Returns the key with this text. Compares all keys, so that the time taken does not depend on
+    /// which one matches.
     pub(crate) fn find(&self, text: &str) -> Option<&Key> {
         let digest = Sha256::digest(text);
         let mut found = None;
-        for key in self.known.iter() {
+        for key in self.keys.iter() {
             if bool::from(key.digest.ct_eq(&digest)) {
                 found = Some(key);
             }
@@ -209,13 +194,14 @@ impl Keys {
 }
 
 impl Key {
-    pub(crate) fn take(&self) -> Result<(), ApiError> {
+    /// Counts a request against the key's rate.
+    pub(crate) fn check_rate(&self) -> Result<(), ApiError> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
         limiter.check().map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now());
-            // Whole seconds, as Retry-After has them.
+            // Retry-After is in whole seconds.
             let seconds = wait.as_secs_f64().ceil().max(1.0);
             ApiError::RateLimited(Duration::from_secs_f64(seconds))
         })
@@ -233,8 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn requests_need_the_least_role_that_fits() {
-        let needed = |method: &str, path| Role::needed(&method.parse().unwrap(), path);
+    fn each_request_needs_the_role_of_its_route() {
+        let required = |method: &str, path| Role::required(&method.parse().unwrap(), path);
         for (method, path, role) in [
             ("GET", "/livez", None),
             ("GET", "/docs/index.css", None),
@@ -247,12 +233,12 @@ mod tests {
             ("POST", "/nowhere", Some(Role::Write)),
             ("GET", "/admin/jobs", Some(Role::Admin)),
         ] {
-            assert_eq!(needed(method, path), role, "{method} {path}");
+            assert_eq!(required(method, path), role, "{method} {path}");
         }
     }
 
     #[test]
-    fn two_keys_of_a_role_are_found_and_no_others() {
+    fn only_the_two_keys_of_a_role_are_found() {
         let (old, new) = ("an-old-key-of-some-length", "a-new-key-of-some-length");
         let known = keys(&[(Role::Write, &[old, new])]).unwrap();
         for key in [old, new] {
@@ -264,21 +250,24 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_protect_nothing_are_refused_without_being_told() {
-        let said = |of: &[(Role, &[&str])]| keys(of).err().unwrap().to_string();
+    fn unsafe_keys_are_refused_without_being_shown() {
+        let refusal = |of: &[(Role, &[&str])]| keys(of).err().unwrap().to_string();
         let good = "0123456789abcdef";
-        assert!(said(&[(Role::Read, &["short"])]).contains("16 to 256"));
-        assert!(said(&[(Role::Read, &["with a space in between"])]).contains("visible"));
-        let same = said(&[(Role::Read, &[good, good])]);
+        assert!(refusal(&[(Role::Read, &["short"])]).contains("16 to 256"));
+        assert!(refusal(&[(Role::Read, &["with a space in between"])]).contains("visible"));
+        let same = refusal(&[(Role::Read, &[good, good])]);
         assert_eq!(same, "the two keys of the role read are the same");
-        let twice = said(&[(Role::Read, &[good]), (Role::Admin, &[good])]);
-        assert_eq!(twice, "a key of the role admin is that of another role too");
+        let twice = refusal(&[(Role::Read, &[good]), (Role::Admin, &[good])]);
+        assert_eq!(
+            twice,
+            "a key of the role admin is also a key of another role"
+        );
         let three = [
             "0123456789abcdef0",
             "0123456789abcdef1",
             "0123456789abcdef2",
         ];
-        assert!(said(&[(Role::Read, &three)]).contains("there are 3 keys"));
-        assert!(!said(&[(Role::Read, &[good, good])]).contains(good));
+        assert!(refusal(&[(Role::Read, &three)]).contains("there are 3 keys"));
+        assert!(!refusal(&[(Role::Read, &[good, good])]).contains(good));
     }
 }

@@ -1,5 +1,10 @@
-//! The HTTP layer: which routes there are and what wraps them all: request ids, traces, metrics, keys, limits, panics, readiness.
-//! Knows no route's own request or answer; these live with their handlers in the files below.
+//! The HTTP layer: the router, and the middleware around all routes.
+//!
+//! `routes` handlers, with the requests and answers of each route · `middleware` layers around
+//! routes · `extract` request bodies and parameters · `body` memory and files for bodies · `error`
+//! failures as `application/problem+json` · `etag` preconditions · `keys` API keys and roles ·
+//! `origins` origins and host names that may use the service · `state` the state that handlers
+//! share.
 
 mod body;
 mod error;
@@ -28,25 +33,25 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use body::answer;
+use body::response;
 use middleware::{
-    auth, crowd, linger, metrics, origin,
+    auth, connection_limit, drain_body, metrics, origin,
     trace::{self, REQUEST_ID, Uuid7},
 };
 use routes::{
-    asset, batch, content, duplicates, health, images, jobs, models, overview, page, search,
-    snapshots,
+    batch, content, duplicates, health, images, jobs, models, overview, page, search, snapshots,
+    static_files,
 };
 
 pub use body::budget::Budget;
 pub use error::ApiError;
 pub use keys::{KeyError, Keys, Peer, Role};
-pub use middleware::base_path::Base;
-pub use middleware::crowd::Crowded;
+pub use middleware::base_path::BasePath;
+pub use middleware::connection_limit::OverConnectionLimit;
 pub use origins::Origins;
 pub use state::{AppState, Parts};
 
-/// Every route, ready to be served.
+/// Returns the router of a service.
 pub fn router(state: AppState) -> Router {
     let base = state.parts().base.clone();
     let routes = Router::new()
@@ -58,68 +63,71 @@ pub fn router(state: AppState) -> Router {
         .merge(models::routes())
         .merge(snapshots::routes())
         .merge(health::routes())
-        .route_layer(from_fn_with_state(state.clone(), answer::hold))
-        // These know how long their answers are before they make them.
+        .route_layer(from_fn_with_state(state.clone(), response::reserve_memory))
+        // These reserve memory for their answers themselves, before they make them.
         .merge(content::routes())
         .merge(batch::routes());
-    // A service alone has nothing of it.
+    // Not needed without replication.
     let routes = match state.parts().replica {
-        Some(_) => routes.route_layer(from_fn_with_state(state.clone(), state::replicated)),
+        Some(_) => routes.route_layer(from_fn_with_state(state.clone(), state::wait_for_position)),
         None => routes,
     };
     let routes = routes
-        .route_layer(from_fn_with_state(state.clone(), state::gate))
-        .merge(health::pages())
+        .route_layer(from_fn_with_state(state.clone(), state::require_ready))
+        .merge(health::docs_pages())
         .merge(page::routes())
         .merge(health::probes())
         .merge(metrics::routes())
         .layer(from_fn_with_state(state.clone(), auth::guard))
         .layer(from_fn_with_state(state.clone(), origin::guard));
-    let routes = layered(routes, &state.parts().origins, state.max_body_bytes());
-    base.of(routes.with_state(state))
+    let routes = with_middleware(routes, &state.parts().origins, state.max_body_bytes());
+    base.wrap(routes.with_state(state))
 }
 
-/// What a worker answers, ready to be served: how it is.
-pub fn worker(state: AppState) -> Router {
+/// Returns the router of a worker: probes and metrics.
+pub fn worker_router(state: AppState) -> Router {
     let routes = health::probes()
         .merge(metrics::routes())
         .layer(from_fn_with_state(state.clone(), auth::guard))
         .layer(from_fn_with_state(state.clone(), origin::guard));
-    layered(routes, &state.parts().origins, state.max_body_bytes()).with_state(state)
+    with_middleware(routes, &state.parts().origins, state.max_body_bytes()).with_state(state)
 }
 
-/// Routes within what wraps them all; the first layer is the outermost.
-fn layered<S: Clone + Send + Sync + 'static>(
+/// Adds the middleware of all routes. The first layer is the outermost.
+fn with_middleware<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     origins: &Origins,
     max_body_bytes: usize,
 ) -> Router<S> {
     let layers = ServiceBuilder::new()
-        .layer(map_request(trace::drop_odd_id))
+        .layer(map_request(trace::drop_unsafe_id))
         .layer(SetRequestIdLayer::x_request_id(Uuid7))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(
             TraceLayer::new_for_http()
-                .make_span_with(trace::span)
+                .make_span_with(trace::request_span)
                 .on_request(())
-                .on_response(trace::traced)
+                .on_response(trace::log_response)
                 .on_failure(()),
         )
         .layer(from_fn(metrics::observe))
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(asset::is_none)))
+        .layer(
+            CompressionLayer::new()
+                .compress_when(DefaultPredicate::new().and(static_files::is_not_static)),
+        )
         .layer(cors(origins))
-        .layer(from_fn(error::as_problem))
+        .layer(from_fn(error::write_problem))
         .layer(CatchPanicLayer::new())
-        .layer(from_fn(crowd::guard))
-        .layer(from_fn(linger::linger))
+        .layer(from_fn(connection_limit::guard))
+        .layer(from_fn(drain_body::drain_body))
         .layer(DefaultBodyLimit::max(max_body_bytes));
     routes.layer(layers)
 }
 
-/// What pages of other origins may do: all that the service does, with a key, where their origin is one of these.
+/// Lets pages of the allowed origins use everything that the service offers. They need keys too.
 fn cors(origins: &Origins) -> CorsLayer {
     CorsLayer::new()
-        .allow_origin(origins.layer())
+        .allow_origin(origins.cors())
         .allow_methods([
             Method::GET,
             Method::POST,
@@ -133,15 +141,15 @@ fn cors(origins: &Origins) -> CorsLayer {
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static(REQUEST_ID),
-            HeaderName::from_static(state::AFTER),
+            HeaderName::from_static(state::AFTER_HEADER),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
         ])
         .expose_headers([
-            HeaderName::from_static(state::POSITION),
-            HeaderName::from_static(state::LAG),
+            HeaderName::from_static(state::POSITION_HEADER),
+            HeaderName::from_static(state::LAG_HEADER),
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
@@ -160,7 +168,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_as_a_problem() {
         let fails = get(|| async { panic!("a bug") as &'static str });
-        let routes: Router = layered(Router::new().route("/", fails), &Origins::default(), 1);
+        let routes: Router =
+            with_middleware(Router::new().route("/", fails), &Origins::default(), 1);
         let request = Request::builder()
             .header(REQUEST_ID, "mine")
             .body(Body::empty());

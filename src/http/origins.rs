@@ -1,5 +1,5 @@
-//! From which pages a browser may use the service, and under which names it is reached. Programs send no header that is looked at but Host.
-//! Knows origins; neither keys nor routes.
+//! The origins whose pages may use the service from a browser, and the host names that the service
+//! answers to. Of the headers checked here, programs other than browsers send only Host.
 
 use std::net::IpAddr;
 
@@ -15,21 +15,22 @@ use tower_http::cors::AllowOrigin;
 
 use crate::http::error::ApiError;
 
-/// Says whether a request comes from a page of the same origin. Browsers send it to localhost and over TLS.
-const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Browsers send this header to localhost and over TLS: it states if the sending page has the
+/// service's origin.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Which origins are the service's own, and which others may use it.
+/// The service's own origin, and the other origins that may use it.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// Where callers reach the service, as an origin, if it was said.
+    /// The origin under which browsers reach the service, if it is configured.
     pub public: Option<String>,
-    /// Others whose pages may use it; `*` is any.
+    /// Other origins whose pages may use it; `*` allows any.
     pub allowed: Vec<String>,
 }
 
 impl Origins {
-    /// The same for pages that want to see answers.
-    pub(crate) fn layer(&self) -> AllowOrigin {
+    /// Returns the allowed origins for the CORS middleware.
+    pub(crate) fn cors(&self) -> AllowOrigin {
         if self.allows("*") {
             return AllowOrigin::any();
         }
@@ -42,14 +43,19 @@ impl Origins {
         allowed.any(|one| one == "*" || one.eq_ignore_ascii_case(origin))
     }
 
-    /// The page that a request comes from, if it is neither the service's own nor one that may use it.
-    pub(crate) fn foreign<'a>(&self, host: &Authority, headers: &'a HeaderMap) -> Option<&'a str> {
+    /// Returns the origin of the page that sent a request, if it is neither the service's own nor
+    /// allowed.
+    pub(crate) fn foreign_origin<'a>(
+        &self,
+        host: &Authority,
+        headers: &'a HeaderMap,
+    ) -> Option<&'a str> {
         let text = |name| {
             let value = headers.get(name)?;
             Some(value.to_str().unwrap_or("an origin that is not ASCII"))
         };
         let origin = text(ORIGIN);
-        let own = match (text(SITE), origin) {
+        let own = match (text(SEC_FETCH_SITE), origin) {
             (Some(site), _) => ["same-origin", "none"].contains(&site),
             (None, Some(origin)) => {
                 let is_public = self.public.as_deref() == Some(origin);
@@ -61,30 +67,32 @@ impl Origins {
         (!own && !self.allows(origin)).then_some(origin)
     }
 
-    /// Whether a page can have no such name unless whoever runs the service, or its network, gave it: an outsider can let a name of his own stand
-    /// for any address, and his page is then of the service's origin for a browser.
+    /// Returns true if an outsider cannot make this host name point to the service. An outsider can
+    /// point a domain of their own to any address; for a browser, their page then has the service's
+    /// origin.
     pub(crate) fn is_local(&self, host: &Authority) -> bool {
         let name = host.host();
         let address = name.trim_start_matches('[').trim_end_matches(']');
-        let given = self.allowed.iter().chain(&self.public);
-        let mut given = given.filter_map(|origin| authority(origin)?.parse::<Authority>().ok());
+        let configured = self.allowed.iter().chain(&self.public);
+        let mut configured =
+            configured.filter_map(|origin| authority(origin)?.parse::<Authority>().ok());
         address.parse::<IpAddr>().is_ok()
             || !name.contains('.')
             || name.ends_with(".localhost")
             || self.allows("*")
-            || given.any(|of| of.host().eq_ignore_ascii_case(name))
+            || configured.any(|of| of.host().eq_ignore_ascii_case(name))
     }
 }
 
-/// Host and port of an origin.
+/// Returns the host and port of an origin.
 fn authority(origin: &str) -> Option<&str> {
     Some(origin.split_once("://")?.1)
 }
 
-/// Under which name a request reached the service.
-pub(crate) fn host(request: &Request) -> Result<Authority, ApiError> {
-    let mut given = request.headers().get_all(HOST).iter();
-    let (first, others) = (given.next(), given.count());
+/// Returns the host name and port to which a request was sent.
+pub(crate) fn request_host(request: &Request) -> Result<Authority, ApiError> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (first, others) = (hosts.next(), hosts.count());
     let host = match (request.uri().authority(), first) {
         (Some(authority), _) => Some(authority.clone()),
         (None, Some(host)) => host.to_str().ok().and_then(|host| host.parse().ok()),
@@ -97,7 +105,7 @@ pub(crate) fn host(request: &Request) -> Result<Authority, ApiError> {
             _ => "has more than one Host header",
         };
         ApiError::Malformed(format!(
-            "the request {wrong}; one such as `Host: localhost:8080` is needed"
+            "the request {wrong}; send one, such as `Host: localhost:8080`"
         ))
     })
 }
@@ -114,17 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_foreign_by_what_browsers_send() {
+    fn headers_that_browsers_send_show_foreign_pages() {
         let foreign = |host: &str, site: &str, origin: &str| {
             let mut headers = HeaderMap::new();
-            let given = [(SITE, site), (ORIGIN, origin)].into_iter();
+            let sent = [(SEC_FETCH_SITE, site), (ORIGIN, origin)].into_iter();
             headers.extend(
-                given
-                    .filter(|(_, value)| !value.is_empty())
+                sent.filter(|(_, value)| !value.is_empty())
                     .map(|(name, value)| (name, value.parse().unwrap())),
             );
             origins()
-                .foreign(&host.parse().unwrap(), &headers)
+                .foreign_origin(&host.parse().unwrap(), &headers)
                 .is_some()
         };
         let here = "localhost:8080";
@@ -136,17 +143,17 @@ mod tests {
             ("none", "", false),
             ("cross-site", "https://evil.example", true),
             ("same-site", "http://localhost:3000", true),
-            // A page that a sandbox or a redirect hides.
+            // A page in a sandbox, or behind a redirect.
             ("cross-site", "null", true),
             ("cross-site", "", true),
             ("cross-site", "https://shop.example", false),
-            // Without TLS a browser sends the origin alone.
+            // Without TLS a browser sends only the origin.
             ("", "http://localhost:8080", false),
             ("", "http://localhost:3000", true),
             ("", "http://evil.example", true),
             ("", "null", true),
             ("", "https://shop.example", false),
-            // A proxy puts another name for the service's into Host.
+            // A proxy replaces the name in Host.
             ("", "https://photos.example", false),
             ("", "http://photos.example", true),
         ] {
@@ -157,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_an_outsider_cannot_give_are_local() {
+    fn names_that_an_outsider_cannot_register_are_local() {
         for (host, local) in [
             ("localhost:8080", true),
             ("LOCALHOST", true),
@@ -165,7 +172,7 @@ mod tests {
             ("127.0.0.1:8080", true),
             ("192.168.1.5:8080", true),
             ("[::1]:8080", true),
-            // A container's or a machine's.
+            // The name of a container or a machine.
             ("scihcgrl:8080", true),
             ("photos.example", true),
             ("PHOTOS.example:8443", true),

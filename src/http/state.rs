@@ -1,5 +1,5 @@
-//! What handlers share: the gallery, the models that answer, the decoding limit and readiness.
-//! Knows no routes; it offers them the walks they have in common, with errors they can return.
+//! The state that handlers share: the gallery, the models, limits on decoding, reading and memory,
+//! and readiness. Encodes images and reads the index for them.
 
 use std::{
     sync::{
@@ -25,138 +25,135 @@ use tokio::{
 use crate::{
     gallery::Gallery,
     http::{
-        body::budget::{Budget, Held},
+        body::budget::{Budget, Reservation},
         error::ApiError,
         keys::Keys,
-        middleware::base_path::Base,
+        middleware::base_path::BasePath,
         origins::Origins,
     },
     image::{self, Part},
     index::{Codes, Index, IndexError},
     inference::{
         batch::{Batcher, Encoded},
-        serving::{Models, Served, Serving},
+        serving::{Models, ServedModel, Serving},
     },
     jobs::Jobs,
-    priority::Rank,
-    replica::{Replica, Standing},
+    priority::Priority,
+    replica::{LogStatus, Replica},
     snapshots::Snapshots,
     system::memory,
     telemetry::DECODE_SECONDS,
 };
 
-/// With an answer of a replica: how far the log is applied there, and how many writes it is known to be behind.
-pub(crate) const POSITION: &str = "scihcgrl-position";
-pub(crate) const LAG: &str = "scihcgrl-lag";
-/// With a request: how far it has to be applied first.
-pub(crate) const AFTER: &str = "scihcgrl-after";
-/// From so many bytes on decoding a picture is heavy: a photograph of ten megapixels is not.
-const HEAVY: u64 = 128 << 20;
-/// How many heavy pictures may wait for each that is decoded: one takes about a second, and after ten it is too late for the next.
-const HEAVY_WAITING: usize = 8;
-/// Reads of the index for each core: a few wait for the disk while others compute. A wide one takes tens of megabytes.
-const READS: usize = 4;
-/// How often a request is tried again since models changed meanwhile, or others hold the memory that it needs, and how long it waits each time.
-pub(crate) const CHANGES: usize = 100;
-pub(crate) const CHANGE: Duration = Duration::from_millis(50);
-/// How long such a request waits.
-const BEHIND: Duration = Duration::from_secs(5);
+/// Response header of a replica: the position up to which it has applied the log.
+pub(crate) const POSITION_HEADER: &str = "scihcgrl-position";
+/// Response header of a replica: the number of writes that it is known to be behind.
+pub(crate) const LAG_HEADER: &str = "scihcgrl-lag";
+/// Request header: the position that a replica must have applied before it answers.
+pub(crate) const AFTER_HEADER: &str = "scihcgrl-after";
+/// A picture is large if decoding it takes at least this many bytes. A photograph of ten megapixels
+/// takes less.
+const LARGE_DECODE_BYTES: u64 = 128 << 20;
+/// The most large pictures that wait for each one being decoded. One takes about a second, and the
+/// default deadline is ten seconds.
+const MAX_WAITING_PER_LARGE_DECODE: usize = 8;
+/// Concurrent index reads per core: some wait for the disk while others compute. A search that
+/// matches most images takes tens of megabytes.
+const READS_PER_CORE: usize = 4;
+/// Retries of a request whose model was replaced while it ran, or that waits for memory.
+pub(crate) const MAX_RETRIES: usize = 100;
+/// The pause before each retry.
+pub(crate) const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// How long a request waits for the position that it asks for.
+const POSITION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an [`AppState`] is made of.
+/// The parts of an [`AppState`].
 pub struct Parts {
-    /// Where images are kept and found.
     pub gallery: Gallery,
-    /// What makes codes.
     pub serving: Serving,
-    /// What goes on beside.
     pub jobs: Jobs,
-    /// Copies of all that is kept.
     pub snapshots: Snapshots,
-    /// How it stands to the log of a gallery, where it is one of several.
+    /// None without replication.
     pub replica: Option<Replica>,
-    /// Whether what an earlier snapshot has of that log is let go of with each snapshot.
+    /// Each new snapshot deletes the part of the log that the snapshot before it contains.
     pub trims_log: bool,
-    /// The most bytes a request's body may have.
+    /// The most bytes of a request's body.
     pub max_body_bytes: usize,
-    /// The bytes of memory that requests may hold.
+    /// The memory that request bodies may take.
     pub budget: Arc<Budget>,
-    /// How long a request's body may take to come.
-    pub body_time: Duration,
-    /// Who may do what.
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
     pub keys: Keys,
-    /// From which pages it may be used.
     pub origins: Origins,
-    /// Under which path it is reached.
-    pub base: Base,
+    pub base: BasePath,
 }
 
-/// A handle on what all requests share, cheap to clone. Not ready until told so.
+/// The state that all requests share; cheap to clone. Starts not ready: see
+/// [`set_ready`](Self::set_ready).
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
 
 struct Shared {
     parts: Parts,
-    /// As many pictures are decoded at once as there are cores, since more would only share them.
+    /// One permit a core: more pictures at once would only share the cores.
     decoders: Arc<Semaphore>,
-    /// Those that take much memory wait here first, in kibibytes, so that they leave cores and memory to others.
-    heavy: Arc<Semaphore>,
-    /// How many kibibytes heavy ones have together.
-    kibibytes: usize,
-    /// How many heavy ones may wait, so that they leave the queue to others.
+    /// One permit a KiB of memory for large decodes, so that they leave cores and memory to others.
+    large_memory: Arc<Semaphore>,
+    /// All permits of `large_memory`.
+    large_memory_kib: usize,
+    /// Large pictures that may wait, so that they leave the queue to others.
     waiting: Arc<Semaphore>,
-    /// How many heavy ones are decoded at once at most.
-    lanes: usize,
-    /// Reads of the index that are under way at once.
+    /// The most large pictures that are decoded at once.
+    large_decodes: usize,
+    /// Concurrent reads of the index.
     reads: Arc<Semaphore>,
-    /// The bytes of memory that answers may hold until they are sent.
+    /// The memory that answers may take until they are sent.
     answers: Arc<Budget>,
     ready: AtomicBool,
 }
 
-/// What becomes of an image for which there is no place just now.
+/// What to do with an image while the queue is full.
 #[derive(Clone, Copy)]
 pub(crate) enum WhenFull {
-    /// It is refused.
-    Refused,
-    /// It waits, and so does what it comes from.
-    Waits,
+    Refuse,
+    /// Wait for a slot, and read no further image of the body.
+    Wait,
 }
 
-/// An image, coded.
-pub(crate) struct Coded {
-    /// Its codes and the time they took.
+/// The codes of an image, and the time that they took.
+pub(crate) struct EncodedImage {
     pub encoded: Encoded,
-    /// The media type by content.
+    /// As found in the image's bytes.
     pub media_type: &'static str,
-    /// How long decoding took, waiting included.
+    /// How long decoding took, with the wait before it.
     pub decode: Duration,
 }
 
 impl AppState {
-    /// Not ready yet; see [`set_ready`](Self::set_ready).
     pub fn new(parts: Parts) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let lanes = (cores / 2).max(1);
-        let kibibytes = (parts.budget.total().max(image::MAX_BYTES) >> 10) as usize;
+        let large_decodes = (cores / 2).max(1);
+        let large_memory_kib = (parts.budget.total().max(image::MAX_MEMORY) >> 10) as usize;
         AppState(Arc::new(Shared {
-            heavy: Arc::new(Semaphore::new(kibibytes)),
-            kibibytes,
-            lanes,
-            waiting: Arc::new(Semaphore::new(HEAVY_WAITING * lanes)),
+            large_memory: Arc::new(Semaphore::new(large_memory_kib)),
+            large_memory_kib,
+            large_decodes,
+            waiting: Arc::new(Semaphore::new(MAX_WAITING_PER_LARGE_DECODE * large_decodes)),
             answers: Budget::new((parts.budget.total() / 2).max(parts.max_body_bytes as u64 * 2)),
             parts,
             decoders: Arc::new(Semaphore::new(cores)),
-            reads: Arc::new(Semaphore::new(READS * cores)),
+            reads: Arc::new(Semaphore::new(READS_PER_CORE * cores)),
             ready: AtomicBool::new(false),
         }))
     }
 
-    /// Opens the routes when the service has started, closes them while it drains. Probes always answer.
+    /// Opens the routes once the service has started, and closes them before it drains. Probes
+    /// always answer.
     pub fn set_ready(&self, ready: bool) {
         self.0.ready.store(ready, Ordering::Release);
     }
 
-    /// Whether requests are taken: the service has started, does not drain, and its model answers.
+    /// Returns true if the service has started, is not draining, and its active model answers.
     pub(crate) fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Acquire) && self.models().active.batcher.is_alive()
     }
@@ -169,147 +166,158 @@ impl AppState {
         &self.0.parts
     }
 
-    /// The models as they are now.
+    /// Returns the current models.
     pub(crate) fn models(&self) -> Models {
         self.0.parts.serving.models()
     }
 
-    /// Codes of an image by every model whose codes are kept, and its media type. Where the one beside fails, whoever makes its
-    /// generation finds the image.
-    pub(crate) async fn encode_to_keep(
+    /// Returns the codes of an image by the active and the standby model, and the image's media
+    /// type. If the standby model fails, the image is missing from its generation until a job
+    /// encodes it.
+    pub(crate) async fn encode_for_storage(
         &self,
         bytes: Bytes,
-        turn: WhenFull,
+        when_full: WhenFull,
     ) -> Result<(Vec<Codes>, &'static str), ApiError> {
         let Models { active, standby } = self.models();
-        let of = |served: &Served, coded: Coded| Codes {
+        let codes_by = |served: &ServedModel, image: EncodedImage| Codes {
             generation: served.generation,
-            codes: coded.encoded.output.codes,
-            sketch: coded.encoded.output.sketch,
+            codes: image.encoded.output.codes,
+            sketch: image.encoded.output.sketch,
         };
-        let more = async {
+        let standby_codes = async {
             let standby = standby.as_ref()?;
             match self
-                .encode(standby, bytes.clone(), None, WhenFull::Waits)
+                .encode(standby, bytes.clone(), None, WhenFull::Wait)
                 .await
             {
-                Ok(coded) => Some(of(standby, coded)),
+                Ok(image) => Some(codes_by(standby, image)),
                 Err(error) => {
-                    tracing::debug!(%error, "an image has no codes of the model beside yet");
+                    tracing::debug!(%error, "an image has no codes of the standby model yet");
                     None
                 }
             }
         };
-        let (coded, more) = tokio::join!(self.encode(&active, bytes.clone(), None, turn), more);
-        let coded = coded?;
-        let media_type = coded.media_type;
-        let codes = [of(&active, coded)].into_iter().chain(more);
+        let active_image = self.encode(&active, bytes.clone(), None, when_full);
+        let (image, standby_codes) = tokio::join!(active_image, standby_codes);
+        let image = image?;
+        let media_type = image.media_type;
+        let codes = [codes_by(&active, image)].into_iter().chain(standby_codes);
         Ok((codes.collect(), media_type))
     }
 
-    /// Codes of an image, or of a part of its picture, by one model. As many are decoded at once as there are cores, since more would only
-    /// share them. What nobody waits for any more, or has waited too long, is not decoded.
+    /// Returns the codes of an image, or of a part of its picture, by one model. An image that
+    /// nobody waits for any more, or that has waited too long, is not decoded.
     pub(crate) async fn encode(
         &self,
-        served: &Served,
+        served: &ServedModel,
         bytes: Bytes,
         part: Option<Part>,
-        turn: WhenFull,
-    ) -> Result<Coded, ApiError> {
+        when_full: WhenFull,
+    ) -> Result<EncodedImage, ApiError> {
         let batcher = &served.batcher;
         let started = Instant::now();
         let input = served.card.input();
-        // Before it has a place, which it would keep from others while it waits.
-        let heavy = self.heavy(image::estimate(&bytes)?, turn, batcher).await?;
-        let place = match turn {
-            WhenFull::Refused => batcher.admit()?,
-            WhenFull::Waits => batcher.admit_in_turn().await?,
+        // Before it takes a queue slot, so that it does not occupy one while it waits.
+        let large = image::required_memory(&bytes)?;
+        let large = self.admit_large(large, when_full, batcher).await?;
+        let slot = match when_full {
+            WhenFull::Refuse => batcher.admit()?,
+            WhenFull::Wait => batcher.admit_when_free().await?,
         };
         let permit = self.0.decoders.clone().acquire_owned().await;
-        place.check()?;
-        let is_heavy = heavy.is_some();
+        slot.check()?;
+        let is_large = large.is_some();
         let decode = move || {
-            // Held here, so that a caller who leaves does not let another decode beside the abandoned one.
-            let _permits = (heavy, permit);
+            // Kept until decoding ends, even if the caller has left.
+            let _permits = (large, permit);
             let started = Instant::now();
             let decoded = image::decode_part(&bytes, input, part);
             histogram!(DECODE_SECONDS).record(started.elapsed());
             decoded
         };
-        let decoded = match is_heavy {
-            true => yielding(decode).await,
+        let decoded = match is_large {
+            true => run_at_low_priority(decode).await,
             false => tokio::task::spawn_blocking(decode)
                 .await
                 .map_err(ApiError::internal),
         }??;
         let decode = started.elapsed();
-        let encoded = batcher.encode(place, decoded.pixels).await?;
-        Ok(Coded {
+        let encoded = batcher.encode(slot, decoded.pixels).await?;
+        Ok(EncodedImage {
             encoded,
             media_type: decoded.media_type,
             decode,
         })
     }
 
-    /// What a picture whose decoding takes so many bytes holds meanwhile, if these are many.
-    async fn heavy(
+    /// Waits for memory if decoding a picture takes many bytes. The permit holds the memory.
+    async fn admit_large(
         &self,
         bytes: u64,
-        turn: WhenFull,
+        when_full: WhenFull,
         batcher: &Batcher,
     ) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-        if bytes < HEAVY {
+        if bytes < LARGE_DECODE_BYTES {
             return Ok(None);
         }
         let Shared {
-            kibibytes, lanes, ..
+            large_memory_kib,
+            large_decodes,
+            ..
         } = *self.0;
         let waiting = self.0.waiting.clone();
-        let _waiting = match turn {
-            WhenFull::Refused => {
-                let refused = |_| batcher.refuse(HEAVY_WAITING * lanes);
+        let _waiting = match when_full {
+            WhenFull::Refuse => {
+                let refused =
+                    |_| batcher.count_refusal(MAX_WAITING_PER_LARGE_DECODE * large_decodes);
                 waiting.try_acquire_owned().map_err(refused)?
             }
-            WhenFull::Waits => waiting.acquire_owned().await.map_err(ApiError::internal)?,
+            WhenFull::Wait => waiting.acquire_owned().await.map_err(ApiError::internal)?,
         };
-        let wanted = ((bytes >> 10) as usize).clamp(kibibytes / lanes, kibibytes);
+        let wanted =
+            ((bytes >> 10) as usize).clamp(large_memory_kib / large_decodes, large_memory_kib);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let heavy = self.0.heavy.clone().acquire_many_owned(wanted).await;
-        Ok(heavy.ok())
+        let memory = self.0.large_memory.clone();
+        Ok(memory.acquire_many_owned(wanted).await.ok())
     }
 
-    /// The bytes of an answer, which are held until they are sent.
-    pub(crate) fn hold_answer(&self, bytes: u64) -> Result<Held, ApiError> {
+    /// Reserves memory for an answer until it is sent.
+    pub(crate) fn reserve_answer(&self, bytes: u64) -> Result<Reservation, ApiError> {
         let answers = &self.0.answers;
-        let mut held = Held::none(answers);
-        // One that is longer than all may be was stored under another limit: it is sent alone.
-        held.need(bytes.min(answers.total() / 4 * 3))?;
-        Ok(held)
+        let mut reservation = Reservation::empty(answers);
+        // An image that is larger than the budget was stored under another limit; it is sent alone.
+        reservation.add(bytes.min(answers.total() / 4 * 3))?;
+        Ok(reservation)
     }
 
-    /// The same as soon as others are sent, for a while: a page of results asks for all its pictures at once.
-    pub(crate) async fn hold_answer_soon(&self, bytes: u64) -> Result<Held, ApiError> {
-        for _ in 0..CHANGES {
-            if let Ok(held) = self.hold_answer(bytes) {
-                return Ok(held);
+    /// Reserves memory for an answer, and waits for other answers to be sent if there is none: a
+    /// page of results requests all its pictures at once.
+    pub(crate) async fn reserve_answer_when_free(
+        &self,
+        bytes: u64,
+    ) -> Result<Reservation, ApiError> {
+        for _ in 0..MAX_RETRIES {
+            if let Ok(reservation) = self.reserve_answer(bytes) {
+                return Ok(reservation);
             }
-            sleep(CHANGE).await;
+            sleep(RETRY_DELAY).await;
         }
-        self.hold_answer(bytes)
+        self.reserve_answer(bytes)
     }
 
-    /// What requests may hold: their bodies, and their answers.
+    /// Returns the memory budgets of requests and of answers.
     pub(crate) fn budgets(&self) -> impl Iterator<Item = &Budget> {
         [&*self.0.parts.budget, &*self.0.answers].into_iter()
     }
 
-    /// Reads of the index may wait for the disk or walk all codes, so they leave the threads that serve.
+    /// Reads the index on a blocking thread, since a read may wait for the disk or walk all codes.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Index) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let index = self.0.parts.gallery.index().clone();
-        // One that goes on after its caller left still counts.
+        // A read that continues after its caller has left still counts.
         let permit = self.0.reads.clone().acquire_owned().await;
         let answer = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -320,24 +328,26 @@ impl AppState {
     }
 }
 
-/// What a thread of its own makes, which lets those that answer go first. A thread cannot take its rank back.
-async fn yielding<T: Send + 'static>(
+/// Runs work on a new thread of low priority. A thread cannot raise its priority again, so none of
+/// the pool's is used.
+async fn run_at_low_priority<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let (tell, told) = oneshot::channel();
+    let (sender, result) = oneshot::channel();
     thread::Builder::new()
-        .name("heavy-picture".to_owned())
+        .name("large-picture".to_owned())
         .spawn(move || {
-            memory::give_back_soon();
-            Rank::Index.take();
-            let _ = tell.send(work());
+            memory::release_quickly();
+            Priority::Index.apply();
+            let _ = sender.send(work());
         })
         .map_err(ApiError::internal)?;
-    told.await.map_err(ApiError::internal)
+    result.await.map_err(ApiError::internal)
 }
 
-/// Holds a request until what its caller wrote elsewhere is applied here, and tells with the answer how far that goes.
-pub(crate) async fn replicated(
+/// Delays a request until this replica has applied the position that the caller asks for, and adds
+/// the replica's position and lag to the answer.
+pub(crate) async fn wait_for_position(
     State(state): State<AppState>,
     request: Request,
     next: Next,
@@ -345,15 +355,17 @@ pub(crate) async fn replicated(
     let Some(replica) = &state.parts().replica else {
         return Ok(next.run(request).await);
     };
-    if let Some(after) = request.headers().get(AFTER) {
+    if let Some(after) = request.headers().get(AFTER_HEADER) {
         let position = after.to_str().ok().and_then(|text| text.parse().ok());
         let position = position.ok_or_else(|| {
-            let detail = format!("{AFTER} is not a position, a whole number as {POSITION} has it");
+            let detail = format!(
+                "{AFTER_HEADER} is not a position; send the number that {POSITION_HEADER} had"
+            );
             ApiError::Invalid("invalid_parameter", detail)
         })?;
-        if !replica.reach(position, BEHIND).await {
-            let position_here = replica.standing().position;
-            return Err(ApiError::Behind {
+        if !replica.wait_for_position(position, POSITION_TIMEOUT).await {
+            let position_here = replica.log_status().position;
+            return Err(ApiError::ReplicaBehind {
                 position,
                 position_here,
             });
@@ -361,17 +373,19 @@ pub(crate) async fn replicated(
     }
     let before = replica.generation_epoch();
     let mut answer = next.run(request).await;
-    let Standing { position, lag, .. } = replica.standing();
-    // An answer that was made while models changed may be of either, and so of no position.
+    let LogStatus { position, lag, .. } = replica.log_status();
+    // An answer made during a change of models may be of either model, and so has no position.
     if before == replica.generation_epoch() && before.is_multiple_of(2) {
-        answer.headers_mut().insert(POSITION, position.into());
+        answer
+            .headers_mut()
+            .insert(POSITION_HEADER, position.into());
     }
-    answer.headers_mut().insert(LAG, lag.into());
+    answer.headers_mut().insert(LAG_HEADER, lag.into());
     Ok(answer)
 }
 
-/// Turns requests away while the service is not ready.
-pub(crate) async fn gate(
+/// Refuses requests while the service is not ready.
+pub(crate) async fn require_ready(
     State(state): State<AppState>,
     request: Request,
     next: Next,

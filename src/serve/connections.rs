@@ -1,5 +1,6 @@
-//! How many connections there are at once. Past the most, a few more are taken for probes alone, so that a service whose callers hold every
-//! connection still says that it lives. Notes from which address each comes. Knows connections and files; neither routes nor what is answered.
+//! Limits the number of connections. Over the limit, a few more are accepted for probes alone, so
+//! that a service still answers its orchestrator when clients hold all connections. Adds the
+//! client's address to each request.
 
 use std::{
     future::{Ready, ready},
@@ -19,80 +20,84 @@ use tokio::{
 use tower::Service;
 
 use crate::{
-    http::{Crowded, Peer},
-    serve::timed::Timed,
+    http::{OverConnectionLimit, Peer},
+    serve::expiring::ExpiringStream,
 };
 
-/// The most connections if nothing is said.
-const MOST: usize = 10_000;
-/// Connections past the most.
-const FOR_PROBES: usize = 64;
-/// The longest that such a connection lasts. A probe needs milliseconds, and the next one needs the place.
-const PROBE: Duration = Duration::from_secs(10);
+/// The largest default limit.
+const MAX_DEFAULT: usize = 10_000;
+/// Connections over the limit, for probes.
+const PROBE_SLOTS: usize = 64;
+/// The lifetime of such a connection. A probe needs milliseconds, and the next one needs the slot.
+const PROBE_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The most connections if nothing is said: as many as half of the files that the process may open. That limit is raised first as far as it goes.
-pub fn usual() -> usize {
+/// Returns the default limit: half of the files that the process may open. Raises the process's
+/// soft limit to its hard limit first.
+pub fn default_limit() -> usize {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
         maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "no more files can be opened than before");
+        tracing::debug!(%error, "the limit of open files was not raised");
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files / 2).unwrap_or(MOST).min(MOST)
+    usize::try_from(files / 2)
+        .unwrap_or(MAX_DEFAULT)
+        .min(MAX_DEFAULT)
 }
 
-/// Takes connections as long as there are places.
+/// Accepts connections while there are slots.
 #[derive(Clone)]
-pub struct Places {
+pub struct ConnectionSlots {
     all: Arc<Semaphore>,
     for_probes: Arc<Semaphore>,
 }
 
-impl Places {
-    /// So many, and a few for probes.
-    pub fn new(most: usize) -> Self {
-        Places {
-            all: Arc::new(Semaphore::new(most)),
-            for_probes: Arc::new(Semaphore::new(FOR_PROBES)),
+impl ConnectionSlots {
+    /// Makes `limit` slots, and a few for probes.
+    pub fn new(limit: usize) -> Self {
+        ConnectionSlots {
+            all: Arc::new(Semaphore::new(limit)),
+            for_probes: Arc::new(Semaphore::new(PROBE_SLOTS)),
         }
     }
 }
 
-impl<S> Accept<TcpStream, S> for Places {
-    type Stream = Timed;
-    type Service = Placed<S>;
-    type Future = Ready<io::Result<(Timed, Placed<S>)>>;
+impl<S> Accept<TcpStream, S> for ConnectionSlots {
+    type Stream = ExpiringStream;
+    type Service = ConnectionService<S>;
+    type Future = Ready<io::Result<(ExpiringStream, ConnectionService<S>)>>;
 
     fn accept(&self, stream: TcpStream, inner: S) -> Self::Future {
-        let place = self.all.clone().try_acquire_owned();
-        let is_crowded = place.is_err();
-        let place = place.or_else(|_| self.for_probes.clone().try_acquire_owned());
-        let placed = place.map_err(io::Error::other).and_then(|place| {
+        let slot = self.all.clone().try_acquire_owned();
+        let is_over_limit = slot.is_err();
+        let slot = slot.or_else(|_| self.for_probes.clone().try_acquire_owned());
+        let service = slot.map_err(io::Error::other).and_then(|slot| {
             stream.set_nodelay(true)?;
-            Ok(Placed {
+            Ok(ConnectionService {
                 inner,
                 peer: Peer(stream.peer_addr()?.ip()),
-                is_crowded,
-                _place: Arc::new(place),
+                is_over_limit,
+                _slot: Arc::new(slot),
             })
         });
-        ready(placed.map(|placed| (Timed::new(stream, is_crowded.then_some(PROBE)), placed)))
+        let lifetime = is_over_limit.then_some(PROBE_LIFETIME);
+        ready(service.map(|service| (ExpiringStream::new(stream, lifetime), service)))
     }
 }
 
-/// What answers a connection, which has its place for as long.
+/// Answers the requests of a connection, and holds its slot.
 #[derive(Clone)]
-pub struct Placed<S> {
+pub struct ConnectionService<S> {
     inner: S,
     peer: Peer,
-    is_crowded: bool,
-    _place: Arc<OwnedSemaphorePermit>,
+    is_over_limit: bool,
+    _slot: Arc<OwnedSemaphorePermit>,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for Placed<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for ConnectionService<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -103,8 +108,8 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Placed<S> {
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         request.extensions_mut().insert(self.peer);
-        if self.is_crowded {
-            request.extensions_mut().insert(Crowded);
+        if self.is_over_limit {
+            request.extensions_mut().insert(OverConnectionLimit);
         }
         self.inner.call(request)
     }

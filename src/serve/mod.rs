@@ -1,16 +1,18 @@
-//! The composition root: opens the store, starts the models, listens, and shuts all of it down in order.
-//! Knows what depends on what; no layer's own work.
+//! Starts a service or a worker from its options: opens the store, starts the models, listens, and
+//! shuts everything down in order.
+//!
+//! `connections` the limit of connections · `expiring` connections that end by themselves · `keys`
+//! reads API keys · `replicas` joins a shared gallery.
 
 mod connections;
+mod expiring;
 mod keys;
 mod replicas;
-mod timed;
 
 use std::{
     future::Future,
     io,
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,12 +20,13 @@ use anyhow::{Context, ensure};
 use axum::Router;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
 use tokio::signal::unix;
 
 use crate::{
     config::{Compute, Precision, Serve},
     gallery::{Gallery, Originals},
-    http::{self, AppState, Base, Budget, Origins, Parts},
+    http::{self, AppState, BasePath, Budget, Origins, Parts},
     index::{Index, IndexConfig, Requirement},
     inference::{
         batch::BatchConfig,
@@ -37,69 +40,72 @@ use crate::{
     system::{disk, memory},
     telemetry,
 };
-use connections::Places;
+use connections::ConnectionSlots;
 
-/// How long a caller may take to send a request's head. Whoever is slower holds a connection that others need.
+/// How long a client may take to send a request's head. A slower one holds a connection that others
+/// need.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most bytes of memory that requests may hold if nothing is said.
-const MOST_MEMORY: u64 = 768 << 20;
-/// How often histograms are folded where nobody asks for them.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// The largest default memory budget of requests.
+const MAX_DEFAULT_MEMORY: u64 = 768 << 20;
+/// How often histograms are folded, so that they do not grow if nobody reads the metrics.
+const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// The shortest time between two log lines about connections that cannot be accepted.
+const ACCEPT_ERROR_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Serves until SIGTERM or SIGINT, then finishes what was accepted, flushes and returns.
+/// Serves until SIGTERM or SIGINT. Then finishes accepted requests, flushes the store and returns.
 ///
 /// # Errors
-/// What kept it from starting, in one sentence: a model or a data folder that cannot be used, an address that is taken.
+/// Why the service cannot start, such as a model or a data folder that is not usable, or an address
+/// in use.
 pub fn run(config: &Serve) -> anyhow::Result<()> {
     start(config, http::router)
 }
 
-/// Does the jobs of a gallery that several services share, until SIGTERM or SIGINT.
+/// Runs the jobs of a shared gallery until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// As [`run`].
-pub fn work(config: &Serve) -> anyhow::Result<()> {
+pub fn run_worker(config: &Serve) -> anyhow::Result<()> {
     ensure!(
         config.nats.nats.is_some(),
-        "a worker does the jobs of services that share a gallery; say where that is with --nats"
+        "a worker runs the jobs of replicas; give the servers of their log with --nats"
     );
     ensure!(
         !config.nats.no_jobs,
-        "a worker that does no jobs has nothing to do; leave --no-jobs out"
+        "a worker with --no-jobs has nothing to do; omit --no-jobs"
     );
-    start(config, http::worker)
+    start(config, http::worker_router)
 }
 
 fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     let keys = keys::read(config)?;
     ensure!(
         config.addr.ip().is_loopback() || !keys.is_empty() || config.insecure_no_auth,
-        "without keys only loopback is served, not {}; give keys (--keys-file, SCIHCGRL_WRITE_KEYS, …), or --insecure-no-auth to serve it \
-         all the same",
+        "without keys the service listens only on loopback, not on {}; give keys (--keys-file, SCIHCGRL_WRITE_KEYS, …), \
+         or --insecure-no-auth to listen there without keys",
         config.addr
     );
     let least = 4 * config.max_body_bytes as u64;
-    let held = config
+    let request_memory = config
         .memory
-        .unwrap_or_else(|| usual_memory(memory::limit(), least));
+        .unwrap_or_else(|| default_memory(memory::limit(), least));
     ensure!(
-        held >= least,
-        "--memory is {held} bytes, and four bodies of --max-body-bytes have to fit into it; give at least {least}, or a lower \
-         --max-body-bytes"
+        request_memory >= least,
+        "--memory is {request_memory} bytes; it must be at least {least}, four bodies of --max-body-bytes"
     );
-    disk::keep_private(&config.gallery.data_dir);
+    disk::restrict_permissions(&config.gallery.data_dir);
     let metrics = telemetry::metrics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_start(memory::give_back_soon)
+        .on_thread_start(memory::release_quickly)
         .build()
         .context("cannot start the runtime")?;
-    let place = config.gallery.originals();
+    let location = config.gallery.originals();
     let shared = config.nats.nats.as_ref();
-    let shared = shared.map(|servers| runtime.block_on(replicas::join(config, servers)));
+    let shared = shared.map(|servers| runtime.block_on(replicas::connect(config, servers)));
     let (mut log, shared) = shared.transpose()?.unzip();
     if let Some(shared) = &shared {
-        runtime.block_on(replicas::begin(config, shared))?;
+        runtime.block_on(replicas::restore_newest(config, shared))?;
     }
     let (index, serving, replica) = open(config, shared.as_ref(), &mut log)?;
     if let Some(replica) = &replica {
@@ -109,15 +115,15 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
             serving.clone(),
         ));
     }
-    let originals = Originals::open(&place, index.id(), index.has_originals());
-    let (gallery, removal) = Gallery::new(index.clone(), runtime.block_on(originals)?);
-    let removal = match &replica {
-        Some(_) => removal.after(replicas::REMOVED_AFTER),
-        None => removal,
+    let originals = Originals::open(&location, index.id(), index.has_originals());
+    let (gallery, cleanup) = Gallery::new(index.clone(), runtime.block_on(originals)?);
+    let cleanup = match &replica {
+        Some(_) => cleanup.with_delay(replicas::ORIGINAL_REMOVAL_DELAY),
+        None => cleanup,
     };
-    runtime.spawn(removal.run());
-    let board = match &replica {
-        Some(replica) => Some((runtime.block_on(replica.board())?, replica.clone())),
+    runtime.spawn(cleanup.run());
+    let shared_records = match &replica {
+        Some(replica) => Some((runtime.block_on(replica.shared_records())?, replica.clone())),
         None => None,
     };
     let jobs = JobsConfig {
@@ -125,22 +131,22 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
         threads: config.job_threads,
         gpu_memory: config.job_gpu_memory,
     };
-    let records = board.as_ref().map(|(board, _)| board.clone());
+    let records = shared_records.as_ref().map(|(records, _)| records.clone());
     let jobs = Jobs::open(gallery.clone(), serving.clone(), jobs, records);
     let jobs = runtime.block_on(jobs)?;
-    if let Some((board, replica)) = board {
-        runtime.spawn(jobs.clone().follow(board, replica));
+    if let Some((records, replica)) = shared_records {
+        runtime.spawn(jobs.clone().follow(records, replica));
     }
     if !config.nats.no_jobs {
         runtime.spawn(jobs.clone().run());
     }
     runtime.spawn(purge(index.clone()));
-    let place = config.snapshots.clone().unwrap_or_else(|| {
-        let beside = config.gallery.data_dir.join("snapshots");
-        beside.display().to_string()
+    let location = config.snapshots.clone().unwrap_or_else(|| {
+        let folder = config.gallery.data_dir.join("snapshots");
+        folder.display().to_string()
     });
-    let snapshots = Snapshots::open(&place, gallery.clone(), serving.registry().clone())?;
-    runtime.spawn(look(snapshots.clone()));
+    let snapshots = Snapshots::open(&location, gallery.clone(), serving.registry().clone())?;
+    runtime.spawn(update_snapshot_metric(snapshots.clone()));
     let state = AppState::new(Parts {
         gallery,
         jobs: jobs.clone(),
@@ -149,28 +155,29 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
         trims_log: config.nats.nats_trim,
         serving: serving.clone(),
         max_body_bytes: config.max_body_bytes,
-        budget: Budget::new(held),
-        body_time: Duration::from_secs(config.body_seconds),
+        budget: Budget::new(request_memory),
+        body_timeout: Duration::from_secs(config.body_seconds),
         keys,
         origins: Origins {
             public: config.public_url.clone(),
             allowed: config.cors_origin.clone(),
         },
-        base: Base {
+        base: BasePath {
             path: config.base_path.clone(),
             trusts_prefix: config.trust_forwarded_prefix,
         },
     });
     runtime.spawn(async move {
         loop {
-            tokio::time::sleep(UPKEEP).await;
+            tokio::time::sleep(METRICS_UPKEEP_INTERVAL).await;
             metrics.run_upkeep();
         }
     });
     runtime.block_on(listen(config, routes(state.clone()), state))?;
-    runtime.block_on(jobs.leave());
+    runtime.block_on(jobs.release_claim());
     drop(jobs);
-    // Handlers are done; with the last handle on the models their workers end, and then nothing writes any more.
+    // All handlers are done. The model workers end with the last handle on the models; then nothing
+    // writes.
     drop(runtime);
     serving.close();
     index.close()?;
@@ -178,29 +185,31 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What requests may hold if nothing is said: an eighth of the memory there is, which a container may limit, up to 768 MiB. Four bodies have to
-/// fit into it all the same.
-fn usual_memory(limit: Option<u64>, least: u64) -> u64 {
-    let usual = limit.map_or(MOST_MEMORY, |bytes| (bytes / 8).min(MOST_MEMORY));
-    usual.max(least)
+/// Returns the default memory budget of requests: an eighth of the machine's or the container's
+/// memory, at most 768 MiB, and at least `least`, which is room for four bodies.
+fn default_memory(limit: Option<u64>, least: u64) -> u64 {
+    let eighth = limit.map_or(MAX_DEFAULT_MEMORY, |bytes| {
+        (bytes / 8).min(MAX_DEFAULT_MEMORY)
+    });
+    eighth.max(least)
 }
 
-/// So that the metric of the newest snapshot is right from the start.
-async fn look(snapshots: Snapshots) {
+/// Sets the metric of the newest snapshot at the start: listing the snapshots does that.
+async fn update_snapshot_metric(snapshots: Snapshots) {
     if let Err(error) = snapshots.list().await {
-        tracing::warn!(%error, "which snapshots there are is not known");
+        tracing::warn!(%error, "the snapshots cannot be listed");
     }
 }
 
-/// Codes of a generation that was let go while the service was killed take room until they are removed.
+/// Deletes the codes of a generation whose deletion was cut short by a kill.
 async fn purge(index: Index) {
     if let Err(error) = index.purge().await {
-        tracing::warn!(%error, "codes of a generation that is gone are left until another begins");
+        tracing::warn!(%error, "codes of a deleted generation remain until the next one begins");
     }
 }
 
-/// Opens the store and starts the models of its generations; a new store begins with the checkpoint that is given. Before a folder is
-/// made there are a model and a device that can be used.
+/// Opens the store and starts the models of its generations. A new store starts with the given
+/// checkpoint. Checks the model and the device before it makes a folder.
 fn open(
     config: &Serve,
     shared: Option<&replica::GalleryManifest>,
@@ -208,40 +217,36 @@ fn open(
 ) -> anyhow::Result<(Index, Serving, Option<Replica>)> {
     let folder = &config.gallery.data_dir;
     let (card, id) = first_model(config)?;
-    let preferred = model::preferred(&config.compute.device)?;
+    let preferred = model::preferred_precision(&config.compute.device)?;
     let precision = match (shared, config.compute.precision) {
         (Some(shared), _) => Requirement::Exact(shared.precision.clone()),
         (None, Precision::Auto) => Requirement::Preferred(preferred.to_string()),
         (None, exactly) => Requirement::Exact(exactly.to_string()),
     };
-    let device = model::resolved(&config.compute.device)?;
+    let device = model::resolve_devices(&config.compute.device)?;
     let index = Index::open(IndexConfig {
         path: folder.clone(),
         model: Requirement::Preferred(id.clone()),
         precision,
         lengths: card.lengths,
         sketch: card.sketch,
-        kept: config.sketches,
-        gallery: shared.map(replica::GalleryManifest::followed),
+        sketch_storage: config.sketches,
+        gallery: shared.map(replica::GalleryManifest::log_origin),
         cache_bytes: config.cache_bytes,
     })?;
     let registry = Registry::open(folder.join("models"))?;
     if config.model.exists() {
-        registry.take(&config.model, id.clone())?;
+        registry.add_with_id(&config.model, id.clone())?;
     }
     let active = index.generations().active.model;
     ensure!(
         registry.get(&active)?.is_some(),
-        "the data folder {} holds codes of model {active}, which is not among its models; start once with --model and that \
-         model's file instead of {id}",
+        "the data folder {} has codes of model {active}, but not that model's file; start once with --model and that \
+         file instead of model {id}",
         folder.display()
     );
     if active != id {
-        tracing::warn!(
-            active,
-            given = id,
-            "the data folder goes on with its active model"
-        );
+        tracing::warn!(active, given = id, "the data folder keeps its active model");
     }
     let serving = ServingConfig {
         compute: Compute {
@@ -256,8 +261,8 @@ fn open(
     Ok((index, serving, replica))
 }
 
-/// The card and the id of the checkpoint that is given. If its file is not there, those of the newest one that the data folder has: a folder that
-/// is there goes on with its own model.
+/// Returns the card and the id of the given checkpoint, or, if its file does not exist, of the
+/// newest model in the data folder: an existing folder needs no other model.
 fn first_model(config: &Serve) -> anyhow::Result<(Card, String)> {
     let models = config.gallery.data_dir.join("models");
     if !config.model.exists()
@@ -279,7 +284,9 @@ fn batching(config: &Serve) -> BatchConfig {
 }
 
 async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Result<()> {
-    let most = config.connections.unwrap_or_else(connections::usual);
+    let limit = config
+        .connections
+        .unwrap_or_else(connections::default_limit);
     let listener = std::net::TcpListener::bind(config.addr)
         .with_context(|| format!("cannot listen on {}", config.addr))?;
     listener.set_nonblocking(true)?;
@@ -289,8 +296,8 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
     let mut server = axum_server::from_tcp(listener)?
         .handle(handle.clone())
         .first_request_timeout(HEAD_TIMEOUT)
-        .acceptor(Places::new(most))
-        .accept_error_handler(not_accepted());
+        .acceptor(ConnectionSlots::new(limit))
+        .accept_error_handler(log_accept_errors());
     server
         .http_builder()
         .http1()
@@ -307,7 +314,7 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
     });
     state.set_ready(true);
     drop(state);
-    // Scripts and tests that ask for port 0 read the address here.
+    // Scripts and tests that use port 0 read the address here.
     println!("listening on http://{address}");
     server
         .serve(router.into_make_service())
@@ -315,19 +322,19 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
         .context("the listener failed")
 }
 
-/// Tells why connections are not accepted, at most every few seconds: there may be thousands.
-fn not_accepted() -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync {
-    let told = Mutex::new(None::<Instant>);
+/// Logs why connections cannot be accepted, at most every few seconds: there may be thousands.
+fn log_accept_errors() -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync {
+    let logged_at = Mutex::new(None::<Instant>);
     move |_, error| {
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= UPKEEP) {
-            *told = Some(Instant::now());
-            tracing::error!(%error, "connections are not accepted");
+        let mut logged_at = logged_at.lock();
+        if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= ACCEPT_ERROR_INTERVAL) {
+            *logged_at = Some(Instant::now());
+            tracing::error!(%error, "connections cannot be accepted");
         }
     }
 }
 
-/// Ends at SIGTERM or SIGINT.
+/// Returns a future that ends at SIGTERM or SIGINT.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = unix::signal(unix::SignalKind::terminate())?;
     let mut interrupt = unix::signal(unix::SignalKind::interrupt())?;
@@ -344,15 +351,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_container_starts_without_being_told_how_much_memory_it_has() {
+    fn the_default_memory_fits_a_small_container() {
         let least = 80 << 20;
-        for (limit, held) in [
-            (None, MOST_MEMORY),
-            (Some(64 << 30), MOST_MEMORY),
+        for (limit, expected) in [
+            (None, MAX_DEFAULT_MEMORY),
+            (Some(64 << 30), MAX_DEFAULT_MEMORY),
             (Some(2 << 30), 256 << 20),
             (Some(512 << 20), least),
         ] {
-            assert_eq!(usual_memory(limit, least), held, "{limit:?}");
+            assert_eq!(default_memory(limit, least), expected, "{limit:?}");
         }
     }
 }

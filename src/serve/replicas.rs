@@ -1,5 +1,5 @@
-//! What makes a service one of several: the log that they share, and that it begins where they do.
-//! Knows what has to be the same for all; not how a log is kept.
+//! Joins a service to a shared gallery: connects to its log, starts an empty data folder from a
+//! snapshot, and checks that the originals, the model and the store are the gallery's.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use crate::{
     index::{Index, IndexConfig, IndexError, Requirement},
     inference::{registry, serving::Serving},
     model,
-    replica::{GalleryManifest, LogConnection, Replica, ReplicaError, Turned},
+    replica::{GalleryManifest, LogConnection, Replica, ReplicaError, SyncModels},
     snapshots::{self, Target},
 };
 
-/// For how long an original stays that no image has any more: another replica may not know of that yet.
-pub(crate) const REMOVED_AFTER: Duration = Duration::from_secs(60);
+/// How long an unreferenced original is kept, since another replica may still use it.
+pub(crate) const ORIGINAL_REMOVAL_DELAY: Duration = Duration::from_secs(60);
 
-/// Connects to the log, and tells which gallery it is of: the one there, or one that begins with what the data folder has, or with this
-/// service's model.
-pub(crate) async fn join(
+/// Connects to the log and returns its gallery. If there is no log, starts one: from the store in
+/// the data folder, or else with this service's model.
+pub(crate) async fn connect(
     config: &Serve,
     servers: &str,
 ) -> anyhow::Result<(LogConnection, GalleryManifest)> {
     let nats = &config.nats;
     ensure!(
         config.gallery.originals.is_some(),
-        "with --nats all replicas keep originals in one place; say which with --originals"
+        "with --nats all replicas keep originals in one place; give it with --originals"
     );
     let (card, id) = registry::describe(&config.model)?;
     let precision = match config.compute.precision {
-        Precision::Auto => model::preferred(&config.compute.device)?,
+        Precision::Auto => model::preferred_precision(&config.compute.device)?,
         exactly => exactly,
     };
     let new = GalleryManifest {
@@ -43,16 +43,19 @@ pub(crate) async fn join(
         sketch: card.sketch,
         began_with: None,
     };
-    let place = LogConnection::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
-    let place = place.await?;
-    let gallery = match place.gallery().await? {
+    let connection =
+        LogConnection::connect(servers, nats.nats_credentials.as_ref(), &nats.nats_gallery);
+    let connection = connection.await?;
+    let gallery = match connection.manifest().await? {
         Some(gallery) => gallery,
         None => {
-            let new = filled(config, &new).await?.unwrap_or(new);
-            place.begin(&new, usize::from(nats.nats_replicas)).await?
+            let new = existing_gallery(config, &new).await?.unwrap_or(new);
+            connection
+                .create(&new, usize::from(nats.nats_replicas))
+                .await?
         }
     };
-    // A store that the log began with, and a snapshot of it, have their models with them.
+    // A log that began with a store needs no model: the store and its snapshots contain theirs.
     if gallery.began_with.is_none() && gallery.model != id {
         return Err(ReplicaError::Model {
             gallery: gallery.model,
@@ -60,12 +63,16 @@ pub(crate) async fn join(
         }
         .into());
     }
-    Ok((place, gallery))
+    Ok((connection, gallery))
 }
 
-/// The gallery in a data folder that a service filled alone, if there is one: whole, with its originals where all look for them, so that nothing
-/// keeps it from following the log that begins with it.
-async fn filled(config: &Serve, new: &GalleryManifest) -> anyhow::Result<Option<GalleryManifest>> {
+/// Returns the gallery in the data folder of a service that ran alone, if there is one. Checks that
+/// it is undamaged and that its originals are in the shared place, so that it can follow the log
+/// that begins with it.
+async fn existing_gallery(
+    config: &Serve,
+    new: &GalleryManifest,
+) -> anyhow::Result<Option<GalleryManifest>> {
     let folder = &config.gallery.data_dir;
     if !folder.join("db").exists() {
         return Ok(None);
@@ -76,13 +83,13 @@ async fn filled(config: &Serve, new: &GalleryManifest) -> anyhow::Result<Option<
         precision: Requirement::Preferred(new.precision.clone()),
         lengths: new.lengths.clone(),
         sketch: new.sketch,
-        kept: None,
+        sketch_storage: None,
         gallery: None,
         cache_bytes: config.cache_bytes,
     });
     let index = match opened {
         Err(IndexError::Follows { path }) => bail!(
-            "the data folder {} follows the log of a gallery, which is not on these servers under the name {}; say which it is with \
+            "the data folder {} follows the log of a gallery, which is not on these servers under the name {}; give its name with \
              --nats-gallery",
             path.display(),
             config.nats.nats_gallery
@@ -90,8 +97,8 @@ async fn filled(config: &Serve, new: &GalleryManifest) -> anyhow::Result<Option<
         opened => opened?,
     };
     check_whole(&index)?;
-    let place = config.gallery.originals();
-    Originals::open(&place, index.id(), index.has_originals()).await?;
+    let location = config.gallery.originals();
+    Originals::open(&location, index.id(), index.has_originals()).await?;
     let active = index.generations().active;
     let (_, digest) = index.digest().await?;
     index.close()?;
@@ -105,35 +112,40 @@ async fn filled(config: &Serve, new: &GalleryManifest) -> anyhow::Result<Option<
     }))
 }
 
-/// Makes an empty data folder of the gallery's newest snapshot, where there is one; the log has what came after it.
-pub(crate) async fn begin(config: &Serve, gallery: &GalleryManifest) -> anyhow::Result<()> {
+/// Fills an empty data folder from the gallery's newest snapshot, if there is one. The log has the
+/// writes after it.
+pub(crate) async fn restore_newest(
+    config: &Serve,
+    gallery: &GalleryManifest,
+) -> anyhow::Result<()> {
     let folder = &config.gallery.data_dir;
     if folder.join("db").exists() {
         return Ok(());
     }
     let newest = match &config.snapshots {
-        Some(place) => (snapshots::newest(place, gallery.id).await?).map(|newest| (place, newest)),
+        Some(location) => {
+            (snapshots::newest(location, gallery.id).await?).map(|newest| (location, newest))
+        }
         None => None,
     };
-    let Some((place, newest)) = newest else {
+    let Some((location, newest)) = newest else {
         ensure!(
             gallery.began_with.is_none(),
-            "the gallery was filled before its log began, so the log does not have all of it; take a snapshot at the replica that has it: \
-             POST /admin/snapshots, and start with --snapshots and the place where that is"
+            "the gallery has images from before its log began; take a snapshot at a replica that has them: \
+             POST /admin/snapshots, and start with --snapshots and the place of that snapshot"
         );
         return Ok(());
     };
-    tracing::info!(id = %newest.id, position = newest.position, "begins with the newest snapshot");
+    tracing::info!(id = %newest.id, position = newest.position, "starting from the newest snapshot");
     let target = Target {
         data_dir: folder.clone(),
         originals: config.gallery.originals(),
         has_originals: true,
         cache_bytes: config.cache_bytes,
     };
-    let from = format!("{}/{}", place.trim_end_matches('/'), newest.id);
+    let from = format!("{}/{}", location.trim_end_matches('/'), newest.id);
     let restored = snapshots::restore(&from, &target).await;
-    let (_, damage) =
-        restored.with_context(|| format!("the snapshot {from} cannot be begun with"))?;
+    let (_, damage) = restored.with_context(|| format!("cannot start from the snapshot {from}"))?;
     ensure!(
         damage.is_empty(),
         "the snapshot {from} is damaged: {}",
@@ -142,32 +154,33 @@ pub(crate) async fn begin(config: &Serve, gallery: &GalleryManifest) -> anyhow::
     Ok(())
 }
 
-/// Applies the log, and has the models follow the generations.
+/// Applies the log, and changes the models with the generations.
 pub(crate) async fn run(replica: Replica, index: Index, serving: Serving) {
-    let turned: Turned = Box::new(move || {
+    let sync_models: SyncModels = Box::new(move || {
         let serving = serving.clone();
         Box::pin(async move {
             let changed = serving.reconcile().await;
             if let Err(error) = &changed {
-                tracing::warn!(%error, "a model of the gallery is not started; nothing more is applied until it is");
+                tracing::warn!(%error, "cannot start a model of the gallery; the log is not applied further until that succeeds");
             }
             changed.is_ok()
         })
     });
-    replica.run(index, turned).await;
+    replica.run(index, sync_models).await;
 }
 
-/// Has an index follow the log. One that lost something is refused, for it would go on as another than its fellows.
-pub(crate) fn follow(place: LogConnection, index: &Index) -> anyhow::Result<Replica> {
+/// Makes an index follow the log. Refuses a damaged one, which would differ from those of other
+/// replicas.
+pub(crate) fn follow(connection: LogConnection, index: &Index) -> anyhow::Result<Replica> {
     check_whole(index)?;
-    Ok(Replica::new(place, index)?)
+    Ok(Replica::new(connection, index)?)
 }
 
 fn check_whole(index: &Index) -> anyhow::Result<()> {
     let damage = index.facts().damage;
     ensure!(
         damage.is_empty(),
-        "the data folder is damaged ({}); start with an empty one, which is filled from the log",
+        "the data folder is damaged ({}); start with an empty one, which the log fills",
         damage
             .iter()
             .map(ToString::to_string)

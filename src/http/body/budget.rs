@@ -1,10 +1,10 @@
-//! The bytes that requests hold: bodies while they come and are worked on. They are taken from a budget before they are kept in memory.
-//! Knows bytes; neither what is in a body nor what it is for.
+//! The memory budget of request bodies. Bytes are reserved before they are kept in memory, and
+//! released when the request is done.
 
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -17,127 +17,128 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 
 use crate::http::error::ApiError;
 
-/// What a small body holds. Large ones leave a quarter of the budget to these, so that whoever sends large ones keeps no search from being
-/// answered.
-const SMALL: u64 = 1 << 20;
-/// Bytes held for each byte of a body: it is put together from the pieces that came.
-const COPIES: u64 = 2;
+/// The most bytes that a small body reserves. A quarter of the budget is for small bodies alone, so
+/// that clients who send large ones cannot block searches.
+const SMALL_BODY: u64 = 1 << 20;
+/// Bytes reserved for each byte of a body, which is copied when its pieces are joined.
+const BYTES_PER_BODY_BYTE: u64 = 2;
 /// The most bytes of a form before a field: its boundary and its head.
-const HEAD: u64 = 64 << 10;
+const MAX_FIELD_HEAD: u64 = 64 << 10;
 
-/// So many bytes for all requests together.
+/// The bytes that all requests together may reserve.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
-    held: AtomicU64,
+    reserved: AtomicU64,
 }
 
-/// The bytes that one request holds, given back when it is dropped.
+/// The bytes that one request has reserved; dropping it releases them.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
 impl Budget {
-    /// Of so many bytes.
     pub fn new(total: u64) -> Arc<Self> {
-        let held = AtomicU64::new(0);
-        Arc::new(Budget { total, held })
+        let reserved = AtomicU64::new(0);
+        Arc::new(Budget { total, reserved })
     }
 
-    /// How many bytes it has in all, held or not.
+    /// Returns the size of the budget.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
-    /// How many bytes are held.
-    pub(crate) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
+    /// Returns the bytes that are reserved now.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Relaxed)
     }
 }
 
-impl Held {
-    /// None of a budget yet.
-    pub fn none(budget: &Arc<Budget>) -> Self {
-        Held {
+impl Reservation {
+    /// A reservation of zero bytes, to be extended.
+    pub fn empty(budget: &Arc<Budget>) -> Self {
+        Reservation {
             budget: budget.clone(),
             bytes: 0,
         }
     }
 
-    /// Takes so many more bytes, if the budget has them: whether it had.
-    pub fn take(&mut self, bytes: u64) -> bool {
+    /// Reserves more bytes. Returns false if the budget has too few.
+    pub fn try_add(&mut self, bytes: u64) -> bool {
         let after = self.bytes.saturating_add(bytes);
-        let Budget { total, held } = &*self.budget;
-        let most = match after <= SMALL {
+        let Budget { total, reserved } = &*self.budget;
+        let most = match after <= SMALL_BODY {
             true => *total,
             false => total / 4 * 3,
         };
-        let more = |held: u64| held.checked_add(bytes).filter(|&held| held <= most);
-        let had = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        if had.is_ok() {
+        let add = |sum: u64| sum.checked_add(bytes).filter(|&sum| sum <= most);
+        let added = reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        if added.is_ok() {
             self.bytes = after;
         }
-        had.is_ok()
+        added.is_ok()
     }
 
-    /// Takes so many more bytes.
+    /// Reserves more bytes.
     ///
     /// # Errors
-    /// [`ApiError::MemoryFull`] if the budget has them not.
-    pub fn need(&mut self, bytes: u64) -> Result<(), ApiError> {
-        match self.take(bytes) {
+    /// [`ApiError::MemoryFull`] if the budget has too few.
+    pub fn add(&mut self, bytes: u64) -> Result<(), ApiError> {
+        match self.try_add(bytes) {
             true => Ok(()),
             false => Err(ApiError::MemoryFull(self.budget.total())),
         }
     }
 
-    /// Gives all of them back.
-    pub fn give_back(&mut self) {
+    /// Releases all bytes.
+    pub fn release(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }
 
-/// What is known of a body that is read through a [`Metered`]: how much it holds, and why it was cut off.
+/// Observes a body that is read through a [`MeteredBody`]: the memory that it takes, and why it was
+/// cut off.
 #[derive(Clone, Debug)]
-pub(crate) struct Meter(Arc<Metering>);
+pub(crate) struct BodyMeter(Arc<MeterState>);
 
 #[derive(Debug)]
-struct Metering {
-    held: Mutex<Held>,
-    /// How many bytes all requests may hold.
+struct MeterState {
+    reservation: Mutex<Reservation>,
+    /// The bytes that all requests may reserve.
     total: u64,
-    /// Whether the budget was spent.
-    spent: AtomicBool,
-    /// How many more bytes may come, of what is not a field's content.
-    head: AtomicU64,
-    /// Whether a head was too long.
-    long: AtomicBool,
+    /// The body was cut off because the budget was used up.
+    out_of_budget: AtomicBool,
+    /// The bytes left for a field's head; `u64::MAX` in a field's content.
+    head_left: AtomicU64,
+    /// The body was cut off because a field's head was too long.
+    head_too_long: AtomicBool,
 }
 
-impl Meter {
-    /// Has the body of a request pass through it. Of what is `kept` in memory each byte is taken from the budget.
-    pub fn of(budget: &Arc<Budget>, request: Request, kept: bool) -> (Self, Request) {
-        let meter = Meter(Arc::new(Metering {
-            held: Mutex::new(Held::none(budget)),
+impl BodyMeter {
+    /// Meters the body of a request. If it is `kept` in memory, its bytes are reserved.
+    pub fn wrap(budget: &Arc<Budget>, request: Request, kept: bool) -> (Self, Request) {
+        let meter = BodyMeter(Arc::new(MeterState {
+            reservation: Mutex::new(Reservation::empty(budget)),
             total: budget.total(),
-            spent: AtomicBool::new(false),
-            head: AtomicU64::new(u64::MAX),
-            long: AtomicBool::new(false),
+            out_of_budget: AtomicBool::new(false),
+            head_left: AtomicU64::new(u64::MAX),
+            head_too_long: AtomicBool::new(false),
         }));
         let metered = |body| {
-            Body::new(Metered {
+            Body::new(MeteredBody {
                 body,
                 kept,
                 meter: meter.clone(),
@@ -147,57 +148,59 @@ impl Meter {
         (meter, request)
     }
 
-    /// From now on the head of a field is awaited, until its [content](Self::content) is.
-    pub fn head(&self) {
-        self.0.head.store(HEAD, Ordering::Relaxed);
+    /// Limits the next bytes, which are the head of a field, until
+    /// [`expect_field_content`](Self::expect_field_content).
+    pub fn expect_field_head(&self) {
+        self.0.head_left.store(MAX_FIELD_HEAD, Ordering::Relaxed);
     }
 
-    /// From now on the content of a field is awaited, which is of any length.
-    pub fn content(&self) {
-        self.0.head.store(u64::MAX, Ordering::Relaxed);
+    /// Allows any number of bytes: the content of a field.
+    pub fn expect_field_content(&self) {
+        self.0.head_left.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Refuses a body that was cut off.
-    pub fn whole(&self) -> Result<(), ApiError> {
-        if self.0.spent.load(Ordering::Relaxed) {
+    /// Returns an error if the body was cut off.
+    pub fn check_complete(&self) -> Result<(), ApiError> {
+        if self.0.out_of_budget.load(Ordering::Relaxed) {
             return Err(ApiError::MemoryFull(self.0.total));
         }
-        if self.0.long.load(Ordering::Relaxed) {
-            let detail = format!("more than {HEAD} bytes come before the content of a field");
+        if self.0.head_too_long.load(Ordering::Relaxed) {
+            let detail =
+                format!("more than {MAX_FIELD_HEAD} bytes come before the content of a field");
             return Err(ApiError::Invalid("invalid_form", detail));
         }
         Ok(())
     }
 
-    /// Notes that more of the body has come.
-    fn note(&self, bytes: u64, kept: bool) -> Result<(), &'static str> {
-        let head = &self.0.head;
+    /// Counts bytes of the body that have arrived. An error cuts the body off.
+    fn count(&self, bytes: u64, kept: bool) -> Result<(), &'static str> {
+        let head = &self.0.head_left;
         let left = head.load(Ordering::Relaxed);
-        // The piece that has the head's end may have much of the content too.
+        // The piece with the end of the head may contain much of the content.
         if left == 0 {
-            self.0.long.store(true, Ordering::Relaxed);
-            return Err("the head of a field has no end");
+            self.0.head_too_long.store(true, Ordering::Relaxed);
+            return Err("the head of a field is too long");
         }
         if left < u64::MAX {
             head.store(left.saturating_sub(bytes), Ordering::Relaxed);
         }
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept && !held.take(bytes * COPIES) {
-            self.0.spent.store(true, Ordering::Relaxed);
-            return Err("requests hold as much memory as they may");
+        let mut reservation = self.0.reservation.lock();
+        if kept && !reservation.try_add(bytes * BYTES_PER_BODY_BYTE) {
+            self.0.out_of_budget.store(true, Ordering::Relaxed);
+            return Err("the memory for requests is used up");
         }
         Ok(())
     }
 }
 
-/// A body that ends with an error if it is cut off.
-struct Metered {
+/// A body that counts its bytes, and ends with an error if it is cut off.
+struct MeteredBody {
     body: Body,
     kept: bool,
-    meter: Meter,
+    meter: BodyMeter,
 }
 
-impl HttpBody for Metered {
+impl HttpBody for MeteredBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -208,7 +211,7 @@ impl HttpBody for Metered {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
-            && let Err(why) = self.meter.note(data.len() as u64, self.kept)
+            && let Err(why) = self.meter.count(data.len() as u64, self.kept)
         {
             return Poll::Ready(Some(Err(Error::new(why))));
         }
@@ -229,19 +232,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_bodies_leave_room_for_small_ones_and_all_is_given_back() {
+    fn large_bodies_leave_memory_for_small_ones_and_all_is_released() {
         let budget = Budget::new(8 << 20);
-        let mut large = Held::none(&budget);
-        assert!(large.take(6 << 20) && !large.take(1));
-        let mut small: Vec<Held> = (0..2).map(|_| Held::none(&budget)).collect();
-        assert!(small.iter_mut().all(|small| small.take(SMALL)));
-        assert!(!small[0].take(1), "it is small no more");
-        let mut late = Held::none(&budget);
-        assert!(!late.take(1));
-        assert_eq!(budget.held(), budget.total());
+        let mut large = Reservation::empty(&budget);
+        assert!(large.try_add(6 << 20) && !large.try_add(1));
+        let mut small: Vec<Reservation> = (0..2).map(|_| Reservation::empty(&budget)).collect();
+        assert!(small.iter_mut().all(|small| small.try_add(SMALL_BODY)));
+        assert!(!small[0].try_add(1), "it is no longer small");
+        let mut late = Reservation::empty(&budget);
+        assert!(!late.try_add(1));
+        assert_eq!(budget.reserved(), budget.total());
         drop(large);
-        assert!(late.take(1) && small[0].take(1));
+        assert!(late.try_add(1) && small[0].try_add(1));
         drop((late, small));
-        assert_eq!(budget.held(), 0);
+        assert_eq!(budget.reserved(), 0);
     }
 }

@@ -1,7 +1,10 @@
-//! TODO http::body
+//! Bodies of requests and answers.
+//!
+//! `budget` memory that bodies take · `response` memory that answers take until they are sent ·
+//! `upload` bodies that are written to a file.
 
-pub mod answer;
 pub mod budget;
+pub mod response;
 pub mod upload;
 
 /// The most bytes of a body of JSON that has no image.

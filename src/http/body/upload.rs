@@ -1,5 +1,4 @@
-//! Bodies, or parts of one, that memory should not hold: written to a file as they come, as long as they come and the disk has room.
-//! Knows files and digests; not what is in them.
+//! Writes a large body, or a field of a form, to a file as it arrives.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -13,27 +12,28 @@ use crate::{
     system::disk::{self, DiskError},
 };
 
-/// A file that was sent. It goes with this, unless it was moved elsewhere.
-pub(crate) struct Upload {
+/// A received file. Dropping this deletes the file, unless it was moved.
+pub(crate) struct ReceivedFile {
     pub path: PathBuf,
     pub bytes: u64,
-    /// Of its content, in hexadecimal digits.
+    /// In hexadecimal digits.
     pub sha256: String,
 }
 
-impl Drop for Upload {
+impl Drop for ReceivedFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Writes what comes to a new file of at most so many bytes, of which the next must never be longer in coming than `patience`.
+/// Writes a stream to a new file of at most `max_bytes`. Each chunk must arrive within
+/// `chunk_timeout`.
 pub(crate) async fn receive<E>(
-    mut from: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    mut stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
     path: PathBuf,
-    most: u64,
-    patience: Duration,
-) -> Result<Upload, ApiError>
+    max_bytes: u64,
+    chunk_timeout: Duration,
+) -> Result<ReceivedFile, ApiError>
 where
     ApiError: From<E>,
 {
@@ -44,23 +44,23 @@ where
         source,
     };
     let mut file = File::create(&path).await.map_err(failed)?;
-    let mut upload = Upload {
+    let mut upload = ReceivedFile {
         path,
         bytes: 0,
         sha256: String::new(),
     };
     let mut digest = Sha256::new();
     loop {
-        let next = timeout(patience, from.next()).await;
-        let Some(chunk) = next.map_err(|_| ApiError::BodyTooSlow(patience))? else {
+        let next = timeout(chunk_timeout, stream.next()).await;
+        let Some(chunk) = next.map_err(|_| ApiError::BodyTooSlow(chunk_timeout))? else {
             break;
         };
         let chunk = chunk?;
         upload.bytes += chunk.len() as u64;
-        if upload.bytes > most {
-            return Err(ApiError::UploadTooLarge(most));
+        if upload.bytes > max_bytes {
+            return Err(ApiError::UploadTooLarge(max_bytes));
         }
-        disk::room(&folder, chunk.len() as u64)?;
+        disk::check_free_space(&folder, chunk.len() as u64)?;
         digest.update(&chunk);
         file.write_all(&chunk).await.map_err(failed)?;
     }
@@ -68,10 +68,6 @@ where
         return Err(ApiError::EmptyUpload);
     }
     file.flush().await.map_err(failed)?;
-    upload.sha256 = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    upload.sha256 = format!("{:x}", digest.finalize());
     Ok(upload)
 }

@@ -1,8 +1,10 @@
-//! Every way a request can fail, and its form as `application/problem+json`, for the framework's own failures too.
-//! Knows no routes. Which status each has stands in `kind`, what the framework's extractors say in `rejection`.
+//! Errors returned to clients, as `application/problem+json` (RFC 9457).
+//!
+//! `status` the HTTP status and problem code of each error · `rejection` errors of the framework's
+//! extractors.
 
-mod kind;
 mod rejection;
+mod status;
 
 use std::time::Duration;
 
@@ -27,195 +29,150 @@ use crate::{
     system::disk::DiskError,
 };
 
-/// Why a request is not answered as it wished.
+/// Errors returned to clients.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The body or the path is not what its form promises.
+    /// The body, path or a header is malformed.
     #[error("{0}")]
     Malformed(String),
-    /// A body was needed.
-    #[error("the body is empty; it has to be an image, multipart with an image, or JSON")]
+    #[error("the body is empty; send an image, a multipart form with an image, or JSON")]
     EmptyBody,
-    /// A file was needed.
     #[error("the file that was sent is empty")]
     EmptyUpload,
-    /// A base64 text that is not.
     #[error("`image` is not base64: {0}")]
     Base64(#[from] base64::DecodeError),
-    /// An image id nobody has.
     #[error("there is no image '{0}'")]
     NoImage(String),
-    /// A model id nobody has.
-    #[error("there is no model '{0}'; GET /admin/models tells which there are")]
+    #[error("there is no model '{0}'; GET /admin/models lists the models")]
     NoModel(String),
-    /// A model whose codes are searched or kept.
+    /// `why` says what the model is used for and how to free it.
     #[error("model {id} {why}")]
-    ModelInUse {
-        /// Which.
-        id: String,
-        /// For what, and what would free it.
-        why: &'static str,
-    },
-    /// A job id nobody has.
+    ModelInUse { id: String, why: &'static str },
     #[error("there is no job '{0}'")]
     NoJob(String),
-    /// No job has found groups of copies.
     #[error(
-        "no groups of copies were found yet by the sketches of this model; have a job find them: POST /admin/jobs with \
+        "no job has found duplicates by this model's sketches yet; start one: POST /admin/jobs with \
          {{\"kind\": \"find_duplicates\"}}"
     )]
     NoGroups,
-    /// An image that is in no group of copies.
-    #[error("image '{0}' is in none of the groups of copies that GET /duplicates lists")]
+    #[error("image '{0}' is in no group of duplicates; GET /duplicates lists the groups")]
     NoGroup(String),
-    /// A snapshot id nobody has.
-    #[error("there is no snapshot '{0}'; GET /admin/snapshots tells which there are")]
+    #[error("there is no snapshot '{0}'; GET /admin/snapshots lists the snapshots")]
     NoSnapshot(String),
-    /// A snapshot could not be made or read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The jobs refused or failed.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// A change of models was refused or failed.
     #[error(transparent)]
     Serving(ServingError),
-    /// A replica that has not applied what its caller waits for.
     #[error(
-        "this replica has applied the log up to {position_here}, not to {position}; try again, or ask another"
+        "this replica has applied the log up to position {position_here}, not {position}; try again, or ask another \
+         replica"
     )]
-    Behind {
-        /// Where it should be.
+    ReplicaBehind {
+        /// The position that the request asks for.
         position: u64,
-        /// Where it is.
         position_here: u64,
     },
-    /// No route of this path.
-    #[error("there is nothing at {0}; GET /openapi.yaml tells what there is")]
+    #[error("there is nothing at {0}; GET /openapi.yaml describes the routes")]
     NoRoute(String),
-    /// A route, but not of this method.
-    #[error("{method} does not work on {path}; the allow header names what does")]
-    Method {
-        /// The method tried.
-        method: Method,
-        /// On this path.
-        path: String,
-    },
-    /// A body past the limit.
+    #[error("{path} does not accept {method}; the allow header lists the methods that it accepts")]
+    Method { method: Method, path: String },
     #[error(
-        "the body is larger than this service reads; GET /info has the most for an image, and JSON without an image has at most {} bytes",
+        "the body is larger than allowed; `max_body_bytes` of GET /info is the limit for an image, {} bytes that for \
+         JSON without an image",
         MAX_JSON_BYTES
     )]
     BodyTooLarge,
-    /// A file past the limit.
-    #[error("the file is larger than {0} bytes, which is the most that is taken")]
+    /// With the limit in bytes.
+    #[error("the file is larger than {0} bytes, which is the limit")]
     UploadTooLarge(u64),
-    /// A disk without room for what was sent.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Requests hold as many bytes as they may, which is this many.
-    #[error(
-        "the requests that are under way hold as much as they may, {0} bytes in all; try again soon"
-    )]
+    /// With the memory budget in bytes.
+    #[error("the requests in progress use all the memory that they may, {0} bytes; try again soon")]
     MemoryFull(u64),
-    /// A body that took too long to come.
-    #[error("the body did not come within {} s, which is as long as it may take", .0.as_secs())]
+    /// With the limit.
+    #[error("the body did not arrive within {} s, which is the limit", .0.as_secs())]
     BodyTooSlow(Duration),
-    /// A body of a media type the route does not read.
+    /// The route does not accept the body's media type.
     #[error("{0}")]
     MediaType(String),
-    /// A part of the request that is well-formed but wrong; the word is the problem's code.
+    /// A well-formed but wrong part of the request: the problem's code and its detail.
     #[error("{1}")]
     Invalid(&'static str, String),
-    /// Bytes that are not a picture.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// Text that is not a code.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// The index refused or failed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// Not an image id.
     #[error(transparent)]
     Id(#[from] InvalidId),
-    /// The place of originals failed.
     #[error("{0}; try again soon")]
     Originals(#[from] OriginalsError),
-    /// No codes were made.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// No key, or one that is none.
-    #[error("{}", if *given { "the key is not one of this service's; the header is `Authorization: Bearer KEY`" } else { "a key is needed: `Authorization: Bearer KEY`" })]
+    #[error("{}; send `Authorization: Bearer KEY`", if *was_sent { "the key is not one of this service's keys" } else { "a key is needed" })]
     NoKey {
-        /// Whether there was something in its place.
-        given: bool,
+        /// True if there is an Authorization header.
+        was_sent: bool,
     },
-    /// A wrong key from where many came from.
-    #[error("many wrong keys came from this address; try again in a second")]
+    #[error("too many wrong keys came from this address; try again in a second")]
     WrongKeys,
-    /// A key of a lesser role.
-    #[error("the key's role is {has}; this needs {needs}")]
+    #[error("the key has the role {has}; this request needs {needs}")]
     WrongRole {
-        /// The key's.
         has: &'static str,
-        /// What would be right.
         needs: &'static str,
     },
-    /// A page of another origin.
+    /// With the origin of the page.
     #[error(
-        "a page of {0} may not do this here; if that is where this service is reached, start it with --public-url and that address; if it is \
-         another page that may, with --cors-origin"
+        "pages of {0} may not send this request; start the service with --public-url if browsers reach it under that \
+         origin, or with --cors-origin to allow pages of that origin"
     )]
     ForeignPage(String),
-    /// A name that may not be this service's.
+    /// With the host name of the request.
     #[error(
-        "without keys this service answers to localhost, addresses and names without a dot, not to '{0}'; give it keys, or that name with \
-         --public-url"
+        "without keys this service answers only to localhost, IP addresses and names without a dot, not to '{0}'; \
+         configure keys, or pass that name in --public-url"
     )]
     ForeignHost(String),
-    /// A key that was used too often.
-    #[error("the key has been used as often as it may for now; try again in {} s", .0.as_secs())]
+    /// With the time until the key may be used again.
+    #[error("the key has reached its limit of requests a second; try again in {} s", .0.as_secs())]
     RateLimited(Duration),
-    /// A connection past the most.
     #[error(
-        "the service has as many connections as it may; try again soon, and close those that are not needed"
+        "the service has reached its limit of connections; try again soon, and close connections that you do not need"
     )]
-    Crowded,
-    /// Starting or draining.
+    TooManyConnections,
     #[error("the service is starting or stopping; try again soon")]
     NotReady,
-    /// The model's thread is gone.
-    #[error("the model no longer answers; the service has to be started again")]
-    Dead,
-    /// A replica that cannot go on.
+    #[error("the model no longer answers; restart the service")]
+    ModelStopped,
     #[error(
-        "the replica follows its gallery's log no further; its own log says why, and the service has to be started again"
+        "the replica no longer follows the replication log; see the service's own log, and restart it"
     )]
-    Stopped,
-    /// A store that accepts no more writes.
+    ReplicaStopped,
     #[error(
-        "the store lost commits that were acknowledged and accepts no more writes; its log says more, and the service has to be started again"
+        "the store lost acknowledged commits and accepts no more writes; see the service's log, and restart it"
     )]
-    Lost,
-    /// A fault of this program.
+    CommitsLost,
+    /// A failure that the client did not cause.
     #[error("{0}")]
     Internal(String),
 }
 
 impl ApiError {
-    /// A fault that no caller can mend; its cause is logged, not told.
+    /// A failure that the client did not cause. The cause is logged; the client does not see it.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         ApiError::Internal(cause.to_string())
     }
 }
 
 impl ApiError {
-    /// As callers are told it, without the request's id.
+    /// Returns the body for the client, without the request id.
     pub(crate) fn problem(&self) -> Problem {
-        let (status, code) = self.kind();
-        let fault = status == StatusCode::INTERNAL_SERVER_ERROR;
-        if fault {
+        let (status, code) = self.status_and_code();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = ?self, "{self}");
         }
         let detail = self.detail();
@@ -229,25 +186,25 @@ impl ApiError {
         }
     }
 
-    /// The problem's `detail`: the error's own words, unless they would show what is internal.
+    /// Returns the problem's `detail`: the error's message, unless it would show internals.
     fn detail(&self) -> String {
-        match self.kind().0 {
+        match self.status_and_code().0 {
             StatusCode::INTERNAL_SERVER_ERROR => INTERNAL.to_owned(),
-            // Where it was written to is no caller's.
-            _ if self.of_full_disk() => DISK_FULL.to_owned(),
+            // The message would name a path.
+            _ if self.is_disk_full() => DISK_FULL.to_owned(),
             _ => self.to_string(),
         }
     }
 
-    /// Seconds after which it is worth trying again.
+    /// Returns the seconds after which a retry may succeed.
     fn retry_after(&self, status: StatusCode) -> Option<u64> {
         match self {
             ApiError::RateLimited(wait) => Some(wait.as_secs()),
             ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. })
-            | ApiError::Behind { .. }
+            | ApiError::ReplicaBehind { .. }
             | ApiError::WrongKeys
             | ApiError::MemoryFull(_) => Some(1),
-            _ if self.kind().1 == "log_unavailable" => Some(1),
+            _ if self.status_and_code().1 == "log_unavailable" => Some(1),
             _ if [
                 StatusCode::SERVICE_UNAVAILABLE,
                 StatusCode::INSUFFICIENT_STORAGE,
@@ -278,10 +235,11 @@ impl From<GalleryError> for ApiError {
 }
 
 impl IntoResponse for ApiError {
-    /// The status with the problem set aside; [`as_problem`] writes the body, since it knows the request.
+    /// Returns the status with the problem as an extension. [`write_problem`] writes the body,
+    /// because it knows the request id.
     fn into_response(self) -> Response {
         let problem = self.problem();
-        let (status, _) = self.kind();
+        let (status, _) = self.status_and_code();
         let mut response = status.into_response();
         response.extensions_mut().insert(problem);
         let headers = response.headers_mut();
@@ -304,10 +262,10 @@ impl IntoResponse for ApiError {
     }
 }
 
-const DISK_FULL: &str = "the disk is full; the service writes again when there is room";
+const DISK_FULL: &str = "the disk is full; writes work again once there is space";
 const INTERNAL: &str = "the service failed; its log has the cause under this request_id";
 
-/// A failure in the form of RFC 9457.
+/// The body of a failure (RFC 9457).
 #[derive(Clone, Serialize)]
 pub(crate) struct Problem {
     r#type: String,
@@ -319,8 +277,8 @@ pub(crate) struct Problem {
     request_id: Option<String>,
 }
 
-/// Gives every failure its body, whoever made it: a handler, an extractor, the router or a caught panic.
-pub(crate) async fn as_problem(request: Request, next: Next) -> Response {
+/// Writes the body of every failure, of handlers, extractors, the router and caught panics alike.
+pub(crate) async fn write_problem(request: Request, next: Next) -> Response {
     let id = request_id(&request).to_owned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
@@ -335,7 +293,7 @@ pub(crate) async fn as_problem(request: Request, next: Next) -> Response {
             _ => ApiError::internal(format!("an answer of {status} without a problem")),
         };
         let mut described = error.into_response();
-        // The allow header of a 405, for one.
+        // Such as the allow header of a 405.
         described.headers_mut().extend(response.headers().clone());
         response = described;
     }

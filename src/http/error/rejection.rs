@@ -1,5 +1,4 @@
-//! What the framework's own extractors say of a request, in this service's words.
-//! Knows the framework's rejections; no route.
+//! Turns the rejections of the framework's extractors into `ApiError`s.
 
 use axum::{
     extract::{
@@ -12,7 +11,7 @@ use axum_extra::extract::QueryRejection;
 
 use crate::http::error::ApiError;
 
-/// Rejections of one extractor, told by their status.
+/// Converts rejections by their status. The literal is the problem's code for 422.
 macro_rules! rejections {
     ($($rejection:ty => $unprocessable:literal),+ $(,)?) => {
         $(impl From<$rejection> for ApiError {
@@ -40,7 +39,7 @@ rejections! {
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        // The sentence of the cause; the framework's own before it says nothing.
+        // Only the cause: the framework's sentence before it adds nothing.
         let cause = std::error::Error::source(&rejection).map(ToString::to_string);
         ApiError::Invalid(
             "invalid_parameter",

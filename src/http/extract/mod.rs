@@ -1,7 +1,7 @@
-//! Request bodies and parameters in every form they come in, turned into one each.
-//! Knows the forms, not what becomes of them: no pixels, no index, no answers.
+//! Extracts bodies and parameters from requests: images as bytes, JSON or forms, ids, and the
+//! query. `parameters` parses single values.
 
-pub mod parameter;
+pub mod parameters;
 
 use std::{collections::HashSet, fmt, marker::PhantomData};
 
@@ -29,79 +29,82 @@ use url::form_urlencoded;
 use crate::{
     code::HashCode,
     gallery::check_integers,
-    http::{body::budget::Meter, error::ApiError, state::AppState},
+    http::{body::budget::BodyMeter, error::ApiError, state::AppState},
     index::{ImageId, Sketch},
 };
 
-pub(crate) use parameter::given;
+use parameters::present_value;
 
-/// The most bytes of a field that is not an image, and of a payload before it is read: read, it takes up to sixteen times as many.
+/// The most bytes of a field that is not an image, and of a payload's JSON. Parsed JSON takes up to
+/// sixteen times as much memory.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// Padding is often left out by hand-written clients, and says nothing.
+/// Padding is optional: it carries no information, and many clients omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What to look for or to encode: an image, one that is stored, or a code.
+/// The input of a search or an encoding.
 #[derive(Clone)]
-pub enum Subject {
-    /// An image file, as yet unchecked.
+pub enum QueryInput {
+    /// An image file, not yet checked.
     Image(Bytes),
     /// A stored image.
     Id(ImageId),
-    /// A code, and what the sketch beside it is.
-    Code(HashCode, Option<OfModel>),
+    /// A code, with the sketch that was made with it, if there is one.
+    Code(HashCode, Option<ModelSketch>),
 }
 
-/// A sketch that a caller has from an earlier answer.
+/// A sketch from an earlier answer, with the id of the model that made it.
 #[derive(Clone)]
-pub struct OfModel {
-    /// The sketch.
+pub struct ModelSketch {
     pub sketch: Sketch,
-    /// The model that made it.
     pub model: String,
 }
 
-/// An image to store, with what comes along in the same body.
-pub struct Upload {
-    /// The image file, as yet unchecked.
+/// An image to store, with the labels and the payload in the same form.
+pub struct ImageUpload {
+    /// The image file, not yet checked.
     pub image: Bytes,
-    /// Labels in the form.
     pub labels: Vec<String>,
-    /// The payload in the form.
     pub payload: Option<Value>,
 }
 
-/// Query parameters; an unknown one is an error that names those there are.
+/// Query parameters. The error for an unknown one lists the known ones.
 pub struct Params<T>(pub T);
+
+/// The parameters of a route that has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoParams {}
 
 /// The image id in the path.
 pub struct Id(pub ImageId);
 
-/// A name in the path, of a model or a job.
+/// A name in the path, such as a model's or a job's id.
 pub struct Name(pub String);
 
-/// A body that came in the time it has, with the bytes that it holds for as long as this is kept. Whoever sends slower holds memory that others
-/// need.
-pub(crate) struct TimedBody<T>(pub T, pub Meter);
+/// A body that arrived in time, and its meter, which holds the body's memory until it is dropped.
+/// Slower bodies are refused, since they hold memory that others need.
+pub(crate) struct TimedBody<T>(pub T, pub BodyMeter);
 
-/// A JSON object. Serde alone takes an array of its members as well, in an order that nobody promised.
+/// A JSON object. Serde alone also accepts an array of the members in their order of declaration,
+/// which is not part of the API.
 pub struct Object<T>(pub T);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JsonSubject {
-    #[serde(default, deserialize_with = "given")]
+struct JsonQueryInput {
+    #[serde(default, deserialize_with = "present_value")]
     image: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     id: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     code: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     sketch: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     model: Option<String>,
 }
 
@@ -112,34 +115,34 @@ where
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let limit = state.parts().body_time;
-        let (meter, mut request) = Meter::of(&state.parts().budget, request, true);
+        let limit = state.parts().body_timeout;
+        let (meter, mut request) = BodyMeter::wrap(&state.parts().budget, request, true);
         request.extensions_mut().insert(meter.clone());
         let read = timeout(limit, T::from_request(request, state)).await;
-        meter.whole()?;
+        meter.check_complete()?;
         let read = read.map_err(|_| ApiError::BodyTooSlow(limit))?;
         Ok(TimedBody(read?, meter))
     }
 }
 
-impl FromRequest<AppState> for Subject {
+impl FromRequest<AppState> for QueryInput {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if media_type(&request).is_some_and(|found| found.subtype() == mime::JSON) {
-            let Json(Object(subject)) = Json::from_request(request, state).await?;
-            return json_subject(subject);
+            let Json(Object(input)) = Json::from_request(request, state).await?;
+            return parse_json_input(input);
         }
-        let upload = upload(request, state, &["image"]).await?;
-        Ok(Subject::Image(upload.image))
+        let upload = read_upload(request, state, &["image"]).await?;
+        Ok(QueryInput::Image(upload.image))
     }
 }
 
-impl FromRequest<AppState> for Upload {
+impl FromRequest<AppState> for ImageUpload {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        upload(request, state, &["image", "labels", "payload"]).await
+        read_upload(request, state, &["image", "labels", "payload"]).await
     }
 }
 
@@ -155,13 +158,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        value.deserialize_map(OfMap(PhantomData))
+        value.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
-struct OfMap<T>(PhantomData<T>);
+struct ObjectVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     type Value = Object<T>;
 
     fn expecting(&self, text: &mut fmt::Formatter) -> fmt::Result {
@@ -191,19 +194,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// Refuses a query that is not UTF-8, and a parameter that comes twice although it is taken once.
+/// Refuses a query that is not UTF-8, and a repeated parameter, except `label`.
 fn check_query(query: &str) -> Result<(), ApiError> {
     let decoded: Vec<u8> = percent_decode(query.as_bytes()).collect();
     if std::str::from_utf8(&decoded).is_err() {
-        let detail = "the query is not UTF-8 once its %XX are decoded".to_owned();
+        let detail = "the query is not UTF-8 after decoding its %XX".to_owned();
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
     let mut seen = HashSet::new();
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
-        // Any number of labels may be asked for.
         if name != "label" && !seen.insert(name.clone()) {
             let name: String = name.chars().take(40).collect();
-            let detail = format!("{name} comes twice; it is taken once");
+            let detail = format!("{name} comes twice; give it once");
             return Err(ApiError::Invalid("invalid_parameter", detail));
         }
     }
@@ -215,15 +217,15 @@ fn media_type(request: &Request) -> Option<mime::Mime> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// Whether a body says that it is multipart/form-data.
-pub(crate) fn is_form(request: &Request) -> bool {
+/// Returns true if the content type is multipart/form-data.
+pub(crate) fn is_multipart(request: &Request) -> bool {
     media_type(request)
         .is_some_and(|found| (found.type_(), found.subtype()) == (mime::MULTIPART, mime::FORM_DATA))
 }
 
-fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
+fn parse_json_input(json: JsonQueryInput) -> Result<QueryInput, ApiError> {
     match json {
-        JsonSubject {
+        JsonQueryInput {
             image: Some(image),
             id: None,
             code: None,
@@ -238,16 +240,16 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
                 Some((scheme, text)) if is_data(scheme) => text,
                 _ => &image,
             };
-            Ok(Subject::Image(BASE64.decode(plain(text))?.into()))
+            Ok(QueryInput::Image(BASE64.decode(normalize_base64(text))?.into()))
         }
-        JsonSubject {
+        JsonQueryInput {
             image: None,
             id: Some(id),
             code: None,
             sketch: None,
             model: None,
-        } => Ok(Subject::Id(id.parse()?)),
-        JsonSubject {
+        } => Ok(QueryInput::Id(id.parse()?)),
+        JsonQueryInput {
             image: None,
             id: None,
             code: Some(code),
@@ -256,19 +258,19 @@ fn json_subject(json: JsonSubject) -> Result<Subject, ApiError> {
         } if sketch.is_some() == model.is_some() => {
             let sketch = sketch.zip(model).map(|(sketch, model)| {
                 let sketch = Sketch::try_from(sketch)?;
-                Ok::<_, ApiError>(OfModel { sketch, model })
+                Ok::<_, ApiError>(ModelSketch { sketch, model })
             });
-            Ok(Subject::Code(code.parse()?, sketch.transpose()?))
+            Ok(QueryInput::Code(code.parse()?, sketch.transpose()?))
         }
         _ => Err(ApiError::Invalid(
             "invalid_json",
-            "give exactly one of `image`, `id` and `code`; beside `code`, give both `sketch` and `model` or neither".to_owned(),
+            "give exactly one of `image`, `id` and `code`; with `code`, give both `sketch` and `model` or neither".to_owned(),
         )),
     }
 }
 
-/// Base64 in its usual alphabet and on one line: some encoders write lines, others the alphabet for URLs.
-fn plain(text: &str) -> Vec<u8> {
+/// Removes white space and replaces the URL alphabet by the standard one: encoders differ in both.
+fn normalize_base64(text: &str) -> Vec<u8> {
     let bytes = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
     bytes
         .map(|byte| match byte {
@@ -279,12 +281,17 @@ fn plain(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Anything but multipart is taken for the image itself: curl declares a form by default, and content decides anyway.
-async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<Upload, ApiError> {
-    if is_form(&request) {
-        let meter = request.extensions().get::<Meter>().cloned();
-        let meter = meter.ok_or_else(|| ApiError::internal("a form that is not metered"))?;
-        return form(
+/// Reads an image from a form, or from the body itself if it is not multipart. Other content types
+/// are ignored: curl sends a form type by default, and the image's format is found in its bytes.
+async fn read_upload(
+    request: Request,
+    state: &AppState,
+    fields: &[&str],
+) -> Result<ImageUpload, ApiError> {
+    if is_multipart(&request) {
+        let meter = request.extensions().get::<BodyMeter>().cloned();
+        let meter = meter.ok_or_else(|| ApiError::internal("a form without a meter"))?;
+        return read_form(
             Multipart::from_request(request, state).await?,
             &meter,
             fields,
@@ -295,61 +302,61 @@ async fn upload(request: Request, state: &AppState, fields: &[&str]) -> Result<U
     if image.is_empty() {
         return Err(ApiError::EmptyBody);
     }
-    // No picture begins so.
+    // No image format starts like this.
     if image.trim_ascii_start().starts_with(b"{") {
-        let detail = "the body looks like JSON, and its Content-Type says otherwise; send it with `Content-Type: application/json`, as `curl --json` does";
+        let detail = "the body looks like JSON, but its Content-Type says otherwise; send `Content-Type: application/json`, as `curl --json` does";
         return Err(ApiError::MediaType(detail.to_owned()));
     }
-    Ok(Upload {
+    Ok(ImageUpload {
         image,
         labels: Vec::new(),
         payload: None,
     })
 }
 
-/// The next field of a form, if there is one. What comes before its content is of bounded length.
+/// Returns the next field of a form, if there is one. Limits the bytes before its content.
 pub(crate) async fn next_field<'a>(
     form: &'a mut Multipart,
-    meter: &Meter,
+    meter: &BodyMeter,
 ) -> Result<Option<Field<'a>>, ApiError> {
-    meter.head();
+    meter.expect_field_head();
     let field = form.next_field().await;
-    meter.whole()?;
-    meter.content();
+    meter.check_complete()?;
+    meter.expect_field_content();
     Ok(field?)
 }
 
-async fn form(
+async fn read_form(
     mut multipart: Multipart,
-    meter: &Meter,
+    meter: &BodyMeter,
     fields: &[&str],
-) -> Result<Upload, ApiError> {
+) -> Result<ImageUpload, ApiError> {
     let (mut image, mut labels, mut payload) = (None, Vec::new(), None);
     while let Some(field) = next_field(&mut multipart, meter).await? {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
             known if !fields.contains(&known) => return Err(unknown_field(known, fields)),
-            "image" if image.is_some() => return Err(twice("image")),
+            "image" if image.is_some() => return Err(repeated_field("image")),
             "image" => image = Some(field.bytes().await?),
-            "labels" => labels.push(text(field).await?),
-            _ if payload.is_some() => return Err(twice("payload")),
-            _ => payload = Some(json(&text(field).await?)?),
+            "labels" => labels.push(read_text(field).await?),
+            _ if payload.is_some() => return Err(repeated_field("payload")),
+            _ => payload = Some(parse_payload(&read_text(field).await?)?),
         }
     }
     let image = image.ok_or_else(|| {
         ApiError::Invalid("missing_image", "the form has no field `image`".to_owned())
     })?;
-    Ok(Upload {
+    Ok(ImageUpload {
         image,
         labels,
         payload,
     })
 }
 
-/// The payload in a text.
-pub(crate) fn json(text: &str) -> Result<Value, ApiError> {
+/// Parses a payload.
+pub(crate) fn parse_payload(text: &str) -> Result<Value, ApiError> {
     if text.len() > MAX_TEXT_BYTES {
-        let detail = format!("`payload` is written in more than {MAX_TEXT_BYTES} bytes");
+        let detail = format!("`payload` has more than {MAX_TEXT_BYTES} bytes");
         return Err(ApiError::Invalid("invalid_payload", detail));
     }
     check_integers(text)?;
@@ -358,8 +365,8 @@ pub(crate) fn json(text: &str) -> Result<Value, ApiError> {
     })
 }
 
-/// The text of a field.
-pub(crate) async fn text(mut field: Field<'_>) -> Result<String, ApiError> {
+/// Reads a text field.
+pub(crate) async fn read_text(mut field: Field<'_>) -> Result<String, ApiError> {
     let mut text = Vec::new();
     while let Some(chunk) = field.chunk().await? {
         text.extend_from_slice(&chunk);
@@ -372,13 +379,13 @@ pub(crate) async fn text(mut field: Field<'_>) -> Result<String, ApiError> {
         .map_err(|_| ApiError::Invalid("invalid_form", "a field is not UTF-8".to_owned()))
 }
 
-/// A field that comes again.
-pub(crate) fn twice(name: &str) -> ApiError {
-    let detail = format!("the field `{name}` comes twice; it is taken once");
+/// The error for a second field of one name.
+pub(crate) fn repeated_field(name: &str) -> ApiError {
+    let detail = format!("the field `{name}` comes twice; give it once");
     ApiError::Invalid("invalid_form", detail)
 }
 
-/// A field that a form does not have.
+/// The error for a field that is not one of `fields`.
 pub(crate) fn unknown_field(found: &str, fields: &[&str]) -> ApiError {
     let found: String = found.chars().take(40).collect();
     let expected = fields.join("`, `");

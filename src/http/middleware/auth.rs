@@ -1,4 +1,4 @@
-//! Lets a request through if its key's role may make it.
+//! Access control: lets a request through if its key has the role that the route needs.
 
 use axum::{
     extract::{Request, State},
@@ -8,33 +8,33 @@ use axum::{
 
 use crate::http::{error::ApiError, keys::Role, state::AppState};
 
-/// Turns away whoever lacks the key that a request needs, or uses it too often.
+/// Refuses a request without the key that it needs, or with a key that is used too often.
 pub(crate) async fn guard(
     State(state): State<AppState>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let keys = &state.parts().keys;
-    let needed = Role::needed(request.method(), request.uri().path());
-    if let Some(needed) = needed.filter(|_| !keys.is_empty()) {
-        let given = request.headers().get(axum::http::header::AUTHORIZATION);
-        let key = given
+    let required = Role::required(request.method(), request.uri().path());
+    if let Some(required) = required.filter(|_| !keys.is_empty()) {
+        let header = request.headers().get(axum::http::header::AUTHORIZATION);
+        let key = header
             .and_then(|value| value.to_str().ok()?.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .and_then(|(_, text)| keys.find(text.trim()));
         let Some(key) = key else {
             let peer = request.extensions().get().copied();
-            return Err(match given {
-                Some(_) => keys.refuse(peer).await,
-                None => ApiError::NoKey { given: false },
+            return Err(match header {
+                Some(_) => keys.refuse_wrong(peer).await,
+                None => ApiError::NoKey { was_sent: false },
             });
         };
-        if key.role < needed {
+        if key.role < required {
             let has = key.role.name();
-            let needs = needed.name();
+            let needs = required.name();
             return Err(ApiError::WrongRole { has, needs });
         }
-        key.take()?;
+        key.check_rate()?;
     }
     Ok(next.run(request).await)
 }

@@ -1,5 +1,5 @@
-//! Under which path callers reach the service, if a proxy gives it one of its own: requests may keep it, and addresses in answers have it.
-//! Knows paths; neither routes nor what is answered.
+//! The path under which a proxy serves the service: removes it from requests, which need not have
+//! it, and adds it to addresses in answers.
 
 use std::sync::Arc;
 
@@ -17,54 +17,54 @@ use axum::{
 
 use crate::config::base_path;
 
-/// Where a proxy says which path it took off a request.
+/// Header in which a proxy sends the path that it removed from a request.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 tokio::task_local! {
-    /// The base path of the request that is answered.
+    /// The base path of the current request.
     static PATH: Arc<str>;
 }
 
-/// Under which path the service is reached.
+/// The path under which clients reach the service.
 #[derive(Clone, Debug, Default)]
-pub struct Base {
+pub struct BasePath {
     /// The path, such as `/photos`; empty at the root.
     pub path: Arc<str>,
-    /// Whether a proxy is believed that says so with each request.
+    /// True if the path is taken from the `x-forwarded-prefix` header of each request.
     pub trusts_prefix: bool,
 }
 
-/// An address of the service as the caller of the request that is answered reaches it.
-pub(crate) fn address(path: &str) -> String {
+/// Returns a path of the service with the base path of the current request.
+pub(crate) fn with_base(path: &str) -> String {
     let base = PATH.try_with(Arc::clone).unwrap_or_default();
     format!("{base}{path}")
 }
 
-impl Base {
-    /// Routes as they are reached under it.
-    pub(crate) fn of(self, routes: Router) -> Router {
+impl BasePath {
+    /// Serves routes under the base path.
+    pub(crate) fn wrap(self, routes: Router) -> Router {
         if self.path.is_empty() && !self.trusts_prefix {
             return routes;
         }
-        // Around all, so that a request is routed by what is left of its path.
+        // Around the router, so that it sees the path without the base.
         Router::new()
             .fallback_service(routes)
-            .layer(from_fn_with_state(self, under))
+            .layer(from_fn_with_state(self, handle))
     }
 
-    /// That of a request.
-    fn given(&self, headers: &HeaderMap) -> Arc<str> {
-        let given = headers.get(PREFIX).filter(|_| self.trusts_prefix);
-        let given = given.and_then(|value| base_path(value.to_str().ok()?).ok());
-        given.unwrap_or_else(|| self.path.clone())
+    /// Returns the base path of a request.
+    fn of_request(&self, headers: &HeaderMap) -> Arc<str> {
+        let prefix = headers.get(PREFIX).filter(|_| self.trusts_prefix);
+        let prefix = prefix.and_then(|value| base_path(value.to_str().ok()?).ok());
+        prefix.unwrap_or_else(|| self.path.clone())
     }
 }
 
-async fn under(State(base): State<Base>, mut request: Request, next: Next) -> Response {
-    let base = base.given(request.headers());
-    if let Some(rest) = below(&base, request.uri()) {
+async fn handle(State(base): State<BasePath>, mut request: Request, next: Next) -> Response {
+    let base = base.of_request(request.headers());
+    if let Some(rest) = strip_base(&base, request.uri()) {
         let Ok(rest) = rest else {
-            // The page's own addresses are relative to it.
+            // The page's own addresses are relative, so its path must end in a slash.
             let query = request
                 .uri()
                 .query()
@@ -83,8 +83,8 @@ async fn under(State(base): State<Base>, mut request: Request, next: Next) -> Re
     response
 }
 
-/// An address without the base path, if it has it; an error if there is nothing else.
-fn below(base: &str, uri: &Uri) -> Option<Result<Uri, ()>> {
+/// Removes the base path from an address: none if it has another path, an error if nothing is left.
+fn strip_base(base: &str, uri: &Uri) -> Option<Result<Uri, ()>> {
     let rest = uri.path_and_query()?.as_str().strip_prefix(base)?;
     if base.is_empty() || !(rest.is_empty() || rest.starts_with(['/', '?'])) {
         return None;
@@ -105,8 +105,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_below_a_base_is_told_from_what_only_begins_like_it() {
-        let rest = |uri: &str| below("/a", &uri.parse().unwrap());
+    fn only_paths_below_the_base_lose_it() {
+        let rest = |uri: &str| strip_base("/a", &uri.parse().unwrap());
         assert_eq!(
             rest("/a/images?x=/a"),
             Some(Ok("/images?x=/a".parse().unwrap()))

@@ -1,5 +1,4 @@
-//! `GET /metrics`, and the layer that counts and times every request.
-//! Knows routes as the router names them; what else is measured is measured where it happens.
+//! `GET /metrics`, and the layer that counts and times requests by route.
 
 use std::time::Instant;
 
@@ -18,24 +17,28 @@ use crate::{
     image,
     inference::serving::Models,
     telemetry::{
-        self, DAMAGED, DECODERS_LOST, DISK_BYTES, DISK_FULL, DISTINCT_CODES, GENERATION, HELD,
-        HOLDABLE, IMAGES, IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LOG_BROKEN, LOG_LAG, LOG_POSITION,
-        LOG_SILENCE, MISSING, ORIGINALS_AWAY, READY, REQUEST_SECONDS, REQUESTS, UNCODED,
+        self, DECODER_FAILURES, DISK_BYTES, DISK_FULL, DISTINCT_CODES, GENERATION, IMAGES,
+        IN_FLIGHT, INDEX_BYTES, INFO, JOBS, LOG_LAG, LOG_POSITION, LOG_SILENCE, LOG_UNREADABLE,
+        ORIGINALS_UNAVAILABLE, READY, REQUEST_MEMORY, REQUEST_MEMORY_LIMIT, REQUEST_SECONDS,
+        REQUESTS, STANDBY_MISSING, STORE_DAMAGED, UNCODED,
     },
 };
 
-/// The form of Prometheus's text.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The content type of Prometheus's text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/metrics", get(metrics))
 }
 
-/// Answered in every state of the service: one that drains is looked at most.
+/// Answers in every state of the service, since operators watch a draining one most.
 async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let facts = state.read(|index| Ok(index.facts())).await?;
-    let waiting = state.parts().jobs.waiting().await?;
-    for (name, count) in [("queued", waiting.queued), ("running", waiting.running)] {
+    let unfinished = state.parts().jobs.count_unfinished().await?;
+    for (name, count) in [
+        ("queued", unfinished.queued),
+        ("running", unfinished.running),
+    ] {
         gauge!(JOBS, "state" => name).set(count as f64);
     }
     let missing = state.parts().gallery.index().generations().missing;
@@ -43,28 +46,34 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         (IMAGES, facts.images),
         (UNCODED, facts.uncoded),
         (GENERATION, facts.generation.into()),
-        (MISSING, missing),
+        (STANDBY_MISSING, missing),
         (INDEX_BYTES, facts.memory_bytes),
         (DISK_BYTES, facts.disk_bytes),
-        (DAMAGED, facts.damage.len() as u64),
+        (STORE_DAMAGED, facts.damage.len() as u64),
         (DISK_FULL, facts.disk_full.into()),
         (
-            ORIGINALS_AWAY,
-            state.parts().gallery.originals_are_away().into(),
+            ORIGINALS_UNAVAILABLE,
+            (!state.parts().gallery.can_write_originals()).into(),
         ),
-        (HELD, state.budgets().map(|budget| budget.held()).sum()),
-        (HOLDABLE, state.budgets().map(|budget| budget.total()).sum()),
+        (
+            REQUEST_MEMORY,
+            state.budgets().map(|budget| budget.reserved()).sum(),
+        ),
+        (
+            REQUEST_MEMORY_LIMIT,
+            state.budgets().map(|budget| budget.total()).sum(),
+        ),
         (READY, state.is_ready().into()),
     ] {
         gauge!(name).set(value as f64);
     }
-    counter!(LOG_BROKEN).absolute(facts.log_broken);
-    counter!(DECODERS_LOST).absolute(image::lost_decoders());
+    counter!(LOG_UNREADABLE).absolute(facts.log_broken);
+    counter!(DECODER_FAILURES).absolute(image::decoder_failures());
     if let Some(replica) = &state.parts().replica {
-        let standing = replica.standing();
-        gauge!(LOG_POSITION).set(standing.position as f64);
-        gauge!(LOG_LAG).set(standing.lag as f64);
-        gauge!(LOG_SILENCE).set(standing.heard.as_secs_f64());
+        let status = replica.log_status();
+        gauge!(LOG_POSITION).set(status.position as f64);
+        gauge!(LOG_LAG).set(status.lag as f64);
+        gauge!(LOG_SILENCE).set(status.silence.as_secs_f64());
     }
     for (length, count) in facts.distinct_codes {
         gauge!(DISTINCT_CODES, "bits" => length.to_string()).set(count as f64);
@@ -82,13 +91,13 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     }
     metrics_process::Collector::default().collect();
     Ok((
-        [(header::CONTENT_TYPE, TEXT)],
+        [(header::CONTENT_TYPE, PROMETHEUS_TEXT)],
         telemetry::metrics().render(),
     )
         .into_response())
 }
 
-/// Counts one less when a request is done or its caller has gone.
+/// Counts a request in progress until it is dropped: after the answer, or when the client has left.
 struct InFlight(Gauge);
 
 impl InFlight {
@@ -105,7 +114,8 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts and times a request under the route it took; a path that is none would make a series of its own each time.
+/// Counts and times a request by its route. Paths without a route share one label: a series for
+/// each would have no limit.
 pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let _in_flight = InFlight::new();
     let started = Instant::now();
@@ -119,7 +129,7 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// A caller may name a method of its own.
+/// Returns the method's label. A client may invent methods, so unknown ones are counted as one.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

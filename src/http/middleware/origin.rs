@@ -1,4 +1,5 @@
-//! Refuses requests that pages of other origins send.
+//! Refuses requests from pages of other origins, and requests to host names that are not the
+//! service's.
 
 use axum::{
     extract::{Request, State},
@@ -9,27 +10,28 @@ use axum::{
 
 use crate::http::{error::ApiError, middleware::trace, origins, state::AppState};
 
-/// Turns away what pages of other origins send, but for what only reads; CORS decides whether they may see it. Without keys it also turns away
-/// what comes under a name that an outsider may have given to this service's address.
+/// Refuses requests from pages of other origins, except reads: CORS decides if such a page may see
+/// the answer. Without keys, also refuses requests to a name that an outsider may have pointed at
+/// this service's address.
 pub(crate) async fn guard(
     State(state): State<AppState>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let parts = state.parts();
-    let host = origins::host(&request)?;
+    let host = origins::request_host(&request)?;
     if parts.keys.is_empty() && !parts.origins.is_local(&host) {
         return Err(ApiError::ForeignHost(
-            trace::start(host.as_str()).to_owned(),
+            trace::shorten(host.as_str()).to_owned(),
         ));
     }
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     if let Some(origin) = parts
         .origins
-        .foreign(&host, request.headers())
+        .foreign_origin(&host, request.headers())
         .filter(|_| !reads)
     {
-        return Err(ApiError::ForeignPage(trace::start(origin).to_owned()));
+        return Err(ApiError::ForeignPage(trace::shorten(origin).to_owned()));
     }
     Ok(next.run(request).await)
 }

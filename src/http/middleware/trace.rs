@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::telemetry;
 
-/// The header that carries a request's id, both ways.
+/// The header with the request's id, in requests and answers.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// Ids sort by time, as log lines do.
+/// Makes request ids that sort by time, as log lines do.
 #[derive(Clone)]
 pub(crate) struct Uuid7;
 
@@ -27,8 +27,9 @@ impl MakeRequestId for Uuid7 {
     }
 }
 
-/// A caller's id goes into logs and answers, so only a plain one is kept.
-pub(crate) async fn drop_odd_id(mut request: Request) -> Request {
+/// Removes a client's request id unless it is visible ASCII of at most 128 bytes, because it is
+/// written to logs and answers.
+pub(crate) async fn drop_unsafe_id(mut request: Request) -> Request {
     let plain = |id: &HeaderValue| {
         (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
@@ -38,11 +39,11 @@ pub(crate) async fn drop_odd_id(mut request: Request) -> Request {
     request
 }
 
-pub(crate) fn span(request: &Request) -> Span {
+pub(crate) fn request_span(request: &Request) -> Span {
     let span = tracing::info_span!(
         "request",
         method = %request.method(),
-        path = start(request.uri().path()),
+        path = shorten(request.uri().path()),
         request_id = request_id(request),
         status = field::Empty,
     );
@@ -50,13 +51,13 @@ pub(crate) fn span(request: &Request) -> Span {
     span
 }
 
-/// As much of a caller's text as is logged or repeated to it.
-pub(crate) fn start(text: &str) -> &str {
+/// Returns the first 256 characters of a client's text, to log it or repeat it in an answer.
+pub(crate) fn shorten(text: &str) -> &str {
     let end = text.char_indices().nth(256);
     end.map_or(text, |(end, _)| &text[..end])
 }
 
-pub(crate) fn traced(response: &Response, latency: Duration, span: &Span) {
+pub(crate) fn log_response(response: &Response, latency: Duration, span: &Span) {
     span.record("status", response.status().as_u16());
     let latency_ms = millis(latency);
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
@@ -72,7 +73,7 @@ pub(crate) fn request_id(request: &Request) -> &str {
         .unwrap_or_default()
 }
 
-/// Milliseconds, to the microsecond.
+/// Returns milliseconds with microsecond precision.
 pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }

@@ -1,5 +1,5 @@
-//! `POST /images/batch`: many images in one form, each stored as it comes and answered for itself.
-//! Knows the form's order and what of it may be under way at once; storing is `images`' work.
+//! `POST /images/batch`: stores the images of one form as they arrive, and answers with one item
+//! for each. `images` stores them.
 
 use std::time::Duration;
 
@@ -20,28 +20,32 @@ use crate::{
     gallery::{MAX_LABELS, check_labels},
     http::{
         body::{
-            answer::holding,
-            budget::{Held, Meter},
+            budget::{BodyMeter, Reservation},
+            response::with_reservation,
         },
         error::{ApiError, Problem},
-        extract::{Params, Upload, json, next_field, text, twice, unknown_field},
-        routes::images::{Image, PutParams, keep},
+        extract::{
+            ImageUpload, Params, next_field, parse_payload, read_text, repeated_field,
+            unknown_field,
+        },
+        routes::images::{Image, PutParams, encode_and_store},
         state::{AppState, WhenFull},
     },
     index::{ImageId, Precondition},
 };
 
-/// How many images of one form are under way at once; the form is read no faster than they are done.
-const AT_ONCE: usize = 32;
-/// The most images of one form; the answer has a line for each.
-const MOST: usize = 10_000;
-/// The most bytes of an image's file name, which its line repeats.
+/// Images of one form that are stored concurrently. The form is read no faster than they are
+/// stored.
+const MAX_CONCURRENT: usize = 32;
+/// The most images of one form, because the answer has an item for each.
+const MAX_IMAGES: usize = 10_000;
+/// The most bytes of an image's file name, because its item repeats it.
 const MAX_FILE_BYTES: usize = 1024;
-/// What a line of the answer has beside what was said of its image.
-const LINE: u64 = 2048;
+/// Bytes reserved for an item of the answer, without the fields sent with its image.
+const ITEM_OVERHEAD: u64 = 2048;
 
 pub(crate) fn routes() -> Router<AppState> {
-    // A form may be of any size; each of its images is held to the limit of a body.
+    // A form may have any size; the limit of a body holds for each of its images.
     Router::new()
         .route("/images/batch", post(store))
         .layer(DefaultBodyLimit::disable())
@@ -54,7 +58,7 @@ struct Answer {
     items: Vec<Item>,
 }
 
-/// What became of one image: its record, or why there is none.
+/// The outcome of one image: its record or a problem.
 #[derive(Default, Serialize)]
 struct Item {
     status: u16,
@@ -66,20 +70,20 @@ struct Item {
     problem: Option<Problem>,
 }
 
-/// What was said before an image, and is said of it.
+/// The fields before an image, which describe it.
 #[derive(Default)]
-struct Said {
+struct ImageFields {
     id: Option<String>,
     labels: Vec<String>,
     payload: Option<Value>,
-    /// What was said twice and is taken once.
-    twice: Option<&'static str>,
-    /// How many bytes all of this is.
+    /// A field that came twice and may come once.
+    repeated: Option<&'static str>,
+    /// The total size of the fields.
     bytes: usize,
 }
 
-impl Said {
-    fn is_something(&self) -> bool {
+impl ImageFields {
+    fn is_any_set(&self) -> bool {
         self.id.is_some() || !self.labels.is_empty() || self.payload.is_some()
     }
 }
@@ -89,18 +93,18 @@ async fn store(
     Params(params): Params<PutParams>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (meter, request) = Meter::of(&state.parts().budget, request, false);
+    let (meter, request) = BodyMeter::wrap(&state.parts().budget, request, false);
     let form = Multipart::from_request(request, &state).await?;
     let mut batch = Batch {
-        lines: state.hold_answer(0)?,
+        answer_memory: state.reserve_answer(0)?,
         state,
         params,
         items: Vec::new(),
         running: JoinSet::new(),
     };
     let read = batch.read(form, &meter).await;
-    // Whatever ended the form, what came before it is stored when the answer goes out.
-    batch.settle(0).await?;
+    // However the form ended, the images before that are stored before the answer is sent.
+    batch.wait_until_running(0).await?;
     let mut items = batch.items;
     match read {
         Ok(()) if items.is_empty() => {
@@ -109,8 +113,8 @@ async fn store(
         }
         Err(error) if items.is_empty() => return Err(error),
         Ok(()) => {}
-        // The images before it are answered, and it is too.
-        Err(error) => items.push(Item::default().with(Err(error))),
+        // The answer has the images before the error, and the error as a last item.
+        Err(error) => items.push(Item::default().with_outcome(Err(error))),
     }
     let failed = items.iter().filter(|item| item.problem.is_some()).count();
     let stored = items.len() - failed;
@@ -119,52 +123,60 @@ async fn store(
         failed,
         items,
     };
-    Ok(holding(Json(answer).into_response(), batch.lines))
+    Ok(with_reservation(
+        Json(answer).into_response(),
+        batch.answer_memory,
+    ))
 }
 
-/// A form that is read, with what became of its images so far.
+/// The state of a form that is being read.
 struct Batch {
     state: AppState,
     params: PutParams,
     items: Vec<Item>,
     running: JoinSet<(usize, Outcome)>,
-    /// The bytes of the answer's lines.
-    lines: Held,
+    /// The memory of the answer's items.
+    answer_memory: Reservation,
 }
 
 impl Batch {
-    async fn read(&mut self, mut form: Multipart, meter: &Meter) -> Result<(), ApiError> {
-        let (mut said, patience) = (Said::default(), self.state.parts().body_time);
-        while let Some(mut field) = in_time(patience, next_field(&mut form, meter)).await? {
+    async fn read(&mut self, mut form: Multipart, meter: &BodyMeter) -> Result<(), ApiError> {
+        let (mut fields, chunk_timeout) = (ImageFields::default(), self.state.parts().body_timeout);
+        while let Some(mut field) =
+            with_timeout(chunk_timeout, next_field(&mut form, meter)).await?
+        {
             match field.name().unwrap_or_default() {
                 "id" => {
-                    let id = in_time(patience, text(field)).await?;
-                    said.bytes += id.len();
-                    let earlier = said.id.replace(id);
-                    said.twice = said.twice.or(earlier.map(|_| "id"));
+                    let id = with_timeout(chunk_timeout, read_text(field)).await?;
+                    fields.bytes += id.len();
+                    let earlier = fields.id.replace(id);
+                    fields.repeated = fields.repeated.or(earlier.map(|_| "id"));
                 }
                 "labels" => {
-                    let label = in_time(patience, text(field)).await?;
-                    said.bytes += label.len();
-                    said.labels.push(label);
-                    // One that is not right fails its image; many would take memory without end.
-                    if said.labels.len() > MAX_LABELS {
-                        check_labels(&said.labels)?;
+                    let label = with_timeout(chunk_timeout, read_text(field)).await?;
+                    fields.bytes += label.len();
+                    fields.labels.push(label);
+                    // An invalid label fails its image. Too many would take unlimited memory, so
+                    // they end the form.
+                    if fields.labels.len() > MAX_LABELS {
+                        check_labels(&fields.labels)?;
                     }
                 }
                 "payload" => {
-                    let payload = in_time(patience, text(field)).await?;
-                    said.bytes += payload.len();
-                    let earlier = said.payload.replace(json(&payload)?);
-                    said.twice = said.twice.or(earlier.map(|_| "payload"));
+                    let payload = with_timeout(chunk_timeout, read_text(field)).await?;
+                    fields.bytes += payload.len();
+                    let earlier = fields.payload.replace(parse_payload(&payload)?);
+                    fields.repeated = fields.repeated.or(earlier.map(|_| "payload"));
                 }
                 "image" => {
-                    if self.items.len() == MOST {
-                        let detail = format!("a form has at most {MOST} images; send more forms");
+                    if self.items.len() == MAX_IMAGES {
+                        let detail = format!(
+                            "a form has at most {MAX_IMAGES} images; send the rest in further forms"
+                        );
                         return Err(ApiError::Invalid("invalid_form", detail));
                     }
                     let file = field.file_name().map(str::to_owned);
-                    said.bytes += file.as_ref().map_or(0, String::len);
+                    fields.bytes += file.as_ref().map_or(0, String::len);
                     if file
                         .as_ref()
                         .is_some_and(|file| file.len() > MAX_FILE_BYTES)
@@ -176,119 +188,122 @@ impl Batch {
                         file,
                         ..Item::default()
                     });
-                    let (mut image, held) = self.image(&mut field, patience).await?;
+                    let (mut image, reservation) = self.image(&mut field, chunk_timeout).await?;
                     let labels = self.params.label.iter().map(String::len).sum::<usize>();
-                    // As values, and written.
-                    if let Err(error) = self.lines.need(LINE + 2 * (said.bytes + labels) as u64) {
+                    // Twice: as values and as JSON.
+                    if let Err(error) = self
+                        .answer_memory
+                        .add(ITEM_OVERHEAD + 2 * (fields.bytes + labels) as u64)
+                    {
                         image = Err(error);
                     }
-                    let one = one(
+                    let stored = store_one(
                         self.state.clone(),
                         self.params.clone(),
-                        std::mem::take(&mut said),
+                        std::mem::take(&mut fields),
                         image,
                     );
                     let at = self.items.len() - 1;
                     self.running.spawn(async move {
-                        let outcome = one.await;
-                        drop(held);
+                        let outcome = stored.await;
+                        drop(reservation);
                         (at, outcome)
                     });
-                    self.settle(AT_ONCE - 1).await?;
+                    self.wait_until_running(MAX_CONCURRENT - 1).await?;
                 }
                 other => return Err(unknown_field(other, &["id", "labels", "payload", "image"])),
             }
         }
-        if said.is_something() && !self.items.is_empty() {
-            let detail = "an id, labels or a payload come after the last image; each comes before the image that it is for".to_owned();
+        if fields.is_any_set() && !self.items.is_empty() {
+            let detail = "an id, labels or a payload come after the last image; send them before the image that they are for".to_owned();
             return Err(ApiError::Invalid("invalid_form", detail));
         }
         Ok(())
     }
 
-    /// The bytes of an image, which are held until the second value is dropped, or why it is not kept. If it is too large, the rest of it is
-    /// passed over, so that what comes after it is read.
+    /// Reads an image and returns it, or why it is refused, with the reservation of its memory. The
+    /// rest of a refused image is skipped, so that the images after it are read.
     async fn image(
         &mut self,
         field: &mut Field<'_>,
-        patience: Duration,
-    ) -> Result<(Result<Bytes, ApiError>, Held), ApiError> {
+        chunk_timeout: Duration,
+    ) -> Result<(Result<Bytes, ApiError>, Reservation), ApiError> {
         let budget = self.state.parts().budget.clone();
-        let (most, mut held) = (self.state.max_body_bytes(), Held::none(&budget));
+        let (most, mut reservation) = (self.state.max_body_bytes(), Reservation::empty(&budget));
         let mut read = Ok(BytesMut::new());
-        while let Some(chunk) = in_time(patience, field.chunk()).await? {
+        while let Some(chunk) = with_timeout(chunk_timeout, field.chunk()).await? {
             let Ok(bytes) = &mut read else { continue };
             if bytes.len() + chunk.len() > most {
                 read = Err(ApiError::BodyTooLarge);
             } else {
-                // The bytes grow into a room of twice their number.
+                // A growing buffer may have twice the capacity that it needs.
                 let wanted = 2 * chunk.len() as u64;
-                let mut had = held.take(wanted);
-                if !had {
-                    // The images before it are done soon.
-                    self.settle(0).await?;
-                    had = held.take(wanted);
+                let mut is_reserved = reservation.try_add(wanted);
+                if !is_reserved {
+                    // The images before this one release theirs.
+                    self.wait_until_running(0).await?;
+                    is_reserved = reservation.try_add(wanted);
                 }
-                match had {
+                match is_reserved {
                     true => bytes.extend_from_slice(&chunk),
                     false => read = Err(ApiError::MemoryFull(budget.total())),
                 }
             }
             if read.is_err() {
-                held.give_back();
+                reservation.release();
             }
         }
-        Ok((read.map(BytesMut::freeze), held))
+        Ok((read.map(BytesMut::freeze), reservation))
     }
 
-    /// Waits until no more than so many images are under way.
-    async fn settle(&mut self, left: usize) -> Result<(), ApiError> {
+    /// Waits until at most `left` images are being stored.
+    async fn wait_until_running(&mut self, left: usize) -> Result<(), ApiError> {
         while self.running.len() > left {
             let Some(done) = self.running.join_next().await else {
                 break;
             };
             let (at, outcome) = done.map_err(ApiError::internal)?;
             if let Some(item) = self.items.get_mut(at) {
-                *item = std::mem::take(item).with(outcome);
+                *item = std::mem::take(item).with_outcome(outcome);
             }
         }
         Ok(())
     }
 }
 
-/// One image's outcome: what is kept of it and whether it is new.
+/// The record of a stored image, and true if it is new.
 type Outcome = Result<(Image, bool), ApiError>;
 
-async fn one(
+async fn store_one(
     state: AppState,
     params: PutParams,
-    said: Said,
+    fields: ImageFields,
     image: Result<Bytes, ApiError>,
 ) -> Outcome {
-    if let Some(name) = said.twice {
-        return Err(twice(name));
+    if let Some(name) = fields.repeated {
+        return Err(repeated_field(name));
     }
-    let id: ImageId = match said.id {
-        // A route has this name, and nothing else would reach the image.
+    let id: ImageId = match fields.id {
+        // `/images/batch` is this route, so no route would reach the image.
         Some(id) if id == "batch" => {
-            let detail = "an image cannot have the id 'batch', which is the name of a route";
+            let detail = "an image cannot have the id 'batch', because it is the name of a route";
             return Err(ApiError::Invalid("invalid_id", detail.to_owned()));
         }
         Some(id) => id.parse()?,
         None => Uuid::now_v7().to_string().parse()?,
     };
-    let upload = Upload {
+    let upload = ImageUpload {
         image: image?,
-        labels: said.labels,
-        payload: said.payload,
+        labels: fields.labels,
+        payload: fields.payload,
     };
-    let anything = Precondition::default();
-    let kept = keep(&state, id, params, upload, anything, WhenFull::Waits).await;
-    kept.map(|(record, created)| (record.into(), created))
+    let none = Precondition::default();
+    let stored = encode_and_store(&state, id, params, upload, none, WhenFull::Wait).await;
+    stored.map(|(record, created)| (record.into(), created))
 }
 
 impl Item {
-    fn with(mut self, outcome: Outcome) -> Self {
+    fn with_outcome(mut self, outcome: Outcome) -> Self {
         match outcome {
             Ok((image, created)) => {
                 let status = if created {
@@ -309,14 +324,14 @@ impl Item {
     }
 }
 
-/// What comes of a body in time. A form may be of any length, but it has to go on.
-async fn in_time<T, E>(
-    patience: Duration,
+/// Waits for the next part of a body. A form may take any time, but each part must arrive in time.
+async fn with_timeout<T, E>(
+    chunk_timeout: Duration,
     next: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ApiError>
 where
     ApiError: From<E>,
 {
-    let next = timeout(patience, next).await;
-    Ok(next.map_err(|_| ApiError::BodyTooSlow(patience))??)
+    let next = timeout(chunk_timeout, next).await;
+    Ok(next.map_err(|_| ApiError::BodyTooSlow(chunk_timeout))??)
 }

@@ -1,5 +1,5 @@
-//! `/images/{id}/content`: originals as they were uploaded, sent once to whoever keeps them.
-//! Knows a record by the name of its original, which tells one upload from another; not where originals lie.
+//! `/images/{id}/content`: originals as they were uploaded, with an entity tag so that clients can
+//! cache them.
 
 use axum::{
     Router,
@@ -12,15 +12,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     http::{
-        body::answer::holding, error::ApiError, extract::Id, middleware::base_path::address,
-        state::AppState,
+        body::response::with_reservation, error::ApiError, extract::Id,
+        middleware::base_path::with_base, state::AppState,
     },
     image,
     index::{ImageId, Record},
 };
 
-/// What is escaped of an id in a path.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+/// The characters of an id that are escaped in a path.
+const PATH_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~')
@@ -28,21 +28,21 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@')
     .remove(b'-');
 
-/// What an original may do that is opened as a page: nothing.
+/// The content security policy of an original that a browser opens as a page: it may do nothing.
 const POLICY: &str = "sandbox; default-src 'none'";
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/images/{id}/content", get(content))
 }
 
-/// Where an image is, from the base path on.
+/// Returns the path of an image, without the base path.
 pub(crate) fn image_url(id: &ImageId) -> String {
-    format!("/images/{}", utf8_percent_encode(id.as_str(), ESCAPED))
+    format!("/images/{}", utf8_percent_encode(id.as_str(), PATH_ESCAPES))
 }
 
-/// Where the original of an image is.
+/// Returns the path of an image's original, with the base path.
 pub(crate) fn content_url(id: &ImageId) -> String {
-    address(&format!("{}/content", image_url(id)))
+    with_base(&format!("{}/content", image_url(id)))
 }
 
 async fn content(
@@ -54,44 +54,49 @@ async fn content(
         let (missing, id) = (ApiError::NoImage(id.to_string()), id.clone());
         let record = state.read(move |index| index.get(&id)).await?;
         let record = record.ok_or(missing)?;
-        let held = [
-            (header::ETAG, tag(&state, &record)),
-            // It may be replaced at any time, so whoever keeps it asks whether it still is.
+        let caching = [
+            (header::ETAG, etag(&state, &record)),
+            // It may be replaced at any time, so a cache must revalidate it.
             (header::CACHE_CONTROL, "private, no-cache".to_owned()),
         ];
-        if known(&headers, &held[0].1) {
-            return Ok((StatusCode::NOT_MODIFIED, held).into_response());
+        if is_cached(&headers, &caching[0].1) {
+            return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
         }
-        let bytes_held = state.hold_answer_soon(record.bytes).await?;
-        // It was replaced or deleted between record and original.
+        let reservation = state.reserve_answer_when_free(record.bytes).await?;
+        // The image was replaced or deleted since the record was read.
         let Some(bytes) = state.parts().gallery.original(&record).await? else {
             continue;
         };
         let about = [
-            // Not as the record has it: an earlier `import` took what the export said.
+            // Not the record's: an earlier version of `import` took it from the export unchecked.
             (
                 header::CONTENT_TYPE,
                 image::media_type(&bytes).unwrap_or("application/octet-stream"),
             ),
-            // An upload may be HTML behind a picture's first bytes; no browser shall find that out, or run what it finds.
+            // An upload may be HTML after a picture's first bytes; browsers must not detect or run
+            // it.
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::CONTENT_SECURITY_POLICY, POLICY),
         ];
-        return Ok(holding((held, about, bytes).into_response(), bytes_held));
+        return Ok(with_reservation(
+            (caching, about, bytes).into_response(),
+            reservation,
+        ));
     }
 }
 
-/// The store and the name of the original in it: no other upload ever has both, so no original has to be read for its tag.
-fn tag(state: &AppState, record: &Record) -> String {
+/// Returns the tag of an original: the store's id and the original key. It is unique to an upload,
+/// so the original is not read for it.
+fn etag(state: &AppState, record: &Record) -> String {
     let store = state.parts().gallery.index().id();
-    let name = record.original.map(|name| name.to_string());
-    format!("\"{store}/{}\"", name.unwrap_or_default())
+    let key = record.original.map(|key| key.to_string());
+    format!("\"{store}/{}\"", key.unwrap_or_default())
 }
 
-/// Whether the caller has the content with this tag already.
-pub(crate) fn known(headers: &HeaderMap, tag: &str) -> bool {
-    let given = headers.get_all(header::IF_NONE_MATCH).into_iter();
-    given
+/// Returns true if the client has the content with this tag.
+pub(crate) fn is_cached(headers: &HeaderMap, tag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).into_iter();
+    values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|value| value.trim().trim_start_matches("W/"))

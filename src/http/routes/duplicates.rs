@@ -1,5 +1,4 @@
 //! `/duplicates`: the groups of copies that a job found, and the group of one image.
-//! Knows parameters and answers; neither how copies are found nor when.
 
 use std::sync::Arc;
 
@@ -11,17 +10,17 @@ use crate::{
         error::ApiError,
         extract::{
             Id, Params,
-            parameter::{PageSize, whole},
+            parameters::{PageSize, whole_number},
         },
         routes::content::content_url,
         state::AppState,
     },
-    index::{Copies, Group, ImageId, Index, IndexError, Record},
+    index::{Copies, CopyGroup, ImageId, Index, IndexError, Record},
     jobs::JobError,
 };
 
-/// How many copies of each group are told where there are several groups.
-const SHOWN: usize = 10;
+/// The most copies shown of each group in a list of groups.
+const MAX_COPIES_SHOWN: usize = 10;
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -32,21 +31,21 @@ pub(crate) fn routes() -> Router<AppState> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PageParams {
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     offset: u64,
     #[serde(default)]
     limit: PageSize,
 }
 
 impl PageParams {
-    /// The first and how many.
+    /// Returns the offset and the limit.
     fn page(&self) -> (usize, usize) {
         let first = usize::try_from(self.offset).unwrap_or(usize::MAX);
         (first, self.limit.0)
     }
 }
 
-/// Some of the groups, and what all of them are of.
+/// A page of groups, with figures of all groups.
 #[derive(Serialize)]
 struct Groups {
     model: String,
@@ -57,34 +56,34 @@ struct Groups {
     images: u64,
     copies: usize,
     total: usize,
-    groups: Vec<Shown>,
+    groups: Vec<GroupAnswer>,
 }
 
 impl Groups {
-    fn of(index: &Index, copies: &Copies, groups: Vec<Group>) -> Self {
+    fn of(index: &Index, copies: &Copies, groups: Vec<CopyGroup>) -> Self {
         Groups {
             model: copies.model.clone(),
             commit: copies.commit,
             stale: copies.commit != index.commit(),
             found_at_ms: copies.found_at_ms,
-            min_similarity: copies.least,
+            min_similarity: copies.min_similarity,
             images: copies.images,
             copies: copies.copies(),
             total: copies.len(),
-            groups: groups.into_iter().map(Shown::from).collect(),
+            groups: groups.into_iter().map(GroupAnswer::from).collect(),
         }
     }
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct GroupAnswer {
     images: usize,
     oldest: Image,
-    copies: Vec<Alike>,
+    copies: Vec<CopyAnswer>,
 }
 
 #[derive(Serialize)]
-struct Alike {
+struct CopyAnswer {
     similarity: f32,
     #[serde(flatten)]
     image: Image,
@@ -107,14 +106,14 @@ impl From<Record> for Image {
     }
 }
 
-impl From<Group> for Shown {
-    fn from(group: Group) -> Self {
+impl From<CopyGroup> for GroupAnswer {
+    fn from(group: CopyGroup) -> Self {
         let copies = group.copies.into_iter();
-        Shown {
+        GroupAnswer {
             images: group.images,
             oldest: group.oldest.into(),
             copies: copies
-                .map(|(record, similarity)| Alike {
+                .map(|(record, similarity)| CopyAnswer {
                     similarity,
                     image: record.into(),
                 })
@@ -129,7 +128,7 @@ async fn list(
 ) -> Result<Json<Groups>, ApiError> {
     let (first, limit) = params.page();
     let groups = read(&state, move |index, copies| {
-        let groups = index.groups(copies, first, limit, SHOWN)?;
+        let groups = index.groups(copies, first, limit, MAX_COPIES_SHOWN)?;
         Ok(Groups::of(index, copies, groups))
     });
     Ok(Json(groups.await?))
@@ -149,7 +148,7 @@ async fn group_of(
     group.await?.map(Json).ok_or(none)
 }
 
-/// Reads the groups that were found last, where there are any of a model whose sketches are still there.
+/// Reads the newest groups, if they are of a model whose sketches still exist.
 async fn read<T: Send + 'static>(
     state: &AppState,
     read: impl FnOnce(&Index, &Copies) -> Result<T, IndexError> + Send + 'static,
@@ -161,7 +160,7 @@ async fn read<T: Send + 'static>(
     })?;
     if let Some(copies) = found {
         match state.read(move |index| read(index, &copies)).await {
-            // Of a model that was let go.
+            // The model's generation was deleted.
             Err(ApiError::Index(IndexError::Generation { .. })) => {}
             answer => return answer,
         }

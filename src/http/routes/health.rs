@@ -1,5 +1,5 @@
-//! Probes, facts and the contract: `/livez`, `/readyz`, `/info`, `/openapi.yaml` and `/docs`.
-//! Knows nothing of images; it tells how the service is, not what it holds.
+//! The state of the service and the description of its API: `/livez`, `/readyz`, `/info`,
+//! `/openapi.yaml` and `/docs`.
 
 use axum::{
     Json, Router,
@@ -13,27 +13,28 @@ use utoipa_swagger_ui::Config;
 
 use crate::{
     code::Length,
-    http::{error::ApiError, extract::Name, routes::asset::Asset, state::AppState},
+    http::{error::ApiError, extract::Name, routes::static_files::StaticFile, state::AppState},
     index::Facts,
-    jobs::Waiting,
+    jobs::UnfinishedJobs,
     model::{Card, Thresholds},
     replica::Replica,
 };
 
-const CONTRACT: &str = include_str!("../../../openapi.yaml");
+const OPENAPI: &str = include_str!("../../../openapi.yaml");
 
-/// What the page of the contract may do: Swagger UI sets styles on its elements, and has a few pictures in its own text.
+/// The content security policy of Swagger UI, which sets styles on its elements and has pictures in
+/// `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/info", get(info))
-        .route("/openapi.yaml", get(contract))
+        .route("/openapi.yaml", get(openapi))
 }
 
-/// The contract as a page that tries it out; all of it comes from this program.
-pub(crate) fn pages() -> Router<AppState> {
+/// Swagger UI for the API; all its files are built into the program.
+pub(crate) fn docs_pages() -> Router<AppState> {
     Router::new()
         .route("/docs", get(async || Redirect::to("docs/")))
         .route(
@@ -53,12 +54,12 @@ fn page(name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
         Some((file.bytes.into_owned().into(), file.content_type))
     };
     let path = format!("/docs/{name}");
-    let asset = Asset::at(&path, load).ok_or(ApiError::NoRoute(path))?;
+    let file = StaticFile::at(&path, load).ok_or(ApiError::NoRoute(path))?;
     let policy = [(header::CONTENT_SECURITY_POLICY, POLICY)];
-    Ok((policy, asset.answer(headers)).into_response())
+    Ok((policy, file.answer(headers)).into_response())
 }
 
-/// Answered in every state of the service, for the orchestrator.
+/// Probes for the orchestrator, which answer in every state of the service.
 pub(crate) fn probes() -> Router<AppState> {
     Router::new()
         .route("/livez", get(live))
@@ -76,10 +77,10 @@ struct Info {
     max_body_bytes: usize,
     index: Facts,
     standby: Option<Standby>,
-    jobs: Waiting,
+    jobs: UnfinishedJobs,
 }
 
-/// The model whose codes are kept beside those that are searched.
+/// The standby model.
 #[derive(Serialize)]
 struct Standby {
     model: String,
@@ -105,42 +106,43 @@ async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
         input_size: active.card.input_size,
         max_body_bytes: state.max_body_bytes(),
         standby,
-        jobs: state.parts().jobs.waiting().await?,
+        jobs: state.parts().jobs.count_unfinished().await?,
         index,
     }))
 }
 
-async fn contract(headers: HeaderMap) -> Result<Response, ApiError> {
-    let load = || Some((CONTRACT.as_bytes().into(), "application/yaml".to_owned()));
-    let asset = Asset::at("/openapi.yaml", load);
-    let asset = asset.ok_or_else(|| ApiError::internal("the contract is not there"))?;
-    Ok(asset.answer(&headers))
+async fn openapi(headers: HeaderMap) -> Result<Response, ApiError> {
+    let load = || Some((OPENAPI.as_bytes().into(), "application/yaml".to_owned()));
+    let file = StaticFile::at("/openapi.yaml", load);
+    let file = file.ok_or_else(|| ApiError::internal("openapi.yaml is missing"))?;
+    Ok(file.answer(&headers))
 }
 
-/// Not live means that the model's thread is gone, that a replica cannot go on, or that the store lost commits: only a restart mends these.
+/// The service is not live if the model's thread has ended, if a replica cannot continue, or if the
+/// store lost commits. Only a restart helps then.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
     match state.models().active.batcher.is_alive() {
-        false => Err(ApiError::Dead),
-        true if !replica.is_none_or(Replica::is_alive) => Err(ApiError::Stopped),
-        true if state.parts().gallery.index().is_lost() => Err(ApiError::Lost),
+        false => Err(ApiError::ModelStopped),
+        true if !replica.is_none_or(Replica::is_alive) => Err(ApiError::ReplicaStopped),
+        true if state.parts().gallery.index().is_lost() => Err(ApiError::CommitsLost),
         true => Ok("live\n"),
     }
 }
 
-/// Searches are answered where writes are not, so a service that is degraded is ready.
+/// A degraded service is ready: it refuses writes, but answers searches.
 async fn ready(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
     if !state.is_ready() || !replica.is_none_or(Replica::is_ready) {
         return Err(ApiError::NotReady);
     }
     let gallery = &state.parts().gallery;
-    Ok(if !gallery.index().has_room() {
+    Ok(if !gallery.index().has_disk_space() {
         "degraded: the disk is full, so writes are refused\n"
-    } else if gallery.originals_are_away() {
+    } else if !gallery.can_write_originals() {
         "degraded: originals cannot be written, so images are refused\n"
-    } else if replica.is_some_and(Replica::has_passed_over) {
-        "degraded: a message of the log was broken and is passed over\n"
+    } else if replica.is_some_and(Replica::has_skipped_message) {
+        "degraded: a message of the log was broken and was skipped\n"
     } else {
         "ready\n"
     })

@@ -1,5 +1,4 @@
-//! `/images`: storing, listing, reading, changing and removing images, with the types and limits of these routes.
-//! Knows neither how an image is encoded nor how it is kept.
+//! `/images`: stores, lists, reads, changes and deletes images.
 
 use std::collections::BTreeMap;
 
@@ -21,16 +20,17 @@ use crate::{
     http::{
         body::MAX_JSON_BYTES,
         error::ApiError,
-        etag::{Preconditions, tag},
+        etag::{Preconditions, etag},
         extract::{
-            Id, Object, Params, TimedBody, Upload, json,
-            parameter::{PageSize, given},
+            Id, ImageUpload, Object, Params, TimedBody,
+            parameters::{PageSize, present_value},
+            parse_payload,
         },
         routes::{
-            content::{content_url, image_url, known},
+            content::{content_url, image_url, is_cached},
             search::by_length,
         },
-        state::{AppState, CHANGE, CHANGES, WhenFull},
+        state::{AppState, MAX_RETRIES, RETRY_DELAY, WhenFull},
     },
     index::{Cursor, ImageId, IndexError, NewImage, Precondition, Record},
 };
@@ -45,7 +45,7 @@ pub(crate) fn routes() -> Router<AppState> {
         )
 }
 
-/// A record as answers show it.
+/// A record in an answer.
 #[derive(Serialize)]
 pub(crate) struct Image {
     id: ImageId,
@@ -75,17 +75,17 @@ impl From<Record> for Image {
     }
 }
 
-/// An answer that is one record, with the tag of its revision.
-struct One(Record);
+/// An answer with one record and the tag of its revision.
+struct ImageAnswer(Record);
 
-impl IntoResponse for One {
+impl IntoResponse for ImageAnswer {
     fn into_response(self) -> Response {
-        let tag = [(header::ETAG, tag(&self.0.revision))];
+        let tag = [(header::ETAG, etag(&self.0.revision))];
         (tag, Json(Image::from(self.0))).into_response()
     }
 }
 
-/// What may be said of a stored image beside its form.
+/// Parameters of a route that stores images; labels may be in the form too.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutParams {
@@ -98,7 +98,7 @@ async fn put(
     Id(id): Id,
     Params(params): Params<PutParams>,
     Preconditions(expected): Preconditions,
-    TimedBody(upload, _held): TimedBody<Upload>,
+    TimedBody(upload, _meter): TimedBody<ImageUpload>,
 ) -> Result<Response, ApiError> {
     store(state, id, params, upload, expected).await
 }
@@ -106,7 +106,7 @@ async fn put(
 async fn create(
     State(state): State<AppState>,
     Params(params): Params<PutParams>,
-    TimedBody(upload, _held): TimedBody<Upload>,
+    TimedBody(upload, _meter): TimedBody<ImageUpload>,
 ) -> Result<Response, ApiError> {
     let id = Uuid::now_v7().to_string().parse()?;
     store(state, id, params, upload, Precondition::default()).await
@@ -116,38 +116,43 @@ async fn store(
     state: AppState,
     id: ImageId,
     params: PutParams,
-    upload: Upload,
+    upload: ImageUpload,
     expected: Precondition,
 ) -> Result<Response, ApiError> {
-    let (record, created) = keep(&state, id, params, upload, expected, WhenFull::Refused).await?;
+    let (record, created) =
+        encode_and_store(&state, id, params, upload, expected, WhenFull::Refuse).await?;
     let location = [(header::LOCATION, image_url(&record.id))];
     Ok(match created {
-        true => (StatusCode::CREATED, location, One(record)).into_response(),
-        false => One(record).into_response(),
+        true => (StatusCode::CREATED, location, ImageAnswer(record)).into_response(),
+        false => ImageAnswer(record).into_response(),
     })
 }
 
-/// Encodes and stores an image, if the one with its id is as expected, and tells whether it is new.
-pub(crate) async fn keep(
+/// Encodes and stores an image if its precondition holds. Returns the record, and true if the image
+/// is new.
+pub(crate) async fn encode_and_store(
     state: &AppState,
     id: ImageId,
     params: PutParams,
-    upload: Upload,
+    upload: ImageUpload,
     expected: Precondition,
-    turn: WhenFull,
+    when_full: WhenFull,
 ) -> Result<(Record, bool), ApiError> {
     let labels = [params.label, upload.labels].concat();
     check_labels(&labels)?;
     check_payload(upload.payload.as_ref())?;
-    // What cannot be is not encoded; whether it can be is decided when it is written. A replica may not know yet what its caller has seen.
-    if !expected.is_anything() && state.parts().replica.is_none() {
+    // A cheap early check; the authoritative one is made when the write is applied. Not on a
+    // replica, which may not have applied yet what the caller has seen elsewhere.
+    if !expected.is_empty_condition() && state.parts().replica.is_none() {
         let (id, expected) = (id.clone(), expected.clone());
         state
-            .read(move |index| index.expect(&id, &expected))
+            .read(move |index| index.check_precondition(&id, &expected))
             .await?;
     }
-    for _ in 0..CHANGES {
-        let (codes, media_type) = state.encode_to_keep(upload.image.clone(), turn).await?;
+    for _ in 0..MAX_RETRIES {
+        let (codes, media_type) = state
+            .encode_for_storage(upload.image.clone(), when_full)
+            .await?;
         let image = NewImage {
             id: id.clone(),
             codes,
@@ -160,11 +165,11 @@ pub(crate) async fn keep(
         };
         let (original, expected) = (upload.image.clone(), expected.clone());
         match state.parts().gallery.put(image, original, expected).await {
-            // Another model became the active one meanwhile.
+            // Another model was activated in between.
             Err(GalleryError::Index {
                 source: IndexError::Generation { .. },
-            }) => sleep(CHANGE).await,
-            done => return Ok(done?),
+            }) => sleep(RETRY_DELAY).await,
+            result => return Ok(result?),
         }
     }
     Err(ApiError::NotReady)
@@ -175,7 +180,7 @@ pub(crate) async fn keep(
 struct ListParams {
     #[serde(default)]
     label: Vec<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     after: Option<String>,
     #[serde(default)]
     limit: PageSize,
@@ -216,19 +221,19 @@ async fn read(
     let missing = ApiError::NoImage(id.to_string());
     let record = state.read(move |index| index.get(&id)).await?;
     let record = record.ok_or(missing)?;
-    let tag = tag(&record.revision);
-    Ok(match known(&headers, &tag) {
+    let tag = etag(&record.revision);
+    Ok(match is_cached(&headers, &tag) {
         true => (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response(),
-        false => One(record).into_response(),
+        false => ImageAnswer(record).into_response(),
     })
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct ImagePatch {
     labels: Option<Vec<String>>,
-    /// Null, which removes it, is told from nothing, which keeps it.
-    #[serde(default, deserialize_with = "given")]
+    /// `Some(None)` is null, which removes the payload; `None` keeps it.
+    #[serde(default, deserialize_with = "present_value")]
     payload: Option<Option<Box<RawValue>>>,
 }
 
@@ -236,10 +241,12 @@ async fn patch(
     State(state): State<AppState>,
     Id(id): Id,
     Preconditions(expected): Preconditions,
-    TimedBody(Json(Object(Change { labels, payload })), _held): TimedBody<Json<Object<Change>>>,
-) -> Result<One, ApiError> {
+    TimedBody(Json(Object(ImagePatch { labels, payload })), _meter): TimedBody<
+        Json<Object<ImagePatch>>,
+    >,
+) -> Result<ImageAnswer, ApiError> {
     check_labels(labels.as_deref().unwrap_or_default())?;
-    let read = |payload: Option<Box<RawValue>>| payload.map(|payload| json(payload.get()));
+    let read = |payload: Option<Box<RawValue>>| payload.map(|payload| parse_payload(payload.get()));
     let payload = payload
         .map(|payload| read(payload).transpose())
         .transpose()?;
@@ -247,7 +254,9 @@ async fn patch(
     let missing = ApiError::NoImage(id.to_string());
     let index = state.parts().gallery.index();
     let record = index.patch(id, labels, payload, expected).await;
-    Ok(One(record.map_err(refused)?.ok_or(missing)?))
+    Ok(ImageAnswer(
+        record.map_err(without_precondition)?.ok_or(missing)?,
+    ))
 }
 
 async fn delete(
@@ -257,14 +266,15 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
     let deleted = state.parts().gallery.index().delete(id, expected).await;
-    match deleted.map_err(refused)? {
+    match deleted.map_err(without_precondition)? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(missing),
     }
 }
 
-/// A condition counts for nothing where the request fails without it as well (RFC 9110, 13.2.1).
-fn refused(error: IndexError) -> ApiError {
+/// Ignores a precondition on an image that does not exist, since the request would fail without it
+/// too (RFC 9110, 13.2.1).
+fn without_precondition(error: IndexError) -> ApiError {
     match error {
         IndexError::PreconditionFailed { id, present: None } => ApiError::NoImage(id.to_string()),
         error => error.into(),

@@ -1,6 +1,11 @@
-//! TODO http::routes
+//! The routes, with the requests and answers of each.
+//!
+//! `batch` `/images/batch` · `content` `/images/{id}/content` · `duplicates` `/duplicates` ·
+//! `health` `/livez`, `/readyz`, `/info`, `/openapi.yaml`, `/docs` · `images` `/images` · `jobs`
+//! `/admin/jobs` · `models` `/admin/models` · `overview` `/labels`, `/codes` · `page` `/`, `/web` ·
+//! `search` `/search`, `/encode` · `snapshots` `/admin/snapshots`, `/admin/digest` · `static_files`
+//! files built into the program, for `health` and `page`.
 
-pub mod asset;
 pub mod batch;
 pub mod content;
 pub mod duplicates;
@@ -12,3 +17,4 @@ pub mod overview;
 pub mod page;
 pub mod search;
 pub mod snapshots;
+pub mod static_files;

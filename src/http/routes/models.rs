@@ -1,5 +1,4 @@
-//! `/admin/models`: which checkpoints there are, more of them, fewer, and which of them answers.
-//! Knows their states and who may go; neither how models are kept nor how one takes another's place.
+//! `/admin/models`: lists, adds, activates and removes models.
 
 use axum::{
     Json, Router,
@@ -18,8 +17,7 @@ use crate::{
     http::{
         body::upload::receive,
         error::ApiError,
-        extract::{Name, Params},
-        routes::search::NoParams,
+        extract::{Name, NoParams, Params},
         state::AppState,
     },
     inference::registry::Entry,
@@ -28,7 +26,7 @@ use crate::{
     system::disk,
 };
 
-/// The most bytes of a checkpoint: VGG-19's has 280 MB.
+/// The most bytes of a model file. The largest of today, VGG-19's, has 280 MB.
 const MAX_MODEL_BYTES: u64 = 1 << 30;
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -37,31 +35,29 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/admin/models/{id}", get(read).delete(remove))
         .route("/admin/models/{id}/content", get(content))
         .route("/admin/models/{id}/activate", post(activate))
-        .route("/admin/models/{id}/codes", delete(let_go))
-        // An upload is read as it comes, to its own limit.
+        .route("/admin/models/{id}/codes", delete(delete_codes))
+        // An upload is written to a file as it arrives, and has its own limit.
         .layer(DefaultBodyLimit::disable())
 }
 
-/// What a model is to the service.
 #[derive(Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Use {
+enum ModelState {
     /// Its codes are searched.
     Active,
-    /// All its codes are kept, so that it can be activated at once.
+    /// All its codes exist, so it can be activated at once.
     Standby,
-    /// Its codes are being made, or were not all made.
+    /// Its codes are being made, or some are missing.
     Encoding,
-    /// It is kept.
+    /// It has no codes.
     Stored,
 }
 
-/// A checkpoint as answers show it.
 #[derive(Serialize)]
 struct Model {
     id: String,
-    state: Use,
-    /// The model that it was trained from.
+    state: ModelState,
+    /// The model that it was trained from, if any.
     parent: Option<Value>,
     bytes: u64,
     created_at_ms: u64,
@@ -69,28 +65,28 @@ struct Model {
 }
 
 #[derive(Serialize)]
-struct All {
+struct ModelList {
     models: Vec<Model>,
 }
 
-/// What became of an activation: a job, where codes have to be made first.
+/// The result of an activation: a job, if codes must be made first.
 #[derive(Serialize)]
 struct Activated {
     model: String,
-    state: Use,
+    state: ModelState,
     job: Option<Job>,
 }
 
-fn state_of(state: &AppState, id: &str) -> Use {
+fn state_of(state: &AppState, id: &str) -> ModelState {
     let generations = state.parts().gallery.index().generations();
     let standby = generations
         .standby
         .is_some_and(|standby| standby.model == id);
     match (state.models().active.id == id, standby, generations.missing) {
-        (true, ..) => Use::Active,
-        (_, true, 0) => Use::Standby,
-        (_, true, _) => Use::Encoding,
-        _ => Use::Stored,
+        (true, ..) => ModelState::Active,
+        (_, true, 0) => ModelState::Standby,
+        (_, true, _) => ModelState::Encoding,
+        _ => ModelState::Stored,
     }
 }
 
@@ -113,10 +109,10 @@ async fn entry(state: &AppState, id: &str) -> Result<Entry, ApiError> {
 async fn list(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
-) -> Result<Json<All>, ApiError> {
-    let entries = state.parts().serving.all().await?;
+) -> Result<Json<ModelList>, ApiError> {
+    let entries = state.parts().serving.list().await?;
     let models = entries.into_iter().map(|entry| model(&state, entry));
-    Ok(Json(All {
+    Ok(Json(ModelList {
         models: models.collect(),
     }))
 }
@@ -132,12 +128,12 @@ async fn upload(
     request: Request,
 ) -> Result<Response, ApiError> {
     let registry = state.parts().serving.registry().clone();
-    let body = request.into_body().into_data_stream().map_err(broke_off);
-    let patience = state.parts().body_time;
-    let upload = receive(body, registry.temp_path(), MAX_MODEL_BYTES, patience).await?;
-    // It is copied to its name.
+    let body = request.into_body().into_data_stream().map_err(interrupted);
+    let chunk_timeout = state.parts().body_timeout;
+    let upload = receive(body, registry.temp_path(), MAX_MODEL_BYTES, chunk_timeout).await?;
+    // The registry copies it, so the disk needs room for a second file.
     if let Some(folder) = upload.path.parent() {
-        disk::room(folder, upload.bytes)?;
+        disk::check_free_space(folder, upload.bytes)?;
     }
     let taken = state.parts().serving.add(&upload.path).await?;
     let location = format!("/admin/models/{}", taken.id);
@@ -145,8 +141,8 @@ async fn upload(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], model).into_response())
 }
 
-fn broke_off(error: axum::Error) -> ApiError {
-    ApiError::Malformed(format!("the body broke off: {error}"))
+fn interrupted(error: axum::Error) -> ApiError {
+    ApiError::Malformed(format!("the body was interrupted: {error}"))
 }
 
 async fn content(State(state): State<AppState>, Name(id): Name) -> Result<Response, ApiError> {
@@ -167,11 +163,11 @@ async fn content(State(state): State<AppState>, Name(id): Name) -> Result<Respon
 async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
     let entry = entry(&state, &id).await?;
     let why = match state_of(&state, &entry.id) {
-        Use::Active => "is active; activate another first",
-        Use::Standby | Use::Encoding => {
-            "has codes, to activate it by; let them go first: DELETE /admin/models/{id}/codes"
+        ModelState::Active => "is active; activate another first",
+        ModelState::Standby | ModelState::Encoding => {
+            "has codes; delete them first: DELETE /admin/models/{id}/codes"
         }
-        Use::Stored => {
+        ModelState::Stored => {
             state.parts().serving.remove(&entry.id).await?;
             return Ok(StatusCode::NO_CONTENT);
         }
@@ -179,20 +175,20 @@ async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusC
     Err(ApiError::ModelInUse { id, why })
 }
 
-/// At once where all codes are kept; by a job where they have to be made.
+/// Activates a model at once if all its codes exist, or else creates a job that makes them.
 async fn activate(State(state): State<AppState>, Name(id): Name) -> Result<Response, ApiError> {
     let entry = entry(&state, &id).await?;
     let id = entry.id;
     let serving = &state.parts().serving;
     let standby = state.models().standby.filter(|standby| standby.id == id);
-    if let (Use::Standby, Some(standby)) = (state_of(&state, &id), standby)
-        // What was written at this moment may lack codes, which a job then makes.
+    if let (ModelState::Standby, Some(standby)) = (state_of(&state, &id), standby)
+        // Fails if an image without codes was written just now; a job then makes them.
         && serving.activate(standby.generation).await.is_ok()
     {
         tracing::info!(model = id, "activated");
     }
     let now = state_of(&state, &id);
-    if now == Use::Active {
+    if now == ModelState::Active {
         let answer = Activated {
             model: id,
             state: now,
@@ -216,19 +212,22 @@ async fn activate(State(state): State<AppState>, Name(id): Name) -> Result<Respo
         .into_response())
 }
 
-/// Lets the codes of the model beside the active one go.
-async fn let_go(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
+/// Deletes the standby generation if it is of this model.
+async fn delete_codes(
+    State(state): State<AppState>,
+    Name(id): Name,
+) -> Result<StatusCode, ApiError> {
     let id = entry(&state, &id).await?.id;
     let why = match state_of(&state, &id) {
-        Use::Active => "is active; activate another first",
-        Use::Encoding if state.parts().jobs.encodes(&id).await? => {
-            "is being encoded with; cancel the job"
+        ModelState::Active => "is active; activate another first",
+        ModelState::Encoding if state.parts().jobs.is_reencoding_with(&id).await? => {
+            "is in use by a job that makes its codes; cancel that job"
         }
-        Use::Standby | Use::Encoding => {
+        ModelState::Standby | ModelState::Encoding => {
             state.parts().serving.discard().await?;
             return Ok(StatusCode::NO_CONTENT);
         }
-        Use::Stored => return Ok(StatusCode::NO_CONTENT),
+        ModelState::Stored => return Ok(StatusCode::NO_CONTENT),
     };
     Err(ApiError::ModelInUse { id, why })
 }

@@ -1,5 +1,4 @@
-//! `/labels` and `/codes`: what the gallery holds at a glance.
-//! Knows parameters and answers; not how either is counted.
+//! `/labels` and `/codes`: counts of labels, and of images that share codes.
 
 use axum::{Json, Router, extract::State, routing::get};
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use crate::{
         error::ApiError,
         extract::{
             Params,
-            parameter::{PageSize, given},
+            parameters::{PageSize, present_value},
         },
         routes::search::parameters::check_length,
         state::AppState,
@@ -49,7 +48,7 @@ async fn labels(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CodeParams {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     bits: Option<Length>,
 }
 

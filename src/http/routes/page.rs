@@ -1,5 +1,5 @@
-//! `/` and `/web/…`: the page, whose files lie in the program, under a policy that lets it ask this service and nobody else.
-//! Knows files and headers; not what the page shows. Whoever does not ask for HTML gets a few lines of text instead.
+//! `/` and `/web/…`: the web page, whose files are built into the program. Clients that do not
+//! accept HTML get a short text instead.
 
 use axum::{
     Router,
@@ -12,25 +12,29 @@ use axum::{
 };
 use rust_embed::Embed;
 
-use crate::http::{error::ApiError, extract::Name, routes::asset::Asset, state::AppState};
+use crate::http::{
+    error::ApiError, extract::Name, routes::static_files::StaticFile, state::AppState,
+};
 
 #[derive(Embed)]
 #[folder = "web/"]
 struct Files;
 
-const POINTER: &str = "scihcgrl: image retrieval by learned hash codes
+const ROOT_TEXT: &str = "scihcgrl: image retrieval by learned hash codes
 
-POST /search        near images      POST /encode   codes of an image
-PUT  /images/{id}   store an image   GET  /images   what is stored
-GET  /info          model and index  GET  /docs     the whole contract
-GET  /              in a browser, a page that does all of it
+POST /search        similar images   POST /encode   codes of an image
+PUT  /images/{id}   store an image   GET  /images   stored images
+GET  /info          model and index  GET  /docs     all routes
+GET  /              in a browser, a page for all of this
 ";
 
-/// Pictures may be made in the page, of what was fetched with a key or is yet to be sent.
+/// The content security policy of the page: it may use only this service. `blob:` is for pictures
+/// that the page fetched with a key or is about to send.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
-/// They need no key and are there in every state of the service: it is the page that asks for keys, and tells what is wrong.
+/// These routes need no key and answer in every state of the service: the page asks for a key, and
+/// shows the service's state.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(root))
@@ -44,9 +48,9 @@ async fn root(headers: HeaderMap) -> Response {
         .any(|value| value.contains("text/html"));
     let mut response = match answer("index.html", &headers).filter(|_| html) {
         Some(page) => page,
-        None => POINTER.into_response(),
+        None => ROOT_TEXT.into_response(),
     };
-    // Beside what it varies by already.
+    // In addition to the vary header of the file.
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("accept"));
@@ -69,10 +73,10 @@ fn answer(name: &str, headers: &HeaderMap) -> Option<Response> {
         };
         Some((Files::get(name)?.data, media_type.to_owned()))
     };
-    let asset = Asset::at(&format!("/web/{name}"), load)?;
+    let file = StaticFile::at(&format!("/web/{name}"), load)?;
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    Some((fixed, asset.answer(headers)).into_response())
+    Some((fixed, file.answer(headers)).into_response())
 }

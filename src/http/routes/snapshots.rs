@@ -1,5 +1,5 @@
-//! `/admin/snapshots`: making a snapshot, what there are, and removing one; `/admin/digest`: what the store has in a number.
-//! Knows requests and answers; neither what a snapshot holds nor how it is restored.
+//! `/admin/snapshots`: makes, lists and deletes snapshots. `/admin/digest`: the digest of the
+//! store.
 
 use axum::{
     Json, Router,
@@ -14,8 +14,7 @@ use uuid::Uuid;
 use crate::{
     http::{
         error::ApiError,
-        extract::{Name, Params, parameter::given},
-        routes::search::NoParams,
+        extract::{Name, NoParams, Params, parameters::present_value},
         state::AppState,
     },
     replica::Replica,
@@ -32,13 +31,13 @@ pub(crate) fn routes() -> Router<AppState> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CreateParams {
-    /// Copies of the originals; without it, where originals are in a folder and not in a bucket.
-    #[serde(default, deserialize_with = "given")]
+    /// Copy the originals too. By default, if they are in a folder, not in a bucket.
+    #[serde(default, deserialize_with = "present_value")]
     originals: Option<bool>,
 }
 
 #[derive(Serialize)]
-struct All {
+struct SnapshotList {
     snapshots: Vec<Manifest>,
 }
 
@@ -46,8 +45,8 @@ async fn create(
     State(state): State<AppState>,
     Params(CreateParams { originals }): Params<CreateParams>,
 ) -> Result<Response, ApiError> {
-    // Those of several replicas are where a new one finds them.
-    let local = state.parts().gallery.originals().are_local() && state.parts().replica.is_none();
+    // The originals of replicas are in a place that all replicas share.
+    let local = state.parts().gallery.originals().is_local() && state.parts().replica.is_none();
     let snapshots = &state.parts().snapshots;
     let manifest = snapshots.create(originals.unwrap_or(local)).await?;
     if let Some(replica) = &state.parts().replica
@@ -60,7 +59,8 @@ async fn create(
     Ok((StatusCode::CREATED, headers, Json(manifest)).into_response())
 }
 
-/// Lets go of the log that the snapshot before the newest has; a replica that begins with the newest, or is a little behind, finds the rest.
+/// Deletes the part of the log that the second newest snapshot contains. The rest is enough for a
+/// replica that starts from the newest snapshot or is a little behind.
 async fn trim(replica: &Replica, snapshots: &Snapshots) {
     let trimmed = async {
         let all = snapshots.list().await.map_err(ApiError::from)?;
@@ -70,19 +70,19 @@ async fn trim(replica: &Replica, snapshots: &Snapshots) {
         }
     };
     if let Err(error) = trimmed.await {
-        tracing::warn!(%error, "the log is kept as it is");
+        tracing::warn!(%error, "the log was not trimmed");
     }
 }
 
 async fn list(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
-) -> Result<Json<All>, ApiError> {
+) -> Result<Json<SnapshotList>, ApiError> {
     let snapshots = state.parts().snapshots.list().await?;
-    Ok(Json(All { snapshots }))
+    Ok(Json(SnapshotList { snapshots }))
 }
 
-/// What replicas are compared by.
+/// Replicas at one position have the same digest.
 #[derive(Serialize)]
 struct Digest {
     position: Option<u64>,

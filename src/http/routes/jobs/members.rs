@@ -1,4 +1,4 @@
-//! Which members a type reads from JSON, by asking how it is deserialized. Knows no type of its own.
+//! Finds the names of a struct's JSON members from its `Deserialize` implementation.
 
 use serde::{
     Deserializer,
@@ -6,17 +6,17 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// The members of a struct.
-pub(crate) fn of<T: DeserializeOwned>() -> &'static [&'static str] {
-    let mut asked = Asked(&[]);
-    // It fails once the members are known.
-    let _ = T::deserialize(&mut asked);
-    asked.0
+/// Returns the names of a struct's members.
+pub(crate) fn member_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut collector = Collector(&[]);
+    // Always fails, after it has the names.
+    let _ = T::deserialize(&mut collector);
+    collector.0
 }
 
-struct Asked(&'static [&'static str]);
+struct Collector(&'static [&'static str]);
 
-impl<'de> Deserializer<'de> for &mut Asked {
+impl<'de> Deserializer<'de> for &mut Collector {
     type Error = value::Error;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -26,11 +26,11 @@ impl<'de> Deserializer<'de> for &mut Asked {
         _: V,
     ) -> Result<V::Value, value::Error> {
         self.0 = members;
-        Err(Error::custom("only the members are asked for"))
+        Err(Error::custom("only the names are needed"))
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
-        Err(Error::custom("it is no struct"))
+        Err(Error::custom("it is not a struct"))
     }
 
     forward_to_deserialize_any! {

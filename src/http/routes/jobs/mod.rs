@@ -1,5 +1,6 @@
-//! `/admin/jobs`: having something done, following it, stopping it and forgetting it.
-//! Knows requests and answers; neither what a job does nor when its turn comes.
+//! `/admin/jobs`: creates, lists, follows, cancels and removes jobs.
+//!
+//! `request` the body that creates a job · `members` the names of its options.
 
 mod members;
 mod request;
@@ -12,7 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
-        sse::{Event as Sent, KeepAlive, Sse},
+        sse::{Event as SseEvent, KeepAlive, Sse},
     },
     routing::{get, post},
 };
@@ -24,10 +25,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{
-            Name, Params,
-            parameter::{PageSize, given},
+            Name, NoParams, Params,
+            parameters::{PageSize, present_value},
         },
-        routes::search::NoParams,
         state::AppState,
     },
     jobs::{Event, Job, JobError, Task},
@@ -36,9 +36,9 @@ use crate::{
 use request::NewJob;
 
 /// The most characters of an idempotency key.
-const MAX_KEY: usize = 200;
-/// How often a stream looks whether the service still serves.
-const LOOK: Duration = Duration::from_secs(1);
+const MAX_IDEMPOTENCY_KEY: usize = 200;
+/// How often a stream checks that the service is not draining.
+const READY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -59,10 +59,12 @@ async fn create(
     let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
     let key = key.transpose().unwrap_or(Some(""));
     let fits = |key: &&str| {
-        (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+        (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len())
+            && key.bytes().all(|byte| byte.is_ascii_graphic())
     };
     if !key.as_ref().is_none_or(fits) {
-        let detail = format!("an idempotency key is 1 to {MAX_KEY} visible ASCII characters");
+        let detail =
+            format!("an idempotency key is 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters");
         return Err(ApiError::Invalid("invalid_parameter", detail));
     }
     let NewJob {
@@ -103,7 +105,7 @@ async fn create(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "present_value")]
     before: Option<String>,
     #[serde(default)]
     limit: PageSize,
@@ -123,7 +125,8 @@ async fn list(
     }): Params<ListParams>,
 ) -> Result<Json<Page>, ApiError> {
     let before = before.map(|text| {
-        let wrong = || "`before` is not a job's id; give the `next` of the page before".to_owned();
+        let wrong =
+            || "`before` is not a job's id; give the `next` of the previous page".to_owned();
         Uuid::try_parse(&text).map_err(|_| ApiError::Invalid("invalid_parameter", wrong()))
     });
     let jobs = &state.parts().jobs;
@@ -155,12 +158,12 @@ async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusC
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What happened to a job, from the first event or the one after the last that the caller has, until it is over.
+/// Streams the events of a job until it is over: all, or those after the caller's last event.
 async fn events(
     State(state): State<AppState>,
     Name(id): Name,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, ApiError> {
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
     let id = job(&state, &id).await?.id;
     let last = headers.get(LAST_EVENT_ID);
     let last = last.map(|last| last.to_str().ok().and_then(|last| last.parse().ok()));
@@ -172,13 +175,13 @@ async fn events(
         let state = state.clone();
         async move {
             let after = after?;
-            let more = follow(&state, id, after).await;
+            let more = next_events(&state, id, after).await;
             let (last, over) = match more.last() {
                 Some(last) => (last.id, is_last(last)),
                 None => return None,
             };
             Some((
-                stream::iter(more.into_iter().map(sent)),
+                stream::iter(more.into_iter().map(to_sse)),
                 (!over).then_some(last),
             ))
         }
@@ -186,8 +189,8 @@ async fn events(
     Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
 }
 
-/// The next events after one, as soon as there are any; none where no more will come.
-async fn follow(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
+/// Waits for events after one and returns them; none if no more will come.
+async fn next_events(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
     let jobs = &state.parts().jobs;
     let mut changes = jobs.changes();
     let mut was_over = false;
@@ -197,24 +200,26 @@ async fn follow(state: &AppState, id: Uuid, after: u32) -> Vec<Event> {
         if !found.is_empty() || was_over {
             return found;
         }
-        // The last event comes a moment after the job is over.
+        // The last event is written a moment after the job's state, so look for it once more.
         let job = jobs.get(id).await;
         was_over = job.map_or(true, |job| job.state.is_over());
-        let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        let _ = tokio::time::timeout(READY_CHECK_INTERVAL, changes.changed()).await;
     }
     Vec::new()
 }
 
-/// Whether it tells of a state after which nothing happens.
+/// Returns true if no event follows this one.
 fn is_last(event: &Event) -> bool {
     ["succeeded", "failed", "cancelled"].contains(&event.event.as_str())
 }
 
-fn sent(event: Event) -> Result<Sent, Infallible> {
+fn to_sse(event: Event) -> Result<SseEvent, Infallible> {
     let mut data = event.data;
     if let Some(data) = data.as_object_mut() {
         data.insert("at_ms".to_owned(), event.at_ms.into());
     }
-    let sent = Sent::default().id(event.id.to_string()).event(event.event);
-    Ok(sent.data(data.to_string()))
+    let sse = SseEvent::default()
+        .id(event.id.to_string())
+        .event(event.event);
+    Ok(sse.data(data.to_string()))
 }

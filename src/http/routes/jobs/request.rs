@@ -1,5 +1,5 @@
-//! What is to be done, as a request says it: JSON, or a form of that and an archive to learn from.
-//! Knows forms and the limits of each part; neither jobs nor what an archive holds.
+//! Extracts a job from the body of a request: JSON, or a form with JSON and an archive to learn
+//! from.
 
 use std::ops::RangeInclusive;
 
@@ -20,12 +20,14 @@ use crate::{
     http::{
         body::{
             MAX_JSON_BYTES,
-            budget::Meter,
-            upload::{Upload, receive},
+            budget::BodyMeter,
+            upload::{ReceivedFile, receive},
         },
         error::ApiError,
-        extract::{Object, TimedBody, is_form, next_field, twice, unknown_field},
-        routes::{jobs::members, search::NoParams},
+        extract::{
+            NoParams, Object, TimedBody, is_multipart, next_field, repeated_field, unknown_field,
+        },
+        routes::jobs::members,
         state::AppState,
     },
     index::nfc,
@@ -35,17 +37,17 @@ use crate::{
 const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
 const FIELDS: [&str; 2] = ["job", "archive"];
 
-/// A request that is right as far as it can be told without the service.
+/// A new job, checked as far as that is possible without the service's state.
 pub(crate) struct NewJob {
-    /// Without the model's id where that is the active one's.
+    /// Has no model id if the active model is meant.
     pub task: Task,
     pub priority: i32,
-    pub archive: Option<Upload>,
+    pub archive: Option<ReceivedFile>,
 }
 
-/// A request: what kind of job, how urgent, and by kind what is to be done.
+/// The JSON of a request. The members in `rest` depend on the kind.
 #[derive(Deserialize)]
-struct Asked {
+struct JobRequest {
     kind: Kind,
     #[serde(default)]
     priority: i32,
@@ -68,37 +70,43 @@ struct Reencode {
     model: String,
 }
 
-/// The options of a job. A member that is none of them is refused, where in the record of a job it is passed over.
+/// Parses the options of a job. Refuses unknown members, which the same types ignore in a stored
+/// job.
 fn options<T: DeserializeOwned>(members: Value) -> Result<T, ApiError> {
-    let known = members::of::<T>();
-    let given = members.as_object().into_iter().flatten();
-    for (name, _) in given {
+    let known = members::member_names::<T>();
+    let names = members.as_object().into_iter().flatten();
+    for (name, _) in names {
         if !known.contains(&name.as_str()) {
-            return Err(wrong(de::Error::unknown_field(name, known)));
+            return Err(invalid_json(de::Error::unknown_field(name, known)));
         }
     }
-    serde_json::from_value(members).map_err(wrong)
+    serde_json::from_value(members).map_err(invalid_json)
 }
 
-fn wrong(error: serde_json::Error) -> ApiError {
+fn invalid_json(error: serde_json::Error) -> ApiError {
     ApiError::Invalid("invalid_json", error.to_string())
 }
 
-/// Whole numbers as such: JSON has 4 and 4.0 for one number, serde for two.
-fn whole_numbers(value: Value) -> Value {
+/// Replaces floats such as 4.0 by integers: they are one number in JSON, and two in serde.
+fn integers_from_floats(value: Value) -> Value {
     match value {
         Value::Number(number) => {
             let float = number.as_f64().filter(|float| {
                 number.is_f64() && float.fract() == 0.0 && float.abs() < 2f64.powi(53)
             });
-            float.map_or(Value::Number(number), |float| (float as i64).into())
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the float is a whole number between -2^53 and 2^53"
+            )]
+            let integer = float.map(|float| Value::from(float as i64));
+            integer.unwrap_or(Value::Number(number))
         }
-        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Array(items) => items.into_iter().map(integers_from_floats).collect(),
         Value::Object(members) => {
             let members = members.into_iter();
             Value::Object(
                 members
-                    .map(|(name, value)| (name, whole_numbers(value)))
+                    .map(|(name, value)| (name, integers_from_floats(value)))
                     .collect(),
             )
         }
@@ -106,17 +114,16 @@ fn whole_numbers(value: Value) -> Value {
     }
 }
 
-impl Asked {
+impl JobRequest {
     fn task(self, archive: Option<Archive>) -> Result<Task, ApiError> {
         let rest = Value::Object(self.rest);
         Ok(match self.kind {
             Kind::Adapt | Kind::Reencode | Kind::FindDuplicates if archive.is_some() => {
-                let detail =
-                    "an archive is something to learn from; the job's kind has to be `fine_tune`";
+                let detail = "only a job of kind `fine_tune` takes an archive";
                 return Err(ApiError::Invalid("invalid_form", detail.to_owned()));
             }
             Kind::Reencode => {
-                let Reencode { model } = serde_json::from_value(rest).map_err(wrong)?;
+                let Reencode { model } = serde_json::from_value(rest).map_err(invalid_json)?;
                 Task::Reencode { model }
             }
             Kind::Adapt => {
@@ -125,7 +132,7 @@ impl Asked {
                 Task::Adapt(options)
             }
             Kind::FindDuplicates => {
-                let NoParams {} = serde_json::from_value(rest).map_err(wrong)?;
+                let NoParams {} = serde_json::from_value(rest).map_err(invalid_json)?;
                 let model = String::new();
                 Task::FindDuplicates { model }
             }
@@ -133,12 +140,12 @@ impl Asked {
                 let mut options: FineTune = options(rest)?;
                 if options.archive.is_some() {
                     let detail =
-                        "`archive` is a file beside `job` in a body of multipart/form-data";
+                        "send `archive` as a file next to `job`, in a body of multipart/form-data";
                     return Err(ApiError::Invalid("invalid_json", detail.to_owned()));
                 }
                 options.archive = archive;
                 check_each_label(&options.labels)?;
-                // As they are stored, for they are compared with what is.
+                // As stored labels are, because they are compared with those.
                 for label in &mut options.labels {
                     *label = nfc(label).into_owned();
                 }
@@ -153,33 +160,34 @@ impl FromRequest<AppState> for NewJob {
     type Rejection = ApiError;
 
     async fn from_request(mut request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (asked, archive) = match is_form(&request) {
+        let (asked, archive) = match is_multipart(&request) {
             true => {
-                // An archive is read as it comes, to its own limit.
+                // An archive is written to a file as it arrives, and has its own limit.
                 DefaultBodyLimit::disable().apply(&mut request);
-                let (meter, request) = Meter::of(&state.parts().budget, request, false);
+                let (meter, request) = BodyMeter::wrap(&state.parts().budget, request, false);
                 let form = Multipart::from_request(request, state).await?;
                 read_form(form, &meter, state).await?
             }
             false => {
                 DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
                 type Body = TimedBody<Json<Object<Map<String, Value>>>>;
-                let TimedBody(Json(Object(asked)), _held) =
+                let TimedBody(Json(Object(asked)), _meter) =
                     Body::from_request(request, state).await?;
                 (asked.into(), None)
             }
         };
-        let asked: Asked = serde_json::from_value(whole_numbers(asked)).map_err(wrong)?;
-        let priority = asked.priority;
+        let request: JobRequest =
+            serde_json::from_value(integers_from_floats(asked)).map_err(invalid_json)?;
+        let priority = request.priority;
         if !PRIORITIES.contains(&priority) {
             let detail = format!("priority {priority} is out of range: -1000 to 1000");
             return Err(ApiError::Invalid("invalid_parameter", detail));
         }
-        let told = archive.as_ref().map(|archive| Archive {
+        let stored = archive.as_ref().map(|archive| Archive {
             sha256: archive.sha256.clone(),
             bytes: archive.bytes,
         });
-        let task = asked.task(told)?;
+        let task = request.task(stored)?;
         Ok(NewJob {
             task,
             priority,
@@ -190,26 +198,26 @@ impl FromRequest<AppState> for NewJob {
 
 async fn read_form(
     mut form: Multipart,
-    meter: &Meter,
+    meter: &BodyMeter,
     state: &AppState,
-) -> Result<(Value, Option<Upload>), ApiError> {
+) -> Result<(Value, Option<ReceivedFile>), ApiError> {
     let (mut job, mut archive) = (None, None);
     let parts = state.parts();
-    let late = |_| ApiError::BodyTooSlow(parts.body_time);
-    while let Some(field) = timeout(parts.body_time, next_field(&mut form, meter))
+    let late = |_| ApiError::BodyTooSlow(parts.body_timeout);
+    while let Some(field) = timeout(parts.body_timeout, next_field(&mut form, meter))
         .await
         .map_err(late)??
     {
         match field.name().unwrap_or_default() {
-            "job" if job.is_some() => return Err(twice("job")),
+            "job" if job.is_some() => return Err(repeated_field("job")),
             "job" => {
-                let text = timeout(parts.body_time, text(field));
+                let text = timeout(parts.body_timeout, read_json(field));
                 job = Some(text.await.map_err(late)??);
             }
-            "archive" if archive.is_some() => return Err(twice("archive")),
+            "archive" if archive.is_some() => return Err(repeated_field("archive")),
             "archive" => {
-                let to = parts.jobs.upload();
-                let received = receive(field, to, MAX_ARCHIVE_BYTES, parts.body_time);
+                let to = parts.jobs.upload_path();
+                let received = receive(field, to, MAX_ARCHIVE_BYTES, parts.body_timeout);
                 archive = Some(received.await?);
             }
             other => return Err(unknown_field(other, &FIELDS)),
@@ -217,18 +225,21 @@ async fn read_form(
     }
     match (job, archive) {
         (Some(job), Some(archive)) => Ok((job, Some(archive))),
-        (None, _) => Err(lacks("job", "what is to be done, as JSON")),
-        (_, None) => Err(lacks("archive", "a .tar or .tar.gz file of class folders")),
+        (None, _) => Err(missing_field("job", "the job as JSON")),
+        (_, None) => Err(missing_field(
+            "archive",
+            "a .tar or .tar.gz file of class folders",
+        )),
     }
 }
 
-fn lacks(field: &str, what: &str) -> ApiError {
+fn missing_field(field: &str, what: &str) -> ApiError {
     let detail = format!("the form has no field `{field}`, {what}");
     ApiError::Invalid("invalid_form", detail)
 }
 
-/// The JSON of a field.
-async fn text(mut field: Field<'_>) -> Result<Value, ApiError> {
+/// Reads a field of JSON.
+async fn read_json(mut field: Field<'_>) -> Result<Value, ApiError> {
     let mut text = BytesMut::new();
     while let Some(chunk) = field.chunk().await? {
         text.extend_from_slice(&chunk);
@@ -236,5 +247,5 @@ async fn text(mut field: Field<'_>) -> Result<Value, ApiError> {
             return Err(ApiError::BodyTooLarge);
         }
     }
-    serde_json::from_slice(&text).map_err(wrong)
+    serde_json::from_slice(&text).map_err(invalid_json)
 }

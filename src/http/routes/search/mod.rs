@@ -1,5 +1,5 @@
-//! `POST /search` and `POST /encode`: their answers and handlers.
-//! Knows neither how codes are made nor how they are probed; it times both.
+//! `POST /search` and `POST /encode`, with the time that each step takes. `parameters` are those of
+//! their queries.
 
 pub mod parameters;
 
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use axum::{Json, Router, extract::State, routing::post};
 use metrics::histogram;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -15,54 +15,51 @@ use crate::{
     code::{HashCode, Length},
     http::{
         error::ApiError,
-        extract::{OfModel, Params, Subject, TimedBody},
+        extract::{ModelSketch, Params, QueryInput, TimedBody},
         middleware::trace::millis,
         routes::content::content_url,
-        state::{AppState, CHANGE, CHANGES, Coded, WhenFull},
+        state::{AppState, EncodedImage, MAX_RETRIES, RETRY_DELAY, WhenFull},
     },
     image::Part,
     index::{ImageId, IndexError, Match, Order, Query, Sketch},
-    inference::serving::Served,
+    inference::serving::ServedModel,
     model::{Output, Relation, Thresholds},
     telemetry::INDEX_SECONDS,
 };
 
-use parameters::{EncodeParams, Ordered, SearchParams};
+use parameters::{EncodeParams, OrderParam, SearchParams};
 
-const WITHOUT: &str = "the image has no codes of the active model, since its original could not be read when codes were made; store it again";
+const IMAGE_WITHOUT_CODES: &str = "the image has no codes of the active model, since its original could not be read when codes were made; store it again";
+
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/search", post(search))
         .route("/encode", post(encode))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NoParams {}
-
 #[derive(Serialize)]
 struct SearchAnswer {
-    query: Asked,
+    query: QueryAnswer,
     total: u64,
     complete: bool,
-    matches: Vec<Near>,
+    matches: Vec<MatchAnswer>,
     timing_ms: SearchTiming,
 }
 
 #[derive(Serialize)]
-struct Asked {
+struct QueryAnswer {
     code: HashCode,
     bits: Length,
     r#box: Option<[f64; 4]>,
     radius: Option<u64>,
-    order: Ordered,
+    order: OrderParam,
     min_similarity: Option<f32>,
     sketch: Option<Sketch>,
     model: String,
 }
 
 #[derive(Serialize)]
-struct Near {
+struct MatchAnswer {
     id: ImageId,
     distance: u32,
     similarity: Option<f32>,
@@ -76,7 +73,7 @@ struct Near {
 #[derive(Serialize)]
 struct SearchTiming {
     #[serde(flatten)]
-    encoding: Encoding,
+    encoding: EncodingTiming,
     index: f64,
     total: f64,
 }
@@ -92,21 +89,21 @@ struct EncodeAnswer {
 #[derive(Serialize)]
 struct EncodeTiming {
     #[serde(flatten)]
-    encoding: Encoding,
+    encoding: EncodingTiming,
     total: f64,
 }
 
-/// Zero where nothing had to be encoded.
+/// In milliseconds; zero if nothing was encoded.
 #[derive(Default, Serialize)]
-struct Encoding {
+struct EncodingTiming {
     decode: f64,
     queue: f64,
     inference: f64,
 }
 
-impl Encoding {
-    fn of(coded: &Coded) -> Self {
-        Encoding {
+impl EncodingTiming {
+    fn of(coded: &EncodedImage) -> Self {
+        EncodingTiming {
             decode: millis(coded.decode),
             queue: millis(coded.encoded.queue),
             inference: millis(coded.encoded.inference),
@@ -117,32 +114,32 @@ impl Encoding {
 async fn search(
     State(state): State<AppState>,
     Params(params): Params<SearchParams>,
-    TimedBody(subject, _held): TimedBody<Subject>,
+    TimedBody(input, _meter): TimedBody<QueryInput>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
-    let part = parameters::part(params.part.as_deref(), &subject)?;
-    for _ in 0..CHANGES {
+    let part = parameters::part(params.part.as_deref(), &input)?;
+    for _ in 0..MAX_RETRIES {
         let served = state.models().active;
-        match search_in(&state, &served, &params, subject.clone(), part).await {
-            // Its codes were let go of meanwhile, since other models are active now or soon.
-            Err(ApiError::Index(IndexError::Generation { .. })) => sleep(CHANGE).await,
+        match search_with_model(&state, &served, &params, input.clone(), part).await {
+            // Other models were activated, and the codes of this one deleted.
+            Err(ApiError::Index(IndexError::Generation { .. })) => sleep(RETRY_DELAY).await,
             answer => return answer.map(Json),
         }
     }
     Err(ApiError::NotReady)
 }
 
-/// Searches among the codes of one model by a code of its own.
-async fn search_in(
+/// Searches the codes of one model.
+async fn search_with_model(
     state: &AppState,
-    served: &Served,
+    served: &ServedModel,
     params: &SearchParams,
-    subject: Subject,
+    input: QueryInput,
     part: Option<Part>,
 ) -> Result<SearchAnswer, ApiError> {
     let started = Instant::now();
     params.check(&served.card.lengths)?;
-    let (Output { codes, sketch }, encoding) = output(state, served, subject, part).await?;
-    let code = params.pick(&codes)?;
+    let (Output { codes, sketch }, encoding) = codes_of(state, served, input, part).await?;
+    let code = params.choose_code(&codes)?;
     let (bits, radius) = (code.length(), params.radius);
     if let Some(radius) = radius.filter(|&radius| radius > bits.bits() as u64) {
         let detail =
@@ -153,15 +150,17 @@ async fn search_in(
     let query = Query {
         code,
         sketch: sketch.clone(),
-        radius: radius.map(|radius| radius as u32),
+        radius: radius.map(|radius| u32::try_from(radius).unwrap_or(u32::MAX)),
         order: match order {
-            Ordered::Distance => Order::Distance,
-            Ordered::Similarity => Order::Similarity {
-                candidates: params.candidates.map(|candidates| candidates as usize),
-                least: params.min_similarity,
+            OrderParam::Distance => Order::Distance,
+            OrderParam::Similarity => Order::Similarity {
+                candidates: params
+                    .candidates
+                    .map(|candidates| usize::try_from(candidates).unwrap_or(usize::MAX)),
+                min_similarity: params.min_similarity,
             },
         },
-        limit: params.limit as usize,
+        limit: usize::try_from(params.limit).unwrap_or(usize::MAX),
         offset: usize::try_from(params.offset).unwrap_or(usize::MAX),
         labels: params.label.clone(),
         generation: Some(served.generation),
@@ -171,7 +170,7 @@ async fn search_in(
     let index = searching.elapsed();
     histogram!(INDEX_SECONDS).record(index);
     Ok(SearchAnswer {
-        query: Asked {
+        query: QueryAnswer {
             code,
             bits,
             r#box: part.map(Part::into),
@@ -186,7 +185,7 @@ async fn search_in(
         matches: found
             .matches
             .into_iter()
-            .map(|found| Near::of(found, served.card.thresholds))
+            .map(|found| MatchAnswer::of(found, served.card.thresholds))
             .collect(),
         timing_ms: SearchTiming {
             encoding,
@@ -199,16 +198,16 @@ async fn search_in(
 async fn encode(
     State(state): State<AppState>,
     Params(params): Params<EncodeParams>,
-    TimedBody(subject, _held): TimedBody<Subject>,
+    TimedBody(input, _meter): TimedBody<QueryInput>,
 ) -> Result<Json<EncodeAnswer>, ApiError> {
     let started = Instant::now();
-    if let Subject::Code(..) = subject {
-        let detail = "a code is encoded already; give `image` or `id`".to_owned();
+    if let QueryInput::Code(..) = input {
+        let detail = "a code is already encoded; give `image` or `id`".to_owned();
         return Err(ApiError::Invalid("invalid_json", detail));
     }
-    let part = parameters::part(params.part.as_deref(), &subject)?;
+    let part = parameters::part(params.part.as_deref(), &input)?;
     let served = state.models().active;
-    let (Output { codes, sketch }, encoding) = output(&state, &served, subject, part).await?;
+    let (Output { codes, sketch }, encoding) = codes_of(&state, &served, input, part).await?;
     Ok(Json(EncodeAnswer {
         codes: by_length(codes),
         sketch,
@@ -220,51 +219,55 @@ async fn encode(
     }))
 }
 
-/// All the codes of a subject, or of a part of its picture, by a model and its sketch, or the code that it is.
-async fn output(
+/// Returns the codes and the sketch of an input by a model: of its picture or a part of that, the
+/// stored ones, or those given.
+async fn codes_of(
     state: &AppState,
-    served: &Served,
-    subject: Subject,
+    served: &ServedModel,
+    input: QueryInput,
     part: Option<Part>,
-) -> Result<(Output, Encoding), ApiError> {
-    match subject {
-        Subject::Image(bytes) => {
-            let coded = state.encode(served, bytes, part, WhenFull::Refused).await?;
-            let encoding = Encoding::of(&coded);
+) -> Result<(Output, EncodingTiming), ApiError> {
+    match input {
+        QueryInput::Image(bytes) => {
+            let coded = state.encode(served, bytes, part, WhenFull::Refuse).await?;
+            let encoding = EncodingTiming::of(&coded);
             Ok((coded.encoded.output, encoding))
         }
-        Subject::Id(id) => {
+        QueryInput::Id(id) => {
             let name = id.to_string();
             let generation = Some(served.generation);
             let record = state.read(move |index| index.get_in(generation, &id));
             let record = record.await?.ok_or(ApiError::NoImage(name))?;
             if record.codes.is_empty() {
-                return Err(ApiError::Invalid("image_without_codes", WITHOUT.to_owned()));
+                return Err(ApiError::Invalid(
+                    "image_without_codes",
+                    IMAGE_WITHOUT_CODES.to_owned(),
+                ));
             }
             let output = Output {
                 codes: record.codes,
                 sketch: record.sketch,
             };
-            Ok((output, Encoding::default()))
+            Ok((output, EncodingTiming::default()))
         }
-        Subject::Code(_, Some(OfModel { model, .. })) if model != served.id => {
+        QueryInput::Code(_, Some(ModelSketch { model, .. })) if model != served.id => {
             let detail = format!(
-                "the sketch is of model {model}, and the active one is {}; encode the image again",
+                "the sketch is of model {model}, but the active model is {}; encode the image again",
                 served.id
             );
             Err(ApiError::Invalid("other_model", detail))
         }
-        Subject::Code(code, sketch) => {
+        QueryInput::Code(code, sketch) => {
             let output = Output {
                 codes: vec![code],
                 sketch: sketch.map(|of| of.sketch),
             };
-            Ok((output, Encoding::default()))
+            Ok((output, EncodingTiming::default()))
         }
     }
 }
 
-/// Codes keyed by their length, as answers show them.
+/// Returns codes by their length, as answers show them.
 pub(crate) fn by_length(codes: Vec<HashCode>) -> BTreeMap<Length, HashCode> {
     codes
         .into_iter()
@@ -272,10 +275,10 @@ pub(crate) fn by_length(codes: Vec<HashCode>) -> BTreeMap<Length, HashCode> {
         .collect()
 }
 
-impl Near {
+impl MatchAnswer {
     fn of(found: Match, thresholds: Option<Thresholds>) -> Self {
         let related = |(similarity, thresholds): (f32, Thresholds)| thresholds.relation(similarity);
-        Near {
+        MatchAnswer {
             content_url: content_url(&found.record.id),
             id: found.record.id,
             distance: found.distance,

@@ -1,5 +1,4 @@
-//! The parameters of `/search` and `/encode`, and what can be wrong with them.
-//! Knows their ranges and what they are for; asks nobody.
+//! The query parameters of `/search` and `/encode`, and their checks.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -9,8 +8,8 @@ use crate::{
     http::{
         error::ApiError,
         extract::{
-            Subject,
-            parameter::{given, number_given, whole, whole_given},
+            QueryInput,
+            parameters::{optional_number, optional_whole_number, present_value, whole_number},
         },
     },
     image::{ImageError, Part},
@@ -23,21 +22,21 @@ const MAX_LIMIT: u64 = 1000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchParams {
-    #[serde(default, deserialize_with = "bits_given")]
+    #[serde(default, deserialize_with = "optional_length")]
     pub bits: Option<Length>,
-    #[serde(default, rename = "box", deserialize_with = "given")]
+    #[serde(default, rename = "box", deserialize_with = "present_value")]
     pub part: Option<String>,
-    #[serde(default, deserialize_with = "whole_given")]
+    #[serde(default, deserialize_with = "optional_whole_number")]
     pub radius: Option<u64>,
-    #[serde(default, deserialize_with = "given")]
-    pub order: Option<Ordered>,
-    #[serde(default, deserialize_with = "whole_given")]
+    #[serde(default, deserialize_with = "present_value")]
+    pub order: Option<OrderParam>,
+    #[serde(default, deserialize_with = "optional_whole_number")]
     pub candidates: Option<u64>,
-    #[serde(default, deserialize_with = "number_given")]
+    #[serde(default, deserialize_with = "optional_number")]
     pub min_similarity: Option<f32>,
-    #[serde(default = "default_limit", deserialize_with = "whole")]
+    #[serde(default = "default_limit", deserialize_with = "whole_number")]
     pub limit: u64,
-    #[serde(default, deserialize_with = "whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     pub offset: u64,
     #[serde(default)]
     pub label: Vec<String>,
@@ -46,20 +45,19 @@ pub(crate) struct SearchParams {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EncodeParams {
-    #[serde(default, rename = "box", deserialize_with = "given")]
+    #[serde(default, rename = "box", deserialize_with = "present_value")]
     pub part: Option<String>,
 }
 
-/// By what matches are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Ordered {
+pub(crate) enum OrderParam {
     Similarity,
     Distance,
 }
 
-fn bits_given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Length>, D::Error> {
-    let length = Length::try_from(whole(value)?);
+fn optional_length<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Length>, D::Error> {
+    let length = Length::try_from(whole_number(value)?);
     length.map(Some).map_err(D::Error::custom)
 }
 
@@ -68,7 +66,7 @@ fn default_limit() -> u64 {
 }
 
 impl SearchParams {
-    /// What can be told before anything is decoded.
+    /// Makes the checks that need no code.
     pub fn check(&self, lengths: &[Length]) -> Result<(), ApiError> {
         let limit = self.limit;
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -76,7 +74,7 @@ impl SearchParams {
             return Err(ApiError::Invalid("invalid_parameter", detail));
         }
         check_each_label(&self.label)?;
-        let most = Order::MOST as u64;
+        let most = Order::MAX_CANDIDATES as u64;
         if let Some(candidates) = self.candidates.filter(|count| !(1..=most).contains(count)) {
             let detail = format!("candidates {candidates} is out of range: 1 to {most}");
             return Err(ApiError::Invalid("invalid_parameter", detail));
@@ -91,11 +89,12 @@ impl SearchParams {
         self.bits.map_or(Ok(()), |bits| check_length(bits, lengths))
     }
 
-    /// The order of the matches: by similarity where there is a sketch to compare with, unless it is to be by distance.
-    pub fn order(&self, sketch: Option<&Sketch>) -> Result<Ordered, ApiError> {
+    /// Returns the order of the matches: by similarity if there is a sketch, unless distance is
+    /// requested.
+    pub fn order(&self, sketch: Option<&Sketch>) -> Result<OrderParam, ApiError> {
         let by_similarity = ["order=similarity", "candidates", "min_similarity"];
         let asked = [
-            self.order == Some(Ordered::Similarity),
+            self.order == Some(OrderParam::Similarity),
             self.candidates.is_some(),
             self.min_similarity.is_some(),
         ];
@@ -104,57 +103,58 @@ impl SearchParams {
             .zip(asked)
             .find(|(_, asked)| *asked);
         match (sketch, self.order, asked) {
-            (Some(_), None | Some(Ordered::Similarity), _) => Ok(Ordered::Similarity),
-            (_, _, None) => Ok(Ordered::Distance),
-            (Some(_), Some(Ordered::Distance), Some((what, _))) => Err(ApiError::Invalid(
+            (Some(_), None | Some(OrderParam::Similarity), _) => Ok(OrderParam::Similarity),
+            (_, _, None) => Ok(OrderParam::Distance),
+            (Some(_), Some(OrderParam::Distance), Some((what, _))) => Err(ApiError::Invalid(
                 "invalid_parameter",
-                format!("{what} is for order=similarity, and the order asked for is by distance"),
+                format!("{what} needs order=similarity, but the request has order=distance"),
             )),
             (None, _, Some((what, _))) => Err(ApiError::Invalid(
                 "no_sketch",
                 format!(
-                    "{what} needs a sketch: the active model makes none, the image has none, or `sketch` and `model` are missing beside `code`"
+                    "{what} needs a sketch: the active model makes none, the image has none, or `code` came without `sketch` and `model`"
                 ),
             )),
         }
     }
 
-    /// The code to search by: of `bits`, or else 48, or else the longest there is.
-    pub fn pick(&self, codes: &[HashCode]) -> Result<HashCode, ApiError> {
+    /// Returns the code to search by: of the length `bits`, or else the longest.
+    pub fn choose_code(&self, codes: &[HashCode]) -> Result<HashCode, ApiError> {
         let wanted = match self.bits {
             Some(bits) => codes.iter().find(|code| code.length() == bits),
             None => codes.iter().max_by_key(|code| code.length()),
         };
         wanted.copied().ok_or_else(|| {
             let found = codes.first().map_or(0, |code| code.length().bits());
-            let detail =
-                format!("the code given has {found} bits, not those of the parameter bits");
+            let detail = format!(
+                "the code has {found} bits; it must have as many as the parameter bits says"
+            );
             ApiError::Invalid("invalid_code", detail)
         })
     }
 }
 
-/// The part that a `box` names of the picture in a request; none where all of it is meant.
-pub(crate) fn part(text: Option<&str>, subject: &Subject) -> Result<Option<Part>, ApiError> {
+/// Returns the part of the request's picture that `box` selects; none for the whole picture.
+pub(crate) fn part(text: Option<&str>, input: &QueryInput) -> Result<Option<Part>, ApiError> {
     let Some(text) = text else { return Ok(None) };
-    let other = match subject {
-        Subject::Image(_) => return Ok(Some(text.parse().map_err(ImageError::Part)?)),
-        Subject::Id(_) => "`id` names a stored image, whose codes are those of the whole picture",
-        Subject::Code(..) => "a code has no picture",
+    let other = match input {
+        QueryInput::Image(_) => return Ok(Some(text.parse().map_err(ImageError::Part)?)),
+        QueryInput::Id(_) => "`id` names a stored image, which has codes only of the whole picture",
+        QueryInput::Code(..) => "a code has no picture",
     };
-    let detail = format!("box is for a picture in the request: {other}; send the picture itself");
+    let detail = format!("box needs a picture in the request: {other}; send the picture itself");
     Err(ApiError::Invalid("invalid_box", detail))
 }
 
-/// Refuses a length that a model makes no codes of.
+/// Refuses a length of which the model makes no codes.
 pub(crate) fn check_length(bits: Length, lengths: &[Length]) -> Result<(), ApiError> {
     if lengths.contains(&bits) {
         return Ok(());
     }
-    let there = lengths.iter().map(Length::to_string).collect::<Vec<_>>();
+    let made = lengths.iter().map(Length::to_string).collect::<Vec<_>>();
     let detail = format!(
         "the model makes no codes of {bits} bits, only of {}",
-        there.join(", ")
+        made.join(", ")
     );
     Err(ApiError::Invalid("invalid_parameter", detail))
 }

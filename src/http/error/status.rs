@@ -1,5 +1,4 @@
-//! The status and the code that each failure is told by; what a lower layer calls an error gets them here and nowhere else.
-//! Knows no routes and no words.
+//! The HTTP status and problem code of every error, those of lower layers included.
 
 use std::{error::Error, iter::successors};
 
@@ -19,8 +18,8 @@ use crate::{
 };
 
 impl ApiError {
-    /// The status and the problem's code, which callers may rely on.
-    pub(crate) fn kind(&self) -> (StatusCode, &'static str) {
+    /// Returns the status and the problem's code. Both are part of the API.
+    pub(crate) fn status_and_code(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
             ApiError::Malformed(_) => (S::BAD_REQUEST, "malformed_request"),
@@ -37,7 +36,7 @@ impl ApiError {
             ApiError::NoGroup(_) => (S::NOT_FOUND, "group_not_found"),
             ApiError::Job(JobError::NoThresholds { .. }) => (S::CONFLICT, "no_thresholds"),
             ApiError::NoSnapshot(_) => (S::NOT_FOUND, "snapshot_not_found"),
-            ApiError::Snapshot(SnapshotError::UnderWay) => (S::CONFLICT, "snapshot_under_way"),
+            ApiError::Snapshot(SnapshotError::InProgress) => (S::CONFLICT, "snapshot_under_way"),
             ApiError::NoJob(_) | ApiError::Job(JobError::NoJob { .. }) => {
                 (S::NOT_FOUND, "job_not_found")
             }
@@ -60,10 +59,10 @@ impl ApiError {
                 source: DiskError::Full { .. },
             }) => (S::INSUFFICIENT_STORAGE, "disk_full"),
             ApiError::Originals(OriginalsError::DiskFull) => (S::INSUFFICIENT_STORAGE, "disk_full"),
-            _ if self.of_index().is_some_and(IndexError::is_disk_full) => {
+            _ if self.index_error().is_some_and(IndexError::is_disk_full) => {
                 (S::INSUFFICIENT_STORAGE, "disk_full")
             }
-            _ if self.of_full_disk() => (S::INSUFFICIENT_STORAGE, "disk_full"),
+            _ if self.is_disk_full() => (S::INSUFFICIENT_STORAGE, "disk_full"),
             ApiError::Job(JobError::Archive { .. }) => (S::UNPROCESSABLE_ENTITY, "invalid_archive"),
             ApiError::BodyTooSlow(_) => (S::REQUEST_TIMEOUT, "body_too_slow"),
             ApiError::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
@@ -104,8 +103,8 @@ impl ApiError {
             ApiError::Batch(BatchError::Full { .. }) => (S::TOO_MANY_REQUESTS, "queue_full"),
             ApiError::Batch(BatchError::Late { .. }) => (S::SERVICE_UNAVAILABLE, "too_late"),
             ApiError::Originals(_) => (S::SERVICE_UNAVAILABLE, "originals_unavailable"),
-            ApiError::Behind { .. } => (S::SERVICE_UNAVAILABLE, "behind"),
-            _ if matches!(self.of_index(), Some(IndexError::Log { .. })) => {
+            ApiError::ReplicaBehind { .. } => (S::SERVICE_UNAVAILABLE, "behind"),
+            _ if matches!(self.index_error(), Some(IndexError::Log { .. })) => {
                 (S::SERVICE_UNAVAILABLE, "log_unavailable")
             }
             ApiError::Serving(ServingError::Replica { .. })
@@ -116,14 +115,14 @@ impl ApiError {
                     },
             }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady
-            | ApiError::Crowded
-            | ApiError::Dead
-            | ApiError::Stopped
-            | ApiError::Lost
+            | ApiError::TooManyConnections
+            | ApiError::ModelStopped
+            | ApiError::ReplicaStopped
+            | ApiError::CommitsLost
             | ApiError::Batch(BatchError::Closed) => (S::SERVICE_UNAVAILABLE, "unavailable"),
-            _ if self
-                .of_index()
-                .is_some_and(|error| error.passes() || matches!(error, IndexError::Closed)) =>
+            _ if self.index_error().is_some_and(|error| {
+                error.is_temporary() || matches!(error, IndexError::Closed)
+            }) =>
             {
                 (S::SERVICE_UNAVAILABLE, "unavailable")
             }
@@ -137,14 +136,14 @@ impl ApiError {
         }
     }
 
-    /// Whether any cause of the error is a full disk.
-    pub(crate) fn of_full_disk(&self) -> bool {
+    /// Returns true if any cause of the error is a full disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
         let causes = successors(self.source(), |&cause| cause.source());
         causes.filter_map(|cause| cause.downcast_ref()).any(is_full)
     }
 
-    /// The index's own failure, in whichever layer's it is.
-    fn of_index(&self) -> Option<&IndexError> {
+    /// Returns the index's error, also if another layer's error wraps it.
+    fn index_error(&self) -> Option<&IndexError> {
         fn of_gallery(error: &GalleryError) -> Option<&IndexError> {
             match error {
                 GalleryError::Index { source } => Some(source),
@@ -186,7 +185,7 @@ impl From<LimitError> for ApiError {
 }
 
 impl From<ServingError> for ApiError {
-    /// Says what is wrong with a model's file, but not where it lies here.
+    /// Keeps the reason why a model file is not usable, and drops its path.
     fn from(error: ServingError) -> Self {
         match error {
             ServingError::Registry {
@@ -221,13 +220,13 @@ mod tests {
         let of_serving = ServingError::from(of_registry);
         for error in [unknown.into(), ApiError::from(of_serving)] {
             let expected = (StatusCode::INSUFFICIENT_STORAGE, "disk_full");
-            assert_eq!(error.kind(), expected, "{error:?}");
+            assert_eq!(error.status_and_code(), expected, "{error:?}");
             assert!(!error.detail().contains("models"), "{error:?}");
         }
     }
 
     #[test]
-    fn a_closed_store_is_unavailable_whoever_asked_it() {
+    fn a_closed_store_is_unavailable_in_every_layer() {
         let closed = || IndexError::Closed;
         let of_gallery = || GalleryError::Index { source: closed() };
         let of_serving = || ServingError::Index { source: closed() };
@@ -241,7 +240,7 @@ mod tests {
             SnapshotError::from(of_gallery()).into(),
         ] {
             let expected = (StatusCode::SERVICE_UNAVAILABLE, "unavailable");
-            assert_eq!(error.kind(), expected, "{error:?}");
+            assert_eq!(error.status_and_code(), expected, "{error:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Files that lie in the program, as they are answered: each compressed once, and sent once to whoever keeps it.
-//! Knows bytes and headers; neither routes nor what the files are for.
+//! Serves files that are built into the program. Each is compressed once, and has an entity tag so
+//! that clients can cache it.
 
 use std::{
     borrow::Cow,
     collections::HashMap,
     io::Write,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock},
 };
 
 use axum::{
@@ -17,38 +17,39 @@ use axum::{
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use crate::http::routes::content::known;
+use crate::http::routes::content::is_cached;
 
-/// A file in the program.
-pub(crate) struct Asset {
-    /// What is in it.
+/// A file built into the program.
+pub(crate) struct StaticFile {
     bytes: Bytes,
-    /// The same, compressed, if that is shorter.
+    /// The same with gzip, if that is shorter.
     packed: Option<Bytes>,
     /// The start of its SHA-256 in quotes.
     tag: String,
     media_type: String,
 }
 
-/// All that were asked for, by path. There are no more than files in the program.
-static ASSETS: LazyLock<Mutex<HashMap<String, Arc<Asset>>>> = LazyLock::new(Mutex::default);
+/// All files that were requested, by path; at most those built into the program.
+static FILES: LazyLock<Mutex<HashMap<String, Arc<StaticFile>>>> = LazyLock::new(Mutex::default);
 
-impl Asset {
-    /// The file at a path of this service, which `load` reads with its media type the first time; none if there is none.
+impl StaticFile {
+    /// Returns the file at a path. `load` returns its content and media type, and is called once a
+    /// path.
     pub fn at(
         path: &str,
         load: impl FnOnce() -> Option<(Cow<'static, [u8]>, String)>,
     ) -> Option<Arc<Self>> {
-        let mut assets = ASSETS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asset) = assets.get(path) {
-            return Some(asset.clone());
+        let mut files = FILES.lock();
+        if let Some(file) = files.get(path) {
+            return Some(file.clone());
         }
         let (bytes, media_type) = load()?;
-        let asset = Arc::new(Asset::new(bytes, media_type));
-        assets.insert(path.to_owned(), asset.clone());
-        Some(asset)
+        let file = Arc::new(StaticFile::new(bytes, media_type));
+        files.insert(path.to_owned(), file.clone());
+        Some(file)
     }
 
     fn new(bytes: Cow<'static, [u8]>, media_type: String) -> Self {
@@ -56,15 +57,12 @@ impl Asset {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             Cow::Owned(bytes) => Bytes::from(bytes),
         };
-        let digest = Sha256::digest(&bytes);
-        let tag: String = digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut tag = format!("{:x}", Sha256::digest(&bytes));
+        tag.truncate(16);
         let mut packer = GzEncoder::new(Vec::new(), Compression::best());
         let packed = packer.write_all(&bytes).and_then(|()| packer.finish());
         let packed = packed.ok().map(Bytes::from);
-        Asset {
+        StaticFile {
             packed: packed.filter(|packed| packed.len() < bytes.len()),
             bytes,
             tag: format!("\"{tag}\""),
@@ -72,50 +70,50 @@ impl Asset {
         }
     }
 
-    /// The answer to a request with these headers.
+    /// Answers a request with these headers.
     pub fn answer(&self, headers: &HeaderMap) -> Response {
         let mut response = self.response(headers);
-        response.extensions_mut().insert(OfAsset);
+        response.extensions_mut().insert(StaticFileMarker);
         response
     }
 
     fn response(&self, headers: &HeaderMap) -> Response {
-        let held = [
+        let caching = [
             (header::ETAG, self.tag.as_str()),
-            // Asked for each time, so that a new version is seen at once.
+            // Revalidated each time, so that a new version appears at once.
             (header::CACHE_CONTROL, "no-cache"),
             (header::VARY, "accept-encoding"),
         ];
-        if known(headers, &self.tag) {
-            return (StatusCode::NOT_MODIFIED, held).into_response();
+        if is_cached(headers, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, caching).into_response();
         }
         let about = [
             (header::CONTENT_TYPE, self.media_type.as_str()),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        match self.packed.clone().filter(|_| reads_gzip(headers)) {
+        match self.packed.clone().filter(|_| accepts_gzip(headers)) {
             Some(packed) => {
                 let packing = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
-                (held, about, packing, packed).into_response()
+                (caching, about, packing, packed).into_response()
             }
-            None => (held, about, self.bytes.clone()).into_response(),
+            None => (caching, about, self.bytes.clone()).into_response(),
         }
     }
 }
 
-/// Marks what is compressed as far as it ever is.
+/// Extension of answers that need no further compression.
 #[derive(Clone, Copy)]
-struct OfAsset;
+struct StaticFileMarker;
 
-/// Whether an answer with these extensions is none of an asset's.
-pub(crate) fn is_none(_: StatusCode, _: Version, _: &HeaderMap, of: &Extensions) -> bool {
-    of.get::<OfAsset>().is_none()
+/// Returns true if an answer is not a static file. A predicate of the compression layer.
+pub(crate) fn is_not_static(_: StatusCode, _: Version, _: &HeaderMap, of: &Extensions) -> bool {
+    of.get::<StaticFileMarker>().is_none()
 }
 
-/// Whether whoever asks can unpack gzip.
-fn reads_gzip(headers: &HeaderMap) -> bool {
-    let given = headers.get_all(header::ACCEPT_ENCODING).into_iter();
-    let mut codings = given
+/// Returns true if the client accepts gzip.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).into_iter();
+    let mut codings = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     codings.any(|coding| {
@@ -134,8 +132,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_to_whoever_reads_it() {
-        for (given, reads) in [
+    fn gzip_is_sent_only_to_clients_that_accept_it() {
+        for (header, accepts) in [
             ("gzip", true),
             ("br, GZIP;q=0.5, deflate", true),
             ("x-gzip", true),
@@ -144,8 +142,12 @@ mod tests {
             ("br", false),
             ("", false),
         ] {
-            let headers = [(header::ACCEPT_ENCODING, given.parse().unwrap())];
-            assert_eq!(reads_gzip(&headers.into_iter().collect()), reads, "{given}");
+            let headers = [(header::ACCEPT_ENCODING, header.parse().unwrap())];
+            assert_eq!(
+                accepts_gzip(&headers.into_iter().collect()),
+                accepts,
+                "{header}"
+            );
         }
     }
 }

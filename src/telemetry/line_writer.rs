@@ -1,19 +1,17 @@
-//! Standard error as the log is written to it: each event is one line, whatever its values say.
-//! Knows characters; neither events nor their form.
+//! Writes log events to standard error, each on one line: control characters in values are escaped.
 
 use std::{
     borrow::Cow,
     io::{self, Write},
 };
 
-/// Writes events.
-pub(crate) struct Lines;
+pub(crate) struct LineWriter;
 
-impl Write for Lines {
-    /// Writes an event, which comes in one piece.
+impl Write for LineWriter {
+    /// Writes one event. The subscriber passes each event in one call.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        io::stderr().write_all(line(&text).as_bytes())?;
+        io::stderr().write_all(escape(&text).as_bytes())?;
         Ok(event.len())
     }
 
@@ -22,15 +20,15 @@ impl Write for Lines {
     }
 }
 
-/// An event with its line breaks and control characters escaped, but for the break at its end and what colours it. What colours values was
-/// escaped before.
-fn line(event: &str) -> Cow<'_, str> {
+/// Escapes line breaks and other control characters, except the line break at the end and the
+/// escape character of colours. The subscriber has escaped that character in values.
+fn escape(event: &str) -> Cow<'_, str> {
     let (text, end) = match event.strip_suffix('\n') {
         Some(text) => (text, "\n"),
         None => (event, ""),
     };
-    let forges = |c: char| c.is_control() && !['\t', '\x1b'].contains(&c);
-    if !text.contains(forges) {
+    let is_escaped = |c: char| c.is_control() && !['\t', '\x1b'].contains(&c);
+    if !text.contains(is_escaped) {
         return event.into();
     }
     let mut line = String::with_capacity(event.len() + 16);
@@ -38,7 +36,7 @@ fn line(event: &str) -> Cow<'_, str> {
         match c {
             '\n' => line += "\\n",
             '\r' => line += "\\r",
-            c if forges(c) => line += &format!("\\u{:04x}", u32::from(c)),
+            c if is_escaped(c) => line += &format!("\\u{:04x}", u32::from(c)),
             c => line.push(c),
         }
     }
@@ -57,7 +55,7 @@ mod tests {
             ("'a\n2026 ERROR b'\r\n", "'a\\n2026 ERROR b'\\r\n"),
             ("{\"label\":\"\u{9b}2J\"}\n", "{\"label\":\"\\u009b2J\"}\n"),
         ] {
-            assert_eq!(line(event), written);
+            assert_eq!(escape(event), written);
         }
     }
 }

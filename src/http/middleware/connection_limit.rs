@@ -1,5 +1,4 @@
-//! What is answered on a connection past the most: probes, and to all else that there are too many.
-//! Knows which routes are probes; not how connections are counted.
+//! Answers only probes on a connection over the limit. `serve::connections` counts connections.
 
 use axum::{
     extract::Request,
@@ -10,18 +9,18 @@ use axum::{
 
 use crate::http::error::ApiError;
 
-/// Marks requests of a connection past the most.
+/// Extension of requests on a connection over the limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Crowded;
+pub struct OverConnectionLimit;
 
-/// Answers such a request, and closes its connection.
+/// Refuses all requests but probes on a connection over the limit, and closes the connection.
 pub(crate) async fn guard(request: Request, next: Next) -> Response {
-    if request.extensions().get::<Crowded>().is_none() {
+    if request.extensions().get::<OverConnectionLimit>().is_none() {
         return next.run(request).await;
     }
     let mut response = match request.uri().path() {
         "/livez" | "/readyz" | "/metrics" => next.run(request).await,
-        _ => ApiError::Crowded.into_response(),
+        _ => ApiError::TooManyConnections.into_response(),
     };
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);

@@ -1,5 +1,4 @@
-//! A connection that ends by itself: if its caller reads nothing of what is sent to it, or after as long as it may last.
-//! Knows bytes and time; nothing of HTTP.
+//! A connection that ends by itself: if the client does not read, or at the end of its lifetime.
 
 use std::{
     io::{self, IoSlice},
@@ -14,30 +13,31 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a caller may read nothing of what is sent to it. Whoever does holds memory that others need.
-const STALLED: Duration = Duration::from_secs(60);
+/// How long a write may make no progress. A client that does not read holds memory that others
+/// need.
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A connection with its limits of time.
-pub struct Timed {
+/// A connection with time limits.
+pub struct ExpiringStream {
     stream: TcpStream,
-    /// When it ends, whatever is done on it.
+    /// Ends the connection at the end of its lifetime.
     end: Option<Pin<Box<Sleep>>>,
-    /// When it ends since nothing of what is to be sent was taken.
+    /// Ends the connection if the pending write makes no progress.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timed {
-    /// One that lasts for so long at most, if that is said.
-    pub fn new(stream: TcpStream, longest: Option<Duration>) -> Self {
-        Timed {
+impl ExpiringStream {
+    /// Without a `lifetime`, only a stalled write ends the connection.
+    pub fn new(stream: TcpStream, lifetime: Option<Duration>) -> Self {
+        ExpiringStream {
             stream,
-            end: longest.map(|longest| Box::pin(sleep(longest))),
+            end: lifetime.map(|lifetime| Box::pin(sleep(lifetime))),
             stalled: None,
         }
     }
 
-    /// What became of sending: an error if nothing was sent for too long.
-    fn sent<T>(
+    /// Passes on the result of a write, or an error if writing has stalled for too long.
+    fn check_stall<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
         context: &mut Context<'_>,
@@ -46,13 +46,15 @@ impl Timed {
             self.stalled = None;
             return polled;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_TIMEOUT)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Timed {
+impl AsyncRead for ExpiringStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -67,14 +69,14 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl AsyncWrite for ExpiringStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.sent(polled, context)
+        self.check_stall(polled, context)
     }
 
     fn poll_write_vectored(
@@ -83,7 +85,7 @@ impl AsyncWrite for Timed {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.sent(polled, context)
+        self.check_stall(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -92,11 +94,11 @@ impl AsyncWrite for Timed {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(context);
-        self.sent(polled, context)
+        self.check_stall(polled, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.sent(polled, context)
+        self.check_stall(polled, context)
     }
 }

@@ -1,5 +1,5 @@
-//! Reads on when a request is answered before its body was read, so that the caller sees the answer: closing on a caller who
-//! still sends resets the connection, and the answer is lost with it. Knows nothing of what the answer is.
+//! Reads a body to its end after an early answer. Closing a connection on which the client still
+//! sends resets it, and the client loses the answer.
 
 use std::{
     future::poll_fn,
@@ -18,18 +18,18 @@ use axum::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// How long is read on for, at most.
-const LIMIT: Duration = Duration::from_secs(10);
+/// The longest time that a body is read after the answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs a request with a body that outlives it where it was not read to its end.
-pub(crate) async fn linger(request: Request, next: Next) -> Response {
-    next.run(request.map(|body| Body::new(Lingering(body))))
+/// Runs a request with a body that is read to its end in the background when it is dropped.
+pub(crate) async fn drain_body(request: Request, next: Next) -> Response {
+    next.run(request.map(|body| Body::new(DrainedBody(body))))
         .await
 }
 
-struct Lingering(Body);
+struct DrainedBody(Body);
 
-impl HttpBody for Lingering {
+impl HttpBody for DrainedBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -49,7 +49,7 @@ impl HttpBody for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for DrainedBody {
     fn drop(&mut self) {
         if self.0.is_end_stream() {
             return;
@@ -60,9 +60,9 @@ impl Drop for Lingering {
             {
             }
         };
-        // A body dropped outside the runtime belongs to a connection that is gone.
+        // Outside the runtime, the connection is closed already.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(LIMIT, rest));
+            runtime.spawn(tokio::time::timeout(DRAIN_TIMEOUT, rest));
         }
     }
 }
