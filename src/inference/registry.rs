@@ -1,5 +1,4 @@
-//! The registry: checkpoints in a folder, each under its id, whole and checked before it is there.
-//! Knows files and cards; neither which model is in use nor what any is used for.
+//! The registry: checkpoints in a folder, each under its id, whole and checked before it appears.
 
 use std::{
     fs::{self, File},
@@ -13,27 +12,23 @@ use uuid::Uuid;
 
 use crate::model::{Card, ModelError, checkpoint};
 
-/// How many hexadecimal digits an id has.
-const DIGITS: usize = 12;
+const ID_DIGITS: usize = 12;
 
-/// Every failure of the registry.
+/// Why the registry failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The folder cannot be read or written.
     #[error("the folder of models {}: {source}", path.display())]
     Folder {
-        /// Which, or the file in it.
+        /// The folder or a file in it.
         path: PathBuf,
-        /// Why not.
         source: io::Error,
     },
-    /// Reading a checkpoint panicked.
     #[error("reading the model panicked")]
     Panicked,
-    /// A file that is no checkpoint.
+    /// The file is not a checkpoint.
     #[error(transparent)]
     Model {
-        /// Why not.
         #[from]
         source: ModelError,
     },
@@ -50,18 +45,16 @@ pub struct Registry {
 pub struct Entry {
     /// The first 12 hexadecimal digits of its file's SHA-256.
     pub id: String,
-    /// What it is.
     pub card: Card,
     /// The size of its file.
     pub bytes: u64,
-    /// When it came here, in milliseconds since 1970.
+    /// When it was added here, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// Its file.
     pub path: PathBuf,
 }
 
 impl Registry {
-    /// The registry in a folder, which is made if it is not there.
+    /// Opens the registry in a folder, which is created if it does not exist.
     ///
     /// # Errors
     /// [`RegistryError::Folder`].
@@ -77,31 +70,33 @@ impl Registry {
                 .extension()
                 .is_some_and(|extension| extension == "part")
             {
-                // Left by a process that was killed.
+                // A process that was killed left it.
                 fs::remove_file(&path).map_err(failed)?;
             }
         }
         Ok(Registry { folder })
     }
 
-    /// Takes a file in, if it is a checkpoint that can be loaded. One that is there already stays as it is.
+    /// Adds a file if it is a checkpoint that can be loaded. If the checkpoint is here already, it
+    /// stays as it is.
     ///
     /// # Errors
     /// [`RegistryError`].
     pub fn add(&self, file: &Path) -> Result<Entry, RegistryError> {
         let (_, id) = describe(file)?;
-        self.take(file, id)
+        self.add_with_id(file, id)
     }
 
-    /// Takes in the file of a checkpoint that is known to be of this id: a copy of it, whole and durable before it has its name.
+    /// Adds the file of a checkpoint that is known to have this id. The file is copied; the copy is
+    /// whole and durable before it gets its name.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn take(&self, file: &Path, id: String) -> Result<Entry, RegistryError> {
+    pub fn add_with_id(&self, file: &Path, id: String) -> Result<Entry, RegistryError> {
         let path = self.path(&id);
         if !path.exists() {
             let temp_path = self.temp_path();
-            // Not `fs::copy`, which takes over who may read the file.
+            // Not `fs::copy`, which also copies the file's permissions.
             let copied = File::create(&temp_path)
                 .and_then(|mut to| {
                     io::copy(&mut File::open(file)?, &mut to)?;
@@ -120,12 +115,12 @@ impl Registry {
         entry(id, path)
     }
 
-    /// A file of the folder that no other has, to write a checkpoint to before it is [added](Self::add).
+    /// Returns a new path in the folder, to write a checkpoint to before it is [added](Self::add).
     pub fn temp_path(&self) -> PathBuf {
         self.folder.join(format!("{}.part", Uuid::new_v4()))
     }
 
-    /// The checkpoint of an id, if there is one.
+    /// Returns the checkpoint of an id, if there is one.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -137,7 +132,7 @@ impl Registry {
         }
     }
 
-    /// All of them, the oldest first. A file that is no checkpoint is passed over.
+    /// Returns all checkpoints, the oldest first. Skips files that are no checkpoints.
     ///
     /// # Errors
     /// [`RegistryError::Folder`].
@@ -155,14 +150,14 @@ impl Registry {
             };
             match entry(id.to_owned(), path.clone()) {
                 Ok(entry) => entries.push(entry),
-                Err(error) => tracing::error!(%error, "left out of the models"),
+                Err(error) => tracing::error!(%error, "a file in the folder of models is skipped"),
             }
         }
         entries.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
         Ok(entries)
     }
 
-    /// Removes the checkpoint of an id, and tells whether there was one.
+    /// Removes the checkpoint of an id. Returns false if there was none.
     ///
     /// # Errors
     /// [`RegistryError::Folder`].
@@ -183,7 +178,8 @@ impl Registry {
     }
 }
 
-/// The card and id of a checkpoint that can be loaded. In a thread that ends, for it takes its OpenMP threads with it.
+/// Loads a checkpoint and returns its card and id. Works on a thread of its own, since the OpenMP
+/// threads that loading starts end with that thread.
 ///
 /// # Errors
 /// [`RegistryError::Model`], and [`RegistryError::Panicked`].
@@ -192,14 +188,14 @@ pub fn describe(file: &Path) -> Result<(Card, String), RegistryError> {
     Ok(described.map_err(|_| RegistryError::Panicked)??)
 }
 
-/// Whether a text is written as an id is, so that it names a file of the folder and no other.
+/// Returns true if a text has the form of an id, so that it can only name a file in the folder.
 pub fn is_id(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    text.len() == DIGITS && text.bytes().all(digit)
+    text.len() == ID_DIGITS && text.bytes().all(digit)
 }
 
 fn entry(id: String, path: PathBuf) -> Result<Entry, RegistryError> {
-    let card = checkpoint::card(&path)?;
+    let card = checkpoint::read_card(&path)?;
     let failed = |source| RegistryError::Folder {
         path: path.clone(),
         source,
@@ -211,7 +207,7 @@ fn entry(id: String, path: PathBuf) -> Result<Entry, RegistryError> {
         id,
         card,
         bytes: metadata.len(),
-        created_at_ms: since.as_millis() as u64,
+        created_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         path,
     })
 }
@@ -221,13 +217,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_is_about_to_take_in_is_left_alone() {
+    fn adding_a_checkpoint_leaves_the_temporary_file_of_another_alone() {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(folder.path().join("models")).unwrap();
         let other = registry.folder.join("0123456789ab.part");
         fs::write(&other, "half of it").unwrap();
         let model = Path::new(crate::config::DEFAULT_MODEL);
-        let entry = registry.take(model, "0123456789ab".to_owned()).unwrap();
+        let entry = registry
+            .add_with_id(model, "0123456789ab".to_owned())
+            .unwrap();
         assert_eq!(entry.bytes, fs::metadata(model).unwrap().len());
         assert_eq!(fs::read(other).unwrap(), b"half of it");
     }

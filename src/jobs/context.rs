@@ -1,5 +1,5 @@
-//! What a job is given while it is under way: the gallery, the models, a folder, a way to say how far it is and to hear that it is to stop.
-//! Knows nothing of what the job does with them.
+//! The context of a running job: the gallery, the models, its folder, its progress, and the signal
+//! to stop.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -20,24 +20,25 @@ use crate::{
     },
 };
 
-/// How often it is told how far a job is.
-pub(crate) const TOLD: Duration = Duration::from_secs(1);
-/// How often the place of originals may fail before a job does, and how long to wait in between: ten minutes in all.
-const TRIES: u32 = 300;
-const AGAIN: Duration = Duration::from_secs(2);
+/// How often a job reports its progress.
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often originals are tried again before the job fails, and the pause in between: ten minutes
+/// in all.
+const MAX_RETRIES: u32 = 300;
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// What a kind of job is given: it says how far it is, and stops where it is told to.
+/// What a running job works with.
 pub(crate) struct Context {
     pub jobs: Jobs,
     pub id: Uuid,
     pub stop: watch::Receiver<Option<Stop>>,
-    /// The job as it was last written; none where another worker tells of it.
+    /// The job as it was last written; none if another worker writes it.
     pub job: Option<Mutex<Job>>,
 }
 
 impl Context {
-    /// For who works on a job that another worker tells of.
-    pub fn of_other_worker(jobs: &Jobs, id: Uuid) -> Self {
+    /// A context for work on a job whose record another worker writes.
+    pub fn without_record(jobs: &Jobs, id: Uuid) -> Self {
         Context {
             jobs: jobs.clone(),
             id,
@@ -46,7 +47,7 @@ impl Context {
         }
     }
 
-    /// Fails once the job is to stop.
+    /// Fails if the job is to stop.
     pub fn check(&self) -> Result<(), JobError> {
         match *self.stop.borrow() {
             Some(Stop::Cancelled) => Err(JobError::Cancelled),
@@ -55,46 +56,47 @@ impl Context {
         }
     }
 
-    /// How far the job is, with what else is told of it. What cannot be told just now is told next time.
+    /// Writes the job's progress, and appends an event with it and the members of `more`. A
+    /// temporary failure is ignored: the next report is newer.
     pub async fn progress(&self, progress: &Progress, more: Value) -> Result<(), JobError> {
         let Some(job) = &self.job else {
             return Ok(());
         };
-        let mut told = json!(progress);
-        if let (Some(told), Value::Object(more)) = (told.as_object_mut(), more) {
-            told.extend(more);
+        let mut event = json!(progress);
+        if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
+            event.extend(more);
         }
         let mut job = job.lock().await;
         job.progress = progress.clone();
         let written = async {
             self.store().write(&mut job).await?;
-            self.store().append(self.id, "progress", told).await
+            self.store().append(self.id, "progress", event).await
         };
         match written.await.map_err(JobError::from) {
             Err(error) if error.is_lost() => Err(JobError::Lost),
-            Err(error) if error.passes() => Ok(()),
+            Err(error) if error.is_temporary() => Ok(()),
             written => written,
         }
     }
 
-    /// Does something again for as long as what replicas share does not answer.
+    /// Repeats an action while it fails temporarily.
     pub async fn retry_while_unavailable<T, F: Future<Output = Result<T, JobError>>>(
         &self,
         mut act: impl FnMut() -> F,
     ) -> Result<T, JobError> {
         loop {
             match act().await {
-                Err(error) if error.passes() => {
+                Err(error) if error.is_temporary() => {
                     tracing::warn!(id = %self.id, %error, "tried again soon")
                 }
                 done => return done,
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
             self.check()?;
         }
     }
 
-    /// Does something again where the place of originals fails, a few times.
+    /// Repeats an action while originals cannot be read or written, up to [`MAX_RETRIES`] times.
     pub async fn retry_originals<T, F: Future<Output = Result<T, JobError>>>(
         &self,
         mut act: impl FnMut() -> F,
@@ -105,25 +107,28 @@ impl Context {
             match act().await {
                 Err(JobError::Gallery {
                     source: GalleryError::Originals { source },
-                }) if tries < TRIES => tracing::warn!(%source, "tried again soon"),
+                }) if tries < MAX_RETRIES => tracing::warn!(%source, "tried again soon"),
                 done => return done,
             }
             tries += 1;
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
-    /// Returns when the job is to stop, and why.
+    /// Waits until the job is to stop, and returns why.
     pub async fn stopped(&self) -> JobError {
         let mut stop = self.stop.clone();
         if stop.wait_for(Option::is_some).await.is_err() {
-            // Nobody is left who could say so.
+            // The sender is gone: nobody can stop the job any more.
             std::future::pending::<()>().await;
         }
         self.check().err().unwrap_or(JobError::Cancelled)
     }
 
-    /// An original, or why it cannot be had. Where the place of originals fails for good, the job does.
+    /// Reads an original, or returns the reason why it is unreadable.
+    ///
+    /// # Errors
+    /// [`JobError`] if originals cannot be read at all for ten minutes.
     pub async fn original(
         &self,
         id: &ImageId,
@@ -133,7 +138,7 @@ impl Context {
         let read = || async { Ok(self.gallery().original_of(id, original, bytes).await?) };
         match self.retry_originals(read).await {
             Ok(Some(bytes)) => Ok(Ok(bytes)),
-            Ok(None) => Ok(Err("it was replaced or deleted meanwhile".to_owned())),
+            Ok(None) => Ok(Err("it was replaced or deleted in the meantime".to_owned())),
             Err(JobError::Gallery {
                 source:
                     GalleryError::Index {
@@ -144,7 +149,7 @@ impl Context {
         }
     }
 
-    /// The job's folder, made by whoever needs it.
+    /// The job's folder, which may not exist yet.
     pub fn folder(&self) -> PathBuf {
         self.jobs.folder(self.id)
     }

@@ -1,23 +1,22 @@
-//! Creating jobs.
+//! Creates jobs.
 
 use std::path::Path;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::jobs::record::Task;
 use crate::jobs::{
     context::Context,
     error::JobError,
-    learning::archive::{self, ARCHIVE},
+    learning::service::archive::{self, ARCHIVE},
     queue::store::Store,
-    record::{self, Job, Progress, State},
+    record::{self, Job, Progress, State, Task},
     service::Jobs,
 };
 
 impl Jobs {
-    /// Has something done, and tells the job and whether it is new: a key that was given before names the job made then. An archive that
-    /// is to be learned from is taken away from where it was [uploaded](Self::upload).
+    /// Creates a job. Returns it and true, or the job that the same idempotency key created before
+    /// and false. An archive to learn from is moved away from its [upload path](Self::upload_path).
     ///
     /// # Errors
     /// [`JobError::OtherRequest`], [`JobError::Archive`], [`JobError::Disk`], [`JobError::Store`].
@@ -58,7 +57,8 @@ impl Jobs {
         Ok((job, true))
     }
 
-    /// Adds a job once what it is to learn from is in its folder, or tells the one that its key was given with.
+    /// Puts the archive into the job's folder and stores the job. Returns the earlier job of the
+    /// key, if there is one.
     async fn add(
         &self,
         job: &mut Job,
@@ -68,20 +68,20 @@ impl Jobs {
         if let (Some(archive), Task::FineTune(options)) = (archive, &job.task) {
             let (archive, labels) = (archive.to_owned(), options.labels.clone());
             let folder = self.folder(job.id);
-            let taken = move || archive::take(&archive, &folder, &labels);
+            let taken = move || archive::take_upload(&archive, &folder, &labels);
             let taken = tokio::task::spawn_blocking(taken).await;
             taken.map_err(|_| JobError::Panicked)??;
             if self.0.store.is_shared() {
-                let context = Context::of_other_worker(self, job.id);
+                let context = Context::without_record(self, job.id);
                 context.hand_over(ARCHIVE, &[ARCHIVE]).await?;
-                // Whoever does the job fetches it.
+                // The worker that does the job fetches it.
                 self.clear(job.id).await;
             }
         }
         Ok(self.0.store.add(job, key).await?)
     }
 
-    /// The job that does this already or is about to, or a new one.
+    /// Returns the unfinished job of the same task, or creates one.
     ///
     /// # Errors
     /// [`JobError::Store`].

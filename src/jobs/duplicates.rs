@@ -1,5 +1,5 @@
-//! Finding the groups of copies in the gallery, and the one file that has those found last, beside the originals, where every replica finds it.
-//! Knows threads and the file's name; neither how copies are found nor how groups are shown.
+//! Finds the groups of copies in the gallery, and keeps the last ones found in a file next to the
+//! originals, where every replica finds it.
 
 use std::{
     fs,
@@ -18,35 +18,35 @@ use crate::{
     index::Copies,
     jobs::{
         Task,
-        context::{Context, TOLD},
+        context::{Context, PROGRESS_INTERVAL},
         error::{JobError, failed, write},
-        record::{Progress, State},
+        record::{Progress, State, eta_seconds},
         service::Jobs,
     },
-    priority::Rank,
+    priority::Priority,
 };
 
-/// The file's name, beside the originals and in a job's folder.
+/// The file's name, next to the originals and in a job's folder.
 const FILE: &str = "duplicates";
 
-/// Finds the groups of copies by a model's sketches and puts them in the place of those found before.
+/// Finds the groups of copies by a model's sketches. They replace those found before.
 pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let started = Instant::now();
     let (serving, id) = (context.serving(), model.to_owned());
     let find = || async { Ok(serving.find(&id).await?) };
     let entry = context.retry_while_unavailable(find).await?;
     let entry = entry.ok_or_else(|| JobError::NoModel { id: id.clone() })?;
-    let least = entry
+    let threshold = entry
         .card
         .copy()
         .ok_or(JobError::NoThresholds { model: id })?;
     let generations = context.gallery().index().generations();
-    let mut sides = [generations.active].into_iter().chain(generations.standby);
-    let side = sides.find(|side| side.model == model);
-    let side = side.ok_or_else(|| JobError::NotServed {
+    let mut generations = [generations.active].into_iter().chain(generations.standby);
+    let generation = generations.find(|generation| generation.model == model);
+    let generation = generation.ok_or_else(|| JobError::NotServed {
         model: model.to_owned(),
     })?;
-    let copies = find_copies(context, side.number, least).await?;
+    let copies = find_copies(context, generation.number, threshold).await?;
     let folder = context.folder();
     fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
     let file = &folder.join(FILE);
@@ -60,18 +60,23 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     }))
 }
 
-/// Has a thread of its own find them, which everything that answers goes before. It stops soon after nobody waits for it any more.
-async fn find_copies(context: &Context, generation: u32, least: f32) -> Result<Copies, JobError> {
+/// Finds the groups on a thread of its own, at the lowest priority. The thread stops soon after
+/// this future is dropped.
+async fn find_copies(
+    context: &Context,
+    generation: u32,
+    threshold: f32,
+) -> Result<Copies, JobError> {
     let index = context.gallery().index().clone();
-    let (done, far) = watch::channel((0, 0));
+    let (steps_done, last_step) = watch::channel((0, 0));
     let (answer, mut answered) = oneshot::channel();
     let find = move || {
-        Rank::Job.take();
-        let mut go_on = |images, all| {
-            done.send_replace((images, all));
+        Priority::Job.apply();
+        let mut on_progress = |step, steps| {
+            steps_done.send_replace((step, steps));
             !answer.is_closed()
         };
-        let found = index.find_copies(generation, least, &mut go_on);
+        let found = index.find_copies(generation, threshold, &mut on_progress);
         let _ = answer.send(found);
     };
     let thread = thread::Builder::new().name("duplicates".to_owned());
@@ -85,8 +90,8 @@ async fn find_copies(context: &Context, generation: u32, least: f32) -> Result<C
                 return found.ok_or(JobError::Cancelled);
             }
             stopped = context.stopped() => return Err(stopped),
-            () = sleep(TOLD) => {
-                let (step, steps) = *far.borrow();
+            () = sleep(PROGRESS_INTERVAL) => {
+                let (step, steps) = *last_step.borrow();
                 context.progress(&progress(step, steps, began.elapsed()), json!({})).await?;
             }
         }
@@ -94,41 +99,41 @@ async fn find_copies(context: &Context, generation: u32, least: f32) -> Result<C
 }
 
 fn progress(step: u64, steps: u64, elapsed: Duration) -> Progress {
-    let left = elapsed.as_secs_f64() / step as f64 * steps.saturating_sub(step) as f64;
     Progress {
         stage: "compare".to_owned(),
         step,
         steps,
-        eta_seconds: (step > 0).then(|| left.ceil() as u64),
+        eta_seconds: eta_seconds(elapsed, step, steps.saturating_sub(step)),
         ..Progress::default()
     }
 }
 
 impl Jobs {
-    /// The groups of copies that were found last, by whichever service; none where none were, or where their file is damaged.
+    /// Returns the groups of copies that any service found last; none if there are none yet or
+    /// their file is damaged.
     ///
     /// # Errors
-    /// [`JobError::Store`], [`JobError::Gallery`] where the place of originals fails.
+    /// [`JobError::Store`]; [`JobError::Gallery`] if the file cannot be read.
     pub async fn duplicates(&self) -> Result<Option<Arc<Copies>>, JobError> {
         let newest = self.0.store.newest(|job| {
             job.state == State::Succeeded && matches!(job.task, Task::FindDuplicates { .. })
         })?;
         let newest = newest.map(|job| job.id);
-        let mut known = self.0.duplicates.lock().await;
-        if let Some((of, copies)) = &*known
+        let mut cached = self.0.duplicates.lock().await;
+        if let Some((of, copies)) = &*cached
             && *of == newest
         {
             return Ok(copies.clone());
         }
-        // The file is there before its job is over, so it is that job's or a later one's.
+        // The file is written before its job ends, so it is from that job or a later one.
         let bytes = self.0.gallery.originals().load(FILE).await?;
         let read = bytes.map(|bytes| Copies::from_bytes(&bytes)).transpose();
         let copies = read.unwrap_or_else(|error| {
-            tracing::error!(%error, "groups of copies are not known until they are found anew");
+            tracing::error!(%error, "groups of copies are unknown until they are found again");
             None
         });
         let copies = copies.map(Arc::new);
-        *known = Some((newest, copies.clone()));
+        *cached = Some((newest, copies.clone()));
         Ok(copies)
     }
 }

@@ -1,5 +1,4 @@
-//! Why a job is not accepted, found, or ended otherwise than it wished, each in words that whoever asked for it can act on.
-//! Knows no status codes, and nothing of what jobs do.
+//! Why a job was refused, not found, or failed, in words that the client can act on.
 
 use std::{
     fs, io,
@@ -18,192 +17,132 @@ use crate::{
     system::disk::DiskError,
 };
 
-/// Why a job is not accepted, found or ended as it wished.
+/// Why a job was refused, not found, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// No job of this id.
+    /// There is no job of this id.
     #[error("there is no job {id}")]
-    NoJob {
-        /// Which.
-        id: Uuid,
-    },
-    /// A job that is not over cannot be removed.
+    NoJob { id: Uuid },
+    /// Only a job that is over can be removed.
     #[error("job {id} is {}; cancel it first", state.name())]
-    NotOver {
-        /// Which.
-        id: Uuid,
-        /// What it is.
-        state: State,
-    },
-    /// The key of an earlier request that asked for something else.
-    #[error("the idempotency key was given with another request, which made job {id}")]
-    OtherRequest {
-        /// The job made then.
-        id: Uuid,
-    },
-    /// An option out of its range.
+    NotOver { id: Uuid, state: State },
+    /// The idempotency key belongs to a job with other options.
+    #[error("the idempotency key was given with another request, which created job {id}")]
+    OtherRequest { id: Uuid },
+    /// An option is out of its range.
     #[error(transparent)]
     Option {
-        /// Which, and what would be right.
         #[from]
         source: OptionError,
     },
-    /// No checkpoint of this id.
-    #[error("there is no model {id} to go on from")]
-    NoModel {
-        /// Which.
-        id: String,
-    },
-    /// A model that does not say which images are copies.
+    /// The registry has no model of this id.
+    #[error("there is no model {id} in the registry")]
+    NoModel { id: String },
+    /// The model's card does not say which images are copies.
     #[error(
-        "the card of model {model} has no `thresholds`, so nothing tells from which similarity on images are copies; activate a model whose \
+        "the card of model {model} has no `thresholds`, so it is unknown from which similarity on images are copies; activate a model whose \
          card has them"
     )]
-    NoThresholds {
-        /// Which.
-        model: String,
-    },
-    /// A model of which no sketches are kept.
+    NoThresholds { model: String },
+    /// No generation has sketches of the model.
     #[error(
-        "images have no sketches of model {model} any more; ask again for those of the active one"
+        "no generation has sketches of model {model} any more; create a job for the active model"
     )]
-    NotServed {
-        /// Which.
-        model: String,
-    },
-    /// Lengths that the model has no heads for.
+    NotServed { model: String },
+    /// The model has no heads for the requested lengths.
     #[error(
-        "model {model} has heads for {lengths} bits, and these are what it is fine-tuned for; leave `lengths` out"
+        "model {model} has heads for {lengths} bits and is fine-tuned for these; leave `lengths` out"
     )]
-    Lengths {
-        /// Which model.
-        model: String,
-        /// Its lengths.
-        lengths: String,
-    },
-    /// Nothing to learn from.
+    Lengths { model: String, lengths: String },
+    /// No image has any of the labels.
     #[error(
         "no image of the gallery has {}; label images first: PATCH /images/{{id}}",
         one_of(labels)
     )]
     NoImages {
-        /// The labels asked for; none is any.
+        /// The requested labels; if there are none, any label would do.
         labels: Vec<String>,
     },
-    /// Images of a single class.
+    /// The images have a single class.
     #[error("'{class}' is the only class of the images; at least two are needed")]
-    OneClass {
-        /// Which.
-        class: String,
-    },
-    /// A single image of each class.
+    OneClass { class: String },
+    /// Each class has a single image.
     #[error(
-        "no class has two images, so none can be kept to compare the models by; label more images"
+        "no class has two images, so none can be held out to compare the models; label more images"
     )]
     TooFew,
-    /// Fewer pictures than can be learned from without labels.
+    /// There are too few images to learn from without labels.
     #[error(
-        "{readable} of {images} images can be read, and {learned_from} of these would be learned from; at least {least} must be, to learn what \
-         pictures differ by"
+        "{readable} of {images} images can be read, and {learned_from} of these would be learned from; adaptation needs at least {least}"
     )]
     FewToAdapt {
-        /// How many there are.
         images: usize,
-        /// Of how many the original can be read.
+        /// How many originals can be read.
         readable: usize,
-        /// How many of these are not kept to compare models by.
+        /// How many of these are not held out.
         learned_from: usize,
-        /// How many are needed.
         least: usize,
     },
-    /// An archive that is none of class folders, or not of those asked for.
+    /// The archive has no class folders, or not all that were requested.
     #[error("nothing can be learned from the archive: {reason}")]
-    Archive {
-        /// Why not.
-        reason: String,
-    },
-    /// A disk that would be filled.
+    Archive { reason: String },
+    /// The disk would be filled.
     #[error(transparent)]
     Disk {
-        /// Which.
         #[from]
         source: DiskError,
     },
-    /// A file of the job that cannot be read or written.
+    /// A file of the job cannot be read or written.
     #[error("{}: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The process that learns could not be run.
-    #[error("the process that learns cannot be run: {source}")]
-    Process {
-        /// Why not.
-        source: io::Error,
-    },
-    /// It could not learn.
+    File { path: PathBuf, source: io::Error },
+    /// The learning process could not be run.
+    #[error("the learning process cannot be run: {source}")]
+    Process { source: io::Error },
+    /// The learning process failed.
     #[error("{reason}")]
-    Learning {
-        /// Why not.
-        reason: String,
-    },
-    /// The job was cancelled.
+    Learning { reason: String },
     #[error("the job was cancelled")]
     Cancelled,
-    /// The job is another worker's.
+    /// Another worker has claimed the job.
     #[error("another worker has the job")]
     Lost,
-    /// What is kept of jobs cannot be read or written.
+    /// The stored jobs cannot be read or written.
     #[error(transparent)]
     Store {
-        /// Why not.
         #[from]
         source: StoreError,
     },
-    /// The models refused or failed.
     #[error(transparent)]
     Serving {
-        /// With what.
         #[from]
         source: ServingError,
     },
-    /// The registry failed.
     #[error(transparent)]
     Registry {
-        /// With what.
         #[from]
         source: RegistryError,
     },
-    /// The gallery refused or failed.
     #[error(transparent)]
     Gallery {
-        /// With what.
         #[from]
         source: GalleryError,
     },
-    /// The model that encodes could not be loaded, or failed.
+    /// The model could not be loaded, or failed to encode.
     #[error(transparent)]
     Model {
-        /// Why.
         #[from]
         source: ModelError,
     },
-    /// The operating system gives no thread.
+    /// The operating system starts no more threads.
     #[error("cannot start a thread: {source}")]
-    Thread {
-        /// What it said.
-        source: io::Error,
-    },
-    /// A thread of the job panicked.
+    Thread { source: io::Error },
     #[error("the job's thread panicked")]
     Panicked,
 }
 
 impl JobError {
-    /// Whether it is worth trying again soon: the servers that replicas share do not answer just now, or the disk is full.
-    pub(crate) fn passes(&self) -> bool {
+    /// Returns true if trying again soon may help: NATS does not answer, or the disk is full.
+    pub(crate) fn is_temporary(&self) -> bool {
         match self {
             JobError::Store {
                 source: StoreError::SharedRecords { source },
@@ -216,19 +155,19 @@ impl JobError {
             }
             | JobError::Serving {
                 source: ServingError::Index { source },
-            } => source.passes(),
+            } => source.is_temporary(),
             JobError::Serving { source } => matches!(source, ServingError::Replica { .. }),
             _ => false,
         }
     }
 
-    /// Whether another worker wrote what was to be written.
+    /// Returns true if another worker has the job.
     pub(crate) fn is_lost(&self) -> bool {
         let taken = |source: &StoreError| {
             matches!(
                 source,
                 StoreError::SharedRecords {
-                    source: SharedRecordsError::Taken { .. }
+                    source: SharedRecordsError::Conflict { .. }
                 }
             )
         };
@@ -268,6 +207,7 @@ pub(crate) fn failed(path: &Path, source: std::io::Error) -> JobError {
     }
 }
 
+/// Writes a file atomically.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
     let part = path.with_extension("part");
     let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));

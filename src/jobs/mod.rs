@@ -1,5 +1,11 @@
-//! Jobs: work that goes on beside the service, one at a time at each worker, by priority and age, kept through every crash.
-//! Knows how a job is asked for, told of, cancelled and ended; what each kind does stands in a file below.
+//! Jobs: background work, one job at a time at each worker, by priority and age. Jobs survive
+//! crashes.
+//!
+//! `service` the handle on the jobs · `create` new jobs · `record` a job as it is stored ·
+//! `options` what fine-tuning and adaptation can be given · `queue` the stored jobs and the loop
+//! that does them · `context` what a running job works with · `workspace` a job's folder, and
+//! handover to other workers · `learning`, `reencode`, `duplicates` the kinds of job · `error` why
+//! a job is refused or failed.
 
 mod context;
 mod create;
@@ -14,9 +20,9 @@ mod service;
 mod workspace;
 
 pub use error::JobError;
-pub use learning::archive::MAX_BYTES as MAX_ARCHIVE_BYTES;
-pub use learning::tuning::run as tune;
+pub use learning::process::run as run_learning_process;
+pub use learning::service::archive::MAX_BYTES as MAX_ARCHIVE_BYTES;
 pub use options::{Activate, Adapt, Archive, FineTune, OptionError};
 pub use queue::store::StoreError;
-pub use record::{Event, Job, Progress, State, Task, Waiting};
+pub use record::{Event, Job, Progress, State, Task, UnfinishedJobs};
 pub use service::{Jobs, JobsConfig};

@@ -1,89 +1,89 @@
-//! What a fine-tuning job may be asked for, with its defaults and ranges.
-//! Plain data; knows neither galleries nor networks.
+//! The options of jobs that learn, with their defaults and ranges.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{code::Length, index::ImageId, train::unlabelled::FEWEST};
+use crate::{code::Length, index::ImageId, train::unlabelled::MIN_IMAGES};
 
-/// When the model that a job made takes the active one's place.
+/// When a job's new model becomes the active one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activate {
-    /// When it is told to.
+    /// Not before a request activates it.
     #[default]
     Manual,
-    /// As soon as it is made.
+    /// As soon as it is trained.
     Always,
-    /// As soon as it is made, if its MAP is higher than that of the model that it was made of.
+    /// As soon as it is trained, if it is measured to be better than its parent.
     IfBetter,
 }
 
-/// An archive that came with a request.
+/// An archive that was uploaded with a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Archive {
     /// The SHA-256 of its file, in hexadecimal digits.
     pub sha256: String,
-    /// The size of its file.
     pub bytes: u64,
 }
 
-/// What a model is to be trained on, and how. A member that this program does not know is passed over: records of jobs may be of a newer one.
+/// How to fine-tune a model, and on which images. Unknown members are ignored, since a newer
+/// program may have written the record of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FineTune {
-    /// The model to go on from; the active one where none is named.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    /// The parent model; the active one if none is given.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The labels that are classes; all that images have where none is named, or all folders of an archive.
+    /// The labels that are classes; if none is given, all labels of images, or all folders of the
+    /// archive.
     pub labels: Vec<String>,
-    /// The images to learn from; all that have such a label where none is named.
+    /// The images to learn from; if none is given, all that have such a label.
     pub images: Vec<ImageId>,
-    /// The archive of class folders to learn from instead of the gallery, where one came with the request.
+    /// The uploaded archive of class folders to learn from instead of the gallery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<Archive>,
-    /// How many images of classes that the model knows, and that are not among `labels`, are learned from besides: so many times those
-    /// of `labels`. They keep it from forgetting.
+    /// How many images of other classes that the parent knows are learned from as well, as a
+    /// multiple of the number of images of `labels`. They keep the model from forgetting these
+    /// classes.
     pub replay: f64,
-    /// At most so many images of a class.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    /// The largest number of images of a class.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub per_class: Option<usize>,
-    /// The share of each class's images that is kept from training, to compare the models by.
+    /// The share of each class's images that is held out from training, to compare the models.
     pub validation_fraction: f64,
     /// Epochs in which the heads alone learn, on frozen features.
     pub warm_up_epochs: usize,
     /// Epochs in which both networks learn.
     pub epochs: usize,
-    /// Whether the backbone learns too; otherwise `epochs` is of no account.
+    /// If the backbone learns too; otherwise `epochs` has no effect.
     pub train_backbone: bool,
-    /// Images a step.
+    /// The number of images in a training step.
     pub batch_size: usize,
-    /// The highest rate of the heads.
+    /// The highest learning rate of the heads.
     pub learning_rate: f64,
-    /// The highest rate of the backbone; 0.6 of the heads' where none is given.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    /// The highest learning rate of the backbone; 0.6 of the heads' if none is given.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub backbone_rate: Option<f64>,
     /// The weight of L_g, the REINFORCE term.
     pub reinforce_weight: f64,
     /// The weight of R_g, the differentiable term.
     pub global_weight: f64,
-    /// How much pictures are changed at random, 0 to 1.
+    /// How much images are changed at random, 0 to 1.
     pub augment: f64,
-    /// The lengths of codes; those of the model, which are the only ones that can be had.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    /// The lengths of the codes; if given, they must be those of the parent.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub lengths: Option<Vec<Length>>,
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// When the new model takes the active one's place.
     pub activate: Activate,
 }
 
-/// An option's name, what it is, whether that is right, and what would be.
+/// An option's name, its value, true if the value is valid, and the valid values.
 type Check = (&'static str, String, bool, &'static str);
 
-/// Refuses the first option that is not right.
-fn held(checks: impl IntoIterator<Item = Check>) -> Result<(), OptionError> {
+/// Refuses the first invalid option.
+fn check_all(checks: impl IntoIterator<Item = Check>) -> Result<(), OptionError> {
     let mut checks = checks.into_iter();
-    match checks.find(|(_, _, right, _)| !right) {
+    match checks.find(|(_, _, is_valid, _)| !is_valid) {
         None => Ok(()),
         Some((option, found, _, expected)) => Err(OptionError {
             option,
@@ -93,8 +93,10 @@ fn held(checks: impl IntoIterator<Item = Check>) -> Result<(), OptionError> {
     }
 }
 
-/// What is named has to be right: null is no way of leaving it out.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+/// Deserializes a member that is present: null is not accepted in place of leaving it out.
+fn non_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
 }
 
@@ -125,20 +127,20 @@ impl Default for FineTune {
 }
 
 impl FineTune {
-    /// Refuses what is out of its range.
+    /// Checks the ranges.
     ///
     /// # Errors
-    /// [`OptionError`], for the first.
+    /// [`OptionError`], for the first invalid option.
     pub fn check(&self) -> Result<(), OptionError> {
         let rate = self.backbone_rate.unwrap_or(self.learning_rate);
         let within = |least: f64, value: f64, most: f64| (least..=most).contains(&value);
         let per_class = self.per_class.unwrap_or(2);
-        held([
+        check_all([
             (
                 "images",
                 self.images.len().to_string(),
                 self.images.is_empty() || self.archive.is_none(),
-                "left out where an archive is learned from",
+                "left out if there is an archive to learn from",
             ),
             (
                 "replay",
@@ -168,7 +170,7 @@ impl FineTune {
                 "warm_up_epochs and epochs",
                 "0".to_owned(),
                 self.warm_up_epochs > 0 || self.train_backbone && self.epochs > 0,
-                "at least 1 together, `epochs` counting where the backbone learns",
+                "at least 1 together; `epochs` counts only if the backbone learns",
             ),
             (
                 "batch_size",
@@ -215,7 +217,7 @@ impl FineTune {
             (
                 "seed",
                 self.seed.to_string(),
-                // As far as JSON's numbers are whole everywhere.
+                // JSON parsers represent whole numbers exactly up to here.
                 self.seed < 1 << 53,
                 "0 to 9007199254740991",
             ),
@@ -223,22 +225,22 @@ impl FineTune {
     }
 }
 
-/// How a model is to learn what the gallery shows, without labels. Members that are not known are passed over, as those of [`FineTune`].
+/// How to adapt a model to the gallery, without labels. Unknown members are ignored, as in
+/// [`FineTune`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Adapt {
-    /// The model whose backbone is kept; the active one if none is named.
-    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    /// The parent model, whose backbone is kept; the active one if none is given.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// At most so many images are learned from, drawn at random.
+    /// The largest number of images, drawn at random.
     pub images: usize,
-    /// The share of them that is kept from training, to compare the models by.
+    /// The share of them that is held out from training, to compare the models.
     pub validation_fraction: f64,
     /// Epochs in which the heads learn.
     pub epochs: usize,
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// When the new model takes the active one's place.
     pub activate: Activate,
 }
 
@@ -256,23 +258,28 @@ impl Default for Adapt {
 }
 
 impl Adapt {
-    /// Refuses what is out of its range.
+    /// The number of images that are check_all out, of so many.
+    pub(crate) fn held_out(&self, images: usize) -> usize {
+        share_of(images, self.validation_fraction).max(1)
+    }
+
+    /// Checks the ranges.
     ///
     /// # Errors
-    /// [`OptionError`], for the first.
+    /// [`OptionError`], for the first invalid option.
     pub fn check(&self) -> Result<(), OptionError> {
-        let kept = self.validation_fraction;
-        held([
+        let share = self.validation_fraction;
+        check_all([
             (
                 "images",
                 self.images.to_string(),
-                (FEWEST..=50_000).contains(&self.images),
+                (MIN_IMAGES..=50_000).contains(&self.images),
                 "256 to 50000",
             ),
             (
                 "validation_fraction",
-                kept.to_string(),
-                (0.01..=0.5).contains(&kept),
+                share.to_string(),
+                (0.01..=0.5).contains(&share),
                 "0.01 to 0.5",
             ),
             (
@@ -291,14 +298,22 @@ impl Adapt {
     }
 }
 
-/// An option out of its range.
+/// Returns the number of images in a share of so many, rounded.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is whole and not negative, and at most 100 times as many images"
+)]
+pub(crate) fn share_of(images: usize, share: f64) -> usize {
+    (images as f64 * share).round() as usize
+}
+
+/// An option with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{option} is {found}; it must be {expected}")]
 pub struct OptionError {
-    /// Its name.
     pub option: &'static str,
-    /// Its value.
     pub found: String,
-    /// What would be right.
+    /// The valid values.
     pub expected: &'static str,
 }

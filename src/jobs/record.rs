@@ -1,35 +1,36 @@
-//! A job as it is kept and told: what is to be done, where it stands, how far it is and what came of it.
-//! Plain data; knows nothing of how a job is done.
+//! A job as it is stored and shown: its task, state, progress and result. Plain data.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::jobs::options::{Adapt, FineTune};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is to be done.
+/// The task of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
-    /// To train a model on images of the gallery.
+    /// Train a model on labelled images.
     FineTune(Box<FineTune>),
-    /// To make a model of what the gallery shows, without labels.
+    /// Train a model on images of the gallery without labels.
     Adapt(Adapt),
-    /// To encode every original with a model and then search by its codes.
+    /// Encode every original with a model, then activate it.
     Reencode {
         /// The model's id.
         model: String,
     },
-    /// To find the groups of copies in the gallery.
+    /// Find the groups of copies in the gallery.
     FindDuplicates {
-        /// The id of the model by whose sketches; the active one when it was asked for.
+        /// The id of the model whose sketches are compared: the active one when the job was
+        /// created.
         model: String,
     },
 }
 
 impl Task {
-    /// Its kind's name, as in JSON.
+    /// The name of its kind, as in JSON.
     pub fn kind(&self) -> &'static str {
         match self {
             Task::FineTune(_) => "fine_tune",
@@ -40,28 +41,22 @@ impl Task {
     }
 }
 
-/// How many jobs are not over.
+/// The number of jobs that are not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Waiting {
-    /// They wait for their turn.
+pub struct UnfinishedJobs {
     pub queued: usize,
-    /// They are under way.
     pub running: usize,
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It waits for its turn.
     Queued,
-    /// It is under way; after a crash it goes on.
+    /// It runs; after a crash it resumes.
     Running,
-    /// It did what it was to do.
     Succeeded,
-    /// It could not; its error says why.
     Failed,
-    /// It was told to stop.
     Cancelled,
 }
 
@@ -77,74 +72,77 @@ impl State {
         }
     }
 
-    /// Whether nothing more will come of it.
+    /// Returns true if the job has ended.
     pub fn is_over(self) -> bool {
         !matches!(self, State::Queued | State::Running)
     }
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What it is at: `export`, `measure`, `features`, `warm-up`, `joint`, `encode` or `compare`.
+    /// `export`, `measure`, `features`, `warm-up`, `joint`, `encode` or `compare`.
     pub stage: String,
     /// The epoch, from 1; 0 outside of training.
     pub epoch: u64,
-    /// Of how many.
     pub epochs: u64,
-    /// Steps done: images, where images are copied, encoded or compared.
+    /// The number of steps done; a step is an image in the stages `export`, `encode` and `compare`.
     pub step: u64,
-    /// Of how many.
     pub steps: u64,
-    /// Seconds until it is done, at the pace so far.
+    /// Seconds until the stage is done, at the pace so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<u64>,
 }
 
-/// A job, as it is kept and told.
+/// Returns the seconds until `left` steps are done, rounded up, at the pace of `done` steps in
+/// `elapsed`. Returns `None` if none is done yet.
+pub(crate) fn eta_seconds(elapsed: Duration, done: u64, left: u64) -> Option<u64> {
+    let seconds = elapsed.as_secs_f64() / done as f64 * left as f64;
+    let eta = Duration::try_from_secs_f64(seconds.ceil()).ok();
+    eta.filter(|_| done > 0).map(|eta| eta.as_secs())
+}
+
+/// A job as it is stored and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// A UUIDv7, so that ids sort by age.
     pub id: Uuid,
-    /// What is to be done.
     #[serde(flatten)]
     pub task: Task,
-    /// Where it stands.
     pub state: State,
-    /// The higher goes first.
+    /// Jobs of higher priority run first.
     pub priority: i32,
-    /// When it was asked for, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// When it was first begun.
+    /// When it was started for the first time.
     pub started_at_ms: Option<u64>,
-    /// When it was over.
+    /// When it ended.
     pub finished_at_ms: Option<u64>,
-    /// How often it went on after the service, or the worker that did it, had been stopped or killed.
+    /// How often it was resumed after its service or worker had been stopped or killed.
     pub resumed: u32,
-    /// How far it is.
     pub progress: Progress,
-    /// What came of it.
+    /// Its result, if it succeeded.
     pub result: Value,
-    /// Why it failed.
+    /// The reason, if it failed.
     pub error: Option<String>,
-    /// How far the log went when it was over, where several services have it: whoever tells so has come to there.
+    /// The position of the log when it ended, if jobs are shared: a replica shows the end of the
+    /// job only once it has applied the log up to there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// At which revision it was read, where several services have it.
+    /// The revision at which the record was read, if jobs are shared.
     #[serde(skip)]
     pub revision: u64,
 }
 
-/// Something that happened to a job.
+/// An event in the life of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Its number, counting from 1.
     pub id: u32,
-    /// What happened: the state it came to, or `progress`.
+    /// The new state, or `progress`.
     pub event: String,
-    /// When, in milliseconds since 1970.
+    /// When it happened, in milliseconds since 1970.
     pub at_ms: u64,
-    /// What there is to tell.
     pub data: Value,
 }
 
@@ -161,35 +159,36 @@ impl Event {
 
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
-/// Pages of rows that one worker encodes.
+/// A run of pages that one worker encodes for a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Range {
-    /// Of which job.
     pub job: Uuid,
-    /// With which model.
+    /// The model's id.
     pub model: String,
-    /// Its generation.
+    /// The number of the model's generation.
     pub generation: u32,
     /// The first page.
     pub first: u32,
-    /// The first page after it.
+    /// The first page after the range.
     pub end: u32,
-    /// What came of it, once it is done.
+    /// The result, once it is encoded.
     pub(crate) done: Option<EncodedPages>,
-    /// At which revision it was read.
+    /// The revision at which the record was read.
     #[serde(skip)]
     pub revision: u64,
 }
 
-/// What came of some pages.
+/// The result of encoding some pages.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EncodedPages {
-    /// How many images got codes.
+    /// The number of images that were written, with or without codes.
     pub images: u64,
-    /// Which got none.
+    /// The images that got no codes.
     pub uncoded: Vec<Uncoded>,
 }
 
@@ -200,7 +199,7 @@ impl EncodedPages {
     }
 }
 
-/// An image that gets no codes, and why.
+/// An image that got no codes, with the reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Uncoded {
     pub id: String,

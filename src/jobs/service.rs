@@ -1,32 +1,29 @@
-//! The handle on the jobs: how one is found, listed, cancelled and forgotten.
+//! The handle on the jobs: finds, lists, cancels and removes them.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
-use crate::index::Copies;
-use crate::jobs::error::failed;
-use crate::jobs::record::Task;
 use crate::{
     gallery::Gallery,
+    index::Copies,
     inference::serving::Serving,
     jobs::{
-        error::JobError,
+        error::{JobError, failed},
         queue::store::{Store, StoreError},
-        record::{Event, Job, State, Waiting},
+        record::{Event, Job, State, Task, UnfinishedJobs},
     },
     replica::{Claim, SharedRecords},
 };
 
-/// How jobs are run.
 #[derive(Clone, Debug)]
 pub struct JobsConfig {
-    /// Where those that learn keep what they need; a folder each.
+    /// The parent of the jobs' folders.
     pub folder: PathBuf,
-    /// Threads of those that learn; as many as there are cores where it is not said.
+    /// The number of threads of a learning process; one per core if none is given.
     pub threads: Option<usize>,
-    /// The share of a GPU's memory that one that learns may take.
+    /// The share of a GPU's memory that a learning process may use.
     pub gpu_memory: f64,
 }
 
@@ -40,34 +37,34 @@ pub(crate) struct Shared {
     pub(crate) serving: Serving,
     pub(crate) config: JobsConfig,
     pub(crate) duplicates: Mutex<CachedGroups>,
-    /// The job under way here.
+    /// The job that runs here.
     pub(crate) running: Mutex<Option<Running>>,
 }
 
 pub(crate) struct Running {
     pub(crate) id: Uuid,
-    /// Tells it to stop.
+    /// The signal to stop.
     pub(crate) stop: watch::Sender<Option<Stop>>,
-    /// What keeps other workers from it, where there are any.
+    /// None for a service alone.
     pub(crate) claim: Option<Arc<Claim>>,
 }
 
 impl Jobs {
-    /// The jobs of a store, or of a board that several services share; those that were under way when a service alone was last closed wait to
-    /// go on.
+    /// Opens the jobs of a gallery, or those in the shared records. The jobs that ran when a
+    /// service alone was last stopped are queued again.
     ///
     /// # Errors
-    /// [`JobError::Store`], and [`JobError::File`] where what jobs left behind cannot be removed.
+    /// [`JobError::Store`]; [`JobError::File`] if leftovers of jobs cannot be removed.
     pub async fn open(
         gallery: Gallery,
         serving: Serving,
         config: JobsConfig,
-        board: Option<SharedRecords>,
+        records: Option<SharedRecords>,
     ) -> Result<Self, JobError> {
         fs::create_dir_all(&config.folder).map_err(|source| failed(&config.folder, source))?;
         let tree = gallery.index().tree("jobs");
         let jobs = Jobs(Arc::new(Shared {
-            store: Store::new(tree, board),
+            store: Store::new(tree, records),
             gallery,
             serving,
             config,
@@ -83,34 +80,34 @@ impl Jobs {
                 }
             }
         }
-        jobs.tidy()?;
+        jobs.remove_leftovers()?;
         Ok(jobs)
     }
 
-    /// How many jobs are not over.
+    /// Counts the jobs that are not over.
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub async fn waiting(&self) -> Result<Waiting, JobError> {
+    pub async fn count_unfinished(&self) -> Result<UnfinishedJobs, JobError> {
         let unfinished = self.read(Store::unfinished).await?;
-        let of = |state| unfinished.iter().filter(|job| job.state == state).count();
-        Ok(Waiting {
-            queued: of(State::Queued),
-            running: of(State::Running),
+        let count = |state| unfinished.iter().filter(|job| job.state == state).count();
+        Ok(UnfinishedJobs {
+            queued: count(State::Queued),
+            running: count(State::Running),
         })
     }
 
-    /// Whether a job encodes with a model, or is about to.
+    /// Returns true if an unfinished job encodes with a model.
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub async fn encodes(&self, id: &str) -> Result<bool, JobError> {
+    pub async fn is_reencoding_with(&self, id: &str) -> Result<bool, JobError> {
         let unfinished = self.read(Store::unfinished).await?;
-        let encodes = |job: &Job| matches!(&job.task, Task::Reencode { model } if model == id);
-        Ok(unfinished.iter().any(encodes))
+        let matches = |job: &Job| matches!(&job.task, Task::Reencode { model } if model == id);
+        Ok(unfinished.iter().any(matches))
     }
 
-    /// A job.
+    /// Returns a job.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::Store`].
@@ -119,7 +116,7 @@ impl Jobs {
         found.ok_or(JobError::NoJob { id })
     }
 
-    /// The same, also of a job that was asked for elsewhere a moment ago.
+    /// Returns a job, also one that another service has just created.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::Store`].
@@ -128,7 +125,7 @@ impl Jobs {
         found.ok_or(JobError::NoJob { id })
     }
 
-    /// At most `limit` jobs, the newest first, before one of them or from the newest on.
+    /// Returns at most `limit` jobs, the newest first: those before a job, or the newest.
     ///
     /// # Errors
     /// [`JobError::Store`].
@@ -136,7 +133,7 @@ impl Jobs {
         self.read(move |store| store.list(before, limit)).await
     }
 
-    /// What happened to a job after an event's number.
+    /// Returns the events of a job after the one of a number.
     ///
     /// # Errors
     /// [`JobError::Store`].
@@ -144,7 +141,7 @@ impl Jobs {
         self.read(move |store| store.events(id, after)).await
     }
 
-    /// Reads of the store may wait for the disk or go through all jobs there ever were, so they leave the threads that serve.
+    /// Reads the store on a blocking thread: a read may wait for the disk or go through all jobs.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
@@ -154,12 +151,13 @@ impl Jobs {
         Ok(read.map_err(|_| JobError::Panicked)??)
     }
 
-    /// Changes whenever anything happens to any job.
+    /// Returns a receiver that sees a change whenever any job changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.store.changes()
     }
 
-    /// Has a job stop: one that waits at once, one under way within its next step. One that is over stays as it is.
+    /// Cancels a job: a queued one at once, a running one within its next step. A job that is over
+    /// stays as it is.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::Store`].
@@ -174,13 +172,13 @@ impl Jobs {
                 running.stop.send_replace(Some(Stop::Cancelled));
                 return Ok(job);
             }
-            let waits = job.state == State::Queued;
+            let is_queued = job.state == State::Queued;
             if self.0.store.is_shared() {
-                // Whoever has it by then sees that.
+                // The worker that may have claimed it by then sees this.
                 self.0.store.ask_to_stop(id).await?;
             }
-            if waits {
-                match self.end(job, Err(JobError::Cancelled)).await {
+            if is_queued {
+                match self.finish(job, Err(JobError::Cancelled)).await {
                     Err(error) if error.is_lost() => return self.get(id).await,
                     ended => ended?,
                 }
@@ -194,7 +192,7 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Forgets a job that is over.
+    /// Removes a job that is over.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::NotOver`], [`JobError::Store`].
@@ -213,11 +211,11 @@ impl Jobs {
 /// Why a job is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// It was told to.
     Cancelled,
-    /// Another worker has it.
+    /// Another worker has claimed it.
     Lost,
 }
 
-/// The groups that were found last, as far as they are known here, and the newest job that had succeeded when they were read.
+/// The newest successful job and the groups of copies that were read then; none if they were not
+/// read yet.
 pub(crate) type CachedGroups = Option<(Option<Uuid>, Option<Arc<Copies>>)>;

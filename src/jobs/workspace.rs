@@ -1,4 +1,5 @@
-//! What jobs work on: a folder each, and what a worker leaves for the next one.
+//! The folder of each job, and the handover of its files to other workers through the storage of
+//! originals.
 
 use std::{
     fs::{self, File},
@@ -15,12 +16,13 @@ use crate::jobs::{
     service::Jobs,
 };
 
-/// The packed files while they are written and sent.
-const PACKED: &str = "handover.part";
+/// The packed files, until they are sent or unpacked.
+const PACKED_FILE: &str = "handover.part";
 
 impl Jobs {
-    /// Removes what the service was killed before it could: uploads that no job was made of, and folders of jobs that are over.
-    pub(crate) fn tidy(&self) -> Result<(), JobError> {
+    /// Removes the leftovers of a killed service: uploads without a job, and folders of jobs that
+    /// are over.
+    pub(crate) fn remove_leftovers(&self) -> Result<(), JobError> {
         let folder = &self.0.config.folder;
         let failed = |source| error::failed(folder, source);
         for entry in fs::read_dir(folder).map_err(failed)? {
@@ -40,30 +42,30 @@ impl Jobs {
         Ok(())
     }
 
-    /// Where a job keeps what it needs.
+    /// The folder of a job.
     pub(crate) fn folder(&self, id: Uuid) -> PathBuf {
         self.0.config.folder.join(id.to_string())
     }
 
-    /// Where an archive may be written to before a job is made of it; no other is.
-    pub fn upload(&self) -> PathBuf {
+    /// Returns a new path to write an archive to before its job is created.
+    pub fn upload_path(&self) -> PathBuf {
         self.0
             .config
             .folder
             .join(format!("{}.part", Uuid::new_v4()))
     }
 
-    /// Removes what a job that is over worked on, here and where other workers would have found it.
+    /// Removes the files of a job that is over, here and those that were handed over.
     pub(crate) async fn clear_all(&self, id: Uuid) {
         self.clear(id).await;
         if self.0.store.is_shared()
             && let Err(error) = self.0.gallery.originals().clear(&id.to_string()).await
         {
-            tracing::warn!(%id, %error, "files of a job are left beside the originals");
+            tracing::warn!(%id, %error, "files of a job are left next to the originals");
         }
     }
 
-    /// Removes what a job worked on here.
+    /// Removes the folder of a job.
     pub(crate) async fn clear(&self, id: Uuid) {
         let folder = self.folder(id);
         let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
@@ -76,8 +78,8 @@ impl Jobs {
 }
 
 impl Context {
-    /// Lays files and folders of the job's folder where the next worker finds them, those that are there, in place of what lay there by this
-    /// name. A service alone has no other worker.
+    /// Packs files and folders of the job's folder, those that exist, and stores them under a name
+    /// for the next worker. Does nothing for a service alone.
     pub async fn hand_over(&self, name: &str, files: &[&'static str]) -> Result<(), JobError> {
         if !self.jobs.0.store.is_shared() {
             return Ok(());
@@ -85,27 +87,28 @@ impl Context {
         self.check()?;
         let (folder, files) = (self.folder(), files.to_vec());
         let packed = tokio::task::spawn_blocking(move || {
-            let to = folder.join(PACKED);
+            let to = folder.join(PACKED_FILE);
             let packed = pack(&folder, &files, &to);
             packed.map_err(|source| failed(&to, source)).map(|()| to)
         });
         let packed = &packed.await.map_err(|_| JobError::Panicked)??;
-        let (originals, name) = (self.gallery().originals(), &self.file(name));
+        let (originals, name) = (self.gallery().originals(), &self.object_name(name));
         let send = || async move { Ok(originals.send(name, packed).await?) };
         let sent = self.retry_originals(send).await;
         let _ = fs::remove_file(packed);
         sent
     }
 
-    /// Unpacks what an earlier worker left by a name into the job's folder, and tells whether there is any.
+    /// Unpacks the files that an earlier worker handed over under a name into the job's folder.
+    /// Returns false if there are none.
     pub async fn take_over(&self, name: &str) -> Result<bool, JobError> {
         if !self.jobs.0.store.is_shared() {
             return Ok(false);
         }
         let folder = self.folder();
         fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
-        let packed = folder.join(PACKED);
-        let (originals, name, to) = (self.gallery().originals(), &self.file(name), &packed);
+        let packed = folder.join(PACKED_FILE);
+        let (originals, name, to) = (self.gallery().originals(), &self.object_name(name), &packed);
         let fetch = || async move { Ok(originals.fetch(name, to).await?) };
         if !self.retry_originals(fetch).await? {
             return Ok(false);
@@ -120,8 +123,9 @@ impl Context {
         Ok(true)
     }
 
-    /// Hands files over whenever it is told to, the latest of them; what fails is tried with the next. It never ends by itself.
-    pub async fn keep_handing_over(
+    /// Hands over the latest files whenever `due` changes. A failure is ignored until the next
+    /// time. Never returns.
+    pub async fn hand_over_when_due(
         &self,
         name: &str,
         files: &[&'static str],
@@ -129,32 +133,33 @@ impl Context {
     ) {
         while due.changed().await.is_ok() {
             if let Err(error) = self.hand_over(name, files).await {
-                tracing::warn!(id = %self.id, %error, "the next worker would go on from an earlier state");
+                tracing::warn!(id = %self.id, %error, "the files could not be handed over; another worker would resume from an earlier state");
             }
         }
         std::future::pending().await
     }
 
-    fn file(&self, name: &str) -> String {
+    fn object_name(&self, name: &str) -> String {
         format!("{}/{name}", self.id)
     }
 }
 
 fn pack(folder: &Path, files: &[&str], to: &Path) -> io::Result<()> {
-    // All are opened before any is read: each may be replaced at any time, and the first is never newer than those behind it.
+    // All are opened before any is read, in this order: each may be replaced at any time, and an
+    // earlier one must not be newer than a later one.
     let mut opened = Vec::new();
     for name in files {
         match File::open(folder.join(name)) {
-            Ok(file) => opened.push((name, file)),
+            Ok(object_name) => opened.push((name, object_name)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
     let mut tar = tar::Builder::new(io::BufWriter::new(File::create(to)?));
-    for (name, mut file) in opened {
-        match file.metadata()?.is_dir() {
+    for (name, mut object_name) in opened {
+        match object_name.metadata()?.is_dir() {
             true => tar.append_dir_all(name, folder.join(name))?,
-            false => tar.append_file(name, &mut file)?,
+            false => tar.append_file(name, &mut object_name)?,
         }
     }
     tar.into_inner()?.into_inner()?.sync_all()

@@ -1,85 +1,59 @@
-//! Why a replica cannot start. Knows no exit codes.
+//! Why a replica cannot start.
 
 use crate::index::IndexError;
 
-/// Every failure of starting a replica.
+/// Why a replica cannot start, or cannot exchange models.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
     /// No server answers.
     #[error("no NATS server answers at {servers}: {reason}")]
-    Servers {
-        /// What was given.
-        servers: String,
-        /// Why not.
-        reason: String,
-    },
+    Servers { servers: String, reason: String },
     /// The file of credentials cannot be read.
     #[error("the NATS credentials cannot be read: {source}")]
-    Credentials {
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The stream cannot be made or asked for.
+    Credentials { source: std::io::Error },
+    /// The stream cannot be created or read.
     #[error(
         "the stream {stream} of the log: {reason}; it needs JetStream, and as many servers as --nats-replicas says"
     )]
-    Stream {
-        /// Its name.
-        stream: String,
-        /// Why not.
-        reason: String,
-    },
-    /// A stream that was not made for a gallery.
+    Stream { stream: String, reason: String },
+    /// The stream was not made for a gallery.
     #[error(
-        "the stream {stream} is no log of a gallery: its metadata lack {member}; give another --nats-gallery"
+        "the stream {stream} is not the log of a gallery: {member} is missing from its metadata or malformed; give another --nats-gallery"
     )]
-    NoGallery {
-        /// Its name.
+    NotALog {
         stream: String,
-        /// What is missing or malformed.
         member: &'static str,
     },
     /// The gallery's codes are of another model.
     #[error(
         "the gallery's codes are of model {gallery}, not of {given}; start with --model and that model's file"
     )]
-    Model {
-        /// The gallery's.
-        gallery: String,
-        /// What was given.
-        given: String,
-    },
-    /// The log's beginning is gone, and the replica needs it.
+    Model { gallery: String, given: String },
+    /// The replica needs a part of the log that was trimmed.
     #[error(
-        "the log begins at {first}, and this replica has applied {position}: what is between is gone; restore a newer snapshot of the gallery to \
-         an empty data folder"
+        "the log begins at {first}, and this replica has applied it up to {position}: the writes in between are gone; restore a newer snapshot \
+         of the gallery to an empty data folder"
     )]
-    Gone {
-        /// The first position there is.
+    LogTrimmed {
+        /// The first position of the log.
         first: u64,
-        /// The last that was applied.
+        /// The last position that was applied here.
         position: u64,
     },
-    /// The log lost writes that this replica has applied, and has others by now.
+    /// The log lost writes that this replica has applied, and has others in their place.
     #[error(
-        "the log has another write at {position} than was applied here: it has lost some that it had acknowledged, which this replica may be the \
-         last to have; keep its data folder, and start with an empty one"
+        "the write at position {position} of the log is not the one that was applied here: the log has lost acknowledged writes, and this replica \
+         may be the last that has them; keep its data folder, and start with an empty one"
     )]
-    Other {
-        /// Where they differ.
-        position: u64,
-    },
+    LogDiverged { position: u64 },
     /// A file of a checkpoint cannot be read or written.
-    #[error("a file of a model: {source}")]
+    #[error("the file of a model cannot be read or written: {source}")]
     File {
-        /// Why not.
         #[from]
         source: std::io::Error,
     },
-    /// The index failed.
     #[error(transparent)]
     Index {
-        /// With what.
         #[from]
         source: IndexError,
     },

@@ -1,5 +1,5 @@
-//! The log on its way into the index: message by message, in order, each once, however often the connection or the process ends in between.
-//! Knows positions; neither what a write does nor who waits for it.
+//! Applies the log to the index: message by message, in order, each once, however often the
+//! connection or the process ends in between.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -18,54 +18,53 @@ use uuid::Uuid;
 use crate::{
     index::{Index, IndexError, LogPosition, Write},
     replica::{
-        Replica, ReplicaError, Turned,
-        message::{self, Unread},
+        Replica, ReplicaError, SyncModels,
+        message::{self, DecodeError},
     },
 };
 
-/// How many writes may be on their way to the disk.
-const AHEAD: usize = 2048;
-/// How long after the log failed it is read again.
-const AGAIN: Duration = Duration::from_millis(300);
+/// How many writes may be accepted by the index and not applied yet.
+const MAX_PENDING: usize = 2048;
+const RETRY_DELAY: Duration = Duration::from_millis(300);
+/// The consumer is given up if no message comes for so long although the log is known to be longer.
+/// The servers may have forgotten it while it was cut off, which it does not notice.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long nothing may come although the log is known to go on. A consumer that was forgotten while it was cut off does not notice it.
-const STALLED: Duration = Duration::from_secs(2);
-
-/// Why following ends for now.
-enum Broken {
+/// Why the log is not followed any more, or not just now.
+enum FollowError {
     /// The log cannot be read just now.
     Log(String),
-    /// The store here cannot go on: it must not pass over what others applied.
+    /// The store here cannot continue: it must not skip a write that other replicas applied.
     Store(String),
 }
 
-/// A message of the log.
-struct Taken {
+struct Received {
     id: Option<Uuid>,
-    /// None if it is broken.
+    /// None if the message is broken.
     write: Option<Write>,
 }
 
-impl From<ReplicaError> for Broken {
+impl From<ReplicaError> for FollowError {
     fn from(error: ReplicaError) -> Self {
-        Broken::Log(error.to_string())
+        FollowError::Log(error.to_string())
     }
 }
 
 /// Applies the log until the index accepts no more.
-pub(crate) async fn follow(replica: &Replica, index: &Index, turned: &Turned) {
-    // It may have been killed after a change of generations was stored and before the models were changed.
-    turn(replica, turned).await;
+pub(crate) async fn follow(replica: &Replica, index: &Index, sync_models: &SyncModels) {
+    // The process may have been killed between storing a change of generations and changing the
+    // models.
+    change_models(replica, sync_models).await;
     loop {
-        match apply(replica, index, turned).await {
-            Broken::Log(reason) => {
+        match apply(replica, index, sync_models).await {
+            FollowError::Log(reason) => {
                 tracing::warn!(reason, "the log cannot be read");
-                sleep(AGAIN).await;
+                sleep(RETRY_DELAY).await;
             }
-            Broken::Store(reason) => {
+            FollowError::Store(reason) => {
                 tracing::error!(
                     reason,
-                    "this replica cannot go on; it takes up where it was when it is started again"
+                    "this replica stops applying the log; it resumes when it is started again"
                 );
                 replica.0.failed.store(true, Ordering::Relaxed);
                 return;
@@ -74,53 +73,57 @@ pub(crate) async fn follow(replica: &Replica, index: &Index, turned: &Turned) {
     }
 }
 
-/// Has the models changed as the generations are, however often it takes.
-async fn turn(replica: &Replica, turned: &Turned) {
+/// Changes the models to those of the generations; tries until that succeeds.
+async fn change_models(replica: &Replica, sync_models: &SyncModels) {
     replica.0.generation_epoch.fetch_add(1, Ordering::AcqRel);
-    while !turned().await {
-        sleep(AGAIN).await;
+    while !sync_models().await {
+        sleep(RETRY_DELAY).await;
     }
     replica.0.generation_epoch.fetch_add(1, Ordering::AcqRel);
 }
 
-async fn apply(replica: &Replica, index: &Index, turned: &Turned) -> Broken {
-    match try_apply(replica, index, turned).await {
+async fn apply(replica: &Replica, index: &Index, sync_models: &SyncModels) -> FollowError {
+    match try_apply(replica, index, sync_models).await {
         Ok(never) => match never {},
-        Err(broken) => broken,
+        Err(failure) => failure,
     }
 }
 
 async fn try_apply(
     replica: &Replica,
     index: &Index,
-    turned: &Turned,
-) -> Result<std::convert::Infallible, Broken> {
+    sync_models: &SyncModels,
+) -> Result<std::convert::Infallible, FollowError> {
     let store = |error: IndexError| match error {
-        IndexError::Reopening => Broken::Log(error.to_string()),
-        error => Broken::Store(error.to_string()),
+        IndexError::Reopening => FollowError::Log(error.to_string()),
+        error => FollowError::Store(error.to_string()),
     };
-    // What was accepted before is applied, or the store has failed.
+    // By now all accepted writes are applied, or the store has failed.
     let applied = index.applied().map_err(store)?;
     let position = applied.map_or(0, |applied| applied.position);
-    let stream = replica.0.place.stream().await?;
+    let stream = replica.0.connection.stream().await?;
     let state = &stream.cached_info().state;
     let (first, last) = (state.first_sequence, state.last_sequence);
     if first > position + 1 {
-        let gone = ReplicaError::Gone { first, position };
-        return Err(Broken::Store(gone.to_string()));
+        let gone = ReplicaError::LogTrimmed { first, position };
+        return Err(FollowError::Store(gone.to_string()));
     }
     if last < position {
-        // A server that has just begun to lead may not know all of it yet. One that lost some would give its positions to other writes.
-        let ends = format!("it ends at {last}, and {position} of it are applied here");
-        return Err(Broken::Log(ends));
+        // A server that has just become the leader may not know the end of the log yet. One that
+        // lost it would give the same positions to other writes.
+        let ends =
+            format!("the log ends at {last}, and it is applied here up to {position} already");
+        return Err(FollowError::Log(ends));
     }
     if let Some(LogPosition { id: Some(id), .. }) = applied
         && first <= position
     {
         let there = stream.get_raw_message(position).await;
-        let there = there.map_err(|error| Broken::Log(error.to_string()))?;
+        let there = there.map_err(|error| FollowError::Log(error.to_string()))?;
         if id_in(Some(&there.headers)) != Some(id) {
-            return Err(Broken::Store(ReplicaError::Other { position }.to_string()));
+            return Err(FollowError::Store(
+                ReplicaError::LogDiverged { position }.to_string(),
+            ));
         }
     }
     let config = OrderedConfig {
@@ -129,53 +132,55 @@ async fn try_apply(
         },
         ..OrderedConfig::default()
     };
-    let log = |error: &dyn std::fmt::Display| Broken::Log(error.to_string());
+    let log = |error: &dyn std::fmt::Display| FollowError::Log(error.to_string());
     let consumer = stream.create_consumer(config).await;
     let messages = consumer.map_err(|error| log(&error))?.messages().await;
     let mut messages = messages.map_err(|error| log(&error))?;
     let mut next = position + 1;
     let mut pending = FuturesOrdered::new();
-    let mut by = None;
-    let mut broken = None;
-    // A change of generations is accepted and not done: what comes after it waits.
-    let mut turning = false;
+    let mut consumer_name = None;
+    let mut failure = None;
+    // True while a change of generations is accepted and not applied: later messages wait.
+    let mut changing_generations = false;
     loop {
         tokio::select! {
             Some((position, id, changes_generations, done)) = pending.next(), if !pending.is_empty() => {
                 let done: Result<_, IndexError> = done;
                 match done {
-                    Err(error) if !is_of_the_write(&error) => return Err(store(error)),
+                    Err(error) if !is_write_error(&error) => return Err(store(error)),
                     done => {
                         if changes_generations && done.is_ok() {
-                            turn(replica, turned).await;
-                            // Only the replica that was asked does so by itself.
+                            change_models(replica, sync_models).await;
+                            // The replica that took the request purges by itself; the others do
+                            // here.
                             let index = index.clone();
                             tokio::spawn(async move { index.purge().await });
                         }
-                        turning &= !changes_generations;
+                        changing_generations &= !changes_generations;
                         replica.0.applied.send_replace(position);
                         replica.answer(id, done);
                     }
                 }
             }
-            // All that was accepted is answered before it is begun again, so that nothing is accepted twice.
-            _ = std::future::ready(()), if broken.is_some() && pending.is_empty() => {
-                return Err(broken.take().unwrap_or(Broken::Log(String::new())));
+            // All accepted writes are answered before the log is read again, so none is accepted
+            // twice.
+            _ = std::future::ready(()), if failure.is_some() && pending.is_empty() => {
+                return Err(failure.take().unwrap_or(FollowError::Log(String::new())));
             }
-            () = sleep(STALLED), if broken.is_none() && pending.is_empty() => {
+            () = sleep(STALL_TIMEOUT), if failure.is_none() && pending.is_empty() => {
                 if replica.0.head.load(Ordering::Relaxed) >= next {
-                    return Err(Broken::Log("nothing comes of it".to_owned()));
+                    return Err(FollowError::Log("no message came although the log is longer".to_owned()));
                 }
             }
-            message = messages.next(), if broken.is_none() && !turning && pending.len() < AHEAD => match message {
-                Some(Ok(message)) => match take(replica, &message, next, &mut by) {
-                    Ok(Some(Taken { id, write })) => {
+            message = messages.next(), if failure.is_none() && !changing_generations && pending.len() < MAX_PENDING => match message {
+                Some(Ok(message)) => match receive(replica, &message, next, &mut consumer_name) {
+                    Ok(Some(Received { id, write })) => {
                         let changes_generations = write.as_ref().is_some_and(Write::changes_generations);
-                        turning |= changes_generations;
+                        changing_generations |= changes_generations;
                         let at = LogPosition { position: next, id };
                         let accepted = match write {
-                            Some(write) => index.apply(at, write, replica.is_own(id)).await,
-                            None => index.pass_over(at).await,
+                            Some(write) => index.apply(at, write, replica.is_own_write(id)).await,
+                            None => index.skip_message(at).await,
                         };
                         let done = accepted.map_err(store)?;
                         let position = next;
@@ -185,53 +190,55 @@ async fn try_apply(
                         next += 1;
                     }
                     Ok(None) => {}
-                    Err(error) => broken = Some(error),
+                    Err(error) => failure = Some(error),
                 },
-                Some(Err(error)) => broken = Some(log(&error)),
-                None => broken = Some(Broken::Log("it ended".to_owned())),
+                Some(Err(error)) => failure = Some(log(&error)),
+                None => failure = Some(FollowError::Log("the consumer ended".to_owned())),
             },
         }
     }
 }
 
-/// What a message is, if it is the next one; none of one that was taken before.
-fn take(
+/// Reads the next message. Returns none if it was received before.
+fn receive(
     replica: &Replica,
     message: &jetstream::Message,
     next: u64,
-    by: &mut Option<String>,
-) -> Result<Option<Taken>, Broken> {
+    consumer_name: &mut Option<String>,
+) -> Result<Option<Received>, FollowError> {
     let info = message
         .info()
-        .map_err(|error| Broken::Log(error.to_string()))?;
-    // A consumer that was lost is made anew unasked; by then the log may be another.
-    if by.get_or_insert_with(|| info.consumer.to_owned()) != info.consumer {
-        return Err(Broken::Log("its consumer is another".to_owned()));
+        .map_err(|error| FollowError::Log(error.to_string()))?;
+    // The client recreates a lost consumer by itself; the log may have changed in between.
+    if consumer_name.get_or_insert_with(|| info.consumer.to_owned()) != info.consumer {
+        return Err(FollowError::Log("the consumer was recreated".to_owned()));
     }
     let position = info.stream_sequence;
-    replica.heard(position + info.pending);
+    replica.note_head(position + info.pending);
     if position < next {
         return Ok(None);
     }
     if position > next {
-        return Err(Broken::Log(format!("{next} is missing before {position}")));
+        return Err(FollowError::Log(format!(
+            "position {next} is missing before {position}"
+        )));
     }
     let id = id_in(message.headers.as_ref());
     match message::decode(&message.payload) {
-        Ok(write) => Ok(Some(Taken {
+        Ok(write) => Ok(Some(Received {
             id,
             write: Some(write),
         })),
-        Err(Unread::NotUnderstood(why)) => Err(Broken::Store(format!(
+        Err(DecodeError::NotUnderstood(why)) => Err(FollowError::Store(format!(
             "the message at {position} is not understood: {why}; a newer program wrote it"
         ))),
-        Err(Unread::Broken) => {
+        Err(DecodeError::Broken) => {
             tracing::error!(
                 position,
-                "a message of the log is broken, so that no program can read it; it is passed over"
+                "a message of the log is broken, so no program can read it; it is skipped"
             );
-            replica.0.passed_over.store(true, Ordering::Relaxed);
-            Ok(Some(Taken { id, write: None }))
+            replica.0.skipped_message.store(true, Ordering::Relaxed);
+            Ok(Some(Received { id, write: None }))
         }
     }
 }
@@ -241,8 +248,9 @@ fn id_in(headers: Option<&HeaderMap>) -> Option<Uuid> {
     Uuid::try_parse(id.as_str()).ok()
 }
 
-/// Whether a failure is that of the write itself, which then fails in every store; any other leaves this store behind the others.
-fn is_of_the_write(error: &IndexError) -> bool {
+/// Returns true if the write itself is at fault: then it fails in every store. Any other failure is
+/// that of this store alone.
+fn is_write_error(error: &IndexError) -> bool {
     matches!(
         error,
         IndexError::Generation { .. }

@@ -1,63 +1,60 @@
-//! A write as a message of the log: a header line with the format and the checksum of what follows, which every program from this version on can read;
-//! then the write as JSON, so that people can read it too. Knows the form; not what a write does.
+//! A write as a message of the log: a header line with the format and the body's checksum, which
+//! every program from this version on can read, then the write as JSON.
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::index::Write;
 
-/// What every message begins with, whatever its format.
-const BEGINS: &str = "scihcgrl ";
-/// The format of what this program writes.
+/// The first bytes of every message, of any format.
+const PREFIX: &str = "scihcgrl ";
+/// The format that this program writes.
 const FORMAT: u32 = 1;
 /// The formats of messages without a header line, as earlier programs wrote them.
-const EARLIER: [u32; 2] = [1, 2];
+const OLD_FORMATS: [u32; 2] = [1, 2];
 
-/// A message of an earlier program.
+/// A message without a header line, as earlier programs wrote it.
 #[derive(Deserialize)]
-struct Earlier {
+struct OldMessage {
     format: u32,
     write: Write,
 }
 
-/// Why a message is not read.
+/// Why a message cannot be decoded.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum DecodeError {
     /// The header line is damaged, or the checksum is wrong. Every replica skips the message.
     Broken,
-    /// A newer program may have written it, and others may have understood it, so it must not be passed over.
+    /// A newer program may have written it, and other replicas may have understood it, so it must
+    /// not be skipped.
     NotUnderstood(String),
 }
 
 pub(crate) fn encode(write: &Write) -> serde_json::Result<Bytes> {
     let body = serde_json::to_vec(write)?;
-    let mut message = format!("{BEGINS}{FORMAT} {:08x}\n", crc32fast::hash(&body)).into_bytes();
+    let mut message = format!("{PREFIX}{FORMAT} {:08x}\n", crc32fast::hash(&body)).into_bytes();
     message.extend(body);
     Ok(message.into())
 }
 
-/// Reads a message.
-///
-/// # Errors
-/// [`Unread`].
-pub(crate) fn decode(message: &[u8]) -> Result<Write, Unread> {
-    let Some((format, body)) = open(message) else {
-        let earlier: Option<Earlier> = serde_json::from_slice(message).ok();
-        let earlier = earlier.filter(|message| EARLIER.contains(&message.format));
-        return earlier.map_or(Err(Unread::Broken), |message| Ok(message.write));
+pub(crate) fn decode(message: &[u8]) -> Result<Write, DecodeError> {
+    let Some((format, body)) = split_header(message) else {
+        let earlier: Option<OldMessage> = serde_json::from_slice(message).ok();
+        let earlier = earlier.filter(|message| OLD_FORMATS.contains(&message.format));
+        return earlier.map_or(Err(DecodeError::Broken), |message| Ok(message.write));
     };
     if format != FORMAT {
         let why = format!("it is of format {format}, and this program reads {FORMAT}");
-        return Err(Unread::NotUnderstood(why));
+        return Err(DecodeError::NotUnderstood(why));
     }
-    serde_json::from_slice(body).map_err(|error| Unread::NotUnderstood(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| DecodeError::NotUnderstood(error.to_string()))
 }
 
-/// The format of what is in a message, and that itself, if its checksum is right.
-fn open(message: &[u8]) -> Option<(u32, &[u8])> {
+/// Returns a message's format and body, if the checksum is right.
+fn split_header(message: &[u8]) -> Option<(u32, &[u8])> {
     let end = message.iter().position(|byte| *byte == b'\n')?;
     let line = str::from_utf8(&message[..end]).ok()?;
-    let (format, checksum) = line.strip_prefix(BEGINS)?.split_once(' ')?;
+    let (format, checksum) = line.strip_prefix(PREFIX)?.split_once(' ')?;
     let (format, checksum) = (
         format.parse().ok()?,
         u32::from_str_radix(checksum, 16).ok()?,
@@ -75,11 +72,11 @@ mod tests {
 
     fn message(format: u32, body: &str) -> Vec<u8> {
         let checksum = crc32fast::hash(body.as_bytes());
-        format!("{BEGINS}{format} {checksum:08x}\n{body}").into_bytes()
+        format!("{PREFIX}{format} {checksum:08x}\n{body}").into_bytes()
     }
 
     #[test]
-    fn writes_read_back_and_null_is_told_from_nothing() {
+    fn writes_read_back_and_a_null_payload_differs_from_none() {
         for payload in [None, Some(None), Some(Some(json!({ "a": [1, null] })))] {
             let write = Write::Patch {
                 id: "a".parse().unwrap(),
@@ -96,11 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_a_write_around_a_write() {
+    fn a_conditional_write_wraps_a_write() {
         let delete = json!({ "delete": { "id": "a" } }).to_string();
         let read = decode(&message(1, &delete)).unwrap();
-        let told = encode(&read).unwrap();
-        assert_eq!(told, message(1, &delete), "what has none is told as ever");
+        let encoded = encode(&read).unwrap();
+        assert_eq!(
+            encoded,
+            message(1, &delete),
+            "one without a condition stays as it was"
+        );
         let write = Write::If {
             id: "a".parse().unwrap(),
             expected: Precondition {
@@ -114,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_program_wrote_is_told_from_what_nobody_can_read() {
+    fn messages_of_newer_programs_differ_from_broken_ones() {
         let not_understood = |message: &[u8]| match decode(message) {
-            Err(Unread::NotUnderstood(why)) => why,
+            Err(DecodeError::NotUnderstood(why)) => why,
             other => panic!("{other:?}"),
         };
         let later = message(3, r#"{"activate": 3}"#);
@@ -128,13 +129,13 @@ mod tests {
         assert!(decode(&sound).is_ok());
         let earlier = br#"{"format":2,"write":{"activate":3}}"#;
         assert!(decode(earlier).is_ok());
-        // Whatever byte of it is another, it is not read as something else.
+        // No changed byte makes it read as another write.
         for at in 0..sound.len() {
             let mut changed = sound.clone();
             changed[at] ^= 0x10;
             match decode(&changed) {
-                Err(Unread::Broken) => {}
-                Err(Unread::NotUnderstood(why)) => assert!(why.contains("format"), "{why}"),
+                Err(DecodeError::Broken) => {}
+                Err(DecodeError::NotUnderstood(why)) => assert!(why.contains("format"), "{why}"),
                 Ok(_) => panic!("byte {at}"),
             }
         }
@@ -146,7 +147,10 @@ mod tests {
             b"\xff\n",
             &sound[..sound.len() - 1],
         ] {
-            assert!(matches!(decode(broken), Err(Unread::Broken)), "{broken:?}");
+            assert!(
+                matches!(decode(broken), Err(DecodeError::Broken)),
+                "{broken:?}"
+            );
         }
     }
 }

@@ -1,25 +1,30 @@
-//! One replica of a gallery whose writes go through a log in NATS JetStream: each is appended there, and every replica applies all of them in
-//! their order. Knows streams and positions; nothing of images, nor of who agrees on what the log says, which is the servers' work.
+//! One replica of a gallery whose writes go through a log in NATS JetStream. Each write is appended
+//! to the log, and every replica applies all of them in the log's order.
+//!
+//! `connection` the log's stream and the gallery's manifest · `follower` applies the log to the
+//! index · `message` the format of a write in the log · `models` checkpoints that replicas exchange
+//! · `shared_records` records and claims that replicas share · `error` why a replica cannot start.
 
-mod board;
+mod connection;
 mod error;
 mod follower;
-mod gallery;
 mod message;
 mod models;
+mod shared_records;
 
 use std::{
     collections::{BTreeSet, HashMap},
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
+use parking_lot::Mutex;
 use tokio::{
     sync::{oneshot, watch},
     time::{sleep, timeout, timeout_at},
@@ -28,164 +33,170 @@ use uuid::Uuid;
 
 use crate::index::{Index, IndexError, Log, Outcome, Write};
 
-pub use board::{Claim, RecordChange, SharedRecords, SharedRecordsError};
+pub use connection::{GalleryManifest, LogConnection};
 pub use error::ReplicaError;
-pub use gallery::{GalleryManifest, LogConnection};
+pub use shared_records::{Claim, RecordChange, SharedRecords, SharedRecordsError};
 
-/// How long a write may take until it is in the log and applied here; a caller who gets no answer by then may ask again.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a write may take until it is in the log and applied here.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many writes that were appended here are remembered until they are applied.
-const OWN: usize = 1 << 16;
-/// How long after a failure the log is asked again.
-const AGAIN: Duration = Duration::from_millis(200);
-/// How often the end of the log is asked for.
-const LOOK: Duration = Duration::from_secs(1);
-/// For how long the log may not have answered until writes are refused at once, and until the replica is not ready.
-const CUT_OFF: Duration = Duration::from_secs(3);
-const NOT_READY: Duration = Duration::from_secs(15);
+const MAX_OWN_WRITES: usize = 1 << 16;
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// How often the replica asks for the last position of the log.
+const HEAD_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Writes are refused at once if the log has not answered for so long.
+const REFUSE_WRITES_AFTER: Duration = Duration::from_secs(3);
+/// The replica is not ready if the log has not answered for so long.
+const NOT_READY_AFTER: Duration = Duration::from_secs(15);
 /// How many writes a replica may be behind and still be ready.
-const BEHIND: u64 = 1000;
+const MAX_READY_LAG: u64 = 1000;
 
 /// A handle on a replica, cheap to clone.
 #[derive(Clone)]
 pub struct Replica(Arc<Shared>);
 
 struct Shared {
-    place: LogConnection,
-    /// Who waits here for what comes of a write, by the message's id.
+    connection: LogConnection,
+    /// The callers that wait for a write's outcome, by the id of its message.
     waiting: Mutex<HashMap<Uuid, Answer>>,
-    /// The ids of writes that were appended here and are not applied yet, whether somebody still waits for them or not. They sort by age.
-    own: Mutex<BTreeSet<Uuid>>,
-    /// How much is applied here.
+    /// The ids of writes that were appended here and are not applied yet, even if no caller waits
+    /// for them any more. They sort by age.
+    own_writes: Mutex<BTreeSet<Uuid>>,
+    /// The position up to which the log is applied here.
     applied: watch::Sender<u64>,
-    /// The last position that the log is known to have.
+    /// The last known position of the log.
     head: AtomicU64,
-    /// Whether that was ever asked; until then nobody knows how far behind this is.
-    met: AtomicBool,
-    /// How often generations have changed, and once more while they do.
+    /// False until the log has answered once; until then the lag is unknown.
+    head_known: AtomicBool,
+    /// Goes up by one when a change of generations begins, and by one when it ends: odd in between.
     generation_epoch: AtomicU64,
     /// When the log last answered.
-    heard: Mutex<Instant>,
-    /// Whether the store here accepts no more, so that only a restart helps.
+    last_answer: Mutex<Instant>,
+    /// True if the store accepts no more writes, so that only a restart helps.
     failed: AtomicBool,
-    /// Whether a message of the log was broken and passed over.
-    passed_over: AtomicBool,
+    /// True if a broken message of the log was skipped.
+    skipped_message: AtomicBool,
 }
 
 type Answer = oneshot::Sender<Result<Outcome, IndexError>>;
 
-/// Has the models be those of the generations, and tells whether they are.
-pub type Turned = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+/// Starts and stops models until they are those of the index's generations. Returns false if that
+/// failed.
+pub type SyncModels = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// How a replica stands to the log.
+/// How far a replica has followed the log.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
-    /// The position up to which it is applied.
+pub struct LogStatus {
+    /// The position up to which the log is applied.
     pub position: u64,
     /// How many writes the log is known to have beyond that.
     pub lag: u64,
-    /// How long ago the log answered.
-    pub heard: Duration,
+    /// How long ago the log last answered.
+    pub silence: Duration,
 }
 
 impl Replica {
-    /// A replica of what is at a place, of an index that [follows](Index::follow) its log.
+    /// Makes the index [follow](Index::follow) the log behind a connection.
     ///
     /// # Errors
     /// [`ReplicaError::Index`].
-    pub fn new(place: LogConnection, index: &Index) -> Result<Self, ReplicaError> {
+    pub fn new(connection: LogConnection, index: &Index) -> Result<Self, ReplicaError> {
         let position = index.position()?.unwrap_or_default();
         let replica = Replica(Arc::new(Shared {
-            place,
+            connection,
             waiting: Mutex::default(),
-            own: Mutex::default(),
+            own_writes: Mutex::default(),
             applied: watch::Sender::new(position),
             head: AtomicU64::new(position),
-            met: AtomicBool::new(false),
+            head_known: AtomicBool::new(false),
             generation_epoch: AtomicU64::new(0),
-            heard: Mutex::new(Instant::now()),
+            last_answer: Mutex::new(Instant::now()),
             failed: AtomicBool::new(false),
-            passed_over: AtomicBool::new(false),
+            skipped_message: AtomicBool::new(false),
         }));
         index.follow(Arc::new(replica.clone()));
         Ok(replica)
     }
 
-    /// Applies the log for as long as the index accepts writes, and looks after how far it goes. Whenever generations have changed, and at first,
-    /// `turned` has the models changed likewise; until it has, nothing more is applied.
-    pub async fn run(self, index: Index, turned: Turned) {
-        tokio::join!(follower::follow(&self, &index, &turned), self.look());
+    /// Applies the log for as long as the index accepts writes, and polls its last position. At the
+    /// start and after each change of generations it calls `sync_models` until that succeeds, and
+    /// applies nothing more before.
+    pub async fn run(self, index: Index, sync_models: SyncModels) {
+        tokio::join!(
+            follower::follow(&self, &index, &sync_models),
+            self.poll_head()
+        );
     }
 
-    /// How often generations have changed here.
+    /// Goes up by one when a change of generations begins here, and by one when it ends: it is odd
+    /// in between.
     pub fn generation_epoch(&self) -> u64 {
         self.0.generation_epoch.load(Ordering::Acquire)
     }
 
-    /// How it stands to the log.
-    pub fn standing(&self) -> Standing {
+    pub fn log_status(&self) -> LogStatus {
         let position = *self.0.applied.borrow();
-        Standing {
+        LogStatus {
             position,
             lag: self.0.head.load(Ordering::Relaxed).saturating_sub(position),
-            heard: lock(&self.0.heard).elapsed(),
+            silence: self.0.last_answer.lock().elapsed(),
         }
     }
 
-    /// Whether searches here see nearly all that was written.
+    /// Returns true if searches here see nearly all writes.
     pub fn is_ready(&self) -> bool {
-        let Standing { lag, heard, .. } = self.standing();
-        let met = self.0.met.load(Ordering::Acquire);
-        met && lag <= BEHIND && heard < NOT_READY && self.is_alive()
+        let LogStatus { lag, silence, .. } = self.log_status();
+        let head_known = self.0.head_known.load(Ordering::Acquire);
+        head_known && lag <= MAX_READY_LAG && silence < NOT_READY_AFTER && self.is_alive()
     }
 
-    /// Whether it goes on without a restart.
+    /// Returns false if only a restart helps.
     pub fn is_alive(&self) -> bool {
         !self.0.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether it has passed over a broken message of the log since it was started.
-    pub fn has_passed_over(&self) -> bool {
-        self.0.passed_over.load(Ordering::Relaxed)
+    /// Returns true if a broken message of the log was skipped since the start.
+    pub fn has_skipped_message(&self) -> bool {
+        self.0.skipped_message.load(Ordering::Relaxed)
     }
 
-    /// Returns when the log is applied here up to a position, or tells after a while that it is not.
-    pub async fn reach(&self, position: u64, patience: Duration) -> bool {
+    /// Waits until the log is applied here up to a position. Returns false if it is not in time.
+    pub async fn wait_for_position(&self, position: u64, limit: Duration) -> bool {
         let mut applied = self.0.applied.subscribe();
         let reached = applied.wait_for(|applied| *applied >= position);
-        matches!(timeout(patience, reached).await, Ok(Ok(_)))
+        matches!(timeout(limit, reached).await, Ok(Ok(_)))
     }
 
-    /// Lets go of the log up to a position, which every replica has to have applied or to find in a snapshot.
+    /// Deletes the log up to a position. Every replica must have applied that much already, or find
+    /// it in a snapshot.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`].
     pub async fn trim(&self, position: u64) -> Result<(), ReplicaError> {
-        self.0.place.trim(position).await
+        self.0.connection.trim(position).await
     }
 
-    /// Asks now and then how far the log goes.
-    async fn look(&self) {
+    async fn poll_head(&self) {
         while self.is_alive() {
-            if let Ok(Ok(head)) = timeout(LOOK, self.0.place.head()).await {
-                self.heard(head);
+            if let Ok(Ok(head)) = timeout(HEAD_POLL_INTERVAL, self.0.connection.head()).await {
+                self.note_head(head);
             }
-            sleep(LOOK).await;
+            sleep(HEAD_POLL_INTERVAL).await;
         }
     }
 
-    fn heard(&self, head: u64) {
+    fn note_head(&self, head: u64) {
         self.0.head.fetch_max(head, Ordering::Relaxed);
-        self.0.met.store(true, Ordering::Release);
-        *lock(&self.0.heard) = Instant::now();
+        self.0.head_known.store(true, Ordering::Release);
+        *self.0.last_answer.lock() = Instant::now();
     }
 
-    /// Appends a message and returns when the log has it for good; in trouble it is sent again under the same id, which the log drops if it
-    /// has it already.
+    /// Appends a message and returns its position once the log has stored it. After a failure the
+    /// message is sent again under the same id; the log drops it if it has it already.
     async fn publish(&self, id: Uuid, payload: bytes::Bytes) -> Result<u64, String> {
         let LogConnection {
             context, subject, ..
-        } = &self.0.place;
+        } = &self.0.connection;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id.to_string().as_str());
         loop {
@@ -195,10 +206,12 @@ impl Replica {
                 async { sent.await?.await }.await;
             match stored {
                 Ok(stored) => return Ok(stored.sequence),
-                Err(error) if self.standing().heard > CUT_OFF => return Err(error.to_string()),
+                Err(error) if self.log_status().silence > REFUSE_WRITES_AFTER => {
+                    return Err(error.to_string());
+                }
                 Err(error) => {
-                    tracing::debug!(%id, %error, "appended again");
-                    sleep(AGAIN).await;
+                    tracing::debug!(%id, %error, "a write is appended again");
+                    sleep(RETRY_DELAY).await;
                 }
             }
         }
@@ -209,13 +222,13 @@ impl Replica {
         let id = Uuid::now_v7();
         let payload = message::encode(&write).map_err(|error| unavailable(&error.to_string()))?;
         let (answer, mut answered) = oneshot::channel();
-        let waiting = Waiting::new(self, id, answer);
-        self.owns(id);
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let waiting = WaitingCaller::new(self, id, answer);
+        self.remember_own_write(id);
+        let end = tokio::time::Instant::now() + APPEND_TIMEOUT;
         let mut publish = std::pin::pin!(self.publish(id, payload));
-        let late = || unavailable("it did not answer in time; the write may be found done later");
+        let late = || unavailable("it did not answer in time; the write may still be applied");
         tokio::select! {
-            // It may be applied before the log's own answer comes, or instead of that.
+            // The write may be applied before the log acknowledges it, or without.
             done = &mut answered => return done.unwrap_or(Err(IndexError::Closed)),
             stored = timeout_at(end, &mut publish) => match stored {
                 Ok(Ok(_)) => {}
@@ -228,29 +241,30 @@ impl Replica {
         done.map_err(|_| late())?.unwrap_or(Err(IndexError::Closed))
     }
 
-    /// Tells whoever waits for a write what came of it.
+    /// Sends the outcome of a write to the caller that waits for it.
     fn answer(&self, id: Option<Uuid>, done: Result<Outcome, IndexError>) {
         let waiting = id.and_then(|id| {
-            lock(&self.0.own).remove(&id);
-            lock(&self.0.waiting).remove(&id)
+            self.0.own_writes.lock().remove(&id);
+            self.0.waiting.lock().remove(&id)
         });
         if let Some(answer) = waiting {
             let _ = answer.send(done);
         }
     }
 
-    /// Remembers that a write was appended here, so that what it lets go of is removed here once it is applied.
-    fn owns(&self, id: Uuid) {
-        let mut own = lock(&self.0.own);
+    /// Remembers that a write was appended here. Once it is applied, this replica removes the
+    /// originals that it makes unreferenced.
+    fn remember_own_write(&self, id: Uuid) {
+        let mut own = self.0.own_writes.lock();
         own.insert(id);
-        // The oldest never came into the log.
-        while own.len() > OWN {
+        // The oldest ones never got into the log.
+        while own.len() > MAX_OWN_WRITES {
             own.pop_first();
         }
     }
 
-    fn is_own(&self, id: Option<Uuid>) -> bool {
-        id.is_some_and(|id| lock(&self.0.own).contains(&id))
+    fn is_own_write(&self, id: Option<Uuid>) -> bool {
+        id.is_some_and(|id| self.0.own_writes.lock().contains(&id))
     }
 }
 
@@ -259,7 +273,7 @@ impl Log for Replica {
         if !self.is_alive() {
             return Err(IndexError::Closed);
         }
-        match self.standing().heard > CUT_OFF {
+        match self.log_status().silence > REFUSE_WRITES_AFTER {
             true => Err(unavailable("this replica is cut off from it")),
             false => Ok(()),
         }
@@ -279,25 +293,21 @@ fn unavailable(reason: &str) -> IndexError {
     }
 }
 
-/// Somebody who waits for a write, for as long as they do.
-struct Waiting<'a> {
+/// A caller that waits for a write; dropped when it leaves.
+struct WaitingCaller<'a> {
     replica: &'a Replica,
     id: Uuid,
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingCaller<'a> {
     fn new(replica: &'a Replica, id: Uuid, answer: Answer) -> Self {
-        lock(&replica.0.waiting).insert(id, answer);
-        Waiting { replica, id }
+        replica.0.waiting.lock().insert(id, answer);
+        WaitingCaller { replica, id }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCaller<'_> {
     fn drop(&mut self) {
-        lock(&self.replica.0.waiting).remove(&self.id);
+        self.replica.0.waiting.lock().remove(&self.id);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

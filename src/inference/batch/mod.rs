@@ -1,7 +1,6 @@
-//! Batching: requests' pixels queue for the threads that own a model each, which take what waits as a batch.
-//! Knows queues and time; neither HTTP nor what becomes of the codes.
+//! Batching: images queue for the model workers, which encode the waiting ones in batches. `worker`
+//! is the thread that owns a model.
 
-mod form;
 mod worker;
 
 use std::{
@@ -20,19 +19,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     image::Pixels,
     model::{Card, Hasher, ModelError, Output},
-    telemetry::{DROPPED, QUEUE_DEPTH},
+    telemetry::{IMAGES_DROPPED, QUEUE_DEPTH},
 };
 
-/// How batches are formed.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchConfig {
-    /// The most images of one forward pass.
+    /// The largest number of images in one forward pass.
     pub max_batch: usize,
     /// How long a batch that is not full waits for more images while the service is busy.
     pub max_delay: Duration,
-    /// The most images between their acceptance and their codes; one more is refused.
+    /// The largest number of images that are accepted and have no codes yet; one more is refused.
     pub queue: usize,
-    /// How old an image may be when its batch is formed; one that is older is answered without codes.
+    /// How old an image may be when its batch is formed; an older one is answered with
+    /// [`BatchError::Late`].
     pub deadline: Duration,
 }
 
@@ -47,57 +46,47 @@ impl Default for BatchConfig {
     }
 }
 
-/// What was made of an image, and the time it took.
+/// The codes and sketch of an image, and how long they took.
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// What the model made of it.
     pub output: Output,
-    /// How long the image waited.
+    /// How long the image waited in the queue.
     pub queue: Duration,
     /// How long its batch's forward pass took.
     pub inference: Duration,
 }
 
-/// Why there are no codes.
+/// Why an image got no codes.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
-    /// As many images wait as may.
-    #[error("{waiting} images wait already, which is as many as may; try again soon")]
-    Full {
-        /// How many.
-        waiting: usize,
-    },
+    /// The queue is full.
+    #[error("the queue is full ({waiting} images); try again soon")]
+    Full { waiting: usize },
     /// The image waited past the deadline.
-    #[error("the image's turn did not come within {} s; try again soon", deadline.as_secs_f64())]
-    Late {
-        /// How long it may wait.
-        deadline: Duration,
-    },
-    /// The workers have stopped.
-    #[error("the model no longer answers; the service has to be started again")]
+    #[error("the image was not encoded within {} s; try again soon", deadline.as_secs_f64())]
+    Late { deadline: Duration },
+    /// A worker has stopped.
+    #[error("the model no longer answers; restart the service")]
     Closed,
     /// The forward pass failed.
     #[error("inference failed: {source}")]
     Inference {
-        /// What the model said; one failure may answer several images.
+        /// Shared, since one failure may answer several images.
         source: Arc<ModelError>,
     },
     /// The model could not be loaded, or its first pass failed.
     #[error(transparent)]
     Start {
-        /// Why.
         #[from]
         source: ModelError,
     },
-    /// The operating system gives no thread.
+    /// The operating system starts no more threads.
     #[error("cannot start the model's thread: {source}")]
-    Thread {
-        /// What it said.
-        source: std::io::Error,
-    },
+    Thread { source: std::io::Error },
 }
 
-/// The right to have one image encoded, held until it is. It ages from the moment it is given.
+/// A place in the queue for one image, from its acceptance until it has its codes. Its age counts
+/// from the acceptance.
 pub struct QueueSlot {
     since: Instant,
     deadline: Duration,
@@ -114,7 +103,7 @@ impl QueueSlot {
         }
     }
 
-    /// Refuses what has waited too long, before more is spent on it.
+    /// Refuses an image that has waited too long, before more work is spent on it.
     ///
     /// # Errors
     /// [`BatchError::Late`].
@@ -123,7 +112,7 @@ impl QueueSlot {
         if self.since.elapsed() < deadline {
             return Ok(());
         }
-        counter!(DROPPED, "reason" => "late").increment(1);
+        counter!(IMAGES_DROPPED, "reason" => "late").increment(1);
         Err(BatchError::Late { deadline })
     }
 }
@@ -134,52 +123,52 @@ impl Drop for QueueSlot {
     }
 }
 
-/// One image that waits, and who waits for it.
-struct Waiting {
+/// An image in the queue, and the caller that waits for its codes.
+struct QueuedImage {
     pixels: Pixels,
-    place: QueueSlot,
-    /// When it came to the model's queue.
+    slot: QueueSlot,
+    /// When it entered the queue.
     queued: Instant,
     answer: oneshot::Sender<Result<Encoded, BatchError>>,
 }
 
-/// The queue from which the workers take turns.
-struct Queue {
-    images: Mutex<mpsc::Receiver<Waiting>>,
-    /// How many images are in it.
+/// The queue that the workers share; one at a time forms a batch from it.
+struct SharedQueue {
+    images: Mutex<mpsc::Receiver<QueuedImage>>,
+    /// The number of images in it.
     length: Arc<AtomicUsize>,
-    /// How many workers share them.
+    /// The number of workers.
     workers: usize,
 }
 
-/// A handle on the workers, cheap to clone. When the last is dropped, they finish what waits and end.
+/// A handle on the workers, cheap to clone. When the last one is dropped, they finish the waiting
+/// images and end.
 #[derive(Clone)]
 pub struct Batcher {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedImage>,
     length: Arc<AtomicUsize>,
-    places: Arc<Semaphore>,
-    /// How many workers there were and how many there are.
+    slots: Arc<Semaphore>,
+    /// The number of workers that were started.
     started: usize,
+    /// The number of workers that still run.
     alive: Arc<AtomicUsize>,
     config: BatchConfig,
 }
 
 /// Workers that have their models loaded and warm.
 pub struct Started {
-    /// The handle on them.
     pub batcher: Batcher,
-    /// Each ends when its worker does.
     pub workers: Vec<JoinHandle<()>>,
-    /// What their model is.
     pub card: Card,
     /// The model's id.
     pub model_id: String,
 }
 
 impl Batcher {
-    /// Starts a worker for each loader; they take turns at one queue. A worker loads its model and warms it up on its own thread, because on a
-    /// GPU that speeds up this thread alone. Also, each thread that computes gets its own OpenMP threads, and where these are more than the
-    /// cores, OpenMP sleeps between operations instead of spinning, and an image alone takes twice as long.
+    /// Starts a worker for each loader; all share one queue. A worker loads its model and warms it
+    /// up on its own thread, because on a GPU that speeds up this thread alone. Also, each thread
+    /// that computes gets its own OpenMP threads. If these are more than the cores, OpenMP sleeps
+    /// between operations instead of spinning, and a single image takes twice as long.
     ///
     /// # Errors
     /// [`BatchError::Start`] and [`BatchError::Thread`].
@@ -193,15 +182,15 @@ impl Batcher {
         let loaders: Vec<F> = loaders.into_iter().collect();
         let (queue, images) = mpsc::channel();
         let length = Arc::new(AtomicUsize::new(0));
-        let waiting = Arc::new(Queue {
+        let waiting = Arc::new(SharedQueue {
             images: Mutex::new(images),
             length: length.clone(),
             workers: loaders.len(),
         });
         let alive = Arc::new(AtomicUsize::new(0));
-        let (mut workers, mut told) = (Vec::new(), None);
+        let (mut workers, mut described) = (Vec::new(), None);
         for load in loaders {
-            let (waiting, alive) = (waiting.clone(), worker::Alive::new(alive.clone()));
+            let (waiting, alive) = (waiting.clone(), worker::LiveWorker::new(alive.clone()));
             let (ready, started) = mpsc::channel();
             let run = move || {
                 let _alive = alive;
@@ -211,8 +200,8 @@ impl Batcher {
                     Ok(hasher) => hasher,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
-                let told = (hasher.card().clone(), hasher.id().to_owned());
-                if ready.send(Ok(told)).is_ok() {
+                let described = (hasher.card().clone(), hasher.id().to_owned());
+                if ready.send(Ok(described)).is_ok() {
                     worker::run(&hasher, &waiting, config);
                 }
             };
@@ -220,15 +209,15 @@ impl Batcher {
                 .name(format!("model-{}", workers.len()))
                 .spawn(run)
                 .map_err(|source| BatchError::Thread { source })?;
-            told = Some(started.recv().map_err(|_| BatchError::Closed)??);
+            described = Some(started.recv().map_err(|_| BatchError::Closed)??);
             workers.push(worker);
         }
-        let (card, model_id) = told.ok_or(BatchError::Closed)?;
+        let (card, model_id) = described.ok_or(BatchError::Closed)?;
         Ok(Started {
             batcher: Batcher {
                 queue,
                 length,
-                places: Arc::new(Semaphore::new(config.queue.max(1))),
+                slots: Arc::new(Semaphore::new(config.queue.max(1))),
                 started: workers.len(),
                 alive,
                 config,
@@ -239,43 +228,45 @@ impl Batcher {
         })
     }
 
-    /// A place for one image, if there is one.
+    /// Returns a queue slot for one image.
     ///
     /// # Errors
-    /// [`BatchError::Full`] at once, and [`BatchError::Closed`].
+    /// [`BatchError::Full`] if none is free, and [`BatchError::Closed`].
     pub fn admit(&self) -> Result<QueueSlot, BatchError> {
-        match self.places.clone().try_acquire_owned() {
+        match self.slots.clone().try_acquire_owned() {
             _ if !self.is_alive() => Err(BatchError::Closed),
             Ok(permit) => Ok(QueueSlot::new(permit, self.config.deadline)),
-            Err(_) => Err(self.refuse(self.config.queue)),
+            Err(_) => Err(self.count_refusal(self.config.queue)),
         }
     }
 
-    /// Counts an image that is refused since so many wait already.
-    pub fn refuse(&self, waiting: usize) -> BatchError {
-        counter!(DROPPED, "reason" => "full").increment(1);
+    /// Counts a refused image and returns its error, given the number of waiting images.
+    pub fn count_refusal(&self, waiting: usize) -> BatchError {
+        counter!(IMAGES_DROPPED, "reason" => "full").increment(1);
         BatchError::Full { waiting }
     }
 
-    /// A place for one image as soon as there is one, for callers that can make their own sources wait.
+    /// Waits for a free queue slot for one image. Only for callers that can make their own clients
+    /// wait.
     ///
     /// # Errors
     /// [`BatchError::Closed`].
-    pub async fn admit_in_turn(&self) -> Result<QueueSlot, BatchError> {
-        let permit = self.places.clone().acquire_owned().await;
+    pub async fn admit_when_free(&self) -> Result<QueueSlot, BatchError> {
+        let permit = self.slots.clone().acquire_owned().await;
         let permit = permit.map_err(|_| BatchError::Closed)?;
         Ok(QueueSlot::new(permit, self.config.deadline))
     }
 
-    /// Codes of one image, together with whichever others wait.
+    /// Encodes one image, in a batch with others that wait.
     ///
     /// # Errors
-    /// [`BatchError::Late`], [`Inference`](BatchError::Inference) and [`Closed`](BatchError::Closed).
-    pub async fn encode(&self, place: QueueSlot, pixels: Pixels) -> Result<Encoded, BatchError> {
+    /// [`BatchError::Late`], [`Inference`](BatchError::Inference) and
+    /// [`Closed`](BatchError::Closed).
+    pub async fn encode(&self, slot: QueueSlot, pixels: Pixels) -> Result<Encoded, BatchError> {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting {
+        let waiting = QueuedImage {
             pixels,
-            place,
+            slot,
             queued: Instant::now(),
             answer,
         };
@@ -284,12 +275,13 @@ impl Batcher {
         answered.await.map_err(|_| BatchError::Closed)?
     }
 
-    /// How many images wait for a worker.
+    /// The number of images that wait for a worker.
     pub fn waiting(&self) -> usize {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Whether every worker is alive. One ends when its thread panics or its device fails, and then only a new process helps.
+    /// Returns false once a worker has ended, because its thread panicked or its device failed:
+    /// then only a restart helps.
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire) == self.started
     }

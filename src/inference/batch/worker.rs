@@ -1,5 +1,6 @@
-//! The thread that owns a model: forms a batch of what waits, runs it, answers each. An idle service answers at once, for nothing is
-//! waited for; a busy one fills its batches by itself, for images come while a batch runs. Knows nothing of callers but that they wait.
+//! The thread that owns a model: forms a batch of the waiting images, encodes it, answers each. An
+//! idle service answers at once, since a batch does not wait for more images; a busy one fills its
+//! batches by itself, since images arrive while a batch runs.
 
 use std::{
     sync::{
@@ -14,29 +15,29 @@ use metrics::{counter, histogram};
 
 use crate::{
     image::Pixels,
-    inference::batch::{BatchConfig, BatchError, Encoded, Queue, Waiting, form},
+    inference::batch::{BatchConfig, BatchError, Encoded, QueuedImage, SharedQueue},
     model::{Hasher, ModelError, Output},
-    telemetry::{BATCH_IMAGES, DROPPED, INFERENCE_SECONDS, QUEUE_SECONDS},
+    telemetry::{BATCH_IMAGES, IMAGES_DROPPED, INFERENCE_SECONDS, QUEUE_SECONDS},
 };
 
-/// Counts a worker until its thread ends, however it does.
-pub(crate) struct Alive(Arc<AtomicUsize>);
+/// Counts a worker until its thread ends, also by a panic.
+pub(crate) struct LiveWorker(Arc<AtomicUsize>);
 
-impl Alive {
+impl LiveWorker {
     pub(crate) fn new(count: Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
-        Alive(count)
+        LiveWorker(count)
     }
 }
 
-impl Drop for Alive {
+impl Drop for LiveWorker {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Works until the queue is closed and empty, or the device fails.
-pub(crate) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
+pub(crate) fn run(hasher: &Hasher, queue: &SharedQueue, config: BatchConfig) {
     while let Some(batch) = next_batch(queue, config) {
         if batch.is_empty() {
             continue;
@@ -46,7 +47,7 @@ pub(crate) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
         let started = Instant::now();
         let mut codes = encode(hasher, &pixels);
         if batch.len() > 1 && codes.iter().all(Result::is_err) {
-            // What one image did shall not cost its neighbours their codes.
+            // One bad image must not cost its neighbours their codes.
             codes = pixels
                 .iter()
                 .flat_map(|one| encode(hasher, &[one]))
@@ -55,8 +56,9 @@ pub(crate) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
         let failed = codes.iter().filter(|codes| codes.is_err()).count();
         answer(batch, codes, started);
         if failed > 0 {
-            counter!(DROPPED, "reason" => "failed").increment(failed as u64);
-            // A device that failed once for good fails at anything; the service has to say so to be replaced.
+            counter!(IMAGES_DROPPED, "reason" => "failed").increment(failed as u64);
+            // A device that has failed for good fails at any input; the service must report that,
+            // so that it is replaced.
             if let Err(error) = hasher.warm_up(1) {
                 tracing::error!(%error, "the device has failed");
                 return;
@@ -65,9 +67,10 @@ pub(crate) fn run(hasher: &Hasher, queue: &Queue, config: BatchConfig) {
     }
 }
 
-/// The next images to encode; none when no more will come.
-fn next_batch(queue: &Queue, config: BatchConfig) -> Option<Vec<Waiting>> {
-    // The worker that forms a batch holds the queue; the others run theirs, or wait behind it. It holds nothing that a panic breaks.
+/// Returns the next images to encode; none if the queue is closed and empty.
+fn next_batch(queue: &SharedQueue, config: BatchConfig) -> Option<Vec<QueuedImage>> {
+    // The worker that forms a batch holds the queue; the others encode theirs or wait for it. A
+    // panic cannot leave the queue in a broken state.
     let images = (queue.images.lock()).unwrap_or_else(|poisoned| poisoned.into_inner());
     let (first, busy) = match images.try_recv() {
         Ok(first) => (first, true),
@@ -75,10 +78,10 @@ fn next_batch(queue: &Queue, config: BatchConfig) -> Option<Vec<Waiting>> {
         Err(TryRecvError::Disconnected) => return None,
     };
     let waits = busy && !config.max_delay.is_zero();
-    // No more than its share of what is there, so that no other idles meanwhile.
+    // No more than this worker's share, so that no other worker idles.
     let share = queue.length.load(Ordering::Relaxed).div_ceil(queue.workers);
-    let most = if waits { usize::MAX } else { share };
-    let most = most.min(config.max_batch).max(1);
+    let limit = if waits { usize::MAX } else { share };
+    let limit = limit.min(config.max_batch).max(1);
     let formed = Instant::now() + config.max_delay;
     let more = || match images.try_recv() {
         Err(TryRecvError::Empty) if waits => {
@@ -87,20 +90,36 @@ fn next_batch(queue: &Queue, config: BatchConfig) -> Option<Vec<Waiting>> {
         }
         more => more.ok(),
     };
-    let wanted = |item| {
+    let keep = |item| {
         queue.length.fetch_sub(1, Ordering::Relaxed);
-        still_wanted(item)
+        keep_if_wanted(item)
     };
-    Some(form::batch(first, more, wanted, most))
+    Some(form_batch(first, more, keep, limit))
 }
 
-/// The image, unless nobody waits for it any more or it has waited too long.
-fn still_wanted(item: Waiting) -> Option<Waiting> {
+/// Takes items in order, until `limit` of them are kept or there are no more.
+fn form_batch<T>(
+    first: T,
+    mut next: impl FnMut() -> Option<T>,
+    mut keep: impl FnMut(T) -> Option<T>,
+    limit: usize,
+) -> Vec<T> {
+    let mut batch = Vec::new();
+    let mut item = Some(first);
+    while let Some(taken) = item {
+        batch.extend(keep(taken));
+        item = if batch.len() < limit { next() } else { None };
+    }
+    batch
+}
+
+/// Returns the image, unless nobody waits for it any more or it has waited too long.
+fn keep_if_wanted(item: QueuedImage) -> Option<QueuedImage> {
     if item.answer.is_closed() {
-        counter!(DROPPED, "reason" => "disconnected").increment(1);
+        counter!(IMAGES_DROPPED, "reason" => "disconnected").increment(1);
         return None;
     }
-    match item.place.check() {
+    match item.slot.check() {
         Ok(()) => Some(item),
         Err(late) => {
             let _ = item.answer.send(Err(late));
@@ -109,7 +128,7 @@ fn still_wanted(item: Waiting) -> Option<Waiting> {
     }
 }
 
-/// What is made of each, or the same error for each.
+/// Encodes images together; a failure is that of each.
 fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Output, Arc<ModelError>>> {
     let started = Instant::now();
     let outputs = hasher.encode(pixels);
@@ -124,11 +143,15 @@ fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Output, Arc<ModelEr
     }
 }
 
-fn answer(batch: Vec<Waiting>, outputs: Vec<Result<Output, Arc<ModelError>>>, started: Instant) {
+fn answer(
+    batch: Vec<QueuedImage>,
+    outputs: Vec<Result<Output, Arc<ModelError>>>,
+    started: Instant,
+) {
     let inference = started.elapsed();
     for (item, output) in batch.into_iter().zip(outputs) {
-        // Before the answer, so that whoever has it finds a place for the next image.
-        drop(item.place);
+        // Before the answer, so that a caller that has it finds a slot free for the next image.
+        drop(item.slot);
         let queue = started.duration_since(item.queued);
         histogram!(QUEUE_SECONDS).record(queue);
         let encoded = output.map(|output| Encoded {
@@ -136,8 +159,23 @@ fn answer(batch: Vec<Waiting>, outputs: Vec<Result<Output, Arc<ModelError>>>, st
             queue,
             inference,
         });
-        // A caller that hung up meanwhile is no fault.
+        // Sending fails if the caller has hung up, which is no error.
         let answer = encoded.map_err(|source| BatchError::Inference { source });
         let _ = item.answer.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::form_batch;
+
+    #[test]
+    fn a_batch_has_the_kept_items_up_to_its_limit() {
+        let odd = |i: &i32| i % 2 == 1;
+        let mut queue = 2..10;
+        let taken = form_batch(1, || queue.next(), |i| Some(i).filter(odd), 3);
+        assert_eq!(taken, [1, 3, 5]);
+        assert_eq!(queue.next(), Some(6));
+        assert_eq!(form_batch(0, || None, |i| Some(i).filter(odd), 3), [0; 0]);
     }
 }

@@ -1,5 +1,4 @@
-//! Why a model cannot take its place among those that answer.
-//! Knows no status codes, and nothing of who asked.
+//! Why a model cannot be served.
 
 use tokio::task::JoinError;
 
@@ -9,59 +8,42 @@ use crate::{
     replica::ReplicaError,
 };
 
-/// Every failure of a change of models.
+/// Why the served models could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
-    /// No checkpoint of this id.
+    /// The registry has no checkpoint of this id.
     #[error("there is no model {id} in the registry")]
-    NoModel {
-        /// Which.
-        id: String,
-    },
-    /// The model's codes are searched.
+    NoModel { id: String },
+    /// The model is the active one.
     #[error("model {id} is active")]
-    Active {
-        /// Which.
-        id: String,
-    },
-    /// A numeric type that this program does not know.
-    #[error("the codes' type, {precision}, is not known")]
-    Precision {
-        /// What the store says.
-        precision: String,
-    },
-    /// The registry failed.
+    Active { id: String },
+    /// The generation has a numeric type that this program does not know.
+    #[error("the codes' numeric type '{precision}' is unknown")]
+    Precision { precision: String },
     #[error(transparent)]
     Registry {
-        /// With what.
         #[from]
         source: RegistryError,
     },
-    /// Another replica's model could not be had, or this one's not be given.
+    /// A model could not be fetched from the other replicas, or not be offered to them.
     #[error(transparent)]
     Replica {
-        /// Why not.
         #[from]
         source: ReplicaError,
     },
-    /// The index refused or failed.
     #[error(transparent)]
     Index {
-        /// With what.
         #[from]
         source: IndexError,
     },
     /// The model's workers could not be started.
     #[error(transparent)]
     Batch {
-        /// Why not.
         #[from]
         source: BatchError,
     },
-    /// Loading a model panicked.
     #[error("loading the model panicked")]
     Panicked {
-        /// With what.
         #[from]
         source: JoinError,
     },

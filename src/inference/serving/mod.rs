@@ -1,5 +1,8 @@
-//! The models that answer: the active one, and one beside it whose generation is being made or was active before, each with its workers.
-//! Knows which codes belong to which generation; neither who asks nor what is trained.
+//! The served models: the active one, and the standby one if there is a standby generation, each
+//! with its workers.
+//!
+//! `reconcile` changes the models when the log changed the generations · `shared` checkpoints that
+//! replicas share · `error` why a model cannot be served.
 
 mod error;
 mod reconcile;
@@ -9,7 +12,7 @@ use std::{
     iter::repeat_n,
     num::NonZeroUsize,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -24,38 +27,35 @@ use crate::{
     replica::Replica,
 };
 use clap::ValueEnum;
+use parking_lot::{Mutex, RwLock};
 
 pub use error::ServingError;
 
-/// A model with its workers, and the generation of its codes. Who holds it keeps its workers alive.
-pub struct Served {
-    /// The generation.
+/// A model with its workers, and the generation of its codes. The workers live as long as anyone
+/// holds it.
+pub struct ServedModel {
+    /// The generation's number.
     pub generation: u32,
     /// The model's id.
     pub id: String,
-    /// What the model is.
     pub card: Card,
     /// The numeric type that it computes in.
     pub precision: Precision,
-    /// What makes its codes.
     pub batcher: Batcher,
 }
 
-/// The models of one moment.
 #[derive(Clone)]
 pub struct Models {
-    /// The one whose codes are searched.
-    pub active: Arc<Served>,
-    /// One whose codes are kept beside them.
-    pub standby: Option<Arc<Served>>,
+    /// The model of the active generation.
+    pub active: Arc<ServedModel>,
+    /// The model of the standby generation, if there is one.
+    pub standby: Option<Arc<ServedModel>>,
 }
 
-/// How models are served.
 #[derive(Clone)]
 pub struct ServingConfig {
-    /// Where they compute; what type, their generations say.
+    /// Where they compute. Each computes in the numeric type of its generation.
     pub compute: Compute,
-    /// How batches are formed.
     pub batching: BatchConfig,
 }
 
@@ -69,18 +69,18 @@ struct Shared {
     config: ServingConfig,
     models: RwLock<Models>,
     workers: Mutex<Vec<JoinHandle<()>>>,
-    /// Where models come from and changes go, where the service is one of several.
+    /// The replica, if the service is one of several: it has the models and the log of changes.
     replica: Option<Replica>,
-    /// Held by whoever changes the models and their generations together.
+    /// Held while the models and their generations change together.
     change: tokio::sync::Mutex<()>,
 }
 
 impl Serving {
-    /// Starts the models of an index's generations. One beside that cannot be started is told of, and its generation waits until it can
-    /// or is replaced.
+    /// Starts the models of an index's generations. If the standby one cannot be started, that is
+    /// logged, and its generation gets no codes until it can or is replaced.
     ///
     /// # Errors
-    /// [`ServingError`] where the active one cannot be.
+    /// [`ServingError`] if the active one cannot be started.
     pub fn start(
         index: Index,
         registry: Registry,
@@ -89,7 +89,7 @@ impl Serving {
     ) -> Result<Self, ServingError> {
         let mut workers = Vec::new();
         let generations = index.generations();
-        let mut start = |generation: &Generation| -> Result<Arc<Served>, ServingError> {
+        let mut start = |generation: &Generation| -> Result<Arc<ServedModel>, ServingError> {
             let (served, threads) = serve(&registry, &config, generation)?;
             workers.extend(threads);
             Ok(Arc::new(served))
@@ -99,7 +99,7 @@ impl Serving {
             let standby = start(&generation);
             standby
                 .inspect_err(|error| {
-                    tracing::error!(%error, model = generation.model, "the model beside is not started");
+                    tracing::error!(%error, model = generation.model, "the standby model cannot be started");
                 })
                 .ok()
         });
@@ -114,27 +114,27 @@ impl Serving {
         })))
     }
 
-    /// The models as they are now. A search takes them once, so that its code and what it is compared with are of one model.
+    /// The models as they are now. A search takes them once, so that it compares codes of one
+    /// model.
     pub fn models(&self) -> Models {
         let models = self.0.models.read();
-        models.unwrap_or_else(PoisonError::into_inner).clone()
+        models.clone()
     }
 
-    /// The checkpoints that there are.
     pub fn registry(&self) -> &Registry {
         &self.0.registry
     }
 
-    /// Where models compute.
     pub fn compute(&self) -> &Compute {
         &self.0.config.compute
     }
 
-    /// Has a model's generation begin beside the active one, in the place of whichever is there, and tells its checkpoint and the
-    /// generation's number. From then on images are written with codes of both.
+    /// Begins a standby generation of a model, in place of the one there is, if any. Returns the
+    /// model's checkpoint and the generation's number. From then on images are written with codes
+    /// of both generations.
     ///
     /// # Errors
-    /// [`ServingError`]; [`Active`](ServingError::Active) where it is the active one.
+    /// [`ServingError`]; [`Active`](ServingError::Active) if the model is the active one.
     pub async fn begin(&self, id: &str) -> Result<(Entry, u32), ServingError> {
         let _change = self.0.change.lock().await;
         let no_model = || ServingError::NoModel { id: id.to_owned() };
@@ -156,7 +156,7 @@ impl Serving {
         if let Some(replica) = &self.0.replica {
             replica.offer(id, &entry.path).await?;
             drop(_change);
-            // Every replica, this one too, starts the model when it applies that.
+            // Every replica, this one too, starts the model when it applies the write.
             return Ok((entry, self.0.index.begin(wanted).await?));
         }
         let (shared, generation) = (self.0.clone(), wanted.clone());
@@ -166,17 +166,18 @@ impl Serving {
         let (mut served, workers) = started.await??;
         let number = self.0.index.begin(wanted).await?;
         served.generation = number;
-        self.keep(workers);
+        self.keep_workers(workers);
         self.change(|models| models.standby = Some(Arc::new(served)));
         Ok((entry, number))
     }
 
-    /// Has the generation beside be searched from now on, and the active one stand beside it.
+    /// Makes the standby generation active; the previous one becomes standby.
     ///
     /// # Errors
-    /// [`ServingError::Index`], with [`IndexError::Unfinished`] where images lack codes in it.
+    /// [`ServingError::Index`], with [`IndexError::Unfinished`] if images lack codes in it.
     pub async fn activate(&self, number: u32) -> Result<(), ServingError> {
-        // A caller who leaves between the commit and the change would leave the two apart.
+        // On a task of its own: a caller that leaves between the commit and the change of models
+        // must not keep the second from happening.
         let serving = self.clone();
         tokio::spawn(async move { serving.switch(number).await }).await?
     }
@@ -195,7 +196,7 @@ impl Serving {
         Ok(())
     }
 
-    /// Has the model and the generation beside go.
+    /// Discards the standby generation and its model.
     ///
     /// # Errors
     /// [`ServingError::Index`].
@@ -209,19 +210,18 @@ impl Serving {
     }
 
     fn change(&self, change: impl FnOnce(&mut Models)) {
-        let models = self.0.models.write();
-        change(&mut models.unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.models.write());
     }
 
-    /// Keeps threads to be waited for, and lets go of those that have ended.
-    fn keep(&self, threads: Vec<JoinHandle<()>>) {
+    /// Keeps threads to join them at the end, and drops those that have ended.
+    fn keep_workers(&self, threads: Vec<JoinHandle<()>>) {
         let workers = self.0.workers.lock();
-        let mut workers = workers.unwrap_or_else(PoisonError::into_inner);
+        let mut workers = workers;
         workers.retain(|worker| !worker.is_finished());
         workers.extend(threads);
     }
 
-    /// Lets all models go and waits for their threads. Blocks while others hold them.
+    /// Drops all models and waits for their threads. Blocks while others hold a model.
     pub fn close(self) {
         let Some(shared) = Arc::into_inner(self.0) else {
             tracing::error!("the models are still in use");
@@ -229,7 +229,7 @@ impl Serving {
         };
         drop(shared.models);
         let workers = shared.workers.into_inner();
-        for worker in workers.unwrap_or_else(PoisonError::into_inner) {
+        for worker in workers {
             if worker.join().is_err() {
                 tracing::error!("a model's thread panicked");
             }
@@ -242,7 +242,7 @@ fn serve(
     registry: &Registry,
     config: &ServingConfig,
     generation: &Generation,
-) -> Result<(Served, Vec<JoinHandle<()>>), ServingError> {
+) -> Result<(ServedModel, Vec<JoinHandle<()>>), ServingError> {
     let id = generation.model.clone();
     let entry = (registry.get(&id)?).ok_or_else(|| ServingError::NoModel { id: id.clone() })?;
     let precision = Precision::from_str(&generation.precision, false);
@@ -260,7 +260,7 @@ fn serve(
         card,
         model_id: id,
     } = started;
-    let served = Served {
+    let served = ServedModel {
         generation: generation.number,
         id,
         card,
@@ -270,8 +270,9 @@ fn serve(
     Ok((served, workers))
 }
 
-/// What loads a model, once for each device. A CPU is as many devices of one thread as it has cores, unless it is said how many threads:
-/// one that is not given all its cores at once then waits for none of them, where OpenMP's threads wait for each other after every operation.
+/// Returns a loader of the model for each device. A CPU counts as one device of one thread per
+/// core, unless the number of threads is configured: OpenMP's threads wait for each other after
+/// every operation, so a model with many threads is slow while it does not get all cores at once.
 fn loaders(
     model: &Path,
     compute: &Compute,
@@ -279,17 +280,17 @@ fn loaders(
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let devices = compute.device.split(',').map(str::trim);
     let devices = devices.flat_map(|device| {
-        let spread = compute.threads.is_none() && matches!(model::is_cpu(device), Ok(true));
+        let is_spread = compute.threads.is_none() && matches!(model::is_cpu(device), Ok(true));
         let one = Compute {
             device: device.to_owned(),
-            threads: if spread { Some(1) } else { compute.threads },
+            threads: if is_spread { Some(1) } else { compute.threads },
             ..compute.clone()
         };
-        repeat_n(one, if spread { cores } else { 1 })
+        repeat_n(one, if is_spread { cores } else { 1 })
     });
     let loader = |compute| {
         let model = model.to_owned();
-        move || Hasher::start(&model, &compute)
+        move || Hasher::load_with(&model, &compute)
     };
     devices.map(loader).collect()
 }

@@ -1,28 +1,29 @@
-//! The models follow the generations where the log of a gallery changes these: what is not here is fetched and started, what is gone is let go.
-//! Knows models and generations; neither who changed them nor when.
+//! Changes the served models after the log of a gallery has changed the generations: fetches and
+//! starts new ones, stops those whose generation is gone.
 
 use std::sync::Arc;
 
 use crate::{
     index::Generation,
-    inference::serving::{Models, Served, Serving, ServingError, serve},
+    inference::serving::{Models, ServedModel, Serving, ServingError, serve},
 };
 
 impl Serving {
-    /// Has the models be those of the index's generations, which the log of a gallery may have changed. One that is not here is fetched.
+    /// Makes the served models those of the index's generations. Fetches a model that is not here.
     ///
     /// # Errors
-    /// [`ServingError`]; the models are as they were then.
+    /// [`ServingError`]; the standby model may be missing then, but a new active one is served if
+    /// it could be started.
     pub async fn reconcile(&self) -> Result<(), ServingError> {
         let _change = self.0.change.lock().await;
         let wanted = self.0.index.generations();
         let Models { active, standby } = self.models();
-        let here: Vec<Arc<Served>> = [active].into_iter().chain(standby).collect();
-        let is = |served: &Served, generation: &Generation| {
+        let served_now: Vec<Arc<ServedModel>> = [active].into_iter().chain(standby).collect();
+        let matches = |served: &ServedModel, generation: &Generation| {
             (served.generation, served.id.as_str()) == (generation.number, &generation.model)
         };
         let find = async |generation: &Generation| {
-            if let Some(served) = here.iter().find(|served| is(served, generation)) {
+            if let Some(served) = served_now.iter().find(|served| matches(served, generation)) {
                 return Ok::<_, ServingError>(served.clone());
             }
             self.find(&generation.model).await?;
@@ -31,14 +32,14 @@ impl Serving {
                 serve(&shared.registry, &shared.config, &generation)
             });
             let (served, workers) = started.await??;
-            self.keep(workers);
+            self.keep_workers(workers);
             Ok(Arc::new(served))
         };
         let active = find(&wanted.active).await?;
-        // It answers even if the other one cannot be fetched just now.
+        // The active model answers even if the standby one cannot be fetched just now.
         let standby = wanted.standby.as_ref();
-        let standby =
-            standby.and_then(|generation| here.iter().find(|served| is(served, generation)));
+        let standby = standby
+            .and_then(|generation| served_now.iter().find(|served| matches(served, generation)));
         self.change(|models| {
             *models = Models {
                 active: active.clone(),

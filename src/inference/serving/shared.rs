@@ -1,5 +1,5 @@
-//! The checkpoints that replicas have from each other: what one of them gets, the others find, and what it removes goes everywhere.
-//! Knows registries and the place between them; neither what a model is used for nor who trained it.
+//! Checkpoints that replicas share: one that is added or removed at a replica is added or removed
+//! at all.
 
 use std::path::Path;
 
@@ -12,10 +12,11 @@ use crate::{
 };
 
 impl Serving {
-    /// Takes a checkpoint in, here and for the other replicas.
+    /// Adds a checkpoint here and offers it to the other replicas.
     ///
     /// # Errors
-    /// [`ServingError::Registry`] where it is none; [`Replica`](ServingError::Replica) where the others cannot have it, and it is here then.
+    /// [`ServingError::Registry`] if it is no checkpoint; [`Replica`](ServingError::Replica) if it
+    /// was added here and could not be offered.
     pub async fn add(&self, file: &Path) -> Result<Entry, ServingError> {
         let (registry, file) = (self.0.registry.clone(), file.to_owned());
         let entry = tokio::task::spawn_blocking(move || registry.add(&file)).await??;
@@ -25,7 +26,8 @@ impl Serving {
         Ok(entry)
     }
 
-    /// A checkpoint by its id, if there is one: from another replica where it is not here yet.
+    /// Returns the checkpoint of an id, if there is one. Fetches it from the other replicas if it
+    /// is not here.
     ///
     /// # Errors
     /// [`ServingError::Registry`], [`Replica`](ServingError::Replica).
@@ -51,21 +53,22 @@ impl Serving {
         Ok(Some(added.await??))
     }
 
-    /// All checkpoints, the oldest first. What other replicas have is fetched and what they removed goes; where they cannot be asked, those here.
+    /// Returns all checkpoints, the oldest first. Before, fetches those that other replicas have
+    /// and removes those that they removed, if the other replicas can be reached.
     ///
     /// # Errors
     /// [`ServingError::Registry`].
-    pub async fn all(&self) -> Result<Vec<Entry>, ServingError> {
+    pub async fn list(&self) -> Result<Vec<Entry>, ServingError> {
         if let Some(replica) = &self.0.replica
-            && let Err(error) = self.compare(replica).await
+            && let Err(error) = self.sync_registry(replica).await
         {
-            tracing::warn!(%error, "models of other replicas may be missing");
+            tracing::warn!(%error, "models of other replicas may be missing from the list");
         }
         let registry = self.0.registry.clone();
         Ok(tokio::task::spawn_blocking(move || registry.list()).await??)
     }
 
-    async fn compare(&self, replica: &Replica) -> Result<(), ServingError> {
+    async fn sync_registry(&self, replica: &Replica) -> Result<(), ServingError> {
         let offered = replica.offered().await?;
         for id in &offered {
             self.find(id).await?;
@@ -84,7 +87,7 @@ impl Serving {
         Ok(())
     }
 
-    /// Removes a checkpoint that is in no use, here and at the other replicas.
+    /// Removes an unused checkpoint, here and at the other replicas.
     ///
     /// # Errors
     /// [`ServingError::Registry`], [`Replica`](ServingError::Replica).

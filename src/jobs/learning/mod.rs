@@ -1,11 +1,9 @@
-//! TODO jobs::learning
+//! Jobs that train models: fine-tuning and adaptation. One half runs in the service, the other in a
+//! child process, so that running out of memory ends only the process.
+//!
+//! `service` prepares, starts and follows the process · `process` measures and trains · `protocol`
+//! the files and lines that both agree on.
 
-pub mod adapt;
-pub mod adapting;
-pub mod archive;
-pub mod comparison;
-pub mod fine_tune;
-pub mod learner;
-pub mod protocol;
-pub mod training_set;
-pub mod tuning;
+pub mod process;
+mod protocol;
+pub mod service;

@@ -1,52 +1,42 @@
-//! What a service and the process that learns for it agree on: the files of a job's folder, the task in one of them, and the
-//! lines that the process prints.
+//! What the service and the learning process agree on: the files in a job's folder, the task in one
+//! of them, and the lines that the process prints.
 
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::jobs::{
-    learning::comparison,
-    options::{Adapt, FineTune},
-};
-use crate::train::Progress;
+use crate::jobs::options::{Adapt, FineTune};
 
-/// The files of a job's folder.
+/// The folder of images to learn from.
+pub(crate) const IMAGES: &str = "images";
+/// The list of these images, which is written last.
+pub(crate) const MANIFEST: &str = "images.jsonl";
 pub(crate) const TASK: &str = "task.json";
-
-/// The checkpoint to go on from.
+/// The checkpoint that the new model is made from.
 pub(crate) const PARENT: &str = "parent.safetensors";
-
+/// The parent's measured quality.
+pub(crate) const BEFORE: &str = "before.json";
+/// The trained model, before its quality is written into its card.
+pub(crate) const TRAINED: &str = "trained.safetensors";
+/// The new model; while it is trained, the model after the last epoch.
 pub(crate) const MODEL: &str = "model.safetensors";
-
+/// The measured quality of both models.
 pub(crate) const OUTCOME: &str = "outcome.json";
 
-/// The model as it was trained, before its quality was written into it.
-pub(crate) const TRAINED: &str = "trained.safetensors";
+/// The files from which a process elsewhere resumes. They are packed in this order, so that none is
+/// newer than the later ones allow.
+pub(crate) const RESUME_FILES: [&str; 4] = ["model.safetensors.resume", MODEL, TRAINED, BEFORE];
 
-pub(crate) const BEFORE: &str = "before.json";
-
-/// What another process, elsewhere, goes on from: none of these is newer than those behind it need it to be.
-pub(crate) const STATE: [&str; 4] = ["model.safetensors.resume", MODEL, TRAINED, BEFORE];
-
-/// What is to be done, as the service leaves it in the folder.
+/// What the process has to learn, as the service writes it to [`TASK`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "options", rename_all = "snake_case")]
 pub(crate) enum Task {
-    /// To learn classes.
     FineTune(FineTune),
-    /// To learn what images show, without labels.
     Adapt(Adapt),
 }
 
-/// A line of what is told.
+/// A line that the process prints.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProgressLine {
@@ -57,89 +47,12 @@ pub(crate) struct ProgressLine {
     pub step: u64,
     pub steps: u64,
     pub eta_seconds: Option<u64>,
-    /// What else there is to say: `loss`, `reward`, `images_per_second`, and after an epoch `map`, by length.
+    /// `loss`, `reward`, `images_per_second`, and after an epoch `map` by length.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
 
-/// Whether all that is left to do in a folder is to measure what was learned.
+/// Returns true if training is done and only the measurement is left.
 pub(crate) fn is_trained(folder: &Path) -> bool {
     folder.join(TRAINED).exists()
 }
-
-/// Tells what a training tells, now and then, with its pace.
-pub(crate) struct Teller {
-    batch: usize,
-    began: Option<(&'static str, usize, Instant)>,
-    told: Option<Instant>,
-}
-
-impl Teller {
-    pub fn new(batch: usize) -> Self {
-        Teller {
-            batch,
-            began: None,
-            told: None,
-        }
-    }
-
-    pub fn tell(&mut self, progress: &Progress, map: Option<Value>) {
-        let Progress {
-            stage, step, steps, ..
-        } = *progress;
-        if self.began.is_none_or(|(of, ..)| of != stage) {
-            self.began = Some((stage, step, Instant::now()));
-        }
-        let recent = self.told.is_some_and(|told| told.elapsed() < TOLD);
-        if recent && map.is_none() {
-            return;
-        }
-        self.told = Some(Instant::now());
-        let mut more = Map::new();
-        if stage != "features" {
-            more.insert("loss".to_owned(), json!(comparison::rounded(progress.loss)));
-            more.insert(
-                "reward".to_owned(),
-                json!(comparison::rounded(progress.reward)),
-            );
-        }
-        if let Some(map) = map {
-            more.insert("map".to_owned(), map);
-        }
-        let mut eta_seconds = None;
-        if let Some((_, first, began)) = self.began
-            && step > first
-            && stage == "joint"
-        {
-            let each = began.elapsed().as_secs_f64() / (step - first) as f64;
-            eta_seconds = Some((each * (steps - step) as f64).ceil() as u64);
-            let pace = (self.batch as f64 / each * 10.0).round() / 10.0;
-            more.insert("images_per_second".to_owned(), json!(pace));
-        }
-        tell(&ProgressLine {
-            stage: stage.to_owned(),
-            epoch: progress.epoch as u64,
-            epochs: progress.epochs as u64,
-            step: step as u64,
-            steps: steps as u64,
-            eta_seconds,
-            more,
-        });
-    }
-}
-
-/// A line for whoever listens; nobody need.
-pub(crate) fn tell(told: &ProgressLine) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", json!(told)).and_then(|()| out.flush());
-}
-
-/// Whole or not at all.
-pub(crate) fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    let written = fs::write(&part, format!("{value:#}\n")).and_then(|()| fs::rename(&part, path));
-    written.with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// How often it is told how far it is.
-const TOLD: Duration = Duration::from_millis(500);

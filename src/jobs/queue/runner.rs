@@ -1,5 +1,5 @@
-//! The runner: the next job's turn comes, it is done, and what became of it is written down; where there are several services, whoever is free
-//! takes it, or a range of one that encodes. Knows turns and ends; neither how a job is asked for nor how any kind is done.
+//! The runner: takes the next job, does it, and writes its end. If services share jobs, an idle
+//! worker claims a job, or a range of a job that encodes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,35 +17,35 @@ use crate::{
         context::Context,
         duplicates,
         error::JobError,
-        learning::{adapt, fine_tune},
-        queue::store::{Store, hold::Held},
+        learning::service::{adapt, fine_tune},
+        queue::store::{Store, claim::Claimed},
         record::{Job, State, now_ms},
-        reencode::{encode::GenerationEncoder, job},
+        reencode::{generation_encoder::GenerationEncoder, job},
         service::{Jobs, Running, Stop},
     },
     replica::{Claim, Replica, SharedRecords},
-    telemetry::JOBS_OVER,
+    telemetry::JOBS_FINISHED,
 };
 
-/// How often it is looked for work where others may have let go of some.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long a job that another worker has may take until it stops here.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How often an idle worker looks for shared work, since an expired claim changes no record.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a job may take to stop here after its claim was lost.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Jobs {
-    /// Does what waits, one job after the other. It never ends by itself.
+    /// Does the queued jobs, one after the other. Ends only if the store fails.
     pub async fn run(self) {
-        let (mut changes, mut filling) = (self.changes(), None);
+        let (mut changes, mut encoder) = (self.changes(), None);
         loop {
             changes.mark_unchanged();
-            let (idle, failed) = match self.go_on(&mut filling).await {
+            let (idle, failed) = match self.try_next(&mut encoder).await {
                 Ok(worked) => (!worked, false),
-                Err(error) if error.passes() || error.is_lost() => {
-                    tracing::debug!(%error, "no job is begun just now");
+                Err(error) if error.is_temporary() || error.is_lost() => {
+                    tracing::debug!(%error, "no job can be started now; tried again soon");
                     (true, true)
                 }
                 Err(error) => {
-                    tracing::error!(%error, "no job is begun any more");
+                    tracing::error!(%error, "no more jobs are started");
                     return;
                 }
             };
@@ -53,67 +53,68 @@ impl Jobs {
                 continue;
             }
             if self.0.store.is_shared() || failed {
-                let _ = timeout(LOOK, changes.changed()).await;
-                sleep(LOOK / 10).await;
+                let _ = timeout(POLL_INTERVAL, changes.changed()).await;
+                sleep(POLL_INTERVAL / 10).await;
             } else {
                 let _ = changes.changed().await;
             }
         }
     }
 
-    /// Copies what services write down together, for as long as that can be kept here.
-    pub async fn follow(self, board: SharedRecords, replica: Replica) {
+    /// Copies the shared records for as long as the store can be written.
+    pub async fn follow(self, records: SharedRecords, replica: Replica) {
         loop {
-            let followed = self.0.store.follow(&board, &replica).await;
+            let followed = self.0.store.follow(&records, &replica).await;
             match followed.map_err(JobError::from) {
                 Ok(never) => match never {},
-                Err(error) if error.passes() => {
-                    tracing::warn!(%error, "jobs of others are not known yet");
-                    sleep(LOOK).await;
+                Err(error) if error.is_temporary() => {
+                    tracing::warn!(%error, "the jobs of other services are unknown; tried again soon");
+                    sleep(POLL_INTERVAL).await;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "what becomes of jobs is not known here any more");
+                    tracing::error!(%error, "the shared records are not copied here any more");
                     return;
                 }
             }
         }
     }
 
-    /// Has others go on at once with what this service does.
-    pub async fn leave(&self) {
+    /// Releases this worker's claim, so that another worker can take the job at once.
+    pub async fn release_claim(&self) {
         let running = self.0.running.lock().await.take();
         if let Some(claim) = running.and_then(|running| running.claim) {
             claim.release().await;
         }
     }
 
-    /// Does the next thing there is to do, if there is one.
-    async fn go_on(&self, filling: &mut Option<GenerationEncoder>) -> Result<bool, JobError> {
-        match self.help(filling).await {
+    /// Encodes a range for another worker's job, or does the next job. Returns false if there is
+    /// neither.
+    async fn try_next(&self, encoder: &mut Option<GenerationEncoder>) -> Result<bool, JobError> {
+        match self.encode_range_for_other_job(encoder).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
-            // Others have that job.
-            Err(error) => tracing::warn!(%error, "no range is encoded here just now"),
+            // Other workers can encode the range.
+            Err(error) => tracing::warn!(%error, "a range cannot be encoded here now"),
         }
-        *filling = None;
-        match self.begin().await? {
+        *encoder = None;
+        match self.claim_next().await? {
             Some((job, context, claim)) => self.perform(job, context, claim).await,
             None => return Ok(false),
         }
         Ok(true)
     }
 
-    /// The next job, marked as under way.
-    async fn begin(&self) -> Result<Option<(Job, Context, Option<Arc<Claim>>)>, JobError> {
+    /// Claims the next job and marks it as running.
+    async fn claim_next(&self) -> Result<Option<(Job, Context, Option<Arc<Claim>>)>, JobError> {
         let mut running = self.0.running.lock().await;
         let mut waiting = self.read(Store::unfinished).await?;
-        // Of those equally urgent the oldest, and they come by age.
+        // Jobs come by age, and the sort is stable: the oldest of equal priority comes first.
         waiting.sort_by_key(|job| std::cmp::Reverse(job.priority));
         for job in waiting {
-            let Some(Held {
-                what: mut job,
+            let Some(Claimed {
+                item: mut job,
                 claim,
-            }) = self.0.store.hold(&job).await?
+            }) = self.0.store.claim_job(&job).await?
             else {
                 continue;
             };
@@ -141,7 +142,7 @@ impl Jobs {
     }
 
     async fn perform(&self, job: Job, context: Context, claim: Option<Arc<Claim>>) {
-        tracing::info!(id = %job.id, task = ?job.task, resumed = job.resumed, "a job is begun");
+        tracing::info!(id = %job.id, task = ?job.task, resumed = job.resumed, "a job is started");
         let id = job.id;
         let work = async {
             match &job.task {
@@ -153,7 +154,7 @@ impl Jobs {
         };
         let done = tokio::select! {
             done = work => done,
-            () = self.attend(id, claim.as_deref()) => Err(JobError::Lost),
+            () = self.watch_for_stop(id, claim.as_deref()) => Err(JobError::Lost),
         };
         let ended = self.finish_claimed(&context, done, claim.as_deref()).await;
         *self.0.running.lock().await = None;
@@ -162,20 +163,21 @@ impl Jobs {
         }
         let flushed = self.0.store.flush().await.map_err(JobError::from);
         match ended.and(flushed) {
-            // Only now: a job whose end is not on disk goes on from its folder.
+            // Only now: a job whose end is not on disk resumes from its folder.
             Ok(()) => self.clear_all(id).await,
             Err(error) if error.is_lost() => {
                 tracing::warn!(%id, "another worker has the job");
                 self.clear(id).await;
             }
             Err(error) => {
-                tracing::error!(%id, %error, "what became of a job could not be written")
+                tracing::error!(%id, %error, "the end of a job could not be written")
             }
         }
     }
 
-    /// Tells a job under way to stop where somebody asked another service for that; returns when another worker has it and it did not stop.
-    async fn attend(&self, id: Uuid, claim: Option<&Claim>) {
+    /// Stops the running job if another service was asked to cancel it, or if its claim is lost.
+    /// Returns only if it has not stopped in time after that loss.
+    async fn watch_for_stop(&self, id: Uuid, claim: Option<&Claim>) {
         let mut changes = self.changes();
         let lost = async {
             match claim {
@@ -191,8 +193,8 @@ impl Jobs {
             tokio::select! {
                 () = &mut lost => {
                     self.stop(Stop::Lost).await;
-                    // What it started has to end first, and that takes a step.
-                    sleep(PATIENCE).await;
+                    // It ends by itself within a step.
+                    sleep(STOP_TIMEOUT).await;
                     return;
                 }
                 changed = changes.changed() => if changed.is_err() {
@@ -214,7 +216,7 @@ impl Jobs {
         }
     }
 
-    /// Writes down what became of a job that was under way here, if it is still this worker's.
+    /// Writes the end of the job that ran here, unless its claim is lost.
     async fn finish_claimed(
         &self,
         context: &Context,
@@ -231,36 +233,36 @@ impl Jobs {
         let mut job = job.lock().await;
         mark_finished(&mut job, done);
         loop {
-            match self.close(&mut job).await {
-                Err(error) if error.passes() && !is_lost() => sleep(LOOK).await,
-                closed => return closed,
+            match self.write_end(&mut job).await {
+                Err(error) if error.is_temporary() && !is_lost() => sleep(POLL_INTERVAL).await,
+                written => return written,
             }
         }
     }
 
-    /// Writes down what became of a job.
-    pub(crate) async fn end(
+    /// Writes the end of a job.
+    pub(crate) async fn finish(
         &self,
         mut job: Job,
         done: Result<Value, JobError>,
     ) -> Result<(), JobError> {
         mark_finished(&mut job, done);
-        self.close(&mut job).await
+        self.write_end(&mut job).await
     }
 
-    async fn close(&self, job: &mut Job) -> Result<(), JobError> {
+    async fn write_end(&self, job: &mut Job) -> Result<(), JobError> {
         job.position = self.0.gallery.index().position()?;
         self.0.store.write(job).await?;
-        let told = json!({ "result": job.result, "error": job.error });
-        self.0.store.append(job.id, job.state.name(), told).await?;
+        let end = json!({ "result": job.result, "error": job.error });
+        self.0.store.append(job.id, job.state.name(), end).await?;
         tracing::info!(id = %job.id, state = job.state.name(), "a job is over");
         let labels = [("kind", job.task.kind()), ("state", job.state.name())];
-        counter!(JOBS_OVER, &labels).increment(1);
+        counter!(JOBS_FINISHED, &labels).increment(1);
         Ok(())
     }
 }
 
-/// Puts down what became of a job.
+/// Sets a job's state and result.
 fn mark_finished(job: &mut Job, done: Result<Value, JobError>) {
     job.finished_at_ms = Some(now_ms());
     job.state = match done {

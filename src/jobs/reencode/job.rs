@@ -1,5 +1,5 @@
-//! Re-encoding: every original gets codes of a model in the generation beside, which then takes the active one's place.
-//! Knows in which order, and what is told at the end; neither how images are encoded nor how an index turns.
+//! Re-encodes a gallery: gives every image codes in the standby generation of a model, and
+//! activates that generation.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -11,17 +11,18 @@ use crate::{
     jobs::{
         context::Context,
         error::JobError,
-        reencode::{encode::GenerationEncoder, ranges},
+        reencode::{generation_encoder::GenerationEncoder, ranges},
     },
 };
 
-/// The most images without codes that a job lists.
-const LISTED: usize = 1000;
+/// The largest number of uncoded images that a job lists.
+const MAX_UNCODED_LISTED: usize = 1000;
 
-/// Images without codes, and why.
+/// Uncoded images by id, with the reasons.
 type Uncoded = BTreeMap<String, String>;
 
-/// Encodes with a model whatever lacks its codes and activates it. One that is active already has nothing to do.
+/// Encodes all images that lack codes of a model, and activates it. Does nothing if it is active
+/// already.
 pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let (serving, gallery) = (context.serving(), context.gallery());
     let started = Instant::now();
@@ -30,19 +31,19 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     } else {
         let begin = || async move { Ok(serving.begin(model).await?) };
         let (entry, number) = context.retry_while_unavailable(begin).await?;
-        turn(context, &entry, number).await
+        encode_and_activate(context, &entry, number).await
     };
     if !matches!(done, Err(JobError::Lost)) {
-        ranges::forget(context).await?;
+        ranges::remove_all(context).await?;
     }
     if matches!(done, Err(JobError::Cancelled)) {
         serving.discard().await?;
     }
     let uncoded = done?;
-    // Of all that has codes now, since whoever did a part of it may be gone.
+    // Counted over the whole index, since other workers may have encoded a part and be gone.
     let now = gallery.index().facts();
     let count = uncoded.len();
-    let listed = uncoded.into_iter().take(LISTED);
+    let listed = uncoded.into_iter().take(MAX_UNCODED_LISTED);
     let listed: Vec<_> = listed
         .map(|(id, reason)| json!({ "id": id, "reason": reason }))
         .collect();
@@ -53,13 +54,17 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     }))
 }
 
-async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<Uncoded, JobError> {
+async fn encode_and_activate(
+    context: &Context,
+    entry: &Entry,
+    number: u32,
+) -> Result<Uncoded, JobError> {
     let serving = context.serving();
-    let mut filling = GenerationEncoder::new(context, entry.clone(), number);
-    let mut done = ranges::share(context, &mut filling, &entry.id).await?;
+    let mut encoder = GenerationEncoder::new(context, entry.clone(), number);
+    let mut done = ranges::encode_shared(context, &mut encoder, &entry.id).await?;
     loop {
-        // What was written while its writer did not know of this generation yet comes in a second round.
-        let round = filling.pages(context, 0..u32::MAX).await?;
+        // A second round finds images whose writers did not know of the new generation yet.
+        let round = encoder.encode_pages(context, 0..u32::MAX).await?;
         let more = round.images > 0;
         done.add(round);
         context.check()?;
@@ -73,7 +78,7 @@ async fn turn(context: &Context, entry: &Entry, number: u32) -> Result<Uncoded, 
             }) if more => continue,
             activated => activated?,
         }
-        // Two workers may both have come to an image.
+        // Two workers may both have encoded an image.
         let each = done.uncoded.into_iter().map(|one| (one.id, one.reason));
         return Ok(each.collect());
     }

@@ -1,5 +1,5 @@
-//! A gallery that is encoded by several workers at once: its pages in ranges, each taken by one of them, and what came of each.
-//! Knows pages and who has which; neither how an image is encoded nor what the codes are for.
+//! Shares the pages of a gallery among workers: splits them into ranges, each of which one worker
+//! claims and encodes.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use crate::{
     jobs::{
         context::Context,
         error::JobError,
-        queue::store::hold::Held,
+        queue::store::claim::Claimed,
         record::{EncodedPages, Range},
-        reencode::encode::GenerationEncoder,
+        reencode::generation_encoder::GenerationEncoder,
         service::Jobs,
     },
-    telemetry::RANGES,
+    telemetry::JOB_RANGES,
 };
 
-/// The least pages of a range, and the most ranges of a gallery.
-const PAGES: u32 = 16;
-const MOST: u32 = 1000;
-/// How often it is looked whether the others are done.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a range is let alone that could not be encoded here.
-const LATER: Duration = Duration::from_secs(1);
+/// The smallest number of pages of a range, and the largest number of ranges of a gallery.
+const MIN_RANGE_PAGES: u32 = 16;
+const MAX_RANGES: u32 = 1000;
+/// How often a worker checks if the others have finished their ranges.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a worker waits after it failed to encode a range.
+const FAILED_RANGE_DELAY: Duration = Duration::from_secs(1);
 
 impl Range {
-    /// The ranges of a gallery with so many pages.
+    /// Splits a gallery of so many pages into ranges.
     fn all(job: Uuid, model: &str, generation: u32, pages: u32) -> Vec<Range> {
-        let step = PAGES.max(pages.div_ceil(MOST));
+        let step = MIN_RANGE_PAGES.max(pages.div_ceil(MAX_RANGES));
         let range = |first| Range {
             job,
             model: model.to_owned(),
@@ -44,10 +44,11 @@ impl Range {
 }
 
 impl Jobs {
-    /// Encodes a range of another worker's job, if there is one whose generation is here.
-    pub(crate) async fn help(
+    /// Encodes a range of another worker's job, if there is one of the standby generation here.
+    /// Returns false if there is none.
+    pub(crate) async fn encode_range_for_other_job(
         &self,
-        filling: &mut Option<GenerationEncoder>,
+        encoder: &mut Option<GenerationEncoder>,
     ) -> Result<bool, JobError> {
         let mut open = self.0.store.ranges(None)?;
         if open.is_empty() {
@@ -57,7 +58,7 @@ impl Jobs {
         let standby = standby.map(|standby| standby.number);
         open.retain(|range| range.done.is_none() && Some(range.generation) == standby);
         for range in open {
-            let Some(held) = self.0.store.hold_range(&range).await? else {
+            let Some(claimed) = self.0.store.claim_range(&range).await? else {
                 continue;
             };
             let Range {
@@ -67,20 +68,20 @@ impl Jobs {
                 first,
                 ..
             } = range;
-            let context = Context::of_other_worker(self, job);
-            let filling = match filling {
-                Some(filling) if filling.number() == generation => filling,
+            let context = Context::without_record(self, job);
+            let encoder = match encoder {
+                Some(encoder) if encoder.number() == generation => encoder,
                 _ => {
                     let entry = self.0.serving.find(&model).await?;
                     let entry = entry.ok_or(JobError::NoModel { id: model })?;
-                    filling.insert(GenerationEncoder::new(&context, entry, generation))
+                    encoder.insert(GenerationEncoder::new(&context, entry, generation))
                 }
             };
             tracing::info!(%job, first, "a range is encoded");
-            if let Err(error) = encode(&context, filling, held).await {
-                // Its job may have been cancelled; otherwise it is still to be done.
-                tracing::warn!(%job, first, %error, "a range is left");
-                tokio::time::sleep(LATER).await;
+            if let Err(error) = encode_range(&context, encoder, claimed).await {
+                // The job may have been cancelled; otherwise another worker encodes the range.
+                tracing::warn!(%job, first, %error, "a range could not be encoded here");
+                tokio::time::sleep(FAILED_RANGE_DELAY).await;
             }
             return Ok(true);
         }
@@ -88,11 +89,11 @@ impl Jobs {
     }
 }
 
-/// Has the pages of the gallery be encoded by whoever has nothing else to do, this worker included; returns when all are, and tells what came of
-/// it. A service alone has nobody to share them with.
-pub(crate) async fn share(
+/// Encodes all pages of the gallery together with the idle workers, and returns the result once all
+/// are encoded. A service alone does nothing here.
+pub(crate) async fn encode_shared(
     context: &Context,
-    filling: &mut GenerationEncoder,
+    encoder: &mut GenerationEncoder,
     model: &str,
 ) -> Result<EncodedPages, JobError> {
     let store = context.store();
@@ -100,19 +101,19 @@ pub(crate) async fn share(
     if !store.is_shared() {
         return Ok(done);
     }
-    let (id, number) = (context.id, filling.number());
+    let (id, number) = (context.id, encoder.number());
     let stale = |range: &Range| range.generation != number;
     if store.ranges(Some(id))?.iter().any(stale) {
-        forget(context).await?;
+        remove_all(context).await?;
     }
-    let there: Vec<u32> = store
+    let stored: Vec<u32> = store
         .ranges(Some(id))?
         .iter()
         .map(|range| range.first)
         .collect();
     let pages = context.gallery().index().pages()?;
     let mut all = Range::all(id, model, number, pages);
-    all.retain(|range| !there.contains(&range.first));
+    all.retain(|range| !stored.contains(&range.first));
     let all = &all;
     let write = || async move { Ok(store.write_ranges(all.clone()).await?) };
     context.retry_while_unavailable(write).await?;
@@ -126,16 +127,16 @@ pub(crate) async fn share(
         let mut taken = false;
         for range in open {
             let range = &range;
-            let hold = || async move { Ok(store.hold_range(range).await?) };
-            if let Some(held) = context.retry_while_unavailable(hold).await? {
-                encode(context, filling, held).await?;
+            let claim_range = || async move { Ok(store.claim_range(range).await?) };
+            if let Some(claimed) = context.retry_while_unavailable(claim_range).await? {
+                encode_range(context, encoder, claimed).await?;
                 taken = true;
                 break;
             }
         }
         if !taken {
-            filling.tell(context).await?;
-            tokio::time::sleep(LOOK).await;
+            encoder.report_progress(context).await?;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     let ranges = store.ranges(Some(id))?.into_iter();
@@ -145,28 +146,28 @@ pub(crate) async fn share(
     Ok(done)
 }
 
-/// Forgets the ranges of a job that is over.
-pub(crate) async fn forget(context: &Context) -> Result<(), JobError> {
+/// Removes the ranges of a job.
+pub(crate) async fn remove_all(context: &Context) -> Result<(), JobError> {
     match context.store().is_shared() {
         true => {
             let (store, id) = (context.store(), context.id);
-            let forget = || async move { Ok(store.forget_ranges(id).await?) };
-            context.retry_while_unavailable(forget).await
+            let remove_all = || async move { Ok(store.remove_ranges(id).await?) };
+            context.retry_while_unavailable(remove_all).await
         }
         false => Ok(()),
     }
 }
 
-/// Encodes a range that is held, and writes down what came of it, unless another took it over.
-pub(crate) async fn encode(
+/// Encodes a claimed range and writes the result, unless the claim is lost.
+pub(crate) async fn encode_range(
     context: &Context,
-    filling: &mut GenerationEncoder,
-    held: Held<Range>,
+    encoder: &mut GenerationEncoder,
+    claimed: Claimed<Range>,
 ) -> Result<(), JobError> {
-    let Held {
-        what: mut range,
+    let Claimed {
+        item: mut range,
         claim,
-    } = held;
+    } = claimed;
     let lost = async {
         match &claim {
             Some(claim) => claim.lost().await,
@@ -174,10 +175,10 @@ pub(crate) async fn encode(
         }
     };
     let done = tokio::select! {
-        done = filling.pages(context, range.first..range.end) => done?,
+        done = encoder.encode_pages(context, range.first..range.end) => done?,
         () = lost => return Ok(()),
     };
-    counter!(RANGES).increment(1);
+    counter!(JOB_RANGES).increment(1);
     range.done = Some(done);
     let (store, range) = (context.store(), &range);
     let write = || async move { Ok(store.write_ranges(vec![range.clone()]).await?) };

@@ -1,5 +1,4 @@
-//! The tree as a copy of the board's records, which goes on where it was when the service is started again.
-//! Knows how keys are written on the board, and of a record only how far the log went when its job was over.
+//! Keeps the tree a copy of the shared records. After a restart the copy resumes where it was.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -7,56 +6,63 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::jobs::queue::store::told;
+use crate::jobs::queue::store::record_key;
 use crate::{
     jobs::{
-        queue::store::{EVENT, Given, JOB, RANGE, REVISION, STOP, Store, StoreError, job, key_of},
+        queue::store::{
+            EVENT, JOB, JobOfKey, RANGE, REVISION, STOP, Store, StoreError, job, key_of,
+        },
         record::Job,
     },
     replica::{RecordChange, Replica, SharedRecords, SharedRecordsError},
 };
 
-/// Under which key of the tree it is how far the copy goes.
-const SEEN: &[u8] = b"s";
-/// How long the end of a job is kept back for what it did to the gallery. A replica that takes longer is not ready.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The key of the tree with the revision up to which it is a copy.
+const COPIED_REVISION: &[u8] = b"s";
+/// How long the end of a job waits until the replica has applied the job's writes. A replica that
+/// takes longer is not ready.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Store {
-    /// Copies the board for as long as the tree can be written. That a job is over is not known here before what it did to the gallery is.
+    /// Copies the shared records for as long as the tree can be written. The end of a job is copied
+    /// only after the replica has applied the job's writes.
     pub async fn follow(
         &self,
-        board: &SharedRecords,
+        records: &SharedRecords,
         replica: &Replica,
     ) -> Result<Infallible, StoreError> {
-        let seen = match self.tree.open()?.get(SEEN)? {
-            Some(seen) => seen.as_ref().try_into().map_or(0, u64::from_be_bytes),
+        let copied_revision = match self.tree.open()?.get(COPIED_REVISION)? {
+            Some(revision) => revision.as_ref().try_into().map_or(0, u64::from_be_bytes),
             None => {
-                self.tell(board).await?;
+                self.publish_jobs(records).await?;
                 0
             }
         };
-        let note = |noted| async move {
-            if let Some(position) = position(&noted)
+        let apply_change = |change| async move {
+            if let Some(position) = position(&change)
                 && replica.is_alive()
-                && !replica.reach(position, PATIENCE).await
+                && !replica.wait_for_position(position, REPLICA_TIMEOUT).await
             {
-                tracing::warn!(position, "jobs are told of before what they did is here");
+                tracing::warn!(
+                    position,
+                    "the end of a job is shown before its writes are applied here"
+                );
             }
-            self.note(noted)
+            self.apply_change(change)
         };
-        board.follow(seen, note).await
+        records.follow(copied_revision, apply_change).await
     }
 
-    /// Has the others know the jobs that are here from when this service was alone.
-    async fn tell(&self, board: &SharedRecords) -> Result<(), StoreError> {
+    /// Writes the jobs from the time when this service was alone to the shared records.
+    async fn publish_jobs(&self, records: &SharedRecords) -> Result<(), StoreError> {
         for first in [EVENT, JOB] {
             let tree = self.tree.open()?;
             let entries: Vec<_> = tree.scan_prefix([first]).collect::<Result<_, _>>()?;
             drop(tree);
             for (key, value) in entries {
                 let value = Bytes::copy_from_slice(&value);
-                match board.write(&told(&key), value, 0).await {
-                    Ok(_) | Err(SharedRecordsError::Taken { .. }) => {}
+                match records.write(&record_key(&key), value, 0).await {
+                    Ok(_) | Err(SharedRecordsError::Conflict { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -64,9 +70,9 @@ impl Store {
         Ok(())
     }
 
-    fn note(&self, noted: RecordChange) -> Result<(), StoreError> {
-        let (batch, revision) = match noted {
-            RecordChange::Anew => {
+    fn apply_change(&self, change: RecordChange) -> Result<(), StoreError> {
+        let (batch, revision) = match change {
+            RecordChange::Reset => {
                 self.tree.write(sled::Tree::clear)?;
                 (sled::Batch::default(), 0)
             }
@@ -76,77 +82,76 @@ impl Store {
                 revision,
             } => {
                 let mut batch = sled::Batch::default();
-                if let Some(key) = copied(&key) {
+                if let Some(key) = tree_key(&key) {
                     batch.insert([&[REVISION], &key[..]].concat(), &revision.to_be_bytes());
                     batch.insert(key, value.as_ref());
                 }
                 (batch, revision)
             }
-            RecordChange::Gone { key, revision } => {
-                let key = copied(&key).map(|key| self.without(&key));
+            RecordChange::Removed { key, revision } => {
+                let key = tree_key(&key).map(|key| self.removal_of(&key));
                 (key.transpose()?.unwrap_or_default(), revision)
             }
         };
         let mut batch = batch;
-        batch.insert(SEEN, &revision.to_be_bytes());
+        batch.insert(COPIED_REVISION, &revision.to_be_bytes());
         self.tree.write(|tree| tree.apply_batch(batch))?;
         self.changed();
         Ok(())
     }
 
-    /// A job as the board has it.
-    pub(crate) async fn at_board(
+    /// Reads a job from the shared records.
+    pub(crate) async fn latest(
         &self,
-        board: &SharedRecords,
+        records: &SharedRecords,
         id: Uuid,
     ) -> Result<Option<Job>, StoreError> {
-        let (record, revision) = board.get(&told(&key_of(JOB, id))).await?;
+        let (record, revision) = records.get(&record_key(&key_of(JOB, id))).await?;
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
-    /// What a request's key was given with before; otherwise the key is that of a job of this id from now on.
-    pub(crate) async fn given_before(
+    /// Returns the job that an idempotency key was used for. If there is none, the key now belongs
+    /// to a job of the given id.
+    pub(crate) async fn job_of_key(
         &self,
-        board: &SharedRecords,
+        records: &SharedRecords,
         key: &str,
         id: Uuid,
-    ) -> Result<Given, StoreError> {
-        let digest = Sha256::digest(key.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = format!("k.{hex}");
+    ) -> Result<JobOfKey, StoreError> {
+        let key = format!("k.{:x}", Sha256::digest(key.as_bytes()));
         loop {
-            let (there, revision) = board.get(&key).await?;
+            let (there, revision) = records.get(&key).await?;
             if let Some(earlier) = there.and_then(|id| Uuid::try_parse_ascii(&id).ok()) {
-                match board.get(&told(&key_of(JOB, earlier))).await? {
+                match records.get(&record_key(&key_of(JOB, earlier))).await? {
                     (Some(record), revision) => {
-                        return Ok(Given::Job(job(earlier, &record, revision)?.into()));
+                        return Ok(JobOfKey::Existing(job(earlier, &record, revision)?.into()));
                     }
-                    (None, 0) => return Ok(Given::Id(earlier)),
-                    // It was removed.
+                    (None, 0) => return Ok(JobOfKey::New(earlier)),
+                    // The job was removed.
                     (None, _) => {}
                 }
             }
-            match board.put(&key, id.to_string().into(), revision).await {
-                Err(SharedRecordsError::Taken { .. }) => continue,
-                put => return Ok(put.map(|_| Given::Id(id))?),
+            match records.put(&key, id.to_string().into(), revision).await {
+                Err(SharedRecordsError::Conflict { .. }) => continue,
+                put => return Ok(put.map(|_| JobOfKey::New(id))?),
             }
         }
     }
 }
 
-/// How far the log went when a job was over, if that is what is noted.
-fn position(noted: &RecordChange) -> Option<u64> {
-    let RecordChange::Put { key, value, .. } = noted else {
+/// Returns the log's position at the end of a job, if the change is the end of a job.
+fn position(change: &RecordChange) -> Option<u64> {
+    let RecordChange::Put { key, value, .. } = change else {
         return None;
     };
-    let (&JOB, _) = copied(key)?.split_first()? else {
+    let (&JOB, _) = tree_key(key)?.split_first()? else {
         return None;
     };
     serde_json::from_slice::<Job>(value).ok()?.position
 }
 
-/// The reverse of [`told`]; nothing of what is not copied.
-fn copied(text: &str) -> Option<Vec<u8>> {
+/// The reverse of [`record_key`]; none for records that are not copied.
+fn tree_key(text: &str) -> Option<Vec<u8>> {
     let mut parts = text.split('.');
     let first = match parts.next()? {
         "job" => JOB,

@@ -1,7 +1,5 @@
-//! Jobs in the order of their age, but for those whose records cannot be read: a newer program may have written them.
-//! Knows keys; neither what jobs do nor who asks.
-
-use std::sync::PoisonError;
+//! Lists jobs by age. Skips those whose records cannot be read: a newer program may have written
+//! them.
 
 use uuid::Uuid;
 
@@ -11,14 +9,14 @@ use crate::jobs::{
 };
 
 impl Store {
-    /// The newest first, before one of them.
+    /// Returns jobs, the newest first: those before a job, or all.
     pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.newest_first(before)?.take(limit).collect()
     }
 
-    /// The newest of those of some kind.
-    pub fn newest(&self, is: impl Fn(&Job) -> bool) -> Result<Option<Job>, StoreError> {
-        let found = |job: &Result<Job, _>| job.as_ref().map_or(true, &is);
+    /// Returns the newest job that matches.
+    pub fn newest(&self, matches: impl Fn(&Job) -> bool) -> Result<Option<Job>, StoreError> {
+        let found = |job: &Result<Job, _>| job.as_ref().map_or(true, &matches);
         self.newest_first(None)?.find(found).transpose()
     }
 
@@ -29,34 +27,31 @@ impl Store {
         let end = before.map_or(vec![JOB + 1], |before| key_of(JOB, before));
         let tree = self.tree.open()?;
         let keys: Vec<_> = tree.range(vec![JOB]..end).keys().rev().collect();
-        // Each is read by itself, and the tree is not held meanwhile.
+        // Each job is opened and read by itself, so that the tree is not held during the whole
+        // list.
         drop(tree);
         let keys = keys.into_iter();
-        Ok(keys.filter_map(|key| self.readable(key).transpose()))
+        Ok(keys.filter_map(|key| self.read_or_skip(key).transpose()))
     }
 
-    /// Those that are not over, the oldest first.
+    /// Returns the jobs that are not over, the oldest first.
     pub fn unfinished(&self) -> Result<Vec<Job>, StoreError> {
         let tree = self.tree.open()?;
         let keys: Vec<_> = tree.scan_prefix([JOB]).keys().collect();
         drop(tree);
         let keys = keys.into_iter();
-        let all = keys.filter_map(|key| self.readable(key).transpose());
+        let all = keys.filter_map(|key| self.read_or_skip(key).transpose());
         let unfinished =
             |job: &Result<Job, _>| job.as_ref().map_or(true, |job: &Job| !job.state.is_over());
         all.filter(unfinished).collect()
     }
 
-    /// A job, unless its record cannot be read, which is told once: others are listed and done all the same.
-    fn readable(&self, key: sled::Result<sled::IVec>) -> Result<Option<Job>, StoreError> {
+    /// Reads a job. Returns none if its record is malformed, which is logged once for each job.
+    fn read_or_skip(&self, key: sled::Result<sled::IVec>) -> Result<Option<Job>, StoreError> {
         match self.get(id_in(&key?)) {
             Err(error @ StoreError::Malformed { id, .. }) => {
-                let unreadable = self.unreadable.lock();
-                if unreadable
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(id)
-                {
-                    tracing::error!(%error, "a job is passed over");
+                if self.unreadable.lock().insert(id) {
+                    tracing::error!(%error, "a job is skipped");
                 }
                 Ok(None)
             }
@@ -85,7 +80,7 @@ mod tests {
             precision: Requirement::Exact("float32".to_owned()),
             lengths: vec![Length::L24],
             sketch: None,
-            kept: None,
+            sketch_storage: None,
             gallery: None,
             cache_bytes: 16 << 20,
         });
@@ -110,9 +105,9 @@ mod tests {
         }
     }
 
-    /// As after a newer program wrote to the store, and this one took its place again.
+    /// As after a newer program wrote to the store and was replaced by this one.
     #[test]
-    fn jobs_of_a_newer_program_are_read_or_passed_over() {
+    fn jobs_of_a_newer_program_are_read_or_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         let mut expected = Vec::new();
@@ -145,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_given_many_times_at_once_makes_one_job() {
+    fn a_key_that_is_used_by_requests_at_the_same_time_creates_one_job() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path());
         for round in 0..200 {

@@ -1,16 +1,18 @@
-//! Jobs on disk: a record each, what happened to each in order, and the keys that requests were given with; where there are several services, a
-//! copy of what they write down together. Knows a tree of sled and its keys; neither what jobs do nor when one is begun.
+//! Jobs on disk, in a tree of sled: a record and events of each job, and idempotency keys. If
+//! several services share jobs, the tree is a copy of their shared records, and writes go to these
+//! first.
+//!
+//! `claim` claims on jobs and ranges · `copy` keeps the copy up to date · `list` jobs by age ·
+//! `ranges` the ranges of a job.
 
+pub mod claim;
 mod copy;
-pub mod hold;
 mod list;
 mod ranges;
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashSet;
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -22,15 +24,16 @@ use crate::{
     replica::{SharedRecords, SharedRecordsError},
 };
 
-/// What is under a key, by its first byte; a job's UUID follows, and behind that an event's or a range's number.
+/// The first byte of a key says what is under it. The job's UUID follows, then the number of an
+/// event or range.
 const JOB: u8 = b'j';
 const EVENT: u8 = b'e';
 const RANGE: u8 = b'r';
-/// That a job is to stop.
+/// A request that a job stop.
 const STOP: u8 = b'c';
-/// A request's key follows.
+/// The job's id of an idempotency key, which follows.
 const KEY: u8 = b'k';
-/// A key of the tree follows: at which revision of the board what is under it is.
+/// The revision of the shared record under another key of the tree, which follows.
 const REVISION: u8 = b'v';
 
 /// Why jobs cannot be read or written.
@@ -39,29 +42,21 @@ pub enum StoreError {
     /// The tree cannot be read or written.
     #[error(transparent)]
     Tree {
-        /// Why not.
         #[from]
         source: IndexError,
     },
-    /// What is written down together cannot be, or was by another.
+    /// A shared record cannot be read or written, or another worker changed it.
     #[error(transparent)]
     SharedRecords {
-        /// Why.
         #[from]
         source: SharedRecordsError,
     },
-    /// Something else than a job or an event was found.
-    #[error("what is kept of job {id} cannot be read: {source}")]
-    Malformed {
-        /// Which.
-        id: Uuid,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// A job that cannot be put into JSON.
+    /// A record or event is malformed, or a newer program wrote it.
+    #[error("a record of job {id} cannot be read: {source}")]
+    Malformed { id: Uuid, source: serde_json::Error },
+    /// A job cannot be encoded as JSON.
     #[error("a job cannot be written: {source}")]
     Encode {
-        /// Why not.
         #[from]
         source: serde_json::Error,
     },
@@ -73,73 +68,74 @@ impl From<sled::Error> for StoreError {
     }
 }
 
-/// A tree of jobs. What is read comes from it; what is written goes to the board first, where there is one, and comes from there.
+/// The stored jobs. Reads come from the tree. Writes go to the shared records first, if there are
+/// any, and come to the tree from there.
 pub struct Store {
     tree: Tree,
-    board: Option<SharedRecords>,
-    /// Counts what happened to any job.
+    records: Option<SharedRecords>,
+    /// Counts the changes of all jobs.
     changes: watch::Sender<u64>,
-    /// Held from when a request's key is looked for until it is there.
+    /// Held between looking up an idempotency key and writing it.
     adding: Mutex<()>,
-    /// Jobs whose records cannot be read, which was told.
+    /// The jobs whose records cannot be read and for which that was logged.
     unreadable: Mutex<HashSet<Uuid>>,
 }
 
 impl Store {
-    pub fn new(tree: Tree, board: Option<SharedRecords>) -> Self {
+    pub fn new(tree: Tree, records: Option<SharedRecords>) -> Self {
         Store {
             tree,
-            board,
+            records,
             changes: watch::Sender::new(0),
             adding: Mutex::default(),
             unreadable: Mutex::default(),
         }
     }
 
-    /// Whether other services do jobs too.
+    /// Returns true if several services share the jobs.
     pub fn is_shared(&self) -> bool {
-        self.board.is_some()
+        self.records.is_some()
     }
 
-    /// Changes whenever anything happens to any job.
+    /// Returns a receiver that sees a change whenever any job changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Adds a job, unless its request's key was given before: then that one's job, if it is still there. If another service begins to add
-    /// the job of that key, this one has its id, and whichever writes it first has added it.
+    /// Adds a job. If the idempotency key was used before and its job still exists, returns that
+    /// one instead. If another service is adding a job of the same key, this job gets the same id,
+    /// and the service that writes it first has added it.
     pub async fn add(&self, job: &mut Job, key: Option<&str>) -> Result<Option<Job>, StoreError> {
-        if let (Some(board), Some(key)) = (&self.board, key) {
-            match self.given_before(board, key, job.id).await? {
-                Given::Job(earlier) => return Ok(Some(*earlier)),
-                Given::Id(id) => job.id = id,
+        if let (Some(records), Some(key)) = (&self.records, key) {
+            match self.job_of_key(records, key, job.id).await? {
+                JobOfKey::Existing(earlier) => return Ok(Some(*earlier)),
+                JobOfKey::New(id) => job.id = id,
             }
         }
         let queued = Event::new(1, "queued", json!({}));
         let (at, event) = (key_of(JOB, job.id), numbered(EVENT, job.id, queued.id));
         let (record, queued) = (serde_json::to_vec(job)?, serde_json::to_vec(&queued)?);
-        if let Some(board) = &self.board {
+        if let Some(records) = &self.records {
             let is_taken = |put: &Result<u64, StoreError>| {
                 matches!(
                     put,
                     Err(StoreError::SharedRecords {
-                        source: SharedRecordsError::Taken { .. }
+                        source: SharedRecordsError::Conflict { .. }
                     })
                 )
             };
-            // Whoever sees the job sees that it waits.
+            // The event comes first, so that a reader of the job finds it.
             let put = self.put(event, queued, 0).await;
             if !is_taken(&put) {
                 put?;
             }
             let put = self.put(at, record, 0).await;
             return match is_taken(&put) {
-                true => self.at_board(board, job.id).await,
+                true => self.latest(records, job.id).await,
                 false => put.map(|_| None),
             };
         }
-        let adding = self.adding.lock();
-        let _adding = adding.unwrap_or_else(PoisonError::into_inner);
+        let _adding = self.adding.lock();
         let mut batch = sled::Batch::default();
         if let Some(key) = key {
             let key = [&[KEY], key.as_bytes()].concat();
@@ -157,7 +153,7 @@ impl Store {
         Ok(None)
     }
 
-    /// Writes a job anew, if nobody else did since it was read.
+    /// Writes a job, if no other worker wrote it since it was read.
     pub async fn write(&self, job: &mut Job) -> Result<(), StoreError> {
         let record = serde_json::to_vec(job)?;
         job.revision = self.put(key_of(JOB, job.id), record, job.revision).await?;
@@ -166,25 +162,25 @@ impl Store {
 
     pub fn get(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
         let key = key_of(JOB, id);
-        // Before the record, so that it is never taken for that of an older one.
+        // Read before the record, so that it is never newer than the record.
         let tree = self.tree.open()?;
         let revision = revision(&tree, &key)?;
         let record = tree.get(key)?;
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
-    /// The same, also of a job that another service wrote down a moment ago.
+    /// Returns a job, also one that another service has just written.
     pub async fn find(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
-        match (self.get(id)?, &self.board) {
-            (None, Some(board)) => {
-                board.catch_up(&told(&key_of(JOB, id))).await?;
+        match (self.get(id)?, &self.records) {
+            (None, Some(records)) => {
+                records.catch_up(&record_key(&key_of(JOB, id))).await?;
                 self.get(id)
             }
             (found, _) => Ok(found),
         }
     }
 
-    /// Notes that something happened to a job.
+    /// Appends an event to a job.
     pub async fn append(&self, id: Uuid, event: &str, data: Value) -> Result<(), StoreError> {
         let last = self.tree.open()?.scan_prefix(key_of(EVENT, id)).next_back();
         let last = last.transpose()?.and_then(|(key, _)| number(&key));
@@ -192,16 +188,16 @@ impl Store {
         loop {
             let key = numbered(EVENT, id, event.id);
             match self.put(key, serde_json::to_vec(&event)?, 0).await {
-                // Another told something at this moment.
+                // Another worker has just appended an event.
                 Err(StoreError::SharedRecords {
-                    source: SharedRecordsError::Taken { .. },
+                    source: SharedRecordsError::Conflict { .. },
                 }) => event.id += 1,
                 put => return put.map(drop),
             }
         }
     }
 
-    /// What happened to a job after an event.
+    /// Returns the events of a job after one of them.
     pub fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, StoreError> {
         let from = numbered(EVENT, id, after.saturating_add(1));
         let to = [key_of(EVENT, id), vec![u8::MAX; 5]].concat();
@@ -210,35 +206,35 @@ impl Store {
         events.map(|event| read(id, &event?.1)).collect()
     }
 
-    /// Asks whoever does a job to stop.
+    /// Asks the worker that does a job to stop.
     pub async fn ask_to_stop(&self, id: Uuid) -> Result<(), StoreError> {
         let asked = self.put(key_of(STOP, id), Vec::new(), 0).await;
         match asked {
             Err(StoreError::SharedRecords {
-                source: SharedRecordsError::Taken { .. },
+                source: SharedRecordsError::Conflict { .. },
             }) => Ok(()),
             asked => asked.map(drop),
         }
     }
 
-    /// Whether a job was asked to stop.
+    /// Returns true if a job was asked to stop.
     pub fn is_to_stop(&self, id: Uuid) -> Result<bool, StoreError> {
         Ok(self.tree.open()?.contains_key(key_of(STOP, id))?)
     }
 
-    /// Forgets a job.
+    /// Removes a job with its events.
     pub async fn remove(&self, id: Uuid) -> Result<(), StoreError> {
         self.delete(key_of(JOB, id)).await
     }
 
-    /// Returns when all that was written is durable.
+    /// Waits until all writes are durable.
     pub async fn flush(&self) -> Result<(), StoreError> {
         Ok(self.tree.flush().await?)
     }
 
     async fn put(&self, key: Vec<u8>, value: Vec<u8>, after: u64) -> Result<u64, StoreError> {
-        if let Some(board) = &self.board {
-            return Ok(board.put(&told(&key), value.into(), after).await?);
+        if let Some(records) = &self.records {
+            return Ok(records.put(&record_key(&key), value.into(), after).await?);
         }
         self.tree.write(|tree| tree.insert(key, value))?;
         self.changed();
@@ -246,21 +242,21 @@ impl Store {
     }
 
     async fn delete(&self, key: Vec<u8>) -> Result<(), StoreError> {
-        if let Some(board) = &self.board {
-            // In this order, so that nothing is left of a job that nobody knows.
-            for keys in below(&key) {
-                board.forget(&keys).await?;
+        if let Some(records) = &self.records {
+            // The job itself last, so that no events of an unknown job are left.
+            for keys in dependent_keys(&key) {
+                records.purge(&keys).await?;
             }
-            return Ok(board.remove(&told(&key)).await?);
+            return Ok(records.remove(&record_key(&key)).await?);
         }
-        let without = self.without(&key)?;
-        self.tree.write(|tree| tree.apply_batch(without))?;
+        let removal = self.removal_of(&key)?;
+        self.tree.write(|tree| tree.apply_batch(removal))?;
         self.changed();
         Ok(())
     }
 
-    /// What goes with a key: with a job's all that is told of it.
-    fn without(&self, key: &[u8]) -> Result<sled::Batch, StoreError> {
+    /// The batch that removes a key, and with a job all its other entries.
+    fn removal_of(&self, key: &[u8]) -> Result<sled::Batch, StoreError> {
         let mut batch = sled::Batch::default();
         let mut remove = |key: &[u8]| {
             batch.remove(key);
@@ -317,16 +313,15 @@ fn read<T: DeserializeOwned>(id: Uuid, value: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|source| StoreError::Malformed { id, source })
 }
 
-/// What the key of a request stands for.
-pub(crate) enum Given {
-    /// A job that was made before.
-    Job(Box<Job>),
-    /// A job of this id, which is about to be made, here or by another service.
-    Id(Uuid),
+/// The job of an idempotency key.
+pub(crate) enum JobOfKey {
+    Existing(Box<Job>),
+    /// A job of this id is about to be created, here or by another service.
+    New(Uuid),
 }
 
-/// A key of the tree as the board has it: `job.…`, `event.….1`, so that people can read it there.
-pub(crate) fn told(key: &[u8]) -> String {
+/// Returns the key of the shared record of a tree's key, in readable form: `job.…`, `event.….1`.
+pub(crate) fn record_key(key: &[u8]) -> String {
     let id = id_in(key);
     match (key.first(), number(key)) {
         (Some(&EVENT), Some(number)) => format!("event.{id}.{number}"),
@@ -337,8 +332,8 @@ pub(crate) fn told(key: &[u8]) -> String {
     }
 }
 
-/// The keys of what is told of a job, which go with it.
-pub(crate) fn below(key: &[u8]) -> Vec<String> {
+/// Returns the keys of the shared records that are removed with a job.
+pub(crate) fn dependent_keys(key: &[u8]) -> Vec<String> {
     match key.first() {
         Some(&JOB) => {
             let id = id_in(key);

@@ -1,5 +1,4 @@
-//! The ranges of a gallery that several workers encode, as they are kept.
-//! Knows their keys; neither what a range is nor who encodes it.
+//! The stored ranges of jobs that several workers encode.
 
 use futures_util::{TryStreamExt, stream};
 use uuid::Uuid;
@@ -12,13 +11,12 @@ use crate::{
     replica::SharedRecordsError,
 };
 
-/// How many are written at a time.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_WRITES: usize = 32;
 
 impl Store {
-    /// The ranges of a job, or of all.
-    pub fn ranges(&self, of: Option<Uuid>) -> Result<Vec<Range>, StoreError> {
-        let prefix = of.map_or(vec![RANGE], |id| key_of(RANGE, id));
+    /// Returns the ranges of a job, or of all jobs.
+    pub fn ranges(&self, job: Option<Uuid>) -> Result<Vec<Range>, StoreError> {
+        let prefix = job.map_or(vec![RANGE], |id| key_of(RANGE, id));
         let mut ranges = Vec::new();
         let tree = self.tree.open()?;
         for key in tree.scan_prefix(prefix).keys() {
@@ -32,15 +30,16 @@ impl Store {
         Ok(ranges)
     }
 
-    /// Writes ranges anew, but for those that others wrote since they were read, who say the same.
+    /// Writes ranges, except those that another worker wrote since they were read: its version says
+    /// the same.
     pub async fn write_ranges(&self, ranges: Vec<Range>) -> Result<(), StoreError> {
         let all = stream::iter(ranges.into_iter().map(Ok));
-        all.try_for_each_concurrent(AT_ONCE, |range| async move {
+        all.try_for_each_concurrent(MAX_CONCURRENT_WRITES, |range| async move {
             let key = numbered(RANGE, range.job, range.first);
             let record = serde_json::to_vec(&range)?;
             match self.put(key, record, range.revision).await {
                 Err(StoreError::SharedRecords {
-                    source: SharedRecordsError::Taken { .. },
+                    source: SharedRecordsError::Conflict { .. },
                 }) => Ok(()),
                 put => put.map(drop),
             }
@@ -48,10 +47,10 @@ impl Store {
         .await
     }
 
-    /// Forgets the ranges of a job.
-    pub async fn forget_ranges(&self, id: Uuid) -> Result<(), StoreError> {
+    /// Removes the ranges of a job.
+    pub async fn remove_ranges(&self, id: Uuid) -> Result<(), StoreError> {
         let all = stream::iter(self.ranges(Some(id))?.into_iter().map(Ok));
-        all.try_for_each_concurrent(AT_ONCE, |range| {
+        all.try_for_each_concurrent(MAX_CONCURRENT_WRITES, |range| {
             self.delete(numbered(RANGE, id, range.first))
         })
         .await

@@ -1,5 +1,5 @@
-//! What a model and the one that it was made of are compared by: images kept from training, searched for among those learned from.
-//! Knows classes, codes and figures; neither how models are trained nor what becomes of them.
+//! Measures a fine-tuned model and its parent: held-out images are searched for among the training
+//! images.
 
 use std::collections::BTreeSet;
 
@@ -8,24 +8,28 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    eval::{self, Labelled},
-    jobs::options::FineTune,
-    model::Hasher,
-    train::{
-        data::{Collection, Item},
-        encode::{Coded, encode},
+    eval::{
+        self, LabelledCode,
+        encode::{CodedItem, encode},
     },
+    jobs::{
+        learning::process::progress::rounded,
+        options::{FineTune, share_of},
+    },
+    model::Hasher,
+    train::data::{Collection, Item},
 };
 
-/// Which items are learned from, and which are kept to compare the models by.
-pub(crate) struct Parts {
+/// The items to train on, and those held out to compare the models, by number.
+pub(crate) struct Split {
     pub training: Vec<usize>,
     pub held_out: Vec<usize>,
 }
 
-impl Parts {
-    /// A share of each class, drawn at random; an item of several classes counts with the first. A class keeps at least one image, and
-    /// gives one where it has two.
+impl Split {
+    /// Holds out a share of each class, drawn at random; an item of several classes counts for the
+    /// first one. At least one image of a class is held out if it has two, and at least one is
+    /// trained on.
     pub fn of(collection: &Collection, options: &FineTune) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
         let mut members = vec![Vec::new(); collection.classes.len()];
@@ -36,34 +40,35 @@ impl Parts {
         for mut class in members {
             class.shuffle(&mut rng);
             class.truncate(options.per_class.unwrap_or(usize::MAX));
-            let share = (class.len() as f64 * options.validation_fraction).round() as usize;
+            let share = share_of(class.len(), options.validation_fraction);
             let kept = share.max(1).min(class.len().saturating_sub(1));
             held_out.extend(class.drain(..kept));
             training.extend(class);
         }
         training.sort_unstable();
         held_out.sort_unstable();
-        Parts { training, held_out }
+        Split { training, held_out }
     }
 }
 
-/// At most so many of some items of each class.
+/// Returns at most `limit` of the given items of each class.
 pub(crate) fn of_each_class<'a>(
     collection: &'a Collection,
     of: &[usize],
-    most: usize,
+    limit: usize,
 ) -> Vec<&'a Item> {
     let mut taken = vec![0; collection.classes.len()];
     let items = of.iter().map(|&number| &collection.items[number]);
     let few = items.filter(|item| {
         let class = collection.sets[item.set][0];
         taken[class] += 1;
-        taken[class] <= most
+        taken[class] <= limit
     });
     few.collect()
 }
 
-/// MAP and precision within radius 2 by length: of all queries, of those of classes that the first model knew, and of the others.
+/// Measures MAP and precision within radius 2 by length: of all queries, of those of classes that
+/// the parent knew, and of the others.
 pub(crate) fn quality(
     hasher: &Hasher,
     collection: &Collection,
@@ -85,13 +90,13 @@ pub(crate) fn quality(
     for (name, wanted) in groups {
         let mut by_length = Map::new();
         for (head, length) in hasher.card().lengths.iter().enumerate() {
-            let labelled = |(set, codes): &Coded| (codes[head], *set);
+            let labelled = |(set, codes): &CodedItem| (codes[head], *set);
             let queries = queries.iter().filter(|(set, _)| wanted(*set)).map(labelled);
-            let queries: Vec<Labelled> = queries.collect();
+            let queries: Vec<LabelledCode> = queries.collect();
             if queries.is_empty() {
                 continue;
             }
-            let database: Vec<Labelled> = database.iter().map(labelled).collect();
+            let database: Vec<LabelledCode> = database.iter().map(labelled).collect();
             let quality = eval::quality(&queries, &database, &collection.sets, options.seed);
             let figures = json!({
                 "map": rounded(quality.map), "precision_radius_2": rounded(quality.precision_radius_2),
@@ -102,8 +107,4 @@ pub(crate) fn quality(
         measured.insert(name.to_owned(), by_length.into());
     }
     Ok(measured.into())
-}
-
-pub(crate) fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
 }

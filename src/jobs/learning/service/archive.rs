@@ -1,5 +1,5 @@
-//! An archive of class folders that came with a job: unpacked and looked through before the job is taken, kept in its folder from then on.
-//! Knows tar files and disks; neither who sends one nor what is learned from it.
+//! An archive of class folders that was uploaded with a job: it is unpacked and checked before the
+//! job is created, and then kept in the job's folder.
 
 use std::{
     fs::{self, File},
@@ -20,14 +20,12 @@ use crate::{
 
 /// Its name in the job's folder.
 pub(crate) const ARCHIVE: &str = "archive.tar";
-/// The most bytes of an archive, unpacked too.
+/// The largest size of an archive in bytes, packed and unpacked.
 pub const MAX_BYTES: u64 = 16 << 30;
-/// What a gzip file begins with.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Bytes that are unpacked at a time.
-const CHUNK: usize = 1 << 20;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// Lists the images of a plain archive by class.
+/// Lists the images of an unpacked archive by class.
 ///
 /// # Errors
 /// [`JobError::Archive`].
@@ -46,11 +44,9 @@ pub(crate) fn list(archive: &Path) -> Result<Collection, JobError> {
     }
 }
 
-/// Moves an uploaded archive, packed or not, into a job's folder, durably, and looks whether some of its folders are what is to be learned.
-///
-/// # Errors
-/// [`JobError`].
-pub(crate) fn take(upload: &Path, folder: &Path, labels: &[String]) -> Result<(), JobError> {
+/// Moves an uploaded archive into a job's folder, durably; unpacks it if it is gzipped. Checks that
+/// it has a folder for each of the labels.
+pub(crate) fn take_upload(upload: &Path, folder: &Path, labels: &[String]) -> Result<(), JobError> {
     let failed = |source| JobError::File {
         path: folder.to_owned(),
         source,
@@ -63,7 +59,7 @@ pub(crate) fn take(upload: &Path, folder: &Path, labels: &[String]) -> Result<()
         .take(2)
         .read_to_end(&mut first)
         .map_err(failed)?;
-    match first == GZIP {
+    match first == GZIP_MAGIC {
         true => unpack(upload, folder)?,
         false => fs::rename(upload, &archive).map_err(failed)?,
     }
@@ -88,7 +84,7 @@ fn unpack(packed: &Path, folder: &Path) -> Result<(), JobError> {
     let packed = File::open(packed).map_err(failed)?;
     let mut from = MultiGzDecoder::new(BufReader::new(packed));
     let mut to = File::create(&path).map_err(failed)?;
-    let (mut chunk, mut bytes) = (vec![0; CHUNK], 0);
+    let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
     loop {
         let read = match from.read(&mut chunk) {
             Ok(0) => return Ok(()),
@@ -103,10 +99,10 @@ fn unpack(packed: &Path, folder: &Path) -> Result<(), JobError> {
         bytes += read as u64;
         if bytes > MAX_BYTES {
             return Err(JobError::Archive {
-                reason: format!("it has more than {MAX_BYTES} bytes, unpacked"),
+                reason: format!("it has more than {MAX_BYTES} bytes when unpacked"),
             });
         }
-        disk::room(folder, read as u64)?;
+        disk::check_free_space(folder, read as u64)?;
         to.write_all(&chunk[..read]).map_err(failed)?;
     }
 }

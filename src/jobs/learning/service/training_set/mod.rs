@@ -1,5 +1,7 @@
-//! What a fine-tuning job learns from: chosen images of the gallery or of an archive, with old ones replayed, as files and a list of them.
-//! Knows galleries, archives and labels; nothing of networks.
+//! The training set of a job: images chosen from the gallery or an archive, copied into the job's
+//! folder with a list of them.
+//!
+//! `chosen` an image to learn from · `sample` random samples.
 
 mod chosen;
 mod sample;
@@ -18,45 +20,45 @@ use crate::{
     image::{self, Input},
     index::{Index, Record},
     jobs::{
-        context::{Context, TOLD},
+        context::{Context, PROGRESS_INTERVAL},
         error::{JobError, failed, write},
-        learning::archive::ARCHIVE,
-        options::{Adapt, FineTune},
+        learning::{
+            protocol::{IMAGES, MANIFEST},
+            service::archive::ARCHIVE,
+        },
+        options::{Adapt, FineTune, share_of},
         record::Progress,
     },
     system::disk,
     train::data::Item,
 };
 
-use chosen::{From, OriginalKey, of_archive};
+use chosen::{ChosenImage, GalleryImage, Source, choose_from_archive};
 use sample::Sample;
 
-pub(crate) use chosen::Chosen;
-
-/// Where the images are, and the list of them, which comes last.
-pub(crate) const IMAGES: &str = "images";
-pub(crate) const MANIFEST: &str = "images.jsonl";
-/// Which were left out, for a job that goes on.
+/// The skipped images, for a job that resumes.
 const SKIPPED: &str = "skipped.json";
-/// All of them, for another worker.
-const SET: &str = "set.tar";
-/// Records that are read at a time.
-const PAGE: usize = 1000;
-/// What training writes for each byte of the model that it goes on from: weights, averages and moments, in floats, and the new model.
-const STATE: u64 = 10;
-/// Pixels a side that a picture is read at to see whether it can be.
-const LEAST_SIDE: u32 = 32;
+/// The packed training set, for another worker.
+const SET_ARCHIVE: &str = "set.tar";
+/// How many records are read at a time.
+const PAGE_RECORDS: usize = 1000;
+/// How many bytes training writes for each byte of the parent model: weights, averages and moments,
+/// in floats, and the new model.
+const TRAINING_BYTES_PER_MODEL_BYTE: u64 = 10;
+/// The side in pixels at which an image is decoded to check that it is readable.
+const PROBE_SIDE: u32 = 32;
 
-/// Makes the list and the files in a job's folder, if they are not there, and tells which images were left out, and why.
-/// `chosen` is asked for only if they are not there; `archive` says whether it reads the archive that came with the request.
-pub(crate) async fn make(
+/// Prepares the training set in a job's folder, unless it is there. Returns the skipped images with
+/// their reasons. `chosen` is polled only if the set is not there; `archive` is true if it reads
+/// the uploaded archive.
+pub(crate) async fn prepare(
     context: &Context,
     archive: bool,
-    chosen: impl Future<Output = Result<Vec<Chosen>, JobError>>,
+    chosen: impl Future<Output = Result<Vec<ChosenImage>, JobError>>,
     model_bytes: u64,
 ) -> Result<Vec<Value>, JobError> {
     let folder = context.folder();
-    if folder.join(MANIFEST).exists() || context.take_over(SET).await? {
+    if folder.join(MANIFEST).exists() || context.take_over(SET_ARCHIVE).await? {
         let skipped = fs::read(folder.join(SKIPPED)).unwrap_or_default();
         return Ok(serde_json::from_slice(&skipped).unwrap_or_default());
     }
@@ -67,28 +69,33 @@ pub(crate) async fn make(
     let images = folder.join(IMAGES);
     fs::create_dir_all(&images).map_err(|source| failed(&images, source))?;
     let bytes = chosen.iter().map(|one| one.bytes().next_multiple_of(4096));
-    // Packed for other workers they are there once more.
+    // The packed set for other workers needs the space once more.
     let copies = if context.store().is_shared() { 2 } else { 1 };
-    disk::room(&folder, copies * bytes.sum::<u64>() + STATE * model_bytes)?;
-    let skipped = export(context, &folder, chosen).await?;
-    context.hand_over(SET, &[IMAGES, MANIFEST, SKIPPED]).await?;
+    disk::check_free_space(
+        &folder,
+        copies * bytes.sum::<u64>() + TRAINING_BYTES_PER_MODEL_BYTE * model_bytes,
+    )?;
+    let skipped = copy_images(context, &folder, chosen).await?;
+    context
+        .hand_over(SET_ARCHIVE, &[IMAGES, MANIFEST, SKIPPED])
+        .await?;
     let _ = fs::remove_file(folder.join(ARCHIVE));
     Ok(skipped)
 }
 
-/// Images of the gallery with originals, drawn at random, and the labels that they have.
-pub(crate) async fn unlabelled(
+/// Chooses images of the gallery at random, with all their labels.
+pub(crate) async fn choose_unlabelled(
     context: &Context,
     options: &Adapt,
-) -> Result<Vec<Chosen>, JobError> {
+) -> Result<Vec<ChosenImage>, JobError> {
     let index = context.gallery().index().clone();
     let options = options.clone();
     let choose = move || {
         let mut chosen = Sample::new(options.images, options.seed);
-        each(&index, |record| {
-            chosen.offer(Chosen {
+        for_each_record(&index, |record| {
+            chosen.offer(ChosenImage {
                 labels: record.labels.to_vec(),
-                from: From::gallery(record),
+                source: Source::gallery(record),
             });
         })?;
         Ok(chosen.taken)
@@ -97,17 +104,18 @@ pub(crate) async fn unlabelled(
     chosen.map_err(|_| JobError::Panicked)?
 }
 
-/// The images to learn from, with the labels that count.
-pub(crate) async fn labelled(
+/// Chooses the images to fine-tune on, with those of their labels that are classes: the wanted
+/// ones, and a random sample of other images of known classes to replay.
+pub(crate) async fn choose_labelled(
     context: &Context,
     options: &FineTune,
     known: BTreeSet<String>,
-) -> Result<Vec<Chosen>, JobError> {
+) -> Result<Vec<ChosenImage>, JobError> {
     let index = context.gallery().index().clone();
     let (options, archive) = (options.clone(), context.folder().join(ARCHIVE));
     let choose = move || {
         let (mut chosen, left_out) = match options.archive {
-            Some(_) => of_archive(&archive, &options.labels)?,
+            Some(_) => choose_from_archive(&archive, &options.labels)?,
             None => Default::default(),
         };
         let from_gallery = options.archive.is_none();
@@ -118,18 +126,18 @@ pub(crate) async fn labelled(
         };
         let only: BTreeSet<_> = options.images.iter().collect();
         let counts = |label: &&String| all || wanted.contains(*label) || known.contains(*label);
-        let counted = |record: &Record| -> (Vec<String>, bool) {
+        let class_labels = |record: &Record| -> (Vec<String>, bool) {
             let labels: Vec<String> = record.labels.iter().filter(counts).cloned().collect();
-            let is_one = from_gallery
+            let is_wanted = from_gallery
                 && !labels.is_empty()
                 && (all || labels.iter().any(|label| wanted.contains(label)));
-            (labels, is_one)
+            (labels, is_wanted)
         };
-        each(&index, |record| {
-            let (labels, is_one) = counted(&record);
-            if is_one && (only.is_empty() || only.contains(&record.id)) {
-                let from = From::gallery(record);
-                chosen.push(Chosen { from, labels });
+        for_each_record(&index, |record| {
+            let (labels, is_wanted) = class_labels(&record);
+            if is_wanted && (only.is_empty() || only.contains(&record.id)) {
+                let source = Source::gallery(record);
+                chosen.push(ChosenImage { source, labels });
             }
         })?;
         if chosen.is_empty() {
@@ -137,18 +145,18 @@ pub(crate) async fn labelled(
                 labels: options.labels,
             });
         }
-        // How many are replayed is known only now, so the gallery is gone through once more.
-        let most = (chosen.len() as f64 * options.replay).round() as usize;
-        let mut replay = Sample::new(most, options.seed);
-        each(&index, |record| {
-            let (labels, is_one) = counted(&record);
-            if !is_one && !labels.is_empty() {
-                let from = From::gallery(record);
-                replay.offer(Chosen { from, labels });
+        // A second pass, since the number of images to replay is known only now.
+        let replayed = share_of(chosen.len(), options.replay);
+        let mut replay = Sample::new(replayed, options.seed);
+        for_each_record(&index, |record| {
+            let (labels, is_wanted) = class_labels(&record);
+            if !is_wanted && !labels.is_empty() {
+                let source = Source::gallery(record);
+                replay.offer(ChosenImage { source, labels });
             }
         })?;
         chosen.extend(replay.taken);
-        enough(&chosen)?;
+        check_classes(&chosen)?;
         chosen.extend(left_out);
         Ok(chosen)
     };
@@ -156,11 +164,11 @@ pub(crate) async fn labelled(
     chosen.map_err(|_| JobError::Panicked)?
 }
 
-/// Goes through all images of a gallery.
-fn each(index: &Index, mut with: impl FnMut(Record)) -> Result<(), JobError> {
+/// Calls a function with the record of each image of a gallery.
+fn for_each_record(index: &Index, mut with: impl FnMut(Record)) -> Result<(), JobError> {
     let mut from = None;
     loop {
-        let page = index.list(&[], from, PAGE)?;
+        let page = index.list(&[], from, PAGE_RECORDS)?;
         page.records.into_iter().for_each(&mut with);
         from = page.next;
         if from.is_none() {
@@ -169,8 +177,9 @@ fn each(index: &Index, mut with: impl FnMut(Record)) -> Result<(), JobError> {
     }
 }
 
-/// Refuses what nothing can be learned from: two classes are needed, and of one of them an image to compare the models by.
-fn enough(chosen: &[Chosen]) -> Result<(), JobError> {
+/// Refuses images of fewer than two classes, and images of which no class has two, since none could
+/// be held out.
+fn check_classes(chosen: &[ChosenImage]) -> Result<(), JobError> {
     let classes: BTreeSet<&String> = chosen.iter().flat_map(|one| &one.labels).collect();
     if let (Some(only), 1) = (classes.first(), classes.len()) {
         return Err(JobError::OneClass {
@@ -187,34 +196,38 @@ fn enough(chosen: &[Chosen]) -> Result<(), JobError> {
     }
 }
 
-/// Puts copies of the originals into the folder, since what a job learns from must not change under it, and then their list. Those that
-/// cannot be read are told of.
-async fn export(
+/// Copies the originals into the folder, since they must not change while a job learns from them,
+/// and then writes their list. Returns the unreadable ones with their reasons.
+async fn copy_images(
     context: &Context,
     folder: &Path,
-    chosen: Vec<Chosen>,
+    chosen: Vec<ChosenImage>,
 ) -> Result<Vec<Value>, JobError> {
     let (mut lines, mut skipped, steps) = (String::new(), Vec::new(), chosen.len() as u64);
-    let mut told = Instant::now();
-    for (number, Chosen { from, labels }) in chosen.into_iter().enumerate() {
+    let mut last_report = Instant::now();
+    for (number, ChosenImage { source, labels }) in chosen.into_iter().enumerate() {
         context.check()?;
-        let name = match &from {
-            From::Gallery(original) => json!({ "id": original.id }),
-            From::Archive(Item { name, .. }) | From::Uncoded(name, _) => json!({ "file": name }),
-        };
-        let bytes = match from {
-            From::Gallery(OriginalKey { id, name, bytes }) => {
-                context.original(&id, name, bytes).await?
+        let name = match &source {
+            Source::Gallery(image) => json!({ "id": image.id }),
+            Source::Archive(Item { name, .. }) | Source::Unusable(name, _) => {
+                json!({ "file": name })
             }
-            From::Archive(item) => {
+        };
+        let bytes = match source {
+            Source::Gallery(GalleryImage {
+                id,
+                original,
+                bytes,
+            }) => context.original(&id, original, bytes).await?,
+            Source::Archive(item) => {
                 let read = tokio::task::spawn_blocking(move || item.bytes()).await;
                 let read = read.map_err(|_| JobError::Panicked)?;
                 read.map_err(|error| error.to_string())
             }
-            From::Uncoded(_, reason) => Err(reason),
+            Source::Unusable(_, reason) => Err(reason),
         };
         let picture = match bytes {
-            Ok(bytes) => readable(bytes).await?,
+            Ok(bytes) => check_readable(bytes).await?,
             Err(reason) => Err(reason),
         };
         match picture {
@@ -231,8 +244,8 @@ async fn export(
                 skipped.push(image);
             }
         }
-        if told.elapsed() >= TOLD {
-            told = Instant::now();
+        if last_report.elapsed() >= PROGRESS_INTERVAL {
+            last_report = Instant::now();
             let progress = Progress {
                 stage: "export".to_owned(),
                 step: number as u64 + 1,
@@ -248,9 +261,9 @@ async fn export(
     Ok(skipped)
 }
 
-/// Bytes that are a picture, or why they are none.
-async fn readable(bytes: Bytes) -> Result<Result<Bytes, String>, JobError> {
-    let decode = move || match image::decode(&bytes, Input::stretched(LEAST_SIDE)) {
+/// Decodes an image at a small size. Returns its bytes, or the reason why it is unreadable.
+async fn check_readable(bytes: Bytes) -> Result<Result<Bytes, String>, JobError> {
+    let decode = move || match image::decode(&bytes, Input::stretched(PROBE_SIDE)) {
         Ok(_) => Ok(bytes),
         Err(error) => Err(error.to_string()),
     };

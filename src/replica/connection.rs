@@ -1,5 +1,5 @@
-//! Where the log of a gallery is, and what the gallery is: the stream, made by the first replica, and its metadata.
-//! Knows NATS; not what is done with the log.
+//! The connection to the log of a gallery, and the gallery's manifest, which is in the metadata of
+//! the log's stream. The first replica creates the stream.
 
 use std::{
     collections::HashMap,
@@ -21,42 +21,42 @@ use uuid::Uuid;
 
 use crate::{code::Length, index::LogOrigin, replica::ReplicaError};
 
-/// How long servers may take to be there, since all of a cluster may be starting.
+/// How long NATS may take to answer at the start: its whole cluster may be starting.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// For how long a message that is sent again is known to be the same.
-const DUPLICATES: Duration = Duration::from_secs(600);
-/// A connection on which nothing is heard for about twice as long is given up.
-const PING: Duration = Duration::from_secs(1);
+/// For how long the log drops a message whose id it has already.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+/// A connection is given up if nothing comes for about twice as long.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A gallery that replicas share.
+/// What all replicas of a gallery agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GalleryManifest {
-    /// The id of its stores, under which originals are.
+    /// The id of its stores, under which its originals are kept.
     pub id: Uuid,
-    /// The model that the log begins with.
+    /// The id of the model that the log begins with.
     pub model: String,
     /// The numeric type that codes are made in.
     pub precision: String,
     /// The lengths of its codes.
     pub lengths: Vec<Length>,
-    /// How many bytes its sketches have, if it makes any.
+    /// The size of its sketches in bytes, if it has any.
     pub sketch: Option<usize>,
-    /// The digest of the store that the log begins with, where a service filled that alone.
+    /// The digest of the store that the log begins with, if a service had filled one before.
     pub began_with: Option<String>,
 }
 
-/// Where a log is, and beside it the models of its gallery.
+/// A connection to a log and to the models of its gallery.
 pub struct LogConnection {
-    /// What speaks to it.
     pub(crate) context: Context,
-    /// Under which messages are appended.
+    /// The subject of the log's messages.
     pub(crate) subject: String,
     pub(crate) stream: String,
     models: OnceCell<ObjectStore>,
 }
 
 impl LogConnection {
-    /// Connects to servers, one URL or several with commas between.
+    /// Connects to NATS servers: one URL, or several with commas between them.
     ///
     /// # Errors
     /// [`ReplicaError::Servers`], [`Credentials`](ReplicaError::Credentials).
@@ -65,15 +65,15 @@ impl LogConnection {
         credentials: Option<&PathBuf>,
         gallery: &str,
     ) -> Result<Self, ReplicaError> {
-        let named = without_credentials(servers);
+        let shown = without_credentials(servers);
         let refused = |reason: String| ReplicaError::Servers {
-            servers: named.clone(),
+            servers: shown.clone(),
             reason,
         };
         let mut options = ConnectOptions::new()
             .name("scihcgrl")
-            .ping_interval(PING)
-            .connection_timeout(2 * PING)
+            .ping_interval(PING_INTERVAL)
+            .connection_timeout(2 * PING_INTERVAL)
             .reconnect_delay_callback(|tries| Duration::from_millis(50 * tries.min(20) as u64));
         if let Some(path) = credentials {
             let read = options.credentials_file(path).await;
@@ -89,12 +89,15 @@ impl LogConnection {
                 Err(error) if began.elapsed() > START_TIMEOUT => {
                     return Err(refused(error.to_string()));
                 }
-                Err(error) => tracing::warn!(%error, servers = named, "NATS does not answer yet"),
+                Err(error) => tracing::warn!(%error, servers = shown, "NATS does not answer yet"),
             }
-            sleep(PING).await;
+            sleep(RETRY_DELAY).await;
         };
-        // What is not acknowledged by then is sent again under the same id, perhaps to another server.
-        let context = ContextBuilder::new().timeout(5 * PING).ack_timeout(PING);
+        // A message that is not acknowledged by then is sent again under the same id, perhaps to
+        // another server.
+        let context = ContextBuilder::new()
+            .timeout(5 * PING_INTERVAL)
+            .ack_timeout(PING_INTERVAL);
         Ok(LogConnection {
             context: context.build(client),
             subject: format!("scihcgrl.{gallery}.log"),
@@ -103,11 +106,11 @@ impl LogConnection {
         })
     }
 
-    /// The gallery of the log, if there is one.
+    /// Returns the manifest of the log's gallery, if there is a log.
     ///
     /// # Errors
-    /// [`ReplicaError::Stream`], [`NoGallery`](ReplicaError::NoGallery).
-    pub async fn gallery(&self) -> Result<Option<GalleryManifest>, ReplicaError> {
+    /// [`ReplicaError::Stream`], [`NotALog`](ReplicaError::NotALog).
+    pub async fn manifest(&self) -> Result<Option<GalleryManifest>, ReplicaError> {
         let find = async || {
             let found = self.context.get_stream(&self.stream).await;
             match found.map_err(|error| (error.kind(), error)) {
@@ -120,15 +123,16 @@ impl LogConnection {
                 Err((_, error)) => Err(error.to_string()),
             }
         };
-        let found = self.patiently(find).await?;
+        let found = self.retry_until_available(find).await?;
         found.map(|stream| self.read(&stream)).transpose()
     }
 
-    /// Begins the log of a gallery, which so many servers keep. Of several that do so at once the first one's stands, and is told.
+    /// Creates the log of a gallery, to be kept by so many servers, and returns its manifest. If
+    /// several replicas create it at once, the first one's manifest holds for all.
     ///
     /// # Errors
-    /// [`ReplicaError::Stream`], [`NoGallery`](ReplicaError::NoGallery).
-    pub async fn begin(
+    /// [`ReplicaError::Stream`], [`NotALog`](ReplicaError::NotALog).
+    pub async fn create(
         &self,
         new: &GalleryManifest,
         replicas: usize,
@@ -138,7 +142,7 @@ impl LogConnection {
             description: Some("The log of a gallery of scihcgrl".to_owned()),
             subjects: vec![self.subject.clone()],
             num_replicas: replicas,
-            duplicate_window: DUPLICATES,
+            duplicate_window: DUPLICATE_WINDOW,
             compression: Some(Compression::S2),
             metadata: new.metadata(),
             ..Config::default()
@@ -150,11 +154,11 @@ impl LogConnection {
                 made.map_err(|error| error.to_string())
             }
         };
-        self.read(&self.patiently(make).await?)
+        self.read(&self.retry_until_available(make).await?)
     }
 
-    /// What becomes of it, tried for as long as servers may take to be there.
-    async fn patiently<T>(
+    /// Tries until it succeeds or [`START_TIMEOUT`] is over.
+    async fn retry_until_available<T>(
         &self,
         attempt: impl AsyncFn() -> Result<T, String>,
     ) -> Result<T, ReplicaError> {
@@ -164,10 +168,10 @@ impl LogConnection {
                 Ok(done) => return Ok(done),
                 Err(failed) if began.elapsed() > START_TIMEOUT => return Err(self.failed(failed)),
                 Err(failed) => {
-                    tracing::warn!(stream = self.stream, failed, "the log is not there yet");
+                    tracing::warn!(stream = self.stream, failed, "the log cannot be opened yet");
                 }
             }
-            sleep(PING).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
@@ -175,18 +179,18 @@ impl LogConnection {
         GalleryManifest::read(&self.stream, &stream.cached_info().config.metadata)
     }
 
-    /// The stream with its present state.
+    /// The stream with its current state.
     pub(crate) async fn stream(&self) -> Result<Stream, ReplicaError> {
         let stream = self.context.get_stream(&self.stream).await;
         stream.map_err(|error| self.failed(error.to_string()))
     }
 
-    /// The last position that the log has.
+    /// The last position of the log.
     pub(crate) async fn head(&self) -> Result<u64, ReplicaError> {
         Ok(self.stream().await?.cached_info().state.last_sequence)
     }
 
-    /// The models that replicas have from each other, kept by as many servers as the log.
+    /// The object store of models, kept by as many servers as the log.
     pub(crate) async fn models(&self) -> Result<&ObjectStore, ReplicaError> {
         let make = async || {
             let config = object_store::Config {
@@ -203,7 +207,7 @@ impl LogConnection {
         self.models.get_or_try_init(make).await
     }
 
-    /// Removes what the log has up to a position.
+    /// Deletes the log up to a position, inclusive.
     pub(crate) async fn trim(&self, position: u64) -> Result<(), ReplicaError> {
         let stream = self.stream().await?;
         let purged = stream.purge().sequence(position + 1).await;
@@ -227,8 +231,8 @@ impl GalleryManifest {
     const SKETCH: &str = "scihcgrl.sketch";
     const BEGAN_WITH: &str = "scihcgrl.began-with";
 
-    /// As an index knows it.
-    pub fn followed(&self) -> LogOrigin {
+    /// The origin of the log, as the index keeps it.
+    pub fn log_origin(&self) -> LogOrigin {
         LogOrigin {
             id: self.id,
             began_with: self.began_with.clone(),
@@ -237,7 +241,7 @@ impl GalleryManifest {
 
     fn metadata(&self) -> HashMap<String, String> {
         let lengths: Vec<String> = self.lengths.iter().map(Length::to_string).collect();
-        let of = [
+        let members = [
             (Self::ID, Some(self.id.to_string())),
             (Self::MODEL, Some(self.model.clone())),
             (Self::PRECISION, Some(self.precision.clone())),
@@ -245,14 +249,14 @@ impl GalleryManifest {
             (Self::SKETCH, self.sketch.map(|bytes| bytes.to_string())),
             (Self::BEGAN_WITH, self.began_with.clone()),
         ];
-        let named = of.into_iter();
-        named
+        members
+            .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
             .collect()
     }
 
     fn read(stream: &str, metadata: &HashMap<String, String>) -> Result<Self, ReplicaError> {
-        let lacks = |member: &'static str| ReplicaError::NoGallery {
+        let lacks = |member: &'static str| ReplicaError::NotALog {
             stream: stream.to_owned(),
             member,
         };
@@ -272,9 +276,9 @@ impl GalleryManifest {
     }
 }
 
-/// Servers as they may be told: without the names, passwords and tokens that stand before an `@`.
+/// Servers as they may be shown: without the names, passwords and tokens before an `@`.
 fn without_credentials(servers: &str) -> String {
-    let told = servers.split(',').map(|url| {
+    let shown = servers.split(',').map(|url| {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         match rest.rsplit_once('@') {
             Some((_, host)) if scheme.is_empty() => host.to_owned(),
@@ -282,7 +286,7 @@ fn without_credentials(servers: &str) -> String {
             None => url.to_owned(),
         }
     });
-    told.collect::<Vec<_>>().join(",")
+    shown.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -290,14 +294,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_in_urls_are_not_told() {
-        for (servers, told) in [
+    fn credentials_in_urls_are_not_shown() {
+        for (servers, shown) in [
             ("nats://a:4222", "nats://a:4222"),
             ("nats://user:secret@a:4222,b", "nats://a:4222,b"),
             ("tls://s3cret@a, nats://u:p@ss@b:1", "tls://a,nats://b:1"),
             ("user:secret@a", "a"),
         ] {
-            assert_eq!(without_credentials(servers), told);
+            assert_eq!(without_credentials(servers), shown);
         }
     }
 
@@ -305,10 +309,10 @@ mod tests {
     async fn servers_that_do_not_answer_are_named_without_credentials() {
         let refused =
             LogConnection::connect("nats://user:secret@not a host", None, "gallery").await;
-        let told = refused.err().unwrap().to_string();
+        let text = refused.err().unwrap().to_string();
         assert!(
-            told.contains("not a host") && !told.contains("secret"),
-            "{told}"
+            text.contains("not a host") && !text.contains("secret"),
+            "{text}"
         );
     }
 }

@@ -1,7 +1,5 @@
-//! Encoding what lacks codes in the generation beside: originals are fetched, decoded and encoded by a model on a thread of its own.
-//! Knows pages, originals and codes; neither who else encodes nor what becomes of the generation.
-
-mod encoder;
+//! Encodes the missing images of the standby generation: fetches their originals, encodes them on
+//! the encoder thread, and writes the codes.
 
 use std::{
     ops,
@@ -15,43 +13,42 @@ use crate::{
     index::{Missing, Recoded},
     inference::registry::Entry,
     jobs::{
-        context::{Context, TOLD},
+        context::{Context, PROGRESS_INTERVAL},
         error::JobError,
-        record::{EncodedPages, Progress, Uncoded},
+        record::{EncodedPages, Progress, Uncoded, eta_seconds},
+        reencode::encoder_thread::{EncoderThread, FetchedImage},
     },
 };
 
-use encoder::{Encoder, Read};
+/// The number of images that are encoded and written together.
+const BATCH_IMAGES: usize = 16;
+/// The number of originals that are fetched at a time.
+const MAX_CONCURRENT_FETCHES: usize = 4;
+/// How long a batch waits for searches at most.
+const MAX_YIELD: Duration = Duration::from_secs(1);
+const YIELD_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Images that are encoded and written together.
-const BATCH: usize = 16;
-/// Originals that are fetched at a time.
-const FETCHES: usize = 4;
-/// How long searches may keep a batch waiting.
-const PATIENCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(2);
-
-/// A generation that is being filled.
+/// Encodes a generation, page by page.
 pub(crate) struct GenerationEncoder {
     entry: Entry,
     number: u32,
-    encoder: Option<Encoder>,
+    encoder: Option<EncoderThread>,
     began: Instant,
-    /// How many images lacked codes then.
-    lacked: u64,
-    told: Option<Instant>,
+    /// The number of missing images at `began`.
+    missing_at_start: u64,
+    last_report: Option<Instant>,
 }
 
 impl GenerationEncoder {
-    /// Of a generation, by its model.
+    /// An encoder of the generation `number`, with its model.
     pub fn new(context: &Context, entry: Entry, number: u32) -> Self {
         GenerationEncoder {
             entry,
             number,
             encoder: None,
             began: Instant::now(),
-            lacked: context.gallery().index().generations().missing,
-            told: None,
+            missing_at_start: context.gallery().index().generations().missing,
+            last_report: None,
         }
     }
 
@@ -60,8 +57,8 @@ impl GenerationEncoder {
         self.number
     }
 
-    /// Gives the images of some pages their codes, where they lack them.
-    pub async fn pages(
+    /// Encodes the missing images of some pages.
+    pub async fn encode_pages(
         &mut self,
         context: &Context,
         pages: ops::Range<u32>,
@@ -72,20 +69,22 @@ impl GenerationEncoder {
             context.check()?;
             let (missing, next) = {
                 let (index, pages) = (index.clone(), first..pages.end);
-                let look = move || index.missing(number, pages, BATCH);
-                tokio::task::spawn_blocking(look)
+                let find = move || index.missing(number, pages, BATCH_IMAGES);
+                tokio::task::spawn_blocking(find)
                     .await
                     .map_err(|_| JobError::Panicked)??
             };
             from = next;
-            for batch in missing.chunks(BATCH) {
+            for batch in missing.chunks(BATCH_IMAGES) {
                 context.check()?;
                 let encoder = match &self.encoder {
                     Some(encoder) => encoder,
-                    None => (self.encoder).insert(Encoder::start(context, &self.entry).await?),
+                    None => {
+                        (self.encoder).insert(EncoderThread::start(context, &self.entry).await?)
+                    }
                 };
                 let read = fetch(context, batch).await?;
-                give_way(context).await;
+                yield_to_searches(context).await;
                 let coded = encoder.encode(read).await?;
                 let uncoded = coded.iter().filter_map(|(recoded, reason)| {
                     reason.as_ref().map(|reason| Uncoded {
@@ -101,26 +100,30 @@ impl GenerationEncoder {
                     async move { Ok(index.recode(number, recoded).await?) }
                 };
                 context.retry_while_unavailable(write).await?;
-                self.tell(context).await?;
+                self.report_progress(context).await?;
             }
         }
         Ok(done)
     }
 
-    /// Tells how far the generation is, whoever brought it there.
-    pub async fn tell(&mut self, context: &Context) -> Result<(), JobError> {
-        if self.told.is_some_and(|told| told.elapsed() < TOLD) {
+    /// Reports the generation's progress, including the work of other workers.
+    pub async fn report_progress(&mut self, context: &Context) -> Result<(), JobError> {
+        if self
+            .last_report
+            .is_some_and(|last_report| last_report.elapsed() < PROGRESS_INTERVAL)
+        {
             return Ok(());
         }
-        self.told = Some(Instant::now());
+        self.last_report = Some(Instant::now());
         let now = context.gallery().index().generations();
-        let encoded = self.lacked.saturating_sub(now.missing);
-        let pace = self.began.elapsed().as_secs_f64() / encoded as f64;
+        let encoded = self.missing_at_start.saturating_sub(now.missing);
+        let elapsed = self.began.elapsed();
+        let pace = elapsed.as_secs_f64() / encoded as f64;
         let progress = Progress {
             stage: "encode".to_owned(),
             step: now.images - now.missing,
             steps: now.images,
-            eta_seconds: (encoded > 0).then(|| (pace * now.missing as f64).ceil() as u64),
+            eta_seconds: eta_seconds(elapsed, encoded, now.missing),
             ..Progress::default()
         };
         let per_second = (1.0 / pace * 10.0).round() / 10.0;
@@ -130,21 +133,24 @@ impl GenerationEncoder {
     }
 }
 
-/// Fetches originals; one that is gone or not whole is told by its reason.
-async fn fetch(context: &Context, batch: &[Missing]) -> Result<Vec<Read>, JobError> {
+/// Fetches originals; an unreadable one is replaced by the reason.
+async fn fetch(context: &Context, batch: &[Missing]) -> Result<Vec<FetchedImage>, JobError> {
     let each = batch.iter().cloned().map(|missing| async move {
         let original = context.original(&missing.id, missing.original, missing.bytes);
         let original = original.await?;
-        Ok(Read { missing, original })
+        Ok(FetchedImage { missing, original })
     });
-    let read: Vec<Result<Read, JobError>> = stream::iter(each).buffered(FETCHES).collect().await;
+    let read: Vec<Result<FetchedImage, JobError>> = stream::iter(each)
+        .buffered(MAX_CONCURRENT_FETCHES)
+        .collect()
+        .await;
     read.into_iter().collect()
 }
 
-/// Waits while searches do, but not for ever.
-async fn give_way(context: &Context) {
+/// Waits while searches wait for the model, up to [`MAX_YIELD`].
+async fn yield_to_searches(context: &Context) {
     let since = Instant::now();
-    while context.serving().models().active.batcher.waiting() > 0 && since.elapsed() < PATIENCE {
-        tokio::time::sleep(PAUSE).await;
+    while context.serving().models().active.batcher.waiting() > 0 && since.elapsed() < MAX_YIELD {
+        tokio::time::sleep(YIELD_POLL_INTERVAL).await;
     }
 }

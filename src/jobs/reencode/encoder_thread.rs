@@ -1,5 +1,4 @@
-//! A model that encodes on a thread of its own, which everything that answers goes before.
-//! Knows images and codes; neither which images are encoded nor where their codes go.
+//! A model that encodes images for jobs, on a thread of its own at the lowest priority.
 
 use std::thread;
 
@@ -16,29 +15,28 @@ use crate::{
     inference::registry::Entry,
     jobs::{context::Context, error::JobError},
     model::{Hasher, ModelError, Output},
-    priority::Rank,
+    priority::Priority,
 };
 
-/// A batch that is to be encoded, and who waits for it.
+/// A batch to encode, and the caller that waits for it.
 struct Batch {
-    images: Vec<Read>,
-    answer: oneshot::Sender<Result<Vec<Coded>, ModelError>>,
+    images: Vec<FetchedImage>,
+    answer: oneshot::Sender<Result<Vec<EncodedImage>, ModelError>>,
 }
 
-/// An image with its codes, or why it has none.
-pub type Coded = (Recoded, Option<String>);
+/// An image with its codes, or with empty codes and the reason.
+pub type EncodedImage = (Recoded, Option<String>);
 
-/// A model on a thread of its own, which everything that answers goes before. The thread ends with the batch that it is at when this is
-/// dropped.
-pub struct Encoder {
+/// A handle on the thread. When it is dropped, the thread ends after its current batch.
+pub struct EncoderThread {
     queue: Option<mpsc::UnboundedSender<Batch>>,
-    thread: Option<Thread>,
+    thread: Option<JoinOnDrop>,
 }
 
-/// A thread that is waited for when this is dropped: a process must not end while libtorch computes.
-struct Thread(Option<thread::JoinHandle<()>>);
+/// Joins a thread when dropped: the process must not end while libtorch computes.
+struct JoinOnDrop(Option<thread::JoinHandle<()>>);
 
-impl Drop for Thread {
+impl Drop for JoinOnDrop {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take()
             && thread.join().is_err()
@@ -48,7 +46,7 @@ impl Drop for Thread {
     }
 }
 
-impl Encoder {
+impl EncoderThread {
     pub async fn start(context: &Context, entry: &Entry) -> Result<Self, JobError> {
         let models = context.serving().models();
         let precision = models.active.precision;
@@ -63,8 +61,8 @@ impl Encoder {
         let (ready, started) = oneshot::channel();
         let path = entry.path.clone();
         let run = move || {
-            Rank::Job.take();
-            match Hasher::start(&path, &compute) {
+            Priority::Job.apply();
+            match Hasher::load_with(&path, &compute) {
                 Ok(hasher) => {
                     if ready.send(Ok(())).is_ok() {
                         encode_all(&hasher, batches);
@@ -77,15 +75,15 @@ impl Encoder {
             .name("reencode".to_owned())
             .spawn(run)
             .map_err(|source| JobError::Thread { source })?;
-        let encoder = Encoder {
+        let encoder = EncoderThread {
             queue: Some(queue),
-            thread: Some(Thread(Some(thread))),
+            thread: Some(JoinOnDrop(Some(thread))),
         };
         started.await.map_err(|_| JobError::Panicked)??;
         Ok(encoder)
     }
 
-    pub async fn encode(&self, images: Vec<Read>) -> Result<Vec<Coded>, JobError> {
+    pub async fn encode(&self, images: Vec<FetchedImage>) -> Result<Vec<EncodedImage>, JobError> {
         let (answer, answered) = oneshot::channel();
         let batch = Batch { images, answer };
         let sent = self.queue.as_ref().map(|queue| queue.send(batch));
@@ -96,11 +94,13 @@ impl Encoder {
     }
 }
 
-impl Drop for Encoder {
+impl Drop for EncoderThread {
     fn drop(&mut self) {
         self.queue.take();
         let thread = self.thread.take();
-        // A batch takes long at the lowest priority, and this may be a thread that serves. A runtime that ends drops what it is given, here.
+        // Joining may take long, since the thread has the lowest priority, and this may be a thread
+        // that serves requests. A runtime that shuts down drops the closure at once, on this
+        // thread.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn_blocking(move || drop(thread));
         }
@@ -113,11 +113,11 @@ fn encode_all(hasher: &Hasher, mut batches: mpsc::UnboundedReceiver<Batch>) {
     }
 }
 
-fn encode(hasher: &Hasher, images: Vec<Read>) -> Result<Vec<Coded>, ModelError> {
+fn encode(hasher: &Hasher, images: Vec<FetchedImage>) -> Result<Vec<EncodedImage>, ModelError> {
     let input = hasher.card().input();
     let decoded: Vec<(Missing, Result<Pixels, String>)> = images
         .into_iter()
-        .map(|Read { missing, original }| {
+        .map(|FetchedImage { missing, original }| {
             let decoded = original.and_then(|bytes| {
                 let decoded = image::decode(&bytes, input);
                 decoded
@@ -155,8 +155,8 @@ fn encode(hasher: &Hasher, images: Vec<Read>) -> Result<Vec<Coded>, ModelError> 
     Ok(coded.collect())
 }
 
-/// What one image is, as far as it could be read.
-pub(crate) struct Read {
+/// An image to encode, with its original or the reason why that is unreadable.
+pub(crate) struct FetchedImage {
     pub missing: Missing,
     pub original: Result<Bytes, String>,
 }

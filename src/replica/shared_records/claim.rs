@@ -1,5 +1,5 @@
-//! Who works on what: a claim is renewed for as long as its holder lives, and goes by itself when that dies.
-//! Knows time; not what is claimed.
+//! Claims on work: a claim is renewed for as long as its holder lives, and expires by itself when
+//! the holder dies.
 
 use std::{
     sync::{
@@ -14,16 +14,16 @@ use bytes::Bytes;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
-use crate::replica::board::{SharedRecords, SharedRecordsError, put};
+use crate::replica::shared_records::{SharedRecords, SharedRecordsError, put};
 
-/// How long a claim stands that is not renewed. Servers that elect a leader meanwhile take up to nine seconds.
-pub(crate) const LIFE: Duration = Duration::from_secs(15);
-/// How often it is renewed.
-const BEAT: Duration = Duration::from_secs(2);
-/// After how long without an answer its holder takes it for lost, before another can have it.
-const LOST: Duration = Duration::from_secs(12);
+/// A claim expires if it is not renewed for so long: NATS takes up to nine seconds to elect a
+/// leader.
+pub(crate) const CLAIM_LIFETIME: Duration = Duration::from_secs(15);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+/// The holder takes a claim for lost if it could not renew it for so long: sooner than it expires.
+const LOST_AFTER: Duration = Duration::from_secs(12);
 
-/// What nobody else holds, until it is lost or released.
+/// A claim that nobody else holds, until it is lost or released.
 pub struct Claim {
     claims: kv::Store,
     key: String,
@@ -33,7 +33,7 @@ pub struct Claim {
 }
 
 impl SharedRecords {
-    /// Claims something; nothing where another holds it.
+    /// Claims a key. Returns none if another worker holds it.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
@@ -42,15 +42,15 @@ impl SharedRecords {
         let began = Instant::now();
         let revision = match put(&self.claims, key, holder.clone(), 0, Duration::ZERO).await {
             Ok(revision) => Arc::new(AtomicU64::new(revision)),
-            Err(SharedRecordsError::Taken { .. }) => return Ok(None),
+            Err(SharedRecordsError::Conflict { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let (tell, lost) = watch::channel(false);
+        let (lost_sender, lost) = watch::channel(false);
         let (claims, of, now) = (self.claims.clone(), key.to_owned(), revision.clone());
         let renewal = tokio::spawn(async move {
             renew(&claims, &of, &holder, &now, began).await;
-            tracing::warn!(claim = of, "what was held here is another's to take");
-            tell.send_replace(true);
+            tracing::warn!(claim = of, "lost the claim");
+            lost_sender.send_replace(true);
         });
         Ok(Some(Claim {
             claims: self.claims.clone(),
@@ -71,9 +71,9 @@ async fn renew(
     mut renewed: Instant,
 ) {
     loop {
-        sleep(BEAT).await;
-        // A process that was stopped finds out first.
-        if renewed.elapsed() > LOST {
+        sleep(RENEWAL_INTERVAL).await;
+        // A process that was stopped for a while notices here, before it renews anything.
+        if renewed.elapsed() > LOST_AFTER {
             return;
         }
         let began = Instant::now();
@@ -83,26 +83,28 @@ async fn renew(
                 revision.store(now, Ordering::Release);
                 renewed = began;
             }
-            Err(SharedRecordsError::Taken { .. }) => return,
-            Err(error) => tracing::debug!(%error, key, "a claim is not renewed yet"),
+            Err(SharedRecordsError::Conflict { .. }) => return,
+            Err(error) => {
+                tracing::debug!(%error, key, "a claim could not be renewed; tried again soon")
+            }
         }
     }
 }
 
 impl Claim {
-    /// Whether another may hold it.
+    /// Returns true if another worker may hold it.
     pub fn is_lost(&self) -> bool {
         *self.lost.borrow()
     }
 
-    /// Returns when another may hold it.
+    /// Waits until another worker may hold it.
     pub async fn lost(&self) {
         let mut lost = self.lost.clone();
-        // Nobody renews it any more where the sender is gone.
+        // If the sender is gone, nobody renews the claim any more.
         let _ = lost.wait_for(|lost| *lost).await;
     }
 
-    /// Lets another have it at once.
+    /// Releases it, so that another worker can claim the key at once.
     pub async fn release(&self) {
         self.renewal.abort();
         let revision = self.revision.load(Ordering::Acquire);
@@ -110,7 +112,7 @@ impl Claim {
             .claims
             .delete_expect_revision(&self.key, Some(revision));
         if let Err(error) = deleted.await {
-            tracing::debug!(%error, key = self.key, "a claim goes by itself");
+            tracing::debug!(%error, key = self.key, "a claim could not be released; it expires by itself");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The process that a fine-tuning job has learn: started, listened to, and ended where the job is to stop.
-//! Knows processes and what one tells; neither what it learns from nor how.
+//! Starts the learning process, follows its progress, and kills it if the job is to stop.
 
 use std::{collections::VecDeque, path::Path, process::Stdio};
 
@@ -17,15 +16,16 @@ use crate::jobs::{
     service::JobsConfig,
 };
 
-/// Lines of its errors that are kept of a process.
-const LINES: usize = 20;
-/// What libtorch says where memory runs out: of a GPU, and of the machine.
+/// How many of the last lines on its standard error are kept.
+const MAX_ERROR_LINES: usize = 20;
+/// libtorch's words for running out of memory: of a GPU, and of the machine.
 const OUT_OF_MEMORY: [&str; 2] = ["out of memory", "can't allocate memory"];
-/// Where libtorch reads how a GPU's memory is to be used.
-const ALLOCATOR: &str = "PYTORCH_ALLOC_CONF";
+/// The environment variable that configures libtorch's use of a GPU's memory.
+const ALLOCATOR_VARIABLE: &str = "PYTORCH_ALLOC_CONF";
 
-/// Runs the process that learns, and tells what it tells. `due` counts after each epoch, from which another could go on.
-pub(crate) async fn learn(
+/// Runs the learning process and reports its progress. `due` goes up when there is a new state to
+/// hand over, as after each epoch.
+pub(crate) async fn run(
     context: &Context,
     folder: &Path,
     due: &watch::Sender<u64>,
@@ -45,10 +45,10 @@ pub(crate) async fn learn(
     if let Some(threads) = threads {
         command.args(["--threads", &threads.to_string()]);
     }
-    let given = std::env::var(ALLOCATOR).map(|given| given + ",");
+    let given = std::env::var(ALLOCATOR_VARIABLE).map(|given| given + ",");
     let given = given.unwrap_or_default();
     command.env(
-        ALLOCATOR,
+        ALLOCATOR_VARIABLE,
         format!("{given}per_process_memory_fraction:{gpu_memory}"),
     );
     let child = command
@@ -58,7 +58,7 @@ pub(crate) async fn learn(
         .kill_on_drop(true)
         .spawn();
     let mut child = child.map_err(|source| JobError::Process { source })?;
-    // While this is held the process knows that it is waited for.
+    // The process ends when this is dropped.
     let _attended = child.stdin.take();
     let errors = child
         .stderr
@@ -80,17 +80,17 @@ pub(crate) async fn learn(
     if status.success() {
         return Ok(());
     }
-    let words = lines
+    let message = lines
         .iter()
         .rev()
         .find_map(|line| line.strip_prefix("error: "));
-    let reason = match words {
-        Some(words) if OUT_OF_MEMORY.iter().any(|said| words.contains(said)) => {
-            format!("{words}; a smaller batch_size needs less memory")
+    let reason = match message {
+        Some(message) if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) => {
+            format!("{message}; a smaller batch_size needs less memory")
         }
-        Some(words) => words.to_owned(),
+        Some(message) => message.to_owned(),
         None => format!(
-            "the process that learns ended with {status}; where memory runs out it is the first to go, and a smaller batch_size needs less"
+            "the learning process ended with {status}; the system may have killed it because memory ran out, and a smaller batch_size needs less"
         ),
     };
     Err(JobError::Learning { reason })
@@ -114,19 +114,19 @@ async fn follow(
         let Some(line) = line.map_err(|source| JobError::Process { source })? else {
             return Ok(());
         };
-        let Ok(told) = serde_json::from_str::<ProgressLine>(&line) else {
+        let Ok(line) = serde_json::from_str::<ProgressLine>(&line) else {
             continue;
         };
-        let is_due = told.more.contains_key("map") || is_trained(folder);
+        let is_due = line.more.contains_key("map") || is_trained(folder);
         let progress = Progress {
-            stage: told.stage,
-            epoch: told.epoch,
-            epochs: told.epochs,
-            step: told.step,
-            steps: told.steps,
-            eta_seconds: told.eta_seconds,
+            stage: line.stage,
+            epoch: line.epoch,
+            epochs: line.epochs,
+            step: line.step,
+            steps: line.steps,
+            eta_seconds: line.eta_seconds,
         };
-        context.progress(&progress, told.more.into()).await?;
+        context.progress(&progress, line.more.into()).await?;
         if is_due {
             due.send_modify(|count| *count += 1);
         }
@@ -136,9 +136,9 @@ async fn follow(
 async fn last_lines(errors: impl AsyncRead + Unpin) -> VecDeque<String> {
     let (mut kept, mut lines) = (VecDeque::new(), BufReader::new(errors).lines());
     while let Ok(Some(line)) = lines.next_line().await {
-        tracing::debug!(line, "of the process that learns");
+        tracing::debug!(line, "printed by the learning process");
         kept.push_back(line);
-        if kept.len() > LINES {
+        if kept.len() > MAX_ERROR_LINES {
             kept.pop_front();
         }
     }

@@ -1,5 +1,7 @@
-//! What replicas and workers write down together besides the log: a bucket of records in NATS, each changed only by who knows how it is now,
-//! and copied by everyone. Knows keys, revisions and who holds what; nothing of what a record says.
+//! Records that replicas and workers share next to the log, in a bucket in NATS. Only a writer that
+//! knows a record's current revision can change it, and each replica keeps a copy of all records.
+//!
+//! `claim` claims on work · `follow` changes for the copy.
 
 mod claim;
 mod follow;
@@ -19,32 +21,25 @@ use tokio::{
 
 use crate::replica::{
     Replica, ReplicaError,
-    gallery::{LogConnection, START_TIMEOUT},
+    connection::{LogConnection, START_TIMEOUT},
 };
 
 pub use claim::Claim;
 pub use follow::RecordChange;
 
-/// How long a record may take until it is written, and then until it is copied here.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long after a failure it is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// How long a record may take until it is written, and again until it is copied here.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Why a record is not written or read.
+/// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedRecordsError {
-    /// It is no longer as whoever writes it believes.
-    #[error("the record {key} was changed by another")]
-    Taken {
-        /// Which.
-        key: String,
-    },
+    /// The record is at another revision than the writer expected.
+    #[error("another worker changed the record {key}")]
+    Conflict { key: String },
     /// The servers do not answer, or refuse.
-    #[error("the records of the gallery cannot be read or written: {reason}")]
-    Unavailable {
-        /// Why not.
-        reason: String,
-    },
+    #[error("the shared records cannot be read or written: {reason}")]
+    Unavailable { reason: String },
 }
 
 /// A handle on the records, cheap to clone.
@@ -54,36 +49,38 @@ pub struct SharedRecords {
     bucket: String,
     records: kv::Store,
     claims: kv::Store,
-    /// Up to which revision the copy here goes.
-    seen: watch::Sender<u64>,
+    /// The revision up to which the copy here goes.
+    copied_revision: watch::Sender<u64>,
 }
 
 impl Replica {
-    /// The records beside the log, in a bucket that the first to ask for it makes.
+    /// Opens the gallery's shared records; creates their bucket if there is none.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`].
-    pub async fn board(&self) -> Result<SharedRecords, ReplicaError> {
-        let place = &self.0.place;
+    pub async fn shared_records(&self) -> Result<SharedRecords, ReplicaError> {
+        let connection = &self.0.connection;
         let bucket = |name: &str, max_age: Duration| kv::Config {
-            bucket: format!("{}_{name}", place.stream),
+            bucket: format!("{}_{name}", connection.stream),
             history: 1,
             max_age,
             ..kv::Config::default()
         };
         let records = bucket("records", Duration::ZERO);
         Ok(SharedRecords {
-            context: place.context.clone(),
+            context: connection.context.clone(),
             bucket: records.bucket.clone(),
-            records: place.bucket(records).await?,
-            claims: place.bucket(bucket("claims", claim::LIFE)).await?,
-            seen: watch::Sender::new(0),
+            records: connection.bucket(records).await?,
+            claims: connection
+                .bucket(bucket("claims", claim::CLAIM_LIFETIME))
+                .await?,
+            copied_revision: watch::Sender::new(0),
         })
     }
 }
 
 impl LogConnection {
-    /// A bucket, kept by as many servers as the log.
+    /// Opens or creates a bucket that is kept by as many servers as the log.
     async fn bucket(&self, config: kv::Config) -> Result<kv::Store, ReplicaError> {
         let num_replicas = self.stream().await?.cached_info().config.num_replicas;
         let config = kv::Config {
@@ -94,7 +91,7 @@ impl LogConnection {
         loop {
             let made = match self.context.get_key_value(&config.bucket).await {
                 Ok(there) => Ok(there),
-                // Of several that make it at once the first one's stands.
+                // If several replicas create it at once, the first one wins.
                 Err(_) => self.context.create_key_value(config.clone()).await,
             };
             match made {
@@ -102,18 +99,22 @@ impl LogConnection {
                 Err(error) if began.elapsed() > START_TIMEOUT => {
                     return Err(self.failed(error.to_string()));
                 }
-                Err(error) => tracing::warn!(bucket = config.bucket, %error, "not there yet"),
+                Err(error) => {
+                    tracing::warn!(bucket = config.bucket, %error, "the bucket cannot be opened yet")
+                }
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 }
 
 impl SharedRecords {
-    /// Writes a record that is at a revision now, 0 where there is none, and tells its new one; returns when it is copied here too.
+    /// Writes a record whose current revision is `after`, 0 if it never existed. Returns its new
+    /// revision once it is copied here.
     ///
     /// # Errors
-    /// [`SharedRecordsError::Taken`] where it is at another; [`Unavailable`](SharedRecordsError::Unavailable), and it may be written all the same.
+    /// [`SharedRecordsError::Conflict`] if it is at another revision;
+    /// [`Unavailable`](SharedRecordsError::Unavailable), and it may be written nevertheless.
     pub async fn put(
         &self,
         key: &str,
@@ -121,11 +122,11 @@ impl SharedRecords {
         after: u64,
     ) -> Result<u64, SharedRecordsError> {
         let revision = self.write(key, value, after).await?;
-        self.reach(revision).await;
+        self.wait_until_copied(revision).await;
         Ok(revision)
     }
 
-    /// As [`put`](Self::put), for who does not wait until it is copied.
+    /// As [`put`](Self::put), but does not wait until it is copied.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -135,10 +136,11 @@ impl SharedRecords {
         value: Bytes,
         after: u64,
     ) -> Result<u64, SharedRecordsError> {
-        put(&self.records, key, value, after, PATIENCE).await
+        put(&self.records, key, value, after, WRITE_TIMEOUT).await
     }
 
-    /// A record with its revision; nothing and 0 where there never was one, nothing and that of its removal where it is gone.
+    /// Returns a record and its revision: none and 0 if it never existed, none and the revision of
+    /// its removal if it was removed.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
@@ -147,29 +149,29 @@ impl SharedRecords {
         loop {
             match self.records.entry(key).await {
                 Ok(entry) => return Ok(read(entry)),
-                Err(error) if began.elapsed() > PATIENCE => return Err(unavailable(&error)),
-                Err(_) => sleep(AGAIN).await,
+                Err(error) if began.elapsed() > WRITE_TIMEOUT => return Err(unavailable(&error)),
+                Err(_) => sleep(RETRY_DELAY).await,
             }
         }
     }
 
-    /// Waits until the copy here has what the servers have under a key.
+    /// Waits until the copy here has the servers' current value of a key.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
     pub async fn catch_up(&self, key: &str) -> Result<(), SharedRecordsError> {
         let subject = format!("{}{key}", self.records.prefix);
         let stream = &self.records.stream;
-        // The leader answers this one; what answers `get` may be behind it.
+        // The leader answers this request; the server that answers `get` may be behind it.
         match stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => self.reach(message.sequence).await,
+            Ok(message) => self.wait_until_copied(message.sequence).await,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
             Err(error) => return Err(unavailable(&error)),
         }
         Ok(())
     }
 
-    /// Removes a record, whatever it says.
+    /// Removes a record at any revision.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
@@ -177,37 +179,40 @@ impl SharedRecords {
         let removed = self.records.delete(key).await;
         removed.map_err(|error| unavailable(&error))?;
         let (_, revision) = self.get(key).await?;
-        self.reach(revision).await;
+        self.wait_until_copied(revision).await;
         Ok(())
     }
 
-    /// Removes all records of some keys, such as `event.7.>`, and leaves no trace of them: whoever copies records has to know by itself.
+    /// Removes all records whose keys match, such as `event.7.>`, without a trace: no copy sees a
+    /// change.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
-    pub async fn forget(&self, keys: &str) -> Result<(), SharedRecordsError> {
+    pub async fn purge(&self, keys: &str) -> Result<(), SharedRecordsError> {
         let subject = format!("{}{keys}", self.records.prefix);
         let purged = self.records.stream.purge().filter(subject).await;
         purged.map(drop).map_err(|error| unavailable(&error))
     }
 
-    /// Waits until the copy here has a revision, but not for ever: what was written is written.
-    async fn reach(&self, revision: u64) {
-        let mut seen = self.seen.subscribe();
-        let _ = timeout(PATIENCE, seen.wait_for(|seen| *seen >= revision)).await;
+    /// Waits until the copy here has a revision, for a while: the record is written in any case.
+    async fn wait_until_copied(&self, revision: u64) {
+        let mut copied = self.copied_revision.subscribe();
+        let reached = copied.wait_for(|copied| *copied >= revision);
+        let _ = timeout(WRITE_TIMEOUT, reached).await;
     }
 }
 
-/// Writes a record; one whose answer was lost is looked for before it is said that another wrote it.
+/// Writes a record. After a conflict it reads the record, since the answer to an earlier try may
+/// have been lost.
 async fn put(
     bucket: &kv::Store,
     key: &str,
     value: Bytes,
     mut after: u64,
-    patience: Duration,
+    retry_for: Duration,
 ) -> Result<u64, SharedRecordsError> {
     let began = Instant::now();
-    let taken = || SharedRecordsError::Taken {
+    let conflict = || SharedRecordsError::Conflict {
         key: key.to_owned(),
     };
     loop {
@@ -220,16 +225,16 @@ async fn put(
         {
             match read(entry) {
                 (Some(there), revision) if there == value => return Ok(revision),
-                // What was removed counts as never written.
+                // A removed record counts as one that never existed.
                 (None, revision) if after == 0 && revision > 0 => after = revision,
-                _ => return Err(taken()),
+                _ => return Err(conflict()),
             }
             continue;
         }
-        if began.elapsed() > patience {
+        if began.elapsed() > retry_for {
             return Err(unavailable(&error));
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 

@@ -1,33 +1,33 @@
-//! A sample of what passes by, each with one probability of being in it (Vitter's algorithm R), so that the rest needs no memory.
-//! Knows nothing of what is sampled.
+//! A random sample of a stream of items, each equally likely to be in it (Vitter's algorithm R). It
+//! needs memory only for the sample.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// At most so many of what passes by.
+/// At most `limit` of the offered items.
 pub(crate) struct Sample<T> {
     pub taken: Vec<T>,
-    most: usize,
+    limit: usize,
     seen: usize,
     rng: ChaCha8Rng,
 }
 
 impl<T> Sample<T> {
-    pub fn new(most: usize, seed: u64) -> Self {
+    pub fn new(limit: usize, seed: u64) -> Self {
         Sample {
             taken: Vec::new(),
-            most,
+            limit,
             seen: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
         }
     }
 
-    pub fn offer(&mut self, one: T) {
+    pub fn offer(&mut self, item: T) {
         self.seen += 1;
-        if self.taken.len() < self.most {
-            self.taken.push(one);
+        if self.taken.len() < self.limit {
+            self.taken.push(item);
         } else if let Some(place) = self.taken.get_mut(self.rng.random_range(0..self.seen)) {
-            *place = one;
+            *place = item;
         }
     }
 }
@@ -37,13 +37,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_as_likely_as_the_others() {
+    fn each_item_is_equally_likely_to_be_sampled() {
         let mut times = [0; 20];
         for seed in 0..2_000 {
             let mut sample = Sample::new(5, seed);
-            (0..20).for_each(|one| sample.offer(one));
+            (0..20).for_each(|item| sample.offer(item));
             assert_eq!(sample.taken.len(), 5);
-            sample.taken.iter().for_each(|&one: &usize| times[one] += 1);
+            sample
+                .taken
+                .iter()
+                .for_each(|&item: &usize| times[item] += 1);
         }
         // 500 each; the deviation is 19.
         assert!(

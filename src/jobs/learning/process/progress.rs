@@ -1,0 +1,99 @@
+//! What the learning process prints and writes: lines of progress for the service, and JSON files.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    jobs::{learning::protocol::ProgressLine, record},
+    train::Progress,
+};
+
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Prints the progress of training from time to time, with its pace.
+pub(crate) struct ProgressReporter {
+    batch_size: usize,
+    /// The current stage, with its first step and the time of that.
+    stage_start: Option<(&'static str, usize, Instant)>,
+    last_report: Option<Instant>,
+}
+
+impl ProgressReporter {
+    pub fn new(batch_size: usize) -> Self {
+        ProgressReporter {
+            batch_size,
+            stage_start: None,
+            last_report: None,
+        }
+    }
+
+    /// Prints the progress if `map` is given or the last line is old enough.
+    pub fn report(&mut self, progress: &Progress, map: Option<Value>) {
+        let Progress {
+            stage, step, steps, ..
+        } = *progress;
+        if self.stage_start.is_none_or(|(last, ..)| last != stage) {
+            self.stage_start = Some((stage, step, Instant::now()));
+        }
+        let recent = self
+            .last_report
+            .is_some_and(|last_report| last_report.elapsed() < PROGRESS_INTERVAL);
+        if recent && map.is_none() {
+            return;
+        }
+        self.last_report = Some(Instant::now());
+        let mut more = Map::new();
+        if stage != "features" {
+            more.insert("loss".to_owned(), json!(rounded(progress.loss)));
+            more.insert("reward".to_owned(), json!(rounded(progress.reward)));
+        }
+        if let Some(map) = map {
+            more.insert("map".to_owned(), map);
+        }
+        let mut eta_seconds = None;
+        if let Some((_, first, began)) = self.stage_start
+            && step > first
+            && stage == "joint"
+        {
+            let (elapsed, done) = (began.elapsed(), step - first);
+            eta_seconds = record::eta_seconds(elapsed, done as u64, (steps - step) as u64);
+            let each = elapsed.as_secs_f64() / done as f64;
+            let pace = (self.batch_size as f64 / each * 10.0).round() / 10.0;
+            more.insert("images_per_second".to_owned(), json!(pace));
+        }
+        print(&ProgressLine {
+            stage: stage.to_owned(),
+            epoch: progress.epoch as u64,
+            epochs: progress.epochs as u64,
+            step: step as u64,
+            steps: steps as u64,
+            eta_seconds,
+            more,
+        });
+    }
+}
+
+/// Prints a line. Fails silently, since nobody may listen.
+pub(crate) fn print(line: &ProgressLine) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", json!(line)).and_then(|()| out.flush());
+}
+
+/// Writes a JSON file atomically.
+pub(crate) fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    let written = fs::write(&part, format!("{value:#}\n")).and_then(|()| fs::rename(&part, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Rounds to four decimals.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
