@@ -1,5 +1,5 @@
-//! `scihcgrl duplicates`: prints the groups of copies that a running service knows, and has it find them where they are none or old.
-//! Knows requests and how groups read; what a copy is is the service's.
+//! `scihcgrl duplicates`: prints the groups of copies in a running service, after a job has found
+//! them if necessary.
 
 use clap::{Args, ValueEnum};
 use reqwest::Method;
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 
 use crate::cli::{client::Client, jobs};
 
-/// Groups that are asked for at a time.
-const PAGE: usize = 100;
+/// Groups in one request.
+const PAGE_SIZE: usize = 100;
 
-/// What is asked for, and how it is shown.
+/// The options of `scihcgrl duplicates`.
 #[derive(Args, Clone)]
 pub struct Duplicates {
-    /// When a job is to find the groups first: if there are none or the gallery has changed since, always, or never.
+    /// When to run a job that finds the groups first. `stale`: if there are none yet or the gallery
+    /// has changed since.
     #[arg(long, value_enum, default_value = "stale")]
     find: Find,
-    /// The most groups shown, the largest first.
+    /// The most groups to print, largest first.
     #[arg(long, default_value_t = 100)]
     limit: usize,
-    /// Print each group as one line of JSON instead.
+    /// Print each group as one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// When groups are found before they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Find {
     Stale,
@@ -32,8 +32,8 @@ enum Find {
     Never,
 }
 
-pub(crate) async fn run(client: Client, asked: &Duplicates) -> anyhow::Result<()> {
-    let known = match asked.find {
+pub(crate) async fn run(client: Client, options: &Duplicates) -> anyhow::Result<()> {
+    let known = match options.find {
         Find::Always => None,
         Find::Never => Some(page(&client, 0, 1).await?.map_err(anyhow::Error::msg)?),
         Find::Stale => {
@@ -42,24 +42,24 @@ pub(crate) async fn run(client: Client, asked: &Duplicates) -> anyhow::Result<()
         }
     };
     if known.is_none() {
-        let asked = json!({ "kind": "find_duplicates" });
-        let request = client.request(Method::POST, "/admin/jobs").json(&asked);
+        let body = json!({ "kind": "find_duplicates" });
+        let request = client.request(Method::POST, "/admin/jobs").json(&body);
         let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
         let id = job["id"].as_str().unwrap_or_default();
         jobs::follow(&client, id).await?;
     }
     let mut first = 0;
-    while first < asked.limit {
-        let limit = PAGE.min(asked.limit - first);
+    while first < options.limit {
+        let limit = PAGE_SIZE.min(options.limit - first);
         let list = page(&client, first, limit).await?;
         let list = list.map_err(anyhow::Error::msg)?;
-        if first == 0 && !asked.json {
-            head(&list);
+        if first == 0 && !options.json {
+            print_summary(&list);
         }
         for group in list["groups"].as_array().into_iter().flatten() {
-            match asked.json {
+            match options.json {
                 true => println!("{group}"),
-                false => show(group),
+                false => print_group(group),
             }
         }
         first += limit;
@@ -70,7 +70,7 @@ pub(crate) async fn run(client: Client, asked: &Duplicates) -> anyhow::Result<()
     Ok(())
 }
 
-/// Some of the groups, or in words why there are none.
+/// Returns a page of groups, or the detail of a refusal.
 async fn page(
     client: &Client,
     first: usize,
@@ -80,7 +80,7 @@ async fn page(
     client.send(client.request(Method::GET, &path)).await
 }
 
-fn head(list: &Value) {
+fn print_summary(list: &Value) {
     println!(
         "{} groups, {} of {} images are copies of an older one (similarity at least {}){}",
         list["total"],
@@ -95,7 +95,7 @@ fn head(list: &Value) {
     );
 }
 
-fn show(group: &Value) {
+fn print_group(group: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     println!(
         "{}  {} images",

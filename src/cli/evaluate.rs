@@ -1,5 +1,5 @@
-//! `scihcgrl evaluate`: encodes a data set as the service would, splits it into queries and database, measures.
-//! Knows what is read and written; what figures mean is `eval`'s, how they are shown `quality`'s.
+//! `scihcgrl evaluate`: encodes a data set, splits it into queries and database, and measures
+//! retrieval quality. The measures are `eval`'s, their presentation `quality`'s.
 
 use std::{
     fs,
@@ -16,70 +16,68 @@ use crate::{
     cli::quality,
     code::Length,
     config::{Compute, DEFAULT_MODEL},
-    copies, eval,
+    copies,
+    eval::{self, encode::encode},
     model::{Hasher, checkpoint},
-    train::{
-        data::{self, Collection, Item},
-        encode::encode,
-    },
+    train::data::{self, Collection, Item},
 };
 
-/// The most images that search for their kind.
-const KIN: usize = 1000;
+/// The most queries of the measurement of kin.
+const MAX_KIN_QUERIES: usize = 1000;
 
-/// What is measured, and on what.
+/// The options of `scihcgrl evaluate`.
 #[derive(Args)]
 pub struct Evaluate {
     /// The checkpoint.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     model: PathBuf,
-    /// The data, in any form that `train` takes. Images of classes the model was not trained on count too.
+    /// The data, in any form that `train` takes. Classes that the model was not trained on count
+    /// too.
     #[arg(long, required_unless_present = "copies", conflicts_with = "copies")]
     data: Option<PathBuf>,
-    /// Instead: a folder of images. Some are changed as copies are and searched for. If it has a folder a kind, kin are searched for too.
+    /// Instead of --data: a folder of images. Measures how well changed copies of them are found,
+    /// and images of the same kind if it has one folder for each kind.
     #[arg(long, conflicts_with_all = ["per_class", "plots"])]
     copies: Option<PathBuf>,
-    /// With --copies: also write the changed pictures into this folder, for other programs to search by.
+    /// With --copies: also write the changed pictures into this folder, to test other programs
+    /// with.
     #[arg(long, requires = "copies")]
     keep: Option<PathBuf>,
-    /// How many of the images, drawn at random, are queries, the others being the database; with --copies how many are changed, 100 by
-    /// default.
+    /// The number of images drawn at random as queries; the others are the database. With --copies,
+    /// the number of images to change, 100 by default.
     #[arg(
         long,
         default_value_t = 1000,
         default_value_if("copies", clap::builder::ArgPredicate::IsPresent, "100")
     )]
     queries: usize,
-    /// Seed of that draw, and of the shuffled order.
+    /// Seed of that draw and of the shuffled order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Also print a table by class, of the queries that have it.
+    /// Also print a table with the quality for the queries of each class.
     #[arg(long)]
     per_class: bool,
     /// Also write the figures and curves to this file, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Also draw pr.svg, precision and recall by Hamming radius, and precision.svg, precision within radius 2 by code length,
-    /// into this folder.
+    /// Also draw pr.svg, precision and recall by Hamming radius, and precision.svg, precision
+    /// within radius 2 by code length, into this folder.
     #[arg(long)]
     plots: Option<PathBuf>,
-    /// Also write the figures, without curves and classes, into the checkpoint's card, which changes the checkpoint's id.
+    /// Also write the figures, without curves and classes, into the checkpoint's card. This changes
+    /// the checkpoint's id.
     #[arg(long)]
     record: bool,
-    /// Where it computes.
     #[command(flatten)]
     compute: Compute,
 }
 
 pub(crate) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
-    let hasher = Hasher::start(&evaluate.model, &evaluate.compute)?;
+    let hasher = Hasher::load_with(&evaluate.model, &evaluate.compute)?;
     if let Some(folder) = &evaluate.copies {
-        return copied(&hasher, evaluate, folder);
+        return evaluate_copies(&hasher, evaluate, folder);
     }
-    let data = evaluate
-        .data
-        .as_deref()
-        .context("--data says what to measure on")?;
+    let data = evaluate.data.as_deref().context("--data is missing")?;
     let collection = data::open(data)?;
     let mut items: Vec<&Item> = collection.items.iter().collect();
     items.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
@@ -88,13 +86,13 @@ pub(crate) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     let (queries, classes) = (evaluate.queries, collection.classes);
     ensure!(
         (1..coded.len()).contains(&queries),
-        "{queries} queries of {} images in {} classes; at least one must be left for the database",
+        "--queries is {queries}, of {} images in {} classes; at least one image must be left for the database",
         coded.len(),
         classes.len()
     );
     let measure = |(head, length): (usize, &Length)| {
         let labelled = coded.iter().map(|(set, codes)| (codes[head], *set));
-        let labelled: Vec<eval::Labelled> = labelled.collect();
+        let labelled: Vec<eval::LabelledCode> = labelled.collect();
         let (queries, database) = labelled.split_at(queries);
         let quality = eval::quality(queries, database, &collection.sets, evaluate.seed);
         (*length, quality)
@@ -125,29 +123,29 @@ pub(crate) fn run(evaluate: &Evaluate) -> anyhow::Result<()> {
     }
     if evaluate.record {
         figures["quality"] = quality::scalars(&measured);
-        checkpoint::record(&evaluate.model, |card| card.quality = figures)?;
+        checkpoint::update_card(&evaluate.model, |card| card.quality = figures)?;
     }
     Ok(())
 }
 
-/// Measures copies and kin.
-fn copied(hasher: &Hasher, evaluate: &Evaluate, folder: &Path) -> anyhow::Result<()> {
-    // A folder without kinds is as good.
+/// Measures the retrieval of copies and kin.
+fn evaluate_copies(hasher: &Hasher, evaluate: &Evaluate, folder: &Path) -> anyhow::Result<()> {
+    // Without folders of kinds, only copies are measured.
     let collection =
         data::open(folder).or_else(|_| Collection::unlabelled(&[folder.to_owned()]))?;
     let items: Vec<&Item> = collection.items.iter().collect();
     let mut drawn: Vec<usize> = (0..items.len()).collect();
     drawn.shuffle(&mut ChaCha8Rng::seed_from_u64(evaluate.seed));
     let first = |count: usize| &drawn[..count.min(drawn.len())];
-    let asked = copies::Asked {
+    let test_set = copies::TestSet {
         items: &items,
         sets: &collection.sets,
         copied: first(evaluate.queries),
-        kin: first(KIN),
-        keep: evaluate.keep.as_deref(),
+        kin: first(MAX_KIN_QUERIES),
+        save_to: evaluate.keep.as_deref(),
     };
-    let (mut figures, thresholds) = copies::measure(hasher, &asked)?.context(
-        "the model makes no sketches; `scihcgrl train --sketch MODEL --unlabelled FOLDER` gives it some",
+    let (mut figures, thresholds) = copies::measure(hasher, &test_set)?.context(
+        "the model makes no sketches; `scihcgrl train --sketch MODEL --unlabelled FOLDER` adds them",
     )?;
     figures["seed"] = json!(evaluate.seed);
     print!("{}", quality::of_copies(&figures));
@@ -156,7 +154,7 @@ fn copied(hasher: &Hasher, evaluate: &Evaluate, folder: &Path) -> anyhow::Result
         write(path, format!("{figures:#}\n"))?;
     }
     if evaluate.record {
-        checkpoint::record(&evaluate.model, |card| {
+        checkpoint::update_card(&evaluate.model, |card| {
             card.thresholds = Some(thresholds);
             match &mut card.quality {
                 Value::Object(quality) => drop(quality.insert("copies".to_owned(), figures)),

@@ -1,5 +1,4 @@
-//! Files under paths that a user names, each with its class: the folder directly below the one named that it lies in.
-//! Knows names only; opens no file and judges no picture.
+//! Lists the files under paths that a user names, and counts those that are left out.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +6,10 @@ use anyhow::Context;
 
 use crate::train::data::tree::{self, File, Tree};
 
-/// The files at a path, sorted, whether they can be read or not: itself, or what may be a picture under it.
+/// Returns the file at a path, or the possible pictures under a folder, sorted. Does not open them.
 ///
 /// # Errors
-/// Where the path is not there, or is a folder that cannot be read.
+/// If the path does not exist or is a folder that cannot be read.
 pub(crate) fn files(path: &Path) -> anyhow::Result<Tree> {
     if path.is_file() {
         let relative = PathBuf::from(path.file_name().unwrap_or_default());
@@ -31,29 +30,29 @@ pub(crate) fn files(path: &Path) -> anyhow::Result<Tree> {
         tracing::warn!(path = %path.display(), reason, "left out");
     }
     if tree.files.is_empty() {
-        tracing::warn!(path = %path.display(), "no file in it may be a picture");
+        tracing::warn!(path = %path.display(), "the folder has no pictures");
     }
     Ok(tree)
 }
 
-/// What was asked for and not done: so many, and the first of them with why.
+/// The files that could not be processed: their number, and the first with its reason.
 #[derive(Default)]
-pub(crate) struct Failed {
+pub(crate) struct LeftOut {
     count: usize,
     first: Option<String>,
 }
 
-impl Failed {
-    /// Notes one, and tells of it.
-    pub fn note(&mut self, path: &Path, reason: impl ToString) {
+impl LeftOut {
+    /// Adds and logs a file.
+    pub fn add(&mut self, path: &Path, reason: impl ToString) {
         let reason = reason.to_string();
         tracing::warn!(path = %path.display(), reason, "left out");
         self.count += 1;
         (self.first).get_or_insert_with(|| format!("{}: {reason}", path.display()));
     }
 
-    /// Notes what cannot be read of a tree, which was told of.
-    pub fn note_unreadable(&mut self, tree: &Tree) {
+    /// Adds the unreadable files of a tree, which [`files`] has logged.
+    pub fn add_unreadable(&mut self, tree: &Tree) {
         self.count += tree.unreadable.len();
         if let (None, Some((path, error))) = (&self.first, tree.unreadable.first()) {
             self.first = Some(format!("{}: {error}", path.display()));
@@ -61,11 +60,11 @@ impl Failed {
     }
 
     /// # Errors
-    /// If there are any.
-    pub fn none(&self) -> anyhow::Result<()> {
+    /// If any file was left out.
+    pub fn into_result(self) -> anyhow::Result<()> {
         match &self.first {
             None => Ok(()),
-            Some(first) if self.count == 1 => anyhow::bail!("1 was left out, {first}"),
+            Some(first) if self.count == 1 => anyhow::bail!("1 was left out: {first}"),
             Some(first) => anyhow::bail!("{} were left out, the first: {first}", self.count),
         }
     }

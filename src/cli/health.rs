@@ -1,5 +1,5 @@
-//! `scihcgrl health`: whether a service takes requests, as an exit status, for those who can ask nothing else.
-//! Knows one route.
+//! `scihcgrl health`: reports as an exit status if a service is ready, for probes that can only run
+//! a command.
 
 use std::time::Duration;
 
@@ -8,11 +8,10 @@ use reqwest::Method;
 
 use crate::cli::client::Client;
 
-/// How long a service may take to say so.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(client: Client) -> anyhow::Result<()> {
-    let request = client.request(Method::GET, "/readyz").timeout(PATIENCE);
+    let request = client.request(Method::GET, "/readyz").timeout(TIMEOUT);
     let answer = request.send().await.context("no answer")?;
     let status = answer.status();
     ensure!(status.is_success(), "not ready: {status}");

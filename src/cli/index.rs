@@ -1,5 +1,5 @@
-//! `scihcgrl index`: sends every image of a folder to a running service, some at once, with its class as label.
-//! Knows how ids are made of paths; what the service does with an image is the service's.
+//! `scihcgrl index`: stores every image of a folder in a running service, with an id made of its
+//! path and its class as label.
 
 use std::{collections::HashSet, io::IsTerminal, path::Path};
 
@@ -16,8 +16,8 @@ use crate::{
     train::data::tree::{self, File},
 };
 
-/// Files between two log lines.
-const LOGGED: u64 = 1000;
+/// The number of files between two log lines.
+const LOG_INTERVAL: u64 = 1000;
 
 pub(crate) async fn run(
     client: Client,
@@ -29,11 +29,12 @@ pub(crate) async fn run(
     let (mut files, unread) = (tree.files, tree.unreadable.len());
     let all = files.len();
     if skip_stored {
-        let stored = stored(&client).await?;
+        let stored = stored_ids(&client).await?;
         files.retain(|file| !stored.contains(&id(&file.relative)));
     }
     let left_out = all - files.len();
-    // Images at one distance come in order of age. Folder by folder, one class's strays would stand before all others.
+    // Matches at one distance come oldest first. If folders were sent one after the other, the
+    // stray matches of one class would always come before those of the others.
     files.sort_by_cached_key(|file| Sha256::digest(file.relative.as_os_str().as_encoded_bytes()));
     let bar = ProgressBar::new(files.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta} left") {
@@ -60,14 +61,14 @@ pub(crate) async fn run(
             }
         }
         bar.inc(1);
-        if bar.position().is_multiple_of(LOGGED) && !std::io::stderr().is_terminal() {
+        if bar.position().is_multiple_of(LOG_INTERVAL) && !std::io::stderr().is_terminal() {
             tracing::info!("{} of {}", bar.position(), bar.length().unwrap_or(0));
         }
     }
     let sent = bar.position();
     bar.finish_and_clear();
     println!(
-        "stored {} images; {left_out} were stored already, {replaced} took the place of others with their names, {refused} were refused, \
+        "stored {} images; {left_out} were stored already, {replaced} replaced images with their ids, {refused} were refused, \
          {unread} could not be read",
         sent - refused
     );
@@ -76,7 +77,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Stores a file; whether no image had its id.
+/// Stores a file. Returns true if no image had its id, or the detail of a refusal.
 async fn put(client: &Client, file: &File) -> anyhow::Result<Result<bool, String>> {
     let bytes = match tokio::fs::read(&file.path).await {
         Ok(bytes) => bytes,
@@ -92,8 +93,8 @@ async fn put(client: &Client, file: &File) -> anyhow::Result<Result<bool, String
     Ok(stored.map(|image| image["created_at_ms"] == image["updated_at_ms"]))
 }
 
-/// The ids the service has.
-async fn stored(client: &Client) -> anyhow::Result<HashSet<String>> {
+/// Returns the ids of all images of the service.
+async fn stored_ids(client: &Client) -> anyhow::Result<HashSet<String>> {
     let mut ids = HashSet::new();
     let mut after: Option<String> = None;
     loop {
@@ -104,7 +105,9 @@ async fn stored(client: &Client) -> anyhow::Result<HashSet<String>> {
             request = request.query(&[("after", after)]);
         }
         let page = client.send(request).await?.map_err(anyhow::Error::msg)?;
-        let images = page["images"].as_array().context("a list without images")?;
+        let images = page["images"]
+            .as_array()
+            .context("the answer has no list of images")?;
         ids.extend(
             images
                 .iter()
@@ -117,8 +120,9 @@ async fn stored(client: &Client) -> anyhow::Result<HashSet<String>> {
     }
 }
 
-/// An id that a path, and no other path, has: `/` becomes `:`. What no id may have, `:` and `~` become `~` and two hexadecimal digits a byte.
-/// Paths that differ only in Unicode's form have one id.
+/// Makes an id that no other path has. `/` becomes `:`. Bytes of `:`, `~` and characters that an id
+/// may not have become `~` and two hexadecimal digits. Paths that differ only in Unicode
+/// normalisation share one id.
 fn id(path: &Path) -> String {
     let mut id = String::new();
     let escape = |id: &mut String, bytes: &[u8]| {
@@ -150,7 +154,7 @@ mod tests {
     use crate::index::ImageId;
 
     #[test]
-    fn ids_tell_paths_apart() {
+    fn different_paths_have_different_ids() {
         let paths = [
             "cat/1.jpg",
             "cat:1.jpg",

@@ -1,5 +1,9 @@
-//! The subcommands: what each takes, and how its work is shown on a terminal or in a log.
-//! Knows how to call the layers below; decides nothing for them.
+//! The subcommands: their options, and how their results are shown on a terminal or in a log.
+//!
+//! Of a running service: `client` its requests · `index` storing a folder of images · `search` ·
+//! `duplicates` · `jobs/` · `snapshots` · `health`. Of a data folder: `store` fsck, compact, export
+//! and import. Of models: `train` · `evaluate` · `quality` its tables and plots. `folder` files
+//! that a user names · `bench/` measurements.
 
 mod bench;
 mod client;
@@ -31,57 +35,56 @@ use crate::{
 #[derive(Parser)]
 #[command(version, args_override_self = true)]
 pub enum Cli {
-    /// Answer searches over HTTP.
+    /// Serve a gallery over HTTP.
     Serve(Box<Serve>),
-    /// Do the jobs of a gallery that several services share: a replica that takes no requests, with `serve`'s options and --nats. It answers
-    /// /livez, /readyz and /metrics.
+    /// Do the jobs of a shared gallery: a replica that answers only /livez, /readyz and /metrics.
+    /// Takes the options of `serve` and needs --nats.
     Worker(Box<Serve>),
-    /// Send every image under a folder to a running service, to be stored. The folder directly below it that an image lies in, at whatever
-    /// depth, becomes its label. What is no picture is named and left out.
+    /// Store every image under a folder in a running service. The first folder below it on the way
+    /// to an image becomes the image's label. Files that are not pictures are named and skipped.
     Index {
         /// The folder.
         dir: PathBuf,
-        /// Leave out images whose id, made of the path below the folder, is stored already; otherwise they replace what is stored.
+        /// Skip images whose id is stored already instead of replacing them. An id is made of the
+        /// path below the folder.
         #[arg(long)]
         skip_stored: bool,
-        /// How many are sent at once, 1 to 256.
+        /// The number of images to send at once, 1 to 256.
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
         at_once: u16,
-        /// Which service.
         #[command(flatten)]
         service: client::Service,
     },
-    /// Ask a running service for the images near each of some files.
+    /// Search a running service for images like the given files.
     Search {
-        /// What for.
         #[command(flatten)]
         search: search::Search,
-        /// Which service.
         #[command(flatten)]
         service: client::Service,
     },
-    /// Print the groups of copies in a running service's gallery, after a job has found them where that is needed.
+    /// Print the groups of copies in a running service's gallery. Runs a job to find them if
+    /// necessary.
     Duplicates {
-        /// What is asked for.
         #[command(flatten)]
         duplicates: duplicates::Duplicates,
-        /// Of which service.
         #[command(flatten)]
         service: client::Service,
     },
-    /// Train a model on labelled images. A training that was stopped goes on when the same is asked for again.
+    /// Train a model on labelled images. The same command resumes a training that was stopped.
     Train {
-        /// A folder or archive with a folder of images per class, or a CSV or JSONL list.
+        /// A folder or archive with one folder of images per class, or a CSV or JSONL list.
         #[arg(
             long,
             required_unless_present = "unlabelled",
             conflicts_with = "unlabelled"
         )]
         data: Option<PathBuf>,
-        /// Instead: folders of pictures that nobody labelled. The model learns to tell them apart, and a picture from its copies not.
+        /// Instead of --data: folders of unlabelled pictures. The model learns to distinguish
+        /// pictures, but not a picture from its copies.
         #[arg(long, num_args = 1..)]
         unlabelled: Vec<PathBuf>,
-        /// With --unlabelled, instead of training: a trained model that gets a new sketch. Its codes stay as they are.
+        /// With --unlabelled: give this trained model a new sketch instead of training one. Its
+        /// codes do not change.
         #[arg(long, requires = "unlabelled", conflicts_with = "classifier")]
         sketch: Option<PathBuf>,
         /// With --unlabelled: the classifier published with the backbone's weights (.pth).
@@ -90,97 +93,91 @@ pub enum Cli {
         /// The checkpoint to write.
         #[arg(long)]
         out: PathBuf,
-        /// Discard a training of this checkpoint that was stopped.
+        /// Start over instead of resuming.
         #[arg(long)]
         restart: bool,
-        /// A TOML file with values of these options; flags and environment variables stand above it.
+        /// A TOML file with values of these options. Flags and environment variables override it.
         #[arg(long)]
         config: Option<PathBuf>,
-        /// How.
         #[command(flatten)]
         options: Box<Train>,
     },
-    /// Measure a model's retrieval quality on a folder that has a folder of images per class.
+    /// Measure a model's retrieval quality on labelled images, or how well it finds copies.
     Evaluate(Box<evaluate::Evaluate>),
-    /// Read a data folder from end to end, without serving it, compare it with its originals, and name what is damaged.
+    /// Verify a whole data folder and its originals, and print any damage. It must not be in use.
     Fsck {
-        /// Which.
         #[command(flatten)]
         gallery: config::GalleryPaths,
     },
-    /// Make the store in a data folder anew, without the space that it holds and does not use. It must not be served meanwhile.
+    /// Rewrite the store in a data folder without its unused space. It must not be in use.
     Compact {
-        /// Which.
         #[command(flatten)]
         gallery: config::GalleryPaths,
     },
-    /// Measure the index, with codes of one's own or with images made for it, and how fast pictures are made to train on.
+    /// Measure the speed of the index, on given codes or generated images, and of reading training
+    /// pictures.
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Have a running service learn from its gallery, or change its model, and follow what it does.
+    /// Start, follow and manage jobs of a running service: fine-tuning, adapting, changing the
+    /// model.
     Jobs {
-        /// What is asked.
         #[command(subcommand)]
         jobs: jobs::Jobs,
-        /// Of which service.
         #[command(flatten)]
         service: client::Service,
     },
-    /// Whether a service takes requests: ends with 0 if it does.
+    /// Exit with status 0 if a service is ready for requests.
     Health {
-        /// Which service.
         #[command(flatten)]
         service: client::Service,
     },
-    /// Have a running service make snapshots, tell which there are, and remove old ones.
+    /// Create, list and remove snapshots of a running service.
     Snapshots {
-        /// What is asked.
         #[command(subcommand)]
         snapshots: snapshots::Snapshots,
-        /// Of which service.
         #[command(flatten)]
         service: client::Service,
     },
-    /// Write all images of a data folder that is not served, with their labels and codes, into a tar archive that programs of any version read.
+    /// Write all images of a data folder, with labels and codes, to a tar archive that any version
+    /// can read. The folder must not be in use.
     Export {
         /// The archive, a new file; - is standard output.
         to: PathBuf,
-        /// Which.
         #[command(flatten)]
         gallery: config::GalleryPaths,
     },
-    /// Fill an empty data folder from a snapshot or an export, and read it from end to end.
+    /// Fill an empty data folder from a snapshot or an export, and verify it.
     Import {
-        /// The snapshot's folder or URL, such as s3://bucket/snapshots/ID, or an export; - is an export on standard input.
+        /// A snapshot's folder or URL, such as s3://bucket/snapshots/ID, or an export; - is an
+        /// export on standard input.
         from: String,
-        /// The data folder, and where originals are to be kept.
         #[command(flatten)]
         gallery: config::GalleryPaths,
     },
-    /// Print what this program can compute on here.
+    /// Print the devices that models can run on here.
     Devices,
-    /// Do the fine-tuning job whose task and images are in a folder; a service starts it by itself.
+    /// Run the fine-tuning job in a folder. A service starts this command by itself.
     FineTune {
-        /// The folder; what comes of it is left there.
+        /// The job's folder with its task and images, which also receives the result.
         folder: PathBuf,
-        /// End when standard input does.
+        /// Exit when standard input is closed.
         #[arg(long)]
         attended: bool,
-        /// Where it computes.
         #[command(flatten)]
         compute: Compute,
     },
-    /// Decode pictures from standard input, for a service that limits what that takes.
-    #[command(name = image::DECODER, hide = true)]
+    /// Decode pictures from standard input, in a process whose resources a service limits.
+    #[command(name = image::DECODER_ARGUMENT, hide = true)]
     DecodePictures,
-    /// Convert published PyTorch weights of a backbone (.pth) to safetensors, to train from.
+    /// Convert published PyTorch weights of a backbone (.pth) to safetensors, as a start for
+    /// training.
     ImportWeights {
-        /// The state dict, as `torch.save` wrote it.
+        /// A state dict that `torch.save` wrote.
         file: PathBuf,
         /// The safetensors file to write.
         #[arg(long)]
         out: PathBuf,
-        /// Write matrices and kernels in half precision, as models have them.
+        /// Write matrices and kernels in half precision, as in models.
         #[arg(long)]
         half: bool,
     },
@@ -189,7 +186,6 @@ pub enum Cli {
         /// The checkpoint.
         #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
         model: PathBuf,
-        /// Where it computes.
         #[command(flatten)]
         compute: Compute,
         /// The images.
@@ -199,10 +195,11 @@ pub enum Cli {
 }
 
 impl Cli {
-    /// Reads the command line, and the file of options that it names.
+    /// Parses the command line, and the file that --config names. Exits with clap's message if the
+    /// command line is wrong.
     ///
     /// # Errors
-    /// Where that file is not right. A wrong command line ends the program with clap's words.
+    /// If the file cannot be read or has a wrong value.
     pub fn read() -> anyhow::Result<Self> {
         let named = Cli::command().ignore_errors(true).get_matches();
         let (subcommand, file) = match named.subcommand() {
@@ -219,25 +216,22 @@ impl Cli {
         Ok(Cli::from_arg_matches(&command.get_matches())?)
     }
 
-    /// Does what was asked.
-    ///
-    /// # Errors
-    /// Whatever stopped it, in words.
+    /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<()> {
         if let Cli::DecodePictures = self {
-            return Ok(image::decode_pictures()?);
+            return Ok(image::run_decoder()?);
         }
         tls::install();
         let _traces = telemetry::start(match &self {
             Cli::Serve(config) | Cli::Worker(config) => config.log_format,
             _ => LogFormat::default(),
         });
-        image::keep_panics();
-        image::decode_by(std::env::current_exe()?);
+        image::ignore_decoder_panics();
+        image::set_decoder_program(std::env::current_exe()?);
         match self {
             Cli::DecodePictures => {}
             Cli::Serve(config) => serve::run(&config)?,
-            Cli::Worker(config) => serve::work(&config)?,
+            Cli::Worker(config) => serve::run_worker(&config)?,
             Cli::Index {
                 dir,
                 skip_stored,
@@ -245,16 +239,16 @@ impl Cli {
                 service,
             } => {
                 let client = client::Client::new(&service);
-                wait(index::run(client, &dir, usize::from(at_once), skip_stored))?;
+                block_on(index::run(client, &dir, usize::from(at_once), skip_stored))?;
             }
             Cli::Search { search, service } => {
-                wait(search::run(client::Client::new(&service), &search))?;
+                block_on(search::run(client::Client::new(&service), &search))?;
             }
             Cli::Duplicates {
                 duplicates,
                 service,
             } => {
-                wait(duplicates::run(client::Client::new(&service), &duplicates))?;
+                block_on(duplicates::run(client::Client::new(&service), &duplicates))?;
             }
             Cli::Train {
                 data,
@@ -279,23 +273,23 @@ impl Cli {
                 train::run(data, &out, restart, &options)?;
             }
             Cli::Evaluate(evaluate) => evaluate::run(&evaluate)?,
-            Cli::Fsck { gallery } => wait(store::fsck(&gallery))?,
+            Cli::Fsck { gallery } => block_on(store::fsck(&gallery))?,
             Cli::Compact { gallery } => store::compact(&gallery)?,
             Cli::Bench(bench) => bench::run(&bench)?,
             Cli::FineTune {
                 folder,
                 attended,
                 compute,
-            } => crate::jobs::tune(&folder, &compute, attended)?,
+            } => crate::jobs::run_learning_process(&folder, &compute, attended)?,
             Cli::Jobs { jobs, service } => {
-                wait(jobs::run(client::Client::new(&service), &jobs))?;
+                block_on(jobs::run(client::Client::new(&service), &jobs))?;
             }
-            Cli::Health { service } => wait(health::run(client::Client::new(&service)))?,
+            Cli::Health { service } => block_on(health::run(client::Client::new(&service)))?,
             Cli::Snapshots { snapshots, service } => {
-                wait(snapshots::run(client::Client::new(&service), &snapshots))?;
+                block_on(snapshots::run(client::Client::new(&service), &snapshots))?;
             }
-            Cli::Export { to, gallery } => wait(store::export(&gallery, &to))?,
-            Cli::Import { from, gallery } => wait(store::import(&from, &gallery))?,
+            Cli::Export { to, gallery } => block_on(store::export(&gallery, &to))?,
+            Cli::Import { from, gallery } => block_on(store::import(&from, &gallery))?,
             Cli::Devices => println!("{}", model::devices()),
             Cli::ImportWeights { file, out, half } => {
                 let count = model::checkpoint::import(&file, &out, half)?;
@@ -306,18 +300,18 @@ impl Cli {
                 compute,
                 images,
             } => {
-                let hasher = model::Hasher::start(&model, &compute)?;
-                let mut failed = folder::Failed::default();
+                let hasher = model::Hasher::load_with(&model, &compute)?;
+                let mut left_out = folder::LeftOut::default();
                 for path in images {
                     let input = hasher.card().input();
                     let decoded = match fs::read(&path).map(|bytes| image::decode(&bytes, input)) {
                         Ok(Ok(decoded)) => decoded,
                         Ok(Err(error)) => {
-                            failed.note(&path, error);
+                            left_out.add(&path, error);
                             continue;
                         }
                         Err(error) => {
-                            failed.note(&path, error);
+                            left_out.add(&path, error);
                             continue;
                         }
                     };
@@ -329,15 +323,15 @@ impl Cli {
                         println!("{line}");
                     }
                 }
-                failed.none()?;
+                left_out.into_result()?;
             }
         }
         Ok(())
     }
 }
 
-/// Runs what speaks to a service, on this thread.
-fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// Runs a future on this thread.
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -1,5 +1,4 @@
-//! How retrieval quality is shown: tables, JSON and plots, a row or a line for each code length.
-//! Knows how figures read; what they mean is `eval`'s, and where they are written the caller's.
+//! Presents retrieval quality as tables, JSON and plots, with a row or curve for each code length.
 
 use serde_json::{Map, Value, json};
 
@@ -11,10 +10,10 @@ use crate::{
     },
 };
 
-/// Quality at a length.
+/// The quality at a code length.
 pub(crate) type Measured = (Length, Quality);
 
-/// The figures, a row a length.
+/// Formats the figures, with a row for each length.
 pub(crate) fn table(measured: &[Measured]) -> String {
     let mut table = "bits  MAP (tie-aware)  MAP (one order)  precision within radius 2  \
                      recall within radius 2  distinct codes\n"
@@ -32,7 +31,8 @@ pub(crate) fn table(measured: &[Measured]) -> String {
     table
 }
 
-/// The figures of each class's queries, a row a length and a class that has any; `names` by class number.
+/// Formats the figures of each class with queries, with a row for each length and class. `names`
+/// are by class number.
 pub(crate) fn by_class(measured: &[Measured], names: &[String]) -> String {
     let mut table = "bits  queries  MAP (tie-aware)  precision within radius 2  class\n".to_owned();
     for (length, quality) in measured {
@@ -49,13 +49,13 @@ pub(crate) fn by_class(measured: &[Measured], names: &[String]) -> String {
     table
 }
 
-/// Everything measured, by length.
+/// Returns everything measured, by length.
 pub(crate) fn rows(measured: &[Measured]) -> Value {
     let row = |(length, quality): &Measured| (length.to_string(), json!(quality));
     measured.iter().map(row).collect::<Map<_, _>>().into()
 }
 
-/// The single figures, by length: what a card has room for, which `/info` sends whole.
+/// Returns only the single figures, by length. They go into the card, which `/info` sends.
 pub(crate) fn scalars(measured: &[Measured]) -> Value {
     let mut rows = rows(measured);
     for row in rows.as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -66,15 +66,15 @@ pub(crate) fn scalars(measured: &[Measured]) -> Value {
     rows
 }
 
-/// File names and SVG pictures: precision and recall by Hamming radius, a line a length; precision within radius 2 by
-/// length, one line of the model's name.
+/// Returns file names and SVG pictures: precision and recall by Hamming radius, with a curve for
+/// each length; and precision within radius 2 by length, with a curve named after the model.
 pub(crate) fn plots(
     measured: &[Measured],
     model: &str,
 ) -> Result<[(&'static str, String); 2], PlotError> {
     let curve = |(length, quality): &Measured| Series {
         name: format!("{length} bits"),
-        // Where no query is answered there is no precision.
+        // Precision is undefined if no query has a match.
         points: (quality.curve.iter().filter(|at| at.answered > 0.0))
             .map(|at| (at.recall, at.precision))
             .collect(),
@@ -96,7 +96,7 @@ pub(crate) fn plots(
     Ok([("pr.svg", pr), ("precision.svg", within)])
 }
 
-/// Figures of copies and kin, a row a change.
+/// Formats the figures of copies, with a row for each change, and of kin.
 pub(crate) fn of_copies(figures: &Value) -> String {
     let share = |value: &Value| {
         value
@@ -116,7 +116,7 @@ pub(crate) fn of_copies(figures: &Value) -> String {
         ("is copy", "is_copy"),
     ];
     let mut table = format!(
-        "{} changed pictures of {} searched for; the share of them that come first (of N candidates by code)\n{:32}",
+        "{} changed pictures of {} images; share with the unchanged image first (of N candidates by code)\n{:32}",
         figures["copied"], figures["images"], "change"
     );
     for (name, _) in columns {
@@ -131,13 +131,13 @@ pub(crate) fn of_copies(figures: &Value) -> String {
         table.push('\n');
     }
     table += &format!(
-        "copies have a similarity of at least {}\n",
+        "threshold of copies: similarity {}\n",
         share(&figures["copy_threshold"])
     );
     let kin = &figures["kin"];
     if kin["map_search"].is_number() {
         table += &format!(
-            "kinds, {} queries: MAP in search order {}, of 1,000 candidates {}, by floats {}, by codes",
+            "kin, {} queries: MAP in search order {}, of 1,000 candidates {}, by floats {}, by codes",
             kin["queries"],
             share(&kin["map_search"]),
             share(&kin["map_candidates"]),
@@ -152,13 +152,13 @@ pub(crate) fn of_copies(figures: &Value) -> String {
             }
         }
         table += &format!(
-            "\nkin have a similarity of at least {}, which finds {}\n",
+            "\nthreshold of kin: similarity {}, recall {}\n",
             share(&kin["threshold"]),
             share(&kin["recall"])
         );
     }
     table += &format!(
-        "of the ten nearest by floats, a search has {} among its first 10 and {} among its first 100; codes alone {} and {}\n",
+        "of the 10 nearest by floats, a search returns {} in its first 10 and {} in its first 100; codes alone {} and {}\n",
         share(&kin["agreement_search_10"]),
         share(&kin["agreement_search_100"]),
         share(&kin["agreement_code_10"]),

@@ -1,5 +1,4 @@
-//! `scihcgrl search`: asks a running service for the images near each file, and prints the answers.
-//! Knows how answers read; what near means is the service's.
+//! `scihcgrl search`: searches a running service for each file and prints the matches.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +9,13 @@ use serde_json::Value;
 use crate::{
     cli::{
         client::Client,
-        folder::{self, Failed},
+        folder::{self, LeftOut},
     },
     code::Length,
     train::data::tree::{self, File},
 };
 
-/// What is looked for, and how answers are shown.
+/// The options of `scihcgrl search`.
 #[derive(Args, Clone)]
 pub struct Search {
     /// Image files, or folders of them.
@@ -25,72 +24,74 @@ pub struct Search {
     /// The code length: 24, 32 or 48.
     #[arg(long, default_value = "48")]
     bits: Length,
-    /// The most bits that a match may differ in, 0 to the length; without it the nearest images are found, however far they are.
+    /// The largest distance of a match, 0 to the length. By default the nearest images at any
+    /// distance.
     #[arg(long)]
     radius: Option<u32>,
-    /// The part of each picture that is searched with: x and y of its top-left corner, width and height, in shares of 1.
+    /// Search with a part of each picture: x and y of its top-left corner, width and height, as
+    /// fractions of the picture.
     #[arg(
         long = "box",
         value_name = "X,Y,WIDTH,HEIGHT",
         allow_hyphen_values = true
     )]
     part: Option<String>,
-    /// The most matches shown for each, 1 to 1000.
+    /// The most matches to show for each image, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// The folder directly below the one given that an image lies in names its class, or else the folder of the image: show it, and count the
-    /// matches that have it as a label.
+    /// Show each image's class, and count the matches with that label. The class is the first
+    /// folder below the one given, or else the folder of the image.
     #[arg(long)]
     labelled: bool,
-    /// Print each answer as one line of JSON instead.
+    /// Print each answer as one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Matches counted over all answers.
+/// Totals over all answers.
 #[derive(Default)]
-struct Count {
-    images: usize,
-    shown: usize,
-    right: usize,
-    empty: usize,
+struct Totals {
+    queries: usize,
+    matches: usize,
+    same_class: usize,
+    without_match: usize,
 }
 
 pub(crate) async fn run(client: Client, search: &Search) -> anyhow::Result<()> {
-    let (mut count, mut failed) = (Count::default(), Failed::default());
+    let (mut totals, mut left_out) = (Totals::default(), LeftOut::default());
     for path in &search.images {
         let tree = folder::files(path)?;
-        failed.note_unreadable(&tree);
+        left_out.add_unreadable(&tree);
         for file in tree.files {
-            let answer = match ask(&client, search, &file.path).await? {
+            let answer = match query(&client, search, &file.path).await? {
                 Ok(answer) => answer,
                 Err(reason) => {
-                    failed.note(&file.path, reason);
+                    left_out.add(&file.path, reason);
                     continue;
                 }
             };
             if search.json {
                 println!("{answer}");
             } else {
-                show(search, &file, &answer, &mut count);
+                show(search, &file, &answer, &mut totals);
             }
         }
     }
     if search.labelled && !search.json {
         println!(
             "{} of {} matches shown have the class of their query ({:.1}%); {} of {} queries have no match",
-            count.right,
-            count.shown,
-            100.0 * count.right as f64 / count.shown.max(1) as f64,
-            count.empty,
-            count.images,
+            totals.same_class,
+            totals.matches,
+            100.0 * totals.same_class as f64 / totals.matches.max(1) as f64,
+            totals.without_match,
+            totals.queries,
         );
     }
-    failed.none()
+    left_out.into_result()
 }
 
-/// The answer, or why a file has none.
-async fn ask(
+/// Searches with a file. Returns the answer, or the reason why the file has none.
+async fn query(
     client: &Client,
     search: &Search,
     path: &Path,
@@ -109,8 +110,8 @@ async fn ask(
     client.send(request).await
 }
 
-fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
-    // A file that was named itself, or lies in the folder that was, is of the class of its folder.
+fn show(search: &Search, file: &File, answer: &Value, totals: &mut Totals) {
+    // For a file directly in the given folder, or given itself, the class is its folder.
     let folder = || Some(file.path.parent()?.file_name()?.to_string_lossy().into());
     let class = tree::class(&file.relative).or_else(folder);
     let class = class.as_deref().filter(|_| search.labelled);
@@ -122,14 +123,14 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
         answer["total"],
         match search.radius {
             Some(radius) => format!("within radius {radius} of"),
-            None => "images, the nearest to".to_owned(),
+            None => "images, ordered by distance to".to_owned(),
         },
         text(&answer["query"]["code"]),
         answer["timing_ms"]["total"].as_f64().unwrap_or_default(),
     );
     let none = Vec::new();
     let matches = answer["matches"].as_array().unwrap_or(&none);
-    let related = matches.iter().any(|near| near["relation"].is_string());
+    let has_relations = matches.iter().any(|near| near["relation"].is_string());
     for near in matches {
         let labels: Vec<&str> = near["labels"]
             .as_array()
@@ -137,21 +138,21 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let right = class.is_some_and(|class| labels.contains(&class));
-        count.right += usize::from(right);
+        let same_class = class.is_some_and(|class| labels.contains(&class));
+        totals.same_class += usize::from(same_class);
         let similarity = near["similarity"].as_f64();
         let relation = near["relation"].as_str().unwrap_or_default();
         println!(
             "  {:>2}  {}{}{}{}  {}",
             near["distance"].as_u64().unwrap_or_default(),
-            similarity.map_or(String::new(), |alike| format!("{alike:.3}  ")),
-            // One column for all, in an answer that has any.
-            match related {
+            similarity.map_or(String::new(), |value| format!("{value:.3}  ")),
+            // The column appears if any match has a relation.
+            match has_relations {
                 true => format!("{relation:<4}  "),
                 false => String::new(),
             },
             labels.join(", "),
-            if class.is_some() && !right {
+            if class.is_some() && !same_class {
                 " (another class)"
             } else {
                 ""
@@ -159,7 +160,7 @@ fn show(search: &Search, file: &File, answer: &Value, count: &mut Count) {
             text(&near["id"]),
         );
     }
-    count.images += 1;
-    count.shown += matches.len();
-    count.empty += usize::from(matches.is_empty());
+    totals.queries += 1;
+    totals.matches += matches.len();
+    totals.without_match += usize::from(matches.is_empty());
 }

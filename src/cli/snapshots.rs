@@ -1,5 +1,4 @@
-//! `scihcgrl snapshots`: has a running service make snapshots, tells which there are and removes old ones.
-//! Knows requests and how a snapshot reads in a line; what it holds is the service's.
+//! `scihcgrl snapshots`: creates, lists and removes snapshots of a running service.
 
 use clap::Subcommand;
 use reqwest::Method;
@@ -7,26 +6,26 @@ use serde_json::Value;
 
 use crate::cli::client::Client;
 
-/// What is asked of a service's snapshots.
 #[derive(Subcommand, Clone)]
 pub enum Snapshots {
-    /// Make one, and print its id.
+    /// Create a snapshot and print its id.
     Create {
-        /// Whether it has copies of the originals; by default where these are in a folder and not in a bucket.
+        /// Copy the originals into it. By default true if originals are in a folder, false for a
+        /// bucket or a replica.
         #[arg(long)]
         originals: Option<bool>,
     },
-    /// Those there are, a line each, the newest first.
+    /// List snapshots, newest first.
     List,
-    /// Remove all but the newest.
+    /// Remove all but the newest snapshots.
     Prune {
-        /// How many are kept.
+        /// The number of snapshots to keep.
         #[arg(long)]
         keep: usize,
     },
-    /// Remove one.
+    /// Remove a snapshot.
     Remove {
-        /// Its id.
+        /// The snapshot's id.
         id: String,
     },
 }

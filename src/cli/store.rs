@@ -1,6 +1,4 @@
-//! What is done to a data folder that is not served: read from end to end, made anew in less space, written
-//! out for programs of any version, filled from a snapshot or from what was written out.
-//! Knows how each is told; what is done is the layers' below.
+//! `scihcgrl fsck`, `compact`, `export` and `import`: work on a data folder that no service uses.
 
 use std::{
     fs::{self, File},
@@ -18,55 +16,58 @@ use crate::{
     system::disk,
 };
 
-/// The memory that the store's cache takes meanwhile.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// Names what is damaged, and fails if anything is. Names originals that no image has too.
+/// Prints damage and unreferenced originals. Fails if there is damage.
 pub(crate) async fn fsck(gallery: &config::GalleryPaths) -> anyhow::Result<()> {
     let gallery = open(gallery).await?;
     let images = gallery.index().facts().images;
-    let Verified { damage, unused } = gallery.verify().await?;
+    let Verified {
+        damage,
+        unreferenced,
+    } = gallery.verify().await?;
     for damage in &damage {
         println!("{damage}");
     }
-    for (name, bytes) in &unused {
+    for (name, bytes) in &unreferenced {
         println!("the original {name}: no image has it; {bytes} bytes");
     }
     println!("{images} images, {} things damaged", damage.len());
-    whole(&damage)
+    ensure_undamaged(&damage)
 }
 
 async fn open(folder: &config::GalleryPaths) -> anyhow::Result<Gallery> {
-    let index = Index::open_present(folder.data_dir.clone(), CACHE_BYTES)?;
-    let (id, kept) = (index.id(), index.has_originals());
-    let originals = Originals::open(&folder.originals(), id, kept).await?;
+    let index = Index::open_existing(folder.data_dir.clone(), CACHE_BYTES)?;
+    let (id, must_exist) = (index.id(), index.has_originals());
+    let originals = Originals::open(&folder.originals(), id, must_exist).await?;
     Ok(Gallery::new(index, originals).0)
 }
 
-fn whole(damage: &[Damage]) -> anyhow::Result<()> {
+fn ensure_undamaged(damage: &[Damage]) -> anyhow::Result<()> {
     ensure!(damage.is_empty(), "the data folder is damaged");
     Ok(())
 }
 
-/// What stands for standard input or output where a file is named.
-const STANDARD: &str = "-";
+/// The file name that means standard input or output.
+const STANDARD_STREAM: &str = "-";
 
-/// Writes all images into an archive that any version reads. What cannot be read is named and left out.
+/// Writes all images to an archive. Prints and leaves out those that cannot be read.
 pub(crate) async fn export(folder: &config::GalleryPaths, to: &Path) -> anyhow::Result<()> {
     let gallery = open(folder).await?;
-    let out: Box<dyn Write + Send> = match to.as_os_str() == STANDARD {
+    let out: Box<dyn Write + Send> = match to.as_os_str() == STANDARD_STREAM {
         true => Box::new(io::stdout()),
         false => {
             let new = File::create_new(to);
-            Box::new(new.with_context(|| format!("{} cannot be written", to.display()))?)
+            Box::new(new.with_context(|| format!("cannot create {}", to.display()))?)
         }
     };
     let exported = snapshots::export(&gallery, BufWriter::new(out)).await;
-    if exported.is_err() && to.as_os_str() != STANDARD {
-        // It says itself that it is cut off, but nobody wants it.
+    if exported.is_err() && to.as_os_str() != STANDARD_STREAM {
+        // A cut archive would be refused on import. Nobody needs it.
         let _ = fs::remove_file(to);
     }
-    let (images, damage) = exported.with_context(|| format!("{} is not written", to.display()))?;
+    let (images, damage) =
+        exported.with_context(|| format!("cannot export to {}", to.display()))?;
     for damage in &damage {
         eprintln!("{damage}");
     }
@@ -74,22 +75,22 @@ pub(crate) async fn export(folder: &config::GalleryPaths, to: &Path) -> anyhow::
         "{images} images were exported, {} things left out",
         damage.len()
     );
-    whole(&damage)
+    ensure_undamaged(&damage)
 }
 
-/// Fills an empty data folder from a snapshot or an export, and reads what came of it from end to end.
+/// Fills an empty data folder from a snapshot or an export, and prints damage of the result.
 pub(crate) async fn import(from: &str, folder: &config::GalleryPaths) -> anyhow::Result<()> {
-    disk::keep_private(&folder.data_dir);
+    disk::restrict_permissions(&folder.data_dir);
     let target = Target {
         data_dir: folder.data_dir.clone(),
         originals: folder.originals(),
         has_originals: false,
         cache_bytes: CACHE_BYTES,
     };
-    let is_standard = from == STANDARD;
-    let failed = || format!("{from} is not restored");
-    let (images, model, damage) = if is_standard || Path::new(from).is_file() {
-        let input: Box<dyn Read + Send> = match is_standard {
+    let is_stdin = from == STANDARD_STREAM;
+    let failed = || format!("cannot import {from}");
+    let (images, model, damage) = if is_stdin || Path::new(from).is_file() {
+        let input: Box<dyn Read + Send> = match is_stdin {
             true => Box::new(io::stdin()),
             false => Box::new(File::open(from).with_context(failed)?),
         };
@@ -109,12 +110,12 @@ pub(crate) async fn import(from: &str, folder: &config::GalleryPaths) -> anyhow:
         target.data_dir.display(),
         damage.len()
     );
-    whole(&damage)
+    ensure_undamaged(&damage)
 }
 
-/// Gives back the space that a store holds and does not use.
+/// Rewrites a store without its unused space.
 pub(crate) fn compact(folder: &config::GalleryPaths) -> anyhow::Result<()> {
-    disk::keep_private(&folder.data_dir);
+    disk::restrict_permissions(&folder.data_dir);
     let (before, after) = index::compact(&folder.data_dir, CACHE_BYTES)?;
     println!("the store had {before} bytes and has {after}");
     Ok(())

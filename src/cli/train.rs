@@ -1,5 +1,5 @@
-//! `scihcgrl train`: which training is asked for, and how far it is, as a progress bar on a terminal and as log lines elsewhere.
-//! Knows how progress reads; nothing of how anything is trained.
+//! `scihcgrl train`: starts a training and shows its progress. Training itself is in
+//! `scihcgrl-model`.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,29 +9,27 @@ use std::{
 use crate::{
     config::Train,
     train::{
-        self,
+        self, ProgressDisplay,
         data::Collection,
-        reinforce::Reinforce,
-        show::Show,
-        unlabelled::{sketch, train_unlabelled},
+        objective::reinforce::Reinforce,
+        unlabelled::{add_sketch, train_unlabelled},
     },
 };
 
-/// What is trained on, and what for.
+/// The images to train on, which decide the kind of training.
 pub(crate) enum Data {
     /// Labelled images, for a model of their classes.
     Labelled(PathBuf),
-    /// Folders of pictures, for a model of whatever they show; and a published classifier.
+    /// Folders of unlabelled pictures, and a published classifier, for a new model.
     Unlabelled(Vec<PathBuf>, PathBuf),
-    /// Folders of pictures, for a sketch of a trained model.
+    /// Folders of unlabelled pictures, for a new sketch of a trained model.
     Sketch(Vec<PathBuf>, PathBuf),
 }
 
-/// Trains.
 pub(crate) fn run(data: Data, out: &Path, restart: bool, options: &Train) -> anyhow::Result<()> {
     let started = Instant::now();
-    let mut show = Show::default();
-    let tell = &mut |progress: train::Progress| show.tell(&progress);
+    let mut display = ProgressDisplay::default();
+    let tell = &mut |progress: train::Progress| display.show(&progress);
     match data {
         Data::Labelled(data) => {
             let objective = Reinforce::from(options);
@@ -44,7 +42,7 @@ pub(crate) fn run(data: Data, out: &Path, restart: bool, options: &Train) -> any
         Data::Sketch(folders, model) => {
             let collection = Collection::unlabelled(&folders)?;
             let items: Vec<_> = collection.items.iter().collect();
-            sketch(&model, &items, out, options, tell)?
+            add_sketch(&model, &items, out, options, tell)?
         }
     };
     println!(

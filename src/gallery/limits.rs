@@ -1,56 +1,39 @@
-//! What may be kept with an image, wherever it comes from: how many labels, how long, and how large a payload.
-//! Knows limits and how a failure reads; neither images nor who asks.
+//! The limits of labels and payloads, and the errors that name them. They hold for uploads and
+//! imports alike.
 
 use serde_json::Value;
 
 use crate::index::nfc;
 
-/// The most labels of an image.
+/// Labels of one image.
 pub const MAX_LABELS: usize = 32;
-/// As many as a folder's name may have, for that may be a label.
+/// The longest name of a folder, because a folder's name may become a label.
 const MAX_LABEL_CHARS: usize = 255;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
-/// Answers wrap payloads, and JSON parsers commonly give up at a depth of 128.
+/// Responses nest payloads further, and JSON parsers commonly refuse a depth of 128.
 const MAX_PAYLOAD_DEPTH: usize = 100;
 
-/// Why labels or a payload are not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
-    /// Too many labels.
     #[error("there are {found} labels; at most {MAX_LABELS} are kept")]
-    Labels {
-        /// How many.
-        found: usize,
-    },
+    Labels { found: usize },
     /// An empty label, or one that is too long.
     #[error("a label has {found} characters; a label has 1 to {MAX_LABEL_CHARS}")]
-    Label {
-        /// How many characters.
-        found: usize,
-    },
-    /// A payload that is too large.
+    Label { found: usize },
     #[error("the payload has {found} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are kept")]
-    Payload {
-        /// How many bytes.
-        found: usize,
-    },
-    /// A payload with an integer that would be rounded.
+    Payload { found: usize },
     #[error(
         "the payload has the integer {found}; integers of more than 64 bits would be rounded, so send it as a string"
     )]
     Integer {
-        /// The integer, at most its first 40 characters.
+        /// At most the first 40 characters of the integer.
         found: String,
     },
-    /// A payload that is nested too deep.
     #[error("the payload is nested {found} deep; at most {MAX_PAYLOAD_DEPTH} are kept")]
-    Depth {
-        /// How deep.
-        found: usize,
-    },
+    Depth { found: usize },
 }
 
-/// Refuses an image's labels that are too many, empty or too long.
+/// Refuses labels of one image if there are too many, or if one is empty or too long.
 ///
 /// # Errors
 /// [`LimitError::Labels`], [`LimitError::Label`].
@@ -61,7 +44,7 @@ pub fn check_labels(labels: &[String]) -> Result<(), LimitError> {
     }
 }
 
-/// Refuses a label that is empty or too long.
+/// Refuses labels if one is empty or too long.
 ///
 /// # Errors
 /// [`LimitError::Label`].
@@ -88,7 +71,8 @@ pub fn check_payload(payload: Option<&Value>) -> Result<(), LimitError> {
     }
 }
 
-/// Refuses a payload with an integer of more than 64 bits, by its JSON: once it is parsed, nothing tells it from a number that was rounded.
+/// Refuses JSON with an integer of more than 64 bits. Reads the text, because the parser rounds
+/// such integers to floating point.
 ///
 /// # Errors
 /// [`LimitError::Integer`].
@@ -96,7 +80,7 @@ pub fn check_integers(json: &str) -> Result<(), LimitError> {
     let mut rest = json.trim_start_matches(|c: char| c != '"' && c != '-' && !c.is_ascii_digit());
     while let Some(first) = rest.chars().next() {
         let end = match first {
-            '"' => end_of_text(rest),
+            '"' => string_end(rest),
             _ => rest
                 .find(|c: char| !(c.is_ascii_digit() || "+-.eE".contains(c)))
                 .unwrap_or(rest.len()),
@@ -112,8 +96,8 @@ pub fn check_integers(json: &str) -> Result<(), LimitError> {
     Ok(())
 }
 
-/// Where a text that begins with a quotation mark ends.
-fn end_of_text(json: &str) -> usize {
+/// Returns the offset behind the JSON string that `json` begins with.
+fn string_end(json: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in json.bytes().enumerate().skip(1) {
         match byte {
@@ -126,7 +110,7 @@ fn end_of_text(json: &str) -> usize {
     json.len()
 }
 
-/// How many arrays and objects stand within each other. The parser has bounded it already.
+/// Returns how deep arrays and objects are nested. The parser has already bounded it.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),

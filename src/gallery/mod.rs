@@ -1,5 +1,7 @@
-//! The gallery: images in the index with their originals in a folder or an object store, which never disagree, whatever is killed when.
-//! Knows in which order the two are written; neither how either is kept nor what codes are made of.
+//! The gallery: images in the index, with their originals in a folder or an object store.
+//! Responsible for the order of writes that keeps the two consistent if the process is killed.
+//!
+//! `limits` labels and payloads · `originals` storage of original files.
 
 mod limits;
 mod originals;
@@ -29,45 +31,35 @@ pub use limits::{
 };
 pub use originals::{Originals, OriginalsError};
 
-/// How many originals are removed at a time.
-const AT_ONCE: usize = 1000;
-/// When those that could not be removed are tried again.
-const AGAIN: Duration = Duration::from_secs(60);
+const REMOVAL_BATCH: usize = 1000;
+const RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// Every failure of a gallery.
 #[derive(Debug, thiserror::Error)]
 pub enum GalleryError {
-    /// The index refused or failed.
     #[error(transparent)]
     Index {
-        /// With what.
         #[from]
         source: IndexError,
     },
-    /// The place of originals refused or failed.
     #[error(transparent)]
     Originals {
-        /// With what.
         #[from]
         source: OriginalsError,
     },
-    /// A write panicked.
     #[error("storing an image panicked")]
     Panicked {
-        /// With what.
         #[from]
         source: JoinError,
     },
 }
 
-/// What a gallery was found to be.
+/// The result of [`Gallery::verify`].
 #[derive(Debug)]
 pub struct Verified {
-    /// What is damaged.
     pub damage: Vec<Damage>,
-    /// The originals that no image has, by name, with the size of each. A service removes its own when it starts; those that a replica left
-    /// behind stay.
-    pub unused: Vec<(String, u64)>,
+    /// The unreferenced originals: the name and size of each. A service without a log removes its
+    /// own when it starts; those of replicas stay.
+    pub unreferenced: Vec<(String, u64)>,
 }
 
 /// A handle on a gallery, cheap to clone.
@@ -75,60 +67,59 @@ pub struct Verified {
 pub struct Gallery {
     index: Index,
     originals: Arc<Originals>,
-    /// Held by whoever removes originals, and shared by those who need all of them to stay.
-    removing: Arc<RwLock<()>>,
+    /// Locked for writing while originals are removed, for reading by callers that need them to
+    /// stay.
+    removal: Arc<RwLock<()>>,
 }
 
-/// The removal of what no image has any more. It ends with the index.
-pub struct Removal {
+/// The task that removes unreferenced originals. It ends when the index is closed.
+pub struct OriginalsCleanup {
     gallery: Gallery,
     released: Option<mpsc::UnboundedReceiver<OriginalKey>>,
-    after: Duration,
+    delay: Duration,
 }
 
 impl Gallery {
-    /// A gallery of an index and the place where its originals are, and what has to run for replaced and deleted originals to be removed.
-    pub fn new(index: Index, originals: Originals) -> (Self, Removal) {
-        let released = index.released();
+    /// Returns the gallery, and the task that removes its replaced and deleted originals.
+    pub fn new(index: Index, originals: Originals) -> (Self, OriginalsCleanup) {
+        let released = index.released_originals();
         let originals = Arc::new(originals);
         let gallery = Gallery {
             index,
             originals,
-            removing: Arc::default(),
+            removal: Arc::default(),
         };
-        let removal = Removal {
+        let cleanup = OriginalsCleanup {
             gallery: gallery.clone(),
             released,
-            after: Duration::ZERO,
+            delay: Duration::ZERO,
         };
-        (gallery, removal)
+        (gallery, cleanup)
     }
 
-    /// The index, for everything but originals.
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// The originals, for whoever copies them.
     pub fn originals(&self) -> &Originals {
         &self.originals
     }
 
-    /// Whether originals cannot be written at present.
-    pub fn originals_are_away(&self) -> bool {
-        self.originals.are_away()
+    /// Returns false if the last write of an original failed.
+    pub fn can_write_originals(&self) -> bool {
+        self.originals.is_writable()
     }
 
-    /// While this is held no original is removed.
-    pub async fn keep_originals(&self) -> OwnedRwLockReadGuard<()> {
-        self.removing.clone().read_owned().await
+    /// Prevents the removal of originals until the guard is dropped.
+    pub async fn pause_cleanup(&self) -> OwnedRwLockReadGuard<()> {
+        self.removal.clone().read_owned().await
     }
 
-    /// Inserts or replaces an image with its original, if the one with its id is as expected, and tells whether it is new; returns when both
-    /// are durable. A caller that stops waiting does not undo it.
+    /// Inserts or replaces an image with its original if the precondition holds. Returns when both
+    /// are durable, with true if the image is new. Dropping the future does not undo the write.
     ///
     /// # Errors
-    /// [`GalleryError`]; the gallery is as it was then.
+    /// [`GalleryError`]; the gallery is then unchanged.
     pub async fn put(
         &self,
         image: NewImage,
@@ -139,16 +130,17 @@ impl Gallery {
         tokio::spawn(async move { gallery.store(image, original, expected).await }).await?
     }
 
-    /// Stores images that were stored before, with their codes by the active model, their times, and in their order.
+    /// Stores exported images in the given order, with their times and their codes of the active
+    /// model.
     ///
     /// # Errors
-    /// [`GalleryError`]; some of them are stored then.
-    pub async fn adopt(&self, images: Vec<ImportedImage>) -> Result<(), GalleryError> {
+    /// [`GalleryError`]; some of the images may then be stored.
+    pub async fn import(&self, images: Vec<ImportedImage>) -> Result<(), GalleryError> {
         let generation = self.index.generations().active.number;
-        let named = images.into_iter().map(|image| async move {
-            let name = self.index.name_original().await?;
+        let uploaded = images.into_iter().map(|image| async move {
+            let key = self.index.new_original_key().await?;
             let bytes = image.original.len() as u64;
-            self.originals.put(name, image.original).await?;
+            self.originals.put(key, image.original).await?;
             Ok::<_, GalleryError>(NewImage {
                 id: image.id,
                 codes: vec![Codes {
@@ -160,32 +152,33 @@ impl Gallery {
                 payload: image.payload,
                 media_type: image.media_type,
                 bytes,
-                original: Some(name),
+                original: Some(key),
                 times: Some(image.times),
             })
         });
-        let named = try_join_all(named).await?;
-        // They are asked for in this order, and so they are stored.
-        try_join_all(named.into_iter().map(|image| self.index.put(image))).await?;
+        let uploaded = try_join_all(uploaded).await?;
+        // The writes are submitted, and therefore stored, in this order.
+        try_join_all(uploaded.into_iter().map(|image| self.index.put(image))).await?;
         Ok(())
     }
 
-    /// The original lies there before a row has its name. What is cut short or fails leaves a loose name, which is released when the store
-    /// is opened again and not before: a late upload may still arrive, and a write that failed may be found done. Not so one that was
-    /// refused.
+    /// Writes the original before the row that names it. A write that is interrupted or fails
+    /// leaves an unreferenced original. That is removed only when the store is opened again: a late
+    /// upload may still arrive, and a failed write may turn out to be stored. After a refused write
+    /// the original is removed at once.
     async fn store(
         &self,
         mut image: NewImage,
         original: Bytes,
         expected: Precondition,
     ) -> Result<(Record, bool), GalleryError> {
-        self.index.check()?;
-        let name = self.index.name_original().await?;
+        self.index.check_writable()?;
+        let key = self.index.new_original_key().await?;
         image.bytes = original.len() as u64;
-        image.original = Some(name);
-        self.originals.put(name, original).await?;
+        image.original = Some(key);
+        self.originals.put(key, original).await?;
         let stored = self.index.put_if(image, expected).await;
-        // Those are of the write itself, and it is not found done later.
+        // These errors refuse the write for good.
         if let Err(
             IndexError::PreconditionFailed { .. }
             | IndexError::Generation { .. }
@@ -196,21 +189,23 @@ impl Gallery {
             | IndexError::Full,
         ) = &stored
         {
-            self.index.let_go(name);
+            self.index.release_original(key);
         }
         Ok(stored?)
     }
 
-    /// The original of a record; none where the record was replaced or deleted since it was read.
+    /// Returns the original of a record; none if the record was replaced or deleted since it was
+    /// read.
     ///
     /// # Errors
-    /// [`GalleryError`], among them [`IndexError::Corrupt`] where the original is not what the record says.
+    /// [`GalleryError`], with [`IndexError::Corrupt`] if the original is missing or has another
+    /// size.
     pub async fn original(&self, record: &Record) -> Result<Option<Bytes>, GalleryError> {
         self.original_of(&record.id, record.original, record.bytes)
             .await
     }
 
-    /// The original that an image has, or had a moment ago, by its name and size; as [`original`](Self::original) otherwise.
+    /// Like [`original`](Self::original), by the key and size that the image's record has.
     ///
     /// # Errors
     /// As [`original`](Self::original).
@@ -220,14 +215,14 @@ impl Gallery {
         original: Option<OriginalKey>,
         bytes: u64,
     ) -> Result<Option<Bytes>, GalleryError> {
-        let Some(name) = original else {
+        let Some(key) = original else {
             return Ok(Some(Bytes::new()));
         };
         let damage = |why: String| IndexError::Corrupt {
-            what: format!("the original of image {id}, {name}"),
+            what: format!("the original of image {id}, {key}"),
             why,
         };
-        match self.originals.get(name).await? {
+        match self.originals.get(key).await? {
             Some(found) if found.len() as u64 == bytes => Ok(Some(found)),
             Some(found) => {
                 let why = format!("it has {} bytes instead of {bytes}", found.len());
@@ -236,8 +231,8 @@ impl Gallery {
             None => {
                 let (index, id) = (self.index.clone(), id.clone());
                 let now = tokio::task::spawn_blocking(move || index.get(&id)).await??;
-                // It was replaced or deleted meanwhile.
-                if now.and_then(|now| now.original) != Some(name) {
+                // The image was replaced or deleted in the meantime.
+                if now.and_then(|now| now.original) != Some(key) {
                     return Ok(None);
                 }
                 Err(damage("it is missing".to_owned()).into())
@@ -245,84 +240,89 @@ impl Gallery {
         }
     }
 
-    /// Removes originals that no image has any more; which of them are to be removed again later.
-    async fn remove(&self, names: &[OriginalKey]) -> Result<Vec<OriginalKey>, IndexError> {
+    /// Removes unreferenced originals. Returns those to try again later.
+    async fn remove(&self, keys: &[OriginalKey]) -> Result<Vec<OriginalKey>, IndexError> {
         let mut left = Vec::new();
-        // A message of the log has the names of one chunk.
-        for names in names.chunks(AT_ONCE) {
-            let removing = self.removing.write().await;
-            let gone = self.originals.remove(names).await;
-            drop(removing);
+        // One message of the log has the keys of one chunk.
+        for keys in keys.chunks(REMOVAL_BATCH) {
+            let guard = self.removal.write().await;
+            let gone = self.originals.remove(keys).await;
+            drop(guard);
             let is_gone: HashSet<OriginalKey> = gone.iter().copied().collect();
-            left.extend(names.iter().filter(|name| !is_gone.contains(name)));
+            left.extend(keys.iter().filter(|key| !is_gone.contains(key)));
             if gone.is_empty() {
                 continue;
             }
-            match self.index.forget(gone.clone()).await {
+            match self.index.forget_originals(gone.clone()).await {
                 Ok(()) => {}
                 Err(IndexError::Closed) => return Err(IndexError::Closed),
-                // It takes none just now; what is gone may be removed again.
+                // The write is not possible now. Removing an original twice does no harm.
                 Err(_) => left.extend(gone),
             }
         }
         Ok(left)
     }
 
-    /// Reads all there is of the index, and compares it with what lies where originals are kept.
+    /// Reads the whole index and compares it with the stored originals.
     ///
     /// # Errors
-    /// [`GalleryError`] if either gives up.
+    /// [`GalleryError`] if the index or the originals' storage fails.
     pub async fn verify(&self) -> Result<Verified, GalleryError> {
         let index = self.index.clone();
         let read = tokio::task::spawn_blocking(move || {
             Ok::<_, IndexError>((index.verify()?, index.originals()?))
         });
-        let (mut damage, named) = read.await??;
-        let mut lying: BTreeMap<String, u64> = self.originals.list().await?.into_iter().collect();
-        for (name, bytes) in named {
-            let why = match lying.remove(&name.to_string()) {
+        let (mut damage, referenced) = read.await??;
+        let mut stored: BTreeMap<String, u64> = self.originals.list().await?.into_iter().collect();
+        for (key, bytes) in referenced {
+            let why = match stored.remove(&key.to_string()) {
                 Some(found) if found == bytes => continue,
                 Some(found) => format!("it has {found} bytes instead of {bytes}"),
                 None => "it is missing".to_owned(),
             };
-            let what = format!("the original {name}");
+            let what = format!("the original {key}");
             damage.push(Damage { what, why });
         }
-        let unused = lying.into_iter().collect();
-        Ok(Verified { damage, unused })
+        let unreferenced = stored.into_iter().collect();
+        Ok(Verified {
+            damage,
+            unreferenced,
+        })
     }
 }
 
-impl Removal {
-    /// The same, but what no image has any more is left for a while, for those who do not know it yet.
-    pub fn after(self, after: Duration) -> Self {
-        Removal { after, ..self }
+impl OriginalsCleanup {
+    /// Keeps each original for a while after it became unreferenced, for replicas that have not
+    /// applied that write yet.
+    pub fn with_delay(self, delay: Duration) -> Self {
+        OriginalsCleanup { delay, ..self }
     }
 
-    /// Removes what was replaced or deleted when it is due, and what could not be removed once more later. It ends with the index.
+    /// Removes originals when they are due, and retries those that could not be removed. Returns
+    /// when the index is closed.
     pub async fn run(self) {
         let Some(mut released) = self.released else {
             return;
         };
         let gallery = self.gallery;
-        let (mut due, mut names) = (BTreeMap::<Instant, Vec<OriginalKey>>::new(), Vec::new());
+        let (mut due, mut keys) = (BTreeMap::<Instant, Vec<OriginalKey>>::new(), Vec::new());
         loop {
             let next = due.keys().next().copied();
             tokio::select! {
-                count = released.recv_many(&mut names, AT_ONCE) => {
+                count = released.recv_many(&mut keys, REMOVAL_BATCH) => {
                     if count == 0 {
                         return;
                     }
-                    let then = Instant::now() + self.after;
-                    due.entry(then).or_default().append(&mut names);
+                    let at = Instant::now() + self.delay;
+                    due.entry(at).or_default().append(&mut keys);
                 }
                 () = until(next) => {
-                    let Some((_, names)) = due.pop_first() else {
+                    let Some((_, keys)) = due.pop_first() else {
                         continue;
                     };
-                    match gallery.remove(&names).await {
+                    match gallery.remove(&keys).await {
                         Ok(left) if left.is_empty() => {}
-                        Ok(left) => due.entry(Instant::now() + AGAIN).or_default().extend(left),
+                        Ok(left) => due.entry(Instant::now() + RETRY_DELAY).or_default().extend(left),
                         Err(error) => {
                             tracing::debug!(%error, "originals are no longer removed");
                             return;
@@ -334,7 +334,7 @@ impl Removal {
     }
 }
 
-/// Returns at a time; never if there is none.
+/// Waits until a time, or forever if there is none.
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

@@ -1,5 +1,4 @@
-//! Why a snapshot cannot be made, listed or restored.
-//! Knows no status codes.
+//! The errors of snapshots, exports and imports. Their HTTP status is `http`'s.
 
 use std::{io, path::PathBuf};
 
@@ -7,120 +6,75 @@ use crate::{
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
     inference::registry::RegistryError,
-    system::{disk::DiskError, storage::PlaceError},
+    system::{disk::DiskError, storage::LocationError},
 };
 
-/// Every failure of snapshots.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// Not a place that can be used.
     #[error(
-        "{place} is no place for snapshots; give a folder, or a URL such as s3://bucket/path, with its settings in the environment"
+        "snapshots cannot be stored at {location}; give a folder, or a URL such as s3://bucket/path, with the bucket's settings in the environment"
     )]
-    StorageLocation {
-        /// What was given.
-        place: String,
-        /// Why not.
-        source: PlaceError,
+    InvalidLocation {
+        location: String,
+        source: LocationError,
     },
-    /// It would fill the disk.
     #[error(transparent)]
     Disk {
-        /// Which.
         #[from]
         source: DiskError,
     },
-    /// One is being made.
-    #[error("a snapshot is being made; there can be another when it is done")]
-    UnderWay,
-    /// No snapshot lies there.
-    #[error("there is no snapshot at {place}: it has no manifest.json")]
-    None {
-        /// What was given.
-        place: String,
-    },
-    /// A manifest that this program does not understand.
+    #[error("another snapshot is being made; retry when it is done")]
+    InProgress,
+    #[error("there is no snapshot at {location}: manifest.json is missing")]
+    NotFound { location: String },
+    /// The format of a snapshot's manifest or of an export.
     #[error(
-        "it is of format {found}, and this program reads format {supported}; take the program that is as new as it"
+        "it has format {found}; this program reads format {supported}, so use the version that wrote it"
     )]
-    Format {
-        /// The snapshot's.
-        found: u32,
-        /// This program's.
-        supported: u32,
-    },
-    /// A file that is not as its manifest says.
+    Format { found: u32, supported: u32 },
+    /// A file that differs from its entry in the manifest.
     #[error("{name} of the snapshot is damaged: {why}")]
-    Damaged {
-        /// Which.
-        name: String,
-        /// How.
-        why: String,
-    },
-    /// A file that is not as an export has it.
-    #[error("{name} of the export: {why}; `scihcgrl export` writes one")]
-    Export {
-        /// Which.
-        name: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A data folder that holds something.
-    #[error("the data folder {} is not empty; a snapshot is restored to an empty or a new one", path.display())]
-    NotEmpty {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The manifest is no JSON of its kind.
-    #[error("the manifest of the snapshot cannot be read: {source}")]
+    Damaged { name: String, why: String },
+    /// A file that no export has in this form.
+    #[error("{name} of the export: {why}; give an archive that `scihcgrl export` wrote")]
+    Export { name: String, why: String },
+    #[error("the data folder {} is not empty; give an empty folder or a new one", path.display())]
+    NotEmpty { path: PathBuf },
+    #[error("cannot parse the manifest of the snapshot: {source}")]
     Manifest {
-        /// Why not.
         #[from]
         source: serde_json::Error,
     },
-    /// The place failed.
-    #[error("the place of snapshots failed: {source}")]
+    #[error("cannot read or write the storage of snapshots: {source}")]
     Objects {
-        /// How.
         #[from]
         source: object_store::Error,
     },
-    /// A file could not be read or written.
-    #[error("a file of the snapshot: {source}")]
+    #[error("cannot read or write a file of the snapshot: {source}")]
     File {
-        /// Why not.
         #[from]
         source: io::Error,
     },
-    /// The index could not be copied or opened.
     #[error(transparent)]
     Index {
-        /// Why not.
         #[from]
         source: IndexError,
     },
-    /// The gallery could not be read.
     #[error(transparent)]
     Gallery {
-        /// Why not.
         #[from]
         source: GalleryError,
     },
-    /// Originals could not be read or written.
     #[error(transparent)]
     Originals {
-        /// Why not.
         #[from]
         source: OriginalsError,
     },
-    /// The models could not be read.
     #[error(transparent)]
     Registry {
-        /// Why not.
         #[from]
         source: RegistryError,
     },
-    /// A thread panicked.
-    #[error("making the snapshot panicked")]
+    #[error("a thread panicked while making or restoring a snapshot")]
     Panicked,
 }

@@ -1,8 +1,9 @@
-//! The logical form of a gallery, for programs of any version: a tar archive of JSON lines and originals, that plain tools read too.
-//! Knows this form and how it is written; neither how a store keeps images nor who reads it.
+//! Writes an export: a gallery as a tar archive of JSON lines and originals, for programs of any
+//! version and plain tools.
 //!
-//! In this order: `export.json`, then by groups `images-000001.jsonl`, an image a line, and the originals that its lines name, in the same
-//! order; last `end.json`, which an archive that was cut off lacks.
+//! The order of files: `export.json`; then for each group `images-000001.jsonl` with one image a
+//! line, followed by the originals of these lines in the same order; last `end.json`, which is
+//! missing if the archive was cut off.
 
 use std::{
     collections::BTreeMap,
@@ -21,40 +22,40 @@ use crate::{
     index::{Damage, ImageId, IndexError, Record, Sketch},
     snapshots::{
         SnapshotError,
-        file::{blocking, hex},
-        now,
-        originals::{FETCHED_BYTES, FETCHES, append},
+        file::blocking,
+        now_ms,
+        originals::{BATCH_BYTES, PARALLEL_FETCHES, append},
     },
 };
 
-/// The version of the form.
+/// The version of the export format.
 pub(crate) const FORMAT: u32 = 1;
 pub(crate) const HEAD: &str = "export.json";
 pub(crate) const END: &str = "end.json";
-/// How many images are listed at a time; a group has no more.
-pub(crate) const PAGE: usize = 1000;
+/// The most images of a group.
+pub(crate) const GROUP_SIZE: usize = 1000;
 
-/// What an export says of itself.
+/// The content of `export.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// The version of the form.
+    /// The version of the export format.
     pub format: u32,
     /// The version of the program that wrote it.
     pub program: String,
-    /// When it was written, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub exported_at_ms: u64,
     /// The model that made the codes.
     pub model: String,
-    /// The numeric type that they were made in.
+    /// The numeric type in which the codes were made.
     pub precision: String,
-    /// How many bits the codes have, ascending.
+    /// The lengths of the codes, ascending.
     pub lengths: Vec<Length>,
-    /// How many bytes the sketches have, where there are any.
+    /// The bytes of a sketch, if images have sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
 }
 
-/// An image in a line of JSON; members that a later program adds are passed over.
+/// One image, as a line of JSON. Readers ignore members that later versions add.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Line {
     pub id: ImageId,
@@ -63,13 +64,13 @@ pub(crate) struct Line {
     pub sketch: Option<Sketch>,
     pub labels: Vec<String>,
     pub payload: Option<Value>,
-    /// For whoever reads it; an import goes by the original's content.
+    /// For other readers; an import determines it from the original.
     pub media_type: String,
     pub created_at_ms: u64,
     pub updated_at_ms: u64,
-    /// Which file of the archive its original is.
+    /// The original's name in the archive.
     pub original: String,
-    /// The original's SHA-256, in hexadecimal digits.
+    /// The SHA-256 of the original, in hexadecimal digits.
     pub sha256: String,
 }
 
@@ -79,10 +80,10 @@ pub(crate) struct End {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    format!("{:x}", Sha256::digest(bytes))
 }
 
-/// Reads a file of an export.
+/// Parses a JSON file of an export.
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, SnapshotError> {
     serde_json::from_slice(json).map_err(|error| SnapshotError::Export {
         name: name.to_owned(),
@@ -90,11 +91,11 @@ pub(crate) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, S
     })
 }
 
-/// Writes all images of a gallery, the oldest first, and tells how many, and which could not be read and are left out. Nothing may be
-/// written to the gallery meanwhile.
+/// Writes all images of a gallery, oldest first. Returns their number and the images that could not
+/// be read and were left out. The gallery must not change during the export.
 ///
 /// # Errors
-/// [`SnapshotError`], where the archive cannot be written or the originals' place fails.
+/// [`SnapshotError`] if the archive cannot be written or the originals' storage fails.
 pub async fn export(
     gallery: &Gallery,
     to: impl Write + Send + 'static,
@@ -103,7 +104,7 @@ pub async fn export(
     let head = Head {
         format: FORMAT,
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        exported_at_ms: now().as_millis() as u64,
+        exported_at_ms: now_ms(),
         model: generation.model,
         precision: generation.precision,
         lengths: generation.lengths,
@@ -120,16 +121,16 @@ pub async fn export(
     let (mut damage, mut after) = (Vec::new(), None);
     loop {
         let index = gallery.index().clone();
-        let listing = blocking(move || index.list(&[], after, PAGE)).await?;
+        let listing = blocking(move || index.list(&[], after, GROUP_SIZE)).await?;
         let fetched = stream::iter(listing.records)
             .map(|record| async move { (gallery.original(&record).await, record) });
-        let mut fetched = fetched.buffered(FETCHES);
+        let mut fetched = fetched.buffered(PARALLEL_FETCHES);
         while let Some((original, record)) = fetched.next().await {
-            match readable(original, &record)? {
+            match check_exportable(original, &record)? {
                 Ok(original) => writer.add(record, original),
                 Err(why) => damage.push(why),
             }
-            if writer.bytes >= FETCHED_BYTES {
+            if writer.bytes >= BATCH_BYTES {
                 writer = write(writer, Writer::finish_group).await?;
             }
         }
@@ -140,10 +141,10 @@ pub async fn export(
         }
     }
     let all = gallery.index().facts().images;
-    let told = writer.images + damage.len() as u64;
-    if told < all {
+    let seen = writer.images + damage.len() as u64;
+    if seen < all {
         damage.push(Damage {
-            what: format!("pages of {} more images", all - told),
+            what: format!("pages of {} more images", all - seen),
             why: "they cannot be read; `scihcgrl fsck` names them".to_owned(),
         });
     }
@@ -156,8 +157,8 @@ pub async fn export(
     Ok((writer.await?.images, damage))
 }
 
-/// The original of an image that can be exported, or why it cannot.
-fn readable(
+/// Returns the original of an image, or the damage that prevents its export.
+fn check_exportable(
     original: Result<Option<Bytes>, GalleryError>,
     record: &Record,
 ) -> Result<Result<Bytes, Damage>, SnapshotError> {
@@ -168,7 +169,7 @@ fn readable(
     match original {
         Ok(Some(_)) if record.codes.is_empty() => Ok(Err(damage("it has no codes"))),
         Ok(Some(original)) => Ok(Ok(original)),
-        Ok(None) => Ok(Err(damage("it was changed meanwhile"))),
+        Ok(None) => Ok(Err(damage("it was changed during the export"))),
         Err(GalleryError::Index {
             source: IndexError::Corrupt { what, why },
         }) => Ok(Err(Damage { what, why })),
@@ -178,15 +179,15 @@ fn readable(
 
 struct Writer<W: Write> {
     tar: tar::Builder<W>,
-    /// What the next files are made of.
+    /// The images of the next group.
     group: Vec<(Line, Bytes)>,
-    /// The size of its originals.
+    /// The size of the group's originals.
     bytes: u64,
     groups: usize,
     images: u64,
 }
 
-/// Has a writer write where it may block.
+/// Writes on a thread that may block.
 async fn write<W: Write + Send + 'static>(
     mut writer: Writer<W>,
     what: impl FnOnce(&mut Writer<W>) -> io::Result<()> + Send + 'static,

@@ -1,5 +1,4 @@
-//! A file of a snapshot on its way to or from its place: streamed, counted and digested.
-//! Knows object stores and SHA-256; not what a file holds.
+//! Streams files of a snapshot to and from object storage, and computes their size and SHA-256.
 
 use std::{
     io::{self, Read, Write},
@@ -13,16 +12,16 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::snapshots::{File, SnapshotError};
 
-/// How much is gathered before it is passed on.
-const BUFFER: usize = 1 << 20;
+const BUFFER_BYTES: usize = 1 << 20;
 
-/// A file that is being written, from a thread that may block.
-pub(crate) type Out = io::BufWriter<Digesting<SyncIoBridge<BufWriter>>>;
+/// A file to write. Writing blocks.
+pub(crate) type FileWriter = io::BufWriter<Digesting<SyncIoBridge<BufWriter>>>;
 
-/// A file that is being read, from a thread that may block.
-pub(crate) type In = io::BufReader<Digesting<SyncIoBridge<Box<dyn AsyncRead + Send + Unpin>>>>;
+/// A file to read. Reading blocks.
+pub(crate) type FileReader =
+    io::BufReader<Digesting<SyncIoBridge<Box<dyn AsyncRead + Send + Unpin>>>>;
 
-/// Counts and digests what passes through.
+/// A reader or writer that counts and digests the bytes that pass through.
 pub(crate) struct Digesting<T> {
     inner: T,
     digest: Sha256,
@@ -38,17 +37,17 @@ impl<T> Digesting<T> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn update(&mut self, bytes: &[u8]) {
         self.digest.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
-    fn facts(self, name: &str) -> File {
+    fn finish(self, name: &str) -> File {
         let digest = self.digest.finalize();
         File {
             name: name.to_owned(),
             bytes: self.bytes,
-            sha256: hex(&digest),
+            sha256: format!("{digest:x}"),
         }
     }
 }
@@ -56,7 +55,7 @@ impl<T> Digesting<T> {
 impl<T: Write> Write for Digesting<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.take(&bytes[..written]);
+        self.update(&bytes[..written]);
         Ok(written)
     }
 
@@ -68,17 +67,12 @@ impl<T: Write> Write for Digesting<T> {
 impl<T: Read> Read for Digesting<T> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
-        self.take(&into[..read]);
+        self.update(&into[..read]);
         Ok(read)
     }
 }
 
-/// In hexadecimal digits.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Does what may block.
+/// Runs work that may block on a thread for it.
 pub(crate) async fn blocking<T: Send + 'static, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SnapshotError>
@@ -90,41 +84,47 @@ where
     Ok(done.map_err(|_| SnapshotError::Panicked)??)
 }
 
-/// A new file. It is there once it is [finished](finish).
-pub(crate) fn out(objects: Arc<dyn ObjectStore>, path: Path) -> Out {
+/// Begins a new file. It exists once it is [finished](finish).
+pub(crate) fn create(objects: Arc<dyn ObjectStore>, path: Path) -> FileWriter {
     let bridge = SyncIoBridge::new(BufWriter::new(objects, path));
-    io::BufWriter::with_capacity(BUFFER, Digesting::new(bridge))
+    io::BufWriter::with_capacity(BUFFER_BYTES, Digesting::new(bridge))
 }
 
-/// Completes a file and tells what it is.
-pub(crate) async fn finish(name: &str, out: Out) -> Result<File, SnapshotError> {
+/// Completes a file and returns its manifest entry.
+pub(crate) async fn finish(name: &str, out: FileWriter) -> Result<File, SnapshotError> {
     let name = name.to_owned();
     blocking(move || {
         let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         out.inner.shutdown()?;
-        Ok::<_, io::Error>(out.facts(&name))
+        Ok::<_, io::Error>(out.finish(&name))
     })
     .await
 }
 
-/// A file to read.
-pub(crate) async fn read(objects: &dyn ObjectStore, path: &Path) -> Result<In, SnapshotError> {
+/// Opens a file to read.
+pub(crate) async fn read(
+    objects: &dyn ObjectStore,
+    path: &Path,
+) -> Result<FileReader, SnapshotError> {
     let stream = objects.get(path).await?.into_stream();
     let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(StreamReader::new(stream));
     let bridge = SyncIoBridge::new(reader);
-    Ok(io::BufReader::with_capacity(BUFFER, Digesting::new(bridge)))
+    Ok(io::BufReader::with_capacity(
+        BUFFER_BYTES,
+        Digesting::new(bridge),
+    ))
 }
 
-/// Reads a file to its end and checks that all of it was as its manifest says.
-pub(crate) fn check(mut from: In, expected: &File) -> Result<(), SnapshotError> {
+/// Reads a file to its end and checks its size and digest.
+pub(crate) fn check(mut from: FileReader, expected: &File) -> Result<(), SnapshotError> {
     io::copy(&mut from, &mut io::sink())?;
-    let found = from.into_inner().facts(&expected.name);
+    let found = from.into_inner().finish(&expected.name);
     if found == *expected {
         return Ok(());
     }
     let File { bytes, sha256, .. } = found;
     let why = format!(
-        "it has {bytes} bytes with the SHA-256 {sha256}, and should have {} with {}",
+        "it has {bytes} bytes with the SHA-256 {sha256}; expected {} bytes with {}",
         expected.bytes, expected.sha256
     );
     Err(SnapshotError::Damaged {

@@ -1,5 +1,4 @@
-//! What a snapshot says of itself: of which moment it is, which files it has, and the digest of each.
-//! Plain data; knows nothing of what the files hold.
+//! The manifest of a snapshot: its moment, its files and their digests.
 
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};
@@ -10,46 +9,41 @@ use crate::snapshots::SnapshotError;
 /// The version of the layout of snapshots.
 pub(crate) const FORMAT: u32 = 1;
 
-/// A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// A UUIDv7, so that ids sort by age.
     pub id: Uuid,
-    /// The version of the layout.
+    /// The version of the layout of snapshots.
     pub format: u32,
     /// The version of the program that made it.
     pub program: String,
     /// The version of the store's layout.
     pub schema: u32,
-    /// The store's own id, under which its originals are.
+    /// The id of the store, which also names the folder of its originals.
     pub store: Uuid,
-    /// When it was made, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub created_at_ms: u64,
-    /// How many commits there had been.
+    /// The number of commits up to the snapshot.
     pub commit: u64,
-    /// How much of a log was applied, where the gallery has one.
+    /// The position in the log up to which writes were applied, if the gallery has a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// How many images it has.
     pub images: u64,
-    /// The model whose codes are searched.
+    /// The model of the active generation.
     pub model: String,
-    /// The numeric type that they are made in.
+    /// The numeric type in which its codes were made.
     pub precision: String,
-    /// Whether it has copies of the originals; otherwise they are only where they were.
+    /// True if the snapshot has copies of the originals.
     pub originals: bool,
-    /// The size of all files.
+    /// The size of all files together.
     pub bytes: u64,
-    /// Its files.
     pub files: Vec<File>,
 }
 
-/// A file of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
-    /// Its path in the snapshot.
+    /// The path in the snapshot.
     pub name: String,
-    /// Its size.
     pub bytes: u64,
     /// The SHA-256 of its content, in hexadecimal digits.
     pub sha256: String,
@@ -58,7 +52,8 @@ pub struct File {
 /// Reads a manifest.
 ///
 /// # Errors
-/// [`SnapshotError::Objects`], [`Manifest`](SnapshotError::Manifest), [`Format`](SnapshotError::Format).
+/// [`SnapshotError::Objects`], [`Manifest`](SnapshotError::Manifest),
+/// [`Format`](SnapshotError::Format).
 pub(crate) async fn read(
     objects: &dyn ObjectStore,
     path: &Path,

@@ -1,5 +1,8 @@
-//! Snapshots: the gallery and its models as they were at one moment, in a folder or a bucket, each file with its digest.
-//! Knows what belongs to one and in which order it is written; neither how a store is copied nor when a snapshot is wanted.
+//! Snapshots of a gallery and its models at one moment, in a folder or a bucket; also exports.
+//!
+//! `export` and `import` the archive for any version · `restore` a snapshot to a data folder ·
+//! `manifest` the files of a snapshot · `originals` originals in tar files · `file` streams with
+//! digests · `error` its errors.
 
 mod error;
 mod export;
@@ -28,7 +31,7 @@ use crate::{
     system::{disk, storage::StorageLocation},
     telemetry::SNAPSHOT_SECONDS,
 };
-use file::{Out, blocking};
+use file::{FileWriter, blocking};
 
 pub use error::SnapshotError;
 pub use export::{Head, export};
@@ -36,64 +39,70 @@ pub use import::import;
 pub use manifest::{File, Manifest};
 pub use restore::{Target, newest, restore};
 
-/// The file that is written last, so that what lacks it is no snapshot.
+/// Written last and deleted first: a folder without it is not a snapshot.
 const MANIFEST: &str = "manifest.json";
 const STORE: &str = "store";
 const MODELS: &str = "models";
-/// After how long one that was begun and never completed is taken for left behind.
-const BEGUN: Duration = Duration::from_secs(24 * 3600);
-/// What a tar file takes for each besides, at most.
-const TAR_BYTES: u64 = 1024;
+/// The age after which an incomplete snapshot counts as abandoned.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The most bytes that a tar file needs for an entry besides its content.
+const TAR_OVERHEAD_BYTES: u64 = 1024;
+
 /// A handle on the snapshots of a gallery, cheap to clone.
 #[derive(Clone)]
 pub struct Snapshots(Arc<Shared>);
 
 struct Shared {
-    place: StorageLocation,
+    location: StorageLocation,
     gallery: Gallery,
     registry: Registry,
-    /// Held by whoever makes one.
-    one: Mutex<()>,
+    /// Locked while a snapshot is made.
+    creation: Mutex<()>,
 }
 
 impl Snapshots {
-    /// The snapshots at a place, a folder or a URL.
+    /// Opens the snapshots at a folder or URL.
     ///
     /// # Errors
-    /// [`SnapshotError::StorageLocation`].
-    pub fn open(place: &str, gallery: Gallery, registry: Registry) -> Result<Self, SnapshotError> {
+    /// [`SnapshotError::InvalidLocation`].
+    pub fn open(
+        location: &str,
+        gallery: Gallery,
+        registry: Registry,
+    ) -> Result<Self, SnapshotError> {
         let opened =
-            StorageLocation::open(place).map_err(|source| SnapshotError::StorageLocation {
-                place: place.to_owned(),
+            StorageLocation::open(location).map_err(|source| SnapshotError::InvalidLocation {
+                location: location.to_owned(),
                 source,
             })?;
         Ok(Snapshots(Arc::new(Shared {
-            place: opened,
+            location: opened,
             gallery,
             registry,
-            one: Mutex::default(),
+            creation: Mutex::default(),
         })))
     }
 
-    /// Makes a snapshot, with copies of all originals or by reference to where they are, and tells what it is. A caller that stops waiting
-    /// does not undo it; one that fails leaves nothing behind.
+    /// Makes a snapshot, with copies of all originals if `originals` is true. Dropping the future
+    /// does not stop it. A failed snapshot is removed.
     ///
     /// # Errors
-    /// [`SnapshotError`], [`UnderWay`](SnapshotError::UnderWay) where one is being made.
+    /// [`SnapshotError`], with [`InProgress`](SnapshotError::InProgress) while another is being
+    /// made.
     pub async fn create(&self, originals: bool) -> Result<Manifest, SnapshotError> {
         let snapshots = self.clone();
         let made = tokio::spawn(async move {
-            let one = snapshots.0.one.try_lock();
-            let _one = one.map_err(|_| SnapshotError::UnderWay)?;
-            if let Err(error) = snapshots.sweep().await {
-                tracing::warn!(%error, "what was begun of earlier snapshots is left");
+            let guard = snapshots.0.creation.try_lock();
+            let _guard = guard.map_err(|_| SnapshotError::InProgress)?;
+            if let Err(error) = snapshots.remove_abandoned().await {
+                tracing::warn!(%error, "cannot remove abandoned snapshots");
             }
             let id = Uuid::now_v7();
             let made = snapshots.make(id, originals).await;
             if made.is_err()
                 && let Err(error) = snapshots.clear(id).await
             {
-                tracing::warn!(%id, %error, "what was begun of a snapshot is left");
+                tracing::warn!(%id, %error, "cannot remove an incomplete snapshot");
             }
             made
         });
@@ -104,20 +113,20 @@ impl Snapshots {
         let Shared {
             gallery, registry, ..
         } = &*self.0;
-        // What rows have until then must still lie there when it is copied.
-        let _kept = gallery.keep_originals().await;
-        self.room(originals).await?;
+        // The originals of the copied rows must still exist when they are copied in turn.
+        let _guard = gallery.pause_cleanup().await;
+        self.check_free_space(originals).await?;
         let generation = gallery.index().generations().active;
-        let (out, cut) = gallery.index().copy(self.out(id, STORE)).await?;
+        let (out, copied) = gallery.index().copy(self.create_file(id, STORE)).await?;
         let mut files = vec![file::finish(STORE, out).await?];
         for entry in models(registry).await? {
             let name = format!("{MODELS}/{}.safetensors", entry.id);
-            let mut out = self.out(id, &name);
-            let copied = blocking(move || {
+            let mut out = self.create_file(id, &name);
+            let written = blocking(move || {
                 io::copy(&mut std::fs::File::open(&entry.path)?, &mut out)?;
                 Ok::<_, io::Error>(out)
             });
-            files.push(file::finish(&name, copied.await?).await?);
+            files.push(file::finish(&name, written.await?).await?);
         }
         if originals {
             files.append(&mut self.copy_originals(id).await?);
@@ -126,12 +135,12 @@ impl Snapshots {
             id,
             format: manifest::FORMAT,
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            schema: cut.schema,
+            schema: copied.schema,
             store: gallery.index().id(),
-            created_at_ms: now().as_millis() as u64,
-            commit: cut.commit,
-            position: cut.position,
-            images: cut.images,
+            created_at_ms: now_ms(),
+            commit: copied.commit,
+            position: copied.position,
+            images: copied.images,
             model: generation.model,
             precision: generation.precision,
             originals,
@@ -140,17 +149,18 @@ impl Snapshots {
         };
         let text = serde_json::to_vec_pretty(&manifest)?;
         let path = self.path(id).join(MANIFEST);
-        self.0.place.objects.put(&path, text.into()).await?;
+        self.0.location.objects.put(&path, text.into()).await?;
         gauge!(SNAPSHOT_SECONDS).set(now().as_secs_f64());
         tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "a snapshot was made");
         Ok(manifest)
     }
 
-    /// Removes what a service that was killed had begun of a snapshot. Another service may be making one at this place, but not for a day.
-    async fn sweep(&self) -> Result<(), SnapshotError> {
+    /// Removes incomplete snapshots that killed services left. Younger ones stay, because another
+    /// service may be making them.
+    async fn remove_abandoned(&self) -> Result<(), SnapshotError> {
         for id in self.ids().await? {
-            let begun = id.get_timestamp().map_or(0, |begun| begun.to_unix().0);
-            let is_old = begun + BEGUN.as_secs() < now().as_secs();
+            let begun_at = id.get_timestamp().map_or(0, |time| time.to_unix().0);
+            let is_old = begun_at + ABANDONED_AFTER.as_secs() < now().as_secs();
             if is_old && self.get(id).await?.is_none() {
                 self.clear(id).await?;
             }
@@ -158,15 +168,15 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Refuses to begin what would fill the disk of a folder, on which the service may write too.
-    async fn room(&self, originals: bool) -> Result<(), SnapshotError> {
+    /// Refuses a snapshot that would fill the disk of a local folder.
+    async fn check_free_space(&self, originals: bool) -> Result<(), SnapshotError> {
         let Shared {
-            place,
+            location,
             gallery,
             registry,
             ..
         } = &*self.0;
-        let Some(folder) = &place.folder else {
+        let Some(folder) = &location.folder else {
             return Ok(());
         };
         let models = models(registry).await?;
@@ -176,21 +186,26 @@ impl Snapshots {
         let mut bytes = facts.disk_bytes + models.sum::<u64>();
         if originals {
             let listed = gallery.originals().list().await?.into_iter();
-            bytes += listed.map(|(_, bytes)| bytes + TAR_BYTES).sum::<u64>();
+            bytes += listed
+                .map(|(_, bytes)| bytes + TAR_OVERHEAD_BYTES)
+                .sum::<u64>();
         }
-        Ok(disk::room(folder, bytes)?)
+        Ok(disk::check_free_space(folder, bytes)?)
     }
 
-    /// All there are, the newest first.
+    /// Returns all snapshots, newest first. Skips one whose manifest cannot be read, with a log
+    /// line.
     ///
     /// # Errors
-    /// [`SnapshotError`]; one whose manifest cannot be read is passed over and told of in the log.
+    /// [`SnapshotError`].
     pub async fn list(&self) -> Result<Vec<Manifest>, SnapshotError> {
         let mut found = Vec::new();
         for id in self.ids().await? {
             match self.get(id).await {
                 Ok(manifest) => found.extend(manifest),
-                Err(error) => tracing::warn!(%id, %error, "a snapshot is passed over"),
+                Err(error) => {
+                    tracing::warn!(%id, %error, "skipping a snapshot whose manifest cannot be read")
+                }
             }
         }
         found.sort_by_key(|manifest| std::cmp::Reverse(manifest.id));
@@ -200,17 +215,17 @@ impl Snapshots {
         Ok(found)
     }
 
-    /// Of all that are there, whole or not.
+    /// Returns the ids of all snapshots, complete or not.
     async fn ids(&self) -> Result<Vec<Uuid>, SnapshotError> {
-        ids(&self.0.place).await
+        ids(&self.0.location).await
     }
 
-    /// A snapshot, if there is one.
+    /// Returns the manifest of a complete snapshot, if there is one with this id.
     ///
     /// # Errors
     /// [`SnapshotError`].
     pub async fn get(&self, id: Uuid) -> Result<Option<Manifest>, SnapshotError> {
-        let found = manifest::read(&*self.0.place.objects, &self.path(id).join(MANIFEST)).await;
+        let found = manifest::read(&*self.0.location.objects, &self.path(id).join(MANIFEST)).await;
         match found {
             Err(SnapshotError::Objects {
                 source: object_store::Error::NotFound { .. },
@@ -219,17 +234,17 @@ impl Snapshots {
         }
     }
 
-    /// Removes a snapshot, and tells whether there was one.
+    /// Removes a snapshot. Returns false if there was none with this id.
     ///
     /// # Errors
-    /// [`SnapshotError`]; it may be half removed, and then it is none.
+    /// [`SnapshotError`]; a partly removed snapshot no longer counts as one.
     pub async fn remove(&self, id: Uuid) -> Result<bool, SnapshotError> {
         if self.get(id).await?.is_none() {
             return Ok(false);
         }
-        // From then on it is none, whatever is left of it.
+        // Without a manifest the rest is not a snapshot any more.
         let manifest = self.path(id).join(MANIFEST);
-        self.0.place.objects.delete(&manifest).await?;
+        self.0.location.objects.delete(&manifest).await?;
         self.clear(id).await?;
         Ok(true)
     }
@@ -237,14 +252,14 @@ impl Snapshots {
     async fn clear(&self, id: Uuid) -> Result<(), SnapshotError> {
         let StorageLocation {
             objects, folder, ..
-        } = &self.0.place;
+        } = &self.0.location;
         let path = self.path(id);
         let listed = objects.list(Some(&path)).map_ok(|object| object.location);
         let listed: Vec<Path> = listed.try_collect().await?;
         for file in listed {
             objects.delete(&file).await?;
         }
-        // A folder has folders besides, and what was begun of a file.
+        // A local folder also has subfolders and partial files, which are not listed.
         if let Some(folder) = folder {
             match tokio::fs::remove_dir_all(folder.join(id.to_string())).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -255,14 +270,14 @@ impl Snapshots {
     }
 
     fn path(&self, id: Uuid) -> Path {
-        self.0.place.root.clone().join(id.to_string())
+        self.0.location.root.clone().join(id.to_string())
     }
 
-    fn out(&self, id: Uuid, name: &str) -> Out {
+    fn create_file(&self, id: Uuid, name: &str) -> FileWriter {
         let path = name
             .split('/')
             .fold(self.path(id), |path, part| path.join(part));
-        file::out(self.0.place.objects.clone(), path)
+        file::create(self.0.location.objects.clone(), path)
     }
 }
 
@@ -271,10 +286,10 @@ async fn models(registry: &Registry) -> Result<Vec<Entry>, SnapshotError> {
     blocking(move || registry.list()).await
 }
 
-/// Of all snapshots at a place, whole or not.
-async fn ids(place: &StorageLocation) -> Result<Vec<Uuid>, SnapshotError> {
-    let root = Some(&place.root).filter(|root| !root.as_ref().is_empty());
-    let listed = place.objects.list_with_delimiter(root).await?;
+/// Returns the ids of all snapshots at a location, complete or not.
+async fn ids(location: &StorageLocation) -> Result<Vec<Uuid>, SnapshotError> {
+    let root = Some(&location.root).filter(|root| !root.as_ref().is_empty());
+    let listed = location.objects.list_with_delimiter(root).await?;
     let folders = listed.common_prefixes.into_iter();
     let id = |folder: Path| Uuid::try_parse(folder.filename()?).ok();
     Ok(folders.filter_map(id).collect())
@@ -283,4 +298,8 @@ async fn ids(place: &StorageLocation) -> Result<Vec<Uuid>, SnapshotError> {
 fn now() -> Duration {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default()
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(now().as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,5 @@
-//! The originals of a snapshot: tar files of about a gigabyte, fetched some at a time so that memory holds few.
-//! Knows names, sizes and tar; neither which images have them nor what else a snapshot holds.
+//! Originals in tar files: the volumes of a snapshot, about a gigabyte each, and entries of any
+//! archive. Fetches originals in batches, to bound the memory used.
 
 use std::io::{self, Read, Write};
 
@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use crate::snapshots::{
     File, SnapshotError, Snapshots,
-    file::{self, Out, blocking},
+    file::{self, FileWriter, blocking},
 };
 
-/// About how large a file of originals grows.
+/// The size after which the next volume begins.
 const VOLUME_BYTES: u64 = 1 << 30;
-/// How many bytes of originals are fetched before they are written, and how many at a time.
-pub(crate) const FETCHED_BYTES: u64 = 16 << 20;
-pub(crate) const FETCHES: usize = 8;
+/// Bytes of originals that are held in memory before they are written.
+pub(crate) const BATCH_BYTES: u64 = 16 << 20;
+pub(crate) const PARALLEL_FETCHES: usize = 8;
 
-/// Writes a file into a tar archive.
+/// Appends a file to a tar archive.
 pub(crate) fn append(
     tar: &mut tar::Builder<impl Write>,
     name: &str,
@@ -29,21 +29,23 @@ pub(crate) fn append(
     tar.append_data(&mut header, name, bytes)
 }
 
-/// The most bytes of an original, as archives are read.
-pub(crate) const MOST_ORIGINAL: u64 = 1 << 30;
+/// The largest original that is accepted from an archive.
+pub(crate) const MAX_ORIGINAL_BYTES: u64 = 1 << 30;
 
-/// All of a file in a tar archive, or why it is not read: it must be a plain one of at most so many bytes. A sparse one has as many as it
-/// says, and takes no room in the archive.
-pub(crate) fn plain(
+/// Reads a file of a tar archive, or returns the reason why it is refused: it must be a plain file
+/// of at most `max_bytes`. A sparse file can claim any size and take no space in the archive.
+pub(crate) fn read_plain(
     entry: &mut tar::Entry<impl Read>,
-    most: u64,
+    max_bytes: u64,
 ) -> io::Result<Result<Vec<u8>, String>> {
     if !entry.header().entry_type().is_file() {
         return Ok(Err("it is not a plain file".to_owned()));
     }
-    if entry.size() > most {
+    if entry.size() > max_bytes {
         let bytes = entry.size();
-        return Ok(Err(format!("it has {bytes} bytes; the most is {most}")));
+        return Ok(Err(format!(
+            "it has {bytes} bytes; at most {max_bytes} are allowed"
+        )));
     }
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
@@ -51,17 +53,18 @@ pub(crate) fn plain(
 }
 
 impl Snapshots {
-    /// Writes all originals that lie at their place into tar files; those of no row are removed when the store is opened again.
+    /// Writes all stored originals into tar files, unreferenced ones too. Those are removed when
+    /// the restored store is opened.
     pub(crate) async fn copy_originals(&self, id: Uuid) -> Result<Vec<File>, SnapshotError> {
         let originals = self.0.gallery.originals();
         let mut listed = originals.list().await?;
         listed.sort();
-        let (mut files, mut volume) = (Vec::new(), None::<(String, tar::Builder<Out>, u64)>);
+        let (mut files, mut volume) = (Vec::new(), None::<(String, tar::Builder<FileWriter>, u64)>);
         let mut rest = listed.into_iter().peekable();
         while rest.peek().is_some() {
             let mut bytes = 0;
             let some: Vec<_> = std::iter::from_fn(|| {
-                let next = rest.next_if(|_| bytes < FETCHED_BYTES)?;
+                let next = rest.next_if(|_| bytes < BATCH_BYTES)?;
                 bytes += next.1;
                 Some(next.0)
             })
@@ -70,10 +73,10 @@ impl Snapshots {
                 let found = originals.read(&name).await?;
                 Ok::<_, SnapshotError>(found.map(|bytes| (name, bytes)))
             });
-            let fetched: Vec<_> = fetched.buffered(FETCHES).try_collect().await?;
+            let fetched: Vec<_> = fetched.buffered(PARALLEL_FETCHES).try_collect().await?;
             let (name, mut tar, size) = volume.take().unwrap_or_else(|| {
                 let name = format!("originals-{:06}.tar", files.len() + 1);
-                let tar = tar::Builder::new(self.out(id, &name));
+                let tar = tar::Builder::new(self.create_file(id, &name));
                 (name, tar, 0)
             });
             let written = blocking(move || {

@@ -1,5 +1,5 @@
-//! A snapshot becomes a data folder again: every file is checked against its digest, and what came of it is read from end to end.
-//! Knows files and their order; neither who serves the folder nor what its codes mean.
+//! Restores a snapshot to a data folder. Checks each file against its digest, then verifies the
+//! whole gallery.
 
 use std::{
     fs, io,
@@ -16,30 +16,30 @@ use crate::{
         File, MANIFEST, MODELS, Manifest, STORE, SnapshotError,
         file::{self, blocking},
         manifest,
-        originals::{MOST_ORIGINAL, plain},
+        originals::{MAX_ORIGINAL_BYTES, read_plain},
     },
     system::storage::StorageLocation,
 };
 
-/// Where a snapshot is restored to.
+/// The destination of a restore or an import.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The data folder, empty or not there.
+    /// The data folder, which must be empty or new.
     pub data_dir: PathBuf,
-    /// Where originals are to be kept, or are, if the snapshot has none.
+    /// The folder or URL to store originals at, or where they are if the snapshot has none.
     pub originals: String,
-    /// Whether all originals are there, so that none is copied from the snapshot.
+    /// If true, all originals exist already and none is copied from the snapshot.
     pub has_originals: bool,
-    /// The memory that the store's cache may take meanwhile.
+    /// The size of the store's cache during the restore.
     pub cache_bytes: u64,
 }
 
-/// The newest snapshot at a place of a store that follows a log, by the store's id.
+/// Returns the newest snapshot at a location that has this store id and a position in a log.
 ///
 /// # Errors
 /// [`SnapshotError`].
-pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, SnapshotError> {
-    let opened = open(place)?;
+pub async fn newest(location: &str, store: Uuid) -> Result<Option<Manifest>, SnapshotError> {
+    let opened = open(location)?;
     let mut ids = crate::snapshots::ids(&opened).await?;
     ids.sort();
     for id in ids.into_iter().rev() {
@@ -48,8 +48,9 @@ pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, Snapsh
             Ok(found) if found.store == store && found.position.is_some() => {
                 return Ok(Some(found));
             }
-            // Of another store, of this one when it had no log, or begun and not completed.
+            // It is of another store, or of this one from the time before it had a log.
             Ok(_) => {}
+            // It was not completed.
             Err(SnapshotError::Objects {
                 source: object_store::Error::NotFound { .. },
             }) => {}
@@ -59,78 +60,83 @@ pub async fn newest(place: &str, store: Uuid) -> Result<Option<Manifest>, Snapsh
     Ok(None)
 }
 
-fn open(place: &str) -> Result<StorageLocation, SnapshotError> {
-    StorageLocation::open(place).map_err(|source| SnapshotError::StorageLocation {
-        place: place.to_owned(),
+fn open(location: &str) -> Result<StorageLocation, SnapshotError> {
+    StorageLocation::open(location).map_err(|source| SnapshotError::InvalidLocation {
+        location: location.to_owned(),
         source,
     })
 }
 
-/// Makes a data folder of the snapshot at a place, a folder or a URL, and tells what is damaged in it, if anything is.
+/// Restores the snapshot at a folder or URL to a data folder. Returns the damage found in the
+/// result.
 ///
 /// # Errors
-/// [`SnapshotError`]. A folder that was begun is refused by the service until it is emptied and restored to again.
+/// [`SnapshotError`]. The service then refuses the folder until it is emptied and restored to
+/// again.
 pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>), SnapshotError> {
-    let place = open(from)?;
-    let objects = &*place.objects;
+    let location = open(from)?;
+    let objects = &*location.objects;
     let at = |name: &str| {
         let parts = name.split('/');
-        parts.fold(place.root.clone(), |path, part| path.join(part))
+        parts.fold(location.root.clone(), |path, part| path.join(part))
     };
     let read = manifest::read(objects, &at(MANIFEST)).await;
     let manifest = read.map_err(|error| match error {
         SnapshotError::Objects {
             source: object_store::Error::NotFound { .. },
-        } => SnapshotError::None {
-            place: from.to_owned(),
+        } => SnapshotError::NotFound {
+            location: from.to_owned(),
         },
         other => other,
     })?;
     let folder = &to.data_dir;
-    begin(folder)?;
+    begin_restore(folder)?;
     let (mut volumes, mut store) = (Vec::new(), None);
     for file in &manifest.files {
         match file.name.as_str() {
             STORE => store = Some(file),
-            name if name.starts_with(MODELS) => model(objects, &at(name), file, folder).await?,
+            name if name.starts_with(MODELS) => {
+                restore_model(objects, &at(name), file, folder).await?;
+            }
             _ => volumes.push(file),
         }
     }
     let store = store.ok_or_else(|| SnapshotError::Damaged {
         name: STORE.to_owned(),
-        why: "its manifest does not have it".to_owned(),
+        why: "the manifest does not name it".to_owned(),
     })?;
     let mut input = file::read(objects, &at(STORE)).await?;
     let (of, path, cache) = (store.clone(), folder.clone(), to.cache_bytes);
     blocking(move || {
         let restored = index::restore(&path, &mut input, cache);
-        // A file that was cut or changed is told as such, whatever came of it.
+        // Reports a damaged file as such, whichever error it caused in the index.
         file::check(input, &of)?;
         restored.map_err(SnapshotError::from)
     })
     .await?;
     let (path, cache) = (folder.clone(), to.cache_bytes);
-    let index = blocking(move || Index::open_present(path, cache)).await?;
-    let there = to.has_originals || !manifest.originals;
-    let kept = there && index.has_originals();
-    let originals = Originals::open(&to.originals, index.id(), kept).await?;
+    let index = blocking(move || Index::open_existing(path, cache)).await?;
+    let exist_already = to.has_originals || !manifest.originals;
+    let must_exist = exist_already && index.has_originals();
+    let originals = Originals::open(&to.originals, index.id(), must_exist).await?;
     for volume in volumes.into_iter().filter(|_| !to.has_originals) {
         let input = file::read(objects, &at(&volume.name)).await?;
         unpack(input, volume.clone(), &originals).await?;
     }
     let (gallery, _) = Gallery::new(index, originals);
-    let damage = complete(gallery, folder).await?;
+    let damage = finish_restore(gallery, folder).await?;
     Ok((manifest, damage))
 }
 
-/// Marks a folder as begun, which the service refuses; one in which anything is, is refused.
-pub(crate) fn begin(folder: &FilePath) -> Result<(), SnapshotError> {
-    empty(folder)?;
+/// Marks a folder as being restored, so that the service refuses it. The folder must be empty or
+/// new.
+pub(crate) fn begin_restore(folder: &FilePath) -> Result<(), SnapshotError> {
+    ensure_empty(folder)?;
     Ok(fs::write(folder.join(index::RESTORING), "")?)
 }
 
-/// Reads all that was stored in a folder, and lets the service take it.
-pub(crate) async fn complete(
+/// Verifies a restored folder and removes its mark. Returns the damage found.
+pub(crate) async fn finish_restore(
     gallery: Gallery,
     folder: &FilePath,
 ) -> Result<Vec<Damage>, SnapshotError> {
@@ -142,11 +148,11 @@ pub(crate) async fn complete(
     Ok(damage)
 }
 
-/// Refuses a folder in which anything is; makes one that is not there.
-fn empty(folder: &FilePath) -> Result<(), SnapshotError> {
+/// Refuses a folder with content. Creates one that does not exist.
+fn ensure_empty(folder: &FilePath) -> Result<(), SnapshotError> {
     fs::create_dir_all(folder)?;
     for entry in fs::read_dir(folder)? {
-        // A volume's own.
+        // A new ext4 volume has this folder.
         if entry?.file_name() != "lost+found" {
             return Err(SnapshotError::NotEmpty {
                 path: folder.to_owned(),
@@ -156,14 +162,14 @@ fn empty(folder: &FilePath) -> Result<(), SnapshotError> {
     Ok(())
 }
 
-async fn model(
+async fn restore_model(
     objects: &dyn ObjectStore,
     path: &Path,
     file: &File,
     folder: &FilePath,
 ) -> Result<(), SnapshotError> {
     let mut input = file::read(objects, path).await?;
-    // Of a manifest that somebody wrote, the last part alone: it must not lead out of the folder.
+    // Only the last part of the path: a forged manifest must not write outside the folder.
     let name = path.filename().unwrap_or(MODELS).to_owned();
     let (of, folder) = (file.clone(), folder.join(MODELS));
     blocking(move || {
@@ -176,21 +182,25 @@ async fn model(
     .await
 }
 
-/// Puts the originals of a tar file where they belong.
-async fn unpack(input: file::In, volume: File, originals: &Originals) -> Result<(), SnapshotError> {
+/// Stores the originals of a tar file.
+async fn unpack(
+    input: file::FileReader,
+    volume: File,
+    originals: &Originals,
+) -> Result<(), SnapshotError> {
     let (send, mut receive) = tokio::sync::mpsc::channel::<(String, Vec<u8>)>(4);
     let read = tokio::task::spawn_blocking(move || {
         let mut archive = tar::Archive::new(input);
         for entry in archive.entries()? {
             let mut entry = entry?;
             let name = entry.path()?.to_string_lossy().into_owned();
-            let read = plain(&mut entry, MOST_ORIGINAL)?;
+            let read = read_plain(&mut entry, MAX_ORIGINAL_BYTES)?;
             let bytes = read.map_err(|why| SnapshotError::Damaged {
                 name: format!("{name} in {}", volume.name),
                 why,
             })?;
             if send.blocking_send((name, bytes)).is_err() {
-                // Putting one failed, which is told.
+                // Storing one failed. The receiver reports that error.
                 return Ok(());
             }
         }

@@ -1,5 +1,5 @@
-//! How much memory there is, and how soon what is freed of it goes back to the operating system.
-//! Knows the operating system and the allocator; nothing of what memory is for.
+//! The memory limit of this process, and how soon the allocator returns freed memory to the
+//! operating system.
 
 use std::{
     fs,
@@ -12,17 +12,19 @@ use std::{
 
 use tikv_jemalloc_ctl::raw;
 
-/// For how many milliseconds such an arena keeps what was freed.
-const KEPT_MS: isize = 2000;
+/// The time, in milliseconds, that [`ARENAS`] keep freed memory.
+const DECAY_MS: isize = 2000;
 
-/// The arenas of threads that [give back soon](give_back_soon), as many as there are cores, and how many threads have one.
+/// The arenas of threads that [release memory quickly](release_quickly), one for each core.
 static ARENAS: LazyLock<Vec<u32>> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     (0..cores).filter_map(|_| arena()).collect()
 });
+/// The number of threads that have such an arena.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many bytes of memory this process may have: those of the machine, or those of its container if these are fewer.
+/// Returns the bytes of memory that this process may use: the machine's, or its container's limit
+/// if that is lower.
 pub fn limit() -> Option<u64> {
     let text = |path: &str| fs::read_to_string(path).ok();
     let machine = text("/proc/meminfo").and_then(|text| {
@@ -31,7 +33,7 @@ pub fn limit() -> Option<u64> {
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     });
-    // Of the second and the first version of cgroups; a word or a huge number if there is no limit.
+    // Of cgroups version 2 and 1. Without a limit these hold a word or a huge number.
     let limits = [
         "/sys/fs/cgroup/memory.max",
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -43,25 +45,26 @@ pub fn limit() -> Option<u64> {
         .min()
 }
 
-/// Has what this thread allocates from now on go back to the operating system seconds after it is freed. What others allocate, such as the
-/// buffers of a model, is kept for as long as `.cargo/config.toml` says.
-pub fn give_back_soon() {
+/// Makes the allocator return what this thread allocates to the operating system [`DECAY_MS`] after
+/// it is freed. For all other threads, such as those of a model, `.cargo/config.toml` sets the
+/// time.
+pub fn release_quickly() {
     let number = THREADS.fetch_add(1, Ordering::Relaxed);
     let Some(&arena) = ARENAS.get(number % ARENAS.len().max(1)) else {
         return;
     };
-    // SAFETY: `thread.arena` is an `unsigned`, which is what is written.
+    // SAFETY: `thread.arena` is an `unsigned`, as is the value written.
     if let Err(error) = unsafe { raw::write(b"thread.arena\0", arena) } {
-        tracing::debug!(%error, "a thread allocates from the arenas of all");
+        tracing::debug!(%error, "a thread uses the shared arenas");
     }
 }
 
-/// A new arena.
+/// Creates an arena.
 fn arena() -> Option<u32> {
-    // SAFETY: `arenas.create` is an `unsigned`, which is what is read.
+    // SAFETY: `arenas.create` is an `unsigned`, as is the value read.
     let arena: u32 = unsafe { raw::read(b"arenas.create\0") }.ok()?;
     let name = format!("arena.{arena}.dirty_decay_ms\0");
-    // SAFETY: it is an `ssize_t`, which is what is written.
-    unsafe { raw::write(name.as_bytes(), KEPT_MS) }.ok()?;
+    // SAFETY: `dirty_decay_ms` is an `ssize_t`, as is the value written.
+    unsafe { raw::write(name.as_bytes(), DECAY_MS) }.ok()?;
     Some(arena)
 }

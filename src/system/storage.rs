@@ -1,5 +1,5 @@
-//! A place for files: a local folder, or a bucket of S3, Google Cloud or Azure, by what a user writes for it.
-//! Knows URLs and where a bucket's settings come from; not what is kept there.
+//! A storage location as users name it: a local folder, or the URL of a bucket of S3, Google Cloud
+//! or Azure. A bucket's settings come from the environment.
 
 use std::{
     env, fs,
@@ -14,42 +14,42 @@ use url::Url;
 
 use crate::system::tls;
 
-/// Of the environment's variables, those with these beginnings are settings of a bucket, as the clouds' own tools read them.
-const SETTINGS: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
+/// Environment variables with these prefixes are settings of a bucket, as the clouds' own tools
+/// read them.
+const SETTING_PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
-/// Why a text names no place that can be used.
-pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
+/// The reason why a location cannot be used.
+pub type LocationError = Box<dyn std::error::Error + Send + Sync>;
 
-/// See the module.
 pub struct StorageLocation {
-    /// What keeps the files.
     pub objects: Arc<dyn ObjectStore>,
-    /// Under which path there.
+    /// The path of the location in `objects`.
     pub root: Path,
-    /// Where it is a local folder, which.
+    /// The folder, if the location is a local one.
     pub folder: Option<PathBuf>,
 }
 
 impl StorageLocation {
-    /// The place that a folder's path or a URL names; a folder is made if it is not there.
+    /// Opens a location by a folder's path or a URL. Creates a folder that does not exist.
     ///
     /// # Errors
-    /// [`PlaceError`], of the file system, of the URL or of the bucket's settings.
-    pub fn open(place: &str) -> Result<Self, PlaceError> {
-        if !place.contains("://") {
-            return Self::local(FilePath::new(place));
+    /// [`LocationError`] of the file system, of the URL or of the bucket's settings.
+    pub fn open(location: &str) -> Result<Self, LocationError> {
+        if !location.contains("://") {
+            return Self::local(FilePath::new(location));
         }
-        let url = Url::parse(place)?;
+        let url = Url::parse(location)?;
         match ObjectStoreScheme::parse(&url)?.0 {
             ObjectStoreScheme::Local => {
                 let folder = url.to_file_path();
-                Self::local(&folder.map_err(|()| "it is not the URL of a folder")?)
+                Self::local(&folder.map_err(|()| "the URL does not name a folder")?)
             }
             ObjectStoreScheme::AmazonS3
             | ObjectStoreScheme::GoogleCloudStorage
             | ObjectStoreScheme::MicrosoftAzure => {
-                let is_setting = |name: &str| SETTINGS.iter().any(|start| name.starts_with(start));
-                // What is not UTF-8 is no setting.
+                let is_setting =
+                    |name: &str| SETTING_PREFIXES.iter().any(|start| name.starts_with(start));
+                // No setting has a name or value that is not UTF-8.
                 let named = env::vars_os()
                     .filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
                 let settings = named
@@ -63,11 +63,11 @@ impl StorageLocation {
                     folder: None,
                 })
             }
-            _ => Err("nothing is kept by this kind of URL".into()),
+            _ => Err("this scheme is not supported; use s3, gs, az or file".into()),
         }
     }
 
-    fn local(folder: &FilePath) -> Result<Self, PlaceError> {
+    fn local(folder: &FilePath) -> Result<Self, LocationError> {
         fs::create_dir_all(folder)?;
         let objects = LocalFileSystem::new_with_prefix(folder)?
             .with_fsync(true)

@@ -1,7 +1,8 @@
-//! What encrypts the connections that a client makes: ring, as for NATS, so that one such library is enough.
+//! The TLS library of HTTP clients: ring, which the NATS client uses too.
 
-/// Makes ring what every client of HTTP made from now on encrypts with; without one a client cannot be made. A second call changes nothing.
+/// Installs ring as the provider of HTTP clients, which cannot be built without one. A second call
+/// changes nothing.
 pub fn install() {
-    // It fails only if there is one already.
+    // Fails only if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

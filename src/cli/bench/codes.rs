@@ -1,5 +1,5 @@
-//! `bench index`: codes and queries from files of raw little-endian words, searched in memory by one thread.
-//! Knows no store; what is measured is the directory that every search of the service goes through.
+//! `bench index`: measures the directory that every search of the service uses, in memory and on
+//! one thread.
 
 use std::{
     fs,
@@ -18,12 +18,12 @@ use crate::{
     index::CodeSet,
 };
 
-/// How many queries are repeated, so that what they touch stays in the processor's caches.
-const REPEATED: usize = 16;
-/// How many of the nearest are asked for.
-const NEAREST: usize = 10;
+/// The number of queries in the repeated pass, few enough to stay in the processor's caches.
+const REPEATED_QUERIES: usize = 16;
+/// The number of nearest codes that `top_k` returns.
+const TOP_K: usize = 10;
 
-/// See the module.
+/// The options of `scihcgrl bench index`.
 #[derive(Args)]
 pub struct Codes {
     /// The codes: raw little-endian u64, each code in the low bits.
@@ -35,24 +35,20 @@ pub struct Codes {
     /// The length of the codes: 24, 32 or 48.
     #[arg(long)]
     bits: Length,
-    /// The radii to search within; may be repeated.
+    /// The radii to search within, one or more.
     #[arg(long, default_value = "2", num_args = 1..)]
     radius: Vec<u32>,
-    /// How many images `counted` returns besides the exact total.
+    /// The number of images that `counted` returns besides the exact total.
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// Leave out operations that are not named here: ids, counted, top_k.
+    /// The operations to measure: ids, counted, top_k.
     #[arg(long, num_args = 1.., default_values = ["ids", "counted", "top_k"])]
     ops: Vec<String>,
-    /// Print JSON lines, which is also what is printed without this flag.
+    /// Print JSON lines, which is also the default.
     #[arg(long)]
     json: bool,
 }
 
-/// Measures.
-///
-/// # Errors
-/// A file that cannot be read or holds no codes of this length.
 pub fn run(options: &Codes) -> anyhow::Result<()> {
     let bits = options.bits;
     let codes = read(&options.codes, bits)?;
@@ -62,7 +58,7 @@ pub fn run(options: &Codes) -> anyhow::Result<()> {
         .collect();
     ensure!(
         !queries.is_empty(),
-        "{} holds no queries",
+        "{} has no queries",
         options.queries.display()
     );
     let images = codes.len();
@@ -87,26 +83,27 @@ pub fn run(options: &Codes) -> anyhow::Result<()> {
             measure("counted", Some(radius), &queries, |query| {
                 let (total, first) = set.counted(query, radius, options.limit);
                 black_box(first);
-                total as usize
+                usize::try_from(total).unwrap_or(usize::MAX)
             });
         }
     }
     if wanted("top_k") {
         measure("top_k", None, &queries, |query| {
-            black_box(set.nearest(query, NEAREST)).len()
+            black_box(set.nearest(query, TOP_K)).len()
         });
     }
     Ok(())
 }
 
-/// Every query once, and then a few of them again and again. One pass goes before, for memory to be there.
+/// Measures each query once, then a few of them repeatedly. Some unmeasured searches come first, to
+/// allocate memory.
 fn measure(
     op: &str,
     radius: Option<u32>,
     queries: &[HashCode],
     mut search: impl FnMut(&HashCode) -> usize,
 ) {
-    for query in queries.iter().take(REPEATED) {
+    for query in queries.iter().take(REPEATED_QUERIES) {
         search(query);
     }
     let mut pass = |name: &str, queries: &mut dyn Iterator<Item = &HashCode>| {
@@ -124,7 +121,7 @@ fn measure(
         }));
     };
     pass("fresh", &mut queries.iter());
-    let few = &queries[..queries.len().min(REPEATED)];
+    let few = &queries[..queries.len().min(REPEATED_QUERIES)];
     pass("repeated", &mut few.iter().cycle().take(queries.len()));
 }
 
@@ -133,14 +130,14 @@ fn read(path: &Path, bits: Length) -> anyhow::Result<Vec<u64>> {
     let (words, rest) = bytes.as_chunks();
     ensure!(
         rest.is_empty(),
-        "{} has {} bytes, which are not whole words of 8",
+        "{} has {} bytes, which is no multiple of 8",
         path.display(),
         bytes.len()
     );
     let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
     ensure!(
         words.iter().all(|word| word >> bits.bits() == 0),
-        "{} holds words of more than {bits} bits",
+        "{} has words of more than {bits} bits",
         path.display()
     );
     Ok(words)

@@ -1,5 +1,4 @@
-//! `bench copies`: sketches of random directions, some of them with copies at or above a similarity, grouped as a job does it.
-//! Knows no store and no pictures: what is measured is finding the groups.
+//! `bench copies`: measures the search for groups of copies on random sketches, without a store.
 
 use clap::Args;
 use rand::{Rng, SeedableRng};
@@ -8,44 +7,40 @@ use serde_json::json;
 
 use crate::{
     cli::bench::{memory, rounded},
-    index::{Search, SketchSet},
+    index::{CopySearch, SketchSet},
 };
 
-/// The fewest and the most images of a group.
-const GROUP: std::ops::RangeInclusive<usize> = 2..=20;
-/// Any two images of a group are at most so much more similar than they have to be.
-const CLOSER: f32 = 0.04;
+const GROUP_SIZES: std::ops::RangeInclusive<usize> = 2..=20;
+/// Images of a group are up to this much more similar than the threshold.
+const MAX_EXCESS: f32 = 0.04;
 
-/// The images that are made, and from which similarity they are copies.
+/// The options of `scihcgrl bench copies`.
 #[derive(Args)]
 pub struct CopiesBench {
-    /// How many images.
+    /// The number of images.
     #[arg(long, default_value_t = 1_000_000)]
     images: usize,
-    /// The share of them that is in groups of 2 to 20.
+    /// The share of images in groups of 2 to 20.
     #[arg(long, default_value_t = 0.1)]
     grouped: f64,
     /// Bytes of a sketch.
     #[arg(long, default_value_t = 192)]
     bytes: usize,
-    /// From which similarity on an image is a copy.
+    /// The least similarity of copies.
     #[arg(long, default_value_t = 0.9)]
     least: f32,
-    /// Of how many images all pairs are compared, to tell how many of them the way for large galleries finds.
-    #[arg(long, default_value_t = Search::EXACT)]
+    /// The number of images of which all pairs are compared, to measure the recall of the
+    /// approximate search.
+    #[arg(long, default_value_t = CopySearch::MAX_EXACT)]
     compared: usize,
 }
 
-/// Measures.
-///
-/// # Errors
-/// None.
 pub fn run(options: &CopiesBench) -> anyhow::Result<()> {
-    let set = made(options, options.compared);
-    let started = computed();
-    let all = set.pairs(options.least, Search::Exact);
-    let exact = computed() - started;
-    let found = set.pairs(options.least, Search::Tables);
+    let set = make_sketches(options, options.compared);
+    let started = cpu_seconds();
+    let all = set.count_pairs(options.least, CopySearch::Exact);
+    let exact = cpu_seconds() - started;
+    let found = set.count_pairs(options.least, CopySearch::Tables);
     println!(
         "{}",
         json!({
@@ -53,12 +48,12 @@ pub fn run(options: &CopiesBench) -> anyhow::Result<()> {
             "recall": rounded(found as f64 / all.max(1) as f64), "exact_seconds": rounded(exact),
         })
     );
-    let set = made(options, options.images);
+    let set = make_sketches(options, options.images);
     let before = memory("VmRSS:");
-    let started = computed();
-    let search = Search::suiting(set.len());
+    let started = cpu_seconds();
+    let search = CopySearch::for_count(set.len());
     let groups = set.groups(options.least, search, &mut |_| true);
-    let seconds = computed() - started;
+    let seconds = cpu_seconds() - started;
     let groups = groups.unwrap_or_default();
     let grouped: usize = groups.iter().map(Vec::len).sum();
     println!(
@@ -72,34 +67,35 @@ pub fn run(options: &CopiesBench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds that this thread has computed, as Linux tells them: what other programs take is not in them.
-fn computed() -> f64 {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = told
+/// Returns the CPU seconds of this thread, from Linux. Time of other programs does not count.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text
         .split(' ')
         .next()
         .and_then(|word| word.parse::<f64>().ok());
     nanoseconds.unwrap_or_default() / 1e9
 }
 
-/// So many sketches in an order of no meaning.
-fn made(options: &CopiesBench, images: usize) -> SketchSet {
+/// Makes sketches in random order.
+fn make_sketches(options: &CopiesBench, images: usize) -> SketchSet {
     let mut random = ChaCha8Rng::seed_from_u64(11);
-    let grouped = (images as f64 * options.grouped) as usize;
+    let grouped = (images as f64 * options.grouped).floor();
     let mut sketches: Vec<Box<[i8]>> = Vec::with_capacity(images);
     while sketches.len() < images {
-        let oldest = direction(&mut random, options.bytes);
+        let oldest = random_direction(&mut random, options.bytes);
         sketches.push(quantised(&oldest));
-        let size = match sketches.len() < grouped {
-            true => random.random_range(GROUP),
+        let size = match (sketches.len() as f64) < grouped {
+            true => random.random_range(GROUP_SIZES),
             false => 1,
         };
         for _ in 1..size.min(images - sketches.len() + 1) {
-            // The root of it to the first one, so that it is about that between any two.
-            let similarity = options.least + CLOSER * random.random::<f32>();
-            let other = direction(&mut random, options.bytes);
+            // With the square root as similarity to the first, any two of the group have about this
+            // one.
+            let similarity = options.least + MAX_EXCESS * random.random::<f32>();
+            let other = random_direction(&mut random, options.bytes);
             let root = similarity.min(1.0).sqrt();
-            sketches.push(quantised(&beside(&oldest, &other, root)));
+            sketches.push(quantised(&towards(&oldest, &other, root)));
         }
     }
     for at in (1..images).rev() {
@@ -112,9 +108,9 @@ fn made(options: &CopiesBench, images: usize) -> SketchSet {
     set
 }
 
-/// A vector of length 1 in a direction that is as likely as any other.
-fn direction(random: &mut ChaCha8Rng, bytes: usize) -> Vec<f32> {
-    // Sums of uniform numbers are about normal.
+/// Returns a unit vector of uniformly random direction.
+fn random_direction(random: &mut ChaCha8Rng, bytes: usize) -> Vec<f32> {
+    // A sum of uniform numbers is about normal.
     let normal = |random: &mut ChaCha8Rng| (0..6).map(|_| random.random::<f32>() - 0.5).sum();
     unit((0..bytes).map(|_| normal(random)).collect())
 }
@@ -124,8 +120,8 @@ fn unit(vector: Vec<f32>) -> Vec<f32> {
     vector.into_iter().map(|value| value / length).collect()
 }
 
-/// A vector that is so similar to one, on the way to another.
-fn beside(one: &[f32], other: &[f32], similarity: f32) -> Vec<f32> {
+/// Returns a unit vector with a given similarity to `one`, in the direction of `other`.
+fn towards(one: &[f32], other: &[f32], similarity: f32) -> Vec<f32> {
     let along: f32 = one.iter().zip(other).map(|(one, other)| one * other).sum();
     let across = one
         .iter()
@@ -139,7 +135,11 @@ fn beside(one: &[f32], other: &[f32], similarity: f32) -> Vec<f32> {
         .collect()
 }
 
-/// As a sketch has it: the largest entry is ±127.
+/// Quantises a vector as a sketch: the largest entry becomes ±127.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the values are whole numbers from -127 to 127"
+)]
 fn quantised(vector: &[f32]) -> Box<[i8]> {
     let largest = vector
         .iter()

@@ -1,5 +1,5 @@
-//! Synthetic images for `bench store`: codes around centres, ids as the service makes them, no originals.
-//! Knows nothing of what is done with them.
+//! Synthetic images for `bench store`: codes around centres, ids as the service makes them, no
+//! originals.
 
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,18 +9,19 @@ use crate::{
     index::{Codes, ImageId, NewImage, Sketch},
 };
 
-/// Images by number, the same every time.
+/// Makes images from their number. The same number gives the same image.
 pub struct Images {
     centres: Vec<u64>,
     sketch: Option<usize>,
     labelled: bool,
 }
 
-/// The labels of images, by of how many one has it.
+/// Each label, with a number `n`: one image of `n` has it.
 pub const LABELS: [(&str, usize); 3] = [("half", 2), ("hundredth", 100), ("rare", 10_000)];
 
 impl Images {
-    /// Around so many centres; uniform where there are none. With sketches of so many bytes, and with [`LABELS`].
+    /// Codes are around `centres`, or uniform if that is 0. `sketch` is the bytes of a sketch.
+    /// Images have [`LABELS`] if `labelled`.
     pub fn new(centres: usize, sketch: Option<usize>, labelled: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         Images {
@@ -30,7 +31,8 @@ impl Images {
         }
     }
 
-    /// The codes of the image with a number. Bits stray from their centre with a probability of .02, as a trained model's do with ten classes.
+    /// Returns the codes of an image. Bits differ from their centre with a probability of .02, as
+    /// those of a model trained on ten classes.
     pub fn codes(&self, number: usize) -> Vec<HashCode> {
         let mut rng = ChaCha8Rng::seed_from_u64(number as u64);
         let centre = match self.centres.len() {
@@ -49,25 +51,24 @@ impl Images {
         Length::ALL.map(code).to_vec()
     }
 
-    /// The sketch of the image with a number, if images have any.
+    /// Returns the sketch of an image, if images have sketches.
     pub fn sketch(&self, number: usize) -> Option<Sketch> {
         let mut values = vec![0u8; self.sketch?];
         ChaCha8Rng::seed_from_u64(number as u64 ^ 1 << 40).fill_bytes(&mut values);
-        let values = values.into_iter().map(|value| value as i8).collect();
+        let values = values.into_iter().map(u8::cast_signed).collect();
         Sketch::from_values(values).ok()
     }
 
-    /// The id of the image with a number, as the service makes ids: UUIDs that begin with a time.
+    /// Returns the id of an image, as the service makes ids: a UUID that begins with a time.
     pub fn id(&self, number: usize) -> ImageId {
         let mut rng = ChaCha8Rng::seed_from_u64(!(number as u64));
         let milliseconds = 1_700_000_000_000 + number as u64 / 8;
         let random = rng.random();
         let uuid = uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
-        // A UUID is an id.
+        // Every UUID is a valid id.
         uuid.to_string().parse().unwrap_or_else(|_| unreachable!())
     }
 
-    /// The image with a number.
     pub fn image(&self, number: usize) -> NewImage {
         let labels = LABELS.into_iter();
         let labels = labels.filter(|(_, of)| number.is_multiple_of(*of));

@@ -1,5 +1,8 @@
-//! Measuring the index with codes of one's own: what a search costs beside other programs, and what storing costs; and what a training
-//! may wait for, its pictures. Prints JSON lines; knows what it measures as its callers do, and no targets.
+//! `scihcgrl bench`: measurements that print JSON lines. They use public interfaces only and check
+//! no targets.
+//!
+//! `codes` search in memory · `store` a store on disk · `images` its synthetic images · `copies`
+//! groups of copies · `pictures` reading pictures for training.
 
 mod codes;
 mod copies;
@@ -9,23 +12,18 @@ mod store;
 
 use clap::Subcommand;
 
-/// What is measured.
 #[derive(Subcommand)]
 pub enum Bench {
-    /// Search a file of codes by a file of queries, in memory, on one thread; print what that takes.
+    /// Measure searches of a file of queries in a file of codes, in memory, on one thread.
     Index(codes::Codes),
-    /// Fill a new store, change it, search it meanwhile and open it again; print what that takes.
+    /// Measure a new store: filling, changing, searching at the same time, and opening it again.
     Store(store::StoreBench),
-    /// Find the groups of copies among sketches made for it, in memory, on one thread; print what that takes.
+    /// Measure the search for groups of copies among generated sketches, in memory, on one thread.
     Copies(copies::CopiesBench),
-    /// Make pictures to train on, without training; print how many a second.
+    /// Measure how many training pictures are made a second, without training.
     Pictures(pictures::PicturesBench),
 }
 
-/// Measures.
-///
-/// # Errors
-/// Whatever stopped it, in words.
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Index(codes) => codes::run(codes),
@@ -35,22 +33,23 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     }
 }
 
-/// The median and the 99th percentile of some times in microseconds.
+/// Returns the median and the 99th percentile of times in microseconds.
 fn percentiles(micros: &mut [f64]) -> (f64, f64) {
     micros.sort_by(f64::total_cmp);
-    let at = |share: f64| micros.get((micros.len() as f64 * share) as usize).copied();
-    (at(0.5).unwrap_or(f64::NAN), at(0.99).unwrap_or(f64::NAN))
+    let at = |percent: usize| micros.get(micros.len() * percent / 100).copied();
+    (at(50).unwrap_or(f64::NAN), at(99).unwrap_or(f64::NAN))
 }
 
-/// Three digits after the point are more than a clock knows.
+/// Rounds to three decimals, which is more than a clock measures.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// Bytes of this process's memory as Linux tells them: `VmRSS:` is what is resident, `VmHWM:` the most that ever was; 0 elsewhere.
-fn memory(what: &str) -> u64 {
+/// Returns a field of `/proc/self/status` in bytes: `VmRSS:` is resident memory, `VmHWM:` its peak.
+/// Returns 0 on other systems than Linux.
+fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.unwrap_or_default() * 1024
 }

@@ -1,24 +1,24 @@
-//! `bench pictures`: how many pictures a second are read and made into batches, with nobody who computes.
-//! Knows no network; what is measured is what every training draws from.
+//! `bench pictures`: measures how many pictures a second are read and made into batches, without a
+//! network.
 
 use std::{path::PathBuf, thread, time::Instant};
 
+use crate::model::Device;
 use clap::Args;
 use serde_json::json;
-use tch::Device;
 
 use crate::{
     cli::bench::rounded,
     image::Input,
     train::data::{
         self,
-        ahead::{Ahead, Plan},
         augment::Augment,
         pictures::Pictures,
+        prefetch::{BatchPlan, Prefetch},
     },
 };
 
-/// Which pictures are made, how, and for how long.
+/// The options of `scihcgrl bench pictures`.
 #[derive(Args)]
 pub struct PicturesBench {
     /// The data, in any form that `train` takes.
@@ -27,24 +27,20 @@ pub struct PicturesBench {
     /// Side of the square input, pixels.
     #[arg(long, default_value_t = 128)]
     input_size: u32,
-    /// Images a step.
+    /// Images in a batch.
     #[arg(long, default_value_t = 64)]
     batch_size: usize,
-    /// How much pictures are changed, 0 to 1.
+    /// The strength of random changes of pictures, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     augment: f64,
-    /// Threads that make them; as many as there are cores by default.
+    /// Threads that make pictures. By default one for each core.
     #[arg(long)]
     threads: Option<usize>,
-    /// For how long they are made, at least.
+    /// The least duration of the measurement, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }
 
-/// Measures.
-///
-/// # Errors
-/// Data that cannot be read.
 pub fn run(options: &PicturesBench) -> anyhow::Result<()> {
     let side = options.input_size;
     let started = Instant::now();
@@ -61,7 +57,7 @@ pub fn run(options: &PicturesBench) -> anyhow::Result<()> {
     let numbers: Vec<usize> = (0..count).collect();
     let (started, mut made) = (Instant::now(), 0);
     while started.elapsed().as_secs_f64() < options.seconds {
-        let plan = Plan {
+        let plan = BatchPlan {
             pictures: &pictures,
             batches: (made as u64..)
                 .zip(numbers.chunks(options.batch_size.max(1)))
@@ -70,7 +66,7 @@ pub fn run(options: &PicturesBench) -> anyhow::Result<()> {
             augment: Some(Augment::new(options.augment)),
         };
         thread::scope(|scope| {
-            for batch in Ahead::start(scope, plan, threads, Device::Cpu) {
+            for batch in Prefetch::start(scope, plan, threads, Device::Cpu) {
                 made += batch?.numbers.len();
             }
             anyhow::Ok(())

@@ -1,5 +1,4 @@
-//! `bench store`: a store in a folder of its own, filled, changed and searched as a service would.
-//! Knows the index's public interface; what it stores comes from `images`.
+//! `bench store`: measures a new store that is filled, changed and searched as by a service.
 
 use std::{
     fs,
@@ -29,53 +28,51 @@ use crate::{
     },
 };
 
-/// See the module.
+/// The options of `scihcgrl bench store`.
 #[derive(Args)]
 pub struct StoreBench {
-    /// A folder that does not exist yet; it is removed afterwards unless it is to be kept.
+    /// A folder that does not exist yet. It is removed at the end without --keep-for.
     #[arg(long)]
     data_dir: PathBuf,
-    /// How many images.
+    /// The number of images.
     #[arg(long, default_value_t = 1_000_000)]
     images: u32,
-    /// Around how many centres their codes are; 0 for uniform codes.
+    /// The number of centres that codes lie around, or 0 for uniform codes.
     #[arg(long, default_value_t = 10)]
     centres: usize,
-    /// How many of the images are written again or deleted afterwards, half and half.
+    /// The number of images to change at the end: half are replaced, half are deleted.
     #[arg(long, default_value_t = 100_000)]
     changes: u32,
-    /// For how many seconds writers write singly, and searches are timed beside writes and without.
+    /// The duration in seconds of each measurement of searches, and roughly of the phase of single
+    /// writes.
     #[arg(long, default_value_t = 5)]
-    seconds: u64,
+    seconds: u32,
     /// Bytes of memory for sled's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     cache_bytes: u64,
-    /// Bytes of a sketch that each image has; none if it is left out.
+    /// Bytes of each image's sketch. By default images have none.
     #[arg(long, value_name = "BYTES")]
     sketch: Option<usize>,
-    /// Where sketches are: in memory or on disk.
+    /// Keep sketches in memory or on disk.
     #[arg(long, default_value = "memory")]
     sketches: SketchStorage,
-    /// Give a half, a hundredth and a ten-thousandth of the images a label each, and time searches with these.
+    /// Give a half, a hundredth and a ten-thousandth of the images one label each, and measure
+    /// searches with these labels.
     #[arg(long)]
     labels: bool,
-    /// Leave the folder there, as one that the model with this id filled, so that `serve` takes it.
+    /// Keep the folder, as one of the model with this id, so that `serve` accepts it.
     #[arg(long, value_name = "MODEL_ID")]
     keep_for: Option<String>,
-    /// The numeric type in which that model is said to have made the codes.
+    /// The numeric type to record for the codes of that model.
     #[arg(long, default_value = "fp32")]
     precision: String,
 }
 
-/// How many writes are under way at once where they are to be committed in large groups.
-const IN_GROUPS: usize = 1024;
-/// How many writers wait for an answer each before they go on.
-const WRITERS: usize = 32;
+/// Concurrent writes in phases that measure commits of large groups.
+const GROUP_WRITERS: usize = 1024;
+/// Concurrent writers in the phase of single writes.
+const SINGLE_WRITERS: usize = 32;
 
-/// Measures.
-///
-/// # Errors
-/// A folder that exists, or whatever stopped it.
 pub fn run(options: &StoreBench) -> anyhow::Result<()> {
     let path = &options.data_dir;
     ensure!(
@@ -103,29 +100,29 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
             async move { index.put(image).await.map(drop) }
         })
     };
-    let rate = write(0, images, IN_GROUPS)?;
+    let rate = write(0, images, GROUP_WRITERS)?;
     print(
         "insert_in_groups",
         options,
         &index,
-        json!({ "in_flight": IN_GROUPS, "per_second": rate.round() }),
+        json!({ "in_flight": GROUP_WRITERS, "per_second": rate.round() }),
     );
 
-    let singly = (options.seconds * 20_000) as usize;
-    let rate = write(images, images + singly, WRITERS)?;
+    let singly = options.seconds as usize * 20_000;
+    let rate = write(images, images + singly, SINGLE_WRITERS)?;
     print(
         "insert_singly",
         options,
         &index,
-        json!({ "writers": WRITERS, "per_second": rate.round() }),
+        json!({ "writers": SINGLE_WRITERS, "per_second": rate.round() }),
     );
 
     let quiet = searches(&index, &source, options.seconds, &within);
     print("search_quiet", options, &index, quiet);
-    let candidates = Some(Order::USUAL);
+    let candidates = Some(Order::DEFAULT_CANDIDATES);
     let by_similarity = Order::Similarity {
         candidates,
-        least: None,
+        min_similarity: None,
     };
     let label = |label: Option<&str>| label.map(str::to_owned).into_iter().collect();
     let nearest = |order: Order, labels: Vec<String>| {
@@ -156,7 +153,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         let mut written = (0, 0.0);
         while !searching.is_finished() {
             let start = from + written.0;
-            let rate = write(start, start + 20_000, IN_GROUPS);
+            let rate = write(start, start + 20_000, GROUP_WRITERS);
             written = (written.0 + 20_000, rate.unwrap_or(f64::NAN));
         }
         (searching.join(), written.1)
@@ -171,8 +168,8 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
 
     let (changing, changed) = (index.clone(), source.clone());
     let changes = 0..options.changes as usize;
-    let rate = each(&runtime, changes, IN_GROUPS, move |change| {
-        // Spread over all images; a prime makes the order one of no meaning.
+    let rate = each(&runtime, changes, GROUP_WRITERS, move |change| {
+        // A prime spreads the changes over all images.
         let number = change * 7_368_787 % images;
         let (index, source) = (changing.clone(), changed.clone());
         async move {
@@ -214,7 +211,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A look-up within radius 2 by the codes of an image that is not stored.
+/// Makes a query within radius 2, by the codes of an image that is not stored.
 fn within(source: &Images, number: usize) -> Query {
     Query {
         code: source.codes(number)[2],
@@ -228,19 +225,19 @@ fn within(source: &Images, number: usize) -> Query {
     }
 }
 
-/// Searches one after the other, for some seconds.
+/// Measures sequential searches for some seconds.
 fn searches(
     index: &Index,
     source: &Images,
-    seconds: u64,
+    seconds: u32,
     query: &dyn Fn(&Images, usize) -> Query,
 ) -> Value {
     let (started, mut micros, mut failed, mut number) = (Instant::now(), Vec::new(), 0, 0);
-    while started.elapsed() < Duration::from_secs(seconds) {
+    while started.elapsed() < Duration::from_secs(seconds.into()) {
         let query = query(source, number + 2_000_000_011);
-        let asked = Instant::now();
+        let query_started = Instant::now();
         failed += u32::from(index.search(&query).is_err());
-        micros.push(asked.elapsed().as_nanos() as f64 / 1000.0);
+        micros.push(query_started.elapsed().as_nanos() as f64 / 1000.0);
         number += 1;
     }
     let most = micros.iter().copied().fold(0.0, f64::max);
@@ -264,7 +261,7 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
         precision: Requirement::Preferred(options.precision.clone()),
         lengths: Length::ALL.to_vec(),
         sketch: options.sketch,
-        kept: Some(options.sketches),
+        sketch_storage: Some(options.sketches),
         gallery: None,
         cache_bytes: options.cache_bytes,
     })?)
@@ -284,7 +281,7 @@ fn print(op: &str, options: &StoreBench, index: &Index, more: Value) {
     );
 }
 
-/// Has so many tasks do something with each number, and tells how many were done a second.
+/// Runs work for each number on `tasks` concurrent tasks. Returns the numbers done a second.
 fn each<F: Future<Output = Result<(), IndexError>> + Send + 'static>(
     runtime: &Runtime,
     numbers: Range<usize>,

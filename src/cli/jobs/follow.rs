@@ -1,5 +1,4 @@
-//! A job that is followed: its events as they come, until it is over.
-//! Knows streams of events and how progress reads; not what a job does.
+//! Follows a job: reads its stream of events and shows them until the job has ended.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -11,26 +10,30 @@ use tokio::time::sleep;
 
 use crate::cli::jobs::{Client, get, text};
 
-/// How long to wait for a service that has nothing to tell.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The pause after a stream without events.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Follows a job, over a service that is started again too, and tells what came of it; fails where it does.
+/// Follows a job and returns its result. Reconnects if the stream ends, and waits while the service
+/// restarts.
+///
+/// # Errors
+/// If the job failed or was cancelled, or the service does not answer.
 pub async fn follow(client: &Client, id: &str) -> anyhow::Result<Value> {
-    let (mut last, mut show) = (String::from("0"), Show::default());
+    let (mut last_id, mut display) = (String::from("0"), Display::default());
     loop {
         let path = format!("/admin/jobs/{id}");
         let job = get(client, &path).await?;
         let request = client.request(Method::GET, &format!("{path}/events"));
-        let events = request.header("last-event-id", &last).send().await;
-        let mut events = events.context("the service does not answer any more")?;
-        let (mut read, mut told) = (Vec::new(), false);
-        // Busy or stopping it has no events; what else is wrong is told by the request above.
+        let events = request.header("last-event-id", &last_id).send().await;
+        let mut events = events.context("the service no longer answers")?;
+        let (mut read, mut has_events) = (Vec::new(), false);
+        // A busy or stopping service refuses the stream. The request above reports any other error.
         if events.status().is_success() {
             while let Ok(Some(chunk)) = events.chunk().await {
                 read.extend_from_slice(&chunk);
                 while let Some(event) = next_event(&mut read) {
-                    show.event(&event, &mut last);
-                    told = true;
+                    display.show(&event, &mut last_id);
+                    has_events = true;
                 }
             }
         }
@@ -38,13 +41,14 @@ pub async fn follow(client: &Client, id: &str) -> anyhow::Result<Value> {
             "succeeded" => return Ok(job["result"].clone()),
             "failed" => bail!("the job failed: {}", text(&job["error"])),
             "cancelled" => bail!("the job was cancelled"),
-            _ if told => {}
-            _ => sleep(AGAIN).await,
+            _ if has_events => {}
+            _ => sleep(RETRY_DELAY).await,
         }
     }
 }
 
-/// Takes the first whole event from what was read of a stream, which may be cut anywhere, also within a character.
+/// Removes the first complete event from the bytes read. Chunks may end anywhere, even inside a
+/// character.
 fn next_event(read: &mut Vec<u8>) -> Option<String> {
     let end = read.windows(2).position(|two| two == b"\n\n")?;
     let event = String::from_utf8_lossy(&read[..end]).into_owned();
@@ -52,20 +56,20 @@ fn next_event(read: &mut Vec<u8>) -> Option<String> {
     Some(event)
 }
 
-/// A progress bar on a terminal, a line for each thing told elsewhere.
+/// Shows events with a progress bar on a terminal, or as one line each.
 #[derive(Default)]
-struct Show {
+struct Display {
     bar: Option<(String, ProgressBar)>,
 }
 
-impl Show {
-    fn event(&mut self, event: &str, last: &mut String) {
+impl Display {
+    fn show(&mut self, event: &str, last_id: &mut String) {
         let field = |name: &str| {
             let value = event.lines().find_map(|line| line.strip_prefix(name));
             value.map(str::trim)
         };
         if let Some(id) = field("id:") {
-            *last = id.to_owned();
+            *last_id = id.to_owned();
         }
         let data: Value = field("data:")
             .and_then(|data| serde_json::from_str(data).ok())
@@ -109,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_whole_wherever_a_stream_is_cut() {
+    fn events_are_complete_wherever_chunks_end() {
         let sent = "id: 1\ndata: {\"label\": \"Größe 東京\"}\n\nid: 2\n\nid: 3";
         let (mut read, mut events) = (Vec::new(), Vec::new());
         for byte in sent.bytes() {

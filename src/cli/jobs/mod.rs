@@ -1,5 +1,6 @@
-//! `scihcgrl jobs`: has a running service learn or change its model, follows what it does, stops it.
-//! Knows requests and how progress reads; what a job does is the service's.
+//! `scihcgrl jobs`: starts, lists, follows, cancels and deletes jobs of a running service.
+//!
+//! `follow` the events of a job.
 
 mod follow;
 
@@ -18,58 +19,60 @@ use reqwest::{
 };
 use serde_json::{Map, Value};
 
-/// What is asked of a service's jobs.
 #[derive(Subcommand, Clone)]
 pub enum Jobs {
-    /// Train a model further on labelled images of the gallery or of an archive, and follow it.
+    /// Fine-tune a model on labelled images of the gallery or of an archive, and follow the job.
     FineTune {
-        /// A .tar or .tar.gz file with a folder of images per class, to learn from instead of the gallery.
+        /// A .tar or .tar.gz file with one folder of images per class, to learn from instead of the
+        /// gallery.
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
-        /// Options as in the contract, such as `labels=cat,dog`, `epochs=8` or `activate=if_better`.
+        /// Options of the job as in the HTTP API, such as `labels=cat,dog`, `epochs=8` or
+        /// `activate=if_better`.
         #[arg(value_name = "OPTION=VALUE")]
         options: Vec<String>,
         /// Print the job's id instead of following it.
         #[arg(long)]
         detach: bool,
     },
-    /// Make a model of what the gallery shows, without labels, and follow the job.
+    /// Adapt a model to the gallery's images without labels, and follow the job.
     Adapt {
-        /// Options as in the contract, such as `images=50000` or `activate=if_better`.
+        /// Options of the job as in the HTTP API, such as `images=50000` or `activate=if_better`.
         #[arg(value_name = "OPTION=VALUE")]
         options: Vec<String>,
         /// Print the job's id instead of following it.
         #[arg(long)]
         detach: bool,
     },
-    /// Search by a model's codes from now on, or, after following it, as soon as they are made.
+    /// Activate a model. If the gallery has no codes of it yet, follow the job that makes them
+    /// first.
     Activate {
         /// The model's id.
         model: String,
     },
-    /// The newest jobs, a line each.
+    /// List the newest jobs.
     List {
-        /// How many, 1 to 1000.
+        /// The most jobs to list, 1 to 1000.
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// A job as JSON.
+    /// Print a job as JSON.
     Show {
         /// The job's id.
         id: String,
     },
-    /// Follow a job until it is over.
+    /// Follow a job until it ends.
     Watch {
         /// The job's id.
         id: String,
     },
-    /// Forget jobs that have been over for so many days, with what happened to them.
+    /// Delete the records of jobs that ended some days ago.
     Prune {
-        /// How many days.
+        /// The age in days from which jobs are deleted.
         #[arg(long)]
         days: u64,
     },
-    /// Stop a job.
+    /// Cancel a job.
     Cancel {
         /// The job's id.
         id: String,
@@ -77,8 +80,8 @@ pub enum Jobs {
 }
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
-/// Options whose values are lists, with commas between.
-const LISTS: [&str; 3] = ["labels", "images", "lengths"];
+/// Options whose values are lists separated by commas.
+const LIST_OPTIONS: [&str; 3] = ["labels", "images", "lengths"];
 
 pub(crate) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
     match jobs {
@@ -87,18 +90,18 @@ pub(crate) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
             options,
             detach,
         } => {
-            let asked = asked("fine_tune", options)?;
+            let body = job_body("fine_tune", options)?;
             let request = client.request(Method::POST, "/admin/jobs");
             let request = match archive {
-                Some(archive) => request.multipart(with_archive(&asked, archive).await?),
-                None => request.json(&asked),
+                Some(archive) => request.multipart(with_archive(&body, archive).await?),
+                None => request.json(&body),
             };
-            begin(&client, request, *detach).await?;
+            start(&client, request, *detach).await?;
         }
         Jobs::Adapt { options, detach } => {
             let request = client.request(Method::POST, "/admin/jobs");
-            let request = request.json(&asked("adapt", options)?);
-            begin(&client, request, *detach).await?;
+            let request = request.json(&job_body("adapt", options)?);
+            start(&client, request, *detach).await?;
         }
         Jobs::Activate { model } => {
             let path = format!("/admin/models/{model}/activate");
@@ -119,9 +122,10 @@ pub(crate) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
         Jobs::Show { id } => println!("{:#}", get(&client, &format!("/admin/jobs/{id}")).await?),
         Jobs::Watch { id } => watch(&client, id).await?,
         Jobs::Prune { days } => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+            let now = u64::try_from(now)?;
             let pruned = prune(&client, now.saturating_sub(days.saturating_mul(DAY_MS))).await?;
-            println!("{pruned} jobs forgotten");
+            println!("{pruned} jobs deleted");
         }
         Jobs::Cancel { id } => {
             let job = send(&client, Method::POST, &format!("/admin/jobs/{id}/cancel")).await?;
@@ -131,8 +135,8 @@ pub(crate) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for a job, and follows it unless only its id is wanted.
-async fn begin(client: &Client, request: RequestBuilder, detach: bool) -> anyhow::Result<()> {
+/// Creates a job, then prints its id or follows it.
+async fn start(client: &Client, request: RequestBuilder, detach: bool) -> anyhow::Result<()> {
     let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
     let id = text(&job["id"]);
     match detach {
@@ -142,28 +146,29 @@ async fn begin(client: &Client, request: RequestBuilder, detach: bool) -> anyhow
     Ok(())
 }
 
-/// The request that some options of a kind of job make.
-fn asked(kind: &str, options: &[String]) -> anyhow::Result<Value> {
-    let mut asked = Map::new();
-    asked.insert("kind".to_owned(), kind.into());
+/// Makes the body of a request for a job.
+fn job_body(kind: &str, options: &[String]) -> anyhow::Result<Value> {
+    let mut body = Map::new();
+    body.insert("kind".to_owned(), kind.into());
     for option in options {
         let (name, value) = option
             .split_once('=')
-            .with_context(|| format!("'{option}' is not an option; one is written NAME=VALUE"))?;
-        // A number or a truth as it is; anything else is a word.
-        let one = |value: &str| {
-            let read = serde_json::from_str::<Value>(value).ok();
-            read.filter(|read| !read.is_object())
+            .with_context(|| format!("'{option}' is not an option; write NAME=VALUE"))?;
+        // Numbers and booleans keep their type; everything else is a string.
+        let parse = |value: &str| {
+            let parsed = serde_json::from_str::<Value>(value).ok();
+            parsed
+                .filter(|parsed| !parsed.is_object())
                 .unwrap_or_else(|| value.into())
         };
-        let value = match LISTS.contains(&name) {
-            true if name == "lengths" => value.split(',').map(one).collect(),
+        let value = match LIST_OPTIONS.contains(&name) {
+            true if name == "lengths" => value.split(',').map(parse).collect(),
             true => value.split(',').map(Value::from).collect(),
-            false => one(value),
+            false => parse(value),
         };
-        asked.insert(name.to_owned(), value);
+        body.insert(name.to_owned(), value);
     }
-    Ok(asked.into())
+    Ok(body.into())
 }
 
 fn text(value: &Value) -> &str {
@@ -179,16 +184,16 @@ async fn send(client: &Client, method: Method, path: &str) -> anyhow::Result<Val
     answer.map_err(anyhow::Error::msg)
 }
 
-/// A request with the archive that is to be learned from, which is read as it is sent.
-async fn with_archive(asked: &Value, archive: &Path) -> anyhow::Result<Form> {
+/// Makes a form of a job and its archive, which is read while it is sent.
+async fn with_archive(body: &Value, archive: &Path) -> anyhow::Result<Form> {
     let file = Part::file(archive).await;
     let file = file.with_context(|| format!("cannot read {}", archive.display()))?;
     Ok(Form::new()
-        .text("job", asked.to_string())
+        .text("job", body.to_string())
         .part("archive", file))
 }
 
-/// Forgets the jobs that were over before a moment, in milliseconds since 1970, and tells how many there were.
+/// Deletes the jobs that ended before a time, in milliseconds since 1970. Returns their number.
 async fn prune(client: &Client, before: u64) -> anyhow::Result<usize> {
     let (mut pruned, mut page) = (0, "/admin/jobs?limit=1000".to_owned());
     loop {
@@ -207,7 +212,7 @@ async fn prune(client: &Client, before: u64) -> anyhow::Result<usize> {
     }
 }
 
-/// Follows a job and prints what came of it.
+/// Follows a job and prints its result.
 async fn watch(client: &Client, id: &str) -> anyhow::Result<()> {
     println!("{:#}", follow(client, id).await?);
     Ok(())

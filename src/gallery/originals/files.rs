@@ -1,5 +1,4 @@
-//! Files that lie beside the originals for a while, for other services that share them: sent, fetched and removed, whatever their size.
-//! Knows names and bytes; not what is in a file.
+//! Temporary files of jobs, stored next to the originals so that other replicas can fetch them.
 
 use std::path::Path;
 
@@ -14,11 +13,11 @@ use tokio_util::io::StreamReader;
 
 use crate::gallery::originals::{Originals, OriginalsError};
 
-/// Where they are, so that they are told from originals.
-pub(crate) const FILES: &str = "jobs";
+/// The folder of these files, which keeps them apart from originals.
+pub(crate) const FILES_FOLDER: &str = "jobs";
 
 impl Originals {
-    /// Sends a file, in place of one of this name; it is there whole or not at all.
+    /// Stores a file, or replaces it. Readers see a whole file or none.
     ///
     /// # Errors
     /// [`OriginalsError::File`].
@@ -37,7 +36,7 @@ impl Originals {
         sent.await.map_err(|source| failed(name, source))
     }
 
-    /// Fetches a file, and tells whether there is one of this name.
+    /// Copies a stored file to a path. Returns false if there is none of this name.
     ///
     /// # Errors
     /// [`OriginalsError::File`].
@@ -57,7 +56,7 @@ impl Originals {
         Ok(true)
     }
 
-    /// A small file, if there is one of this name.
+    /// Returns the content of a small file, if there is one of this name.
     ///
     /// # Errors
     /// [`OriginalsError::File`].
@@ -70,7 +69,7 @@ impl Originals {
         }
     }
 
-    /// Removes all files whose names begin with a folder's.
+    /// Removes all files of a folder.
     ///
     /// # Errors
     /// [`OriginalsError::File`].
@@ -85,7 +84,7 @@ impl Originals {
     }
 
     fn file(&self, name: &str) -> object_store::path::Path {
-        self.path(&format!("{FILES}/{name}"))
+        self.path(&format!("{FILES_FOLDER}/{name}"))
     }
 }
 

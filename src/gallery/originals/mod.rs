@@ -1,5 +1,8 @@
-//! Where originals lie: a local folder, or a bucket of S3, Google Cloud or Azure, each store's own under its id.
-//! Knows places, paths and patience; not which original is an image's.
+//! Storage of originals: a local folder, or a bucket of S3, Google Cloud or Azure, in a folder
+//! named by the store's id. Responsible for paths and timeouts; which image has which original is
+//! the index's.
+//!
+//! `files` temporary files of jobs.
 
 mod files;
 
@@ -7,7 +10,7 @@ use std::{
     error::Error as _,
     fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use metrics::histogram;
 use object_store::{Error, ObjectStore, ObjectStoreExt, path::Path};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
@@ -23,66 +27,50 @@ use crate::{
     telemetry::ORIGINAL_SECONDS,
 };
 
-/// How long a place may take to store or give an original.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a failed write stands for whether originals can be written.
-const ASK: Duration = Duration::from_secs(5);
-/// How often it is logged that they cannot.
-const REMIND: Duration = Duration::from_secs(60);
-/// How many originals are being removed at a time.
-const REMOVALS: usize = 16;
-/// What marks a place as that of a store.
-const MARK: &str = "scihcgrl";
-const MARK_TEXT: &str =
+/// The most time to read or write one original.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// After a failed write, the time until another is tried.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// The time between two log lines about failed writes.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const PARALLEL_REMOVALS: usize = 16;
+/// A file that marks a folder as that of a store's originals.
+const MARKER: &str = "scihcgrl";
+const MARKER_TEXT: &str =
     "The originals of the data folder with this id, by the names that its records have.\n";
 
-/// Every failure of the place of originals.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginalsError {
-    /// Not a place.
     #[error(
-        "originals cannot be kept at {place}; give a folder, or a URL such as s3://bucket/path, gs://bucket/path or \
-         az://container/path, with its settings in the environment"
+        "originals cannot be stored at {location}; give a folder, or a URL such as s3://bucket/path, gs://bucket/path or \
+         az://container/path, with the bucket's settings in the environment"
     )]
-    StorageLocation {
-        /// What was given.
-        place: String,
-        /// Why not.
+    InvalidLocation {
+        location: String,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A place that lacks what the store has put into its own.
+    /// A location without this store's marker.
     #[error(
-        "the originals of the data folder are not at {place}: there is no {id}/{MARK}; start with --originals and the place where they are"
+        "the originals of this data folder are not at {location}: {id}/{MARKER} does not exist; give their location with --originals"
     )]
-    Elsewhere {
-        /// What was given.
-        place: String,
+    MissingMarker {
+        location: String,
         /// The store's id.
         id: Uuid,
     },
-    /// The disk that they are on is full.
     #[error("the disk that the originals are on is full")]
     DiskFull,
-    /// The place failed.
     #[error("the originals could not be {what}")]
     Failed {
-        /// What was tried: `read`, `written`.
+        /// `read` or `written`.
         what: &'static str,
-        /// Why not.
         source: Error,
     },
-    /// A file beside the originals could not be sent or fetched.
-    #[error("the file {name} beside the originals: {source}")]
-    File {
-        /// Which.
-        name: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The place did not answer.
-    #[error("the originals could not be {what} within {} s", PATIENCE.as_secs())]
-    Late {
-        /// What was tried: `read`, `written`.
+    #[error("the file {name} next to the originals could not be read or written: {source}")]
+    File { name: String, source: io::Error },
+    #[error("the originals could not be {what} within {} s", REQUEST_TIMEOUT.as_secs())]
+    Timeout {
+        /// `read` or `written`.
         what: &'static str,
     },
 }
@@ -90,62 +78,59 @@ pub enum OriginalsError {
 /// The originals of one store.
 pub struct Originals {
     objects: Arc<dyn ObjectStore>,
-    /// The store's part of it.
+    /// The path of this store's originals.
     root: Path,
-    /// That part, where it is a local folder.
+    /// The same, if it is a local folder.
     folder: Option<PathBuf>,
-    /// Since when originals cannot be written, if they cannot.
-    away: Mutex<Option<Away>>,
+    /// Set while originals cannot be written.
+    outage: Mutex<Option<Outage>>,
 }
 
-/// That originals cannot be written.
 #[derive(Clone, Copy)]
-struct Away {
-    /// When this was last logged.
-    logged: Instant,
-    /// When the last write failed.
-    tried: Instant,
+struct Outage {
+    last_logged: Instant,
+    last_tried: Instant,
 }
 
 impl Originals {
-    /// The originals of the store with an id, in a folder, which is made if it is not there, or at a URL. `kept` tells that there may be
-    /// some already, so that the place has to be marked as theirs.
+    /// Opens the originals of the store `id` in a folder, which is created if necessary, or at a
+    /// URL. If `must_exist`, the location must have the store's marker already.
     ///
     /// # Errors
-    /// [`OriginalsError`]: a place that cannot be used is told when it is opened.
-    pub async fn open(place: &str, id: Uuid, kept: bool) -> Result<Self, OriginalsError> {
-        let cannot = |source| OriginalsError::StorageLocation {
-            place: place.to_owned(),
+    /// [`OriginalsError`] if the location cannot be used.
+    pub async fn open(location: &str, id: Uuid, must_exist: bool) -> Result<Self, OriginalsError> {
+        let cannot = |source| OriginalsError::InvalidLocation {
+            location: location.to_owned(),
             source,
         };
         let StorageLocation {
             objects,
             root,
             folder,
-        } = StorageLocation::open(place).map_err(cannot)?;
+        } = StorageLocation::open(location).map_err(cannot)?;
         let originals = Originals {
             objects,
             root: root.join(id.to_string()),
             folder: folder.map(|folder| folder.join(id.to_string())),
-            away: Mutex::default(),
+            outage: Mutex::default(),
         };
-        let mark = originals.root.clone().join(MARK);
-        let marked = patient("read", originals.objects.head(&mark)).await;
-        match marked {
+        let marker = originals.root.clone().join(MARKER);
+        let found = with_timeout("read", originals.objects.head(&marker)).await;
+        match found {
             Ok(_) => {}
             Err(OriginalsError::Failed {
                 source: Error::NotFound { .. },
                 ..
-            }) if kept => {
-                let place = place.to_owned();
-                return Err(OriginalsError::Elsewhere { place, id });
+            }) if must_exist => {
+                let location = location.to_owned();
+                return Err(OriginalsError::MissingMarker { location, id });
             }
             Err(OriginalsError::Failed {
                 source: Error::NotFound { .. },
                 ..
             }) => {
-                let put = originals.objects.put(&mark, MARK_TEXT.into());
-                patient("written", put)
+                let put = originals.objects.put(&marker, MARKER_TEXT.into());
+                with_timeout("written", put)
                     .await
                     .map_err(|error| cannot(error.into()))?;
             }
@@ -154,86 +139,88 @@ impl Originals {
         Ok(originals)
     }
 
-    /// Whether they are in a folder of this machine.
-    pub fn are_local(&self) -> bool {
+    /// Returns true if the originals are in a local folder.
+    pub fn is_local(&self) -> bool {
         self.folder.is_some()
     }
 
-    /// Keeps an original; returns when it is durable.
+    /// Stores an original. Returns when it is durable.
     ///
     /// # Errors
-    /// [`OriginalsError::Failed`], [`Late`](OriginalsError::Late); it may be kept all the same.
-    pub async fn put(&self, name: OriginalKey, bytes: Bytes) -> Result<(), OriginalsError> {
-        self.write(&name.to_string(), bytes).await
+    /// [`OriginalsError::Failed`], [`Timeout`](OriginalsError::Timeout); the original may then
+    /// still be stored.
+    pub async fn put(&self, key: OriginalKey, bytes: Bytes) -> Result<(), OriginalsError> {
+        self.write(&key.to_string(), bytes).await
     }
 
-    /// As [`put`](Self::put), by the name that [`list`](Self::list) tells.
+    /// Like [`put`](Self::put), by a name as [`list`](Self::list) returns it.
     ///
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn write(&self, name: &str, bytes: Bytes) -> Result<(), OriginalsError> {
         let path = self.path(name);
-        let put = patient("written", self.objects.put(&path, bytes.into()));
+        let put = with_timeout("written", self.objects.put(&path, bytes.into()));
         let written = timed("put", put).await.map(drop);
-        self.note(&written);
+        self.record_outcome(&written);
         written
     }
 
-    /// Whether originals cannot be written at present, by the last write. If that was a while ago, a few bytes are written meanwhile.
-    pub fn are_away(self: &Arc<Self>) -> bool {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(away) = &mut *away else {
-            return false;
+    /// Returns false if the last write failed. Writes the marker in the background if that was
+    /// [`PROBE_INTERVAL`] ago, to find out if writes work again.
+    pub fn is_writable(self: &Arc<Self>) -> bool {
+        let mut outage = self.outage.lock();
+        let Some(outage) = &mut *outage else {
+            return true;
         };
-        if away.tried.elapsed() >= ASK {
-            away.tried = Instant::now();
+        if outage.last_tried.elapsed() >= PROBE_INTERVAL {
+            outage.last_tried = Instant::now();
             let originals = self.clone();
-            tokio::spawn(async move { originals.write(MARK, MARK_TEXT.into()).await });
+            tokio::spawn(async move { originals.write(MARKER, MARKER_TEXT.into()).await });
         }
-        true
+        false
     }
 
-    /// Takes note of what came of a write. Logs a failure, and the like of it once a minute.
-    fn note(&self, written: &Result<(), OriginalsError>) {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Starts or ends the outage after a write. Logs failures at most once a [`LOG_INTERVAL`].
+    fn record_outcome(&self, written: &Result<(), OriginalsError>) {
+        let mut outage = self.outage.lock();
         let now = Instant::now();
-        *away = match written {
+        *outage = match written {
             Ok(()) => {
-                if away.is_some() {
-                    tracing::info!("originals are written again");
+                if outage.is_some() {
+                    tracing::info!("originals can be written again");
                 }
                 None
             }
             Err(error) => {
-                let logged = away.map(|away| away.logged);
-                let logged = logged.filter(|logged| logged.elapsed() < REMIND);
-                if logged.is_none() {
+                let last_logged = outage.map(|outage| outage.last_logged);
+                let last_logged = last_logged.filter(|last| last.elapsed() < LOG_INTERVAL);
+                if last_logged.is_none() {
                     tracing::error!(?error, "originals cannot be written, so images are refused");
                 }
-                Some(Away {
-                    logged: logged.unwrap_or(now),
-                    tried: now,
+                Some(Outage {
+                    last_logged: last_logged.unwrap_or(now),
+                    last_tried: now,
                 })
             }
         };
     }
 
-    /// An original, if it is there.
+    /// Returns an original, if it exists.
     ///
     /// # Errors
-    /// [`OriginalsError::Failed`], [`Late`](OriginalsError::Late).
-    pub async fn get(&self, name: OriginalKey) -> Result<Option<Bytes>, OriginalsError> {
-        self.read(&name.to_string()).await
+    /// [`OriginalsError::Failed`], [`Timeout`](OriginalsError::Timeout).
+    pub async fn get(&self, key: OriginalKey) -> Result<Option<Bytes>, OriginalsError> {
+        self.read(&key.to_string()).await
     }
 
-    /// As [`get`](Self::get), by the name that [`list`](Self::list) tells.
+    /// Like [`get`](Self::get), by a name as [`list`](Self::list) returns it.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn read(&self, name: &str) -> Result<Option<Bytes>, OriginalsError> {
         let path = self.path(name);
         let read = async { self.objects.get(&path).await?.bytes().await };
-        match timed("get", patient("read", read)).await {
+        match timed("get", with_timeout("read", read)).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(OriginalsError::Failed {
                 source: Error::NotFound { .. },
@@ -246,23 +233,24 @@ impl Originals {
         }
     }
 
-    /// Removes originals, and what was begun of them, and tells which are gone, those that were not there included.
-    pub async fn remove(&self, names: &[OriginalKey]) -> Vec<OriginalKey> {
-        let each = names.iter().copied().map(|name| async move {
-            let removed = match self.objects.delete(&self.path(&name.to_string())).await {
-                Ok(()) | Err(Error::NotFound { .. }) => self.remove_begun(name),
+    /// Removes originals and partial files of them. Returns the keys that have no original now,
+    /// also if they had none before.
+    pub async fn remove(&self, keys: &[OriginalKey]) -> Vec<OriginalKey> {
+        let each = keys.iter().copied().map(|key| async move {
+            let removed = match self.objects.delete(&self.path(&key.to_string())).await {
+                Ok(()) | Err(Error::NotFound { .. }) => self.remove_partial(key),
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = &removed {
-                tracing::warn!(%name, %error, "an original that no image has could not be removed; it is tried again");
+                tracing::warn!(%key, %error, "cannot remove an unreferenced original; will retry");
             }
-            removed.ok().map(|()| name)
+            removed.ok().map(|()| key)
         });
-        let each = stream::iter(each).buffer_unordered(REMOVALS);
+        let each = stream::iter(each).buffer_unordered(PARALLEL_REMOVALS);
         each.filter_map(future::ready).collect().await
     }
 
-    /// All that is there by name, with its size.
+    /// Returns the name and size of every original.
     ///
     /// # Errors
     /// [`OriginalsError::Failed`].
@@ -281,7 +269,9 @@ impl Originals {
             what: "read",
             source,
         })?;
-        listed.retain(|(name, _)| name != MARK && name.split('/').next() != Some(files::FILES));
+        listed.retain(|(name, _)| {
+            name != MARKER && name.split('/').next() != Some(files::FILES_FOLDER)
+        });
         Ok(listed)
     }
 
@@ -290,25 +280,25 @@ impl Originals {
             .fold(self.root.clone(), |path, part| path.join(part))
     }
 
-    /// A folder's file is written beside its place and then moved there; a process that was killed leaves the first of the two, which the
-    /// object store does not show.
-    fn remove_begun(&self, name: OriginalKey) -> io::Result<()> {
+    /// Removes the partial file that a killed process leaves in a local folder. The object store
+    /// writes such a file first, then renames it, and does not list it.
+    fn remove_partial(&self, key: OriginalKey) -> io::Result<()> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        match fs::remove_file(folder.join(format!("{name}#1"))) {
+        match fs::remove_file(folder.join(format!("{key}#1"))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 }
 
-async fn patient<T>(
+async fn with_timeout<T>(
     what: &'static str,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, OriginalsError> {
-    let done = tokio::time::timeout(PATIENCE, work).await;
-    done.map_err(|_| OriginalsError::Late { what })?
+    let done = tokio::time::timeout(REQUEST_TIMEOUT, work).await;
+    done.map_err(|_| OriginalsError::Timeout { what })?
         .map_err(|source| match is_disk_full(&source) {
             true => OriginalsError::DiskFull,
             false => OriginalsError::Failed { what, source },
