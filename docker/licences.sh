@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the program is linked from, for whoever has to know: docker/licences.sh FOLDER
-# Writes crates.txt, a crate a line with its version and licence, and beside it the licence texts that the crates bring. Needs cargo, whose
-# registry has the crates already.
+# Lists the crates in the program with their licences: docker/licences.sh FOLDER
+# Writes crates.txt, one crate a line with its version and licence, and the licence texts of the
+# crates. Needs cargo, with the crates in its registry.
 
 set -eu
 out=$1

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Deploys the image by compose.yaml and does to it what a night does: kills it while it stores, restores it from a snapshot, stops it while
-# it answers; then kills one of three replicas and one of their servers of NATS. Prints a line a step, ends with 1 at the first that is
-# wrong, and removes what it made: docker/test.sh
-# Needs bash, curl and docker with either compose. IMAGE, PORT (and the three after it), KILLS, DOCKER and COMPOSE are the variables it knows.
+# Tests the image with compose.yaml: docker/test.sh
+# Kills the service during writes, restores it from a snapshot, and stops it during a search; then
+# kills one of three replicas and one of their NATS servers. Prints a line for each step, exits with
+# 1 at the first failure, and removes what it made. Needs bash, curl and docker with either compose.
+# Variables: IMAGE, PORT (and the three after it), KILLS, DOCKER, COMPOSE.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +22,7 @@ SCIHCGRL_READ_KEYS=$(key) SCIHCGRL_WRITE_KEYS=$(key) SCIHCGRL_ADMIN_KEYS=$(key)
 export SCIHCGRL_READ_KEYS SCIHCGRL_WRITE_KEYS SCIHCGRL_ADMIN_KEYS
 export SCIHCGRL_IMAGE=$image SCIHCGRL_PUBLISH=127.0.0.1:$port
 export REPLICA_1_PUBLISH=127.0.0.1:$((port + 1)) REPLICA_2_PUBLISH=127.0.0.1:$((port + 2)) REPLICA_3_PUBLISH=127.0.0.1:$((port + 3))
-# What is started is named; this is for what is removed in the end.
+# Services are started by name; this makes `down` remove replicas too.
 export COMPOSE_PROFILES=replicas
 
 if [ -n "${COMPOSE:-}" ]; then
@@ -34,7 +35,7 @@ fi
 compose() { "${composer[@]}" -p "$project" -f docker/compose.yaml "$@"; }
 quietly() { "$@" >"$dir/said" 2>&1 || fail "$*: $(tail -n 3 "$dir/said")"; }
 
-# In a file, for arguments are seen by every user of a machine.
+# In a file, because every user of a machine can see arguments.
 (umask 077 && for role in WRITE ADMIN; do
     key=SCIHCGRL_${role}_KEYS && printf 'header = "authorization: Bearer %s"\n' "${!key}" >"$dir/$role.curlrc"
 done)
@@ -54,10 +55,10 @@ cleanup() {
 trap cleanup EXIT
 
 now() { date +%s%N; }
-# since NANOSECONDS - how many seconds ago that was.
+# since NANOSECONDS - prints the seconds since then.
 since() { local ms=$((($(now) - $1) / 1000000)) && printf '%d.%03d s' $((ms / 1000)) $((ms % 1000)); }
 container() { compose ps -q "$@" scihcgrl 2>/dev/null || true; }
-# within SECONDS COMMAND... - until it succeeds.
+# within SECONDS COMMAND... - repeats a command until it succeeds.
 within() {
     local end=$((SECONDS + $1)) seconds=$1
     shift
@@ -68,7 +69,7 @@ within() {
 }
 memory() { "$docker" stats --no-stream --format '{{.MemUsage}}' "$(container)" | cut -d / -f 1; }
 
-# up - starts it, waits until it takes requests, and sets `took`.
+# up - starts the service, waits until it is ready, and sets `took`.
 up() {
     local start deadline
     start=$(now) deadline=$((SECONDS + 120))
@@ -80,7 +81,7 @@ up() {
     took=$(since "$start")
 }
 
-# refused PATTERN RUN-ARGUMENTS... - a container that has to end by itself, saying why.
+# refused PATTERN RUN-ARGUMENTS... - runs a container that must fail with a message.
 refused() {
     local pattern=$1
     shift
@@ -91,22 +92,22 @@ refused() {
 refusals() {
     refused 'without keys' "$image"
     refused 'CUDA' -e SCIHCGRL_ADMIN_KEYS "$image" serve --device cuda
-    step refused 'to listen without keys, and to start on a GPU that is not there'
+    step refused 'listening without keys, and a GPU that does not exist'
 }
 
-# What it is made of, as scanners and lawyers look for it, and what it can compute on.
+# Checks the list of crates, the licence texts, and the devices.
 contents() {
     local doc=/usr/share/doc/scihcgrl crates texts
     inside() { "$docker" run --rm --entrypoint "$1" "$image" "${@:2}"; }
     crates=$(inside grep -c '' $doc/crates/crates.txt) || fail 'no list of crates'
     inside grep -q '^sled 0' $doc/crates/crates.txt || fail 'the list of crates lacks sled'
     texts=$(inside find $doc -iname '*licen[cs]e*' -type f | wc -l)
-    inside grep -q '[.]dep-v0' /opt/scihcgrl/target/release/scihcgrl || fail 'the program does not tell its crates'
-    step contents "$crates crates, told by the program too, $texts licence texts"
+    inside grep -q '[.]dep-v0' /opt/scihcgrl/target/release/scihcgrl || fail 'the program has no list of its crates'
+    step contents "$crates crates, also listed in the program, $texts licence texts"
     step devices "$(inside scihcgrl devices | paste -sd ';' | sed 's/;/; /g')"
 }
 
-# A folder a request: its images, with the class as their label.
+# Stores each folder of images in one request, with the class as label.
 store_gallery() {
     local class image form start
     start=$(now) stored=0
@@ -136,7 +137,8 @@ smoke() {
     step smoke "$(tail -n 1 "$dir/said")"
 }
 
-# write_on ROUND - stores one image after another until nobody answers, and notes each that was acknowledged.
+# write_on ROUND - stores images until the service does not answer, and records each that was
+# acknowledged.
 write_on() {
     local image id status number=0
     while true; do
@@ -156,7 +158,7 @@ kill_while_storing() {
         write_on "$round" &
         writer=$!
         until [ "$(wc -l <"$dir/acknowledged")" -ge $((before + 10 * round)) ]; do
-            kill -0 "$writer" 2>/dev/null || fail 'the writer ended before it was to'
+            kill -0 "$writer" 2>/dev/null || fail 'the writer ended too early'
             sleep 0.01
         done
         quietly "$docker" kill -s KILL "$(container)"
@@ -165,14 +167,14 @@ kill_while_storing() {
         up
     done
     while read -r id image; do
-        curl -f -o "$dir/content" "$url/images/$id/content" || fail "$id was acknowledged and is gone"
-        cmp -s "$dir/content" "$image" || fail "$id is not what was stored"
+        curl -f -o "$dir/content" "$url/images/$id/content" || fail "$id was acknowledged but is lost"
+        cmp -s "$dir/content" "$image" || fail "$id differs from the image that was stored"
         checked=$((checked + 1))
     done <"$dir/acknowledged"
-    step kill "$kills times while it stored: $checked acknowledged images are all there; ready again after $took"
+    step kill "$kills times during writes: all $checked acknowledged images exist; ready again after $took"
 }
 
-# answers FILE - what the same searches find, without how long they took.
+# answers FILE - writes the answers to some searches, without their timings.
 answers() {
     local image
     for image in samples/queries/*/*[05].jpg; do
@@ -181,7 +183,7 @@ answers() {
     done | sed -E 's/"timing_ms":\{[^}]*\}//' >"$1"
 }
 
-# The id goes to `snapshot`.
+# Sets `snapshot` to the id.
 make_snapshot() {
     local start
     start=$(now)
@@ -201,11 +203,11 @@ restore() {
     step restore "$(tail -n 1 "$dir/said"), in $(since "$start")"
     up
     answers "$dir/after"
-    cmp -s "$dir/before" "$dir/after" || fail "other answers: $(diff "$dir/before" "$dir/after" | head -c 600)"
-    step answers "$(wc -l <"$dir/after") searches are answered as before, with $(grep -o '"distance"' "$dir/after" | wc -l) matches"
+    cmp -s "$dir/before" "$dir/after" || fail "answers differ: $(diff "$dir/before" "$dir/after" | head -c 600)"
+    step answers "$(wc -l <"$dir/after") searches return the same answers as before, with $(grep -o '"distance"' "$dir/after" | wc -l) matches"
 }
 
-# By the image's own check, which first runs half a minute after the start.
+# The image's own health check first runs 30 s after the start.
 health() {
     local deadline=$((SECONDS + 60))
     until [ "$("$docker" inspect --format '{{.State.Health.Status}}' "$(container)")" = healthy ]; do
@@ -215,7 +217,7 @@ health() {
     step health "healthy, of $(memory)"
 }
 
-# The second half of a photo comes when the service has been told to stop.
+# The second half of a photo arrives after SIGTERM.
 drain() {
     local image=tests/fixtures/upright.jpg size start code
     size=$(wc -c <"$image")
@@ -229,11 +231,11 @@ drain() {
     writer=
     [ "$(cat "$dir/status")" = 200 ] || fail "the search was answered $(cat "$dir/status"): $(head -c 300 "$dir/answer")"
     code=$("$docker" inspect --format '{{.State.ExitCode}}' "$(container -a)")
-    [ "$code" = 0 ] || fail "it ended with $code"
-    step drain "the search under way was answered 200, and it ended with 0, $(since "$start") after SIGTERM"
+    [ "$code" = 0 ] || fail "the service exited with $code"
+    step drain "the running search was answered 200, and the service exited with 0, $(since "$start") after SIGTERM"
 }
 
-# Replica N, and the position of the last write.
+# at N - prints the address of replica N.
 at() { echo "http://127.0.0.1:$((port + $1))"; }
 ready() { curl -f -o /dev/null "$(at "$1")/readyz"; }
 working() { "$docker" exec "$(compose ps -q worker 2>/dev/null)" scihcgrl health >/dev/null 2>&1; }
@@ -244,7 +246,8 @@ deploy() {
     within 120 working
 }
 photos() { find samples/queries -name '*.jpg' | sort | sed -n "$1,$2p"; }
-# stored REPLICA ID FILE - tried again, as 503 asks: while NATS elects whoever leads the log, nobody knows whether it has a write.
+# stored REPLICA ID FILE - stores an image. Callers retry it: writes fail with 503 while NATS elects
+# the leader of the log.
 stored() { curl -f -o /dev/null -D "$dir/headers" -X PUT -F "image=@$3" "$(at "$1")/images/$2"; }
 store_at() {
     local image id
@@ -255,12 +258,12 @@ store_at() {
     done
     position=$(tr -d '\r' <"$dir/headers" | sed -n 's/^scihcgrl-position: //Ip')
 }
-# read_at REPLICA - all that was stored, as it was, once the replica has come to the last write.
+# read_at REPLICA - checks all stored images once the replica has applied the last write.
 read_at() {
     local id image
     while read -r id image; do
         curl -f -o "$dir/content" -H "scihcgrl-after: $position" "$(at "$1")/images/$id/content" || fail "replica $1 lacks $id"
-        cmp -s "$dir/content" "$image" || fail "$id is not at replica $1 what was stored"
+        cmp -s "$dir/content" "$image" || fail "$id at replica $1 differs from the image that was stored"
     done <"$dir/replicated"
 }
 alike() {
@@ -278,24 +281,24 @@ replicas() {
     : >"$dir/replicated"
     store_at 1 < <(photos 1 20)
     read_at 2
-    step position "what was stored at replica 1 is read at 2 after position $position"
+    step position "replica 2 returns all images stored at replica 1 after position $position"
     killed=$(compose ps -q replica-1 nats-1 2>/dev/null)
-    # Two ids.
+    # $killed has two ids.
     # shellcheck disable=SC2086
     quietly "$docker" kill -s KILL $killed
     start=$(now)
     store_at 2 < <(photos 21 21)
-    step killed "replica 1 and a server of NATS: stored again after $(since "$start")"
+    step killed "replica 1 and a NATS server: writes succeed again after $(since "$start")"
     store_at 3 < <(photos 22 40)
     deploy
     for replica in 1 2 3; do read_at $replica; done
     within 60 alike
-    step alike "all three have $(wc -l <"$dir/replicated") images and one digest, $(cat "$dir/digest-1")"
+    step alike "all three replicas have $(wc -l <"$dir/replicated") images and one digest, $(cat "$dir/digest-1")"
 }
 
 main() {
     local bytes
-    bytes=$("$docker" image inspect --format '{{.Size}}' "$image" 2>/dev/null) || fail "no image $image; docker/Dockerfile makes it"
+    bytes=$("$docker" image inspect --format '{{.Size}}' "$image" 2>/dev/null) || fail "there is no image $image; run make docker"
     step image "$image, $((bytes / 1000000)) MB"
     refusals
     contents
@@ -311,6 +314,6 @@ main() {
     health
     drain
     replicas
-    echo 'all as it should be'
+    echo 'all steps passed'
 }
 main

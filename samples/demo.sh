@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What `make demo` runs: starts the service on the model for CIFAR-10, stores the sample gallery, searches with images that are not in
-# it, and leaves the service running. Running it again replaces the service; what is stored stays.
+# Runs for `make demo`: starts the service with the CIFAR-10 model, stores the sample images,
+# searches for others, and leaves the service running. Another run replaces the service and keeps
+# the stored images.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,25 +10,25 @@ url=http://127.0.0.1:$port
 run=${RUN:-runs/demo}
 scihcgrl=${SCIHCGRL:-target/release/scihcgrl}
 mkdir -p "$run"
-# Codes of one model mean nothing to another, so each has a data folder of its own.
+# Codes of different models are not comparable, so each model has its own data folder.
 model=models/cifar10.safetensors
 data=$run/data-$(sha256sum $model | cut -c 1-12)
 
-# The service of an earlier run has the data folder open.
+# Stops the service of an earlier run, which has the data folder open.
 old=$(cat "$run/pid" 2>/dev/null || true)
 if [ -n "$old" ] && [ "$(cat "/proc/$old/comm" 2>/dev/null)" = scihcgrl ]; then
     kill "$old"
     while kill -0 "$old" 2>/dev/null; do sleep 0.1; done
 fi
 
-# An earlier run's log tells of another start.
+# The log of an earlier run would match below.
 rm -f "$run/log"
 nohup "$scihcgrl" serve --addr "127.0.0.1:$port" --data-dir "$data" --model $model >"$run/log" 2>&1 </dev/null &
 pid=$!
 echo "$pid" >"$run/pid"
 until grep -qs '^listening on' "$run/log"; do
     if ! kill -0 "$pid" 2>/dev/null; then
-        echo "The service did not start; $run/log says:" >&2
+        echo "The service did not start. The end of $run/log:" >&2
         tail -n 3 "$run/log" >&2
         exit 1
     fi
