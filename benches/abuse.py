@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""What callers who mean harm can make a service take, and what that costs an honest search meanwhile. Prints a line of JSON each.
+"""Attacks a service and measures its memory and the time of an honest search during the attack.
+Prints a line of JSON each.
 
 usage: abuse.py [--program target/release/scihcgrl] [--model models/photos.safetensors] [--serve "…"] [--seconds 10] [ATTACK…]
 
-Starts a new service for each attack. `resident_mb` is its resident memory before the attack, at its peak, and twenty seconds after. `search_ms` is
-the median time of an honest search by photo, before and during the attack. `times` is the ratio of the two. Needs Linux and nothing but Python."""
+Starts a new service for each attack. `resident_mb` is its resident memory before the attack, at its
+peak, and twenty seconds after. `search_ms` is the median time of an honest search by photo, before
+and during the attack. `times` is the ratio of the two. Needs Linux and nothing but Python."""
 import argparse, http.client, json, multiprocessing, pathlib, shlex, socket, statistics, struct, tempfile, threading, time, zlib
 
 from load import running
 
 MIB = 1 << 20
-# Callers have a process of their own, so that they do not take turns with the honest search in one interpreter.
+# Attackers run in their own process, so that they do not share an interpreter with the honest
+# search.
 FORK = multiprocessing.get_context("fork")
 PHOTO = (pathlib.Path(__file__).parent.parent / "tests/fixtures/upright.jpg").read_bytes()
 
@@ -25,8 +28,8 @@ def png(width, height, depth, colour, rows, before=b""):
 
 
 def pictures():
-    """Small files that take much to decode: the largest PNG that is decoded, with a profile and a turn; a small one with a profile; a WebP that is
-    all header."""
+    """Small files that are costly to decode: the largest PNG that is decoded, with a profile and a
+    rotation; a small PNG with a profile; a WebP that is all header."""
     profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(250 * MIB), 9))
     turned = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
     wide = b"\0" + bytes(8 * 6600)
@@ -44,7 +47,7 @@ def resident(pid):
 
 
 def search(address):
-    """Milliseconds of an honest search, or none if it was refused."""
+    """Returns the milliseconds of an honest search, or None if it was refused."""
     started = time.perf_counter()
     caller = http.client.HTTPConnection(address, timeout=60)
     caller.request("POST", "/search", PHOTO, {"content-type": "image/jpeg"})
@@ -68,7 +71,7 @@ def connect(address):
 
 
 def slow_bodies(address, stop):
-    """150 callers send all of a body of 20 MB but its end."""
+    """150 callers send a body of 20 MB without its end."""
     def caller():
         try:
             with connect(address) as stream:
@@ -92,13 +95,13 @@ def encode(address, body):
 
 
 def worst_pictures(address, stop):
-    """64 callers send a picture each that takes much to decode, all at once."""
+    """64 callers send a costly picture each, all at once."""
     bodies = pictures()
     return [lambda body=bodies[number % len(bodies)]: encode(address, body) for number in range(64)]
 
 
 def worst_pictures_again(address, stop):
-    """64 callers send such pictures again and again."""
+    """64 callers send costly pictures again and again."""
     bodies = pictures()
 
     def caller(body):
@@ -108,7 +111,7 @@ def worst_pictures_again(address, stop):
 
 
 def contract_pages(address, stop):
-    """256 callers ask for the largest file of /docs, compressed."""
+    """256 callers request the largest file of /docs, compressed."""
     def caller():
         one = http.client.HTTPConnection(address, timeout=60)
         while not stop.is_set():
@@ -121,7 +124,7 @@ def contract_pages(address, stop):
 
 
 def wide_searches(address, stop):
-    """64 callers search by code for all there is."""
+    """64 callers search by code for all images."""
     def caller():
         one = http.client.HTTPConnection(address, timeout=60)
         body = json.dumps({"code": "0123456789ab"})
@@ -135,7 +138,7 @@ def wide_searches(address, stop):
 
 
 def long_paths(address, stop):
-    """8 callers ask for paths of 60 kB without a key."""
+    """8 callers request paths of 60 kB without a key."""
     def caller():
         one = http.client.HTTPConnection(address, timeout=60)
         while not stop.is_set():
@@ -151,7 +154,7 @@ ATTACKS = {attack.__name__: attack for attack in (slow_bodies, worst_pictures, w
 
 
 def attack(callers, stop):
-    """All callers at once, until they have done what they do or are stopped."""
+    """Runs all callers at once until they have finished or are stopped."""
     callers = [threading.Thread(target=one, daemon=True) for one in callers]
     for caller in callers:
         caller.start()

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What replicas cost and give: writes and searches of one service alone, and of 1, 2 and 3 replicas on three NATS servers, on this machine.
+"""Benchmarks writes and searches of one service, and of 1, 2 and 3 replicas on three NATS servers,
+on this machine.
 
 usage: benches/cluster.py PROGRAM NATS-SERVER [--seconds N]
-Prints a table. Writes change labels, so that no image is encoded; a search is by a code. Knows HTTP and processes.
+Prints a table. Writes change labels, so that no image is encoded; searches are by code.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def free():
 
 
 class Servers:
-    """Three NATS servers that sync what they acknowledge."""
+    """Three NATS servers that sync every write before they acknowledge it."""
 
     def __init__(self, program, folder):
         ports = [(free(), free()) for _ in range(3)]
@@ -61,7 +62,7 @@ class Service:
 
 
 def load(services, seconds, threads, request):
-    """Requests a second, and the median and 99th percentile of their milliseconds."""
+    """Returns the requests a second, and the median and 99th percentile of their milliseconds."""
     times, end = [], time.monotonic() + seconds
 
     def work(number):
@@ -106,7 +107,7 @@ def fill(service):
 
 
 def failover(services):
-    """How long a caller who tries again sees no write done after the replica that it speaks to was killed."""
+    """Kills a replica; returns the seconds until a caller that retries has a write done."""
     services[0].process.kill()
     began = time.monotonic()
     while True:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What a replica of a large gallery takes: one that was filled alone becomes a replica, makes a snapshot, and a second begins with that.
+"""Benchmarks replicas of a large gallery: a filled service becomes a replica, makes a snapshot, and
+a second replica starts from it.
 
 usage: benches/cluster_large.py PROGRAM NATS-SERVER [--images N] [--centres N]
-Prints a line for each step, and a table of writes and searches. Codes are made, not encoded. Knows HTTP and processes.
+Prints a line for each step, and a table of writes and searches. Codes are synthetic.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def size(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def told(service, path="/info", method="GET"):
+def request(service, path="/info", method="GET"):
     status, text, headers = service.ask(method, path)
     assert status < 300, text
     return json.loads(text), headers
@@ -55,12 +56,12 @@ def main():
         began = time.monotonic()
         first = Service(given.program, folder / "first", more)
         started.append(first.process)
-        images = told(first)[0]["index"]["images"]
+        images = request(first)[0]["index"]["images"]
         print(f"a replica of {images} images {time.monotonic() - began:.1f} s after its first start", flush=True)
         began = time.monotonic()
-        told(first, "/admin/snapshots", "POST")
+        request(first, "/admin/snapshots", "POST")
         print(f"a snapshot in {time.monotonic() - began:.1f} s, {size(folder / 'snapshots') / images:.0f} bytes an image", flush=True)
-        ids = [image["id"] for image in told(first, "/images?limit=1000")[0]["images"]]
+        ids = [image["id"] for image in request(first, "/images?limit=1000")[0]["images"]]
 
         def patch(count):
             return "PATCH", f"/images/{ids[count % 1000]}", json.dumps({"labels": [f"label-{count % 50}"]}), {"content-type": "application/json"}
@@ -72,21 +73,21 @@ def main():
         began = time.monotonic()
         second = Service(given.program, folder / "second", more)
         started.append(second.process)
-        position = told(first)[1]["scihcgrl-position"]
-        while told(second)[1]["scihcgrl-position"] != position or second.ask("GET", "/readyz")[0] != 200:
+        position = request(first)[1]["scihcgrl-position"]
+        while request(second)[1]["scihcgrl-position"] != position or second.ask("GET", "/readyz")[0] != 200:
             time.sleep(0.05)
         print(f"another, from the snapshot and {position} writes after it, {time.monotonic() - began:.1f} s after its start", flush=True)
         services = [first, second]
         for service, name in zip(services, ("first", "second")):
             memory, disk = resident(service.process), size(folder / name)
-            print(f"{name}: {memory / images:.0f} bytes of memory an image, of which {told(service)[0]['index']['memory_bytes'] / images:.0f} "
+            print(f"{name}: {memory / images:.0f} bytes of memory an image, of which {request(service)[0]['index']['memory_bytes'] / images:.0f} "
                   f"are codes, {disk / images:.0f} of disk", flush=True)
         print("| | writes/s (32 callers) | p50 ms | p99 ms | searches/s (16 callers) | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|")
         for count in (1, 2):
             many, found = load(services[:count], given.seconds, 32, patch), load(services[:count], given.seconds, 16, search)
             print(f"| {count} | {many[0]:.0f} | {many[1]:.1f} | {many[2]:.1f} | {found[0]:.0f} | {found[1]:.1f} | {found[2]:.1f} |", flush=True)
         began = time.monotonic()
-        digests = [told(service, "/admin/digest")[0] for service in services]
+        digests = [request(service, "/admin/digest")[0] for service in services]
         assert digests[0] == digests[1], digests
         print(f"one digest at {digests[0]['position']}, {(time.monotonic() - began) / 2:.1f} s each")
     finally:

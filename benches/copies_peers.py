@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `scihcgrl evaluate --copies --keep` measured, beside perceptual hashes on the same pictures, as the tables of docs/quality.md.
+"""Compares `scihcgrl evaluate --copies --keep` with perceptual hashes, in docs/quality.md.
 
 Needs pdqhash and ImageHash; `make bench-copies` fetches them.
 
@@ -19,7 +19,7 @@ def pdq(picture):
     return bits.astype(bool)
 
 
-# Name, bytes, and the hash of a picture as an array of truths.
+# Name, bytes, and a function that returns the hash of a picture as an array of booleans.
 HASHES = [
     ("PDQ", 32, pdq),
     ("pHash", 8, lambda picture: imagehash.phash(picture).hash.flatten()),
@@ -28,7 +28,7 @@ HASHES = [
 
 
 def opened(path):
-    """A picture as the program reads it: upright, over white."""
+    """Reads a picture as the program does: upright, over white."""
     picture = ImageOps.exif_transpose(Image.open(path))
     if picture.mode in ("RGBA", "LA", "P"):
         picture = picture.convert("RGBA")
@@ -46,7 +46,8 @@ def hashes(paths):
 
 
 def first(gallery, query, own):
-    """The probability that a picture comes first, over the orders of those at one distance."""
+    """Returns the probability that a picture comes first, if those at the same distance are in
+    random order."""
     distances = (gallery != query).sum(1)
     if (distances < distances[own]).any():
         return 0.0

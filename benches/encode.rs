@@ -1,6 +1,7 @@
-//! The share of bits in which codes of the sample images differ from those that the CPU makes in fp32; how many images a second one core
-//! decodes; then images a second that a model encodes: the bare model on batches that are ready, the batching worker, and where a batch's
-//! time goes. A line of JSON each; asserts nothing, for machines differ.
+//! Benchmarks encoding: the share of bits in which codes differ from those of the CPU in fp32;
+//! images a second that one core decodes; images a second of the bare model and of the batching
+//! worker; and where a batch's time goes. Prints lines of JSON and asserts nothing, because
+//! machines differ.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
@@ -42,13 +43,13 @@ struct Options {
     /// Measurements of each; the median is printed.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Folders of JPEG files, at any depth: those whose codes are compared.
+    /// Folder of JPEG files, at any depth, whose codes are compared.
     #[arg(long, default_value = "samples")]
     samples: PathBuf,
-    /// Those that are decoded; the same by default.
+    /// Folder of JPEG files to decode; the samples by default.
     #[arg(long)]
     photos: Option<PathBuf>,
-    /// What cargo says to every benchmark.
+    /// Cargo passes this flag to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -67,7 +68,7 @@ fn main() {
         .map(|name| (name.as_str(), kind(name)))
         .collect();
     let samples = jpegs(&options.samples);
-    // In a thread that ends, for it takes its OpenMP threads with it.
+    // In a thread of its own, whose OpenMP threads end with it.
     thread::scope(|scope| {
         let compare = || differing_bits(&options, device, &types, &samples);
         scope.spawn(compare).join().unwrap();
@@ -98,8 +99,9 @@ fn kind(name: &str) -> Kind {
     }
 }
 
-/// The model alone: images a second; milliseconds of each stage, each waited for; and of both networks together how long it takes to ask
-/// for their operations, and until they are done. Where the first is nearly the second, the device waits for what is asked of it.
+/// Measures the bare model: images a second; milliseconds of each stage, synchronised after each;
+/// and for both networks together the time to launch their operations and the time until they are
+/// done. If the first is nearly the second, the device waits for launches.
 fn bare(options: &Options, device: Device, kind: Kind, batch: usize) -> serde_json::Value {
     let hasher = Hasher::load(&options.model, device, kind).unwrap();
     let (lengths, pixels) = (
@@ -142,7 +144,8 @@ fn bare(options: &Options, device: Device, kind: Kind, batch: usize) -> serde_js
     })
 }
 
-/// Twice as many callers as go into a batch, each with one image at a time, so that the next batch is there when one is done.
+/// Measures the worker. Twice as many callers as a batch holds send one image at a time, so that
+/// the next batch is ready when one is done.
 fn worker(options: &Options, device: Device, kind: Kind, batch: usize) -> f64 {
     let path = options.model.clone();
     let config = BatchConfig {
@@ -182,7 +185,7 @@ fn worker(options: &Options, device: Device, kind: Kind, batch: usize) -> f64 {
     rate
 }
 
-/// Of the samples' codes.
+/// Prints how many bits of the samples' codes differ, for each type.
 fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], samples: &[Vec<u8>]) {
     let codes = |device, kind| -> Vec<HashCode> {
         let hasher = Hasher::load(&options.model, device, kind).unwrap();
@@ -217,9 +220,9 @@ fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], sam
     }
 }
 
-/// Images a second that one core decodes and resizes.
+/// Measures the images a second that one core decodes and resizes.
 fn decoding(options: &Options, photos: &[Vec<u8>]) -> serde_json::Value {
-    let card = model::checkpoint::card(&options.model).unwrap();
+    let card = model::checkpoint::read_card(&options.model).unwrap();
     let decode = |file: &Vec<u8>| drop(image::decode(file, card.input()).unwrap());
     let rate = median(options, || {
         let (seconds, passes) = repeat(options, || photos.iter().for_each(decode));
@@ -235,7 +238,8 @@ fn wait(device: Device) {
     }
 }
 
-/// Does something for as long as options say, at least once: the seconds that it took and how often it was done.
+/// Repeats something for the seconds of the options, at least once; returns the seconds and the
+/// count.
 fn repeat(options: &Options, mut once: impl FnMut()) -> (f64, usize) {
     let (started, mut passes) = (Instant::now(), 0);
     while passes == 0 || started.elapsed().as_secs_f64() < options.seconds {

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The same model written down in PyTorch, from uint8 pixels on the host to codes on the host. Batch norms are folded, memory is
-channels-last, the three heads are unrolled as one batched product, no gradients: what a careful user writes. In the forms
-  eager     as it stands, its weights in the type
-  autocast  its weights in fp32, and autocast to the type
+"""Benchmarks the same model in PyTorch, from uint8 pixels on the host to codes on the host. Batch
+norms are folded, memory is channels-last, the three heads are unrolled as one batched product,
+without gradients: what a careful user would write. Forms:
+  eager     as written, with weights in the type
+  autocast  weights in fp32, and autocast to the type
   graphs    eager, recorded once as a CUDA graph and replayed
-  compile   by torch.compile
-One JSON line a form, type and batch: images a second. `cargo bench --bench encode` prints ours.
+  compile   torch.compile
+Prints a line of JSON for each form, type and batch: images a second. `cargo bench --bench encode`
+prints this project's figures.
 needs: torch==2.11.0
 usage: encode_peer.py [--model models/cifar10.safetensors] [--device cpu|cuda] [--batches 1,32] [--types fp32,bf16] [--threads N]
                       [--forms eager,autocast,graphs,compile] [--few 8,32,256]: the batches of graphs and compile"""
@@ -102,7 +104,7 @@ class Model:
 
 
 def form_of(name, model, rgb, kind):
-    """What takes pixels on the host to codes on the host."""
+    """Returns a function from pixels on the host to codes on the host."""
     device = model.device
     if name == "graphs":
         still, stream = rgb.to(device), torch.cuda.Stream()

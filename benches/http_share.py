@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What of a search by code over HTTP is the index's: the program serves a store of synthetic codes, one client asks it on one connection.
+"""Measures the index's share of a search by code over HTTP: one client searches a store of
+synthetic codes on one connection.
 
 usage: http_share.py --program target/release/scihcgrl --data FOLDER [--images 1000000] [--model models/cifar10.safetensors]
 
-Prints a line of JSON: medians in microseconds of what the client waits, of what the answer calls `timing_ms.index` (the search with the
-records of its ten matches, and the way to another thread and back), and of the same searches without records (`bench index`)."""
+Prints a line of JSON with medians in microseconds: the client's waiting time, the answer's
+`timing_ms.index` (the search with the records of its ten matches, and the switch to another thread
+and back), and the same searches without records (`bench index`)."""
 import argparse, hashlib, http.client, json, os, statistics, subprocess, tempfile, time
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", required=True)
-    parser.add_argument("--data", required=True, help="a folder that does not exist yet; it is left there")
+    parser.add_argument("--data", required=True, help="a new folder, which is kept")
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--model", default="models/cifar10.safetensors")
     options = parser.parse_args()
@@ -37,12 +39,12 @@ def main():
             page = ask("GET", f"/images?limit=1000{cursor}")
             codes += [image["codes"]["48"] for image in page["images"]]
             cursor = page["next"] and f"&after={page['next']}"
-        queries, waited, told = codes[:: max(1, len(codes) // 3000)][:3000], [], []
+        queries, waited, index_times = codes[:: max(1, len(codes) // 3000)][:3000], [], []
         for code in queries:
             before = time.perf_counter()
             answer = ask("POST", "/search?bits=48&radius=2&limit=10", json.dumps({"code": code}))
             waited.append(time.perf_counter() - before)
-            told.append(answer["timing_ms"]["index"] * 1000)
+            index_times.append(answer["timing_ms"]["index"] * 1000)
         server.terminate()
     with tempfile.TemporaryDirectory() as folder:
         for name, some in [("codes", codes), ("queries", queries)]:
@@ -51,7 +53,7 @@ def main():
         lines = subprocess.run(bench + ["--ops", "counted"], check=True, capture_output=True, text=True).stdout.splitlines()
     alone = next(line for line in map(json.loads, lines) if line.get("queries") == "fresh")["us_median"]
     print(json.dumps({"images": options.images, "waited_us": round(statistics.median(waited) * 1e6, 1),
-                      "timing_index_us": round(statistics.median(told), 1), "codes_only_us": alone,
+                      "timing_index_us": round(statistics.median(index_times), 1), "codes_only_us": alone,
                       "share_of_codes": round(alone / statistics.median(waited) / 1e6, 4)}))
 
 

@@ -1,27 +1,30 @@
 #!/usr/bin/env python3
-"""The index beside faiss, in alternation on one thread, on codes made here; writes the tables of docs/benchmarks.md.
+"""Benchmarks the index and faiss alternately on one thread, on synthetic codes; writes the tables
+of docs/benchmarks.md.
 
 usage: index_peers.py --program target/release/scihcgrl --data FOLDER [--sizes 1000000 ...] [--alone 100000000 ...] [--rounds 3]
                       [--report docs/benchmarks.md] [--plot docs/figures/index.svg]
 
-Needs numpy, faiss-cpu and matplotlib (`make bench-index` fetches them). Of sizes named with --alone there is one round, without faiss. Codes: u uniform; c around 10 centres, each bit astray with a
-probability of .02, as a trained model's codes of ten classes are; z around 1,000 centres, .05. A round runs the program and
-every faiss index that is exact for the case; a figure is the median of the rounds, of the median of single queries. For faiss it is
-the smaller of that and of one batched call divided by its queries, so that Python's own time is not held against it."""
+Needs numpy, faiss-cpu and matplotlib (`make bench-index` fetches them). Sizes after --alone are
+measured in one round, without faiss. Codes: u uniform; c around 10 centres, each bit flipped with a
+probability of .02, like a trained model's codes of ten classes; z around 1,000 centres, .05. A
+round runs the program and every faiss index that is exact for the case. A figure is the median over
+rounds of the median of single queries. For faiss it is the smaller of that and of one batched call
+divided by its queries, which excludes Python's own time."""
 import argparse, json, os, statistics, subprocess, sys, time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
-# So many that what a pass over them touches is more than the processor's nearest caches keep, for faiss as for the program.
+# Enough queries to exceed the processor's nearest caches, for faiss as for the program.
 QUERIES = 10_000
 KINDS = {"c": "10 centres", "z": "1,000 centres", "u": "uniform"}
 TABLES = {24: (2, 12), 32: (2, 16), 48: (3, 16)}
 
 
 def codes(kind, bits, count, folder):
-    """Files of codes and of queries of the same kind."""
+    """Returns files of codes and of queries of this kind; creates them if they are missing."""
     base = f"{folder}/{kind}{bits}_{count}"
     if not os.path.exists(base + ".q.u64"):
         rng = np.random.default_rng(7 + bits * 1000 + count % 997 + ord(kind))
@@ -59,7 +62,8 @@ class Peer:
         return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 8)[:, : self.width // 8])
 
     def time(self, queries, radius=None, budget=1.0):
-        """Microseconds a query: within a radius (faiss wants one more), or the nearest ten."""
+        """Returns microseconds a query: within a radius (faiss's is exclusive), or the nearest
+        ten."""
         queries = self.bytes(queries)
         if radius is None:
             search = lambda some: self.index.search(some, 10)
@@ -85,7 +89,7 @@ class Peer:
 
 
 def ours(program, files, bits, radii):
-    """The program's own lines, by operation and radius."""
+    """Returns the program's lines by operation and radius."""
     command = [program, "bench", "index", "--codes", files[0], "--queries", files[1], "--bits", str(bits), "--json", "--radius"]
     done = subprocess.run(command + [str(radius) for radius in radii], check=True, capture_output=True, text=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -123,7 +127,7 @@ def main():
 
 
 def case(options, kind, bits, size):
-    """One row a radius."""
+    """Yields a row for each radius."""
     files = codes(kind, bits, size, options.data)
     names, peers, over_distinct, flat = ["hash16", "hash_full"] + (["multihash"] if kind == "u" and bits == 48 else []), [], [], None
     queries = np.fromfile(files[1], "<u8")
@@ -141,7 +145,8 @@ def case(options, kind, bits, size):
         if flat is None:
             continue
         for radius in options.radii:
-            # Every code two bits away is a bucket of a hash by all bits; four bits away they are too many to be of use.
+            # A hash by all bits has a bucket for every code within the radius; at four bits these
+            # are too many.
             for peer in peers if radius <= 2 else [p for p in peers if p.name != "hash_full"] + [flat]:
                 note(peer.name, radius, peer.time(queries, radius))
             if radius == 2:
@@ -163,9 +168,9 @@ def case(options, kind, bits, size):
 
 
 def report(path, rows, version, rounds):
-    """Writes the tables between their marks."""
+    """Writes the tables between their marks in the document."""
     out = [f"faiss {version}, medians of {rounds} rounds in alternation, microseconds a query, one thread. `ids`: every image within",
-           "the radius is listed, in order; `counted`: the exact total and the first ten; beside each how many times longer the best exact",
+           "the radius is listed, in order; `counted`: the exact total and the first ten; next to each, how many times longer the best exact",
            "faiss index takes to list them.", "",
            "| images | codes | bits | radius | found | best faiss | µs | ids µs | ratio | counted µs | ratio | faiss over distinct codes only, µs | ratio to counted |",
            "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
@@ -175,7 +180,7 @@ def report(path, rows, version, rounds):
         peer = f"{r['peer']} | {r['peer_us']:.1f}" if "peer" in r else "|"
         out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['radius']} | {r['results']:,.1f} | {peer} "
                    f"| {r['ids']:.2f} | {times('ids')} | {r['counted']:.2f} | {times('counted')} | {over} |")
-    out += ["", "The ten nearest, without a radius, beside faiss's flat scan; memory and time to build from codes in memory:", "",
+    out += ["", "The ten nearest, without a radius, compared with faiss's flat scan; memory and time to build from codes in memory:", "",
             "| images | codes | bits | distinct codes | top-10 µs | flat scan µs | ratio | bytes an image | build s |", "|---|---|---|---|---|---|---|---|---|"]
     seen = set()
     for r in rows:
@@ -192,7 +197,8 @@ def report(path, rows, version, rounds):
 
 
 def plot(path, rows):
-    """How searching 48 bits within radius 2, and memory, grow with the number of images."""
+    """Plots the time of searches by 48 bits within radius 2, and memory, over the number of
+    images."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A service that knows six classes learns four more from its own gallery, and is searched throughout. Prints MAP of old and new classes
-before and after, the minutes that it took, and how long searches took meanwhile.
+"""A service with a model of six classes learns four more from its own gallery under searches.
+Prints MAP of old and new classes before and after, the minutes of each step, and the times of
+searches during them.
 
 usage: learn.py --data FOLDER --backbone WEIGHTS [--program target/release/scihcgrl] [--each 200] [--queries 50] [--device cpu]
 
-FOLDER has CIFAR-10's images as train/CLASS/*.jpg and test/CLASS/*.jpg. Every answer is checked: all its codes are by the model that it
-names. Ends with 1 if a search failed or mixed models, or if a job did not succeed."""
+FOLDER has CIFAR-10's images as train/CLASS/*.jpg and test/CLASS/*.jpg. Every answer is checked: all
+its codes are those of the model that it names. Exits with 1 if a search failed or mixed models, or
+if a job did not succeed."""
 import argparse, http.client, json, pathlib, shutil, statistics, subprocess, sys, tempfile, threading, time
 
 OLD = ["airplane", "automobile", "bird", "cat", "deer", "dog"]
@@ -13,7 +15,7 @@ NEW = ["frog", "horse", "ship", "truck"]
 
 
 class Searcher(threading.Thread):
-    """Sends a search now and then, and keeps what was answered."""
+    """Searches at intervals and keeps the answers."""
 
     def __init__(self, address, photos, pause):
         super().__init__(daemon=True)
@@ -33,7 +35,7 @@ class Searcher(threading.Thread):
                 text = answer.read()
                 if answer.status != 200:
                     raise RuntimeError(f"{answer.status}: {text[:200]!r}")
-            except Exception as error:  # noqa: BLE001: whatever it is, a search failed
+            except Exception as error:  # noqa: BLE001: any error is a failed search
                 self.wrong.append(repr(error))
                 client = http.client.HTTPConnection(self.address, timeout=60)
                 continue
@@ -62,7 +64,7 @@ def over(address, job):
 
 
 def codes(address):
-    """The code of every image, by id."""
+    """Returns the code of every image, by id."""
     found, after = {}, ""
     while True:
         page = ask(address, "GET", f"/images?limit=1000{after}")
@@ -73,7 +75,7 @@ def codes(address):
 
 
 def evaluated(arguments, model, data, queries):
-    """MAP of old and of new classes at each length."""
+    """Returns MAP of old, new and all classes for each length."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = [arguments.program, "evaluate", "--model", model, "--data", data, "--queries", str(queries)]
         subprocess.run([*command, "--device", arguments.device, "--json", report.name], check=True, stdout=subprocess.DEVNULL)

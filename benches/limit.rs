@@ -1,5 +1,6 @@
-//! What serving cannot exceed: images a second that all cores decode and resize, that the model's forward pass takes at each batch size,
-//! and, as the limit, both one after the other. Prints a line of JSON. Knows nothing of HTTP, queues or the index.
+//! Measures the upper limit of serving: images a second that all cores decode and resize, that the
+//! model encodes at each batch size, and both together. Prints a line of JSON. Excludes HTTP,
+//! queues and the index.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
@@ -27,7 +28,7 @@ struct Options {
     /// A folder of JPEG files, at any depth.
     #[arg(long, default_value = "samples/queries")]
     photos: PathBuf,
-    /// As the service is told.
+    /// The options of the service.
     #[command(flatten)]
     compute: Compute,
     /// Batch sizes to try.
@@ -36,7 +37,7 @@ struct Options {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// What cargo says to every benchmark.
+    /// Cargo passes this flag to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -82,8 +83,8 @@ fn main() {
     println!("{line}");
 }
 
-/// Images a second that all cores do of some work, each with a model of one thread, as the service has them; or one model with as many
-/// threads as the options say.
+/// Returns the images a second of some work on all cores, each with a model of one thread, as in
+/// the service; or with one model of as many threads as the options say.
 fn on_all_cores(options: &Options, work: impl Fn(&Hasher, usize) -> usize + Sync) -> f64 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let models = if options.compute.threads.is_some() {
@@ -97,7 +98,7 @@ fn on_all_cores(options: &Options, work: impl Fn(&Hasher, usize) -> usize + Sync
     };
     let ready = Barrier::new(models);
     let one = |model: usize| {
-        let hasher = Hasher::start(&options.model, &compute).unwrap();
+        let hasher = Hasher::load_with(&options.model, &compute).unwrap();
         for number in 0..3 {
             work(&hasher, number);
         }

@@ -1,23 +1,26 @@
 #!/usr/bin/env python3
-"""Searches by photo under load: this service beside one written in Python and beside what decoding and the model alone take, in
-alternation; then more load than it can carry. Prints lines of JSON and, at the end, tables.
+"""Benchmarks searches by photo: this service, one written in Python, and the limit set by decoding
+and the model, alternately; then more load than the service can handle. Prints lines of JSON and, at
+the end, tables.
 
 usage: load.py --photos FOLDER [--program target/release/scihcgrl] [--model models/photos.safetensors] [--precision bf16|fp32] [--serve "…"]
                [--peer python_service.py --peer-forms "" "--batching --bf16"] [--rounds 5]
 
-`--photos` is a folder of JPEG files at any depth, `--serve` what else the service is told. The peer is a program that takes a port,
-`--size` for the pixels a side, `--gallery` for the number of codes and the words of one of its forms, and answers POST /search with a
-raw image. It runs in this environment: `make bench-load` fetches what one of Starlette, PyTorch and faiss imports. The load comes from
-`cargo bench --bench load`, the limit from `cargo bench --bench limit`: what all cores decode, resize and encode, in batches of the best
-size, with nothing else to do."""
+`--photos` is a folder of JPEG files at any depth, `--serve` has more arguments of the service. The
+peer is a program that takes a port, `--size` for the pixels a side, `--gallery` for the number of
+codes and the words of one of its forms, and answers POST /search with a raw image. It runs in this
+environment: `make bench-load` fetches what one of Starlette, PyTorch and faiss imports. The load
+comes from `cargo bench --bench load`, the limit from `cargo bench --bench limit`: what all cores
+decode, resize and encode, in batches of the best size, with nothing else to do."""
 import argparse, contextlib, hashlib, http.client, json, shlex, socket, statistics, subprocess, sys, tempfile, time
 
-# What each side would choose: bf16 is slow where the processor has no instructions for it.
+# The precision that each side would choose: bf16 is slow if the processor has no instructions for
+# it.
 FAST_BF16 = bool({"avx512_bf16", "amx_bf16"} & set(open("/proc/cpuinfo").read().split()))
 
 
 def executables(*names):
-    """Builds benchmarks; where each is."""
+    """Builds benchmarks; returns their paths."""
     build = ["cargo", "bench", "--locked", "--no-run", "--message-format", "json"] + [word for name in names for word in ("--bench", name)]
     lines = subprocess.run(build, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     made = [line for line in map(json.loads, lines) if line.get("executable")]
@@ -25,13 +28,14 @@ def executables(*names):
 
 
 def measure(command, *arguments):
-    """A benchmark's line."""
+    """Runs a benchmark; returns its line."""
     return json.loads(subprocess.run([command, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 @contextlib.contextmanager
 def running(command, address=None, log=subprocess.DEVNULL, **how):
-    """A service until the block ends: its process, and its address, which it prints where it is not given. What it says goes to a log."""
+    """Runs a service until the block ends; yields its process id and its address, which it prints
+    unless it is given."""
     pipe = subprocess.PIPE if address is None else None
     with subprocess.Popen(command, stdout=pipe, stderr=log, text=True, **how) as process:
         try:
@@ -70,7 +74,7 @@ def ask(address, path):
 
 
 def memory(pid):
-    """Resident MiB now, and the most so far."""
+    """Returns the resident MiB, now and at the peak."""
     lines = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status") if line.startswith(("VmRSS", "VmHWM")))
     return [round(int(lines[name].split()[0]) / 1024) for name in ("VmRSS", "VmHWM")]
 
@@ -103,14 +107,14 @@ def read_options():
 def main():
     options = read_options()
     load, limit = executables("load", "limit")
-    told = shlex.split(options.serve)
+    more = shlex.split(options.serve)
     model = hashlib.sha256(open(options.model, "rb").read()).hexdigest()[:12]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as services:
         data = f"{folder}/data"
         store = [options.program, "bench", "store", "--data-dir", data, "--keep-for", model, "--precision", options.precision, "--changes", "0"]
         subprocess.run(store + ["--images", str(options.images), "--seconds", "1"], check=True, stdout=subprocess.DEVNULL)
         serve = [options.program, "serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--model", options.model, "--precision", options.precision]
-        pid, ours = services.enter_context(running(serve + told))
+        pid, ours = services.enter_context(running(serve + more))
         side = ask(ours, "/info")["input_size"]
         targets = {"this service": ours}
         for form in options.peer_forms if options.peer else []:
@@ -121,7 +125,7 @@ def main():
         def offer(address, seconds, *arguments):
             return measure(load, "--address", address, "--photos", options.photos, "--seconds", seconds, *arguments)
 
-        # The same bytes where nothing is done with them, so what the load's own work allows.
+        # The same requests to a missing route: the most that the load generator itself can send.
         idle = say(name="the load alone", **offer(ours, 5, "--clients", options.clients, "--target", "/nowhere"))
         lines = {name: [] for name in ["limit", *targets]}
         for _ in range(options.rounds):
@@ -141,7 +145,7 @@ def main():
 
 
 def table(options, side, idle, lines):
-    """How each fares against the limit, by medians of the rounds."""
+    """Returns the table of each service against the limit, by medians over rounds."""
     median = lambda name, of: statistics.median(of(line) for line in lines[name])
     limit = median("limit", lambda line: line["limit_per_s"])
     decoded = median("limit", lambda line: line["decoded_per_s"])
@@ -162,7 +166,7 @@ def table(options, side, idle, lines):
 
 
 def offered_table(lines, capacity):
-    """What becomes of more than can be carried."""
+    """Returns the table of overload."""
     rows = [f"\nOffered at random moments; capacity is {capacity:.1f} requests/s.\n",
             "| offered | requests/s | served/s | of capacity | p50 ms | p99 ms served | 429 | p99 ms refused | other | resident MiB | at most |",
             "|---|---|---|---|---|---|---|---|---|---|---|"]

@@ -1,6 +1,7 @@
-//! A load of POST requests on an HTTP service: so many callers that each wait for their answer, or requests at a given rate whether
-//! the service keeps up or not. Prints a line of JSON. Knows HTTP/1.1 and bodies; `benches/load.py` says what they are for.
-//! One thread and as little work a request as can be, for it shares the cores with what it measures; it tells what it used.
+//! Sends POST requests to an HTTP service: callers that each wait for their answer, or requests at
+//! a fixed rate. Prints a line of JSON; benches/load.py uses it. It runs in one thread and does
+//! little per request, because it shares the cores with the service. It reports the processor time
+//! that it used.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
@@ -26,8 +27,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// Who waits longer has given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A caller that waits longer gives up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
 struct Options {
@@ -46,18 +47,18 @@ struct Options {
     /// Requests a second, at random moments, instead of callers that wait.
     #[arg(long)]
     rate: Option<f64>,
-    /// Seconds that are not counted.
+    /// Seconds before measuring starts.
     #[arg(long, default_value_t = 2.0)]
     warm_up: f64,
-    /// Seconds that are.
+    /// Seconds of measuring.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// What cargo says to every benchmark.
+    /// Cargo passes this flag to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What is shared by the callers of one thread.
+/// The state that all callers share.
 struct Load {
     address: String,
     requests: Vec<Vec<u8>>,
@@ -72,11 +73,11 @@ struct Load {
 #[derive(Default)]
 struct Seen {
     statuses: BTreeMap<String, usize>,
-    /// Microseconds until the answer, of those that were answered 200.
+    /// Microseconds to an answer of 200.
     served: Vec<u64>,
-    /// The same of all others.
+    /// Microseconds to any other answer.
     refused: Vec<u64>,
-    /// Microseconds that requests were sent after their moment.
+    /// Microseconds by which requests were sent late.
     lag: Vec<u64>,
 }
 
@@ -133,7 +134,7 @@ async fn run(address: String, options: Options) {
     println!("{line}");
 }
 
-/// Every request, in full, in an order of no meaning.
+/// Returns every request, complete, in random order.
 fn requests(options: &Options) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     jpegs(&options.photos, &mut files);
@@ -183,8 +184,8 @@ async fn callers(load: &Rc<Load>, clients: usize) {
     }
 }
 
-/// Moments of a Poisson process, as visitors come who know nothing of each other. What a request waits counts from its moment,
-/// also where this program was late.
+/// Sends requests at the moments of a Poisson process, as independent visitors do. A request's time
+/// counts from its moment, even if it was sent late.
 async fn at_rate(load: &Rc<Load>, rate: f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let mut moment = Instant::now();
@@ -222,7 +223,7 @@ impl Load {
             }
             std::io::Result::Ok(status)
         };
-        let status = match timeout(PATIENCE, exchange).await {
+        let status = match timeout(ANSWER_TIMEOUT, exchange).await {
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.kind().to_string(),
             Err(_) => "no answer in 30 s".to_owned(),
@@ -250,7 +251,7 @@ fn quantiles(micros: &mut [u64]) -> serde_json::Value {
     json!({ "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": at(1.0) })
 }
 
-/// What this thread, which is all there is, has had of the processor.
+/// Returns the processor time of this thread, the only one.
 fn cpu_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/schedstat").unwrap();
     let nanoseconds: f64 = stat.split(' ').next().unwrap().parse().unwrap();

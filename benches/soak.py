@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""Mixed load for a long time: searches, inserts, replacements, deletes, originals and broken pictures at once. Prints the service's
-resident memory as it goes and the slope of it, what was answered, and whether all that was acknowledged is there at the end.
+"""Runs a mixed load for a long time: searches, inserts, replacements, deletes, originals and broken
+pictures at once. Prints the service's resident memory and its slope, the answers, and whether all
+acknowledged images are there at the end.
 
 usage: soak.py --photos FOLDER [--program target/release/scihcgrl] [--model models/photos.safetensors] [--minutes 30] [--serve WORDS]
 
-Each of the callers has images of its own and knows what they have to be. Their number is bounded, so memory that grows is a leak.
-Ends with 1 if anything was lost, or answered otherwise than it has to be."""
+Each caller has its own images and knows their content. Their number is bounded, so growing memory
+is a leak. Exits with 1 if anything was lost or answered wrongly."""
 import argparse, collections, contextlib, http.client, json, pathlib, random, shlex, subprocess, sys, tempfile, threading, time
 
 KINDS = {"search": 50, "put": 20, "delete": 8, "content": 10, "broken": 12}
 
 
 class Caller(threading.Thread):
-    """Sends one request after the other, and keeps what was acknowledged."""
+    """Sends requests one by one and keeps the acknowledged images."""
 
     def __init__(self, number, address, photos, ids, end):
         super().__init__()
@@ -27,11 +28,11 @@ class Caller(threading.Thread):
         try:
             while time.monotonic() < self.end:
                 getattr(self, self.rng.choices(kinds, weights)[0])()
-        except Exception as error:  # noqa: BLE001: whatever it is, the run must end and tell it
+        except Exception as error:  # noqa: BLE001: any error must be reported at the end of the run
             self.wrong.append(f"caller {self.number}: {error!r}")
 
     def ask(self, kind, method, path, body=None, allowed=(200,)):
-        """Status and body; a full queue is an answer that any request may get, and changes nothing."""
+        """Returns status and body. Any request may get 429, which changes nothing."""
         headers = {"content-type": "application/json"} if isinstance(body, str) else {}
         self.client.request(method, path, body, headers)
         answer = self.client.getresponse()
@@ -75,13 +76,13 @@ class Caller(threading.Thread):
         self.ask("broken", "POST", "/encode", body, (200, 415, 422))
 
     def whole(self, id):
-        """Whether an image's original is what was stored."""
+        """Checks an image's original."""
         status, body = self.ask("content", "GET", f"/images/{id}/content")
         if status == 200 and body != self.photos[self.kept[id]]:
-            self.wrong.append(f"{id} has another original")
+            self.wrong.append(f"the original of {id} differs")
 
     def check(self):
-        """All that was acknowledged: records, originals and codes."""
+        """Checks all acknowledged images: records, originals and codes."""
         for id in self.kept:
             self.whole(id)
             record = json.loads(self.ask("record", "GET", f"/images/{id}")[1])
@@ -99,7 +100,7 @@ class Caller(threading.Thread):
 
 @contextlib.contextmanager
 def running(command):
-    """A service until the block ends, and its address."""
+    """Runs a service until the block ends; yields its process and address."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             yield process, next(line for line in process.stdout if line.startswith("listening on ")).split("//")[1].strip()
@@ -108,13 +109,13 @@ def running(command):
 
 
 def resident(pid):
-    """MiB."""
+    """Returns the resident MiB."""
     line = next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
 
 def slope(samples):
-    """MiB an hour, by least squares."""
+    """Returns MiB an hour, by least squares."""
     hours, sizes = [second / 3600 for second, _ in samples], [size for _, size in samples]
     mean = sum(hours) / len(hours)
     spread = sum((hour - mean) ** 2 for hour in hours)
@@ -128,7 +129,7 @@ def main():
     parser.add_argument("--model", default="models/photos.safetensors")
     parser.add_argument("--serve", default="", help="more arguments of the service")
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--every", type=float, default=10, help="seconds between two looks at memory")
+    parser.add_argument("--every", type=float, default=10, help="seconds between two readings of memory")
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--ids", type=int, default=200, help="images that a caller has at most")
     options = parser.parse_args()
@@ -152,7 +153,7 @@ def main():
                 caller.counts.clear()
                 caller.check()
         stopped = process.returncode
-        # What was acknowledged is there after a stop as well.
+        # All acknowledged images are there after a restart as well.
         with running(serve) as (process, address):
             for caller in callers:
                 caller.client = http.client.HTTPConnection(address, timeout=60)
@@ -160,11 +161,11 @@ def main():
     wrong = [what for caller in callers for what in caller.wrong]
     if stopped != 0:
         wrong.append(f"SIGTERM ended it with {stopped}")
-    tell(options, samples, during, sum(len(caller.kept) for caller in callers), wrong)
+    print_summary(options, samples, during, sum(len(caller.kept) for caller in callers), wrong)
     sys.exit(1 if wrong else 0)
 
 
-def tell(options, samples, counts, kept, wrong):
+def print_summary(options, samples, counts, kept, wrong):
     half = [sample for sample in samples if sample[0] >= samples[-1][0] / 2]
     sizes = [size for _, size in samples]
     summary = {"minutes": options.minutes, "requests": sum(counts.values()), "kept": kept, "wrong": len(wrong),

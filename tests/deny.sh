@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Holds the dependencies of the service and of fuzz/ to deny.toml: tests/deny.sh [ADVISORIES]
-# ADVISORIES is RustSec's advisory database, for a machine that cannot fetch it: a clone, a folder or a tar archive, with the folder `crates`
-# at its top or one below. `none` leaves advisories out. Needs cargo-deny, and git for advisories.
+# Checks the dependencies of the service and of fuzz/ against deny.toml: tests/deny.sh [ADVISORIES]
+#
+# ADVISORIES is RustSec's advisory database for a machine that cannot fetch it: a clone, a folder or
+# a tar archive, with the folder `crates` at its top or one level below. `none` skips advisories.
+# Needs cargo-deny, and git for advisories.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +14,7 @@ cargo deny --version >/dev/null 2>&1 || {
     exit 1
 }
 
-# check ARGUMENTS... - says at its end whether all is well, after it has looked at both.
+# check ARGUMENTS... - checks both packages; fails if either does.
 check() {
     local package failed=0
     for package in Cargo.toml fuzz/Cargo.toml; do
@@ -22,7 +24,8 @@ check() {
     return "$failed"
 }
 
-# database FOLDER - makes a git repository of the advisories there, since cargo-deny reads no other, and has git take it for RustSec's.
+# database FOLDER - makes a git repository of the advisories, because cargo-deny reads nothing else,
+# and makes git use it in place of RustSec's.
 database() {
     local crates newest
     crates=$(find "$1/given" -maxdepth 2 -type d -name crates | head -n 1)

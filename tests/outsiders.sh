@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# What outsiders once broke, asked again as they did, with curl: tests/outsiders.sh URL PROGRAM
-# The service at URL has no keys, models/photos.safetensors, and --cors-origin https://app.example. Prints a line for each question and exits with 1
-# if an answer is not what it ought to be. Stores a few images.
+# Repeats with curl the requests by which outsiders once broke the service: tests/outsiders.sh URL
+# PROGRAM
+#
+# The service at URL has no keys, models/photos.safetensors, and --cors-origin https://app.example.
+# Prints a line for each check and exits with 1 if one fails. Stores a few images.
 
 set -uo pipefail
 shopt -s extglob
@@ -11,12 +13,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
 
-# is WHAT WANTED FOUND - prints a line, and takes note if FOUND does not match the pattern.
+# is WHAT WANTED FOUND - prints a line; records a failure if FOUND does not match the pattern
+# WANTED.
 is() {
     if [[ $3 == $2 ]]; then echo "ok    $1: $3"; else echo "FAIL  $1: $3, not $2" && failed=1; fi
 }
 
-# ask CURL-ARGUMENTS... - the status of an answer, and the code and the words of a problem.
+# ask CURL-ARGUMENTS... - prints the status of an answer, and the code and detail of a problem.
 ask() {
     curl --silent --max-time 60 --output "$work/answer" --write-out '%{http_code}' "$@"
     python3 - "$work/answer" <<'PYTHON'
@@ -31,29 +34,30 @@ except ValueError:
 PYTHON
 }
 
-# of FIELD - a member of the last answer.
+# of FIELD - prints a member of the last answer.
 of() { python3 -c 'import json, sys; print(json.dumps(json.load(open(sys.argv[1]))[sys.argv[2]], ensure_ascii=False))' "$work/answer" "$1"; }
 
-# code FILE - the code of a picture, of 48 bits.
+# code FILE - prints the 48-bit code of a picture.
 code() { curl --silent --data-binary "@$1" "$url/encode" | python3 -c 'import json, sys; print(json.load(sys.stdin)["codes"]["48"])'; }
 
-# alike FILE FILE [BITS] - whether their codes differ in at most so many bits of 48, 4 if nothing is said.
+# alike FILE FILE [BITS] - prints "alike" if the codes differ in at most BITS of 48 bits (4 by
+# default), or else in how many.
 alike() {
     python3 -c 'import sys; found = bin(int(sys.argv[1], 16) ^ int(sys.argv[2], 16)).count("1"); print("alike" if found <= int(sys.argv[3]) else found)' \
         "$(code "$1")" "$(code "$2")" "${3:-4}"
 }
 
 echo '# Decoding'
-is 'a turned WebP whose EXIF begins as in JPEG' alike "$(alike outsiders/rotated-6-exif-prefix.webp outsiders/upright.png)"
-is 'a turned WebP' alike "$(alike outsiders/rotated-6-exif-plain.webp outsiders/upright.png)"
+is 'a rotated WebP whose EXIF begins as in JPEG' alike "$(alike outsiders/rotated-6-exif-prefix.webp outsiders/upright.png)"
+is 'a rotated WebP' alike "$(alike outsiders/rotated-6-exif-plain.webp outsiders/upright.png)"
 is 'multiplied alpha' alike "$(alike outsiders/tiff-associated-alpha.tif outsiders/tiff-associated-alpha-as-it-should-look.png)"
-# Half as large. As a white square it was 20 bits away.
+# Half as large. Decoded wrongly, as a white square, it was 20 bits away.
 is 'an alpha mask that is all zero' alike "$(alike kinds/bmp32-v4-alpha-all-zero.bmp outsiders/upright.png 12)"
 is 'a TIFF with JPEG in it' alike "$(alike outsiders/tiff-jpeg-ycbcr.tif outsiders/upright.png 8)"
 for file in outsiders/tiff-{palette,bigtiff,zstd,tiled-planar}.tif outsiders/png-{no-iend,bad-idat-crc}.png; do
     is "${file##*/}" alike "$(alike "$file" outsiders/upright.png)"
 done
-# The same picture with its end.
+# The same picture with its end-of-image marker.
 { cat kinds/jpeg-no-eoi.jpg; printf '\xff\xd9'; } >"$work/ended.jpg"
 for file in kinds/jpeg-{samsung-no-eoi,no-eoi}.jpg; do
     is "${file##*/}" alike "$(alike "$file" "$work/ended.jpg" 0)"
@@ -61,12 +65,12 @@ done
 for file in outsiders/tiff-{fax3,int16,gray-alpha,gray-float32}.tif; do
     is "${file##*/}" '200 *' "$(ask --data-binary "@$file" "$url/encode")"
 done
-is 'a lossless JPEG, which is named' '4?? *lossless*' "$(ask --data-binary @kinds/jpeg-lossless.jpg "$url/encode")"
+is 'a lossless JPEG, named in the refusal' '4?? *lossless*' "$(ask --data-binary @kinds/jpeg-lossless.jpg "$url/encode")"
 
 echo '# Ids and forms'
 is 'the id of a route' '200 invalid_id *batch*' "$(ask -F id=batch -F image=@outsiders/upright.jpg "$url/images/batch")"
-is 'what is said of an image after it' '* invalid_form *after the last image*' "$(ask -F image=@outsiders/upright.jpg -F id=my-car -F labels=car "$url/images/batch")"
-is 'the same of one image' '201 *' "$(ask -X PUT -F image=@outsiders/upright.jpg -F labels=car "$url/images/my-car")"
+is 'a field after its image' '* invalid_form *after the last image*' "$(ask -F image=@outsiders/upright.jpg -F id=my-car -F labels=car "$url/images/batch")"
+is 'the same with one image' '201 *' "$(ask -X PUT -F image=@outsiders/upright.jpg -F labels=car "$url/images/my-car")"
 is 'its labels' '\["car"\]' "$(of labels)"
 form=(-H 'content-type: multipart/form-data; boundary=BOUND' --data-binary @outsiders/form-latin1-label.bin)
 is 'a label in Latin-1' '422 invalid_form *UTF-8*' "$(ask -X PUT "${form[@]}" "$url/images/latin")"
@@ -93,13 +97,13 @@ cp outsiders/upright.jpg "$work/photos/Отпуск/$russian"
 cp outsiders/upright.jpg "$work/photos/a/$chinese"
 cp outsiders/upright.jpg "$work/photos/a/ok.jpg"
 echo x >"$work/photos/a/Thumbs.db"
-said=$("$program" index "$work/photos" --url "$url" 2>&1)
-is 'names of any script, beside what is no picture' 0 $?
-is 'what is stored of them' '*stored 3 images*' "$said"
+output=$("$program" index "$work/photos" --url "$url" 2>&1)
+is 'names of any script, next to files that are no pictures' 0 $?
+is 'the stored ones' '*stored 3 images*' "$output"
 is 'their ids' "*\"Отпуск:$russian\"*" "$(curl --silent "$url/images?limit=1000&label=%D0%9E%D1%82%D0%BF%D1%83%D1%81%D0%BA")"
 echo hi >"$work/photos/A.txt"
 "$program" search "$work/photos" --url "$url" >"$work/found" 2>&1
-is 'a search of a folder with a text in it' 0 $?
+is 'a search of a folder with a text file' 0 $?
 classes() {
     "$program" train --device cpu --epochs 0 --warm-up-epochs 1 --hidden 8 --input-size 32 --validation-fraction 0 --data "$1" --out "$work/model.safetensors" --restart >"$work/log" 2>&1
     python3 - "$work/model.safetensors" <<'PYTHON'
@@ -117,7 +121,7 @@ mkdir "$work/nested"
 tar -xf nested-classes.tar -C "$work/nested"
 is 'nested classes in a folder' "\['cat', 'dog'\]" "$(classes "$work/nested/photos")"
 is 'the same in an archive' "\['cat', 'dog'\]" "$(classes nested-classes.tar)"
-said=$("$program" train --epochs 0 --warm-up-epochs 1 --hidden 8 --input-size 32 --data outsiders/manifest-bom.jsonl --out "$work/model.safetensors" 2>&1 | tail -n 1)
-is 'a manifest that begins with a mark of its byte order' '*wrote *' "$said"
+output=$("$program" train --epochs 0 --warm-up-epochs 1 --hidden 8 --input-size 32 --data outsiders/manifest-bom.jsonl --out "$work/model.safetensors" 2>&1 | tail -n 1)
+is 'a manifest with a byte order mark' '*wrote *' "$output"
 is 'panics' 'scihcgrl_panics_total 0' "$(curl --silent "$url/metrics" | grep '^scihcgrl_panics_total')"
 exit "$failed"

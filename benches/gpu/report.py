@@ -1,4 +1,4 @@
-"""What was found on a machine with a GPU, in plain words and tables, of as many lines as there are so far. Knows lines of results alone."""
+"""Writes the report of a run on a machine with a GPU from the lines of results so far."""
 
 
 def table(head, rows):
@@ -21,7 +21,7 @@ def machine(lines):
             parts += [f"{line['date']}, revision {line['revision']}: {line['card'] or 'no GPU'}, {line['cores']} cores of {line['processor']}, PyTorch "
                       f"{line['torch']}, glibc {line['glibc']}. The program finds: {'; '.join(line['devices'])}.\n"]
             parts += ["**This is the small form, on processors: it shows that everything runs, and its figures say nothing of a GPU.**\n"] if small else []
-            parts += ["No data set was packed: the samples of the project stand in for CIFAR-10, so the figures of training mean nothing.\n"
+            parts += ["No data set was packed: the samples of the project stand in for CIFAR-10, so the training figures mean nothing.\n"
                       ] if not line["images"] else []
     return parts
 
@@ -85,13 +85,13 @@ def scenario(lines):
     for line in lines:
         if "p50_p99_ms_idle" in line:
             idle, learning = line["p50_p99_ms_idle"], line["p50_p99_ms_learning"]
-            parts += [f"Searches beside a fine-tuning job on one device: p50 {idle[0]} ms and p99 {idle[1]} ms without it, {learning[0]} and {learning[1]} ms "
+            parts += [f"Searches next to a fine-tuning job on one device: p50 {idle[0]} ms and p99 {idle[1]} ms without it, {learning[0]} and {learning[1]} ms "
                       f"with it; it had learned after {line['learned_s']:.1f} s and its model was active after {line['active_s']:.1f} s.\n"]
         if line.get("scenario") == "a job without memory":
             parts += [f"A job that runs out of the GPU's memory fails alone, with: {line['error']}\n"]
         if "cpu_busy" in line:
             parts += [f"The tests {'failed: ' + line['failed'] if line['failed'] else 'passed'}.\n"]
-    return ["## Searches beside a job\n", *parts] if parts else []
+    return ["## Searches next to a job\n", *parts] if parts else []
 
 
 def trained(lines):
@@ -123,9 +123,9 @@ def trained(lines):
 def troubles(lines):
     parts = []
     for line in lines:
-        for word, said in ("failed", "failed"), ("skipped", "was left out"):
+        for word, outcome in ("failed", "failed"), ("skipped", "was left out"):
             if line.get(word):
                 what = ", ".join(str(line[key]) for key in ("what", "seed", "side") if key in line)
-                parts += [f"- {line['step']}{': ' + what if what else ''} {said}: {line[word]}"]
+                parts += [f"- {line['step']}{': ' + what if what else ''} {outcome}: {line[word]}"]
     steps = [f"{line['step']} {line['seconds']:.0f} s" for line in lines if set(line) == {"step", "seconds"}]
     return [*(["## What did not run\n", *parts, ""] if parts else []), f"Time: {', '.join(steps)}." if steps else ""]

@@ -1,35 +1,36 @@
 #!/usr/bin/env python3
-"""The order of what is done on a machine with a GPU, what each step may take, and the lines that it leaves. `run.sh` says how it is used.
-Knows this machine and time; what a step does is its own file's."""
+"""Runs the steps on a machine with a GPU: their order, time limits and results. `run.sh` explains
+its use; steps.py and train.py have the steps."""
 import ctypes, datetime, json, math, os, pathlib, re, shutil, signal, subprocess, sys, tarfile, tempfile, threading, time
 
 import report, steps, train
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Archives are unpacked with this filter where Python has it.
+# Unpacks archives with this filter if Python has it.
 tarfile.TarFile.extraction_filter = staticmethod(getattr(tarfile, "data_filter", lambda member, path: member))
-# Seconds that a step may take, by device: where others share the processors, the small form takes long. Training has what is left.
+# Time limits of steps in seconds, by device. The small form is slow on shared processors. Training
+# gets the remaining time.
 STEPS = {"measure": (steps.measure, {"cuda": 160, "cpu": 180}), "serve": (steps.serve, {"cuda": 100, "cpu": 120}),
          "scenario": (steps.scenario, {"cuda": 90, "cpu": 300}), "train": (train.train, {"cuda": 3600, "cpu": 3600})}
 
 
-class Late(Exception):
-    """A step has used up its time."""
+class TimeLimit(Exception):
+    """A step has reached its time limit."""
 
 
-class Stop(Exception):
-    """Nothing can be done here, in words."""
+class CannotRun(Exception):
+    """The run is impossible on this machine; the message says why."""
 
 
-def written(path, text):
-    """Whole or not at all."""
+def write_atomically(path, text):
+    """Writes a file completely or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     os.replace(part, path)
 
 
 class Here:
-    """This machine, the folders, the time, and what has been found so far."""
+    """This machine: its folders, the time, and the results so far."""
 
     def __init__(self, out, work):
         environment = os.environ.get
@@ -47,33 +48,33 @@ class Here:
         self.chosen = [name.strip() for name in environment("STEPS", ",".join(STEPS)).split(",")]
 
     def check(self):
-        """What was asked for, and whether all that was packed is there."""
+        """Checks the variables and the packed files."""
         if self.device not in ("cuda", "cpu"):
-            raise Stop(f"DEVICE is '{self.device}'; it must be cuda or cpu")
+            raise CannotRun(f"DEVICE is '{self.device}'; it must be cuda or cpu")
         if not re.fullmatch(r"\d+(\.\d+)?", self.minutes) or not 0 < float(self.minutes) <= 1440:
-            raise Stop(f"MINUTES is '{self.minutes}'; it must be a number above 0 and at most 1440")
+            raise CannotRun(f"MINUTES is '{self.minutes}'; it must be a number above 0 and at most 1440")
         self.minutes = float(self.minutes)
         if unknown := [name for name in self.chosen if name not in STEPS]:
-            raise Stop(f"STEPS names '{unknown[0]}'; it may name {', '.join(STEPS)}, with commas between")
+            raise CannotRun(f"STEPS names '{unknown[0]}'; it may name {', '.join(STEPS)}, with commas between")
         packed = ["pack.json", "programs.tar.xz", "lite0.safetensors", "photos"]
         if missing := [name for name in packed if not (HERE / name).exists()]:
-            raise Stop(f"{', '.join(missing)} not found beside run.sh; run `make gpu-pack` and copy the whole folder")
+            raise CannotRun(f"{', '.join(missing)} not found next to run.sh; run `make gpu-pack` and copy the whole folder")
         needed = ["models/cifar10.safetensors", "samples/gallery", "samples/queries"]
         if missing := [name for name in needed if not (self.project / name).exists()]:
-            raise Stop(f"{', '.join(missing)} not found in {self.project}; copy .gpu into the project's folder, or set PROJECT to that folder")
+            raise CannotRun(f"{', '.join(missing)} not found in {self.project}; copy .gpu into the project's folder, or set PROJECT to that folder")
         self.pack = json.loads((HERE / "pack.json").read_text())
-        # A run adds to what other steps have found before.
+        # A run keeps earlier results of other steps.
         before = self.out / "results.jsonl"
         lines = [json.loads(line) for line in before.read_text().splitlines()] if before.exists() else []
         self.lines = [line for line in lines if line["step"] not in (*self.chosen, "end")]
 
     @staticmethod
     def die_with_parent(prctl=ctypes.CDLL(None).prctl):
-        """Done by a child before it becomes its program, so that nothing outlives this."""
+        """Makes a child die with this process. Called in the child before its program starts."""
         prctl(1, signal.SIGKILL)
 
     def left(self):
-        """Seconds."""
+        """Returns the remaining seconds."""
         return 60 * self.minutes - (time.monotonic() - self.began)
 
     def program(self, name):
@@ -89,15 +90,16 @@ class Here:
 
     def add(self, **line):
         self.lines.append(line)
-        written(self.out / "results.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
+        write_atomically(self.out / "results.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
         try:
-            written(self.out / "report.md", report.text(self.lines))
+            write_atomically(self.out / "report.md", report.text(self.lines))
         except Exception as error:
             self.say(f"cannot write the report: {type(error).__name__}: {error}")
         self.say(json.dumps(line))
 
     def call(self, command, limit, each=lambda line: None):
-        """Runs a program, hands on every line of JSON that it prints, and returns why it failed, if it did."""
+        """Runs a program and passes each line of JSON that it prints to `each`; returns the reason
+        if it failed."""
         limit = min(limit, self.left())
         if limit < 1:
             return "no time was left"
@@ -117,7 +119,7 @@ class Here:
             for line in process.stdout:
                 self.log.write(line)
                 self.log.flush()
-                # A test's first line stands after its name.
+                # A test's first line follows its name.
                 if found := re.search(r'\{".*\}$', line):
                     each(json.loads(found[0]))
                 elif line.strip() and not line.startswith(("note:", " ")) and "panicked at" not in reason:
@@ -136,7 +138,7 @@ class Here:
 
 
 class Busy:
-    """How busy processors and GPU are from the beginning to the end of a block, and the most memory in use on the GPU."""
+    """Measures the load of processors and GPU during a block, and the peak memory of the GPU."""
 
     def __init__(self, here):
         smi = None if here.small else shutil.which("nvidia-smi")
@@ -163,28 +165,28 @@ class Busy:
         return sum(times) - times[3] - times[4], sum(times)
 
 
-def look_around(here):
-    """Whether the programs can run here, in words; what the machine is."""
+def check_machine(here):
+    """Checks that the programs can run here, and records the machine."""
     libc = os.confstr("CS_GNU_LIBC_VERSION").split()[1]
     numbers = lambda version: [int(part) for part in version.split(".")]
     if numbers(libc) < numbers(here.pack["glibc"]):
-        raise Stop(f"glibc here is {libc}; the programs need {here.pack['glibc']} or later")
+        raise CannotRun(f"glibc here is {libc}; the programs need {here.pack['glibc']} or later")
     torch = os.environ.get("LIBTORCH")
     if not torch:
         find = [here.python, "-c", "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"]
         found = subprocess.run(find, capture_output=True, text=True)
         if found.returncode:
-            raise Stop(f"{here.python} has no PyTorch. Set PYTHON to an interpreter that has it, or LIBTORCH to its `torch` folder")
+            raise CannotRun(f"{here.python} has no PyTorch. Set PYTHON to an interpreter that has it, or LIBTORCH to its `torch` folder")
         torch = found.stdout.strip()
     torch = pathlib.Path(torch).resolve()
     wanted = ["lib/libc10.so", "lib/libtorch.so", "lib/libtorch_cpu.so", "version.py"]
     wanted += [] if here.small else ["lib/libc10_cuda.so", "lib/libtorch_cuda.so"]
     if missing := [name for name in wanted if not (torch / name).exists()]:
-        raise Stop(f"{torch} lacks {', '.join(missing)}; it must be the `torch` folder of PyTorch {here.pack['torch']} from pip")
+        raise CannotRun(f"{torch} lacks {', '.join(missing)}; it must be the `torch` folder of PyTorch {here.pack['torch']} from pip")
     version = re.search(r"__version__ = '([^']+)'", (torch / "version.py").read_text())
     version = version[1] if version else "unknown"
     if version.split("+")[0] != here.pack["torch"]:
-        raise Stop(f"PyTorch in {torch} is {version}; the programs are built for {here.pack['torch']}")
+        raise CannotRun(f"PyTorch in {torch} is {version}; the programs are built for {here.pack['torch']}")
     paths = [f"{torch}/lib", os.environ.get("LD_LIBRARY_PATH")]
     os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, paths))
     path = os.environ.get("PYTHONPATH")
@@ -194,11 +196,11 @@ def look_around(here):
     libraries = subprocess.run(["ldd", here.program("scihcgrl")], capture_output=True, text=True).stdout
     absent = re.findall(r"(\S+) => not found", libraries)
     if absent:
-        raise Stop(f"the program's {', '.join(absent)} is not found here")
+        raise CannotRun(f"the program's {', '.join(absent)} is not found here")
     devices = subprocess.run([here.program("scihcgrl"), "devices"], capture_output=True, text=True)
     if devices.returncode or (not here.small and "cuda:0" not in devices.stdout):
         words = "; ".join((devices.stdout + devices.stderr).split("\n")).strip("; ")
-        raise Stop(f"libtorch sees no GPU; check the driver with nvidia-smi (the program reports: {words})")
+        raise CannotRun(f"libtorch sees no GPU; check the driver with nvidia-smi (the program reports: {words})")
     card, smi = None, shutil.which("nvidia-smi")
     if smi and not here.small:
         query = [smi, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -209,14 +211,14 @@ def look_around(here):
              devices=devices.stdout.strip().splitlines(), images=here.pack["images"])
 
 
-def do(here, name):
+def run_step(here, name):
     work, limits = STEPS[name]
     limit, began = min(limits[here.device], here.left()), time.monotonic()
     if limit < 5:
         return here.add(step=name, skipped="no time was left")
 
     def late(*_):
-        raise Late
+        raise TimeLimit
 
     signal.signal(signal.SIGALRM, late)
     signal.alarm(math.ceil(limit))
@@ -225,7 +227,7 @@ def do(here, name):
             work(here, Busy, began + limit)
         finally:
             signal.alarm(0)
-    except Late:
+    except TimeLimit:
         here.add(step=name, failed=f"stopped at its limit of {limit:.0f} s")
     except (Exception, SystemExit) as error:
         here.add(step=name, failed=f"{type(error).__name__}: {error}")
@@ -237,12 +239,12 @@ def main():
         here = Here(sys.argv[1], work)
         try:
             here.check()
-            look_around(here)
-        except Stop as stop:
-            here.say(str(stop))
+            check_machine(here)
+        except CannotRun as reason:
+            here.say(str(reason))
             sys.exit(1)
         for name in filter(here.chosen.__contains__, STEPS):
-            do(here, name)
+            run_step(here, name)
         here.add(step="end", seconds=round(time.monotonic() - here.began, 1))
         if any(line.get("failed") for line in here.lines if line["step"] in here.chosen):
             sys.exit(1)

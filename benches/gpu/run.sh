@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Measures, tests and trains on a machine with a GPU, from what `make gpu-pack` packed. It needs no network.
+# Measures, tests and trains on a machine with a GPU, with the files that `make gpu-pack` packed. Needs
+# no network.
 #
 #   usage: run.sh FOLDER
 #
-# FOLDER gets results.jsonl, which grows line by line and is whole whenever the run is stopped, report.md, log.txt and at most three models.
-# A second run with other STEPS adds to the same folder.
+# FOLDER gets results.jsonl, which is valid after every line, report.md, log.txt and at most three
+# models. A second run with other STEPS adds to the same folder.
 # Variables:
 #   DEVICE   cuda by default; cpu runs a small form of everything
 #   MINUTES  time limit for the whole run; 13 by default
@@ -13,7 +14,7 @@
 #   LIBTORCH the `torch` folder of PyTorch, which holds lib/libtorch_cpu.so; found through PYTHON by default
 #   PYTHON   a Python 3 interpreter; python3 by default
 set -euo pipefail
-[ $# = 1 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 1 ] || { sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null || { echo "Command not found: $python. Set PYTHON to a Python 3 interpreter." >&2; exit 1; }
 exec "$python" -u "$(dirname "$0")/run.py" "$1"

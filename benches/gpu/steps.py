@@ -1,5 +1,5 @@
-"""The steps that measure: encoding beside PyTorch, searches by photo, and searches beside a job. Each adds lines to the results; knows the
-programs that measure and nothing of what becomes of the figures."""
+"""The measuring steps: encoding compared with PyTorch, searches by photo, and searches next to a
+job. Each adds lines to the results."""
 import hashlib, os, pathlib, time
 
 import load
@@ -8,7 +8,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def measure(here, busy, end):
-    """Images a second of the bare model, the worker and PyTorch; where a batch's time goes; bits that differ from the CPU's."""
+    """Measures images a second of the bare model, the worker and PyTorch; the stages of a batch;
+    bits that differ from the CPU's."""
     def encode(types, batches):
         return [here.program("encode"), *options(types, batches), "--runs", "1", "--samples", here.project / "samples", "--photos", here.photos]
 
@@ -22,8 +23,8 @@ def measure(here, busy, end):
         types = "bf16,fp32" if load.FAST_BF16 else "fp32"
         commands = [encode(types, "1,8"), peer("eager,autocast", types, "1,8")]
     else:
-        # What matters most comes first. The first pass of each batch size takes a thread two seconds, and a worker has all powers of
-        # two up to its own; compiling takes half a minute.
+        # The most important come first. The first pass at each batch size takes a thread two
+        # seconds, and a worker uses all powers of two up to its own. Compiling takes half a minute.
         some = "1,8,32,128"
         commands = [encode("bf16", some), peer("eager,graphs", "bf16", some), encode("fp32,fp16", "32"), peer("eager", "fp32,fp16", "32"),
                     peer("autocast,compile", "bf16", "32")]
@@ -33,7 +34,8 @@ def measure(here, busy, end):
 
 
 def serve(here, busy, end):
-    """Searches by photo: requests a second and what they wait, by callers and the largest batch."""
+    """Measures searches by photo: requests a second and their times, by callers and largest
+    batch."""
     precision = "fp32" if here.small and not load.FAST_BF16 else "bf16"
     model = hashlib.sha256(open(here.model(), "rb").read()).hexdigest()[:12]
     seconds, images = (1, 1_000) if here.small else (5, 100_000)
@@ -48,7 +50,7 @@ def serve(here, busy, end):
         with load.running(service, log=here.log, preexec_fn=here.die_with_parent) as (_, address):
             for callers in all_callers:
                 offer = [here.program("load"), "--address", address, "--photos", here.photos, "--clients", callers, "--warm-up", 0, "--seconds"]
-                # A GPU plans its kernels for each size of a batch when it first meets it.
+                # A GPU plans its kernels when it first meets a batch size.
                 load.measure(*offer, 1 if here.small else 6)
                 with busy(here) as found:
                     line = load.measure(*offer, seconds)
@@ -56,7 +58,8 @@ def serve(here, busy, end):
 
 
 def scenario(here, busy, end):
-    """Searches beside a job on one device, and a job that runs out of a GPU's memory."""
+    """Runs tests/scenario.rs: searches next to a job on one device, and a job that runs out of GPU
+    memory."""
     os.environ.update(CARGO_MANIFEST_DIR=str(here.project), SCIHCGRL_PROGRAM=here.program("scihcgrl"), TEST_DEVICE=here.device,
                       BACKBONE=str(here.weights))
     command = [here.program("scenario"), "--nocapture", "--test-threads", "1", *([] if here.small else ["--include-ignored"])]

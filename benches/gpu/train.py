@@ -1,33 +1,37 @@
-"""The step that trains: how many epochs the minutes allow, the paper's protocol with two seeds, then the default model at 128 and at 224
-pixels. Every model is measured once, on images that neither training nor the choice of a checkpoint has seen."""
+"""The training step: as many epochs as the minutes allow, the paper's protocol with two seeds, then
+the default model at 128 and at 224 pixels. Every model is measured once, on images that neither
+training nor the choice of a checkpoint has seen."""
 import collections, json, math, os, shutil, struct, tarfile, time
 
-# As docs/paper.md found best.
+# The best options by docs/paper.md.
 RECIPE = "--policy-rate 3e-4 --augment 0.6 --mix 0.5 --dropout 0.3"
 Form = collections.namedtuple("Form", "side batch most_epochs warm_up flags")
-# Of each device: the paper's protocol; the default models; images a class of a trial; seconds of a step of the warm-up.
+# For each device: the paper's protocol, the default models, the images a class of a trial, and the
+# seconds of a warm-up step.
 CUDA = {"paper": Form(224, 64, 80, 20, "--average 0.999 --precision bf16"),
         "default": [Form(128, 128, 30, 5, "--average 0.998 --precision bf16"),
                     Form(224, 128, 16, 3, "--average 0.998 --precision bf16 --backbone-rate 2e-4")], "trial": 128, "warm_up_step": 0.01}
-# One thread, because those of OpenMP busy-wait, which is slow on shared cores.
+# One thread, because OpenMP's threads busy-wait, which is slow on shared cores.
 CPU = {"paper": Form(48, 32, 2, 2, "--average 0.9 --threads 1"),
        "default": [Form(48, 32, 2, 2, "--average 0.9 --threads 1 --per-class 12"), Form(64, 32, 1, 1, "--average 0.9 --threads 1 --per-class 12")],
        "trial": 8, "warm_up_step": 0.1}
-# Queries and training images of the paper's protocol, the share held back and the queries of the default model: of CIFAR-10, and of few images.
+# Queries and training images of the paper's protocol, and the held-back share and queries of the
+# default model: for CIFAR-10, and for few images.
 Sizes = collections.namedtuple("Sizes", "queries training held_back evaluated")
 FULL, FEW = Sizes(1000, 5000, 0.02, 1000), Sizes(20, 100, 0.1, 40)
-# Training and test images a class that the small form takes.
+# Training and test images a class in the small form.
 TAKEN = 40, 10
-Pace = collections.namedtuple("Pace", "images_per_s beside")
+Pace = collections.namedtuple("Pace", "images_per_s overhead")
 
 def card(model):
-    """What a checkpoint says of itself."""
+    """Returns the card of a checkpoint."""
     with open(model, "rb") as file:
         head = file.read(struct.unpack("<Q", file.read(8))[0])
     return json.loads(json.loads(head)["__metadata__"]["scihcgrl"])
 
 def data(here):
-    """Training and test images, and how many there are of both; in the small form the first few of each class."""
+    """Returns training and test images and the number of both; in the small form the first few of
+    each class."""
     if not here.pack["images"]:
         sets = [here.project / "samples/gallery", here.project / "samples/queries"]
     else:
@@ -54,13 +58,14 @@ class Trainings:
         self.paces = {}
 
     def command(self, form, epochs, warm_up, out, backbone):
-        """A training of the default model."""
+        """Returns the command of a training."""
         return [self.here.program("scihcgrl"), "train", "--data", self.train, "--out", out, "--backbone", backbone, "--device", self.here.device,
                 "--input-size", form.side, "--batch-size", form.batch, "--epochs", epochs, "--warm-up-epochs", warm_up, *RECIPE.split(),
                 *form.flags.split()]
 
     def trial(self, form):
-        """Images a second at these pixels, and the seconds that a training takes beside its epochs."""
+        """Measures images a second at this size, and the seconds of a training outside its
+        epochs."""
         out, began = self.here.work / "trial.safetensors", time.monotonic()
         command = self.command(form, 3, 1, out, self.here.weights)
         failed = self.here.call([*command, "--per-class", self.form["trial"], "--validation-fraction", "0"], 60)
@@ -75,14 +80,16 @@ class Trainings:
         self.here.add(**line, images=images, images_per_s=round(pace, 1))
 
     def epochs(self, form, images, others, processes, seconds):
-        """How many fit beside what else is done: `processes` are started, all images go through the network once, and `others` too."""
+        """Returns how many epochs fit, if `processes` are started and all `images` and `others`
+        also go through the network once."""
         pace = self.paces[form.side]
         warm_up = form.warm_up * images / 256 * self.form["warm_up_step"]
-        left = 0.85 * seconds - processes * pace.beside - warm_up - (images + others) / (2 * pace.images_per_s)
+        left = 0.85 * seconds - processes * pace.overhead - warm_up - (images + others) / (2 * pace.images_per_s)
         return min(form.most_epochs, math.floor(left * pace.images_per_s / images))
 
     def paper(self, seed, epochs, limit):
-        """The paper's protocol: its queries and training images drawn from all, no checkpoint chosen, measured once."""
+        """Trains by the paper's protocol: queries and training images drawn from all, no checkpoint
+        chosen, measured once."""
         form, here, work = self.form["paper"], self.here, self.here.work / "reproduce"
         joint = f"--batch-size {form.batch} --epochs {epochs} --warm-up-epochs {form.warm_up} --validation-fraction 0 {RECIPE} {form.flags}"
         command = [here.program("scihcgrl-paper"), "reproduce", "--data", self.train, self.test, "--backbone", here.weights, "--work", work,
@@ -98,18 +105,19 @@ class Trainings:
         if not by_bits:
             return here.add(**line)
         model = work / f"joint-{seed}.safetensors"
-        self.told(line, model, by_bits)
+        self.record(line, model, by_bits)
         if seed == 0:
             self.keep(model, "paper.safetensors")
 
     def default(self, form, epochs, backbone, seconds):
-        """A model of all classes: its checkpoint chosen on images held back, measured once on test images. Where it is, if it is."""
+        """Trains a model of all classes: the checkpoint is chosen on held-back images and measured
+        once on test images. Returns its path, or None."""
         here, out = self.here, self.here.work / f"cifar10-{form.side}.safetensors"
         held_back = ["--validation-fraction", self.sizes.held_back, "--patience", epochs]
         line = {"step": "train", "what": "the default model", "side": form.side, "epochs": epochs}
         with self.busy(here) as found:
-            # Time is left to measure what a training that is cut off has reached.
-            failed = here.call([*self.command(form, epochs, form.warm_up, out, backbone), *held_back], seconds - self.paces[form.side].beside - 5)
+            # Leaves time to measure the model of a training that is stopped at its limit.
+            failed = here.call([*self.command(form, epochs, form.warm_up, out, backbone), *held_back], seconds - self.paces[form.side].overhead - 5)
         line.update(found.found, **({"failed": failed} if failed else {}))
         if not out.exists():
             return here.add(**line)
@@ -120,17 +128,17 @@ class Trainings:
         if not measured.exists():
             here.add(**{**line, "failed": f"evaluate: {wrong}"})
             return out
-        self.told(line, out, json.loads(measured.read_text())["quality"])
+        self.record(line, out, json.loads(measured.read_text())["quality"])
         self.keep(out, out.name)
         return out
 
     def keep(self, model, name):
-        """Under its name only when it is whole."""
+        """Copies a model; it gets its name only when it is complete."""
         part = self.here.out / f"{name}.part"
         shutil.copy(model, part)
         os.replace(part, self.here.out / name)
 
-    def told(self, line, model, by_bits):
+    def record(self, line, model, by_bits):
         training = card(model)["training"]
         figures = {bits: {name: round(quality[name], 4) for name in ("map", "precision_radius_2")} for bits, quality in by_bits.items()}
         self.here.add(**line, images=training["images"], images_per_s=round(training["joint_images_per_second"], 1),
@@ -148,7 +156,7 @@ def train(here, busy, end):
         trainings.trial(one)
 
     def fitted(form, what, images, others, processes, seconds):
-        """The epochs that fit, or none and why."""
+        """Returns the epochs that fit, or records the reason and returns None."""
         why = "its trial failed" if form.side not in paces else None
         epochs = None if why else trainings.epochs(form, images, others, processes, seconds)
         if why or epochs < 1:
@@ -165,5 +173,5 @@ def train(here, busy, end):
     for default, part in zip(form["default"], (0.55, 1)):
         seconds = part * here.left() - 3
         if epochs := fitted(default, {"what": "the default model"}, trainings.images, 0, 3, seconds):
-            # More pixels go on from what fewer have learned.
+            # The training with more pixels starts from the model with fewer.
             backbone = trainings.default(default, epochs, backbone, seconds) or backbone

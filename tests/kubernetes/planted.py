@@ -1,7 +1,4 @@
-"""Faults that are planted, to see whether the checks find them: what has to be said, and where what is put.
-
-Knows the manifests as they are rendered; the checks are given.
-"""
+"""Plants faults in the rendered manifests, to see whether the checks find them."""
 
 from copy import deepcopy
 
@@ -12,7 +9,7 @@ GONE = object()
 SERVER, CLIENT = "StatefulSet/scihcgrl", "CronJob/scihcgrl-snapshots"
 POD, JOB = "spec.template.spec", "spec.jobTemplate.spec.template.spec"
 ONE, INIT = f"{POD}.containers.0", f"{JOB}.initContainers.0"
-# What has to be said, and where what is put.
+# A part of the expected message, the document, the path in it, and the value to put there.
 PLANTED = [
     ("schema 1.35", SERVER, f"{POD}.nonsense", 1),
     ("schema 1.36", SERVER, f"{ONE}.ports.0.containerPort", "http"),
@@ -79,18 +76,18 @@ PLANTED = [
     ("before it has drained", SERVER, f"{ONE}.lifecycle", GONE),
     ("before it has drained", SERVER, f"{ONE}.env.3.value", "25s"),
     ("without a token", "ServiceAccount/scihcgrl", "automountServiceAccountToken", True),
-    ("that it has not", SERVER, f"{ONE}.volumeMounts.1.name", "other"),
+    ("does not have", SERVER, f"{ONE}.volumeMounts.1.name", "other"),
     ("ConfigMap", SERVER, f"{ONE}.envFrom.0.configMapRef.name", "other"),
-    ("same for everybody", "ConfigMap", "kind", "Secret"),
+    ("the same key", "ConfigMap", "kind", "Secret"),
     ("several namespaces", "Job/scihcgrl-fine-tune", "metadata.namespace", "other"),
     ("README.md", CLIENT, f"{INIT}.env.1.valueFrom.secretKeyRef.key", "other"),
 ]
 
 SCALER, WORKER, SCRAPER = "HorizontalPodAutoscaler/scihcgrl", "Deployment/scihcgrl-worker", "PodMonitor/scihcgrl-worker"
-# Of several replicas, and workers.
+# The same for manifests with several replicas and workers.
 PLANTED_OF_SEVERAL = [
     ("two owners", "ConfigMap", "data.SCIHCGRL_NATS", GONE),
-    ("nothing of its fellows", "ConfigMap", "data.SCIHCGRL_NATS", ""),
+    ("without replication", "ConfigMap", "data.SCIHCGRL_NATS", ""),
     ("something else", SCALER, "spec.scaleTargetRef.name", "other"),
     ("no rule makes", SCALER, "spec.metrics.0.pods.metric.name", "scihcgrl_queue"),
     ("schema 1.36", SCALER, "spec.maxReplicas", GONE),
@@ -106,12 +103,12 @@ PLANTED_OF_SEVERAL = [
     ("asked for metrics", SCRAPER, "spec.podMetricsEndpoints.0.port", "metrics"),
     ("SCIHCGRL_ADDR", WORKER, f"{ONE}.ports.0.containerPort", 80),
     ("before it has drained", WORKER, f"{POD}.terminationGracePeriodSeconds", 20),
-    ("beside workers", SERVER, f"{ONE}.env", []),
+    ("as well as workers", SERVER, f"{ONE}.env", []),
     ("takes no jobs", "ConfigMap", "data.SCIHCGRL_NO_JOBS", "true"),
     ("takes no jobs", WORKER, f"{ONE}.args", ["serve"]),
     ("another gallery", WORKER, f"{ONE}.envFrom", []),
     ("another gallery", WORKER, f"{ONE}.env.2.value", "/models/cifar10.safetensors"),
-    ("has anew", WORKER, f"{POD}.volumes.0", {"name": "data", "persistentVolumeClaim": {"claimName": "data-scihcgrl-0"}}),
+    ("is new for every pod", WORKER, f"{POD}.volumes.0", {"name": "data", "persistentVolumeClaim": {"claimName": "data-scihcgrl-0"}}),
     ("waits for a GPU", WORKER, "spec.strategy", GONE),
 ]
 
@@ -134,9 +131,9 @@ def self_test(documents, several, faults):
     for of, planted in ((documents, PLANTED), (several, PLANTED_OF_SEVERAL)):
         before = set(faults(of))
         for word, where, path, value in planted:
-            said = set(faults(plant(of, where, path, value))) - before
-            if not any(word in fault for fault in said):
+            found = set(faults(plant(of, where, path, value))) - before
+            if not any(word in fault for fault in found):
                 unseen += 1
-                print(f"{where}: {path}: nothing was said of '{word}', but {said or 'nothing'}")
-    print(f"{len(PLANTED) + len(PLANTED_OF_SEVERAL)} planted faults, {unseen} unseen")
+                print(f"{where}: {path}: no message has '{word}'; found {found or 'none'}")
+    print(f"{len(PLANTED) + len(PLANTED_OF_SEVERAL)} planted faults, {unseen} not found")
     return unseen > 0

@@ -1,6 +1,4 @@
 """The restricted pod security standard of Kubernetes, as of 1.35, rule by rule.
-
-Knows pod templates, and refuses to know which of them there are and what else is wanted of one.
 """
 
 from documents import containers, get
@@ -16,7 +14,8 @@ VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persiste
 SE_LINUX = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 PROFILES = ("RuntimeDefault", "Localhost")
 ANYWHERE, CONTAINERS = True, False
-# Of a security context: the rule, whether it is one for the pod's too, the field, and what it may be.
+# Fields of a security context: the rule, whether it applies to the pod as well, the field, and the
+# allowed values.
 FIELDS = [
     ("HostProcess", ANYWHERE, "windowsOptions.hostProcess", (None, False)),
     ("privileged containers", CONTAINERS, "privileged", (None, False)),
@@ -27,13 +26,14 @@ FIELDS = [
     ("/proc mount type", CONTAINERS, "procMount", (None, "Default")),
     ("privilege escalation", CONTAINERS, "allowPrivilegeEscalation", (False,)),
 ]
-# The same of those that a container has from its pod where it does not set its own.
+# The same for fields that a container inherits from its pod.
 INHERITED = [("running as non-root", "runAsNonRoot", (True,)), ("seccomp", "seccompProfile.type", PROFILES)]
 ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def restricted(pod):
-    """What the standard forbids of a pod template; baseline and restricted are one list, since the second has all of the first."""
+    """Yields the violations of a pod template. The restricted standard includes the baseline, so
+    they are checked together."""
     spec, of_pod = pod["spec"], get(pod, "spec.securityContext", {})
     contexts = [(one["name"], one.get("securityContext") or {}) for one in containers(spec)]
     yield from security_contexts(of_pod, contexts)
@@ -81,7 +81,7 @@ def capabilities(contexts):
 
 
 def hosts(one):
-    """Ports of the host, and hosts that kubelet would be sent to."""
+    """Yields ports of the host, and hosts in probes and hooks."""
     for port in one.get("ports") or []:
         if port.get("hostPort"):
             yield f"host ports: {one['name']}"

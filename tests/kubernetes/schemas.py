@@ -1,7 +1,5 @@
-"""Documents against the schemas of some versions of Kubernetes, strictly, and those of other owners against the shape that is used here.
-
-Knows schemas, and refuses to know what a field is for.
-"""
+"""Checks documents strictly against the schemas of several Kubernetes versions, and custom
+resources against the shapes that k8s/ uses."""
 
 import json
 from functools import cache
@@ -16,7 +14,7 @@ def shape(required, **properties):
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-# What Kubernetes itself has no schema of, and the shape that is used here.
+# Custom resources, which Kubernetes has no schema for, in the shapes that k8s/ uses.
 TEXT = {"type": "string", "minLength": 1}
 BEARER = shape(["credentials"], type={"const": "Bearer"}, credentials=shape(["name", "key"], name=TEXT, key=TEXT))
 ENDPOINT = shape(["port", "path"], port=TEXT, path={"pattern": "^/"}, interval={"pattern": "^[0-9]+s$"}, authorization=BEARER)
@@ -54,5 +52,5 @@ def against_schema(document, version):
         return f"{'.'.join(map(str, error.path))}: {error.message}"
     except (utils.SchemaNotFoundError, utils.VersionNotSupportedError) as error:
         return error.message
-    # An unknown version would be taken for the one before it.
+    # For an unknown version, the library falls back to the previous one.
     return None if used == version else f"there is none; {used} is the nearest"

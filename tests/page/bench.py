@@ -1,6 +1,7 @@
-"""The page in a browser, as medians over some rounds: what it weighs, when something is seen, how long a search takes to its pictures.
+"""Measures the page in a browser, as medians of several rounds: the first paint, the gallery's
+pictures, and a search.
 
-bench.py PROGRAM [--screenshots FOLDER] also makes the README's pictures. Knows how to look at the page; not what is good.
+bench.py PROGRAM [--screenshots FOLDER]: with --screenshots, makes the README's pictures instead.
 """
 
 import base64
@@ -16,7 +17,8 @@ from browser import ROOT, SAMPLES, Service, browser, until
 ROUNDS = 11
 SHOWN = "[...document.querySelectorAll('.found img')].slice(0, 12).every((image) => image.complete && image.naturalWidth > 0) && document.querySelectorAll('.found img').length > 0"
 PAINT = "performance.getEntriesByType('paint').find((entry) => entry.name === 'first-contentful-paint')?.startTime"
-# From the drop of a file to when its result's pictures are decoded, in the page's own time.
+# Milliseconds from the drop of a file to the decoded pictures of its result, in the page's own
+# time.
 SEARCH = """async ([name, base64]) => {
     const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
     const transfer = new DataTransfer();
@@ -36,10 +38,10 @@ def measure(chromium, service):
     paints, useful, searches = [], [], []
     queries = sorted((SAMPLES / "queries").glob("*/*.jpg"))[::18][:ROUNDS]
     for query in queries:
-        # A profile of its own, with nothing kept.
+        # A new profile with an empty cache.
         context = chromium.new_context(base_url=service.url, viewport={"width": 1280, "height": 900})
         page = context.new_page()
-        # So wide that there is something near every query.
+        # A radius at which every query has matches.
         page.goto("/#search?radius=24")
         until(page, SHOWN)
         useful.append(page.evaluate("performance.now()"))
@@ -63,7 +65,7 @@ def screenshots(chromium, service, folder):
     until(page, SHOWN)
     taken("page-search")
     matches = page.locator(".found li")
-    # The first of another code.
+    # The first match with another code.
     matches.filter(has_not_text=matches.first.locator("code").inner_text()).first.get_by_role("button").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     taken("page-record", "dark")

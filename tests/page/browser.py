@@ -1,4 +1,4 @@
-"""A real service and a real browser: started, listened to, and ended. Knows processes, keys and consoles; nothing of what the page shows."""
+"""Starts and stops a real service, a proxy and a browser, and collects what its console reports."""
 
 import os
 import re
@@ -17,7 +17,7 @@ SAMPLES = ROOT / "samples"
 
 
 class Service:
-    """A service of its own on a free port, with a folder of its own."""
+    """A service on a free port with its own folder."""
 
     def __init__(self, program, model, keys=None):
         self.program, self.model, self.keys = program, model, keys or {}
@@ -39,8 +39,8 @@ class Service:
         self.process.terminate()
         self.process.wait()
 
-    def again(self):
-        """Where it was before."""
+    def restart(self):
+        """Starts it again at the same address."""
         self.start(self.address)
 
     def store(self, folder):
@@ -55,7 +55,8 @@ class Service:
 
 
 class Proxy:
-    """nginx with a service under /photos/, as its plain proxy_pass has it: the Host header becomes the service's address."""
+    """nginx with a service under /photos/ by a plain proxy_pass, which sets the Host header to the
+    service's address."""
 
     CONFIGURATION = """
         daemon off; {user} worker_processes 1; pid {folder}/pid; error_log {folder}/log;
@@ -93,28 +94,30 @@ class Proxy:
 
 
 class Console:
-    """What a browser complains of: errors, exceptions, and all that the page's own policy forbids."""
+    """Collects a browser's errors, exceptions and violations of the page's own policy."""
 
     def __init__(self, context):
         self.complaints = []
         context.on("console", lambda message: message.type in ("error", "warning") and self.complaints.append(message.text))
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        # What is forbidden is told in the console too, but not by every version.
+        # Not every version reports violations in the console.
         context.add_init_script("addEventListener('securitypolicyviolation', (event) => console.error(`forbidden: ${event.violatedDirective}`))")
 
     def check(self, refusals):
-        """Nothing but, where the service was to refuse something, or stop, the browser's own line on that."""
+        """Fails on any complaint. If the service refuses something or stops, the browser's own line
+        about it is allowed."""
         is_refusal = re.compile(r"^Failed to load resource: (the server responded with a status of (4\d\d|503)|net::ERR_)")
         wrong = [text for text in self.complaints if not (refusals and is_refusal.match(text))]
-        assert not wrong, f"the console says: {wrong}"
+        assert not wrong, f"the console reports {wrong}"
         self.complaints.clear()
 
 
 def until(page, expression, seconds=10):
-    """Waits until something is so in the page. Playwright's own way has the page evaluate a string, which the policy forbids."""
+    """Waits until an expression is true in the page. Playwright's own way makes the page evaluate a
+    string, which the policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
-        assert time.monotonic() < end, f"it never came to be that {expression}"
+        assert time.monotonic() < end, f"never true: {expression}"
         time.sleep(0.02)
 
 
@@ -122,7 +125,7 @@ def until(page, expression, seconds=10):
 def browser():
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
-        raise SystemExit("no Chromium; `make browser` installs Debian's, or CHROMIUM names one")
+        raise SystemExit("no Chromium found; `make browser` installs Debian's, or set CHROMIUM")
     # Containers have little shared memory, and Chromium refuses its sandbox to root.
     arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:

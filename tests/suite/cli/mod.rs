@@ -1,0 +1,7 @@
+//! The command line.
+//!
+//! - `commands`: the commands of the README, in its order
+//! - `training`: `train`: kills, options and errors
+
+mod commands;
+mod training;
