@@ -1,5 +1,5 @@
-//! Policies trained on the features of a backbone that stands still, and what codes all images get then: experiments of seconds where
-//! joint training takes an hour. Knows features and labels; neither which experiments are made nor what their codes are worth.
+//! Trains policies on fixed features of a backbone, and returns the codes of all images:
+//! experiments of seconds where joint training takes an hour.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use tch::{Device, Tensor, nn::VarStore};
 
 use scihcgrl_index::code::HashCode;
 use scihcgrl_model::{
-    model::{self, Card, ModelError, Network, Pass, Policy, checkpoint, codes},
+    self as model, Card, ModelError, Network, Pass, Policy, checkpoint, codes,
     options::Train,
     train::{
-        FEATURE_BATCH, Progress, Run, TrainError, card,
+        Progress, Run, TrainError, card,
         data::{
-            ahead::{self, Plan},
             pictures::Pictures,
+            prefetch::{self, BatchPlan, FEATURE_BATCH},
         },
         options::check,
     },
@@ -29,8 +29,9 @@ pub struct Frozen<'a> {
 }
 
 impl<'a> Frozen<'a> {
-    /// Computes the features by the configuration's backbone at its input size, or reads them from `cache`, where they are left
-    /// otherwise. A cache is of one backbone and one data set: whoever names it has to keep them apart.
+    /// Computes the features by the configuration's backbone at its input size, or reads them from
+    /// `cache`, where they are then saved. A cache is for one backbone and one data set; the caller
+    /// keeps caches apart.
     ///
     /// # Errors
     /// [`TrainError::Model`].
@@ -38,16 +39,19 @@ impl<'a> Frozen<'a> {
         pictures: &'a Pictures,
         config: &Train,
         cache: &Path,
-        tell: &mut dyn FnMut(usize),
+        report: &mut dyn FnMut(usize),
     ) -> Result<Self, TrainError> {
         let device = model::device(&config.compute.device)?;
         if cache.exists() {
             let (_, mut kept) = checkpoint::read_tensors(cache)?;
             let features = kept.remove("features");
-            let features = features.filter(|kept| kept.size()[0] == pictures.labels.len() as i64);
+            let features = features.filter(|kept| {
+                let rows = kept.size().first().map(|&rows| usize::try_from(rows));
+                rows == Some(Ok(pictures.labels.len()))
+            });
             let features = features.ok_or_else(|| TrainError::Data {
                 path: cache.to_owned(),
-                reason: "it holds features of other images; remove it to have them made anew"
+                reason: "it holds features of other images; remove it to compute them again"
                     .to_owned(),
             })?;
             let features = features.f_to_device(device).map_err(ModelError::from)?;
@@ -61,7 +65,7 @@ impl<'a> Frozen<'a> {
         if let Some(path) = &config.backbone {
             checkpoint::load_backbone(&mut network, path)?;
         }
-        let features = all_features(&network, pictures, config.input_size, tell)?;
+        let features = all_features(&network, pictures, config.input_size, report)?;
         checkpoint::write_tensors(&[("features", features.shallow_clone())], None, cache)?;
         Ok(Frozen {
             pictures,
@@ -70,8 +74,8 @@ impl<'a> Frozen<'a> {
         })
     }
 
-    /// Trains policies on the `training` pictures as the configuration's warm-up has it, and returns the codes of all pictures: for
-    /// each one per length, ascending.
+    /// Trains policies on the `training` pictures with the warm-up of the configuration, and
+    /// returns the codes of all pictures: for each one per length, ascending.
     ///
     /// # Errors
     /// As [`train`](scihcgrl_model::train::train).
@@ -79,11 +83,11 @@ impl<'a> Frozen<'a> {
         &self,
         method: &Training,
         training: &[usize],
-        tell: &mut dyn FnMut(Progress),
+        report: &mut dyn FnMut(Progress),
     ) -> Result<Vec<Vec<HashCode>>, TrainError> {
         let (config, objective) = (&method.train, method.objective());
         check(config, &*objective)?;
-        tch::manual_seed(config.seed as i64);
+        tch::manual_seed(config.seed.cast_signed());
         let card = card(config, &self.pictures.classes)?;
         let labels: Vec<usize> = training
             .iter()
@@ -106,6 +110,10 @@ impl<'a> Frozen<'a> {
             &card.lengths,
             None,
         )?;
+        #[expect(
+            clippy::cast_possible_wrap,
+            reason = "they were indices above, and those fit in an i64"
+        )]
         let rows: Vec<i64> = training.iter().map(|&number| number as i64).collect();
         let rows = Tensor::f_from_slice(&rows).map_err(ModelError::from)?;
         let rows = rows.f_to_device(self.device).map_err(ModelError::from)?;
@@ -114,12 +122,12 @@ impl<'a> Frozen<'a> {
             .f_index_select(0, &rows)
             .map_err(ModelError::from)?;
         let numbers: Vec<usize> = (0..training.len()).collect();
-        run.warm_up(&variables, &mut policy, &features, &numbers, tell)?;
+        run.warm_up(&variables, &mut policy, &features, &numbers, report)?;
         coded(&policy, &card, &self.features)
     }
 }
 
-/// The codes that a trained model gives to all pictures: for each one per length, ascending.
+/// Returns the codes of all pictures by a trained model: for each one per length, ascending.
 ///
 /// # Errors
 /// [`TrainError::Model`].
@@ -127,29 +135,29 @@ pub fn codes_of(
     model: &Path,
     pictures: &Pictures,
     device: &str,
-    tell: &mut dyn FnMut(usize),
+    report: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<HashCode>>, TrainError> {
     let (network, card, _) = checkpoint::load(model, model::device(device)?)?;
-    let features = all_features(&network, pictures, card.input_size, tell)?;
+    let features = all_features(&network, pictures, card.input_size, report)?;
     coded(&network.policy, &card, &features)
 }
 
-/// Features of all pictures, `[pictures, feature]`; tells how many are done.
+/// Computes the features of all pictures, `[pictures, feature]`; reports how many are done.
 fn all_features(
     network: &Network,
     pictures: &Pictures,
     side: u32,
-    tell: &mut dyn FnMut(usize),
+    report: &mut dyn FnMut(usize),
 ) -> Result<Tensor, TrainError> {
     let pass = Pass {
         train: false,
         kind: tch::Kind::Float,
     };
     let numbers: Vec<usize> = (0..pictures.labels.len()).collect();
-    let plan = Plan::unchanged(pictures, &numbers, FEATURE_BATCH, side);
-    let parts = ahead::each(plan, network.variables.device(), |batch| {
+    let plan = BatchPlan::unchanged(pictures, &numbers, FEATURE_BATCH, side);
+    let parts = prefetch::map_batches(plan, network.variables.device(), |batch| {
         let features = tch::no_grad(|| network.features(&batch.images, pass))?;
-        tell(batch.numbers.last().map_or(0, |last| last + 1));
+        report(batch.numbers.last().map_or(0, |last| last + 1));
         Ok(features)
     })?;
     Ok(Tensor::f_cat(&parts, 0).map_err(ModelError::from)?)

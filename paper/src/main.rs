@@ -1,9 +1,14 @@
-//! `scihcgrl-paper`: the paper's protocol, and its rivals, on the model that the service serves.
+//! `scihcgrl-paper`: reproduces the paper's protocol with its method and rival methods.
 //!
-//! `reproduce/` the protocol, its tables and figures · `methods/` the rivals · `data/` their data sets in published
-//! form · `frozen` policies on features that stand still.
+//! `reproduce/` the protocol, its tables and figures · `methods/` rival methods · `data/` published
+//! data sets · `frozen` policies on fixed features.
 
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
 
 mod data;
 mod frozen;
@@ -13,19 +18,22 @@ mod reproduce;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use scihcgrl_model::train::{self, show::Show};
+use scihcgrl_model::train::{self, ProgressDisplay};
 
 use methods::Training;
 
-/// Compare the method of SCIHCGRL with its rivals.
+/// Reproduce the SCIHCGRL paper and compare its method with rivals.
 #[derive(Parser)]
 #[command(version, args_override_self = true)]
 enum Command {
-    /// Reproduce the paper's tables: its protocol, all methods and ablations, over several seeds. Resumes where it was stopped.
+    /// Reproduce the paper's tables: its protocol, all methods and ablations, over several seeds.
+    /// The same command resumes a run that was stopped.
     Reproduce(Box<reproduce::Reproduce>),
-    /// Train both networks by any of the methods. A training that was stopped resumes if the command is given again.
+    /// Train backbone and policies by any of the methods. The same command resumes a training that
+    /// was stopped.
     Train {
-        /// A data set that `scihcgrl train` reads, CIFAR-10's binary batches, or NUS-WIDE's own folder.
+        /// A data set in any form that `scihcgrl train` takes, CIFAR-10's binary batches, or
+        /// NUS-WIDE's folder.
         #[arg(long)]
         data: PathBuf,
         /// The checkpoint to write.
@@ -63,10 +71,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             restart,
             training,
         } => {
-            let (collection, mut show) = (data::open(&data)?, Show::default());
+            let (collection, mut display) = (data::open(&data)?, ProgressDisplay::default());
             let (options, objective) = (&training.train, training.objective());
-            let tell = &mut |progress| show.tell(&progress);
-            train::train_on(&collection, None, &out, options, &*objective, restart, tell)?;
+            let report = &mut |progress| display.show(&progress);
+            train::train_on(
+                &collection,
+                None,
+                &out,
+                options,
+                &*objective,
+                restart,
+                report,
+            )?;
             println!("wrote {}", out.display());
             Ok(())
         }

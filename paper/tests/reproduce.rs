@@ -1,11 +1,11 @@
-//! `scihcgrl-paper reproduce` on a small collection, through the program itself: its tables, and that it goes on where it was stopped.
+//! `scihcgrl-paper reproduce` on a small collection, through the program itself: its tables, and that it resumes where it was stopped.
 
 use std::{fs, process::Command};
 
 use tempfile::TempDir;
 
 #[test]
-fn tables_are_made_once_and_gone_on_with() {
+fn tables_are_made_once_and_resumed() {
     const PAGE: &str =
         "# A page\n\n<!-- reproduce: from here -->\nold\n<!-- reproduce: to here -->\n\nwords\n";
     const BOTH: &str = "--hidden 16 --epochs 1 --batch-size 16 --warm-up-epochs";
@@ -89,7 +89,7 @@ fn a_rival_trains_and_refuses_what_needs_hash_centres() {
         ("--method hashnet --mix 0.5", "without hash centres"),
         (
             "--method hashnet --teacher models/cifar10.safetensors",
-            "method is hashnet; it must be one with hash centres, since there is a teacher",
+            "method is hashnet; it must be one with hash centres if there is a teacher",
         ),
     ] {
         let (done, said) = train(flags);

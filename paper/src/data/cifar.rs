@@ -1,27 +1,29 @@
-//! CIFAR-10's own binary batches: records of a label byte and three planes of 32 × 32 bytes, and the classes' names beside.
-//! Knows that layout; whether it lies in a folder or in the published archive is the callers' matter.
+//! CIFAR-10's binary batches: records of a label byte and three planes of 32 × 32 bytes, with the
+//! names of the classes in a file next to them. The files come from a folder or from the published
+//! archive.
 
 use std::{io::Error, path::Path};
 
 use scihcgrl_model::train::{
     TrainError,
-    data::{Collection, Form, Found, collect, source::Source, wrong},
+    data::{Collection, Content, ListedImage, collect, invalid, source::Source},
 };
 
-/// Pixels a side.
+/// Side of a picture, in pixels.
 const SIDE: u32 = 32;
 const PLANE: usize = (SIDE * SIDE) as usize;
 const RECORD: usize = 1 + 3 * PLANE;
-/// The file of the classes' names, one a line.
+/// The file with the name of a class per line.
 const NAMES: &str = "batches.meta.txt";
 const TEST: &str = "test_batch.bin";
 
-/// Whether a file's name is that of a batch.
+/// Returns true if a file has the name of a batch.
 fn is_batch(name: &str) -> bool {
     name == TEST || (name.starts_with("data_batch_") && name.ends_with(".bin"))
 }
 
-/// The batches and the classes' names among some files, or none where none is a batch.
+/// Returns the batches and the file of class names among these files, or nothing if there is no
+/// batch.
 pub(super) fn among(files: &[(String, Source)]) -> Option<Vec<(String, Source)>> {
     let ours = files
         .iter()
@@ -30,7 +32,7 @@ pub(super) fn among(files: &[(String, Source)]) -> Option<Vec<(String, Source)>>
     any.then(|| ours.cloned().collect())
 }
 
-/// One batch, named by itself; the classes' names lie beside it.
+/// Opens one batch by its path; the class names are next to it.
 pub(super) fn file(path: &Path) -> Result<Collection, TrainError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut files = vec![(name.into_owned(), Source::File(path.to_owned()))];
@@ -41,7 +43,7 @@ pub(super) fn file(path: &Path) -> Result<Collection, TrainError> {
     open(path, files)
 }
 
-/// Reads batches: those for training where there are any, else the one for tests.
+/// Reads batches: the training batches if there are any, else the test batch.
 pub(super) fn open(path: &Path, files: Vec<(String, Source)>) -> Result<Collection, TrainError> {
     let (names, mut batches): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|(name, _)| name == NAMES);
@@ -49,12 +51,12 @@ pub(super) fn open(path: &Path, files: Vec<(String, Source)>) -> Result<Collecti
         batches.retain(|(name, _)| name != TEST);
     }
     batches.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let unreadable = |name: &str, error: Error| wrong(path, format!("{name}: {error}"));
+    let unreadable = |name: &str, error: Error| invalid(path, format!("{name}: {error}"));
     let Some((_, names)) = names.first() else {
-        return Err(wrong(
+        return Err(invalid(
             path,
             format!(
-                "beside CIFAR-10's batches there must be {NAMES} with the name of a class a line"
+                "next to CIFAR-10's batches there must be {NAMES} with the name of a class per line"
             ),
         ));
     };
@@ -66,30 +68,30 @@ pub(super) fn open(path: &Path, files: Vec<(String, Source)>) -> Result<Collecti
     for (name, source) in batches {
         let bytes = source.read().map_err(|error| unreadable(&name, error))?;
         if bytes.is_empty() || bytes.len() % RECORD != 0 {
-            return Err(wrong(
+            return Err(invalid(
                 path,
                 format!(
-                    "{name} has {} bytes; a batch is a number of whole records of {RECORD} bytes",
+                    "{name} has {} bytes; it must have whole records of {RECORD} bytes",
                     bytes.len()
                 ),
             ));
         }
         for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
             let Some(class) = classes.get(usize::from(record[0])) else {
-                return Err(wrong(
+                return Err(invalid(
                     path,
                     format!(
-                        "record {i} of {name} is of class {}, but {NAMES} names {} classes, from 0",
+                        "record {i} of {name} has class {}, but {NAMES} names {} classes, from 0",
                         record[0],
                         classes.len()
                     ),
                 ));
             };
-            found.push(Found {
+            found.push(ListedImage {
                 name: format!("{name}/{i}"),
                 labels: vec![class.clone()],
                 source: source.part(i * RECORD + 1..(i + 1) * RECORD),
-                form: Form::Planes(SIDE),
+                content: Content::Planes(SIDE),
             });
         }
     }
@@ -103,7 +105,7 @@ mod tests {
     use super::super::samples::{listed, refused, write};
     use super::*;
 
-    /// A batch of one record a class: red is the class, green the row and blue the column.
+    /// A batch with one record per label: red is the class, green the row and blue the column.
     fn batch(classes: &[u8]) -> Vec<u8> {
         let record = |&class: &u8| {
             let plane = |value: fn(u8, u8) -> u8| {
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_batch_is_read_alone_or_by_its_name() {
+    fn a_test_batch_is_read_if_it_is_alone_or_named() {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path());
         let test = folder.path().join("test_batch.bin");
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_batch_is_said() {
+    fn an_unusable_batch_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path());
         write(folder.path(), "data_batch_2.bin", &batch(&[1])[1..]);
@@ -184,7 +186,7 @@ mod tests {
         write(folder.path(), "data_batch_2.bin", batch(&[1, 2]));
         let class = refused(folder.path());
         assert!(
-            class.contains("record 1 of data_batch_2.bin is of class 2"),
+            class.contains("record 1 of data_batch_2.bin has class 2"),
             "{class}"
         );
         assert!(class.contains("names 2 classes"), "{class}");

@@ -1,4 +1,4 @@
-//! The data sets of the papers in their published forms, and all that `scihcgrl train` reads.
+//! The published forms of the papers' data sets, and every format that `scihcgrl train` reads.
 //!
 //! `cifar` CIFAR-10's binary batches · `nus_wide` NUS-WIDE.
 
@@ -12,18 +12,19 @@ use scihcgrl_model::train::{
     data::{self, Collection, archive, folder, source::Source},
 };
 
-/// Opens a data set, to train on.
+/// Opens a data set for training.
 ///
 /// # Errors
-/// [`TrainError::Data`] if it is of no kind that is read, is not as its kind should be, or has fewer than two classes.
+/// [`TrainError::Data`] if the format is unknown, the data set is malformed, or it has fewer than
+/// two classes.
 pub fn open(path: &Path) -> Result<Collection, TrainError> {
     match published(path)? {
-        Some(collection) => collection.told().trainable(),
+        Some(collection) => collection.log_left_out().require_two_classes(),
         None => data::open(path),
     }
 }
 
-/// A data set in the form that its authors published.
+/// Opens a data set in the form that its authors published.
 fn published(path: &Path) -> Result<Option<Collection>, TrainError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_lowercase();

@@ -1,34 +1,35 @@
-//! NUS-WIDE as it is published: one list of images, a file of 0 and 1 a line for each concept, and the images under `Flickr/`.
-//! Knows that layout. The published division into training and test images is not used: the paper draws its own (`split`).
+//! NUS-WIDE as published: one list of images, one file per concept with a line of 0 or 1 per image,
+//! and the images under `Flickr/`. The published split is not used: the paper draws its own
+//! (`split`).
 
 use std::{fs, path::Path};
 
 use scihcgrl_model::train::{
     TrainError,
-    data::{Collection, Form, Found, collect, folder, source::Source, wrong},
+    data::{Collection, Content, ListedImage, collect, folder, invalid, source::Source},
 };
 
-/// All images, in the order of the concepts' files.
+/// The list of all images, in the order of the files of concepts.
 pub(super) const LIST: &str = "ImageList/Imagelist.txt";
 const CONCEPTS: &str = "Groundtruth/AllLabels";
 const IMAGES: &str = "Flickr";
-/// How many of the concepts are classes: the most frequent.
+/// Number of classes: the most frequent concepts.
 const FREQUENT: usize = 21;
 
-/// Lists the images of the most frequent concepts; those of none of them are left out.
+/// Lists the images of the most frequent concepts; images of other concepts only are left out.
 pub(super) fn open(path: &Path) -> Result<Collection, TrainError> {
     let read = |file: &Path| {
         fs::read_to_string(file)
-            .map_err(|error| wrong(path, format!("{}: {error}", file.display())))
+            .map_err(|error| invalid(path, format!("{}: {error}", file.display())))
     };
     if !path.join(IMAGES).is_dir() {
-        return Err(wrong(
+        return Err(invalid(
             path,
             format!("there is no folder {IMAGES} with NUS-WIDE's images"),
         ));
     }
     let list = read(&path.join(LIST))?;
-    // The list was written on Windows.
+    // The list has Windows' path separators.
     let names: Vec<String> = list
         .lines()
         .map(|line| line.trim().replace('\\', "/"))
@@ -61,23 +62,23 @@ pub(super) fn open(path: &Path) -> Result<Collection, TrainError> {
         .into_iter()
         .zip(labels)
         .filter(|(_, labels)| !labels.is_empty());
-    let found = labelled.map(|(name, labels)| Found {
+    let found = labelled.map(|(name, labels)| ListedImage {
         source: Source::File(path.join(IMAGES).join(&name)),
         name,
         labels,
-        form: Form::Encoded,
+        content: Content::Encoded,
     });
     collect(path, &[], found.collect())
 }
 
-/// The images of a concept.
+/// Returns the images of a concept.
 fn members(path: &Path, name: &str, text: &str, images: usize) -> Result<Vec<usize>, TrainError> {
     let lines = text.lines().count();
     if lines != images {
         let reason = format!(
             "{name} has {lines} lines; {LIST} names {images} images, and there must be one for each"
         );
-        return Err(wrong(path, reason));
+        return Err(invalid(path, reason));
     }
     let mut members = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -86,7 +87,7 @@ fn members(path: &Path, name: &str, text: &str, images: usize) -> Result<Vec<usi
             "1" => members.push(i),
             other => {
                 let reason = format!("line {} of {name} is '{other}'; it must be 0 or 1", i + 1);
-                return Err(wrong(path, reason));
+                return Err(invalid(path, reason));
             }
         }
     }
@@ -99,7 +100,8 @@ mod tests {
     use super::*;
     use scihcgrl_model::train::data::split::Split;
 
-    /// Thirty images of 23 concepts: an image is of those whose number goes into its own, from 1, and so concept k has ⌊30/k⌋.
+    /// Thirty images of 23 concepts: image i, from 1, is of the concepts whose numbers divide i, so
+    /// concept k has ⌊30/k⌋ images.
     fn published(folder: &Path) {
         let mut list = String::new();
         for i in 1..=30u8 {
@@ -132,7 +134,7 @@ mod tests {
         let listed = listed(&collection);
         assert_eq!(listed[0], ("actor/0002_7.jpg", vec!["c02"]));
         assert_eq!(listed[4], ("actor/0006_7.jpg", vec!["c02", "c03", "c06"]));
-        // 1, 23 and 29 are of none of them.
+        // 1, 23 and 29 have no frequent concept.
         assert_eq!(listed.len(), 27);
         let last = collection.items.last().unwrap();
         assert_eq!(last.decode().unwrap().get_pixel(0, 0).0, [30; 3]);
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_folder_is_said() {
+    fn an_unusable_folder_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path());
         write(

@@ -1,4 +1,4 @@
-//! Small real data sets for the tests of the sources.
+//! Small real data sets for the tests of the formats.
 
 use std::{fs, io::Cursor, path::Path};
 
@@ -8,7 +8,7 @@ use scihcgrl_model::train::data::Collection;
 
 use super::open;
 
-/// A PNG file's bytes, all of one colour.
+/// Returns the bytes of a PNG file of one colour.
 pub fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let picture = RgbImage::from_pixel(width, height, Rgb(colour));
@@ -16,21 +16,21 @@ pub fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Writes a file with the folders above it.
+/// Writes a file, and creates its folders.
 pub fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
     let path = folder.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// What an error says of a path.
+/// Returns the error of opening a data set.
 pub fn refused(path: &Path) -> String {
     let words = open(path).unwrap_err().to_string();
     assert!(words.contains("is not a data set: "), "{words}");
     words
 }
 
-/// The names of the items, each with those of its classes.
+/// Returns the names of the items, each with the names of its classes.
 pub fn listed(collection: &Collection) -> Vec<(&str, Vec<&str>)> {
     let classes = |set: usize| collection.sets[set].iter();
     let items = collection.items.iter().map(|item| {

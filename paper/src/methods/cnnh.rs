@@ -1,5 +1,6 @@
-//! CNNH (Xia et al., AAAI 2014), in two stages: codes of the training images are factorised from the matrix of their similarities,
-//! then learned by cross-entropy. The codes know nothing of what the network can tell apart.
+//! CNNH (Xia et al., AAAI 2014), in two stages: the matrix of similarities of the training images
+//! is factorised into codes, which a network then learns by cross-entropy. The codes do not depend
+//! on what the network can distinguish.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use scihcgrl_index::code::HashCode;
 use scihcgrl_index::code::Length;
 use scihcgrl_model::{
-    model::{Card, ModelError},
+    Card, ModelError,
     options::Train,
     train::objective::{Batch, Objective, Step},
 };
@@ -49,9 +50,11 @@ impl Objective for Cnnh {
     }
 }
 
-/// Codes H ∈ {−1, 1}^(images × K) that make ‖S − HHᵀ/K‖² small, S being 1 for images with a class in common and −1 for others: bit
-/// by bit h ← sign(R·h) where that makes hᵀR·h greater, R being what the other bits leave of K·S. S is a matter of sets of classes,
-/// so R is never spelled out. A bit starts with a random half of the sets: from random images it would end constant.
+/// Returns codes H ∈ {−1, 1}^(images × K) that make ‖S − HHᵀ/K‖² small, where S is 1 for images
+/// with a class in common and −1 for others: bit by bit, h ← sign(R·h) if that makes hᵀR·h greater,
+/// where R is what the other bits leave of K·S. S depends only on sets of classes, so R is never
+/// stored. A bit starts as 1 for a random half of the sets: with a random half of the images it
+/// would end constant.
 pub fn factorise(
     sets: &[Vec<usize>],
     labels: &[usize],

@@ -1,8 +1,8 @@
-//! CSQ (Yuan et al., CVPR 2020): cross-entropy to the hash centre, and a term that draws action values to ±1.
-//! Nothing is sampled. Its own network has independent heads (`--cell independent`).
+//! CSQ (Yuan et al., CVPR 2020): cross-entropy to the hash centre, and a term that pulls action
+//! values to ±1. Nothing is sampled. Its own network has independent heads (`--cell independent`).
 
 use scihcgrl_model::{
-    model::ModelError,
+    ModelError,
     options::Train,
     train::objective::{Batch, Objective, Step, quantization},
 };
@@ -46,6 +46,6 @@ impl Objective for Csq {
         let loss = central.f_add(&quantization(&z)?.f_mul_scalar(self.quantization)?)?;
         let images = z.size3()?.1 as f64;
         let loss = loss.f_mul(batch.share)?.f_sum(Kind::Float)?;
-        batch.watched(loss.f_div_scalar(images)?)
+        batch.with_reward(loss.f_div_scalar(images)?)
     }
 }

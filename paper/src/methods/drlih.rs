@@ -1,13 +1,10 @@
-//! DRLIH (Peng et al., 2018), the parent of the paper's policy: the triplet loss on the policy's probabilities, and REINFORCE with
-//! the triplets of sampled action sets as the reward.
+//! DRLIH (Peng et al., 2018), the parent of the paper's policy: the triplet loss on the policy's
+//! probabilities, and REINFORCE with the triplets of sampled action sets as the reward.
 
 use scihcgrl_model::{
-    model::ModelError,
+    ModelError,
     options::Train,
-    train::{
-        objective::{Batch, Objective, Step},
-        rollout::sample,
-    },
+    train::objective::{Batch, Objective, Step, rollout::sample},
 };
 use tch::{Kind, Tensor};
 
@@ -36,9 +33,11 @@ impl Objective for Drlih {
 
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let z = batch.logits()?;
-        let fed = batch.unrolled.fed.as_ref();
-        let fed = fed.map(|fed| fed.f_select(0, -1)).transpose()?;
-        let rollout = sample(&z, fed.as_ref())?;
+        let fed_bits = batch.unrolled.fed_bits.as_ref();
+        let fed_bits = fed_bits
+            .map(|fed_bits| fed_bits.f_select(0, -1))
+            .transpose()?;
+        let rollout = sample(&z, fed_bits.as_ref())?;
         // Distances as shares of the bits.
         let share = batch.share.f_sqrt()?;
         let triplets =
@@ -64,7 +63,7 @@ impl Objective for Drlih {
         let sampled = sampled
             .f_sum(Kind::Float)?
             .f_mul_scalar(-self.reinforce / images)?;
-        batch.watched(local.f_add(&sampled)?)
+        batch.with_reward(local.f_add(&sampled)?)
     }
 
     fn has_centers(&self) -> bool {

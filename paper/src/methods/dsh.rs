@@ -1,7 +1,8 @@
-//! DSH (Liu et al., CVPR 2016): like pairs are drawn together, unlike ones pushed a margin of 2K apart, and outputs to ±1.
+//! DSH (Liu et al., CVPR 2016): similar pairs are pulled together, dissimilar pairs are pushed
+//! apart by a margin of 2K, and outputs are pulled to ±1.
 
 use scihcgrl_model::{
-    model::ModelError,
+    ModelError,
     train::objective::{Batch, Objective, Step},
 };
 use tch::Kind;
@@ -33,7 +34,7 @@ impl Objective for Dsh {
         let strayed = strayed
             .f_sum(Kind::Float)?
             .f_mul_scalar(REGULARISER / images)?;
-        batch.watched(near.f_add(&far)?.f_add(&strayed)?)
+        batch.with_reward(near.f_add(&far)?.f_add(&strayed)?)
     }
 
     fn has_centers(&self) -> bool {

@@ -1,8 +1,8 @@
-//! HashNet (Cao et al., ICCV 2017): the weighted likelihood of pairs being alike, on tanh(βz) with β growing while it trains, so
-//! that the relaxed codes end as signs.
+//! HashNet (Cao et al., ICCV 2017): the weighted likelihood that pairs are similar, on tanh(βz). β
+//! grows during training, so that the relaxed codes end as signs.
 
 use scihcgrl_model::{
-    model::ModelError,
+    ModelError,
     train::objective::{Batch, Objective, Step},
 };
 use tch::Kind;
@@ -32,9 +32,9 @@ impl Objective for HashNet {
             .f_softplus()?
             .f_sub(&product.f_mul(batch.similar)?)?;
         let unlike = batch.similar.f_neg()?.f_add_scalar(1.0)?;
-        // Each kind of pair weighs as much as the other, however few there are.
+        // Similar and dissimilar pairs have equal weight, however few there are of one kind.
         let loss = mean_over(&loss, batch.similar)?.f_add(&mean_over(&loss, &unlike)?)?;
-        batch.watched(loss.f_to_kind(Kind::Float)?)
+        batch.with_reward(loss.f_to_kind(Kind::Float)?)
     }
 
     fn has_centers(&self) -> bool {

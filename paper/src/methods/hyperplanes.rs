@@ -1,11 +1,12 @@
-//! Random hyperplanes through the standardised feature (Charikar, 2002): `--cell linear` as it was drawn. There is nothing to learn.
+//! Random hyperplanes through the standardised feature (Charikar, 2002): `--cell linear` with its
+//! random weights. Nothing is learned.
 
 use scihcgrl_model::{
-    model::ModelError,
+    ModelError,
     train::objective::{Batch, Objective, Step},
 };
 
-/// No objective at all.
+/// An objective without a loss.
 pub struct Hyperplanes;
 
 impl Objective for Hyperplanes {
@@ -15,7 +16,7 @@ impl Objective for Hyperplanes {
 
     fn step(&self, batch: &Batch) -> Result<Step, ModelError> {
         let nothing = batch.logits()?.f_sum(tch::Kind::Float)?.f_mul_scalar(0.0)?;
-        batch.watched(nothing)
+        batch.with_reward(nothing)
     }
 
     fn has_centers(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The rivals of the paper's method, each an objective on the same backbone and policy.
 //!
-//! `csq`, `drlih` the paper's two parents · `hashnet`, `dsh`, `ninh` learn from pairs and triplets (`pairs`) · `cnnh`
-//! factorises codes first · `hyperplanes` learns nothing.
+//! `csq`, `drlih` the paper's two parents · `hashnet`, `dsh`, `ninh` learn from pairs and triplets
+//! (`pairs`) · `cnnh` factorises codes first · `hyperplanes` learns nothing.
 
 mod cnnh;
 mod csq;
@@ -15,7 +15,7 @@ mod pairs;
 use clap::{Args, Parser, ValueEnum};
 use scihcgrl_model::{
     options::Train,
-    train::{objective::Objective, reinforce::Reinforce},
+    train::objective::{Objective, reinforce::Reinforce},
 };
 
 /// A method of the literature.
@@ -23,7 +23,8 @@ use scihcgrl_model::{
 pub enum Method {
     /// The paper's: REINFORCE and central similarity (Eq 11).
     Scihcgrl,
-    /// Central similarity quantization: cross-entropy to the centre and a quantisation term (Yuan et al., 2020).
+    /// Central similarity quantization: cross-entropy to the centre and a quantisation term (Yuan
+    /// et al., 2020).
     Csq,
     /// A triplet reward on a recurrent policy (Peng et al., 2018).
     Drlih,
@@ -33,7 +34,8 @@ pub enum Method {
     Dsh,
     /// A triplet ranking loss (Lai et al., 2015).
     Ninh,
-    /// Codes factorised from the similarity of the training images, then learned (Xia et al., 2014).
+    /// Codes factorised from the similarity of the training images, then learned (Xia et al.,
+    /// 2014).
     Cnnh,
     /// Random hyperplanes: nothing is learned.
     Hyperplanes,
@@ -51,10 +53,11 @@ pub struct Training {
 }
 
 impl Training {
-    /// The options as a command line without a program's name gives them; of two that are the same the later holds.
+    /// Parses options as on a command line, without the program's name. If an option is repeated,
+    /// the last one counts.
     ///
     /// # Errors
-    /// What clap says of them.
+    /// clap's error.
     pub fn of<S: AsRef<str>>(flags: &[S]) -> Result<Self, clap::Error> {
         #[derive(Parser)]
         #[command(args_override_self = true)]

@@ -1,7 +1,8 @@
-//! NINH (Lai et al., CVPR 2015): of three images the two alike are to be nearer by a margin, on outputs between 0 and 1.
+//! NINH (Lai et al., CVPR 2015): of three images, the two similar ones must be nearer by a margin,
+//! on outputs between 0 and 1.
 
 use scihcgrl_model::{
-    model::ModelError,
+    ModelError,
     train::objective::{Batch, Objective, Step},
 };
 
@@ -22,7 +23,7 @@ impl Objective for Ninh {
         let codes = batch.logits()?.f_mul_scalar(2.0)?.f_sigmoid()?;
         let distances = distances(&codes.f_mul(&batch.mask()?)?)?;
         let (hinge, mask) = hinges(&distances, batch.similar, MARGIN)?;
-        batch.watched(mean_over(&hinge, &mask)?)
+        batch.with_reward(mean_over(&hinge, &mask)?)
     }
 
     fn has_centers(&self) -> bool {

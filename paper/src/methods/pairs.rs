@@ -1,11 +1,11 @@
-//! Distances and products of all pairs of a batch, and triplets drawn from it: what rivals without hash centres learn from.
-//! Knows relaxed codes and which images are alike.
+//! Distances of all pairs of a batch, and triplets drawn from it, for rivals without hash centres.
 
 use tch::{Kind, Tensor};
 
-use scihcgrl_model::model::ModelError;
+use scihcgrl_model::ModelError;
 
-/// Squared Euclidean distances of relaxed codes `[heads, batch, bits]`: `[heads, batch, batch]`.
+/// Returns the squared Euclidean distances of relaxed codes `[heads, batch, bits]`: `[heads, batch,
+/// batch]`.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].
@@ -20,7 +20,8 @@ pub fn distances(codes: &Tensor) -> Result<Tensor, ModelError> {
         .f_clamp_min(0.0)?)
 }
 
-/// The mean of values over pairs of a mask, `[batch, batch]`, summed over heads; a batch without such pairs has none to mean.
+/// Returns the mean of values over the pairs of a mask, `[batch, batch]`, summed over heads; 0 if
+/// the mask has no pair.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].
@@ -29,9 +30,9 @@ pub fn mean_over(values: &Tensor, mask: &Tensor) -> Result<Tensor, ModelError> {
     Ok(values.f_mul(mask)?.f_sum(Kind::Float)?.f_div(&count)?)
 }
 
-/// The hinge max(0, margin + d(a, p) − d(a, n)) of every similar pair (a, p), with one image n drawn at random for each that is
-/// unlike a: `[heads, batch, batch]`, and the mask of pairs that count, `[batch, batch]`. An image that all others are like has no
-/// triplet.
+/// Returns the hinge max(0, margin + d(a, p) − d(a, n)) of every similar pair (a, p), with one
+/// random image n that is dissimilar to a: `[heads, batch, batch]`, and the mask of pairs that
+/// count, `[batch, batch]`. An image without dissimilar ones has no triplet.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].
@@ -45,7 +46,7 @@ pub fn hinges(
     let has = unlike
         .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
         .f_sign()?; // [batch, 1]
-    // A row without an unlike image draws any; its triplets are masked.
+    // A row without a dissimilar image draws any image; its triplets are masked.
     let weights = unlike.f_add(&has.f_neg()?.f_add_scalar(1.0)?)?;
     let drawn = weights.f_multinomial(batch, true)?; // [batch, batch]
     let far = distances.f_gather(

@@ -1,20 +1,21 @@
-//! Every objective on a task small enough to watch: six classes of noisy features, and codes that must come to tell them apart.
+//! Every objective on a small task: six classes of noisy features, whose codes must become
+//! distinct.
 
 use tch::{Device, Kind, Tensor};
 
 use scihcgrl_model::{
-    model::{Card, Policy},
+    Card, Policy,
     train::{Run, card},
 };
 
 use super::Training;
 
-/// Six classes of 20 features of 32 entries, far from each other.
+/// Makes six classes of 20 features of 32 entries, far from each other.
 fn features() -> (Tensor, Vec<usize>) {
     tch::manual_seed(3);
     let options = (Kind::Float, Device::Cpu);
     let labels: Vec<usize> = (0..120).map(|i| i % 6).collect();
-    let which = Tensor::from_slice(&labels.iter().map(|&label| label as i64).collect::<Vec<_>>());
+    let which = Tensor::from_slice(&(0..120).map(|i| i % 6).collect::<Vec<i64>>());
     let means = Tensor::randn([6, 32], options) * 2.0;
     (
         means.index_select(0, &which) + Tensor::randn([120, 32], options),
@@ -22,7 +23,8 @@ fn features() -> (Tensor, Vec<usize>) {
     )
 }
 
-/// Trains on them and returns the mean distance, in shares of the bits, of codes of one class and of different classes.
+/// Trains on them and returns the mean distances, as shares of the bits, of codes of one class and
+/// of different classes.
 fn learned(flags: &str) -> (f64, f64) {
     let (features, labels) = features();
     let mut all = vec![
@@ -61,9 +63,9 @@ fn learned(flags: &str) -> (f64, f64) {
         .sign();
     let far: Tensor = (24.0 - bits.matmul(&bits.tr())) / 48.0;
     let (mut same, mut other) = ((0.0, 0.0), (0.0, 0.0));
-    for i in 0..120i64 {
-        for j in 0..i {
-            let kind = if labels[i as usize] == labels[j as usize] {
+    for (i, first) in (0i64..).zip(&labels) {
+        for (j, second) in (0..i).zip(&labels) {
+            let kind = if first == second {
                 &mut same
             } else {
                 &mut other
@@ -76,7 +78,7 @@ fn learned(flags: &str) -> (f64, f64) {
 }
 
 #[test]
-fn every_method_brings_a_class_together_and_keeps_classes_apart() {
+fn every_method_separates_classes() {
     for flags in [
         "--method scihcgrl",
         "--method scihcgrl --reinforce-weight 1 --global-weight 0",
@@ -99,7 +101,7 @@ fn every_method_brings_a_class_together_and_keeps_classes_apart() {
 }
 
 #[test]
-fn random_hyperplanes_keep_what_is_near_near() {
+fn random_hyperplanes_keep_neighbours() {
     let (same, other) = learned("--method hyperplanes --cell linear --warm-up-epochs 0");
     assert!(same < 0.35 && other > same + 0.1, "{same} {other}");
 }

@@ -1,5 +1,8 @@
-//! `scihcgrl reproduce`: the paper's protocol, method against method and one change at a time, over several seeds, into the tables and
-//! figures of docs/paper.md. Goes on where it was stopped. Knows the order of experiments; each is `train`'s, its worth `eval`'s.
+//! `scihcgrl-paper reproduce`: the paper's protocol, method against method and one change at a
+//! time, over several seeds, into the tables and figures of docs/paper.md. A run resumes where it
+//! was stopped.
+//!
+//! `plan` the experiments · `results` the file of results · `report` tables and figures.
 
 mod plan;
 mod report;
@@ -16,9 +19,8 @@ use scihcgrl_index::code::{HashCode, Length};
 use scihcgrl_model::{
     eval,
     train::{
-        self,
+        self, ProgressDisplay,
         data::{Collection, pictures::Pictures, split::Split},
-        show::Show,
     },
 };
 
@@ -30,56 +32,60 @@ use crate::{
 use plan::{ABLATIONS, BASE, METHODS, Row};
 use results::Results;
 
-/// What is reproduced, and where.
+/// The options of `scihcgrl-paper reproduce`.
 #[derive(Args)]
 pub struct Reproduce {
-    /// The data, as `train` takes them; what stands at several paths is put together, its classes by name.
+    /// The data, in any form that `train` takes. Data of several paths are merged, with classes by
+    /// name.
     #[arg(long, required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// Weights of the backbone (safetensors, published names).
     #[arg(long)]
     backbone: PathBuf,
-    /// Where features, results and checkpoints are kept, to go on from.
+    /// The folder for features, results and checkpoints, from which a run resumes.
     #[arg(long, default_value = "runs/reproduce")]
     work: PathBuf,
-    /// The page whose tables are written, between its two marks; the figures go into a folder `figures` beside it.
+    /// A page to write the tables into, between its two marks. Figures go into the folder `figures`
+    /// next to it.
     #[arg(long)]
     report: Option<PathBuf>,
-    /// How many seeds: each draws another split, other centres and other weights.
+    /// The number of seeds. Each draws another split, other centres and other weights.
     #[arg(long, default_value_t = 3)]
     seeds: u64,
-    /// The first of them. Results of several runs may be put together, line by line.
+    /// The first seed. Result files of several runs may be joined line by line.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
-    /// Experiments of one's own instead of the paper's, as `NAME=FLAGS`: each is made at every length, with these flags of `train`.
+    /// Run these experiments instead of the paper's. Each is NAME=FLAGS with flags of `train`, and
+    /// runs at every length.
     #[arg(long = "row", value_parser = plan::own)]
     rows: Vec<Row>,
     /// Side of the input, pixels.
     #[arg(long, default_value_t = 96)]
     input_size: u32,
-    /// Random images that are queries.
+    /// The number of random images used as queries.
     #[arg(long, default_value_t = 1000)]
     queries: usize,
-    /// Random images that are trained on.
+    /// The number of random images to train on.
     #[arg(long, default_value_t = 5000)]
     training: usize,
-    /// Also train both networks, by the flags of `train` given here as one text, for this many of the seeds.
+    /// Also train backbone and policies with the flags of --joint, for this many of the seeds.
     #[arg(long, default_value_t = 0)]
     joint_seeds: u64,
-    /// Those flags.
+    /// The flags of `train` for that, as one text.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     joint: String,
-    /// Then train a second model by these flags, on the training images and the database, from the first one's answers: the labels
-    /// of the database are not looked at.
+    /// Then train a student of that model with these flags, on the training images and the
+    /// database. Labels of the database are not used.
     #[arg(long, allow_hyphen_values = true)]
     student: Option<String>,
-    /// auto, cpu, cuda or cuda:N.
+    /// The device: auto, cpu, cuda or cuda:N.
     #[arg(long, env = "SCIHCGRL_DEVICE", default_value = "auto")]
     device: String,
 }
 
 impl Reproduce {
-    /// An experiment's name among the results: all that they depend on but the data.
+    /// Returns the key of an experiment in the results: everything that they depend on except the
+    /// data.
     fn key(&self, kind: &str, flags: &str, length: Length, seed: u64) -> String {
         let Reproduce {
             input_size,
@@ -126,14 +132,14 @@ pub fn run(options: &Reproduce) -> anyhow::Result<()> {
     }
 }
 
-/// All methods and ablations, policies alone.
+/// Runs all methods and ablations, with policies only.
 fn frozen(
     options: &Reproduce,
     collection: &Collection,
     pictures: &Pictures,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    let given = |flags: &str, length: &str, seed: u64| {
+    let training_with = |flags: &str, length: &str, seed: u64| {
         let own = format!(
             "{} --seed {seed} --device {}",
             options.own(),
@@ -148,13 +154,18 @@ fn frozen(
     let cache = options
         .work
         .join(format!("features-{}.safetensors", options.input_size));
-    let mut told = Instant::now();
-    let features = Frozen::compute(pictures, &given("", "48", 0)?.train, &cache, &mut |done| {
-        if told.elapsed().as_secs() >= 10 {
-            tracing::info!("features of {done} of {} images", pictures.labels.len());
-            told = Instant::now();
-        }
-    })?;
+    let mut last_logged = Instant::now();
+    let features = Frozen::compute(
+        pictures,
+        &training_with("", "48", 0)?.train,
+        &cache,
+        &mut |done| {
+            if last_logged.elapsed().as_secs() >= 10 {
+                tracing::info!("features of {done} of {} images", pictures.labels.len());
+                last_logged = Instant::now();
+            }
+        },
+    )?;
     for seed in options.first_seed..options.first_seed + options.seeds {
         let split = Split::draw(collection, options.queries, options.training, seed)?;
         let rows = (options.methods().iter()).map(|row| (row, Length::ALL.as_slice()));
@@ -166,7 +177,7 @@ fn frozen(
                     continue;
                 }
                 let started = Instant::now();
-                let config = given(&row.flags, &length.to_string(), seed)?;
+                let config = training_with(&row.flags, &length.to_string(), seed)?;
                 let codes = features.codes(&config, &split.training, &mut |_| ())?;
                 let measured = measure(&codes, 0, pictures, &split, seed);
                 results.add(key, measured, started)?;
@@ -179,15 +190,15 @@ fn frozen(
 /// A training of both networks.
 struct Stage<'a> {
     kind: &'static str,
-    /// What its results depend on: its own flags, and those of the trainings before it.
+    /// The key of its results: its own flags, and those of the trainings before it.
     all_flags: String,
     flags: &'a str,
-    /// What it starts from, as flags.
-    given: Vec<&'a str>,
+    /// Flags for the models that it starts from.
+    start_flags: Vec<&'a str>,
     numbers: Vec<usize>,
 }
 
-/// Both networks, on the split of one seed, and the student of what they answer.
+/// Trains both networks on the split of one seed, then a student of their answers.
 fn joint(
     options: &Reproduce,
     collection: &Collection,
@@ -203,7 +214,7 @@ fn joint(
         kind: "joint",
         all_flags: options.joint.clone(),
         flags: &options.joint,
-        given: vec!["--backbone", &backbone],
+        start_flags: vec!["--backbone", &backbone],
         numbers: split.training.clone(),
     }];
     if let Some(flags) = &options.student {
@@ -211,7 +222,7 @@ fn joint(
             kind: "student",
             all_flags: options.taught(flags),
             flags,
-            given: vec!["--teacher", &teacher, "--start", &teacher],
+            start_flags: vec!["--teacher", &teacher, "--start", &teacher],
             numbers: [split.training.as_slice(), &split.database].concat(),
         });
     }
@@ -228,15 +239,21 @@ fn joint(
             options.device
         );
         let flags = own.split_whitespace().chain(stage.flags.split_whitespace());
-        let flags: Vec<&str> = stage.given.into_iter().chain(flags).collect();
+        let flags: Vec<&str> = stage.start_flags.into_iter().chain(flags).collect();
         let (config, out) = (Training::of(&flags)?, out(stage.kind));
-        let mut show = Show::default();
-        let mut tell = |progress| show.tell(&progress);
+        let mut display = ProgressDisplay::default();
+        let mut report = |progress| display.show(&progress);
         let numbers = Some(stage.numbers.as_slice());
         let objective = config.objective();
         let (train, objective) = (&config.train, &*objective);
         train::train_on(
-            collection, numbers, &out, train, objective, false, &mut tell,
+            collection,
+            numbers,
+            &out,
+            train,
+            objective,
+            false,
+            &mut report,
         )?;
         let codes = codes_of(&out, pictures, &options.device, &mut |_| ())?;
         for (head, key) in keys.into_iter().enumerate() {
@@ -247,7 +264,7 @@ fn joint(
 }
 
 impl Reproduce {
-    /// What is made at every length.
+    /// Experiments at every length.
     fn methods(&self) -> &[Row] {
         match self.rows.is_empty() {
             true => &METHODS,
@@ -255,7 +272,7 @@ impl Reproduce {
         }
     }
 
-    /// What is made at [`report::ABLATED`] lengths.
+    /// Experiments at [`report::ABLATED`] lengths.
     fn ablations(&self) -> &[Row] {
         match self.rows.is_empty() {
             true => &ABLATIONS,
@@ -263,7 +280,7 @@ impl Reproduce {
         }
     }
 
-    /// The flags of both trainings, where the second has these.
+    /// The flags of both trainings, with these for the student.
     fn taught(&self, student: &str) -> String {
         format!("{} | {student}", self.joint)
     }
@@ -273,7 +290,7 @@ impl Reproduce {
     }
 }
 
-/// Quality of one head's codes, the training images not counted and counted in the database.
+/// Measures the codes of one head, with and without the training images in the database.
 fn measure(
     codes: &[Vec<HashCode>],
     head: usize,
@@ -281,7 +298,7 @@ fn measure(
     split: &Split,
     seed: u64,
 ) -> Value {
-    let labelled = |numbers: &[usize]| -> Vec<eval::Labelled> {
+    let labelled = |numbers: &[usize]| -> Vec<eval::LabelledCode> {
         numbers
             .iter()
             .map(|&number| (codes[number][head], pictures.labels[number]))
@@ -290,6 +307,6 @@ fn measure(
     let (queries, without) = (labelled(&split.queries), labelled(&split.database));
     let with = [without.clone(), labelled(&split.training)].concat();
     let quality =
-        |database: &[eval::Labelled]| eval::quality(&queries, database, &pictures.sets, seed);
+        |database: &[eval::LabelledCode]| eval::quality(&queries, database, &pictures.sets, seed);
     json!({ "without": quality(&without), "with": quality(&with) })
 }

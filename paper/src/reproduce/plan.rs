@@ -1,24 +1,25 @@
-//! Which experiments are made: the methods of the paper's Table 1 and its parents, and one change of the paper's method at a time.
-//! Plain data: an experiment is the flags of `scihcgrl train` that it differs in.
+//! The experiments: the methods of the paper's Table 1 and its parents, and one change of the
+//! paper's method at a time. An experiment is the flags of `scihcgrl-paper train` in which it
+//! differs.
 
 use std::borrow::Cow;
 
 /// An experiment.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What it is called in the tables.
+    /// Name in the tables.
     pub name: Cow<'static, str>,
-    /// Flags of `train`, over [`BASE`].
+    /// Flags of `train`, in addition to [`BASE`].
     pub flags: Cow<'static, str>,
-    /// What the paper's Table 1 has for it on CIFAR-10: MAP at 24, 32 and 48 bits.
+    /// MAP at 24, 32 and 48 bits on CIFAR-10 in the paper's Table 1.
     pub paper: Option<[f64; 3]>,
 }
 
-/// What all have in common, on frozen features.
+/// Flags of all experiments on fixed features.
 pub const BASE: &str =
     "--epochs 0 --warm-up-epochs 30 --hidden 128 --dropout 0.2 --validation-fraction 0";
 
-/// What keeps doubt in the bits of a recurrent policy.
+/// Flags that keep the bits of a recurrent policy uncertain.
 const REGULARISED: &str = "--dropout 0.5 --mix 1 --policy-rate 3e-4";
 
 const fn row(name: &'static str, flags: &'static str) -> Row {
@@ -37,7 +38,7 @@ const fn published(name: &'static str, flags: &'static str, paper: [f64; 3]) -> 
     }
 }
 
-/// An experiment of one's own: `NAME=FLAGS`.
+/// Parses a custom experiment: `NAME=FLAGS`.
 pub fn own(text: &str) -> Result<Row, String> {
     let (name, flags) = text
         .split_once('=')
@@ -92,7 +93,7 @@ pub static METHODS: [Row; 11] = [
     ),
 ];
 
-/// The paper's method with one thing changed, at 48 bits.
+/// The paper's method with one change, at 48 bits.
 pub static ABLATIONS: [Row; 22] = [
     row(
         "as it is: T = 1, history zeros, R_g and 0.1 L_g per bit",

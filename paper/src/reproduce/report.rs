@@ -1,5 +1,4 @@
-//! The tables and figures of what was reproduced, the paper's numbers beside ours.
-//! Knows results and how they read; makes none.
+//! The tables and figures of a reproduction, with the paper's numbers.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -17,7 +16,7 @@ const END: &str = "<!-- reproduce: to here -->";
 
 type Done = HashMap<String, Value>;
 
-/// One figure of an experiment over all seeds that were made.
+/// One figure of an experiment over all seeds.
 struct Figures<'a> {
     done: &'a Done,
     options: &'a Reproduce,
@@ -39,7 +38,7 @@ impl Figures<'_> {
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
     }
 
-    /// Mean ± deviation, or the one figure there is.
+    /// Formats mean ± deviation, or the figure if there is only one.
     fn cell(&self, kind: &str, flags: &str, length: Length, path: &str) -> String {
         let all = self.all(kind, flags, length, path);
         let Some(mean) = self.mean(kind, flags, length, path) else {
@@ -68,10 +67,10 @@ fn short(figure: f64) -> String {
     text.strip_prefix('0').unwrap_or(&text).to_owned()
 }
 
-/// Writes the tables between the page's marks, and the figures beside the page.
+/// Writes the tables between the marks of the page, and the figures next to the page.
 ///
 /// # Errors
-/// Where the page has no marks, or cannot be read or written.
+/// An error if the page has no marks, or cannot be read or written.
 pub fn write(page: &Path, options: &Reproduce, done: &Done) -> anyhow::Result<()> {
     let text =
         fs::read_to_string(page).with_context(|| format!("cannot read {}", page.display()))?;
@@ -148,7 +147,7 @@ fn tables(options: &Reproduce, figures: &Figures, stem: &str) -> String {
     text + "\n"
 }
 
-/// The tables of both networks trained, and of the student.
+/// The tables of both networks, and of the student.
 fn joint(options: &Reproduce, figures: &Figures) -> String {
     let mut text = format!(
         "\n### Both networks, the paper's protocol\n\n\

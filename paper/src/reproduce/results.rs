@@ -1,5 +1,4 @@
-//! The file of what was reproduced, a line an experiment: what a stopped run goes on from.
-//! Knows names and figures; not how they were made.
+//! The file of results, with a line per experiment. A stopped run resumes from it.
 
 use std::{
     collections::HashMap,
@@ -12,25 +11,25 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-/// Results by what was done, written down one by one.
+/// Results by experiment, saved one by one.
 pub struct Results {
     file: PathBuf,
-    /// Quality by the experiment's name.
+    /// Quality by the key of the experiment.
     pub done: HashMap<String, Value>,
 }
 
 impl Results {
-    /// Reads what was written down, if anything was.
+    /// Reads the file, if there is one.
     ///
     /// # Errors
-    /// Where the file is there and cannot be read.
+    /// An error if the file exists and cannot be read.
     pub fn open(file: &Path) -> anyhow::Result<Self> {
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read.with_context(|| format!("cannot read {}", file.display()))?,
         };
         let mut done = HashMap::new();
-        // A last line that a stop cut off is an experiment that was not made.
+        // An incomplete last line is an experiment that was interrupted.
         for line in text.lines() {
             if let Ok(mut line) = serde_json::from_str::<Value>(line)
                 && let Some(key) = line["key"].as_str().map(str::to_owned)
@@ -44,10 +43,10 @@ impl Results {
         })
     }
 
-    /// Writes an experiment down.
+    /// Adds the result of an experiment.
     ///
     /// # Errors
-    /// Where it cannot be written, or is there already.
+    /// An error if it cannot be written, or is already there.
     pub fn add(&mut self, key: String, quality: Value, started: Instant) -> anyhow::Result<()> {
         let map = quality["without"]["map"].as_f64().unwrap_or_default();
         let precision = quality["without"]["precision_radius_2"]
@@ -62,12 +61,12 @@ impl Results {
             .create(true)
             .append(true)
             .open(&self.file)?;
-        // The first byte ends a line that a stop cut off.
+        // The first byte ends an incomplete line.
         writeln!(file, "\n{line}")
             .with_context(|| format!("cannot write {}", self.file.display()))?;
         ensure!(
             self.done.insert(key, quality).is_none(),
-            "an experiment was made twice"
+            "an experiment was run twice"
         );
         Ok(())
     }

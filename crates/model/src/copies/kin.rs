@@ -1,38 +1,43 @@
-//! How well pictures find those of their kind and those near by features, and from which similarity on two are kin.
-//! Knows scores and labels; neither changed copies nor how a picture is encoded.
+//! How well images find images of the same kind and their nearest neighbours by features, and the
+//! similarity from which two are kin.
 
+use scihcgrl_index::Order;
 use serde_json::{Value, json};
 
-use super::{Asked, Encoded, Sums, scores};
-use crate::eval::order;
-use crate::model::Hasher;
-use scihcgrl_index::Order;
+use crate::{
+    copies::{
+        encoded::{Encoded, TestSet},
+        scores::{Sums, scores},
+    },
+    eval::order,
+    hasher::Hasher,
+};
 
-/// The share of right ones among pairs that count as kin.
-const PRECISION: f64 = 0.9;
-/// So many pairs of kin, and as many of others, are the fewest that a threshold is made from.
-const ENOUGH: usize = 100;
+/// The share of pairs of one kind among those that count as kin.
+const KIN_PRECISION: f64 = 0.9;
+/// The fewest pairs of kin, and of others, that a threshold is made from.
+const MIN_PAIRS: usize = 100;
 
-/// From which similarity on two pictures are kin, and the share of kin that it finds. None if few pairs are known, or if so many of all pairs
-/// are kin that similarity says nothing.
+/// Returns the similarity from which two images are kin, and the share of kin that it finds. None
+/// if few pairs are known, or if so many of all pairs are kin that similarity says nothing.
 fn threshold(pairs: Vec<(f32, bool)>) -> Option<(f32, f64)> {
     let right = pairs.iter().filter(|(_, is_kin)| *is_kin).count();
-    let is_telling = right >= ENOUGH
-        && pairs.len() - right >= ENOUGH
-        && (right as f64) < PRECISION * pairs.len() as f64;
-    let found = order::precise(pairs, PRECISION).filter(|_| is_telling);
+    let is_meaningful = right >= MIN_PAIRS
+        && pairs.len() - right >= MIN_PAIRS
+        && (right as f64) < KIN_PRECISION * pairs.len() as f64;
+    let found = order::threshold_of_precision(pairs, KIN_PRECISION).filter(|_| is_meaningful);
     found.filter(|(_, recall)| *recall >= 0.1)
 }
 
-/// How well pictures find those of their kind, and those near by features.
-pub(super) fn measure(
+/// Measures how well images find images of the same kind, and their nearest neighbours by features.
+pub(crate) fn measure(
     hasher: &Hasher,
-    asked: &Asked<'_>,
+    set: &TestSet<'_>,
     gallery: &Encoded,
     queries: &[usize],
 ) -> anyhow::Result<Value> {
-    let classes = |number: usize| &asked.sets[asked.items[gallery.numbers[number]].set];
-    let kinds = asked.sets.iter().filter(|classes| !classes.is_empty());
+    let classes = |number: usize| &set.sets[set.items[gallery.numbers[number]].set];
+    let kinds = set.sets.iter().filter(|classes| !classes.is_empty());
     let labelled = kinds.count() > 1;
     let is_kin = |one: usize, other: usize| {
         let (one, other) = (classes(one), classes(other));
@@ -44,14 +49,14 @@ pub(super) fn measure(
     let mut pairs = Vec::new();
     for &query in queries {
         let scores = scores(gallery, gallery, query)?;
-        let near = order::first(&scores.cosines, query, 10);
-        let searched = scores.searched();
-        let by_code = order::by_distance(&scores.distances);
-        for (order, scores) in [("search", &searched), ("code", &by_code)] {
+        let near = order::top(&scores.cosines, query, 10);
+        let search_scores = scores.search_scores();
+        let by_code = order::distance_scores(&scores.distances);
+        for (order, scores) in [("search", &search_scores), ("code", &by_code)] {
             for count in [10, 100] {
                 add(
                     &format!("agreement_{order}_{count}"),
-                    order::found(scores, query, &near, count),
+                    order::share_within(scores, query, &near, count),
                 );
             }
         }
@@ -64,8 +69,12 @@ pub(super) fn measure(
         }
         let map =
             |scores: &[f32]| order::average_precision(scores, query, |other| is_kin(query, other));
-        add("map_search", map(&searched));
-        let candidates = &order::searched(&scores.distances, &scores.similarities, Order::USUAL);
+        add("map_search", map(&search_scores));
+        let candidates = &order::search_scores(
+            &scores.distances,
+            &scores.similarities,
+            Order::DEFAULT_CANDIDATES,
+        );
         add("map_candidates", map(candidates));
         add("map_floats", map(&scores.cosines));
         for (head, length) in lengths.iter().enumerate() {
@@ -77,7 +86,7 @@ pub(super) fn measure(
                 .collect();
             add(
                 &format!("map_{length}"),
-                map(&order::by_distance(&distances)),
+                map(&order::distance_scores(&distances)),
             );
         }
         let others = (0..gallery.numbers.len()).filter(|&other| other != query);
@@ -98,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_threshold_of_kin_needs_pairs_that_tell() {
+    fn a_kin_threshold_needs_enough_pairs_with_and_without_kin() {
         let pairs = |kin: usize, others: usize| {
             let kin = (0..kin).map(|at| (0.9 - at as f32 * 1e-5, true));
             let others = (0..others).map(|at| (0.1 + at as f32 * 1e-5, false));
@@ -106,7 +115,7 @@ mod tests {
         };
         let (from, recall) = threshold(pairs(200, 400)).unwrap();
         assert!(from > 0.1 && recall == 1.0, "{from} {recall}");
-        // One label on nearly all, and few labels.
+        // One label on almost all images, and few labels.
         assert_eq!(threshold(pairs(5000, 200)), None);
         assert_eq!(threshold(pairs(50, 400)), None);
         assert_eq!(threshold(pairs(200, 50)), None);

@@ -1,28 +1,28 @@
-//! How much of their length codes use: distinct codes and entropies.
-//! Knows codes only; what they stand for does not matter here.
+//! How well codes use their length: distinct codes and entropies.
 
 use std::collections::HashMap;
 
-use super::Labelled;
+use crate::eval::ranking::LabelledCode;
 
-/// How many codes there are, and the entropy in bits of the share of images that have each.
-pub(super) fn distinct(database: &[Labelled]) -> (usize, f64) {
+/// Returns the number of distinct codes, and the entropy in bits of the shares of images that have
+/// each.
+pub(crate) fn distinct(database: &[LabelledCode]) -> (usize, f64) {
     let mut counts: HashMap<u64, usize> = HashMap::new();
     for (code, _) in database {
         *counts.entry(code.word()).or_default() += 1;
     }
-    // In an order of its own a sum would differ in its last digits from run to run.
+    // Sorted, because in the map's order the last digits of the sum would differ from run to run.
     let mut of_each: Vec<usize> = counts.into_values().collect();
     of_each.sort_unstable();
     let entropy = of_each
         .iter()
-        .map(|&count| surprise(count as f64 / database.len() as f64))
+        .map(|&count| entropy_term(count as f64 / database.len() as f64))
         .sum();
     (of_each.len(), entropy)
 }
 
-/// The binary entropy of each bit's share of ones, the mean over bits.
-pub(super) fn bit_entropy(database: &[Labelled]) -> f64 {
+/// Returns the binary entropy of each bit's share of ones, averaged over bits.
+pub(crate) fn bit_entropy(database: &[LabelledCode]) -> f64 {
     let Some((first, _)) = database.first() else {
         return 0.0;
     };
@@ -32,12 +32,12 @@ pub(super) fn bit_entropy(database: &[Labelled]) -> f64 {
             .iter()
             .filter(|(code, _)| code.word() >> bit & 1 == 1);
         let share = ones.count() as f64 / database.len() as f64;
-        surprise(share) + surprise(1.0 - share)
+        entropy_term(share) + entropy_term(1.0 - share)
     };
     (0..bits).map(entropy).sum::<f64>() / bits as f64
 }
 
 /// −p·log₂ p, and its limit 0 at p = 0.
-fn surprise(p: f64) -> f64 {
+fn entropy_term(p: f64) -> f64 {
     if p > 0.0 { -p * p.log2() } else { 0.0 }
 }

@@ -1,11 +1,10 @@
-//! What becomes of rankings beyond one number: by radius, by the length of the list, by class.
-//! Knows rankings and whose they are; counts nothing itself.
+//! Quality by radius, by the length of the list and by class.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Labelled, RADIUS, ranking::Ranking};
+use crate::eval::ranking::{LabelledCode, Ranking};
 
 /// One point of the precision–recall curve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -14,36 +13,39 @@ pub struct AtRadius {
     pub radius: usize,
     /// Share of queries that have an image within the radius.
     pub answered: f64,
-    /// Share of relevant images within the radius, the mean over the queries answered: an empty ball is left out, and
-    /// `answered * precision` is the mean in which it counts as 0. Is 0 where no query is answered.
+    /// Share of relevant images within the radius, averaged over the answered queries: empty balls
+    /// are left out. `answered * precision` is the mean in which they count as 0. Is 0 if no query
+    /// is answered.
     pub precision: f64,
-    /// Share of the relevant images that are within the radius, the mean over all queries: an empty ball counts as 0.
+    /// Share of the relevant images that are within the radius, averaged over all queries: an empty
+    /// ball counts as 0.
     pub recall: f64,
 }
 
-/// Precision among the first n.
+/// Precision among the first n images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct PrecisionAt {
-    /// How many of the nearest images.
+    /// Number of nearest images.
     pub n: usize,
-    /// Share of relevant ones, in expectation over the orders of images at one distance; the mean over queries.
+    /// Share of relevant images, in expectation over the orders of images at equal distance,
+    /// averaged over queries.
     pub precision: f64,
 }
 
-/// The queries of one class; one of several classes counts in each.
+/// The quality for queries of one class; a query of several classes counts in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct OfClass {
-    /// The class's number.
+pub struct ClassQuality {
+    /// Number of the class.
     pub class: usize,
-    /// How many queries have it.
+    /// Number of queries that have it.
     pub queries: usize,
-    /// Their MAP, tie-aware. Relevant is what shares any class with the query.
+    /// Tie-aware MAP of the queries. An image is relevant if it shares any class with the query.
     pub map: f64,
-    /// Their precision within Hamming radius 2; an empty ball counts as 0.
+    /// Precision of the queries within Hamming radius 2; an empty ball counts as 0.
     pub precision_radius_2: f64,
 }
 
-pub(super) fn by_radius(queries: &[Labelled], ranked: &[Ranking]) -> Vec<AtRadius> {
+pub(crate) fn by_radius(queries: &[LabelledCode], ranked: &[Ranking]) -> Vec<AtRadius> {
     let Some((code, _)) = queries.first() else {
         return Vec::new();
     };
@@ -62,7 +64,7 @@ pub(super) fn by_radius(queries: &[Labelled], ranked: &[Ranking]) -> Vec<AtRadiu
         .collect()
 }
 
-pub(super) fn precision_at(ranked: &[Ranking], database: usize) -> Vec<PrecisionAt> {
+pub(crate) fn precision_at(ranked: &[Ranking], database: usize) -> Vec<PrecisionAt> {
     [1, 5, 10, 50, 100, 500, 1000]
         .into_iter()
         .filter(|&n| n <= database)
@@ -76,11 +78,11 @@ pub(super) fn precision_at(ranked: &[Ranking], database: usize) -> Vec<Precision
         .collect()
 }
 
-pub(super) fn by_class(
-    queries: &[Labelled],
+pub(crate) fn by_class(
+    queries: &[LabelledCode],
     ranked: &[Ranking],
     sets: &[Vec<usize>],
-) -> Vec<OfClass> {
+) -> Vec<ClassQuality> {
     let classes: BTreeSet<usize> = sets.iter().flatten().copied().collect();
     let of_class = |class: usize| {
         let has = |set: &usize| sets.get(*set).is_some_and(|set| set.contains(&class));
@@ -90,8 +92,8 @@ pub(super) fn by_class(
             .map(|p| p.1)
             .collect();
         let n = ranked.len() as f64;
-        let precision = |r: &&Ranking| r.precision(RADIUS).unwrap_or_default();
-        (!ranked.is_empty()).then(|| OfClass {
+        let precision = |r: &&Ranking| r.precision(LOOKUP_RADIUS).unwrap_or_default();
+        (!ranked.is_empty()).then(|| ClassQuality {
             class,
             queries: ranked.len(),
             map: ranked.iter().map(|ranking| ranking.ap).sum::<f64>() / n,
@@ -100,3 +102,6 @@ pub(super) fn by_class(
     };
     classes.into_iter().filter_map(of_class).collect()
 }
+
+/// The radius of lookups by code.
+pub(crate) const LOOKUP_RADIUS: usize = 2;

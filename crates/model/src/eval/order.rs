@@ -1,28 +1,29 @@
-//! What the order of a search is worth to one query: where an image stands, how early relevant ones come, from which similarity two images
-//! are alike. Knows scores, higher for what comes earlier; neither codes nor sketches.
+//! The worth of an order of images to one query: ranks, average precision, and thresholds of
+//! similarity. Scores are higher for earlier images.
 
-use super::ranking::{self, Ring};
+use crate::eval::ranking::{self, Ring};
 
-/// Where an image stands.
+/// The rank of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
-    /// How many come before it.
+pub struct Rank {
+    /// Number of images before it.
     pub before: usize,
-    /// How many have its score.
-    pub beside: usize,
+    /// Number of other images with the same score.
+    pub tied: usize,
 }
 
-impl Place {
-    /// The probability that it is among the first `count`, over the orders of those with its score.
-    pub fn among(&self, count: usize) -> f64 {
+impl Rank {
+    /// Returns the probability that it is among the first `count`, over the orders of images with
+    /// its score.
+    pub fn probability_within(&self, count: usize) -> f64 {
         let left = count.saturating_sub(self.before) as f64;
-        (left / (self.beside + 1) as f64).min(1.0)
+        (left / (self.tied + 1) as f64).min(1.0)
     }
 }
 
-/// The scores of a search in order of similarity: the nearest `candidates` by distance, with all at the last one's distance, by
-/// similarity, and the others after them by distance.
-pub fn searched(distances: &[u32], similarities: &[f32], candidates: usize) -> Vec<f32> {
+/// Returns the scores of a search by similarity: the nearest `candidates` by distance, with all at
+/// the distance of the last one, are ordered by similarity; the others follow by distance.
+pub fn search_scores(distances: &[u32], similarities: &[f32], candidates: usize) -> Vec<f32> {
     let mut sorted = distances.to_vec();
     let farthest = match candidates < sorted.len() && candidates > 0 {
         true => *sorted.select_nth_unstable(candidates - 1).1,
@@ -37,26 +38,26 @@ pub fn searched(distances: &[u32], similarities: &[f32], candidates: usize) -> V
         .collect()
 }
 
-/// The scores of a search in order of distance.
-pub fn by_distance(distances: &[u32]) -> Vec<f32> {
+/// Returns the scores of a search by distance.
+pub fn distance_scores(distances: &[u32]) -> Vec<f32> {
     distances
         .iter()
         .map(|&distance| -(distance as f32))
         .collect()
 }
 
-/// Where the image of a number stands.
-pub fn place(scores: &[f32], number: usize) -> Place {
+/// Returns the rank of an image.
+pub fn rank(scores: &[f32], number: usize) -> Rank {
     let own = scores[number];
     let count = |is: &dyn Fn(f32) -> bool| scores.iter().filter(|&&score| is(score)).count();
-    Place {
+    Rank {
         before: count(&|score| score > own),
-        beside: count(&|score| score == own) - 1,
+        tied: count(&|score| score == own) - 1,
     }
 }
 
-/// The numbers of the `count` highest scores, without that of `own`.
-pub fn first(scores: &[f32], own: usize, count: usize) -> Vec<usize> {
+/// Returns the numbers of the `count` highest scores, without that of `own`.
+pub fn top(scores: &[f32], own: usize, count: usize) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..scores.len()).filter(|&number| number != own).collect();
     let count = count.min(numbers.len());
     if count < numbers.len() {
@@ -66,19 +67,21 @@ pub fn first(scores: &[f32], own: usize, count: usize) -> Vec<usize> {
     numbers
 }
 
-/// The share of some images that are among the first `count` but `own`, in expectation over the orders of those of one score.
-pub fn found(scores: &[f32], own: usize, wanted: &[usize], count: usize) -> f64 {
-    let among = wanted.iter().map(|&number| {
-        let mut place = place(scores, number);
-        place.before -= usize::from(scores[own] > scores[number]);
-        place.beside -= usize::from(scores[own] == scores[number]);
-        place.among(count)
+/// Returns the share of the `wanted` images that are among the first `count` without `own`, in
+/// expectation over the orders of images with equal scores.
+pub fn share_within(scores: &[f32], own: usize, wanted: &[usize], count: usize) -> f64 {
+    let probability_within = wanted.iter().map(|&number| {
+        let mut rank = rank(scores, number);
+        rank.before -= usize::from(scores[own] > scores[number]);
+        rank.tied -= usize::from(scores[own] == scores[number]);
+        rank.probability_within(count)
     });
-    among.sum::<f64>() / wanted.len().max(1) as f64
+    probability_within.sum::<f64>() / wanted.len().max(1) as f64
 }
 
-/// Average precision over all images but `own`, leaving out those of unknown relevance (`None`), in expectation over the orders of those of
-/// one score. 0 if none is relevant.
+/// Returns the average precision over all images but `own`, in expectation over the orders of
+/// images with equal scores. Images of unknown relevance (`None`) are left out. Is 0 if no image is
+/// relevant.
 pub fn average_precision(
     scores: &[f32],
     own: usize,
@@ -99,8 +102,8 @@ pub fn average_precision(
     ranking::average_precision(rings, &ranking::harmonic(numbers.len()))
 }
 
-/// The least similarity that at most `allowed` of some similarities reach, just above the next.
-pub fn above(mut similarities: Vec<f32>, allowed: usize) -> f32 {
+/// Returns the lowest threshold that at most `allowed` of these similarities reach.
+pub fn threshold_allowing(mut similarities: Vec<f32>, allowed: usize) -> f32 {
     if allowed >= similarities.len() {
         return -1.0;
     }
@@ -109,9 +112,9 @@ pub fn above(mut similarities: Vec<f32>, allowed: usize) -> f32 {
     next.next_up()
 }
 
-/// From which similarity at least a share `precision` of pairs are right, and the share of right pairs that it finds; the lowest such
-/// similarity. None if there is none.
-pub fn precise(mut pairs: Vec<(f32, bool)>, precision: f64) -> Option<(f32, f64)> {
+/// Returns the lowest threshold of similarity from which at least the share `precision` of pairs is
+/// right, with the share of right pairs that it finds. None if there is none.
+pub fn threshold_of_precision(mut pairs: Vec<(f32, bool)>, precision: f64) -> Option<(f32, f64)> {
     pairs.sort_unstable_by(|(one, _), (other, _)| other.total_cmp(one));
     let all = pairs.iter().filter(|(_, right)| *right).count();
     let (mut seen, mut right, mut best) = (0, 0, None);
@@ -130,56 +133,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn candidates_come_by_similarity_and_others_by_distance() {
+    fn candidates_are_ordered_by_similarity_and_others_by_distance() {
         let (distances, similarities) = ([0, 3, 1, 3, 9], [0.1, 0.9, 0.5, 0.8, 1.0]);
         let order = |candidates| {
-            let scores = searched(&distances, &similarities, candidates);
+            let scores = search_scores(&distances, &similarities, candidates);
             let mut numbers: Vec<usize> = (0..5).collect();
             numbers.sort_by(|&one, &other| scores[other].total_cmp(&scores[one]));
             numbers
         };
         assert_eq!(order(5), [4, 1, 3, 2, 0]);
         assert_eq!(order(2), [2, 0, 1, 3, 4]);
-        // The cut goes through a distance: all of it are candidates.
+        // The cut falls within a distance: all images at it are candidates.
         assert_eq!(order(3), [1, 3, 2, 0, 4]);
-        assert_eq!(by_distance(&distances), [0.0, -3.0, -1.0, -3.0, -9.0]);
+        assert_eq!(distance_scores(&distances), [0.0, -3.0, -1.0, -3.0, -9.0]);
     }
 
     #[test]
-    fn places_are_expectations_over_ties() {
+    fn ranks_are_expectations_over_ties() {
         let scores = [5.0, 4.0, 4.0, 4.0, 1.0];
-        let tied = place(&scores, 2);
+        let tied = rank(&scores, 2);
+        assert_eq!(tied, Rank { before: 1, tied: 2 });
         assert_eq!(
-            tied,
-            Place {
-                before: 1,
-                beside: 2
-            }
-        );
-        assert_eq!(
-            [1, 2, 3, 4].map(|count| tied.among(count)),
+            [1, 2, 3, 4].map(|count| tied.probability_within(count)),
             [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0]
         );
-        assert_eq!(place(&scores, 0).among(1), 1.0);
-        let mut found_first = first(&scores, 0, 3);
+        assert_eq!(rank(&scores, 0).probability_within(1), 1.0);
+        let mut found_first = top(&scores, 0, 3);
         found_first.sort_unstable();
         assert_eq!(found_first, [1, 2, 3]);
-        assert_eq!(found(&scores, 1, &[0, 4], 1), 0.5);
-        assert_eq!(found(&scores, 1, &[2, 3], 2), 0.5);
-        // Without its own: 5, 4, 4, 1 with the third relevant: at rank 2 or 3.
+        assert_eq!(share_within(&scores, 1, &[0, 4], 1), 0.5);
+        assert_eq!(share_within(&scores, 1, &[2, 3], 2), 0.5);
+        // Without its own: 5, 4, 4, 1, of which the third is relevant, at rank 2 or 3.
         let ap = average_precision(&scores, 1, |number| Some(number == 3));
         assert!((ap - (1.0 / 2.0 + 1.0 / 3.0) / 2.0).abs() < 1e-12, "{ap}");
         assert_eq!(average_precision(&scores, 1, |_| Some(false)), 0.0);
-        // What nothing is known of is in nobody's way.
+        // Images of unknown relevance do not count.
         let known = |number: usize| (number == 3).then_some(true);
         assert_eq!(average_precision(&scores, 1, known), 1.0);
     }
 
     #[test]
-    fn thresholds_keep_to_what_is_allowed() {
+    fn thresholds_allow_no_more_than_asked_for() {
         let similarities = vec![0.1, 0.9, 0.5, 0.7];
         for (allowed, reached) in [(0, 0), (1, 1), (2, 2), (9, 4)] {
-            let from = above(similarities.clone(), allowed);
+            let from = threshold_allowing(similarities.clone(), allowed);
             assert_eq!(
                 similarities.iter().filter(|&&one| one >= from).count(),
                 reached
@@ -193,8 +190,11 @@ mod tests {
             (0.5, false),
             (0.4, true),
         ];
-        assert_eq!(precise(pairs.clone(), 0.75), Some((0.6, 0.75)));
-        assert_eq!(precise(pairs.clone(), 1.0), Some((0.8, 0.5)));
-        assert_eq!(precise(vec![(0.9, false)], 0.5), None);
+        assert_eq!(
+            threshold_of_precision(pairs.clone(), 0.75),
+            Some((0.6, 0.75))
+        );
+        assert_eq!(threshold_of_precision(pairs.clone(), 1.0), Some((0.8, 0.5)));
+        assert_eq!(threshold_of_precision(vec![(0.9, false)], 0.5), None);
     }
 }

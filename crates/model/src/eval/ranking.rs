@@ -1,17 +1,16 @@
-//! One query's ranking of the database, kept as counts per Hamming distance: where order does not matter, counts are all there is.
-//! Knows words and label sets; averages nothing.
+//! The ranking of the database for one query, as counts per Hamming distance.
 
-use super::Labelled;
+use scihcgrl_index::code::HashCode;
 
 /// One more than the largest distance between words.
 const RINGS: usize = u64::BITS as usize + 1;
 
 /// The images at one distance, or within one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Ring {
-    /// How many.
+pub(crate) struct Ring {
+    /// Number of images.
     pub images: u32,
-    /// How many of them are relevant.
+    /// Number of relevant images among them.
     pub relevant: u32,
 }
 
@@ -24,14 +23,14 @@ impl Ring {
     }
 }
 
-/// What one query finds, and where.
+/// The images at each distance from a query, and its average precision.
 #[derive(Clone, Debug)]
-pub(super) struct Ranking {
-    /// By distance.
+pub(crate) struct Ranking {
+    /// Images by distance.
     rings: [Ring; RINGS],
     /// Average precision in expectation over the orders within rings.
     pub ap: f64,
-    /// Average precision of the database's own order within rings.
+    /// Average precision if images within a ring keep the order of the database.
     pub ap_shuffled: f64,
 }
 
@@ -45,18 +44,18 @@ impl Default for Ranking {
     }
 }
 
-/// A database, ready to be ranked.
-pub(super) struct Ranker<'a> {
+/// A database that can be ranked for queries.
+pub(crate) struct Ranker<'a> {
     /// Codes with the numbers of their label sets.
     database: Vec<(u64, usize)>,
-    /// The classes of each set, and after them those of no set.
+    /// The classes of each set, then those of an unknown set: none.
     sets: Vec<&'a [usize]>,
     /// Entry n is 1 + 1/2 + … + 1/n.
     harmonic: Vec<f64>,
 }
 
 impl<'a> Ranker<'a> {
-    pub fn new(database: &[Labelled], sets: &'a [Vec<usize>]) -> Self {
+    pub fn new(database: &[LabelledCode], sets: &'a [Vec<usize>]) -> Self {
         Ranker {
             database: database
                 .iter()
@@ -67,7 +66,7 @@ impl<'a> Ranker<'a> {
         }
     }
 
-    pub fn rank(&self, (code, set): &Labelled) -> Ranking {
+    pub fn rank(&self, (code, set): &LabelledCode) -> Ranking {
         let word = code.word();
         let wanted = self.sets.get(*set).copied().unwrap_or_default();
         let relevant: Vec<bool> = self
@@ -95,26 +94,26 @@ impl<'a> Ranker<'a> {
 }
 
 impl Ranking {
-    /// The images within a radius.
+    /// Returns the images within a radius.
     pub fn within(&self, radius: usize) -> Ring {
         let rings = self.rings.iter().take(radius + 1);
         rings.fold(Ring::default(), Ring::and)
     }
 
-    /// Share of relevant images within a radius; `None` where no image is.
+    /// Returns the share of relevant images within a radius; `None` if there is no image.
     pub fn precision(&self, radius: usize) -> Option<f64> {
         let ball = self.within(radius);
         (ball.images > 0).then(|| f64::from(ball.relevant) / f64::from(ball.images))
     }
 
-    /// Share of the relevant images that are within a radius; 0 where none is relevant.
+    /// Returns the share of the relevant images that are within a radius; 0 if none is relevant.
     pub fn recall(&self, radius: usize) -> f64 {
         let all = self.within(RINGS).relevant.max(1);
         f64::from(self.within(radius).relevant) / f64::from(all)
     }
 
-    /// Share of relevant images among the first n (at least 1), in expectation over the orders within rings. Places past the
-    /// database's end count as not relevant.
+    /// Returns the share of relevant images among the first n (at least 1), in expectation over the
+    /// orders within rings. Ranks beyond the end of the database count as not relevant.
     pub fn precision_at(&self, n: usize) -> f64 {
         let (mut left, mut found) = (n as f64, 0.0);
         for ring in self.rings.iter().filter(|ring| ring.images > 0) {
@@ -125,8 +124,9 @@ impl Ranking {
         found / n as f64
     }
 
-    /// AP where the images of a ring stand in the order given, each with its distance and whether it is relevant. An image's
-    /// place is its ring's start plus those of its ring that came already, so nothing needs to be sorted.
+    /// Returns AP if the images of a ring keep the given order; each has its distance and true if
+    /// it is relevant. The rank of an image is its ring's start plus the images of the ring so far,
+    /// so nothing is sorted.
     fn in_order(&self, images: impl Iterator<Item = (usize, bool)>) -> f64 {
         let mut ball = Ring::default();
         let mut so_far = self.rings.map(|ring| {
@@ -146,20 +146,21 @@ impl Ranking {
     }
 }
 
-/// Entry n is 1 + 1/2 + … + 1/n, from 0 to `most`.
-pub(super) fn harmonic(most: usize) -> Vec<f64> {
+/// Returns the harmonic numbers: entry n is 1 + 1/2 + … + 1/n, from 0 to `up_to`.
+pub(crate) fn harmonic(up_to: usize) -> Vec<f64> {
     let mut sum = 0.0;
-    let terms = (1..=most).map(|n| {
+    let terms = (1..=up_to).map(|n| {
         sum += 1.0 / n as f64;
         sum
     });
     std::iter::once(0.0).chain(terms).collect()
 }
 
-/// AP = (1/R) Σ (R_i/i)·rel_i, its expectation over the orders within each ring (McSherry and Najork, 2008), the nearest ring first. With b
-/// images and f relevant ones before a ring of n and r, its expected term at rank i is (r/n)·(f + 1 + (i − b − 1)·p)/i for
-/// p = (r − 1)/(n − 1); over the ring that sums to (r/n)·(n·p + (f + 1 − (b + 1)·p)·(H(b + n) − H(b))), H being `harmonic`.
-pub(super) fn average_precision(rings: impl Iterator<Item = Ring>, harmonic: &[f64]) -> f64 {
+/// AP = (1/R) Σ (R_i/i)·rel_i, its expectation over the orders within each ring (McSherry and
+/// Najork, 2008), the nearest ring first. With b images and f relevant ones before a ring of n and
+/// r, its expected term at rank i is (r/n)·(f + 1 + (i − b − 1)·p)/i for p = (r − 1)/(n − 1); over
+/// the ring that sums to (r/n)·(n·p + (f + 1 − (b + 1)·p)·(H(b + n) − H(b))), H being `harmonic`.
+pub(crate) fn average_precision(rings: impl Iterator<Item = Ring>, harmonic: &[f64]) -> f64 {
     let (mut before, mut found, mut total) = (0, 0.0, 0.0);
     for ring in rings.filter(|ring| ring.images > 0) {
         let (n, r) = (f64::from(ring.images), f64::from(ring.relevant));
@@ -174,3 +175,6 @@ pub(super) fn average_precision(rings: impl Iterator<Item = Ring>, harmonic: &[f
     }
     if found > 0.0 { total / found } else { 0.0 }
 }
+
+/// A code, and the number of its image's label set.
+pub type LabelledCode = (HashCode, usize);

@@ -1,8 +1,15 @@
-//! The measures against their definitions, counted out on databases so small that all orders can be tried.
+//! The measures against their definitions, on databases so small that all orders can be tried.
 
-use super::*;
 use proptest::prelude::*;
-use scihcgrl_index::code::Length;
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use scihcgrl_index::code::{HashCode, Length};
+
+use crate::eval::{
+    curve::{AtRadius, PrecisionAt},
+    quality::{Quality, *},
+    ranking::{LabelledCode, Ranker},
+};
 
 fn code(word: u64) -> HashCode {
     HashCode::from_word(Length::L24, word)
@@ -43,7 +50,7 @@ fn a_worked_ranking() {
 }
 
 #[test]
-fn an_empty_ball_counts_as_nothing() {
+fn an_empty_ball_counts_as_0() {
     let queries = [(code(0), 0), (code(0xff), 0)];
     let quality = quality(&queries, &[(code(0xff), 0)], &single_label(1), 0);
     assert_eq!((quality.map, quality.precision_radius_2), (1.0, 0.5));
@@ -51,7 +58,7 @@ fn an_empty_ball_counts_as_nothing() {
         (quality.recall_radius_2, quality.empty_radius_2),
         (0.5, 0.5)
     );
-    // On the curve it is left out of precision, and told.
+    // On the curve it is left out of precision, and counted in `answered`.
     let point = quality.curve[2];
     assert_eq!(
         (point.answered, point.precision, point.recall),
@@ -60,12 +67,13 @@ fn an_empty_ball_counts_as_nothing() {
 }
 
 #[test]
-fn images_of_several_classes_are_found_by_any_and_count_in_each() {
+fn images_of_several_classes_count_in_each() {
     let sets = [vec![0, 1], vec![1, 2], vec![3], vec![]];
     let database = [(code(0), 1), (code(1), 2), (code(3), 3)];
     let queries = [(code(0), 0), (code(1), 2), (code(0), 3), (code(0), 9)];
     let quality = quality(&queries, &database, &sets, 0);
-    // Of no class, like set 3 and a set that is not there, is relevant to nothing, not even to its like.
+    // Set 3, and a set that does not exist, have no class: they are relevant to nothing, not even
+    // to themselves.
     assert!(near(quality.map, (1.0 + 1.0 + 0.0 + 0.0) / 4.0));
     let classes: Vec<usize> = quality.classes.iter().map(|class| class.class).collect();
     assert_eq!(classes, [0, 1, 3]);
@@ -80,8 +88,8 @@ fn images_of_several_classes_are_found_by_any_and_count_in_each() {
 
 #[test]
 fn entropies_of_worked_codes() {
-    // Bit 1 is set in half, bit 2 in a quarter of them, the other 22 in none.
-    let database: Vec<Labelled> = [0, 0, 1, 3].map(|word| (code(word), 0)).into();
+    // Bit 1 is set in half of them, bit 2 in a quarter, the other 22 in none.
+    let database: Vec<LabelledCode> = [0, 0, 1, 3].map(|word| (code(word), 0)).into();
     let quality = quality(&[(code(0), 0)], &database, &single_label(1), 0);
     assert_eq!(quality.distinct_codes, 3);
     assert!(near(quality.code_entropy, 1.5));
@@ -90,7 +98,7 @@ fn entropies_of_worked_codes() {
 }
 
 #[test]
-fn nothing_against_nothing_is_no_number() {
+fn empty_inputs_give_finite_figures() {
     let nothing = quality(&[], &[], &[], 0);
     assert_eq!(nothing, Quality::default());
     let alone = quality(&[(code(0), 0)], &[], &single_label(1), 0);
@@ -100,8 +108,8 @@ fn nothing_against_nothing_is_no_number() {
     );
 }
 
-/// Codes that differ in few bits, so that many stand at one distance.
-fn labelled(images: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Labelled>> {
+/// Codes that differ in few bits, so that many are at one distance.
+fn labelled(images: std::ops::Range<usize>) -> impl Strategy<Value = Vec<LabelledCode>> {
     prop::collection::vec((0u64..32, 0usize..5), images).prop_map(|images| {
         images
             .into_iter()
@@ -114,12 +122,13 @@ fn label_sets() -> impl Strategy<Value = Vec<Vec<usize>>> {
     prop::collection::vec(prop::collection::vec(0usize..4, 0..3), 4)
 }
 
-fn distance(a: &Labelled, b: &Labelled) -> u32 {
+fn distance(a: &LabelledCode, b: &LabelledCode) -> u32 {
     a.0.distance(&b.0).unwrap()
 }
 
-/// Whether the images share a class, and in the order of distance, each distance in the order given.
-fn ranked(query: &Labelled, database: &[Labelled], sets: &[Vec<usize>]) -> Vec<bool> {
+/// Returns, in order of distance and then in the given order, true for images that share a class
+/// with the query.
+fn ranked(query: &LabelledCode, database: &[LabelledCode], sets: &[Vec<usize>]) -> Vec<bool> {
     let of = |set: usize| sets.get(set).cloned().unwrap_or_default();
     let mut order = database.to_vec();
     order.sort_by_key(|other| distance(query, other));
@@ -141,11 +150,11 @@ fn share(ranked: &[bool]) -> f64 {
     relevant as f64 / ranked.len().max(1) as f64
 }
 
-fn orders(items: &[Labelled]) -> Vec<Vec<Labelled>> {
+fn orders(items: &[LabelledCode]) -> Vec<Vec<LabelledCode>> {
     let Some((last, rest)) = items.split_last() else {
         return vec![Vec::new()];
     };
-    let with = |order: &Vec<Labelled>, place: usize| {
+    let with = |order: &Vec<LabelledCode>, place: usize| {
         let mut order = order.clone();
         order.insert(place, *last);
         order
@@ -167,7 +176,7 @@ fn mean(figures: impl Iterator<Item = f64> + Clone) -> f64 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What is told in expectation over ties is the mean over all orders.
+    /// A figure in expectation over ties is the mean over all orders.
     #[test]
     fn tie_aware_is_the_mean_over_orders(query in labelled(1..2), database in labelled(0..7), sets in label_sets()) {
         let ranking = Ranker::new(&database, &sets).rank(&query[0]);
@@ -181,17 +190,17 @@ proptest! {
 
     /// Every figure is the mean of its definition over the queries.
     #[test]
-    fn figures_are_what_they_are_said_to_be(queries in labelled(1..9), database in labelled(0..40), sets in label_sets(), seed in 0u64..9) {
+    fn figures_agree_with_their_definitions(queries in labelled(1..9), database in labelled(0..40), sets in label_sets(), seed in 0u64..9) {
         let quality = quality(&queries, &database, &sets, seed);
         let mut shuffled = database.clone();
         shuffled.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let all = |query: &Labelled| ranked(query, &shuffled, &sets);
-        let ball = |query: &Labelled, radius: usize| {
+        let all = |query: &LabelledCode| ranked(query, &shuffled, &sets);
+        let ball = |query: &LabelledCode, radius: usize| {
             let images = database.iter().filter(|other| distance(query, other) as usize <= radius).count();
             all(query)[..images].to_vec()
         };
         let found = |ranked: &[bool]| ranked.iter().filter(|&&relevant| relevant).count();
-        let recall = |query: &Labelled, radius| found(&ball(query, radius)) as f64 / found(&all(query)).max(1) as f64;
+        let recall = |query: &LabelledCode, radius| found(&ball(query, radius)) as f64 / found(&all(query)).max(1) as f64;
         prop_assert!(near(quality.map_shuffled, mean(queries.iter().map(|query| average_precision(&all(query))))));
         prop_assert!(near(quality.precision_radius_2, mean(queries.iter().map(|query| share(&ball(query, 2))))));
         prop_assert!(near(quality.recall_radius_2, mean(queries.iter().map(|query| recall(query, 2)))));

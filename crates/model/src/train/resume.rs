@@ -1,5 +1,5 @@
-//! A training's state beside its checkpoint, so that one that was stopped, by whatever, goes on from its last epoch.
-//! Knows names and tensors; neither what they are for nor when to write them.
+//! The state of an unfinished training, in a file next to its checkpoint: a training that was
+//! stopped resumes after its last saved epoch.
 
 use std::{
     collections::BTreeMap,
@@ -11,81 +11,91 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{TchError, Tensor};
 
-use super::TrainError;
-use crate::model::{ModelError, Network, checkpoint};
+use crate::{checkpoint, error::ModelError, network::Network, train::error::TrainError};
 
-/// Where a training stands.
+/// How far a training is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Mark {
-    /// What is trained on what and how: a training of other options is another.
-    pub of: Value,
-    /// Joint epochs done.
+pub struct ResumePoint {
+    /// What identifies a training: options, objective, classes and number of images.
+    #[serde(rename = "of")]
+    pub identity: Value,
+    /// Joint epochs that are done.
     pub epoch: usize,
-    /// The best mean validation so far.
+    /// The best mean validation accuracy so far.
     pub best: f64,
-    /// Epochs since then.
+    /// Epochs since the best one.
     pub stale: usize,
-    /// Seconds of work until now.
+    /// Seconds of work so far.
     pub seconds: u64,
 }
 
-/// A training to go on with: where it stands, and its tensors by name; none where only the mark is new.
+/// A training that can be resumed. A new one has no tensors.
 #[derive(Default)]
-pub struct Begun {
-    /// Where it stands.
-    pub mark: Mark,
+pub struct SavedTraining {
+    /// How far it is.
+    pub point: ResumePoint,
     /// Weights, averages and the optimiser's state.
-    pub state: BTreeMap<String, Tensor>,
+    pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// The file of a checkpoint's training.
+/// Returns the path of the state for a checkpoint.
 pub fn path(out: &Path) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
     name.push(".resume");
     name.into()
 }
 
-/// Writes the state, in place of an older one once it is whole.
+/// Writes the state; an older one is replaced when the new file is complete.
 ///
 /// # Errors
 /// [`TrainError::Model`].
-pub fn write(out: &Path, mark: &Mark, state: &[(String, Tensor)]) -> Result<(), TrainError> {
-    let mark = serde_json::to_string(mark).unwrap_or_default();
-    let tensors: Vec<_> = state
+pub fn write(
+    out: &Path,
+    point: &ResumePoint,
+    tensors: &[(String, Tensor)],
+) -> Result<(), TrainError> {
+    let point = serde_json::to_string(point).unwrap_or_default();
+    let tensors: Vec<_> = tensors
         .iter()
         .map(|(name, tensor)| (name.as_str(), tensor.shallow_clone()))
         .collect();
-    Ok(checkpoint::write_tensors(&tensors, Some(mark), &path(out))?)
+    Ok(checkpoint::write_tensors(
+        &tensors,
+        Some(point),
+        &path(out),
+    )?)
 }
 
 /// Reads the state, if there is one.
 ///
 /// # Errors
-/// [`TrainError::Begun`] where it is of a training with other options, [`TrainError::Model`] where it is damaged.
-pub fn read(out: &Path, of: &Value) -> Result<Option<Begun>, TrainError> {
+/// [`TrainError::OtherOptions`] if the state belongs to a training with other options;
+/// [`TrainError::Model`] if it is damaged.
+pub fn read(out: &Path, identity: &Value) -> Result<Option<SavedTraining>, TrainError> {
     let file = path(out);
     if !file.exists() {
         return Ok(None);
     }
-    let (text, state) = checkpoint::read_tensors(&file)?;
-    let mark: Mark = serde_json::from_str(&text).map_err(|error| ModelError::Format {
+    let (text, tensors) = checkpoint::read_tensors(&file)?;
+    let point: ResumePoint = serde_json::from_str(&text).map_err(|error| ModelError::Format {
         path: file.clone(),
-        reason: format!("not the state of a training: {error}"),
+        reason: format!("it is not the state of a training: {error}"),
     })?;
-    let (begun, of) = (anywhere(&mark.of), anywhere(of));
-    if begun != of {
-        return Err(TrainError::Begun {
+    let saved = without_device(&point.identity);
+    let wanted = without_device(identity);
+    if saved != wanted {
+        return Err(TrainError::OtherOptions {
             path: file,
-            difference: difference(&begun, &of),
+            difference: difference(&saved, &wanted),
         });
     }
-    Ok(Some(Begun { mark, state }))
+    Ok(Some(SavedTraining { point, tensors }))
 }
 
-/// Removes the state of a training that is done, or is not wanted.
+/// Removes the state, if there is one.
 ///
 /// # Errors
-/// [`ModelError::File`] where it is there and cannot be removed.
+/// [`ModelError::File`] if it cannot be removed.
 pub fn remove(out: &Path) -> Result<(), ModelError> {
     let path = path(out);
     match fs::remove_file(&path) {
@@ -96,48 +106,51 @@ pub fn remove(out: &Path) -> Result<(), ModelError> {
     }
 }
 
-/// Puts the weights of a training that was stopped back.
+/// Restores the weights of a network from a saved state.
 ///
 /// # Errors
-/// [`ModelError::Tensor`], also where one is missing or of another shape.
-pub fn restore(network: &Network, state: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
+/// [`ModelError::Tensor`], also if a tensor is missing or of another shape.
+pub fn restore_weights(
+    network: &Network,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<(), ModelError> {
     for (name, mut value) in network.variables.variables() {
         let name = format!("value.{name}");
-        let kept = state.get(&name).ok_or_else(|| missing(&name))?;
+        let kept = tensors.get(&name).ok_or_else(|| missing_tensor(&name))?;
         tch::no_grad(|| value.f_copy_(kept))?;
     }
     Ok(())
 }
 
-/// What a state lacks.
-pub fn missing(name: &str) -> ModelError {
+/// Makes the error for a tensor that a state lacks.
+pub fn missing_tensor(name: &str) -> ModelError {
     let words = format!("the state of the training lacks '{name}'");
     TchError::Torch(words).into()
 }
 
-/// What a training is, wherever it computes: it may go on elsewhere.
-fn anywhere(of: &Value) -> Value {
-    let mut of = of.clone();
-    if let Some(compute) = of
+/// Removes device and threads from a training's identity, because it may resume elsewhere.
+fn without_device(identity: &Value) -> Value {
+    let mut identity = identity.clone();
+    if let Some(compute) = identity
         .pointer_mut("/options/compute")
         .and_then(Value::as_object_mut)
     {
         compute.remove("device");
         compute.remove("threads");
     }
-    of
+    identity
 }
 
-/// The first thing two trainings differ in, in words.
-fn difference(begun: &Value, now: &Value) -> String {
-    let (Some(begun), Some(now)) = (begun.as_object(), now.as_object()) else {
+/// Describes the first difference between two trainings.
+fn difference(saved: &Value, wanted: &Value) -> String {
+    let (Some(saved), Some(wanted)) = (saved.as_object(), wanted.as_object()) else {
         return "other options".to_owned();
     };
-    let other = now
+    let other = wanted
         .iter()
-        .find(|(key, value)| begun.get(*key) != Some(value));
+        .find(|(key, value)| saved.get(*key) != Some(value));
     other.map_or("other options".to_owned(), |(key, value)| {
-        let was = begun.get(key).unwrap_or(&Value::Null);
+        let was = saved.get(key).unwrap_or(&Value::Null);
         match (was, value) {
             (Value::Object(_), Value::Object(_)) => difference(was, value),
             _ => format!("{key} {was}, not {value}"),

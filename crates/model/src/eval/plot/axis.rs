@@ -1,5 +1,4 @@
-//! Axes of a plot: what they span, where they have ticks, how numbers on them read.
-//! Knows coordinates; draws nothing.
+//! Axes of a plot: their spans, ticks and number format.
 
 use std::ops::Range;
 
@@ -8,13 +7,14 @@ use plotters::coord::{
     types::RangedCoordf64,
 };
 
-use super::{PlotError, Series};
+use crate::eval::plot::{PlotError, Series};
 
-/// How many labels there is room for on the x axis.
-const LABELS: f64 = 16.0;
+/// Number of labels that the x axis has room for.
+const X_LABELS: f64 = 16.0;
 
-/// From the least to the greatest coordinate, with one to be there in any case, and a twentieth more on both sides.
-pub(super) fn span(
+/// Returns the span from the least to the greatest coordinate, including `with`, and a twentieth
+/// more on both sides.
+pub(crate) fn span(
     series: &[Series],
     of: fn(&(f64, f64)) -> f64,
     with: Option<f64>,
@@ -47,29 +47,30 @@ pub(super) fn span(
     Ok(least - wide / 20.0..greatest + wide / 20.0)
 }
 
-/// An x axis. Where all points stand at whole numbers well apart, as at the lengths of codes, those are its ticks.
-pub(super) struct Places {
+/// An x axis. If all points are at whole numbers well apart, such as code lengths, those are its
+/// ticks.
+pub(crate) struct XAxis {
     span: RangedCoordf64,
     ticks: Option<Vec<f64>>,
 }
 
-impl Places {
+impl XAxis {
     pub fn new(series: &[Series], span: Range<f64>) -> Self {
         let points = series.iter().flat_map(|series| &series.points);
         let mut places: Vec<f64> = points.map(|point| point.0).collect();
         places.sort_by(f64::total_cmp);
         places.dedup();
-        let room = (span.end - span.start) / LABELS;
+        let room = (span.end - span.start) / X_LABELS;
         let fit = places.iter().all(|place| place.fract() == 0.0)
             && places.windows(2).all(|pair| pair[1] - pair[0] > room);
-        Places {
+        XAxis {
             span: span.into(),
             ticks: fit.then_some(places),
         }
     }
 }
 
-impl Ranged for Places {
+impl Ranged for XAxis {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
@@ -87,7 +88,7 @@ impl Ranged for Places {
     }
 }
 
-/// Four decimals at most.
-pub(super) fn number(value: &f64) -> String {
+/// Formats a number with at most four decimals.
+pub(crate) fn number(value: &f64) -> String {
     ((value * 1e4).round() / 1e4).to_string()
 }

@@ -1,33 +1,35 @@
-//! Random changes of a picture that its class should not depend on: crop, mirror, turn, light and colour, and a part blotted out.
-//! Knows one picture's bytes. All geometry is one bilinear sampling, so that a picture is interpolated once.
+//! Random changes of a picture that do not change its class: crop, mirror, rotation, light and
+//! colour, and a rectangle that is blotted out. All geometry is one bilinear sampling, so that a
+//! picture is interpolated only once.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-/// How far pictures are changed. All zero but `area` and `aspect` of 1 changes nothing.
+/// The strength of random changes. All zeros, with `area` and `aspect` of 1, change nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Augment {
-    /// The smallest share of a picture's area that a crop takes, above 0 and at most 1.
+    /// The smallest share of a picture's area that a crop has, above 0 and at most 1.
     pub area: f64,
-    /// The widest a crop is to its height, and the highest to its width, from 1.
+    /// The largest ratio of a crop's sides, from 1.
     pub aspect: f64,
-    /// How far past each edge a crop may lie, as a share of the side; edges are mirrored.
+    /// How far a crop may extend beyond each edge, as a share of the side; edges are mirrored.
     pub margin: f64,
-    /// The probability of being mirrored.
+    /// The probability that a picture is mirrored.
     pub mirror: f64,
-    /// The most a picture is turned to either side, radians.
+    /// The largest rotation to either side, in radians.
     pub turn: f64,
-    /// The most by which brightness, contrast and saturation are each more or less than 1.
+    /// The largest difference of the factors of brightness, contrast and saturation from 1.
     pub colour: f64,
     /// The probability that a rectangle is blotted out with the picture's mean colour.
     pub blot: f64,
-    /// The largest share of the area of that rectangle.
+    /// The largest share of the area that this rectangle has.
     pub blot_area: f64,
 }
 
 impl Augment {
-    /// All of it by one number: 0 changes nothing, 1 is as much as natural pictures bear.
+    /// Makes all changes from one number: 0 changes nothing, 1 is the most that keeps natural
+    /// pictures recognisable.
     pub fn new(strength: f64) -> Self {
         Augment {
             area: 1.0 - 0.5 * strength,
@@ -41,8 +43,8 @@ impl Augment {
         }
     }
 
-    /// Draws what is done to one picture.
-    pub(super) fn view(&self, rng: &mut ChaCha8Rng) -> View {
+    /// Draws the changes of one picture.
+    pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Transform {
         let mut between = |low: f64, high: f64| low + (high - low) * rng.random::<f64>();
         let spread = self.aspect.ln();
         let (area, aspect) = (between(self.area, 1.0), between(-spread, spread).exp());
@@ -67,7 +69,7 @@ impl Augment {
         );
         let corner = (between(0.0, 1.0 - blot.0), between(0.0, 1.0 - blot.1));
         let across = if mirrored { -width } else { width };
-        View {
+        Transform {
             rows: [
                 [cos * across, -sin * height, x],
                 [sin * across, cos * height, y],
@@ -81,23 +83,26 @@ impl Augment {
     }
 }
 
-/// What is done to one picture.
-pub(super) struct View {
-    /// From where in the new picture to where in the old, both in sides from the middle: `rows · (x, y, 1)`.
+/// The changes of one picture.
+pub(crate) struct Transform {
+    /// Maps a place in the new picture to one in the old, both in sides from the middle: `rows ·
+    /// (x, y, 1)`.
     rows: [[f32; 3]; 2],
-    /// What of a channel, …
+    /// A new channel is this share of the old one, …
     own: f32,
-    /// … of the pixel's grey, …
+    /// … plus this share of the pixel's grey, …
     grey: f32,
-    /// … and of the whole picture's mean makes a new channel. Contrast is about that mean, saturation about grey.
+    /// … plus this share of the whole picture's mean. Contrast is relative to that mean, saturation
+    /// to grey.
     mean: f32,
-    /// First and last corner of what is blotted out, in sides from the first corner.
+    /// First and last corner of the blotted rectangle, in sides from the first corner of the
+    /// picture.
     blot: Option<((f64, f64), (f64, f64))>,
 }
 
-impl Default for View {
+impl Default for Transform {
     fn default() -> Self {
-        View {
+        Transform {
             rows: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
             own: 1.0,
             grey: 0.0,
@@ -107,14 +112,14 @@ impl Default for View {
     }
 }
 
-impl View {
-    /// From `[from, from, 3]` to `[3, to, to]`.
+impl Transform {
+    /// Samples `[from, from, 3]` to `[3, to, to]`.
     pub fn sample(&self, picture: &[u8], from: usize, target: &mut [u8], to: usize) {
         let means = means(picture);
         let shift = self.mean * means.iter().sum::<f32>() / 3.0;
         let colour = |[r, g, b, _]: Pixel| {
             let grey = self.grey * (0.299 * r + 0.587 * g + 0.114 * b) + shift;
-            // The cast keeps to 0…255.
+            // The cast saturates at 0 and 255.
             let of = |channel: f32| (self.own * channel + grey + 0.5) as u8;
             [of(r), of(g), of(b)]
         };
@@ -150,7 +155,7 @@ impl View {
     }
 }
 
-/// The mean of each channel of a picture, `[side, side, 3]`.
+/// Returns the mean of each channel of a picture, `[side, side, 3]`.
 fn means(picture: &[u8]) -> [f32; 3] {
     let mut sums = [0u32; 3];
     for pixel in picture.chunks_exact(3) {
@@ -161,7 +166,7 @@ fn means(picture: &[u8]) -> [f32; 3] {
     sums.map(|sum| sum as f32 / (picture.len() / 3) as f32)
 }
 
-/// A place in pixels brought into 0…side − 1, reflected at the edges as often as it takes.
+/// Maps a place in pixels into 0…side − 1, reflected at the edges as often as necessary.
 #[inline]
 fn mirror(place: f32, side: f32) -> f32 {
     if (0.0..=side - 1.0).contains(&place) {
@@ -171,7 +176,7 @@ fn mirror(place: f32, side: f32) -> f32 {
     (place.min(2.0 * side - place) - 0.5).clamp(0.0, side - 1.0)
 }
 
-/// Red, green, blue and nothing: as wide as what processors compute with at once.
+/// Red, green, blue and a zero: the width of a processor's vector operations.
 type Pixel = [f32; 4];
 
 #[inline]
@@ -179,7 +184,7 @@ fn padded([r, g, b]: [f32; 3]) -> Pixel {
     [r, g, b, 0.0]
 }
 
-/// A pixel between four, `place` within the picture.
+/// Interpolates between four pixels; the place is inside the picture.
 #[inline]
 fn bilinear(pixels: &[Pixel], side: usize, x: f32, y: f32) -> Pixel {
     let (left, top) = (x as usize, y as usize);
@@ -202,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// A picture of the given side, of a smooth ramp.
+    /// Makes a picture of this side with a smooth ramp.
     fn ramp(side: usize) -> Vec<u8> {
         let at = |i: usize| [i % side, i / side, i % side + i / side];
         (0..side * side)
@@ -216,23 +221,23 @@ mod tests {
             .collect()
     }
 
-    fn sample(view: &View, picture: &[u8], from: usize, to: usize) -> Vec<u8> {
+    fn sample(transform: &Transform, picture: &[u8], from: usize, to: usize) -> Vec<u8> {
         let mut target = vec![0; 3 * to * to];
-        view.sample(picture, from, &mut target, to);
+        transform.sample(picture, from, &mut target, to);
         target
     }
 
     #[test]
-    fn no_strength_changes_nothing() {
+    fn strength_0_changes_nothing() {
         let picture = ramp(16);
-        let none = Augment::new(0.0).view(&mut ChaCha8Rng::seed_from_u64(0));
-        for view in [none, View::default()] {
-            assert_eq!(sample(&view, &picture, 16, 16), planar(&picture));
+        let none = Augment::new(0.0).draw(&mut ChaCha8Rng::seed_from_u64(0));
+        for transform in [none, Transform::default()] {
+            assert_eq!(sample(&transform, &picture, 16, 16), planar(&picture));
         }
     }
 
     #[test]
-    fn sampling_is_what_libtorch_samples() {
+    fn sampling_agrees_with_libtorch() {
         let (from, to) = (13, 24);
         let picture = ramp(from);
         let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -245,9 +250,9 @@ mod tests {
         let images =
             tch::Tensor::from_slice(&planar(&picture)).view([1, 3, from as i64, from as i64]);
         for _ in 0..20 {
-            let view = geometry.view(&mut rng);
-            // Its sides are 2 long.
-            let rows = view.rows.map(|[a, b, c]| [a, b, 2.0 * c]).concat();
+            let transform = geometry.draw(&mut rng);
+            // libtorch's coordinates have sides of length 2.
+            let rows = transform.rows.map(|[a, b, c]| [a, b, 2.0 * c]).concat();
             let theta = tch::Tensor::from_slice(&rows).view([1, 2, 3]);
             let grid =
                 tch::Tensor::affine_grid_generator(&theta, [1, 3, to as i64, to as i64], false);
@@ -255,7 +260,7 @@ mod tests {
                 .to_kind(tch::Kind::Float)
                 .grid_sampler(&grid, 0, 2, false);
             let expected = Vec::<f32>::try_from(expected.flatten(0, -1)).unwrap();
-            let found = sample(&view, &picture, from, to);
+            let found = sample(&transform, &picture, from, to);
             for (found, expected) in found.iter().zip(&expected) {
                 assert!(
                     (f32::from(*found) - expected).abs() < 0.51,
@@ -266,34 +271,34 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_changed_about_mean_and_grey() {
+    fn colour_changes_are_relative_to_mean_and_grey() {
         let picture = [[10, 20, 30], [30, 40, 50]].concat().repeat(2);
-        let view = |own, grey, mean| View {
+        let transform = |own, grey, mean| Transform {
             own,
             grey,
             mean,
-            ..View::default()
+            ..Transform::default()
         };
-        let pixel = |view: View| {
-            let target = sample(&view, &picture, 2, 2);
+        let pixel = |transform: Transform| {
+            let target = sample(&transform, &picture, 2, 2);
             [target[0], target[4], target[8]]
         };
-        // Brightness 2; contrast 0, about the mean of 30; saturation 0, to a grey of 18.15.
-        assert_eq!(pixel(view(1.0, 0.0, 1.0)), [40, 50, 60]);
-        assert_eq!(pixel(view(0.0, 0.0, 1.0)), [30; 3]);
-        assert_eq!(pixel(view(0.0, 1.0, 0.0)), [18; 3]);
+        // Brightness 2; contrast 0, relative to the mean of 30; saturation 0, to a grey of 18.15.
+        assert_eq!(pixel(transform(1.0, 0.0, 1.0)), [40, 50, 60]);
+        assert_eq!(pixel(transform(0.0, 0.0, 1.0)), [30; 3]);
+        assert_eq!(pixel(transform(0.0, 1.0, 0.0)), [18; 3]);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn any_strength_and_side_is_sampled(strength in 0.0..=1.0, from in 1usize..20, to in 1usize..20, seed: u64) {
-            let view = Augment::new(strength).view(&mut ChaCha8Rng::seed_from_u64(seed));
+        fn any_strength_and_side_can_be_sampled(strength in 0.0..=1.0, from in 1usize..20, to in 1usize..20, seed: u64) {
+            let transform = Augment::new(strength).draw(&mut ChaCha8Rng::seed_from_u64(seed));
             let grey = vec![120; 3 * from * from];
             let even = Augment { colour: 0.0, ..Augment::new(strength) };
-            let kept = even.view(&mut ChaCha8Rng::seed_from_u64(seed));
+            let kept = even.draw(&mut ChaCha8Rng::seed_from_u64(seed));
             prop_assert!(sample(&kept, &grey, from, to).iter().all(|&value| value == 120));
-            let _ = sample(&view, &ramp(from), from, to);
+            let _ = sample(&transform, &ramp(from), from, to);
         }
 
         #[test]

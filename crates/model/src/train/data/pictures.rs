@@ -1,51 +1,54 @@
-//! The pictures a training works on: small, square, of one size and all in memory, and batches drawn from them.
-//! Knows pixels and which sets of classes they are of; neither layouts of data sets nor networks.
+//! The decoded pictures that training uses: small, square, of one size and all in memory, and
+//! batches drawn from them.
 
 use std::{
     collections::BTreeSet,
     ops::Range,
-    panic::resume_unwind,
     sync::atomic::{AtomicU32, Ordering},
-    thread,
 };
 
-use super::{
-    Collection, Item, TrainError,
-    augment::{Augment, View},
-    wrong,
-};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use scihcgrl_image::Input;
 
-/// Pictures decoded before they are put together with the others.
-const BLOCK: usize = 1024;
+use crate::train::{
+    data::{
+        augment::{Augment, Transform},
+        collection::{Collection, Item, invalid},
+        parallel::on_all_cores,
+    },
+    error::TrainError,
+};
 
-/// Labelled pictures, all of one square size no larger than a model's input.
+/// Pictures that are decoded before they are added to the others.
+const DECODE_BLOCK: usize = 1024;
+
+/// Labelled pictures, square and all of one size, which is at most the side of a model's input.
 #[derive(Debug)]
 pub struct Pictures {
     /// Class names, sorted: a class is its index.
     pub classes: Vec<String>,
-    /// The sets of classes that occur: as the collection's.
+    /// The sets of classes that occur, as in the collection.
     pub sets: Vec<Vec<usize>>,
-    /// `[pictures, side, side, 3]` in 0…255: plain memory, so that any thread may draw from it.
+    /// `[pictures, side, side, 3]` in 0…255, in plain memory, so that any thread can draw from it.
     pub images: Vec<u8>,
-    /// Pixels a side.
+    /// Side of a picture, in pixels.
     pub side: u32,
-    /// The set of each picture; with one class an image, its class.
+    /// The set of each picture; if every image has one class, its class.
     pub labels: Vec<usize>,
-    /// Items that could not be read as pictures, with why; they are left out.
+    /// Items that could not be read as pictures, with reasons; they are left out.
     pub skipped: Vec<(String, String)>,
 }
 
 impl Pictures {
-    /// Reads a collection's items, or those of some numbers, on all cores, as a network reads them; or at the longest side among them if
-    /// all are smaller.
+    /// Reads a collection's items, or those of these numbers, on all cores, in the form of a
+    /// network's input; but with the longest side among them if all are smaller.
     ///
-    /// With `per_class` items are taken in a random order (seeded), each while one of its classes has fewer.
+    /// With `per_class`, items are taken in a random order (seeded), each only if one of its
+    /// classes has fewer so far.
     ///
     /// # Errors
-    /// [`TrainError::Data`] where no item of a class can be read.
+    /// [`TrainError::Data`] if no item of a class can be read.
     pub fn read(
         collection: &Collection,
         numbers: Option<&[usize]>,
@@ -75,11 +78,11 @@ impl Pictures {
             .map(|&number| &collection.items[number])
             .collect();
         let side = input.side;
-        let side = side.min(longest(&items, side).unwrap_or(side));
+        let side = side.min(longest_side(&items, side).unwrap_or(side));
         let input = Input { side, ..input };
         let mut images = Vec::with_capacity(items.len() * bytes(side));
         let (mut labels, mut skipped) = (Vec::new(), Vec::new());
-        for block in items.chunks(BLOCK) {
+        for block in items.chunks(DECODE_BLOCK) {
             let read = on_all_cores(block, |item| {
                 let picture = item.decode().map_err(|error| error.to_string())?;
                 scihcgrl_image::resize(&picture, input).map_err(|error| error.to_string())
@@ -101,7 +104,7 @@ impl Pictures {
         }
         if let Some(&&class) = missing.first() {
             let class = &collection.classes[class];
-            return Err(wrong(
+            return Err(invalid(
                 &collection.path,
                 format!("class '{class}' has no readable image; each needs at least one"),
             ));
@@ -116,9 +119,10 @@ impl Pictures {
         })
     }
 
-    /// Pictures by their numbers at a model's input size: the bytes of `part` of a batch, `[part, 3, side, side]`. With `augment` each is
-    /// changed at random, by the seed and its place in the batch alone.
-    pub fn draw(
+    /// Draws `part` of a batch of pictures, by their numbers, at a model's input size: `[part, 3,
+    /// side, side]`. With `augment` each is changed at random, depending only on the seed and its
+    /// place in the batch.
+    pub fn batch_bytes(
         &self,
         numbers: &[usize],
         part: Range<usize>,
@@ -131,59 +135,40 @@ impl Pictures {
         for (place, target) in part.zip(made.chunks_exact_mut(to)) {
             let number = numbers[place];
             let picture = &self.images[number * from..][..from];
-            let view = match augment {
+            let transform = match augment {
                 Some(augment) => {
                     let mut rng = ChaCha8Rng::seed_from_u64(seed);
                     rng.set_stream(place as u64);
-                    augment.view(&mut rng)
+                    augment.draw(&mut rng)
                 }
-                None => View::default(),
+                None => Transform::default(),
             };
-            view.sample(picture, self.side as usize, target, side as usize);
+            transform.sample(picture, self.side as usize, target, side as usize);
         }
         made
     }
 }
 
-/// The bytes of a picture.
+/// Returns the number of bytes of a picture.
 fn bytes(side: u32) -> usize {
     3 * (side as usize).pow(2)
 }
 
-/// The longest side among some items by their headers; where one is `enough`, it looks no further.
-fn longest(items: &[&Item], enough: u32) -> Option<u32> {
-    let longest = AtomicU32::new(0);
+/// Returns the longest side among items by their headers. Stops looking when one is `enough`.
+fn longest_side(items: &[&Item], enough: u32) -> Option<u32> {
+    let longest_side = AtomicU32::new(0);
     on_all_cores(items, |item| {
-        if longest.load(Ordering::Relaxed) < enough {
-            longest.fetch_max(item.longest().unwrap_or(0), Ordering::Relaxed);
+        if longest_side.load(Ordering::Relaxed) < enough {
+            longest_side.fetch_max(item.longer_side().unwrap_or(0), Ordering::Relaxed);
         }
     });
-    Some(longest.into_inner()).filter(|&longest| longest > 0)
-}
-
-pub(in crate::train) fn on_all_cores<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(cores).max(1);
-    thread::scope(|scope| {
-        let work = &work;
-        let workers: Vec<_> = items
-            .chunks(share)
-            .map(|share| scope.spawn(move || share.iter().map(work).collect::<Vec<R>>()))
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
-    })
+    Some(longest_side.into_inner()).filter(|&longest_side| longest_side > 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{open, samples};
     use super::*;
+    use crate::train::data::{open::open, samples};
 
     fn read(folder: &std::path::Path, side: u32) -> Result<Pictures, TrainError> {
         Pictures::read(
@@ -196,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_kept_small_and_what_cannot_be_read_is_named() {
+    fn pictures_stay_small_and_unreadable_ones_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
         let pictures = read(folder.path(), 96).unwrap();
@@ -207,15 +192,12 @@ mod tests {
             panic!()
         };
         assert_eq!(name, "cat/broken.jpg");
-        assert!(
-            reason.contains("not an image format that is read"),
-            "{reason}"
-        );
+        assert!(reason.contains("not a supported image format"), "{reason}");
         assert_eq!(read(folder.path(), 6).unwrap().side, 6);
     }
 
     #[test]
-    fn some_items_are_read_and_some_of_each_class() {
+    fn items_can_be_chosen_by_number_or_per_class() {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
         let collection = open(folder.path()).unwrap();
@@ -225,14 +207,14 @@ mod tests {
         assert_eq!(some.images[..3], [200, 20, 0]);
         let few =
             |seed| Pictures::read(&collection, None, Input::stretched(8), Some(2), seed).unwrap();
-        // The corrupt file may be one of the two.
+        // The corrupt file can be one of the two.
         assert!((3..=4).contains(&few(0).labels.len()));
         assert_eq!(few(1).images, few(1).images);
         assert!((2..9).any(|seed| few(1).images != few(seed).images));
     }
 
     #[test]
-    fn a_class_that_cannot_be_read_is_an_error() {
+    fn a_class_without_readable_images_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
         samples::write(folder.path(), "bird/0.png", "");
@@ -244,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_takes_a_share_of_each_class_and_never_all() {
+    fn validation_takes_a_share_of_each_class_but_never_all() {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
         let pictures = read(folder.path(), 8).unwrap();
@@ -255,20 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_depends_on_its_numbers_and_seed_alone() {
+    fn a_batch_depends_only_on_its_numbers_and_seed() {
         let folder = tempfile::tempdir().unwrap();
         samples::tree(folder.path());
         let pictures = read(folder.path(), 8).unwrap();
         let full = Some(Augment::new(1.0));
-        let batch =
-            |numbers: &[usize], seed| pictures.draw(numbers, 0..numbers.len(), 12, full, seed);
+        let batch = |numbers: &[usize], seed| {
+            pictures.batch_bytes(numbers, 0..numbers.len(), 12, full, seed)
+        };
         assert_eq!(batch(&[1, 2, 1], 5), batch(&[1, 2, 1], 5));
         assert_ne!(batch(&[1, 2, 1], 5), batch(&[1, 2, 1], 6));
         let twice = batch(&[1, 1], 5);
         let (first, second) = twice.split_at(twice.len() / 2);
         assert_ne!(first, second);
-        assert_eq!(pictures.draw(&[1, 1], 1..2, 12, full, 5), second);
-        let plain = pictures.draw(&[3, 4], 0..2, 8, None, 0);
+        assert_eq!(pictures.batch_bytes(&[1, 1], 1..2, 12, full, 5), second);
+        let plain = pictures.batch_bytes(&[3, 4], 0..2, 8, None, 0);
         assert_eq!((plain.len(), &plain[..64]), (2 * 3 * 64, &[30; 64][..]));
     }
 }

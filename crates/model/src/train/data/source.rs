@@ -1,5 +1,5 @@
-//! Where an item's bytes are: in a file, in a part of one, or in memory where an archive had to be unpacked.
-//! Knows bytes; neither layouts nor pictures.
+//! The source of an item's bytes: a file, a part of a file, or memory if they came from a
+//! compressed archive.
 
 use std::{
     fs::File,
@@ -11,30 +11,31 @@ use std::{
 
 use bytes::Bytes;
 
-/// The most bytes that are read of one image, or of one file of many small ones.
-const MOST_BYTES: u64 = 512 << 20;
+/// The most bytes that are read of one image, or of one file of many small images.
+const MAX_BYTES: u64 = 512 << 20;
 
-/// Bytes that can be read again and again, from any thread.
+/// Bytes that any thread can read, any number of times.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// All of a file.
+    /// A whole file.
     File(PathBuf),
-    /// Some of a file's bytes.
+    /// A range of bytes in a file.
     Part(Arc<Path>, Range<u64>),
-    /// Held.
+    /// Bytes in memory.
     Memory(Bytes),
 }
 
 impl Source {
-    /// All of its bytes; fewer than a part should have where the file is shorter.
+    /// Reads all bytes; fewer than a part should have if its file is shorter.
     ///
     /// # Errors
-    /// Where they cannot be read, or are more than any picture has: a film in a folder of photographs would take all memory.
+    /// An error of reading, or too many bytes for a picture: a film in a folder of photographs
+    /// would take all memory.
     pub fn read(&self) -> Result<Bytes> {
         let bytes = self.size();
-        if bytes > MOST_BYTES {
+        if bytes > MAX_BYTES {
             return Err(Error::other(format!(
-                "it has {bytes} bytes; the most is {MOST_BYTES}"
+                "it has {bytes} bytes; the most is {MAX_BYTES}"
             )));
         }
         let (path, range) = match self {
@@ -49,7 +50,7 @@ impl Source {
         Ok(bytes.into())
     }
 
-    /// How many bytes it has; none where its file is gone.
+    /// Returns the number of bytes; 0 if the file does not exist any more.
     pub fn size(&self) -> u64 {
         match self {
             Source::Memory(bytes) => bytes.len() as u64,
@@ -58,7 +59,7 @@ impl Source {
         }
     }
 
-    /// A part of it, which must lie within.
+    /// Returns a part of it; the range must be inside.
     pub fn part(&self, range: Range<usize>) -> Source {
         let from = |start: u64| start + range.start as u64..start + range.end as u64;
         match self {

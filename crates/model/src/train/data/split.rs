@@ -1,30 +1,34 @@
-//! Divisions of a data set: queries, training images and database as retrieval papers draw them, and images kept from training.
-//! Knows numbers of items and their classes; reads nothing.
+//! Splits of a data set: queries, training images and database as retrieval papers draw them, and
+//! training and validation images.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Collection, TrainError, pictures::Pictures};
+use crate::train::{
+    data::{collection::Collection, pictures::Pictures},
+    error::TrainError,
+};
 
-/// Item numbers, each list sorted, none in two.
+/// Numbers of items, each list sorted; no item is in two lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// What is searched for.
+    /// The images that are searched by.
     pub queries: Vec<usize>,
-    /// What a model may be trained on.
+    /// The images that a model may be trained on.
     pub training: Vec<usize>,
-    /// What is searched besides, or as well where training images belong to the database.
+    /// The images that are searched; the training images can belong to the database too.
     pub database: Vec<usize>,
 }
 
 impl Split {
-    /// Draws queries and then training images at random but balanced: the classes take turns, each taking one of its own that is
-    /// not yet drawn. CIFAR-10's protocol is 1,000 and 5,000: 100 and 500 a class.
+    /// Draws queries, then training images, at random but balanced: the classes take turns, each
+    /// with an image of its own that is not drawn yet. CIFAR-10's protocol is 1,000 and 5,000: 100
+    /// and 500 per class.
     ///
-    /// Fewer training images are drawn where fewer are left.
+    /// Draws fewer training images if fewer are left.
     ///
     /// # Errors
-    /// [`TrainError::Option`] where there are no queries, or no image is left beside them.
+    /// [`TrainError::Option`] if there are no queries, or no image is left after them.
     pub fn draw(
         collection: &Collection,
         queries: usize,
@@ -36,7 +40,7 @@ impl Split {
             return Err(TrainError::Option {
                 option: "the number of queries",
                 found: format!("{queries} of {images} images"),
-                expected: "at least 1 and leave an image beside them",
+                expected: "at least 1 and leave at least one other image",
             });
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -48,8 +52,8 @@ impl Split {
         }
         members.iter_mut().for_each(|class| class.shuffle(&mut rng));
         let mut free = vec![true; images];
-        let queries = take_turns(&mut members, &mut free, queries);
-        let training = take_turns(&mut members, &mut free, training);
+        let queries = draw_balanced(&mut members, &mut free, queries);
+        let training = draw_balanced(&mut members, &mut free, training);
         Ok(Split {
             queries,
             training,
@@ -57,7 +61,7 @@ impl Split {
         })
     }
 
-    /// NUS-WIDE's protocol: 100 queries a concept and 10,000 training images.
+    /// Draws NUS-WIDE's protocol: 100 queries per concept and 10,000 training images.
     ///
     /// # Errors
     /// As [`Split::draw`].
@@ -66,8 +70,8 @@ impl Split {
     }
 }
 
-/// Draws so many of the free from the classes' ends, class by class, or all that there are.
-fn take_turns(members: &mut [Vec<usize>], free: &mut [bool], wanted: usize) -> Vec<usize> {
+/// Draws `wanted` free images from the ends of the classes, class by class, or all that there are.
+fn draw_balanced(members: &mut [Vec<usize>], free: &mut [bool], wanted: usize) -> Vec<usize> {
     let mut taken = Vec::new();
     while taken.len() < wanted && members.iter().any(|class| !class.is_empty()) {
         for class in members.iter_mut() {
@@ -84,8 +88,9 @@ fn take_turns(members: &mut [Vec<usize>], free: &mut [bool], wanted: usize) -> V
 }
 
 impl Pictures {
-    /// Splits picture numbers into training and validation, `fraction` of each class (seeded) to the second but never all. A
-    /// picture of several classes counts with the first.
+    /// Splits picture numbers into training and validation. The share `fraction` of each class
+    /// (seeded) is for validation, but never all of it. A picture of several classes counts in the
+    /// first.
     pub fn split(&self, fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut members = vec![Vec::new(); self.classes.len()];
@@ -109,10 +114,10 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{open, samples};
     use super::*;
+    use crate::train::data::{open::open, samples};
 
-    /// Item k of class k mod 3; where `several`, of class 0 as well.
+    /// Item k has class k mod 3, and also class 0 if `several` is set.
     fn collection(images: usize, several: bool) -> Collection {
         let folder = tempfile::tempdir().unwrap();
         let mut rows = "path,labels\n".to_owned();
@@ -152,7 +157,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn every_item_is_in_one_part(
+        fn every_item_is_in_exactly_one_part(
             images in 3usize..40,
             queries in 1usize..40,
             training in 0usize..50,

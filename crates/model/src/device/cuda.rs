@@ -1,0 +1,25 @@
+//! Opens libtorch's CUDA half by name. Nothing refers to its symbols, so the linker leaves it out,
+//! and one binary serves machines with and without it.
+
+use std::sync::LazyLock;
+
+static OPENED: LazyLock<Result<(), String>> = LazyLock::new(|| {
+    // SAFETY: libtorch's own library; its initialisers only register kernels, and it stays loaded
+    // until the program ends.
+    match unsafe { libloading::Library::new("libtorch_cuda.so") } {
+        Ok(library) => {
+            std::mem::forget(library);
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+});
+
+/// Opens the library once. libtorch looks for CUDA only the first time it is asked, so call this
+/// before anything that asks.
+///
+/// # Errors
+/// The loader's message if the library, or one that it needs, is not installed.
+pub(crate) fn open() -> Result<(), &'static str> {
+    OPENED.as_ref().map(drop).map_err(String::as_str)
+}

@@ -1,0 +1,27 @@
+//! Training: hash centres, a warm-up of the policies on fixed features, then both networks
+//! together.
+//!
+//! `labelled` trains on labelled images · `unlabelled` without labels · `run` the stages and their
+//! common step · `objective` losses · `optimizer` steps and rates · `data` data sets and batches ·
+//! `card` the new model's card · `inherit` parents and teachers · `resume` the state of an
+//! unfinished training · `progress` figures and their display · `options` checks · `error` what
+//! stops a training.
+
+mod card;
+pub mod data;
+mod error;
+mod inherit;
+mod labelled;
+pub mod objective;
+mod optimizer;
+pub mod options;
+mod progress;
+mod resume;
+mod run;
+pub mod unlabelled;
+
+pub use card::card;
+pub use error::TrainError;
+pub use labelled::{train, train_on};
+pub use progress::{Progress, ProgressDisplay};
+pub use run::Run;
