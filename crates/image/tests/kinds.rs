@@ -45,7 +45,8 @@ fn difference(one: &RgbImage, other: &RgbImage) -> f64 {
 fn grey(picture: &RgbImage) -> RgbImage {
     RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let [red, green, blue] = picture.get_pixel(x, y).0.map(u32::from);
-        Rgb([((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8; 3])
+        let grey = (299 * red + 587 * green + 114 * blue + 500) / 1000;
+        Rgb([u8::try_from(grey).unwrap(); 3])
     })
 }
 

@@ -59,7 +59,7 @@ fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 
 fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let named = [name, data].concat();
-    let length = (data.len() as u32).to_be_bytes();
+    let length = u32::try_from(data.len()).unwrap().to_be_bytes();
     [&length[..], &named, &crc32fast::hash(&named).to_be_bytes()].concat()
 }
 
@@ -80,10 +80,10 @@ fn with_chunk(png: &[u8], chunk: &[u8]) -> Vec<u8> {
 fn riff(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
     let mut body = b"WEBP".to_vec();
     for (name, data) in chunks {
-        body.extend([*name, &(data.len() as u32).to_le_bytes()[..], data].concat());
+        body.extend([*name, &prefix_codes::length(data)[..], data].concat());
         body.resize(body.len().next_multiple_of(2), 0);
     }
-    [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
+    [b"RIFF", &prefix_codes::length(&body)[..], &body].concat()
 }
 
 fn pictures() -> Vec<(String, Vec<u8>)> {
@@ -180,7 +180,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     let canvas = [&[0x12, 0, 0, 0][..], &[0x7f, 0x3e, 0, 0xe7, 0x03, 0]].concat();
     let frame = |name: &[u8; 4], data: &[u8]| {
         let head = [&[0; 6][..], &[0x7f, 0x3e, 0, 0xe7, 0x03, 0, 0, 0, 0, 0]].concat();
-        [&head[..], name, &(data.len() as u32).to_le_bytes(), data].concat()
+        [&head[..], name, &prefix_codes::length(data), data].concat()
     };
     for (name, data) in [(b"VP8L", &lossless), (b"VP8 ", &lossy), (b"VP8 ", &claimed)] {
         all.push((

@@ -25,6 +25,11 @@ impl Length {
         self as usize
     }
 
+    /// The largest distance of two codes of this length.
+    pub(crate) const fn max_distance(self) -> u32 {
+        self as u32
+    }
+
     /// The number of hexadecimal digits of a code of this length.
     pub const fn digits(self) -> usize {
         self as usize / 4
@@ -216,6 +221,8 @@ impl<'de> Deserialize<'de> for HashCode {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use super::*;
     use proptest::prelude::*;
 

@@ -21,8 +21,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
             ));
         }
         // Borrows the data: a copy would hold the weights in memory twice.
-        let rest = bytes.get(part.data_start() as usize..).unwrap_or_default();
-        let data = rest.get(..part.size() as usize).unwrap_or_default();
+        let data = range(bytes, part.data_start(), part.size()).unwrap_or_default();
         if crc32fast::hash(data) != part.crc32() {
             return Err(format!("'{name}' in its zip archive is damaged"));
         }
@@ -39,4 +38,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
     let pickle =
         pickle.ok_or("it is a zip archive, but not one of torch.save: 'data.pkl' is missing")?;
     Ok((entries(&Reader::new(pickle).pickle()?)?, storages))
+}
+
+/// Returns a range of a file; none if the file ends before it does.
+fn range(bytes: &[u8], start: u64, size: u64) -> Option<&[u8]> {
+    let rest = bytes.get(usize::try_from(start).ok()?..)?;
+    rest.get(..usize::try_from(size).ok()?)
 }

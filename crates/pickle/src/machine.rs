@@ -72,6 +72,12 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let (taken, rest) = self.bytes.split_first_chunk().ok_or("it is cut short")?;
+        self.bytes = rest;
+        Ok(*taken)
+    }
+
     fn number(&mut self, bytes: usize) -> Result<usize, String> {
         Ok(self
             .take(bytes)?
@@ -131,13 +137,14 @@ impl<'a> Reader<'a> {
         let damaged = || "its pickle is damaged".to_owned();
         loop {
             self.count_steps(1)?;
-            match self.number(1)? as u8 {
+            let [instruction] = self.array()?;
+            match instruction {
                 0x80 => drop(self.take(1)?),
                 b'.' => return stack.pop().ok_or_else(damaged),
                 b'N' | 0x88 | 0x89 => stack.push(Value::Nothing),
-                b'K' => stack.push(Value::Int(self.number(1)? as i64)),
-                b'M' => stack.push(Value::Int(self.number(2)? as i64)),
-                b'J' => stack.push(Value::Int(i64::from(self.number(4)? as u32 as i32))),
+                b'K' => stack.push(Value::Int(u8::from_le_bytes(self.array()?).into())),
+                b'M' => stack.push(Value::Int(u16::from_le_bytes(self.array()?).into())),
+                b'J' => stack.push(Value::Int(i32::from_le_bytes(self.array()?).into())),
                 0x8a => {
                     let length = self.number(1)?;
                     let long = self.take(length)?;

@@ -20,7 +20,12 @@ impl Change {
     /// [`ImageError::Resize`], and [`ImageError::Malformed`] if the picture is too large for JPEG.
     pub fn apply(&self, picture: &RgbImage) -> Result<RgbImage, ImageError> {
         let (width, height) = picture.dimensions();
-        let shorter = f64::from(width.min(height));
+        let shorter = width.min(height);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates to the range of sides"
+        )]
         let part_of = |side: u32, fraction: f64| (f64::from(side) * fraction).round() as u32;
         let mut made = picture.clone();
         match *self {
@@ -60,10 +65,12 @@ impl Change {
                 rgb.map(|channel| grey + (channel - grey) * factor)
             }),
             Change::Blur(deviation) => {
-                return Ok(imageops::fast_blur(
-                    picture,
-                    (deviation * shorter / BLUR_REFERENCE_SIDE) as f32,
-                ));
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "a deviation rounds to single precision"
+                )]
+                let pixels = (deviation * f64::from(shorter) / BLUR_REFERENCE_SIDE) as f32;
+                return Ok(imageops::fast_blur(picture, pixels));
             }
             Change::Caption {
                 fraction,
@@ -81,7 +88,7 @@ impl Change {
                 }
             }
             Change::Border { fraction, colour } => {
-                let wide = (shorter * fraction).round() as u32;
+                let wide = part_of(shorter, fraction);
                 let around = RgbImage::from_pixel(width + 2 * wide, height + 2 * wide, Rgb(colour));
                 made = around;
                 imageops::replace(&mut made, picture, wide.into(), wide.into());

@@ -20,9 +20,18 @@ pub(super) fn resized(picture: &RgbImage, width: u32, height: u32) -> Result<Rgb
 /// Replaces each pixel.
 pub(super) fn map_pixels(picture: &mut RgbImage, change: impl Fn([f64; 3]) -> [f64; 3]) {
     for pixel in picture.pixels_mut() {
-        // The cast saturates to 0…255.
-        pixel.0 = change(pixel.0.map(f64::from)).map(|channel| channel.round() as u8);
+        pixel.0 = change(pixel.0.map(f64::from)).map(nearest_byte);
     }
+}
+
+/// Rounds a channel to 0…255.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates to 0…255"
+)]
+fn nearest_byte(channel: f64) -> u8 {
+    channel.round() as u8
 }
 
 /// Returns the brightness of a colour, by ITU-R BT.601.
@@ -44,7 +53,7 @@ pub(super) fn fill(
             let pixel = picture.get_pixel_mut(x, y);
             pixel.0 = std::array::from_fn(|c| {
                 let old = f64::from(pixel.0[c]);
-                (old + (f64::from(colour[c]) - old) * opacity).round() as u8
+                nearest_byte(old + (f64::from(colour[c]) - old) * opacity)
             });
         }
     }
@@ -85,6 +94,11 @@ pub(super) fn rotate(picture: &RgbImage, made: &mut RgbImage, degrees: f64) {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (width, height) = picture.dimensions();
     let middle = (f64::from(width - 1) / 2.0, f64::from(height - 1) / 2.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "only coordinates within the picture are cast"
+    )]
     let at = |x: i64, y: i64, channel: usize| {
         let within = (0..i64::from(width)).contains(&x) && (0..i64::from(height)).contains(&y);
         match within {
@@ -100,11 +114,15 @@ pub(super) fn rotate(picture: &RgbImage, made: &mut RgbImage, degrees: f64) {
         );
         let (left, top) = (x.floor(), y.floor());
         let (right, down) = (x - left, y - top);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole numbers, less than a diagonal away from the picture"
+        )]
         let (left, top) = (left as i64, top as i64);
         pixel.0 = std::array::from_fn(|c| {
             let upper = at(left, top, c) * (1.0 - right) + at(left + 1, top, c) * right;
             let lower = at(left, top + 1, c) * (1.0 - right) + at(left + 1, top + 1, c) * right;
-            (upper * (1.0 - down) + lower * down).round() as u8
+            nearest_byte(upper * (1.0 - down) + lower * down)
         });
     }
 }

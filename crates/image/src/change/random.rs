@@ -18,7 +18,7 @@ impl Change {
         let kind = rng.random_range(0..14);
         let mut between = |low: f64, high: f64| low + (high - low) * rng.random::<f64>();
         match kind {
-            0 => Change::Jpeg(between(8.0, 60.0) as u8),
+            0 => Change::Jpeg(whole(between(8.0, 60.0))),
             1 => Change::Scale(between(0.2, 0.8)),
             2 | 3 => Change::Crop {
                 fraction: between(0.05, 0.4),
@@ -50,7 +50,7 @@ impl Change {
             }
             11 => Change::Border {
                 fraction: between(0.02, 0.15),
-                colour: [between(0.0, 256.0) as u8; 3],
+                colour: [whole(between(0.0, 256.0)); 3],
             },
             12 => Change::Watermark(between(0.2, 0.7)),
             _ => {
@@ -60,11 +60,21 @@ impl Change {
                     y: between(0.0, 1.0 - height),
                     width,
                     height,
-                    colour: [0; 3].map(|_| between(0.0, 256.0) as u8),
+                    colour: [0; 3].map(|_| whole(between(0.0, 256.0))),
                 }
             }
         }
     }
+}
+
+/// Rounds a number from 0 to below 256 down.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number is 0 to below 256"
+)]
+fn whole(number: f64) -> u8 {
+    number as u8
 }
 
 /// Applies one to three random changes.

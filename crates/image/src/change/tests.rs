@@ -7,7 +7,8 @@ use super::{Change, EVALUATION_COPIES, apply_all, apply_random, paint::WHITE};
 
 fn ramp(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
-        Rgb([(x * 250 / width) as u8, (y * 250 / height) as u8, 60])
+        let channel = |at: u32, side: u32| u8::try_from(at * 250 / side).unwrap();
+        Rgb([channel(x, width), channel(y, height), 60])
     })
 }
 

@@ -84,10 +84,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
                 // Adobe stores inks inverted.
                 pixels = pixels
                     .chunks_exact(4)
-                    .flat_map(|ink| {
-                        [ink[0], ink[1], ink[2]]
-                            .map(|one| (u32::from(one) * u32::from(ink[3]) / 255) as u8)
-                    })
+                    .flat_map(|ink| [ink[0], ink[1], ink[2]].map(|one| product(one, ink[3])))
                     .collect();
             }
             Ok(Pixels {
@@ -100,4 +97,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
         (turbo.tjDestroy)(handle);
         pixels
     }
+}
+
+/// Multiplies fractions of 255.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the product of two bytes, divided by 255, is at most 255"
+)]
+fn product(one: u8, other: u8) -> u8 {
+    (u32::from(one) * u32::from(other) / 255) as u8
 }

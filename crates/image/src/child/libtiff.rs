@@ -112,7 +112,8 @@ unsafe extern "C" fn read(memory: *mut c_void, to: *mut c_void, length: isize) -
         to.cast::<u8>()
             .copy_from(memory.bytes[from..].as_ptr(), length);
         memory.at += length as u64;
-        length as isize
+        // Not negative: it is at most the length that libtiff asked for.
+        length.cast_signed()
     }
 }
 

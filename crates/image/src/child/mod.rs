@@ -88,10 +88,10 @@ fn write_answer(output: &mut impl Write, answer: Result<Pixels, Failure>) -> io:
         Err(Failure::Refused(message)) => (Answer::Refused, message),
         Err(Failure::Missing(library)) => (Answer::Missing, library.to_owned()),
     };
-    let message = &message.as_bytes()[..message.len().min(MAX_MESSAGE)];
+    let length = u32::try_from(message.len()).map_or(MAX_MESSAGE, |length| length.min(MAX_MESSAGE));
     output.write_all(&[answer as u8])?;
-    output.write_all(&(message.len() as u32).to_le_bytes())?;
-    output.write_all(message)
+    output.write_all(&length.to_le_bytes())?;
+    output.write_all(&message.as_bytes()[..length as usize])
 }
 
 /// Returns the bytes of the process's data, as the kernel counts them for the limit.

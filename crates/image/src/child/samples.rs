@@ -23,7 +23,7 @@ pub(super) fn decode(open: &Open, directory: &Directory) -> Option<Pixels> {
     let mut values = vec![0f32; width * height * wanted];
     let planes = if directory.planar { wanted } else { 1 };
     let in_plane = if directory.planar { 1 } else { samples };
-    for plane in 0..planes {
+    for (plane, number) in (0..planes).zip(0u16..) {
         let mut put = |x: usize, y: usize, row: &[u8], count: usize| {
             for column in 0..count.min(width - x) {
                 for channel in 0..in_plane.min(wanted) {
@@ -34,8 +34,13 @@ pub(super) fn decode(open: &Open, directory: &Directory) -> Option<Pixels> {
             Some(())
         };
         match directory.tile {
-            None => rows(open, height, plane as u16, |y, row| put(0, y, row, width))?,
-            Some(tile) => tiles(open, (width, height), tile, plane as u16, &mut put)?,
+            None => rows(open, directory.height, number, |y, row| {
+                put(0, y, row, width)
+            })?,
+            Some(tile) => {
+                let size = (directory.width, directory.height);
+                tiles(open, size, tile, number, &mut put)?;
+            }
         }
     }
     let white = white(&values, directory);
@@ -63,7 +68,13 @@ pub(super) fn decode(open: &Open, directory: &Directory) -> Option<Pixels> {
             } else {
                 value * opacity / 255.0
             };
-            rgb.push((value + 255.0 - opacity).round().clamp(0.0, 255.0) as u8);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is clamped to 0…255; the cast makes 0 of no number"
+            )]
+            let byte = (value + 255.0 - opacity).round().clamp(0.0, 255.0) as u8;
+            rgb.push(byte);
         }
     }
     Some(Pixels {
@@ -75,7 +86,7 @@ pub(super) fn decode(open: &Open, directory: &Directory) -> Option<Pixels> {
 
 fn rows(
     open: &Open,
-    height: usize,
+    height: u32,
     plane: u16,
     mut put: impl FnMut(usize, &[u8]) -> Option<()>,
 ) -> Option<()> {
@@ -83,10 +94,10 @@ fn rows(
     unsafe {
         let mut row = vec![0; usize::try_from((open.library.TIFFScanlineSize64)(open.file)).ok()?];
         for y in 0..height {
-            if (open.library.TIFFReadScanline)(open.file, row.as_mut_ptr(), y as u32, plane) < 0 {
+            if (open.library.TIFFReadScanline)(open.file, row.as_mut_ptr(), y, plane) < 0 {
                 return None;
             }
-            put(y, &row)?;
+            put(y as usize, &row)?;
         }
     }
     Some(())
@@ -94,33 +105,26 @@ fn rows(
 
 fn tiles(
     open: &Open,
-    (width, height): (usize, usize),
+    (width, height): (u32, u32),
     (wide, high): (u32, u32),
     plane: u16,
     put: &mut impl FnMut(usize, usize, &[u8], usize) -> Option<()>,
 ) -> Option<()> {
-    let (wide, high) = (wide.max(1) as usize, high.max(1) as usize);
+    let (wide, high) = (wide.max(1), high.max(1));
     // SAFETY: the buffer has the length that libtiff states for a tile.
     unsafe {
         let mut tile = vec![0; usize::try_from((open.library.TIFFTileSize64)(open.file)).ok()?];
         let row = usize::try_from((open.library.TIFFTileRowSize64)(open.file))
             .ok()?
             .max(1);
-        for y in (0..height).step_by(high) {
-            for x in (0..width).step_by(wide) {
-                if (open.library.TIFFReadTile)(
-                    open.file,
-                    tile.as_mut_ptr(),
-                    x as u32,
-                    y as u32,
-                    0,
-                    plane,
-                ) < 0
-                {
+        for y in (0..height).step_by(high as usize) {
+            for x in (0..width).step_by(wide as usize) {
+                if (open.library.TIFFReadTile)(open.file, tile.as_mut_ptr(), x, y, 0, plane) < 0 {
                     return None;
                 }
-                for (line, row) in tile.chunks(row).take(high.min(height - y)).enumerate() {
-                    put(x, y + line, row, wide)?;
+                let lines = high.min(height - y) as usize;
+                for (line, row) in tile.chunks(row).take(lines).enumerate() {
+                    put(x as usize, y as usize + line, row, wide as usize)?;
                 }
             }
         }
@@ -130,6 +134,10 @@ fn tiles(
 
 /// Reads a sample of a row. Integers become fractions of the largest value; the smallest signed one
 /// becomes 0.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a number has as many bits as its type; fractions round to single precision"
+)]
 fn sample(row: &[u8], at: usize, directory: &Directory) -> Option<f32> {
     let bits = usize::try_from(directory.bits).ok()?;
     let number = match bits {
@@ -183,9 +191,14 @@ fn half(bits: u16) -> f32 {
 /// Chromas are signed bytes, or bytes that begin at -128.
 fn rgb_of_lab(pixel: &[f32], signed: bool) -> [f32; 3] {
     let chroma = |fraction: f32| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the fraction was made from a byte"
+        )]
         let byte = (fraction * 255.0).round() as u8;
         if signed {
-            f32::from(byte as i8)
+            f32::from(byte.cast_signed())
         } else {
             f32::from(byte) - 128.0
         }

@@ -70,7 +70,7 @@ fn decode_with(
 ) -> Result<(DynamicImage, Orientation), DecodingError> {
     let mut decoder = Decoder::new_with_options(Cursor::new(png), options);
     decoder.set_limits(Limits {
-        bytes: MAX_MEMORY as usize,
+        bytes: usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX),
     });
     decoder.set_transformations(Transformations::EXPAND);
     let mut reader = decoder.read_info()?;
@@ -82,7 +82,12 @@ fn decode_with(
         // Rounds each sample to 8 bits, in place.
         for at in 0..pixels.len() / 2 {
             let sample = u32::from(u16::from_be_bytes([pixels[2 * at], pixels[2 * at + 1]]));
-            pixels[at] = ((sample + 128) / 257) as u8;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a sample is at most 65,535, which becomes 255"
+            )]
+            let byte = ((sample + 128) / 257) as u8;
+            pixels[at] = byte;
         }
         pixels.truncate(pixels.len() / 2);
     }

@@ -43,7 +43,7 @@ fn read(file: &[u8]) -> Option<Info> {
         let length = match number(&head[..4]) {
             0 => rest.len(),
             1 => usize::try_from(number(rest.get(8..16)?)).ok()?,
-            length => length as usize,
+            length => usize::try_from(length).ok()?,
         };
         let length = length.clamp(8, rest.len());
         if &head[4..] == b"meta" {
@@ -63,8 +63,8 @@ fn read_meta(meta: &[u8]) -> Option<Info> {
     };
     // After four bytes of version and flags, `ispe` has width and height; `pixi` has the number of
     // channels and the bits of each.
-    let sizes =
-        all(b"ispe").map(|bytes| (number(&bytes[4..8]) as u32, number(&bytes[8..12]) as u32));
+    let side = |bytes: &[u8]| u32::try_from(number(bytes)).ok();
+    let sizes = all(b"ispe").filter_map(|bytes| side(&bytes[4..8]).zip(side(&bytes[8..12])));
     let (width, height) =
         sizes.max_by_key(|&(width, height)| u64::from(width) * u64::from(height))?;
     Some(Info {

@@ -77,10 +77,8 @@ impl Directory {
 
     /// Returns the orientation by EXIF, 1 to 8.
     pub(crate) fn orientation(&self) -> u8 {
-        match self.orientation {
-            known @ 1..=8 => known as u8,
-            _ => 1,
-        }
+        let known = u8::try_from(self.orientation).ok();
+        known.filter(|known| (1..=8).contains(known)).unwrap_or(1)
     }
 
     /// Whether libtiff's own conversion to RGB is wrong, so samples must be converted one by one.

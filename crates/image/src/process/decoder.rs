@@ -130,7 +130,7 @@ fn exchange(
         ));
     }
     let mut message = Vec::new();
-    let length = u64::from(word()?.min(MAX_MESSAGE as u32));
+    let length = u64::from(word()?.min(MAX_MESSAGE));
     output.take(length).read_to_end(&mut message)?;
     let message = String::from_utf8_lossy(&message).into_owned();
     const REFUSED: u8 = Answer::Refused as u8;

@@ -9,7 +9,7 @@
 /// [`run_decoder`](crate::run_decoder) if this is its only argument.
 pub const DECODER_ARGUMENT: &str = "decode-pictures";
 /// The most bytes of a message.
-pub(crate) const MAX_MESSAGE: usize = 1024;
+pub(crate) const MAX_MESSAGE: u32 = 1024;
 
 /// The library that decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,10 @@ pub(crate) enum Alpha {
 
 impl Alpha {
     /// Returns a channel of a pixel as it looks over white.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the mean of a channel and white, weighted by opacity, is at most 255"
+    )]
     pub(crate) fn over_white(self, channel: u8, opacity: u8) -> u8 {
         let (channel, opacity) = (u32::from(channel), u32::from(opacity));
         match self {

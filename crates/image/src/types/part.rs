@@ -98,6 +98,11 @@ impl Part {
     /// rounded to the nearest pixel.
     pub(crate) fn in_pixels(&self, width: u32, height: u32) -> Result<PixelRect, PartError> {
         let ends = |start: f64, length: f64, side: u32| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the fraction is 0 to 1, so the result is at most the side"
+            )]
             let at = |fraction: f64| (fraction.min(1.0) * f64::from(side)).round() as u32;
             let from = at(start);
             (from, at(start + length) - from)

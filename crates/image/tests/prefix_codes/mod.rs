@@ -74,8 +74,13 @@ pub fn lossless(groups: u32, deep: bool) -> Vec<u8> {
         }
     }
     let data = bits.bytes;
-    let chunk = [b"VP8L", &(data.len() as u32).to_le_bytes()[..], &data].concat();
+    let chunk = [b"VP8L", &length(&data)[..], &data].concat();
     let padded = [&chunk[..], &[0][..data.len() % 2]].concat();
-    let length = (padded.len() as u32 + 4).to_le_bytes();
-    [b"RIFF", &length[..], b"WEBP", &padded].concat()
+    let body = [b"WEBP", &padded[..]].concat();
+    [b"RIFF", &length(&body)[..], &body].concat()
+}
+
+/// Returns the length of a chunk's data as WebP writes it.
+pub fn length(data: &[u8]) -> [u8; 4] {
+    u32::try_from(data.len()).unwrap().to_le_bytes()
 }

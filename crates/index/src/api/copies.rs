@@ -164,7 +164,7 @@ impl Index {
                     };
                     for (slot, bytes) in slots {
                         let sequence = page * sketch_page::SLOTS + u32::from(slot);
-                        set.push(sequence, bytes.iter().map(|&byte| byte as i8));
+                        set.push(sequence, bytes.iter().map(|byte| byte.cast_signed()));
                     }
                 }
             }

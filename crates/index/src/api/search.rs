@@ -95,7 +95,7 @@ impl Selector<'_> {
                 let few = reading.has_sketches_in_memory()
                     && self.directory.images() <= Order::ALL_CANDIDATES_UP_TO;
                 let usual = if few {
-                    Order::ALL_CANDIDATES_UP_TO as usize
+                    usize::try_from(Order::ALL_CANDIDATES_UP_TO).unwrap_or(usize::MAX)
                 } else {
                     Order::DEFAULT_CANDIDATES
                 };
@@ -140,7 +140,7 @@ impl Selector<'_> {
     /// Selects the images of a span, by distance, then code, then age.
     fn select(&self, reading: &mut Reading, span: Span) -> Result<Selection, IndexError> {
         let (directory, code) = (self.directory, self.code);
-        let bits = code.length().bits() as u32;
+        let bits = code.length().max_distance();
         match (self.radius.filter(|&radius| radius < bits), &self.filter) {
             (Some(radius), None) => Ok(directory.within(code, radius)?.select(span)),
             (Some(radius), Some(filter)) => {
@@ -187,6 +187,11 @@ impl Selector<'_> {
         // The ball size at which enough images pass if labels and codes are independent, plus a
         // margin.
         let share = (filter.upper_bound() as f64 / all.max(1) as f64).min(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and `as` caps it at the largest number"
+        )]
         let mut enough = match coded {
             true => ((span.end() as f64 / share * 1.2) as u64).saturating_add(64),
             false => all,

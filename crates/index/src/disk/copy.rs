@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     fs,
     io::{self, Read, Write},
     path::Path,
@@ -109,7 +110,8 @@ pub fn write_changes<W: Write>(changes: Changes, commit: u64, mut to: W) -> Resu
 fn write_entry(to: &mut impl Write, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {
     to.write_all(&[if value.is_some() { PUT } else { REMOVE }])?;
     for bytes in [Some(key), value].into_iter().flatten() {
-        to.write_all(&(bytes.len() as u32).to_be_bytes())?;
+        let length = u32::try_from(bytes.len()).map_err(|_| too_long(bytes.len()))?;
+        to.write_all(&length.to_be_bytes())?;
         to.write_all(bytes)?;
     }
     Ok(())
@@ -160,13 +162,17 @@ pub fn restore(folder: &Path, mut from: impl Read, cache_bytes: u64) -> Result<(
     durable.map_err(copy_error)
 }
 
+fn too_long(length: impl Display) -> io::Error {
+    let why = format!("an entry has {length} bytes; it must have at most {MAX_ENTRY_BYTES}");
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 fn read_bytes(from: &mut impl Read) -> Result<Vec<u8>, IndexError> {
     let mut length = [0; 4];
     from.read_exact(&mut length).map_err(copy_error)?;
     let length = u32::from_be_bytes(length);
     if length > MAX_ENTRY_BYTES {
-        let why = format!("an entry has {length} bytes; it must have at most {MAX_ENTRY_BYTES}");
-        return Err(copy_error(io::Error::new(io::ErrorKind::InvalidData, why)));
+        return Err(copy_error(too_long(length)));
     }
     let mut bytes = Vec::new();
     let read = from.take(u64::from(length)).read_to_end(&mut bytes);

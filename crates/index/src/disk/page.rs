@@ -241,6 +241,8 @@ impl<N: Fn(Key) -> Option<u32>> Pages<N> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use super::*;
     use proptest::prelude::*;
 

@@ -21,7 +21,7 @@ pub fn encode(page: &Page<Sketch>) -> Vec<u8> {
     let mut body = Vec::with_capacity(4 + slots.sum::<usize>());
     for (slot, sketch) in page {
         body.push(*slot);
-        body.extend(sketch.values().iter().map(|&value| value as u8));
+        body.extend(sketch.values().iter().map(|value| value.cast_unsigned()));
     }
     seal(body)
 }
@@ -59,7 +59,7 @@ pub fn find(bytes: &[u8], width: usize, slot: u8) -> Result<Option<Sketch>, &'st
 }
 
 fn sketch(bytes: &[u8]) -> Sketch {
-    Sketch::new(bytes.iter().map(|&byte| byte as i8).collect())
+    Sketch::new(bytes.iter().map(|byte| byte.cast_signed()).collect())
 }
 
 /// Decodes a page.
@@ -81,6 +81,8 @@ impl Damage {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use super::*;
     use proptest::prelude::*;
 

@@ -101,7 +101,7 @@ impl Span {
         let (mut end, mut before, mut skip) = (self.end(), 0, offset);
         let (mut wanted, mut complete) = ([false; 64], true);
         for (distance, &count) in at_distance.iter().enumerate() {
-            let after = before + count.max(0) as usize;
+            let after = before + usize::try_from(count).unwrap_or(0);
             if after <= offset {
                 skip = offset - after;
             } else {
@@ -118,7 +118,7 @@ impl Span {
             skip,
             limit: end - offset,
             selection: Selection {
-                total: total.max(0) as u64,
+                total: u64::try_from(total).unwrap_or(0),
                 hits: Vec::new(),
                 complete,
             },
@@ -130,7 +130,7 @@ impl<'a> Ball<'a> {
     /// The number of images. Only counts are read, no postings.
     pub fn total(&self) -> u64 {
         let total: i64 = self.near.iter().map(|near| self.count(near)).sum();
-        total.max(0) as u64
+        u64::try_from(total).unwrap_or(0)
     }
 
     fn count(&self, near: &NearWord) -> i64 {
@@ -165,7 +165,7 @@ impl<'a> Ball<'a> {
         let hits = &mut selection.hits;
         for same in groups(&near) {
             let count: i64 = same.iter().map(|near| self.count(near)).sum();
-            let count = count.max(0) as usize;
+            let count = usize::try_from(count).unwrap_or(0);
             if skip >= count {
                 skip -= count;
                 continue;
@@ -231,7 +231,7 @@ impl<'a> Ball<'a> {
             let rest = rest.map(|near| {
                 let postings = self.postings(near).iter();
                 let passing = postings.filter(|posting| filter.has(**posting)).count();
-                passing as i64 * i64::from(sign(near.list as usize))
+                signed(passing, sign(near.list as usize))
             });
             selection.total = selection.total.saturating_add_signed(rest.sum());
         }
@@ -288,4 +288,14 @@ fn groups(near: &[NearWord]) -> impl Iterator<Item = &[NearWord]> {
 /// index).
 pub fn sign(list: usize) -> i32 {
     if list.is_multiple_of(2) { 1 } else { -1 }
+}
+
+/// The number of postings of a list, with the list's sign.
+#[inline]
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "memory holds fewer than 2^63 postings"
+)]
+pub fn signed(postings: usize, sign: i32) -> i64 {
+    postings as i64 * i64::from(sign)
 }

@@ -33,8 +33,12 @@ impl Column {
 
     /// The number of postings of a slot.
     pub fn count(&self, slot: u32) -> u32 {
-        let Range { start, end } = self.range(slot);
-        (end - start) as u32
+        let slot = slot as usize;
+        if self.starts.is_empty() {
+            1
+        } else {
+            self.starts[slot + 1] - self.starts[slot]
+        }
     }
 
     /// The postings of a slot.
@@ -113,7 +117,12 @@ impl Builder {
         self.postings.extend(postings);
         if self.postings.len() > before {
             self.words.push(word);
-            self.starts.push(self.postings.len() as u32);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "u32 by design: 2^32 postings would take 16 GiB"
+            )]
+            let end = self.postings.len() as u32;
+            self.starts.push(end);
         }
     }
 

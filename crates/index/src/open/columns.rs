@@ -99,7 +99,7 @@ fn sorted(mut pairs: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
         if all >> shift == 0 {
             break;
         }
-        let digit = |word: u64| (word >> shift) as usize & ((1 << DIGIT) - 1);
+        let digit = |word: u64| (word >> shift & ((1 << DIGIT) - 1)) as usize;
         let mut places = [0; 1 << DIGIT];
         for (word, _) in &pairs {
             places[digit(*word)] += 1;
@@ -125,6 +125,8 @@ pub fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use super::*;
     use crate::code::Length;
     use proptest::prelude::*;

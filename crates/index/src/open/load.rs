@@ -121,7 +121,8 @@ fn parts(
     strict: Strict,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Vec<Part>, IndexError> {
-    let each = end.div_ceil(columns::cores() as u32).max(1);
+    let cores = u32::try_from(columns::cores()).unwrap_or(u32::MAX);
+    let each = end.div_ceil(cores).max(1);
     let each = each.next_multiple_of(Array::ALIGNED / SLOTS);
     thread::scope(|scope| {
         let hash = &hash;

@@ -114,7 +114,7 @@ fn read(
                 lacking += 1;
             }
             if coded.next_if_eq(&&sequence).is_some() && sketch_storage == SketchStorage::Memory {
-                array.insert(sequence, bytes.iter().map(|&byte| byte as i8));
+                array.insert(sequence, bytes.iter().map(|byte| byte.cast_signed()));
             }
         }
         if lacking + coded.count() > 0 {

@@ -40,7 +40,9 @@ impl Times {
     /// The times of an image that is first stored now.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = since.map_or(0, |since| since.as_millis() as u64);
+        let now = since.map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
         Times {
             created_at_ms: now,
             updated_at_ms: now,

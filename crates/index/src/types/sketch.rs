@@ -40,7 +40,10 @@ impl Sketch {
             true => 127.0 / largest,
             false => 0.0,
         };
-        // `as` converts NaN to 0.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "`as` caps values past the range, and converts NaN to 0"
+        )]
         let values = vector.iter().map(|value| (value * scale).round() as i8);
         Sketch::from_values(values.collect())
     }
@@ -84,8 +87,8 @@ impl Sketch {
 
 impl From<Sketch> for String {
     fn from(sketch: Sketch) -> Self {
-        let bytes: Vec<u8> = sketch.values.iter().map(|&value| value as u8).collect();
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+        let bytes = sketch.values.iter().map(|value| value.cast_unsigned());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes.collect::<Vec<u8>>())
     }
 }
 
@@ -104,7 +107,7 @@ impl TryFrom<String> for Sketch {
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text);
         let bytes = bytes.map_err(|error| wrong(format!("it is not base64url: {error}")))?;
-        Sketch::from_values(bytes.into_iter().map(|byte| byte as i8).collect())
+        Sketch::from_values(bytes.into_iter().map(u8::cast_signed).collect())
     }
 }
 
@@ -135,6 +138,10 @@ pub fn square(a: &[i8]) -> u32 {
 
 /// The cosine, from a dot product and two squared norms. The inputs are integers, so the result is
 /// the same on every machine.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a cosine is rounded to 24 bits"
+)]
 pub fn cosine(dot: i32, one: u32, other: u32) -> f32 {
     match u64::from(one) * u64::from(other) {
         0 => 0.0,

@@ -210,6 +210,10 @@ impl Store {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low 32 bits are the hash"
+)]
 pub fn hash(hasher: &RandomState, id: &ImageId) -> u32 {
     hasher.hash_one(id) as u32
 }

@@ -213,10 +213,10 @@ impl<'a> Staged<'a> {
     pub fn count_label(&mut self, number: u32, change: i64) -> Result<(), IndexError> {
         let counted = self.labels.entry(number).or_default();
         *counted += change;
-        let stored = self.view.active.directory.count_labelled(number) as i64;
-        match stored + *counted {
-            0 => self.names.forget(&self.db, &mut self.batch, number),
-            _ => Ok(()),
+        let stored = self.view.active.directory.count_labelled(number);
+        match i64::try_from(stored) == Ok(-*counted) {
+            true => self.names.forget(&self.db, &mut self.batch, number),
+            false => Ok(()),
         }
     }
 

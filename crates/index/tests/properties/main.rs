@@ -2,6 +2,11 @@
 //! they rely only on what the newest file in migrations/ says.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "small or arbitrary values"
+)]
 
 use std::path::Path;
 

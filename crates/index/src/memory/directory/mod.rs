@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{
     code::{HashCode, Length},
     memory::{
-        ball::{Ball, sign},
+        ball::{Ball, sign, signed},
         column::Column,
         filter::Filter,
         probe::{Kind, Probe, near::NearWord},
@@ -124,7 +124,7 @@ impl Directory {
     pub fn is_coded(&self) -> bool {
         let ids = self.columns(self.kinds.len() - 1).into_iter().enumerate();
         let known: i64 = ids
-            .map(|(list, column)| i64::from(sign(list)) * column.len() as i64)
+            .map(|(list, column)| signed(column.len(), sign(list)))
             .sum();
         u64::try_from(known) == Ok(self.images)
     }
@@ -173,14 +173,12 @@ impl Directory {
     /// As [`column_of`](Self::column_of).
     pub fn within(&self, code: &HashCode, radius: u32) -> Result<Ball<'_>, IndexError> {
         let columns = self.columns(self.column_of(code.length())?);
-        let radius = radius.min(code.length().bits() as u32);
+        let radius = radius.min(code.length().max_distance());
         let mut near = Vec::new();
-        for (list, column) in columns.iter().enumerate() {
+        for (list, column) in (0..).zip(&columns) {
             let start = near.len();
             Probe::new(column.words(), code.word()).reach(radius, radius, &mut near);
-            near[start..]
-                .iter_mut()
-                .for_each(|near| near.list = list as u32);
+            near[start..].iter_mut().for_each(|near| near.list = list);
         }
         Ok(Ball {
             length: code.length(),
@@ -214,18 +212,18 @@ impl Directory {
             .step_by(2)
             .map(|column| column.len() as u64);
         let enough = enough.saturating_add(removed.sum());
-        let most = code.length().bits() as u32;
+        let most = code.length().max_distance();
         let (mut near, mut bound) = (Vec::<NearWord>::new(), most);
         let mut at_distance = [0u64; 64];
         for radius in 0..=most {
-            for (list, probe) in probes.iter_mut().enumerate() {
+            for (list, (probe, column)) in (0..).zip(probes.iter_mut().zip(&columns)) {
                 let start = near.len();
                 probe.reach(radius, bound, &mut near);
                 for found in &mut near[start..] {
-                    found.list = list as u32;
+                    found.list = list;
                     if list % 2 == 0 {
                         at_distance[found.distance() as usize] +=
-                            u64::from(columns[list].count(found.slot));
+                            u64::from(column.count(found.slot));
                     }
                 }
                 let mut sum = 0;
@@ -257,13 +255,14 @@ impl Directory {
     pub fn passing(&self, code: &HashCode, filter: &mut Filter) -> Result<Ball<'_>, IndexError> {
         let columns = self.columns(self.column_of(code.length())?);
         let (word, mut near) = (code.word(), Vec::new());
-        for (list, column) in columns.iter().enumerate() {
+        for (list, column) in (0..).zip(&columns) {
             column.words().each(|slot, other| {
+                #[expect(clippy::cast_possible_truncation, reason = "slots are u32 by design")]
                 let postings = column.postings(slot as u32);
                 if postings.iter().any(|&image| filter.has(image)) {
                     let distance = (word ^ other).count_ones();
                     let mut found = NearWord::new(distance, other, slot);
-                    found.list = list as u32;
+                    found.list = list;
                     near.push(found);
                 }
             });
@@ -288,7 +287,7 @@ impl Directory {
                 let mut count = 0;
                 for (column, sign) in &mut rest {
                     if let Some((_, postings)) = column.next_if(|(other, _)| *other == word) {
-                        count += i64::from(*sign) * postings.len() as i64;
+                        count += signed(postings.len(), *sign);
                     }
                 }
                 if let Ok(count @ 1..) = u64::try_from(count) {
@@ -299,6 +298,10 @@ impl Directory {
     }
 
     /// The numbers of all labels, each with its number of images.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the words of the column of labels are u32 numbers"
+    )]
     pub fn labels(&self) -> impl Iterator<Item = (u32, u64)> {
         let counts = self.counts(self.kinds.len() - 2);
         counts.map(|(label, images)| (label as u32, images))

@@ -1,6 +1,8 @@
 //! Compares the directory with brute force, in every form of a word set and over any history of
 //! segments and merges.
 
+#![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
 use std::{collections::BTreeMap, ops::Range};
 
 use proptest::{prelude::*, test_runner::RngSeed};

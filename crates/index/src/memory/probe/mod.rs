@@ -89,6 +89,7 @@ impl WordSet {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "slots are u32 by design")]
     fn slot(&self, word: u64) -> Option<u32> {
         match self {
             WordSet::List(words) => words.binary_search(&word).ok().map(|slot| slot as u32),

@@ -13,6 +13,7 @@ pub struct NearWord {
 
 impl NearWord {
     /// Creates a found word of list 0.
+    #[expect(clippy::cast_possible_truncation, reason = "slots are u32 by design")]
     pub fn new(distance: u32, word: u64, slot: usize) -> Self {
         NearWord {
             key: u64::from(distance) << 56 | word,

@@ -56,6 +56,7 @@ pub fn scan<W: Word>(
             continue;
         }
         let valid = u32::MAX >> (32 - BLOCK.min(range.end - start));
+        #[expect(clippy::cast_possible_truncation, reason = "each is 0 or 1")]
         let mut near = gathered(far.map(|far| 1 - far as u8)) & valid;
         while near != 0 {
             let at = near.trailing_zeros() as usize;
@@ -67,6 +68,10 @@ pub fn scan<W: Word>(
 
 /// Bit `i` is flag `i`.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each gathered byte is below 256"
+)]
 fn gathered(flags: [u8; BLOCK]) -> u32 {
     // The product gathers the lowest bits of eight bytes in the highest byte.
     let gather =

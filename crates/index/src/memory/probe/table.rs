@@ -13,6 +13,7 @@ pub trait Rest: Word + Ord + 'static {
 }
 
 impl Rest for u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "takes the low bits")]
     fn from_bits(bits: u64) -> Self {
         bits as u16
     }
@@ -22,6 +23,7 @@ impl Rest for u16 {
 }
 
 impl Rest for u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "takes the low bits")]
     fn from_bits(bits: u64) -> Self {
         bits as u32
     }
@@ -61,11 +63,11 @@ impl<R: Rest> Table<R> {
         let mut next = starts.clone();
         let mut rests = vec![R::from_bits(0); words.len()];
         let mut slots = vec![0; if at == 0 { 0 } else { words.len() }];
-        for (slot, &word) in words.iter().enumerate() {
+        for (slot, &word) in (0..).zip(words) {
             let next = &mut next[split.field(word)];
             rests[*next as usize] = R::from_bits(split.rest(word));
             if at > 0 {
-                slots[*next as usize] = slot as u32;
+                slots[*next as usize] = slot;
             }
             *next += 1;
         }
@@ -103,6 +105,7 @@ impl<R: Rest> Table<R> {
     }
 
     /// The slots of a word. Only for a table by the highest field.
+    #[expect(clippy::cast_possible_truncation, reason = "slots are u32 by design")]
     pub fn slots(&self, word: u64) -> Range<u32> {
         let (start, end) = self.bucket(self.split.field(word));
         let (rest, bucket) = (R::from_bits(self.split.rest(word)), &self.rests[start..end]);

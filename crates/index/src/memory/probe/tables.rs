@@ -17,6 +17,8 @@ const BATCH: usize = 32;
 /// ascending order.
 #[derive(Debug)]
 pub struct Tables<R> {
+    /// The number of fields.
+    fields: u32,
     tables: Vec<Table<R>>,
 }
 
@@ -34,6 +36,7 @@ impl<R: Rest> Tables<R> {
     /// Builds the tables of ascending words of `fields` × 16 bits.
     pub fn new(fields: u32, words: &[u64]) -> Self {
         Tables {
+            fields,
             tables: (0..fields)
                 .map(|at| Table::new(at, fields, words))
                 .collect(),
@@ -74,7 +77,11 @@ impl<R: Rest> Tables<R> {
         bound: u32,
         near: &mut Vec<NearWord>,
     ) -> bool {
-        let fields = self.tables.len() as u32;
+        let fields = self.fields;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a step is at most 48, and a field has 16 bits"
+        )]
         let bucket = |step: u32, mask: &u16| Bucket {
             step: step as u8,
             apart: mask.count_ones() as u8,
@@ -125,9 +132,8 @@ impl<R: Rest> Tables<R> {
 
     /// Returns true if the steps up to `radius` would cost more than reading the first table.
     fn rest_is_cheaper(&self, step: u32, radius: u32) -> bool {
-        let fields = self.tables.len() as u32;
         let buckets: usize = (step..=radius)
-            .map(|step| masks_of(step / fields).len())
+            .map(|step| masks_of(step / self.fields).len())
             .sum();
         // A random bucket costs as much as about forty sequential words.
         let each = 40 + self.len() / BUCKETS;
@@ -160,7 +166,7 @@ fn collect_near<R: Rest>(
         std::hint::black_box(rests.get(bucket.start as usize).copied());
         std::hint::black_box(rests.get(bucket.end as usize).copied());
     }
-    let fields = tables.tables.len() as u32;
+    let fields = tables.fields;
     for bucket in &*batch {
         let (step, apart) = (u32::from(bucket.step), u32::from(bucket.apart));
         let visited = Visited::before(all.unwrap_or(step), fields);
@@ -222,6 +228,7 @@ static MASKS: [u16; 1 << 16] = masks().0;
 
 static FIRST: [usize; 18] = masks().1;
 
+#[expect(clippy::cast_possible_truncation, reason = "a mask is below 2^16")]
 const fn masks() -> ([u16; 1 << 16], [usize; 18]) {
     let (mut masks, mut first) = ([0; 1 << 16], [0; 18]);
     let mut mask = 0u32;

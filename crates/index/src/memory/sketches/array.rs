@@ -34,6 +34,7 @@ const NONE: [i8; SQUARE] = [-1; SQUARE];
 impl Array {
     /// The number of sequence numbers in a block. [Joined](Self::join) parts start at multiples of
     /// it.
+    #[expect(clippy::cast_possible_truncation, reason = "the product is 4,096")]
     pub const ALIGNED: u32 = (CHUNK * BLOCK) as u32;
 
     /// Creates an empty array for sketches of `width` bytes.
@@ -64,7 +65,7 @@ impl Array {
         let (to, values) = slot[..SQUARE + self.width].split_at_mut(SQUARE);
         (values.iter_mut().zip(bytes)).for_each(|(to, from)| *to = from);
         let square = square(values).to_ne_bytes();
-        to.copy_from_slice(&square.map(|byte| byte as i8));
+        to.copy_from_slice(&square.map(u8::cast_signed));
     }
 
     fn remove(&mut self, sequence: u32) {
@@ -182,7 +183,7 @@ fn compare(sketch: &Sketch, batch: &[Option<&[i8]>], all: &mut Vec<Option<f32>>)
     all.extend(batch.iter().map(|slot| {
         let (square, values) = (*slot)?.split_first_chunk()?;
         (*square != NONE).then(|| {
-            let square = u32::from_ne_bytes(square.map(|byte| byte as u8));
+            let square = u32::from_ne_bytes(square.map(i8::cast_unsigned));
             cosine(product(&sketch.values, values), sketch.square, square)
         })
     }));
@@ -206,6 +207,8 @@ pub struct SketchChange {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use std::collections::BTreeMap;
 
     use super::*;

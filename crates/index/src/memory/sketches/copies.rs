@@ -65,6 +65,10 @@ impl SketchSet {
             copies
                 .iter()
                 .for_each(|&place| taken[place as usize] = true);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "sequence numbers, and so indices, are u32"
+            )]
             let places = [at as u32].into_iter().chain(copies.iter().copied());
             groups.push(places.map(|place| self.sequences[place as usize]).collect());
         }
@@ -122,6 +126,10 @@ impl<'a> Finder<'a> {
             Some(tables) => tables.after(at, taken, &mut self.near),
             None => {
                 let free = |place: &u32| !taken[*place as usize];
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "sequence numbers, and so indices, are u32"
+                )]
                 let after = at as u32 + 1..self.set.len() as u32;
                 self.near.extend(after.filter(free));
             }
@@ -165,6 +173,8 @@ fn push_similar(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use super::*;
     use crate::Sketch;
     use proptest::prelude::*;

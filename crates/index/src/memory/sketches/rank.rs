@@ -42,6 +42,8 @@ pub fn rank(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
+
     use super::*;
     use crate::code::Length;
     use proptest::prelude::*;

@@ -56,9 +56,9 @@ impl Tables {
                 return None;
             }
             let fields = signs(set, FIELD_BITS, &mut random);
-            tables.push(Table::new(
-                fields.into_iter().map(|field| field as u16).collect(),
-            ));
+            #[expect(clippy::cast_possible_truncation, reason = "a field has 16 bits")]
+            let fields = fields.into_iter().map(|field| field as u16).collect();
+            tables.push(Table::new(fields));
         }
         Some(Tables {
             tables,
@@ -71,6 +71,11 @@ impl Tables {
     /// Adds the indices of sketches after `at` that may be similar to the one there, unordered,
     /// except the skipped ones.
     pub fn after(&mut self, at: usize, skipped: &[bool], into: &mut Vec<u32>) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "sequence numbers, and so indices, are u32"
+        )]
+        let finder = at as u32 + 1;
         for table in &self.tables {
             let field = table.fields[at];
             let near = (0..FIELD_BITS).map(|bit| field ^ (1 << bit));
@@ -89,10 +94,11 @@ impl Tables {
                 );
                 let mut kept = first;
                 for next in first..into.len() {
-                    let place = into[next] as usize;
-                    if !skipped[place] && self.found_by[place] != at as u32 + 1 {
-                        self.found_by[place] = at as u32 + 1;
-                        into[kept] = place as u32;
+                    let index = into[next];
+                    let place = index as usize;
+                    if !skipped[place] && self.found_by[place] != finder {
+                        self.found_by[place] = finder;
+                        into[kept] = index;
                         kept += 1;
                     }
                 }
@@ -157,6 +163,11 @@ fn parameters(min_similarity: f32) -> (usize, u32) {
     let differ = f64::from(min_similarity.clamp(-1.0, 1.0)).acos() / std::f64::consts::PI;
     let differ = differ.clamp(0.001, 0.5);
     let found: f64 = (0..=1).map(|bits| share(FIELD_BITS, bits, differ)).sum();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and `as` caps it at the largest number"
+    )]
     let tables = (MISS_RATE.ln() / (1.0 - found).ln()).ceil() as usize;
     let mut within = 0.0;
     let max_differing = (0..WORD_BITS).find(|&bits| {
@@ -171,6 +182,7 @@ fn parameters(min_similarity: f32) -> (usize, u32) {
 
 /// The probability that exactly `differing` of `bits` bits differ, if each differs with
 /// `probability`.
+#[expect(clippy::cast_possible_wrap, reason = "`bits` is at most 64")]
 fn share(bits: u32, differing: u32, probability: f64) -> f64 {
     let ways = (0..differing).map(|one| f64::from(bits - one) / f64::from(one + 1));
     let same = (1.0 - probability).powi((bits - differing) as i32);
@@ -182,6 +194,7 @@ struct Random(u64);
 
 impl Random {
     /// An approximately normal number with a standard deviation of 4.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 64 bits are set")]
     fn normal(&mut self) -> i8 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
