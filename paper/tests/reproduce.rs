@@ -1,4 +1,5 @@
-//! `scihcgrl-paper reproduce` on a small collection, through the program itself: its tables, and that it resumes where it was stopped.
+//! `scihcgrl-paper` on a small collection, through the program itself: its tables, that it resumes
+//! where it was stopped, and its rivals.
 
 use std::{fs, process::Command};
 

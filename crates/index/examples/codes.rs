@@ -1,4 +1,5 @@
-//! Indexes hash codes without a model and searches them: `cargo run -p scihcgrl-index --example codes`.
+//! Indexes hash codes without a model and searches them:
+//! `cargo run -p scihcgrl-index --example codes`.
 
 use scihcgrl_index::{
     Codes, Index, IndexConfig, NewImage, Order, Query, Requirement,

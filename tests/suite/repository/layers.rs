@@ -1,7 +1,7 @@
-//! Checks the import graph of every crate (tests/layers.py), and the page's JavaScript with deno's
-//! checker, linter and formatter.
+//! Checks the import graph of every crate (tests/layers.py), the width of comments, and the page's
+//! JavaScript with deno's checker, linter and formatter.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use crate::server;
 
@@ -31,8 +31,32 @@ fn the_page_is_typed_linted_and_formatted() {
                 .env("NO_COLOR", "1"),
         );
     };
-    assert!(Path::new(&server::root()).join("deno.json").exists());
     deno(&["check", "web/main.js"]);
     deno(&["lint", "--quiet", "web"]);
     deno(&["fmt", "--check", "web"]);
+}
+
+/// Collects the lines of comments below a folder that are wider than code may be.
+fn wide_comments(folder: &Path, wide: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            wide_comments(&path, wide);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().zip(1..).filter(|(line, _)| {
+                line.trim_start().starts_with("//") && line.chars().count() > 100
+            });
+            wide.extend(lines.map(|(_, number)| format!("{}:{number}", path.display())));
+        }
+    }
+}
+
+#[test]
+fn comments_wrap_at_100_columns() {
+    let mut wide = Vec::new();
+    for folder in ["benches", "crates", "examples", "paper", "src", "tests"] {
+        wide_comments(&server::root().join(folder), &mut wide);
+    }
+    assert!(wide.is_empty(), "wider than 100 columns: {wide:#?}");
 }
