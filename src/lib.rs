@@ -40,7 +40,7 @@ pub mod system;
 pub mod telemetry;
 
 pub use scihcgrl_image as image;
-pub use scihcgrl_index::{self as index, code, priority};
+pub use scihcgrl_index::{self as index, code, files, priority};
 pub use scihcgrl_model::{self as model, copies, eval, options, train};
 
 /// Also libtorch's allocator, because `malloc` resolves to it. A forward pass frees the same large

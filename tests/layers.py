@@ -17,7 +17,7 @@ CRATES = {
     "crates/image": ("scihcgrl_image", []),
     "crates/index": (
         "scihcgrl_index",
-        ["code", "priority", "types", "memory", "disk", "view", "open", "read", "write", "upkeep", "api"],
+        ["code", "files", "priority", "types", "memory", "disk", "view", "open", "read", "write", "upkeep", "api"],
     ),
     "crates/model": ("scihcgrl_model", []),
     "crates/pickle": ("scihcgrl_pickle", []),
@@ -39,7 +39,6 @@ OWNERS = {
 USE = re.compile(r"^\s*(pub(?:\([^)]*\))? )?use ([^;]+);", re.M)
 INLINE = re.compile(r"(?<![\w:])(?:crate|super)(?:::\w+)+")
 
-
 def expand(tree):
     """The paths of a `use` tree."""
     match = re.match(r"^((?:\w+::)*)\{(.*)\}$", tree.strip(), re.S)
@@ -52,7 +51,6 @@ def expand(tree):
             parts.append(body[start:at])
             start = at + 1
     return [match.group(1) + path for part in parts if part.strip() for path in expand(part)]
-
 
 class Crate:
     """A crate's modules with what each imports."""
@@ -121,7 +119,6 @@ class Crate:
                     edges[module].add(target)
         return edges
 
-
 def circles(edges):
     """The sets of modules of which each leads back to itself (Tarjan 1972)."""
     index, low, stack, found = {}, {}, [], []
@@ -144,7 +141,6 @@ def circles(edges):
         if node not in index:
             visit(node)
     return found
-
 
 def main():
     sys.setrecursionlimit(10_000)
@@ -171,6 +167,5 @@ def main():
                 wrong.append(f"{place} names {library}, which is for {', '.join(owners)}")
     print("\n".join(wrong) or "no circle, no upward import")
     sys.exit(1 if wrong else 0)
-
 
 main()

@@ -1,13 +1,14 @@
 //! Why a job was refused, not found, or failed, in words that the client can act on.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
 
 use crate::{
+    files,
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
     inference::{registry::RegistryError, serving::ServingError},
@@ -207,9 +208,7 @@ pub(crate) fn failed(path: &Path, source: std::io::Error) -> JobError {
     }
 }
 
-/// Writes a file atomically.
+/// Replaces a file as a whole.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
-    let part = path.with_extension("part");
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
-    written.map_err(|source| failed(path, source))
+    files::replace(path, bytes).map_err(|source| failed(path, source))
 }

@@ -19,7 +19,8 @@
 //! ```
 //!
 //! Each folder imports only from those below it; a test of the workspace checks this. [`code`]
-//! defines hash codes for every crate that uses them. [`priority`] sets the priority of threads.
+//! defines hash codes for every crate that uses them. [`priority`] sets the priority of
+//! threads, [`files`] replaces a file as a whole.
 //!
 //! A search runs through `api::search` → `read::reading` (a consistent view) → `memory::directory`
 //! (the codes within the radius) → `disk::page` (the records of the matches). A write runs through
@@ -37,6 +38,7 @@
 mod api;
 pub mod code;
 mod disk;
+pub mod files;
 mod memory;
 mod open;
 pub mod priority;

@@ -3,12 +3,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io::Write,
+    fs,
     path::Path,
 };
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use scihcgrl_index::files;
 use tch::{Kind, Tensor};
 
 use crate::error::ModelError;
@@ -163,7 +163,7 @@ pub(crate) fn write(
     write_views(views, metadata, path)
 }
 
-/// Writes to a temporary file first, so that a partial file never has the final name.
+/// Replaces the file as a whole.
 pub(crate) fn write_views(
     views: Vec<(&str, TensorView)>,
     metadata: Option<(&str, String)>,
@@ -172,20 +172,10 @@ pub(crate) fn write_views(
     let metadata: Option<HashMap<String, String>> =
         metadata.map(|(name, value)| HashMap::from([(name.to_owned(), value)]));
     let bytes = safetensors::serialize(views, &metadata).map_err(|error| invalid(path, error))?;
-    let part = path.with_extension("part");
-    let written = File::create(&part).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&part, path))
-        .map_err(|source| {
-            let _ = fs::remove_file(&part);
-            ModelError::File {
-                path: path.to_owned(),
-                source,
-            }
-        })
+    files::replace(path, &bytes).map_err(|source| ModelError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Reads a whole file.

@@ -1,7 +1,6 @@
 //! What the learning process prints and writes: lines of progress for the service, and JSON files.
 
 use std::{
-    fs,
     io::Write,
     path::Path,
     time::{Duration, Instant},
@@ -11,6 +10,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    files,
     jobs::{learning::protocol::ProgressLine, record},
     train::Progress,
 };
@@ -86,10 +86,9 @@ pub(crate) fn print(line: &ProgressLine) {
     let _ = writeln!(out, "{}", json!(line)).and_then(|()| out.flush());
 }
 
-/// Writes a JSON file atomically.
+/// Replaces a JSON file as a whole.
 pub(crate) fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    let written = fs::write(&part, format!("{value:#}\n")).and_then(|()| fs::rename(&part, path));
+    let written = files::replace(path, format!("{value:#}\n").as_bytes());
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
