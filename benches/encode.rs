@@ -3,6 +3,12 @@
 //! worker; and where a batch's time goes. Prints lines of JSON and asserts nothing, because
 //! machines differ.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a measurement are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
 use std::{

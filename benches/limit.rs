@@ -2,6 +2,12 @@
 //! model encodes at each batch size, and both together. Prints a line of JSON. Excludes HTTP,
 //! queues and the index.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a measurement are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
 use std::{

@@ -3,6 +3,12 @@
 //! little per request, because it shares the cores with the service. It reports the processor time
 //! that it used.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a measurement are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a benchmark stops where it fails
 
 #[path = "load/connection.rs"]

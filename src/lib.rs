@@ -21,12 +21,6 @@
 //!
 //! The crate `paper` repeats the experiments of the paper.
 
-#![deny(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss
-)]
-
 pub mod cli;
 pub mod config;
 pub mod gallery;

@@ -2,6 +2,12 @@
 //! under searches all the time. Measures mean average precision by searches. Also runs on a GPU
 //! (benches/gpu).
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a test are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 mod server;

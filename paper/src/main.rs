@@ -4,11 +4,6 @@
 //! data sets · `frozen` policies on fixed features.
 
 #![forbid(unsafe_code)]
-#![deny(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss
-)]
 
 mod data;
 mod frozen;

@@ -76,7 +76,7 @@ impl Client {
             let answer = attempt.send().await;
             let status = answer
                 .as_ref()
-                .map_or(StatusCode::OK, |answer| answer.status());
+                .map_or(StatusCode::OK, reqwest::Response::status);
             let busy = status == StatusCode::TOO_MANY_REQUESTS && tries < MAX_TRIES;
             let unavailable = [
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -168,7 +168,7 @@ impl Keys {
                 let network = u128::from(address) >> 64 << 64;
                 IpAddr::V6(Ipv6Addr::from(network))
             }
-            address => address,
+            IpAddr::V4(address) => IpAddr::V4(address),
         });
         match network.map(|network| is_table_full || self.wrong_keys.check_key(&network).is_err()) {
             Some(true) => {

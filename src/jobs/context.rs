@@ -87,7 +87,7 @@ impl Context {
         loop {
             match act().await {
                 Err(error) if error.is_temporary() => {
-                    tracing::warn!(id = %self.id, %error, "tried again soon")
+                    tracing::warn!(id = %self.id, %error, "tried again soon");
                 }
                 done => return done,
             }

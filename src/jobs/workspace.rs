@@ -136,7 +136,7 @@ impl Context {
                 tracing::warn!(id = %self.id, %error, "the files could not be handed over; another worker would resume from an earlier state");
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn object_name(&self, name: &str) -> String {

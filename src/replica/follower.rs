@@ -164,7 +164,7 @@ async fn try_apply(
             }
             // All accepted writes are answered before the log is read again, so none is accepted
             // twice.
-            _ = std::future::ready(()), if failure.is_some() && pending.is_empty() => {
+            () = std::future::ready(()), if failure.is_some() && pending.is_empty() => {
                 return Err(failure.take().unwrap_or(FollowError::Log(String::new())));
             }
             () = sleep(STALL_TIMEOUT), if failure.is_none() && pending.is_empty() => {

@@ -204,7 +204,7 @@ impl Snapshots {
             match self.get(id).await {
                 Ok(manifest) => found.extend(manifest),
                 Err(error) => {
-                    tracing::warn!(%id, %error, "skipping a snapshot whose manifest cannot be read")
+                    tracing::warn!(%id, %error, "skipping a snapshot whose manifest cannot be read");
                 }
             }
         }
@@ -276,7 +276,7 @@ impl Snapshots {
     fn create_file(&self, id: Uuid, name: &str) -> FileWriter {
         let path = name
             .split('/')
-            .fold(self.path(id), |path, part| path.join(part));
+            .fold(self.path(id), object_store::path::Path::join);
         file::create(self.0.location.objects.clone(), path)
     }
 }

@@ -78,7 +78,7 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
     let objects = &*location.objects;
     let at = |name: &str| {
         let parts = name.split('/');
-        parts.fold(location.root.clone(), |path, part| path.join(part))
+        parts.fold(location.root.clone(), object_store::path::Path::join)
     };
     let read = manifest::read(objects, &at(MANIFEST)).await;
     let manifest = read.map_err(|error| match error {

@@ -111,7 +111,7 @@ pub fn card_of(classes: Vec<String>) -> Card {
             kin: None,
         }),
         input_size: 64,
-        resize: Default::default(),
+        resize: scihcgrl::image::Resize::default(),
         mean: [0.5; 3],
         deviation: [0.5; 3],
         classes,

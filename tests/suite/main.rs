@@ -12,6 +12,12 @@
 //! - `security`: damaged pictures, slow callers, requests at the limits, kills
 //! - `storage`: data folders, originals, snapshots, exports, full disks, crashes
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a test are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 #[path = "../server/mod.rs"]

@@ -18,11 +18,6 @@
 //! Each folder imports only from those below it. Decoding is slow: callers choose the thread.
 
 #![deny(missing_docs)]
-#![deny(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss
-)]
 
 pub mod change;
 mod child;

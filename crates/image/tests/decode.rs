@@ -1,5 +1,11 @@
 //! Real and broken files of every format, decoded through the public functions.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a test are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 use image::RgbImage;

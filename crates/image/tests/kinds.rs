@@ -2,6 +2,12 @@
 //! to be seen, or refused by name. `decode` is the decoder process, with the libraries that `make
 //! libraries` installs.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a test are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 mod prefix_codes;

@@ -1,6 +1,12 @@
 //! The memory that decoding really takes, counted by the allocator, against the limit computed from
 //! headers. A single test, because the counts are of the whole process.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "numbers of a test are small"
+)]
 #![allow(clippy::unwrap_used)] // allow-unwrap: a test stops where it fails
 
 mod prefix_codes;

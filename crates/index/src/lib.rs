@@ -28,11 +28,6 @@
 //! (one batch and a flush).
 
 #![deny(missing_docs)]
-#![deny(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss
-)]
 #![forbid(unsafe_code)]
 
 mod api;

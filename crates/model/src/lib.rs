@@ -18,6 +18,12 @@
 //!    options, error ──┘            every option of training and computing │ what can go wrong
 //! ```
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "libtorch counts in i64; sizes of images, batches and layers are far below its limit"
+)]
 #![deny(missing_docs)]
 
 mod card;

@@ -7,11 +7,6 @@
 //! `machine` runs pickles · `archive` reads zip archives.
 
 #![deny(missing_docs)]
-#![deny(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss
-)]
 
 mod archive;
 mod machine;

@@ -165,10 +165,10 @@ impl<'a> Reader<'a> {
                     stack.push(Value::Global(global.into()));
                 }
                 b'q' => {
-                    drop(memo.insert(self.number(1)?, stack.last().ok_or_else(damaged)?.clone()))
+                    drop(memo.insert(self.number(1)?, stack.last().ok_or_else(damaged)?.clone()));
                 }
                 b'r' => {
-                    drop(memo.insert(self.number(4)?, stack.last().ok_or_else(damaged)?.clone()))
+                    drop(memo.insert(self.number(4)?, stack.last().ok_or_else(damaged)?.clone()));
                 }
                 b'h' => stack.push(memo.get(&self.number(1)?).ok_or_else(damaged)?.clone()),
                 b'j' => stack.push(memo.get(&self.number(4)?).ok_or_else(damaged)?.clone()),

@@ -60,7 +60,7 @@ impl Images {
     }
 
     /// Returns the id of an image, as the service makes ids: a UUID that begins with a time.
-    pub fn id(&self, number: usize) -> ImageId {
+    pub fn id(number: usize) -> ImageId {
         let mut rng = ChaCha8Rng::seed_from_u64(!(number as u64));
         let milliseconds = 1_700_000_000_000 + number as u64 / 8;
         let random = rng.random();
@@ -74,7 +74,7 @@ impl Images {
         let labels = labels.filter(|(_, of)| number.is_multiple_of(*of));
         let labels = labels.map(|(label, _)| label);
         NewImage {
-            id: self.id(number),
+            id: Self::id(number),
             codes: vec![Codes {
                 generation: 1,
                 codes: self.codes(number),

@@ -173,7 +173,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         let number = change * 7_368_787 % images;
         let (index, source) = (changing.clone(), changed.clone());
         async move {
-            let id = source.id(number);
+            let id = Images::id(number);
             if change.is_multiple_of(2) {
                 let image = source.image(number + 1_000_000_007);
                 index.put(NewImage { id, ..image }).await.map(drop)

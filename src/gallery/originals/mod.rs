@@ -276,8 +276,7 @@ impl Originals {
     }
 
     fn path(&self, name: &str) -> Path {
-        name.split('/')
-            .fold(self.root.clone(), |path, part| path.join(part))
+        name.split('/').fold(self.root.clone(), Path::join)
     }
 
     /// Removes the partial file that a killed process leaves in a local folder. The object store

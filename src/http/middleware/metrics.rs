@@ -57,11 +57,17 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         ),
         (
             REQUEST_MEMORY,
-            state.budgets().map(|budget| budget.reserved()).sum(),
+            state
+                .budgets()
+                .map(crate::http::body::budget::Budget::reserved)
+                .sum(),
         ),
         (
             REQUEST_MEMORY_LIMIT,
-            state.budgets().map(|budget| budget.total()).sum(),
+            state
+                .budgets()
+                .map(crate::http::body::budget::Budget::total)
+                .sum(),
         ),
         (READY, state.is_ready().into()),
     ] {

@@ -71,7 +71,7 @@ pub(crate) fn run(hasher: &Hasher, queue: &SharedQueue, config: BatchConfig) {
 fn next_batch(queue: &SharedQueue, config: BatchConfig) -> Option<Vec<QueuedImage>> {
     // The worker that forms a batch holds the queue; the others encode theirs or wait for it. A
     // panic cannot leave the queue in a broken state.
-    let images = (queue.images.lock()).unwrap_or_else(|poisoned| poisoned.into_inner());
+    let images = queue.images.lock();
     let (first, busy) = match images.try_recv() {
         Ok(first) => (first, true),
         Err(TryRecvError::Empty) => (images.recv().ok()?, false),

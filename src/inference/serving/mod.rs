@@ -136,7 +136,7 @@ impl Serving {
     /// # Errors
     /// [`ServingError`]; [`Active`](ServingError::Active) if the model is the active one.
     pub async fn begin(&self, id: &str) -> Result<(Entry, u32), ServingError> {
-        let _change = self.0.change.lock().await;
+        let change = self.0.change.lock().await;
         let no_model = || ServingError::NoModel { id: id.to_owned() };
         let entry = self.find(id).await?.ok_or_else(no_model)?;
         let models = self.models();
@@ -155,7 +155,7 @@ impl Serving {
         )?;
         if let Some(replica) = &self.0.replica {
             replica.offer(id, &entry.path).await?;
-            drop(_change);
+            drop(change);
             // Every replica, this one too, starts the model when it applies the write.
             return Ok((entry, self.0.index.begin(wanted).await?));
         }

@@ -170,7 +170,7 @@ impl Jobs {
                 self.clear(id).await;
             }
             Err(error) => {
-                tracing::error!(%id, %error, "the end of a job could not be written")
+                tracing::error!(%id, %error, "the end of a job could not be written");
             }
         }
     }

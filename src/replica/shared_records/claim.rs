@@ -85,7 +85,7 @@ async fn renew(
             }
             Err(SharedRecordsError::Conflict { .. }) => return,
             Err(error) => {
-                tracing::debug!(%error, key, "a claim could not be renewed; tried again soon")
+                tracing::debug!(%error, key, "a claim could not be renewed; tried again soon");
             }
         }
     }

@@ -100,7 +100,7 @@ impl LogConnection {
                     return Err(self.failed(error.to_string()));
                 }
                 Err(error) => {
-                    tracing::warn!(bucket = config.bucket, %error, "the bucket cannot be opened yet")
+                    tracing::warn!(bucket = config.bucket, %error, "the bucket cannot be opened yet");
                 }
             }
             sleep(RETRY_DELAY).await;

@@ -60,7 +60,7 @@ async fn matches_are_ordered_by_similarity() {
     let few = search("candidates=1&radius=48").await;
     assert_eq!((&few["total"], ids(&few).len()), (&json!(16), 16));
 
-    let least = (alike[4] + alike[5]) / 2.0;
+    let least = f64::midpoint(alike[4], alike[5]);
     let like = search(&format!("min_similarity={least}")).await;
     assert_eq!(like["total"], 5);
     let shown = like["query"]["min_similarity"].as_f64().unwrap();
@@ -216,7 +216,7 @@ async fn the_thresholds_of_the_model_decide_what_is_copy_or_kin() {
     // The same weights, with thresholds between the second and third match and at the fifth.
     let alike = similarities(&found);
     let thresholds = Thresholds {
-        copy: ((alike[1] + alike[2]) / 2.0) as f32,
+        copy: f64::midpoint(alike[1], alike[2]) as f32,
         kin: Some(alike[4] as f32),
     };
     let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,10 @@ use crate::change::{
 
 /// The names of the evaluation's copies, and the changes that make each.
 pub const EVALUATION_COPIES: [(&str, &[Change]); 21] = {
-    use Change::*;
+    use Change::{
+        Blur, Border, Caption, Channels, Crop, Jpeg, Mirror, Rotate, Saturation, Scale, Screenshot,
+        Watermark,
+    };
     const fn crop(fraction: f64) -> Change {
         Crop {
             fraction,

@@ -63,7 +63,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
             ))?;
             check((heif.heif_context_get_primary_image_handle)(
                 context,
-                &mut handle,
+                &raw mut handle,
             ))?;
             let alpha = (heif.heif_image_handle_has_alpha_channel)(handle) != 0;
             let blend = if (heif.heif_image_handle_is_premultiplied_alpha)(handle) != 0 {
@@ -78,14 +78,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
             };
             check((heif.heif_decode_image)(
                 handle,
-                &mut image,
+                &raw mut image,
                 COLORSPACE_RGB,
                 chroma,
                 null(),
             ))?;
             let mut stride = 0;
             let plane =
-                (heif.heif_image_get_plane_readonly)(image, CHANNEL_INTERLEAVED, &mut stride);
+                (heif.heif_image_get_plane_readonly)(image, CHANNEL_INTERLEAVED, &raw mut stride);
             let width = (heif.heif_image_get_width)(image, CHANNEL_INTERLEAVED);
             let height = (heif.heif_image_get_height)(image, CHANNEL_INTERLEAVED);
             let (Ok(width), Ok(height), Ok(stride)) = (

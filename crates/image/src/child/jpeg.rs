@@ -49,10 +49,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
                 handle,
                 bytes.as_ptr(),
                 length,
-                &mut width,
-                &mut height,
-                &mut sampling,
-                &mut colours,
+                &raw mut width,
+                &raw mut height,
+                &raw mut sampling,
+                &raw mut colours,
             ) != 0
             {
                 return Err(refused());

@@ -32,7 +32,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Pixels, Failure> {
         }
         let mut raster = vec![0u32; width as usize * height as usize];
         // Rows come as they are stored. The service turns the picture upright.
-        let orientation = directory.orientation() as c_int;
+        let orientation = c_int::from(directory.orientation());
         if (library.TIFFReadRGBAImageOriented)(
             open.file,
             width,

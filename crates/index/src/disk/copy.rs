@@ -87,7 +87,7 @@ pub fn write_tree<W: Write>(
     mut to: W,
 ) -> Result<W, IndexError> {
     to.write_all(MAGIC).map_err(copy_error)?;
-    for entry in tree.iter() {
+    for entry in tree {
         if database.has_failed() {
             // sled cannot be reopened until this ends.
             return Err(IndexError::Reopening);

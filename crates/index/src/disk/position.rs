@@ -77,7 +77,7 @@ pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     };
-    for entry in tree.iter() {
+    for entry in tree {
         let (key, value) = entry?;
         match Key::from_bytes(&key) {
             // The grouping of writes and the leftovers of discarded generations differ between

@@ -67,7 +67,7 @@ impl<'a> Filter<'a> {
             .flat_map(|label| label.postings.clone().positive())
             .collect();
         // This sort takes advantage of the ascending runs.
-        all.sort();
+        all.sort_unstable();
         all.dedup();
         all
     }

@@ -76,7 +76,7 @@ fn pairs(parts: &[Part], at: usize, kind: Kind, mut each: impl FnMut(u64, u32)) 
             Kind::Ids => (part.ids.iter().zip(&part.sequences))
                 .for_each(|(&hash, &sequence)| each(hash.into(), sequence)),
             Kind::Labels => {
-                (part.labels.iter()).for_each(|&(label, sequence)| each(label.into(), sequence))
+                (part.labels.iter()).for_each(|&(label, sequence)| each(label.into(), sequence));
             }
         }
     }
@@ -120,7 +120,7 @@ fn sorted(mut pairs: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
 }
 
 pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, |cores| cores.get())
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[cfg(test)]
@@ -149,7 +149,7 @@ mod tests {
             for kind in [Kind::Codes(Length::L48), Kind::Ids, Kind::Labels] {
                 let mut expected = Vec::new();
                 pairs(&parts, 0, kind, |word, image| expected.push((word, image)));
-                expected.sort();
+                expected.sort_unstable();
                 expected.dedup();
                 for many in [0, u64::MAX] {
                     let column = column_of(&parts, 0, kind, many);
@@ -166,7 +166,7 @@ mod tests {
             let words = words.into_iter().map(|(shift, word)| word >> shift);
             let pairs: Vec<(u64, u32)> = words.zip(0u32..).map(|(word, at)| (word, at / 2)).collect();
             let mut expected = pairs.clone();
-            expected.sort();
+            expected.sort_unstable();
             expected.dedup();
             prop_assert_eq!(sorted(pairs), expected);
         }

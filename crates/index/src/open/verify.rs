@@ -80,7 +80,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
                 damaged(
                     format!("the original {name}"),
                     "an image has it, but its key is marked unreferenced",
-                )
+                );
             }),
         Err(IndexError::Corrupt { what, why }) => damaged(what, &why),
         Err(other) => return Err(other),

@@ -45,7 +45,7 @@ pub fn compact(folder: &Path, cache_bytes: u64) -> Result<(u64, u64), IndexError
         for name in db.tree_names() {
             let (from, to) = (db.open_tree(&name)?, copy.open_tree(&name)?);
             let (mut batch, mut entries) = (engine::Batch::default(), 0);
-            for entry in from.iter() {
+            for entry in &from {
                 let (key, value) = entry?;
                 batch.insert(key, value);
                 entries += 1;

@@ -142,7 +142,7 @@ pub struct Counts {
 impl Counts {
     /// Counts one image more or less: with codes, marked as uncoded (empty words), or neither.
     pub fn count(&mut self, words: Option<&CodeWords>, sign: i64) {
-        match words.map(|words| words.is_empty()) {
+        match words.map(std::vec::Vec::is_empty) {
             Some(true) => self.uncoded = self.uncoded.saturating_add_signed(sign),
             Some(false) => self.coded = self.coded.saturating_add_signed(sign),
             None => {}

@@ -66,7 +66,12 @@ impl Group<'_> {
             } = image;
             let sketch = sketch.filter(|_| !codes.is_empty());
             let (mut words, sequence) = (before.words.clone(), before.sequence);
-            words[side] = Some(codes.iter().map(|code| code.word()).collect());
+            words[side] = Some(
+                codes
+                    .iter()
+                    .map(super::super::code::HashCode::word)
+                    .collect(),
+            );
             let row = before.row.clone();
             self.stage_row(sequence, &id, Some(before), Some((row, words)))?;
             self.stage_sketch(side, sequence, sketch)?;

@@ -81,7 +81,7 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "7").unwrap())
+        drop(store.insert("mschema", "7").unwrap());
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
@@ -114,13 +114,13 @@ fn damage_is_named_and_the_rest_is_read() {
     let cases: [(&str, usize, Harm); 7] = [
         ("row page 1", 32, &|store| flip(store, &rows)),
         ("code page 1 of generation 1", 32, &|store| {
-            flip(store, &codes)
+            flip(store, &codes);
         }),
         ("row page 1: it is missing", 32, &|store| {
-            remove(store, &rows)
+            remove(store, &rows);
         }),
         ("code page 1 of generation 1: it is missing", 32, &|store| {
-            remove(store, &codes)
+            remove(store, &codes);
         }),
         (
             "list of images: 64 were stored and 32 are found",
@@ -151,7 +151,7 @@ fn damage_is_named_and_the_rest_is_read() {
             .verify()
             .unwrap()
             .iter()
-            .map(|one| one.to_string())
+            .map(std::string::ToString::to_string)
             .collect();
         assert!(
             damage.iter().any(|damage| damage.contains(what)),

@@ -174,7 +174,7 @@ fn expected(mut all: Vec<Held>, query: &Query) -> (u64, bool, Vec<Shown>) {
         all.sort_by(|a, b| b.3.unwrap_or(-2.0).total_cmp(&a.3.unwrap_or(-2.0)));
         match min_similarity {
             Some(min_similarity) => {
-                all.retain(|one| one.3.is_some_and(|alike| alike >= min_similarity))
+                all.retain(|one| one.3.is_some_and(|alike| alike >= min_similarity));
             }
             None => all.extend(rest),
         }

@@ -165,7 +165,10 @@ mod tests {
         assert_eq!(share_within(&scores, 1, &[2, 3], 2), 0.5);
         // Without its own: 5, 4, 4, 1, of which the third is relevant, at rank 2 or 3.
         let ap = average_precision(&scores, 1, |number| Some(number == 3));
-        assert!((ap - (1.0 / 2.0 + 1.0 / 3.0) / 2.0).abs() < 1e-12, "{ap}");
+        assert!(
+            (ap - f64::midpoint(1.0 / 2.0, 1.0 / 3.0)).abs() < 1e-12,
+            "{ap}"
+        );
         assert_eq!(average_precision(&scores, 1, |_| Some(false)), 0.0);
         // Images of unknown relevance do not count.
         let known = |number: usize| (number == 3).then_some(true);

@@ -67,7 +67,7 @@ pub fn quality(
         map_shuffled: mean(&|ranking| ranking.ap_shuffled),
         precision_radius_2: mean(&|ranking| ranking.precision(LOOKUP_RADIUS).unwrap_or_default()),
         recall_radius_2: mean(&|ranking| ranking.recall(LOOKUP_RADIUS)),
-        images_radius_2: mean(&|ranking| ranking.within(LOOKUP_RADIUS).images as f64),
+        images_radius_2: mean(&|ranking| f64::from(ranking.within(LOOKUP_RADIUS).images)),
         empty_radius_2: mean(&|ranking| f64::from(ranking.within(LOOKUP_RADIUS).images == 0)),
         distinct_codes,
         code_entropy,

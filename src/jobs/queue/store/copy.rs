@@ -132,7 +132,7 @@ impl Store {
                 }
             }
             match records.put(&key, id.to_string().into(), revision).await {
-                Err(SharedRecordsError::Conflict { .. }) => continue,
+                Err(SharedRecordsError::Conflict { .. }) => {}
                 put => return Ok(put.map(|_| JobOfKey::New(id))?),
             }
         }

@@ -80,7 +80,9 @@ fn scale(shape: &[i64]) -> f32 {
     let inputs: i64 = shape[1..].iter().product();
     let power = match shape.len() {
         1 => 3,
-        _ => (0..).find(|&power| 12 * 4i64.pow(power) >= inputs).unwrap(),
+        _ => (0..32)
+            .find(|&power| 12 * 4i64.pow(power) >= inputs)
+            .unwrap(),
     };
     0.5f32.powi(power as i32 + 10)
 }

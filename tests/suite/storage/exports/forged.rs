@@ -40,7 +40,7 @@ async fn content_that_no_upload_could_create_is_not_imported() {
         ),
         (
             forged(&files, |line, _| {
-                line["payload"] = json!("x".repeat(17_000))
+                line["payload"] = json!("x".repeat(17_000));
             }),
             "the payload has 17002 bytes",
         ),

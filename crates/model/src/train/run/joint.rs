@@ -125,7 +125,9 @@ impl Run<'_> {
             point.epoch = epoch;
             point.seconds = before + began.elapsed().as_secs();
             let swap = |average: &mut Option<Average>| {
-                average.as_mut().map_or(Ok(()), |average| average.swap())
+                average
+                    .as_mut()
+                    .map_or(Ok(()), super::super::optimizer::average::Average::swap)
             };
             swap(&mut average)?;
             let validation = self.validate(network, images)?;

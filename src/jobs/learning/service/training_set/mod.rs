@@ -94,7 +94,7 @@ pub(crate) async fn choose_unlabelled(
         let mut chosen = Sample::new(options.images, options.seed);
         for_each_record(&index, |record| {
             chosen.offer(ChosenImage {
-                labels: record.labels.to_vec(),
+                labels: record.labels.clone(),
                 source: Source::gallery(record),
             });
         })?;
