@@ -96,7 +96,7 @@ const FINE_TUNE_FORM = {
     },
     {
       name: 'batch_size',
-      label: 'Images a step',
+      label: 'Images per step',
       input: { type: 'number', min: 2, max: 1024, placeholder: 64 },
       hint: 'Fewer images need less memory.',
     },

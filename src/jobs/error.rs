@@ -41,8 +41,7 @@ pub enum JobError {
     NoModel { id: String },
     /// The model's card does not say which images are copies.
     #[error(
-        "the card of model {model} has no `thresholds`, so it is unknown from which similarity on images are copies; activate a model whose \
-         card has them"
+        "the card of model {model} has no similarity threshold for copies; activate a model whose card has one"
     )]
     NoThresholds { model: String },
     /// No generation has sketches of the model.

@@ -75,7 +75,7 @@ def screenshots(chromium, service, folder):
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Activate").select_option("manual")
     dialog.get_by_text("More options").click()
-    dialog.get_by_label("Images a step").fill("32")
+    dialog.get_by_label("Images per step").fill("32")
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
     expect(job.get_by_role("status")).to_contain_text("succeeded", timeout=600_000)

@@ -403,7 +403,7 @@ def the_gallery_has_pages_and_a_label_filter(page):
 def a_model_without_thresholds_finds_no_duplicates(page):
     page.goto("#gallery")
     page.get_by_text("Duplicates: images that are copies").click()
-    expect(page.get_by_text("nothing tells from which similarity on images are copies")).to_be_visible()
+    expect(page.get_by_text("has no similarity threshold for copies")).to_be_visible()
 
 
 def a_bad_file_does_not_stop_an_upload(page):
@@ -513,7 +513,7 @@ def a_job_is_started_followed_and_stores_its_model(page):
     dialog.get_by_label("Epochs of the policies").fill("2")
     dialog.get_by_label("Epochs of both networks").fill("2")
     dialog.get_by_text("More options").click()
-    dialog.get_by_label("Images a step").fill("32")
+    dialog.get_by_label("Images per step").fill("32")
     dialog.get_by_role("button", name="Start").click()
     job = page.get_by_role("region", name="The job that is followed")
     expect(job.get_by_role("status")).to_contain_text(re.compile("training|measuring|copying|queued"))

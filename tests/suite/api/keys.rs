@@ -124,7 +124,7 @@ fn permissions(folder: &Path) -> Vec<(PathBuf, u32)> {
 async fn data_is_readable_by_its_owner_alone_and_readable_key_files_are_warned_about() {
     let warned = |server: &TestServer| {
         let log = fs::read_to_string(server.folder.path().join("server.log")).unwrap();
-        log.matches("others than its owner and group can read")
+        log.matches("users other than its owner and group can read")
             .count()
     };
     let server = with_keys(&[]);

@@ -253,5 +253,5 @@ fn a_store_is_created_benchmarked_and_checked() {
     assert_eq!(found, expected);
     let odd = words("odd", &[1 << 24]);
     bench[3] = &odd;
-    assert!(error_of(&bench).contains("holds words of more than 24 bits"));
+    assert!(error_of(&bench).contains("has words of more than 24 bits"));
 }

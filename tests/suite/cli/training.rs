@@ -116,7 +116,7 @@ fn a_killed_training_resumes_and_ends_with_the_same_weights() {
 
     let other = error_of(&train(&killed, "--epochs 7").output().unwrap());
     assert!(
-        other.contains("had epochs 5, not 7") && other.contains("--restart"),
+        other.contains("with epochs 5, not 7") && other.contains("--restart"),
         "{other}"
     );
     assert_eq!(fs::read(&killed).unwrap(), half_way);
@@ -124,7 +124,7 @@ fn a_killed_training_resumes_and_ends_with_the_same_weights() {
     let rest = train(&killed, "--epochs 5").output().unwrap();
     let stderr = String::from_utf8_lossy(&rest.stderr).into_owned();
     assert!(
-        rest.status.success() && stderr.contains("goes on with a training that was stopped"),
+        rest.status.success() && stderr.contains("resuming an unfinished training"),
         "{stderr}"
     );
     assert!(!state.exists());
@@ -262,7 +262,7 @@ fn unusable_training_data_is_named() {
     let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(
         done.status.success()
-            && stderr.contains("skipped an image that cannot be read")
+            && stderr.contains("skipped an unreadable image")
             && stderr.contains("x.jpg"),
         "{stderr}"
     );
@@ -377,7 +377,7 @@ fn training_on_photographs_needs_no_labels() {
     let few = format!("train --sketch {model} --unlabelled samples/queries/cat --out {sketched}");
     let words = error_of(&command(&few).output().unwrap());
     assert!(
-        words.contains("20 pictures can be read; at least 256 are needed"),
+        words.contains("20 images can be read; at least 256 are needed"),
         "{words}"
     );
 

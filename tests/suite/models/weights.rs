@@ -140,7 +140,7 @@ fn a_backbone_accepts_only_its_own_weights() {
         ),
         (
             vec!["_bn0.bias".to_owned(), "_bn0.weight".to_owned()],
-            "no weights of VGG-19 but another architecture's, '_bn0.bias'",
+            "weights of another architecture than VGG-19: '_bn0.bias'",
         ),
         (Vec::new(), "'classifier.0.bias' is missing"),
     ] {

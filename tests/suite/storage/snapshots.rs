@@ -201,7 +201,7 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
     let import = ["import", text(&from), "--data-dir", text(&to)];
 
     let none = refused(&["import", text(folder.path()), "--data-dir", text(&to)]);
-    assert!(none.contains("it has no manifest.json"), "{none}");
+    assert!(none.contains("manifest.json is missing"), "{none}");
     fs::create_dir_all(&to).unwrap();
     fs::write(to.join("something"), "").unwrap();
     let full = refused(&import);
@@ -227,7 +227,10 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
             let model = folder.path().join("model.safetensors");
             let served = server::program(folder.path(), &model).output().unwrap();
             let stderr = String::from_utf8_lossy(&served.stderr).into_owned();
-            assert!(stderr.contains("empty it and restore it again"), "{stderr}");
+            assert!(
+                stderr.contains("empty the folder and restore it again"),
+                "{stderr}"
+            );
         }
         fs::write(&path, whole).unwrap();
     }

@@ -204,8 +204,8 @@ pub fn names(api: &Api) -> Vec<Case> {
         "id with a line break": api.put("/images/a%0Ab") => 422 "invalid_id" "'\\n'";
         "id of 10 kB": long => 422 "invalid_id" "10000 bytes";
         "id that is not text": api.put("/images/%ff") => 400 "malformed_request" "UTF-8";
-        "cursor": api.get("/images?after=a%20b") => 422 "invalid_parameter" "goes on";
-        "empty cursor": api.get("/images?after=") => 422 "invalid_parameter" "goes on";
+        "cursor": api.get("/images?after=a%20b") => 422 "invalid_parameter" "is not a position in a listing";
+        "empty cursor": api.get("/images?after=") => 422 "invalid_parameter" "is not a position in a listing";
         "empty label": api.put("/images/a?label=") => 422 "invalid_label" "0 characters";
         "many labels": many => 422 "invalid_label" "33 labels";
         "long label": label => 422 "invalid_label" "256";

@@ -85,7 +85,7 @@ async fn failed(server: &TestServer, body: &Value) -> String {
 async fn a_gallery_that_is_too_small_is_refused_and_unchanged() {
     let server = gallery(&["cat"], 3).await;
     let words = failed(&server, &quick()).await;
-    assert!(words.contains("at least 256 must be"), "{words}");
+    assert!(words.contains("adaptation needs at least 256"), "{words}");
     let answer = server
         .client
         .post(server.at("/admin/jobs"))

@@ -208,7 +208,7 @@ async fn an_unusable_archive_is_refused_with_a_reason() {
             json!({ "kind": "reencode", "model": "0123456789ab" }),
             photos.clone(),
             "invalid_form",
-            "the job's kind has to be `fine_tune`",
+            "only a job of kind `fine_tune` takes an archive",
         ),
         (
             json!({ "archive": { "sha256": "0", "bytes": 1 } }),

@@ -96,7 +96,7 @@ async fn a_killed_training_process_fails_only_its_job() {
     let error = job["error"].as_str().unwrap();
     println!("{error}");
     assert!(
-        error.contains("where memory runs out it is the first to go"),
+        error.contains("the system may have killed it because memory ran out"),
         "{job}"
     );
     assert_eq!(server.ask(Method::GET, "/images/cat-0").await.0, 200);
