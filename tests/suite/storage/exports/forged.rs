@@ -50,7 +50,7 @@ async fn content_that_no_upload_could_create_is_not_imported() {
         ),
         (
             forged(&files, |line, _| line["more"] = json!("x".repeat(300_000))),
-            "lines of 262144 bytes",
+            "lines of at most 262144 bytes",
         ),
         (
             forged(&files, |_, original| *original = page),
