@@ -171,7 +171,12 @@ async fn a_model_without_thresholds_finds_no_duplicates_and_the_error_says_why()
             (409, &json!("no_thresholds")),
             "{problem}"
         );
-        assert!(problem["detail"].as_str().unwrap().contains("similarity threshold for copies"));
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("similarity threshold for copies")
+        );
     }
     let body = json!({ "kind": "find_duplicates", "model": "0123456789ab" });
     let post = server.client.post(server.at("/admin/jobs")).json(&body);
