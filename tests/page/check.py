@@ -255,6 +255,7 @@ def search_by_a_part_of_the_picture(page):
     found(page).first.get_by_role("button").click()
     expect(page.get_by_role("dialog").locator(".framed .edge")).to_have_attribute("height", "1")
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
     # Too small to be intended.
     page.mouse.click(*at(0.5, 0.5))
