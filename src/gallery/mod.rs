@@ -37,15 +37,9 @@ const RETRY_DELAY: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum GalleryError {
     #[error(transparent)]
-    Index {
-        #[from]
-        source: IndexError,
-    },
+    Index(#[from] IndexError),
     #[error(transparent)]
-    Originals {
-        #[from]
-        source: OriginalsError,
-    },
+    Originals(#[from] OriginalsError),
     #[error("storing an image panicked")]
     Panicked {
         #[from]

@@ -28,10 +28,7 @@ pub enum RegistryError {
     Panicked,
     /// The file is not a checkpoint.
     #[error(transparent)]
-    Model {
-        #[from]
-        source: ModelError,
-    },
+    Model(#[from] ModelError),
 }
 
 /// A folder of checkpoints.

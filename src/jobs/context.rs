@@ -105,9 +105,9 @@ impl Context {
         loop {
             self.check()?;
             match act().await {
-                Err(JobError::Gallery {
-                    source: GalleryError::Originals { source },
-                }) if tries < MAX_RETRIES => tracing::warn!(%source, "tried again soon"),
+                Err(JobError::Gallery(GalleryError::Originals(source))) if tries < MAX_RETRIES => {
+                    tracing::warn!(%source, "tried again soon");
+                }
                 done => return done,
             }
             tries += 1;
@@ -139,12 +139,9 @@ impl Context {
         match self.retry_originals(read).await {
             Ok(Some(bytes)) => Ok(Ok(bytes)),
             Ok(None) => Ok(Err("it was replaced or deleted in the meantime".to_owned())),
-            Err(JobError::Gallery {
-                source:
-                    GalleryError::Index {
-                        source: source @ IndexError::Corrupt { .. },
-                    },
-            }) => Ok(Err(source.to_string())),
+            Err(JobError::Gallery(GalleryError::Index(source @ IndexError::Corrupt { .. }))) => {
+                Ok(Err(source.to_string()))
+            }
             Err(error) => Err(error),
         }
     }

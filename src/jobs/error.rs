@@ -32,10 +32,7 @@ pub enum JobError {
     OtherRequest { id: Uuid },
     /// An option is out of its range.
     #[error(transparent)]
-    Option {
-        #[from]
-        source: OptionError,
-    },
+    Option(#[from] OptionError),
     /// The registry has no model of this id.
     #[error("there is no model {id} in the registry")]
     NoModel { id: String },
@@ -88,10 +85,7 @@ pub enum JobError {
     Archive { reason: String },
     /// The disk would be filled.
     #[error(transparent)]
-    Disk {
-        #[from]
-        source: DiskError,
-    },
+    Disk(#[from] DiskError),
     /// A file of the job cannot be read or written.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -108,31 +102,16 @@ pub enum JobError {
     Lost,
     /// The stored jobs cannot be read or written.
     #[error(transparent)]
-    Store {
-        #[from]
-        source: StoreError,
-    },
+    Store(#[from] StoreError),
     #[error(transparent)]
-    Serving {
-        #[from]
-        source: ServingError,
-    },
+    Serving(#[from] ServingError),
     #[error(transparent)]
-    Registry {
-        #[from]
-        source: RegistryError,
-    },
+    Registry(#[from] RegistryError),
     #[error(transparent)]
-    Gallery {
-        #[from]
-        source: GalleryError,
-    },
+    Gallery(#[from] GalleryError),
     /// The model could not be loaded, or failed to encode.
     #[error(transparent)]
-    Model {
-        #[from]
-        source: ModelError,
-    },
+    Model(#[from] ModelError),
     /// The operating system starts no more threads.
     #[error("cannot start a thread: {source}")]
     Thread { source: io::Error },
@@ -144,19 +123,13 @@ impl JobError {
     /// Returns true if trying again soon may help: NATS does not answer, or the disk is full.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
-            JobError::Store {
-                source: StoreError::SharedRecords { source },
-            } => matches!(source, SharedRecordsError::Unavailable { .. }),
-            JobError::Store {
-                source: StoreError::Tree { source },
+            JobError::Store(StoreError::SharedRecords(source)) => {
+                matches!(source, SharedRecordsError::Unavailable { .. })
             }
-            | JobError::Gallery {
-                source: GalleryError::Index { source },
-            }
-            | JobError::Serving {
-                source: ServingError::Index { source },
-            } => source.is_temporary(),
-            JobError::Serving { source } => matches!(source, ServingError::Replica { .. }),
+            JobError::Store(StoreError::Tree(source))
+            | JobError::Gallery(GalleryError::Index(source))
+            | JobError::Serving(ServingError::Index(source)) => source.is_temporary(),
+            JobError::Serving(source) => matches!(source, ServingError::Replica { .. }),
             _ => false,
         }
     }
@@ -166,13 +139,10 @@ impl JobError {
         let taken = |source: &StoreError| {
             matches!(
                 source,
-                StoreError::SharedRecords {
-                    source: SharedRecordsError::Conflict { .. }
-                }
+                StoreError::SharedRecords(SharedRecordsError::Conflict { .. })
             )
         };
-        matches!(self, JobError::Lost)
-            || matches!(self, JobError::Store { source } if taken(source))
+        matches!(self, JobError::Lost) || matches!(self, JobError::Store(source) if taken(source))
     }
 }
 
@@ -186,17 +156,13 @@ fn one_of(labels: &[String]) -> String {
 
 impl From<OriginalsError> for JobError {
     fn from(source: OriginalsError) -> Self {
-        JobError::Gallery {
-            source: source.into(),
-        }
+        JobError::Gallery(source.into())
     }
 }
 
 impl From<IndexError> for JobError {
     fn from(source: IndexError) -> Self {
-        JobError::Gallery {
-            source: source.into(),
-        }
+        JobError::Gallery(source.into())
     }
 }
 

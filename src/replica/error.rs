@@ -53,8 +53,5 @@ pub enum ReplicaError {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Index {
-        #[from]
-        source: IndexError,
-    },
+    Index(#[from] IndexError),
 }

@@ -19,10 +19,7 @@ pub enum SnapshotError {
         source: LocationError,
     },
     #[error(transparent)]
-    Disk {
-        #[from]
-        source: DiskError,
-    },
+    Disk(#[from] DiskError),
     #[error("another snapshot is being made; retry when it is done")]
     InProgress,
     #[error("there is no snapshot at {location}: manifest.json is missing")]
@@ -56,25 +53,13 @@ pub enum SnapshotError {
         source: io::Error,
     },
     #[error(transparent)]
-    Index {
-        #[from]
-        source: IndexError,
-    },
+    Index(#[from] IndexError),
     #[error(transparent)]
-    Gallery {
-        #[from]
-        source: GalleryError,
-    },
+    Gallery(#[from] GalleryError),
     #[error(transparent)]
-    Originals {
-        #[from]
-        source: OriginalsError,
-    },
+    Originals(#[from] OriginalsError),
     #[error(transparent)]
-    Registry {
-        #[from]
-        source: RegistryError,
-    },
+    Registry(#[from] RegistryError),
     #[error("a thread panicked while making or restoring a snapshot")]
     Panicked,
 }

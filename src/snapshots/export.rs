@@ -170,9 +170,9 @@ fn check_exportable(
         Ok(Some(_)) if record.codes.is_empty() => Ok(Err(damage("it has no codes"))),
         Ok(Some(original)) => Ok(Ok(original)),
         Ok(None) => Ok(Err(damage("it was changed during the export"))),
-        Err(GalleryError::Index {
-            source: IndexError::Corrupt { what, why },
-        }) => Ok(Err(Damage { what, why })),
+        Err(GalleryError::Index(IndexError::Corrupt { what, why })) => {
+            Ok(Err(Damage { what, why }))
+        }
         Err(error) => Err(error.into()),
     }
 }

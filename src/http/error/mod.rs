@@ -227,8 +227,8 @@ impl From<OptionError> for ApiError {
 impl From<GalleryError> for ApiError {
     fn from(error: GalleryError) -> Self {
         match error {
-            GalleryError::Index { source } => source.into(),
-            GalleryError::Originals { source } => source.into(),
+            GalleryError::Index(source) => source.into(),
+            GalleryError::Originals(source) => source.into(),
             panicked @ GalleryError::Panicked { .. } => ApiError::internal(panicked),
         }
     }

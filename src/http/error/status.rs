@@ -52,12 +52,10 @@ impl ApiError {
                 (S::PAYLOAD_TOO_LARGE, "body_too_large")
             }
             ApiError::Disk(DiskError::Full { .. })
-            | ApiError::Snapshot(SnapshotError::Disk {
-                source: DiskError::Full { .. },
-            })
-            | ApiError::Job(JobError::Disk {
-                source: DiskError::Full { .. },
-            }) => (S::INSUFFICIENT_STORAGE, "disk_full"),
+            | ApiError::Snapshot(SnapshotError::Disk(DiskError::Full { .. }))
+            | ApiError::Job(JobError::Disk(DiskError::Full { .. })) => {
+                (S::INSUFFICIENT_STORAGE, "disk_full")
+            }
             ApiError::Originals(OriginalsError::DiskFull) => (S::INSUFFICIENT_STORAGE, "disk_full"),
             _ if self.index_error().is_some_and(IndexError::is_disk_full) => {
                 (S::INSUFFICIENT_STORAGE, "disk_full")
@@ -108,12 +106,9 @@ impl ApiError {
                 (S::SERVICE_UNAVAILABLE, "log_unavailable")
             }
             ApiError::Serving(ServingError::Replica { .. })
-            | ApiError::Job(JobError::Store {
-                source:
-                    StoreError::SharedRecords {
-                        source: SharedRecordsError::Unavailable { .. },
-                    },
-            }) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
+            | ApiError::Job(JobError::Store(StoreError::SharedRecords(
+                SharedRecordsError::Unavailable { .. },
+            ))) => (S::SERVICE_UNAVAILABLE, "log_unavailable"),
             ApiError::NotReady
             | ApiError::TooManyConnections
             | ApiError::ModelStopped
@@ -146,27 +141,25 @@ impl ApiError {
     fn index_error(&self) -> Option<&IndexError> {
         fn of_gallery(error: &GalleryError) -> Option<&IndexError> {
             match error {
-                GalleryError::Index { source } => Some(source),
+                GalleryError::Index(source) => Some(source),
                 _ => None,
             }
         }
         fn of_serving(error: &ServingError) -> Option<&IndexError> {
             match error {
-                ServingError::Index { source } => Some(source),
+                ServingError::Index(source) => Some(source),
                 _ => None,
             }
         }
         match self {
-            ApiError::Index(source) | ApiError::Snapshot(SnapshotError::Index { source }) => {
+            ApiError::Index(source) | ApiError::Snapshot(SnapshotError::Index(source)) => {
                 Some(source)
             }
-            ApiError::Job(JobError::Store {
-                source: StoreError::Tree { source },
-            }) => Some(source),
+            ApiError::Job(JobError::Store(StoreError::Tree(source))) => Some(source),
             ApiError::Serving(error) => of_serving(error),
-            ApiError::Job(JobError::Serving { source }) => of_serving(source),
-            ApiError::Job(JobError::Gallery { source })
-            | ApiError::Snapshot(SnapshotError::Gallery { source }) => of_gallery(source),
+            ApiError::Job(JobError::Serving(source)) => of_serving(source),
+            ApiError::Job(JobError::Gallery(source))
+            | ApiError::Snapshot(SnapshotError::Gallery(source)) => of_gallery(source),
             _ => None,
         }
     }
@@ -188,15 +181,12 @@ impl From<ServingError> for ApiError {
     /// Keeps the reason why a model file is not usable, and drops its path.
     fn from(error: ServingError) -> Self {
         match error {
-            ServingError::Registry {
-                source:
-                    RegistryError::Model {
-                        source: ModelError::Format { reason, .. },
-                    },
-            } => ApiError::Invalid(
-                "invalid_model",
-                format!("the file is not a usable model: {reason}"),
-            ),
+            ServingError::Registry(RegistryError::Model(ModelError::Format { reason, .. })) => {
+                ApiError::Invalid(
+                    "invalid_model",
+                    format!("the file is not a usable model: {reason}"),
+                )
+            }
             other => ApiError::Serving(other),
         }
     }
@@ -228,8 +218,8 @@ mod tests {
     #[test]
     fn a_closed_store_is_unavailable_in_every_layer() {
         let closed = || IndexError::Closed;
-        let of_gallery = || GalleryError::Index { source: closed() };
-        let of_serving = || ServingError::Index { source: closed() };
+        let of_gallery = || GalleryError::Index(closed());
+        let of_serving = || ServingError::Index(closed());
         for error in [
             ApiError::Index(closed()),
             of_gallery().into(),

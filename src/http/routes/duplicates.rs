@@ -155,7 +155,7 @@ async fn read<T: Send + 'static>(
 ) -> Result<T, ApiError> {
     let found = state.parts().jobs.duplicates().await;
     let found: Option<Arc<Copies>> = found.map_err(|error| match error {
-        JobError::Gallery { source } => source.into(),
+        JobError::Gallery(source) => source.into(),
         error => ApiError::Job(error),
     })?;
     if let Some(copies) = found {

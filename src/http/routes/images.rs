@@ -166,9 +166,7 @@ pub(crate) async fn encode_and_store(
         let (original, expected) = (upload.image.clone(), expected.clone());
         match state.parts().gallery.put(image, original, expected).await {
             // Another model was activated in between.
-            Err(GalleryError::Index {
-                source: IndexError::Generation { .. },
-            }) => sleep(RETRY_DELAY).await,
+            Err(GalleryError::Index(IndexError::Generation { .. })) => sleep(RETRY_DELAY).await,
             result => return Ok(result?),
         }
     }

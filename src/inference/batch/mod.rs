@@ -77,10 +77,7 @@ pub enum BatchError {
     },
     /// The model could not be loaded, or its first pass failed.
     #[error(transparent)]
-    Start {
-        #[from]
-        source: ModelError,
-    },
+    Start(#[from] ModelError),
     /// The operating system starts no more threads.
     #[error("cannot start the model's thread: {source}")]
     Thread { source: std::io::Error },

@@ -21,27 +21,15 @@ pub enum ServingError {
     #[error("the codes' numeric type '{precision}' is unknown")]
     Precision { precision: String },
     #[error(transparent)]
-    Registry {
-        #[from]
-        source: RegistryError,
-    },
+    Registry(#[from] RegistryError),
     /// A model could not be fetched from the other replicas, or not be offered to them.
     #[error(transparent)]
-    Replica {
-        #[from]
-        source: ReplicaError,
-    },
+    Replica(#[from] ReplicaError),
     #[error(transparent)]
-    Index {
-        #[from]
-        source: IndexError,
-    },
+    Index(#[from] IndexError),
     /// The model's workers could not be started.
     #[error(transparent)]
-    Batch {
-        #[from]
-        source: BatchError,
-    },
+    Batch(#[from] BatchError),
     #[error("loading the model panicked")]
     Panicked {
         #[from]

@@ -70,12 +70,9 @@ async fn encode_and_activate(
         context.check()?;
         let activate = || async move { Ok(serving.activate(number).await?) };
         match context.retry_while_unavailable(activate).await {
-            Err(JobError::Serving {
-                source:
-                    ServingError::Index {
-                        source: IndexError::Unfinished { .. },
-                    },
-            }) if more => continue,
+            Err(JobError::Serving(ServingError::Index(IndexError::Unfinished { .. }))) if more => {
+                continue;
+            }
             activated => activated?,
         }
         // Two workers may both have encoded an image.

@@ -41,16 +41,10 @@ const REVISION: u8 = b'v';
 pub enum StoreError {
     /// The tree cannot be read or written.
     #[error(transparent)]
-    Tree {
-        #[from]
-        source: IndexError,
-    },
+    Tree(#[from] IndexError),
     /// A shared record cannot be read or written, or another worker changed it.
     #[error(transparent)]
-    SharedRecords {
-        #[from]
-        source: SharedRecordsError,
-    },
+    SharedRecords(#[from] SharedRecordsError),
     /// A record or event is malformed, or a newer program wrote it.
     #[error("a record of job {id} cannot be read: {source}")]
     Malformed { id: Uuid, source: serde_json::Error },
@@ -119,9 +113,9 @@ impl Store {
             let is_taken = |put: &Result<u64, StoreError>| {
                 matches!(
                     put,
-                    Err(StoreError::SharedRecords {
-                        source: SharedRecordsError::Conflict { .. }
-                    })
+                    Err(StoreError::SharedRecords(
+                        SharedRecordsError::Conflict { .. }
+                    ))
                 )
             };
             // The event comes first, so that a reader of the job finds it.
@@ -189,9 +183,9 @@ impl Store {
             let key = numbered(EVENT, id, event.id);
             match self.put(key, serde_json::to_vec(&event)?, 0).await {
                 // Another worker has just appended an event.
-                Err(StoreError::SharedRecords {
-                    source: SharedRecordsError::Conflict { .. },
-                }) => event.id += 1,
+                Err(StoreError::SharedRecords(SharedRecordsError::Conflict { .. })) => {
+                    event.id += 1;
+                }
                 put => return put.map(drop),
             }
         }
@@ -210,9 +204,7 @@ impl Store {
     pub async fn ask_to_stop(&self, id: Uuid) -> Result<(), StoreError> {
         let asked = self.put(key_of(STOP, id), Vec::new(), 0).await;
         match asked {
-            Err(StoreError::SharedRecords {
-                source: SharedRecordsError::Conflict { .. },
-            }) => Ok(()),
+            Err(StoreError::SharedRecords(SharedRecordsError::Conflict { .. })) => Ok(()),
             asked => asked.map(drop),
         }
     }

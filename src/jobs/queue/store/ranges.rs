@@ -38,9 +38,7 @@ impl Store {
             let key = numbered(RANGE, range.job, range.first);
             let record = serde_json::to_vec(&range)?;
             match self.put(key, record, range.revision).await {
-                Err(StoreError::SharedRecords {
-                    source: SharedRecordsError::Conflict { .. },
-                }) => Ok(()),
+                Err(StoreError::SharedRecords(SharedRecordsError::Conflict { .. })) => Ok(()),
                 put => put.map(drop),
             }
         })
