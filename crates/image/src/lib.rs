@@ -4,11 +4,11 @@
 //! ```text
 //!        change              changes pictures for training and evaluation
 //!          │
-//!          │      child      the program of a decoder process, with a module a library
+//!          │ decoder_process   the program that decodes, with a module a library
 //!          └──┬─────┘
 //!           decode           bytes to pixels: chooses the decoder of a format
 //!          ┌──┴─────┐
-//!       process   resize     starts decoder processes │ resizes pictures to model inputs
+//!         pool    resize     starts decoder processes │ resizes pictures to model inputs
 //!          │        │
 //!       headers     │        size and memory of a picture, from its headers alone
 //!          └──┬─────┘
@@ -20,17 +20,17 @@
 #![deny(missing_docs)]
 
 pub mod change;
-mod child;
 mod decode;
+mod decoder_process;
 mod headers;
-mod process;
+mod pool;
 mod resize;
 mod types;
 
-pub use child::run_decoder;
 pub use decode::{Decoded, decode, decode_part, decode_rgb, guard::ignore_decoder_panics};
+pub use decoder_process::run_decoder;
 pub use headers::{dimensions, required_memory};
-pub use process::{DECODER_ARGUMENT, decoder_failures, set_decoder_program};
+pub use pool::{DECODER_ARGUMENT, decoder_failures, set_decoder_program};
 pub use resize::resize;
 pub use types::{
     error::ImageError,

@@ -8,7 +8,7 @@ use crate::{
         header::Header,
         jpeg::{exif, frame, has_end},
     },
-    process::{self, protocol::Library},
+    pool::{self, protocol::Library},
     types::{error::ImageError, kind::Kind},
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn decode(
         if !frame.is_arithmetic() {
             return Err(ImageError::Unsupported { what });
         }
-        let picture = process::decode(Library::TurboJpeg, jpeg, Kind::Jpeg, what, header)?;
+        let picture = pool::decode(Library::TurboJpeg, jpeg, Kind::Jpeg, what, header)?;
         let orientation = exif(jpeg).and_then(Orientation::from_exif_chunk);
         return Ok((
             picture.into(),

@@ -14,7 +14,7 @@ use ::image::{DynamicImage, ImageFormat, RgbImage, imageops::crop_imm, metadata:
 
 use crate::{
     headers,
-    process::{self, protocol::Library},
+    pool::{self, protocol::Library},
     resize::resize,
     types::{
         alpha::Alpha,
@@ -103,7 +103,7 @@ fn upright(bytes: &[u8], kind: Kind) -> Result<RgbImage, ImageError> {
                 Kind::Avif => (Library::Heif, "an AVIF picture"),
                 _ => (Library::Jxl, "a JPEG XL picture"),
             };
-            let picture = process::decode(library, bytes, kind, name.to_owned(), header)?;
+            let picture = pool::decode(library, bytes, kind, name.to_owned(), header)?;
             (picture.into(), Orientation::NoTransforms)
         }
     };

@@ -5,7 +5,7 @@ use ::image::{DynamicImage, ImageFormat, metadata::Orientation};
 use crate::{
     decode::image_crate,
     headers::{header::Header, tiff::Directory},
-    process::{self, protocol::Library},
+    pool::{self, protocol::Library},
     types::{alpha::Alpha, error::ImageError, kind::Kind},
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn decode(
             Err(_) => {}
         }
     }
-    let picture = process::decode(Library::Tiff, tiff, Kind::Tiff, directory.name(), header)?;
+    let picture = pool::decode(Library::Tiff, tiff, Kind::Tiff, directory.name(), header)?;
     let orientation = Orientation::from_exif(directory.orientation());
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     Ok((picture.into(), orientation, alpha))

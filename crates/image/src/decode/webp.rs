@@ -8,7 +8,7 @@ use ::image::{DynamicImage, ImageFormat, codecs::webp::WebPDecoder, metadata::Or
 use crate::{
     decode::image_crate::{self, webp_orientation},
     headers::{header::Header, webp::is_unbounded},
-    process::{self, protocol::Library},
+    pool::{self, protocol::Library},
     types::{error::ImageError, kind::Kind},
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn decode(
     }
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(malformed)?;
     let what = "a lossless WebP picture this large".to_owned();
-    let picture = process::decode(Library::WebP, bytes, Kind::WebP, what, header)?;
+    let picture = pool::decode(Library::WebP, bytes, Kind::WebP, what, header)?;
     Ok((picture.into(), webp_orientation(&mut decoder)))
 }
 

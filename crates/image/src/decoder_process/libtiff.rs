@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::child::{answer::Failure, library};
+use crate::decoder_process::{answer::Failure, library};
 
 library::functions!(
     pub(super)

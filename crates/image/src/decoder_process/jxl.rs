@@ -6,7 +6,7 @@ use std::io::Cursor;
 use jxl_oxide::{EnumColourEncoding, JxlImage, JxlThreadPool, RenderingIntent};
 
 use crate::{
-    child::answer::{Failure, Pixels},
+    decoder_process::answer::{Failure, Pixels},
     types::alpha::Alpha,
 };
 

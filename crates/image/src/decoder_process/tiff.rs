@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_char, c_int};
 
 use crate::{
-    child::{
+    decoder_process::{
         answer::{Failure, Pixels},
         libtiff::{self, Memory, Open},
         samples,

@@ -2,7 +2,7 @@
 //! signed and floating-point; grey, RGB and Lab.
 
 use crate::{
-    child::{answer::Pixels, libtiff::Open},
+    decoder_process::{answer::Pixels, libtiff::Open},
     headers::tiff::Directory,
 };
 

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     headers::header::Header,
-    process::protocol::{Answer, DECODER_ARGUMENT, Library, MAX_MESSAGE},
+    pool::protocol::{Answer, DECODER_ARGUMENT, Library, MAX_MESSAGE},
 };
 
 /// The longest time that a picture may take.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    child::{
+    decoder_process::{
         answer::{Failure, Pixels},
         library,
     },

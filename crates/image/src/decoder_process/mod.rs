@@ -2,7 +2,7 @@
 //!
 //! `heif`, `jpeg`, `jxl`, `tiff`, `webp` decode by a library each · `libtiff` its functions ·
 //! `samples` samples that libtiff does not convert · `library` opens shared libraries · `answer`
-//! the result of decoding. This module serves requests, as `process::protocol` defines them, and
+//! the result of decoding. This module serves requests, as `pool::protocol` defines them, and
 //! sets limits.
 
 mod answer;
@@ -20,8 +20,8 @@ use std::io::{self, Read, Write};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{
-    child::answer::{Failure, Pixels},
-    process::protocol::{Answer, Library, MAX_MESSAGE},
+    decoder_process::answer::{Failure, Pixels},
+    pool::protocol::{Answer, Library, MAX_MESSAGE},
     types::limits::MAX_MEMORY,
 };
 

@@ -1,8 +1,8 @@
 //! WebP by the image crate: the process limits the memory of prefix codes, which no header states.
 
 use crate::{
-    child::answer::{Failure, Pixels},
     decode::webp,
+    decoder_process::answer::{Failure, Pixels},
     headers,
     types::{alpha::Alpha, error::ImageError, kind::Kind},
 };

@@ -2,7 +2,7 @@
 
 use libloading::Library;
 
-use crate::child::answer::Failure;
+use crate::decoder_process::answer::Failure;
 
 /// Opens a library by its file's name, for the life of the process.
 ///

@@ -2,7 +2,7 @@
 //! which are in C. A crash costs one picture.
 //!
 //! `decoder` one process · `protocol` what it and the service write to each other. This module
-//! keeps idle processes and counts failures; `child` runs in the process.
+//! keeps idle processes and counts failures; `decoder_process` runs in the process.
 
 mod decoder;
 pub mod protocol;
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::{
     headers::header::Header,
-    process::{
+    pool::{
         decoder::Decoder,
         protocol::{Answer, Library},
     },

@@ -5,7 +5,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::child::{
+use crate::decoder_process::{
     answer::{Failure, Pixels},
     library,
 };
