@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks the import graph of every crate: no file imports one that imports it, however many files lie between, and no folder
-imports from a folder above its own. Prints what it finds; exits with 1 if anything is wrong.
+imports from a folder above its own. Checks also that a library is named only in the folders that own it, and that every crate
+uses each of its dependencies. Prints what it finds; exits with 1 if anything is wrong.
 
 usage: layers.py [--edges]
 """
@@ -9,17 +10,18 @@ import collections
 import pathlib
 import re
 import sys
+import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The crates by the name that others import them under, and the order of their folders: each imports only from those before it.
 # A crate without an order is held to have no circle.
 CRATES = {
-    "crates/image": ("scihcgrl_image", []),
+    "crates/image": ("scihcgrl_image", ["types", "headers", "resize", "pool", "decode", "decoder_process", "change"]),
     "crates/index": (
         "scihcgrl_index",
         ["code", "files", "priority", "types", "memory", "disk", "view", "open", "read", "write", "upkeep", "api"],
     ),
-    "crates/model": ("scihcgrl_model", []),
+    "crates/model": ("scihcgrl_model", ["error", "options", "card", "centers", "network", "checkpoint", "device", "hasher", "train", "eval", "copies"]),
     "crates/pickle": ("scihcgrl_pickle", []),
     "paper": ("scihcgrl_paper", []),
     ".": (
@@ -165,6 +167,11 @@ def main():
             place = path.relative_to(ROOT).as_posix()
             if not place.startswith(tuple(owners)) and named.search(re.sub(r"//[^\n]*", "", path.read_text())):
                 wrong.append(f"{place} names {library}, which is for {', '.join(owners)}")
+    for folder in CRATES:
+        named = "".join(path.read_text() for path in (ROOT / folder / "src").rglob("*.rs"))
+        for dependency in tomllib.loads((ROOT / folder / "Cargo.toml").read_text())["dependencies"]:
+            if not re.search(rf"\b{dependency.replace('-', '_')}\b", named):
+                wrong.append(f"{folder} depends on {dependency} and does not use it")
     print("\n".join(wrong) or "no circle, no upward import")
     sys.exit(1 if wrong else 0)
 
