@@ -1,7 +1,7 @@
-//! Benchmarks encoding: the share of bits in which codes differ from those of the CPU in fp32;
-//! images a second that one core decodes; images a second of the bare model and of the batching
-//! worker; and where a batch's time goes. Prints lines of JSON and asserts nothing, because
-//! machines differ.
+//! Benchmarks encoding: the share of bits in which codes differ from those of the CPU in fp32; the
+//! images per second that one core decodes, that the bare model encodes and that the batching
+//! worker encodes; and the time of each stage of a batch. Prints lines of JSON. Asserts nothing,
+//! because machines differ.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -74,7 +74,7 @@ fn main() {
         .map(|name| (name.as_str(), kind(name)))
         .collect();
     let samples = jpegs(&options.samples);
-    // In a thread of its own, whose OpenMP threads end with it.
+    // Runs in a separate thread, so that its OpenMP threads end with it.
     thread::scope(|scope| {
         let compare = || differing_bits(&options, device, &types, &samples);
         scope.spawn(compare).join().unwrap();
@@ -105,9 +105,9 @@ fn kind(name: &str) -> Kind {
     }
 }
 
-/// Measures the bare model: images a second; milliseconds of each stage, synchronised after each;
-/// and for both networks together the time to launch their operations and the time until they are
-/// done. If the first is nearly the second, the device waits for launches.
+/// Measures the bare model: images per second; the milliseconds of each stage, synchronised after
+/// each one; and, for both networks together, the time to launch their operations and the time
+/// until they are done. If the launch time is almost the whole time, the device waits for launches.
 fn bare(options: &Options, device: Device, kind: Kind, batch: usize) -> serde_json::Value {
     let hasher = Hasher::load(&options.model, device, kind).unwrap();
     let (lengths, pixels) = (
@@ -124,12 +124,12 @@ fn bare(options: &Options, device: Device, kind: Kind, batch: usize) -> serde_js
     });
     let mut stages = [Duration::ZERO; 6];
     let (_, passes) = repeat(options, || {
-        let mut at = Instant::now();
+        let mut lap_start = Instant::now();
         let mut lap = |stage: usize, waits: bool| {
             if waits {
                 wait(device);
             }
-            stages[stage] += std::mem::replace(&mut at, Instant::now()).elapsed();
+            stages[stage] += std::mem::replace(&mut lap_start, Instant::now()).elapsed();
         };
         let uploaded = hasher.upload(&images).unwrap();
         lap(0, true);
@@ -226,7 +226,7 @@ fn differing_bits(options: &Options, device: Device, types: &[(&str, Kind)], sam
     }
 }
 
-/// Measures the images a second that one core decodes and resizes.
+/// Measures the images per second that one core decodes and resizes.
 fn decoding(options: &Options, photos: &[Vec<u8>]) -> serde_json::Value {
     let card = model::checkpoint::read_card(&options.model).unwrap();
     let decode = |file: &Vec<u8>| drop(image::decode(file, card.input()).unwrap());
@@ -244,8 +244,8 @@ fn wait(device: Device) {
     }
 }
 
-/// Repeats something for the seconds of the options, at least once; returns the seconds and the
-/// count.
+/// Calls `once` repeatedly for the seconds of the options, at least once. Returns the seconds and
+/// the number of calls.
 fn repeat(options: &Options, mut once: impl FnMut()) -> (f64, usize) {
     let (started, mut passes) = (Instant::now(), 0);
     while passes == 0 || started.elapsed().as_secs_f64() < options.seconds {
@@ -279,10 +279,10 @@ fn jpegs(folder: &Path) -> Vec<Vec<u8>> {
         .map(|entry| entry.unwrap().path());
     let mut entries: Vec<PathBuf> = entries.collect();
     entries.sort();
-    let each = entries.into_iter().flat_map(|path| match path {
+    let files = entries.into_iter().flat_map(|path| match path {
         path if path.is_dir() => jpegs(&path),
         path if path.extension().is_some_and(|end| end == "jpg") => vec![fs::read(path).unwrap()],
         _ => Vec::new(),
     });
-    each.collect()
+    files.collect()
 }

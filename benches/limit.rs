@@ -1,6 +1,6 @@
-//! Measures the upper limit of serving: images a second that all cores decode and resize, that the
-//! model encodes at each batch size, and both together. Prints a line of JSON. Excludes HTTP,
-//! queues and the index.
+//! Measures the upper limit of serving: the images per second that all cores decode and resize,
+//! that the model encodes at each batch size, and that both do together. Prints a line of JSON.
+//! Excludes HTTP, queues and the index.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -63,14 +63,14 @@ fn main() {
     });
     let (mut forward, mut together) = (Map::new(), Vec::new());
     for &batch in &options.batches {
-        let at = |number: usize| number * batch % (files.len() - batch);
+        let first = |number: usize| number * batch % (files.len() - batch);
         let passed = on_all_cores(&options, |hasher, number| {
-            let batch: Vec<_> = pixels[at(number)..][..batch].iter().collect();
+            let batch: Vec<_> = pixels[first(number)..][..batch].iter().collect();
             hasher.encode(&batch).unwrap().len()
         });
         forward.insert(batch.to_string(), json!(passed));
         let both = on_all_cores(&options, |hasher, number| {
-            let pixels: Vec<_> = files[at(number)..][..batch].iter().map(decode).collect();
+            let pixels: Vec<_> = files[first(number)..][..batch].iter().map(decode).collect();
             let batch: Vec<_> = pixels.iter().collect();
             hasher.encode(&batch).unwrap().len()
         });
@@ -89,8 +89,8 @@ fn main() {
     println!("{line}");
 }
 
-/// Returns the images a second of some work on all cores, each with a model of one thread, as in
-/// the service; or with one model of as many threads as the options say.
+/// Returns the images per second of some work on all cores: each with a model of one thread, as in
+/// the service, or with one model that has as many threads as the options say.
 fn on_all_cores(options: &Options, work: impl Fn(&Hasher, usize) -> usize + Sync) -> f64 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let models = if options.compute.threads.is_some() {

@@ -1,7 +1,7 @@
-//! Sends POST requests to an HTTP service: callers that each wait for their answer, or requests at
-//! a fixed rate. Prints a line of JSON; benches/load.py uses it. It runs in one thread and does
-//! little per request, because it shares the cores with the service. It reports the processor time
-//! that it used.
+//! Sends POST requests to an HTTP service: from callers that each wait for their response, or at a
+//! fixed rate. Prints a line of JSON for benches/load.py. Runs in one thread and does little work
+//! per request, because it shares the cores with the service. Reports the processor time that it
+//! used.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -47,10 +47,10 @@ struct Options {
     /// A folder of JPEG files, at any depth.
     #[arg(long, default_value = "samples/queries")]
     photos: PathBuf,
-    /// Callers that each wait for their answer.
+    /// Number of callers that each wait for their response.
     #[arg(long, default_value_t = 32)]
     clients: usize,
-    /// Requests a second, at random moments, instead of callers that wait.
+    /// Requests per second, sent at random moments, instead of callers that wait.
     #[arg(long)]
     rate: Option<f64>,
     /// Seconds before measuring starts.
@@ -79,9 +79,9 @@ struct Load {
 #[derive(Default)]
 struct Seen {
     statuses: BTreeMap<String, usize>,
-    /// Microseconds to an answer of 200.
+    /// Microseconds to a response with status 200.
     served: Vec<u64>,
-    /// Microseconds to any other answer.
+    /// Microseconds to any other response.
     refused: Vec<u64>,
     /// Microseconds by which requests were sent late.
     lag: Vec<u64>,
@@ -250,11 +250,11 @@ impl Load {
 
 fn quantiles(micros: &mut [u64]) -> serde_json::Value {
     micros.sort_unstable();
-    let at = |share: f64| {
-        let at = (micros.len().saturating_sub(1)) as f64 * share;
-        micros.get(at as usize).map(|&us| us as f64 / 1000.0)
+    let quantile = |share: f64| {
+        let index = (micros.len().saturating_sub(1)) as f64 * share;
+        micros.get(index as usize).map(|&us| us as f64 / 1000.0)
     };
-    json!({ "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": at(1.0) })
+    json!({ "p50": quantile(0.5), "p95": quantile(0.95), "p99": quantile(0.99), "max": quantile(1.0) })
 }
 
 /// Returns the processor time of this thread, the only one.

@@ -45,21 +45,25 @@ fn run(arguments: &[&str]) {
 /// Trains a model of the six classes on their stored samples.
 fn train(folder: &Path) {
     for class in OLD {
-        let to = folder.join("six").join(class);
-        fs::create_dir_all(&to).unwrap();
+        let target = folder.join("six").join(class);
+        fs::create_dir_all(&target).unwrap();
         for file in &samples(class)[..STORED] {
-            fs::copy(file, to.join(file.file_name().unwrap())).unwrap();
+            fs::copy(file, target.join(file.file_name().unwrap())).unwrap();
         }
     }
-    let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let path_of = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     // On a machine without the published weights, BACKBONE names the imported ones.
     let weights = env::var("BACKBONE").unwrap_or_else(|_| {
-        let (published, weights) = (server::root().join(PUBLISHED), at("lite0.safetensors"));
+        let (published, weights) = (server::root().join(PUBLISHED), path_of("lite0.safetensors"));
         let published = published.to_str().unwrap();
         run(&["import-weights", published, "--out", &weights]);
         weights
     });
-    let (data, out, device) = (at("six"), at("model.safetensors"), server::device());
+    let (data, out, device) = (
+        path_of("six"),
+        path_of("model.safetensors"),
+        server::device(),
+    );
     let train = [
         "train",
         "--data",
@@ -88,8 +92,8 @@ async fn map(server: &TestServer, classes: &[&str], bits: &str) -> f64 {
     let (mut sum, mut queries) = (0.0, 0);
     for class in classes {
         for file in &samples(class)[STORED..] {
-            let at = server.at(&format!("/search?bits={bits}&radius={bits}&limit=1000"));
-            let post = server.client.post(at).body(fs::read(file).unwrap());
+            let url = server.at(&format!("/search?bits={bits}&radius={bits}&limit=1000"));
+            let post = server.client.post(url).body(fs::read(file).unwrap());
             let answer: Value = post.send().await.unwrap().json().await.unwrap();
             let found = answer["matches"].as_array().unwrap();
             assert_eq!(found.len(), STORED * (OLD.len() + NEW.len()), "{answer}");
@@ -129,7 +133,7 @@ async fn codes(server: &TestServer) -> BTreeMap<String, Value> {
     images.map(code).collect()
 }
 
-/// Searches until `stop`; returns the start, duration and answer of each search.
+/// Searches until `stop`. Returns the start, duration and response of each search.
 async fn searcher(
     client: Client,
     url: String,
@@ -220,11 +224,11 @@ async fn a_service_learns_four_more_classes_while_it_is_searched() {
         "p50_p99_ms_idle": ms(idle), "p50_p99_ms_learning": ms(learning),
     });
     println!("{line}");
-    // No answer mixes the models.
-    let mut by = BTreeMap::new();
+    // No response mixes the models.
+    let mut by_model = BTreeMap::new();
     for (.., answer) in &answers {
         let model = answer["query"]["model"].as_str().unwrap();
-        *by.entry(model).or_insert(0) += 1;
+        *by_model.entry(model).or_insert(0) += 1;
         for found in answer["matches"].as_array().unwrap() {
             assert_eq!(
                 found["code"],
@@ -232,12 +236,13 @@ async fn a_service_learns_four_more_classes_while_it_is_searched() {
             );
         }
     }
-    assert_eq!(by.len(), 2);
+    assert_eq!(by_model.len(), 2);
     assert!(mean(&after.1) > mean(&before.1) + 0.1);
     assert!(mean(&after.0) > mean(&before.0) - 0.02);
 }
 
-/// A job that exceeds its share of GPU memory fails, and the service on the same GPU still answers.
+/// A job that exceeds its share of GPU memory fails, and the service on the same GPU still
+/// responds.
 #[tokio::test]
 #[ignore = "needs a GPU: make test-gpu"]
 async fn a_job_that_runs_out_of_gpu_memory_fails_alone() {

@@ -17,7 +17,7 @@ import { ask, followJob, messageOf, originalPath, Problem } from './service.js';
  */
 
 const GROUPS_STEP = 12;
-// Limits of openapi.yaml: groups in an answer, and copies in each of its groups.
+// Limits of openapi.yaml: groups in a response, and copies in each of its groups.
 const MAX_GROUPS = 1000;
 const MAX_COPIES = 10;
 

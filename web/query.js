@@ -32,26 +32,26 @@ const DEFAULT_LIMIT = 50;
 export const RELATIONS = ['', 'kin', 'copy'];
 
 /**
- * Returns whether the service searches with the codes that it stores for the subject.
+ * Returns true if the service searches with the codes that it stores for the subject.
  * @param {Subject} subject
  */
 export const isStored = ({ id, box }) => Boolean(id && !box);
 
 /**
- * Returns whether the subject is a picture without codes.
+ * Returns true if the subject is a picture without codes.
  * @param {Subject} subject
  */
 export const needsEncoding = (subject) => !subject.codes && !isStored(subject);
 
 /**
- * Returns whether the subject has a code of this length, or can get one.
+ * Returns true if the subject has a code of this length, or can get one.
  * @param {Subject} subject
  * @param {number} bits
  */
 export const canHaveLength = ({ id, file, codes }, bits) => Boolean(id || file || codes?.[bits]);
 
 /**
- * Returns whether the active model can compare the subject by similarity.
+ * Returns true if the active model can compare the subject by similarity.
  * It needs a sketch that it made itself.
  * @param {Subject} subject
  * @param {ActiveModel} active
@@ -60,7 +60,7 @@ export const canCompare = (subject, active) =>
   active.hasSketches && (isStored(subject) || Boolean(subject.sketch && subject.model === active.id));
 
 /**
- * Returns whether the active model has a threshold for a relation, or none is required.
+ * Returns true if the active model has a threshold for a relation, or if no relation is required.
  * @param {string} relation
  * @param {ActiveModel} active
  */

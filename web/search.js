@@ -140,7 +140,7 @@ class SearchView {
   }
 
   /**
-   * Fetches the answer to the query. Asks once more if another model has become active.
+   * Fetches the response to the query. Asks once more if another model has become active.
    * @param {AbortSignal} signal
    */
   async #fetchAnswer(signal) {

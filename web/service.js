@@ -1,4 +1,4 @@
-// Sends requests to the service, with the key, and reads its answers, problems and event streams.
+// Sends requests to the service, with the key, and reads its responses, problems and event streams.
 import { pause } from './latest.js';
 
 /**
@@ -175,7 +175,7 @@ export async function ask(path, { json, headers = {}, ...options } = {}) {
 }
 
 /**
- * Posts a file and returns the answer's JSON; rejects as `send` does.
+ * Posts a file and returns the JSON of the response; rejects as `send` does.
  * Uses XMLHttpRequest, because fetch does not report progress.
  * @param {string} path below BASE
  * @param {Blob} file

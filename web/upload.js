@@ -43,7 +43,7 @@ class FileRow {
   }
 
   /**
-   * Uploads the file and shows its state. Returns whether the service stored it.
+   * Uploads the file and shows its state. Returns true if the service stored it.
    * @param {AbortSignal} signal
    */
   async upload(signal) {

@@ -1,5 +1,6 @@
-//! A keep-alive connection. Sends a request at once and keeps only the status of the answer. Reads
-//! what this service and uvicorn write: HTTP/1.1 with a content length. Anything else is an error.
+//! A keep-alive connection. Sends each request at once, and keeps only the status of the response.
+//! Reads what this service and uvicorn write: HTTP/1.1 with a content length. Anything else is an
+//! error.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -25,12 +26,12 @@ impl Connection {
         })
     }
 
-    /// Returns whether the service keeps the connection open.
+    /// Returns true if the service keeps the connection open.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Sends a request and reads its whole answer; returns the status.
+    /// Sends a request and reads its whole response. Returns the status.
     pub async fn exchange(&mut self, request: &[u8]) -> Result<u16> {
         self.open = false;
         self.stream.write_all(request).await?;

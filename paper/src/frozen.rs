@@ -1,5 +1,5 @@
-//! Trains policies on fixed features of a backbone, and returns the codes of all images:
-//! experiments of seconds where joint training takes an hour.
+//! Trains policies on fixed features of a backbone, and returns the codes of all images. Such an
+//! experiment takes seconds, and joint training an hour.
 
 use std::path::Path;
 
@@ -29,9 +29,9 @@ pub struct Frozen<'a> {
 }
 
 impl<'a> Frozen<'a> {
-    /// Computes the features by the configuration's backbone at its input size, or reads them from
-    /// `cache`, where they are then saved. A cache is for one backbone and one data set; the caller
-    /// keeps caches apart.
+    /// Computes the features with the configuration's backbone at its input size, or reads them
+    /// from `cache`. Saves computed features there. A cache is for one backbone and one data set;
+    /// the caller keeps caches apart.
     ///
     /// # Errors
     /// [`TrainError::Model`].
@@ -74,8 +74,8 @@ impl<'a> Frozen<'a> {
         })
     }
 
-    /// Trains policies on the `training` pictures with the warm-up of the configuration, and
-    /// returns the codes of all pictures: for each one per length, ascending.
+    /// Trains policies on the `training` pictures with the warm-up of the configuration. Returns
+    /// the codes of all pictures, for each picture one per length, ascending.
     ///
     /// # Errors
     /// As [`train`](scihcgrl_model::train::train).
@@ -127,7 +127,8 @@ impl<'a> Frozen<'a> {
     }
 }
 
-/// Returns the codes of all pictures by a trained model: for each one per length, ascending.
+/// Returns the codes of all pictures by a trained model, for each picture one per length,
+/// ascending.
 ///
 /// # Errors
 /// [`TrainError::Model`].
@@ -142,7 +143,7 @@ pub fn codes_of(
     coded(&network.policy, &card, &features)
 }
 
-/// Computes the features of all pictures, `[pictures, feature]`; reports how many are done.
+/// Computes the features of all pictures, `[pictures, feature]`. Reports how many are done.
 fn all_features(
     network: &Network,
     pictures: &Pictures,

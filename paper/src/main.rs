@@ -1,7 +1,9 @@
 //! `scihcgrl-paper`: reproduces the paper's protocol with its method and rival methods.
 //!
-//! `reproduce/` the protocol, its tables and figures · `methods/` rival methods · `data/` published
-//! data sets · `frozen` policies on fixed features.
+//! - `reproduce`: the protocol, its tables and figures
+//! - `methods`: rival methods
+//! - `data`: published data sets
+//! - `frozen`: policies on fixed features
 
 #![forbid(unsafe_code)]
 

@@ -27,9 +27,9 @@ use scihcgrl::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The longest that a test waits for anything. Machines that run the tests may be slow and shared,
+/// Maximum time that a test waits for anything. Machines that run the tests may be slow and shared,
 /// and a job gets only the processor time that other tests leave.
-pub const WAIT_LIMIT: Duration = Duration::from_secs(600);
+pub const WAIT_LIMIT: Duration = Duration::from_mins(10);
 /// The log of all servers of a folder.
 const LOG: &str = "server.log";
 
@@ -79,8 +79,8 @@ pub fn model_of_fixtures(folder: &Path) -> PathBuf {
     path
 }
 
-/// The similarity from which this model takes images for copies. Sketches of random weights are all
-/// alike, so it is near 1.
+/// The similarity at and above which this model takes images for copies. Sketches of random weights
+/// are all alike, so it is near 1.
 pub const COPY_THRESHOLD: f32 = 0.9999;
 
 /// The card of a small model with these classes.
@@ -221,7 +221,7 @@ pub fn third_model(folder: &Path) -> PathBuf {
     random(folder, "third.safetensors", 13)
 }
 
-/// Writes a model with the largest number of classes.
+/// Writes a model with the maximum number of classes.
 pub fn model_of_most_classes(folder: &Path) -> PathBuf {
     let classes = (0..centers::MAX_CLASSES).map(|class| format!("class-{class:04}"));
     write(folder, "model.safetensors", 14, &card_of(classes.collect()))
@@ -412,8 +412,8 @@ impl TestServer {
     pub async fn store(&self, classes: &[&str], each: usize) {
         for class in classes {
             for (number, file) in samples(class).into_iter().take(each).enumerate() {
-                let at = self.at(&format!("/images/{class}-{number}?label={class}"));
-                let put = self.client.put(at).body(fs::read(file).unwrap());
+                let url = self.at(&format!("/images/{class}-{number}?label={class}"));
+                let put = self.client.put(url).body(fs::read(file).unwrap());
                 put.send().await.unwrap().error_for_status().unwrap();
             }
         }
@@ -436,7 +436,7 @@ impl TestServer {
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
-    /// Sends SIGTERM; returns whether it exited with success.
+    /// Sends SIGTERM. Returns true if the server exited with success.
     pub fn terminate(&mut self) -> bool {
         let pid = self.process.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();

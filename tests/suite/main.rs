@@ -1,7 +1,7 @@
 //! Tests of the program as its users run it, with real files and real servers. They are one
 //! program, so that the service and libtorch are linked once.
 //!
-//! - `api`: requests to one service and its answers
+//! - `api`: requests to one service and its responses
 //! - `cli`: the commands, training included
 //! - `jobs`: fine-tuning, adapting and finding duplicates
 //! - `models`: model files, weights, and replacing the model of a gallery

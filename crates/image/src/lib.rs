@@ -4,7 +4,7 @@
 //! ```text
 //!        change              changes pictures for training and evaluation
 //!          │
-//!          │ decoder_process   the program that decodes, with a module a library
+//!          │ decoder_process   the program that decodes, with one module per library
 //!          └──┬─────┘
 //!           decode           bytes to pixels: chooses the decoder of a format
 //!          ┌──┴─────┐
@@ -16,6 +16,17 @@
 //! ```
 //!
 //! Each folder imports only from those below it. Decoding is slow: callers choose the thread.
+//!
+//! ```
+//! use scihcgrl_image::decode_rgb;
+//!
+//! let mut png = std::io::Cursor::new(Vec::new());
+//! image::RgbImage::new(3, 2).write_to(&mut png, image::ImageFormat::Png)?;
+//! let picture = decode_rgb(png.get_ref())?;
+//! println!("{} × {} pixels", picture.width(), picture.height());
+//! assert_eq!(picture.dimensions(), (3, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![deny(missing_docs)]
 

@@ -138,14 +138,14 @@ fn a_png_without_its_end_or_with_a_wrong_checksum_is_read_if_its_pixels_are_ther
     for length in file.len() - 12..file.len() {
         assert_eq!(decode_rgb(&file[..length]).unwrap(), whole, "{length}");
     }
-    let at = file.windows(4).position(|name| name == b"IDAT").unwrap();
-    let length = u32::from_be_bytes(file[at - 4..at].try_into().unwrap()) as usize;
+    let offset = file.windows(4).position(|name| name == b"IDAT").unwrap();
+    let length = u32::from_be_bytes(file[offset - 4..offset].try_into().unwrap()) as usize;
     let mut checksum = file.clone();
-    checksum[at + 4 + length] ^= 0x55;
+    checksum[offset + 4 + length] ^= 0x55;
     assert_eq!(decode_rgb(&checksum).unwrap(), whole);
     // Changed pixels do not match the checksum inside the compressed data. The last byte before
     // that checksum has unused bits.
-    for changed in (at + 6..at + 4 + length - 5).step_by(5) {
+    for changed in (offset + 6..offset + 4 + length - 5).step_by(5) {
         let mut pixels = file.clone();
         pixels[changed] ^= 0x10;
         assert!(decode_rgb(&pixels).is_err(), "{changed}");
@@ -163,7 +163,7 @@ fn unsupported_files_are_refused_by_name() {
     let frame = deep.windows(2).position(|pair| pair == [0xff, 0xc0]);
     deep[frame.unwrap() + 4] = 12;
     for (bytes, words) in [
-        (&deep[..], "a JPEG of 12 bits a sample cannot be read"),
+        (&deep[..], "a JPEG of 12 bits per sample cannot be read"),
         (
             &fixture("jpeg-lossless.jpg")[..],
             "a lossless JPEG cannot be read",

@@ -133,8 +133,8 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     // The frame header states a larger size than the coded pixels have.
     let mut progressive = include_bytes!("../../../tests/fixtures/progressive.jpg").to_vec();
     let frame = progressive.windows(2).position(|pair| pair == [0xff, 0xc2]);
-    let at = frame.unwrap() + 5;
-    progressive[at..at + 4].copy_from_slice(&[0x0b, 0xb8, 0x0f, 0xa0]);
+    let offset = frame.unwrap() + 5;
+    progressive[offset..offset + 4].copy_from_slice(&[0x0b, 0xb8, 0x0f, 0xa0]);
     all.push(("progressive".to_owned(), progressive));
 
     let png = encoded(&DynamicImage::new_rgba8(8, 8), ImageFormat::Png);
@@ -177,7 +177,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
         "webp in a small canvas".to_owned(),
         riff(&[(b"VP8X", vec![0; 10]), (b"VP8 ", claimed.clone())]),
     ));
-    // The most groups that are decoded in this process.
+    // The maximum number of groups that are decoded in this process.
     all.push(("deep codes".to_owned(), prefix_codes::lossless(2_800, true)));
     all.push((
         "many codes".to_owned(),

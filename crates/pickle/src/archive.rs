@@ -40,7 +40,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Parts<'_>, String> {
     Ok((entries(&Reader::new(pickle).pickle()?)?, storages))
 }
 
-/// Returns a range of a file; none if the file ends before it does.
+/// Returns a range of a file. Returns `None` if the file ends within it.
 fn range(bytes: &[u8], start: u64, size: u64) -> Option<&[u8]> {
     let rest = bytes.get(usize::try_from(start).ok()?..)?;
     rest.get(..usize::try_from(size).ok()?)

@@ -1,10 +1,11 @@
-//! Reads the state dict of a `torch.save` file: a zip archive, or the older format of pickles in a
-//! row.
+//! Reads the state dict of a `torch.save` file: a zip archive, or the older format of several
+//! pickles in a row.
 //!
-//! Supports only the instructions that state dicts need, calls nothing, and limits the steps, the
-//! depth and the size of the values that a file makes: a hostile file is refused.
+//! Supports only the instructions that state dicts need, and calls nothing. Limits the steps, and
+//! the depth and size of the values that a file makes, so a hostile file is refused.
 //!
-//! `machine` runs pickles · `archive` reads zip archives.
+//! - `machine`: runs pickles
+//! - `archive`: reads zip archives
 
 #![deny(missing_docs)]
 
@@ -23,8 +24,8 @@ type Entry = (Rc<str>, Rc<machine::Tensor>);
 /// The entries of a state dict, and the bytes of each storage by key.
 type Parts<'a> = (Vec<Entry>, HashMap<Rc<str>, &'a [u8]>);
 
-/// The most bytes of all tensors, as a multiple of the file's size. Tensors that share a storage
-/// are written once but returned each.
+/// Maximum number of bytes of all tensors, as a multiple of the file's size. Tensors that share a
+/// storage are written once, but each is returned.
 const MAX_EXPANSION: usize = 4;
 
 /// The type of a tensor's elements, little-endian.
@@ -39,7 +40,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Returns the bytes of an element.
+    /// Returns the number of bytes of an element.
     pub fn width(self) -> usize {
         match self {
             Element::Half => 2,
@@ -100,8 +101,8 @@ pub fn read_state_dict(bytes: &[u8]) -> Result<Vec<Tensor<'_>>, String> {
     Ok(tensors)
 }
 
-/// Returns the bytes of a storage from a tensor's first element to its last; none if the tensor
-/// reaches past the storage or uses an element twice.
+/// Returns the bytes of a storage from a tensor's first element to its last. Returns `None` if the
+/// tensor reaches past the storage or uses an element twice.
 fn tensor_bytes<'a>(view: &machine::Tensor, storage: &'a [u8], width: usize) -> Option<&'a [u8]> {
     let (mut elements, mut span) = (1usize, 1usize);
     if view.shape.len() != view.strides.len() {
@@ -112,11 +113,11 @@ fn tensor_bytes<'a>(view: &machine::Tensor, storage: &'a [u8], width: usize) -> 
         elements = elements.checked_mul(side)?;
         span = span.checked_add(side.saturating_sub(1).checked_mul(stride)?)?;
     }
-    let from = usize::try_from(view.offset).ok()?.checked_mul(width)?;
+    let start = usize::try_from(view.offset).ok()?.checked_mul(width)?;
     if elements == 0 {
         return Some(&[]);
     }
-    let bytes = storage.get(from..from.checked_add(span.checked_mul(width)?)?)?;
+    let bytes = storage.get(start..start.checked_add(span.checked_mul(width)?)?)?;
     (elements <= span).then_some(bytes)
 }
 

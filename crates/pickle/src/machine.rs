@@ -5,15 +5,16 @@ use std::{collections::HashMap, rc::Rc};
 
 /// The text that stands for the magic number of `torch.save` files.
 pub(crate) const MAGIC: &str = "a long that torch.save begins with";
-/// The most instructions of a file and items that they copy, together. A tensor takes about 25.
+/// Maximum number of steps: instructions of a file plus items that they copy. A tensor takes about
+/// 25.
 const MAX_STEPS: usize = 1 << 20;
-/// The deepest nesting of lists, tuples and dicts. A state dict has a depth of 4.
+/// Maximum nesting of lists, tuples and dicts. A state dict has a depth of 4.
 const MAX_DEPTH: usize = 64;
-/// The most dimensions of a tensor.
+/// Maximum number of dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 
-/// A value that a pickle builds. Clones share their contents, so fetching one from the memo is
-/// cheap.
+/// A value that a pickle builds. Clones share their contents, so it is cheap to fetch one from the
+/// memo.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Nothing,
@@ -93,13 +94,14 @@ impl<'a> Reader<'a> {
     /// Counts steps against the limit.
     fn count_steps(&mut self, steps: usize) -> Result<(), String> {
         self.steps = self.steps.saturating_add(steps);
-        match self.steps > MAX_STEPS {
-            true => Err(format!("its pickle takes more than {MAX_STEPS} steps")),
-            false => Ok(()),
+        if self.steps > MAX_STEPS {
+            Err(format!("its pickle takes more than {MAX_STEPS} steps"))
+        } else {
+            Ok(())
         }
     }
 
-    /// Adds values to a list or dict, after copying it if others share it.
+    /// Adds values to a list or dict. Copies it first if others share it.
     fn add(&mut self, to: &mut Rc<Items>, values: Vec<Value>) -> Result<(), String> {
         if Rc::strong_count(to) > 1 {
             self.count_steps(to.values.len())?;
@@ -180,32 +182,32 @@ impl<'a> Reader<'a> {
                     stack.push(self.tuple(items)?);
                 }
                 tuple @ 0x85..=0x87 => {
-                    let from = stack
+                    let start = stack
                         .len()
                         .checked_sub(usize::from(tuple - 0x84))
                         .ok_or_else(damaged)?;
-                    let items = stack.split_off(from);
+                    let items = stack.split_off(start);
                     stack.push(self.tuple(items)?);
                 }
                 append @ (b'e' | b'a') => {
-                    let from = if append == b'a' {
+                    let start = if append == b'a' {
                         stack.len().checked_sub(1)
                     } else {
                         marks.pop()
                     };
-                    let items = stack.split_off(from.ok_or_else(damaged)?.min(stack.len()));
+                    let items = stack.split_off(start.ok_or_else(damaged)?.min(stack.len()));
                     let Some(Value::Sequence(list)) = stack.last_mut() else {
                         return Err(damaged());
                     };
                     self.add(list, items)?;
                 }
                 set @ (b'u' | b's') => {
-                    let from = if set == b's' {
+                    let start = if set == b's' {
                         stack.len().checked_sub(2)
                     } else {
                         marks.pop()
                     };
-                    let items = stack.split_off(from.ok_or_else(damaged)?.min(stack.len()));
+                    let items = stack.split_off(start.ok_or_else(damaged)?.min(stack.len()));
                     let Some(Value::Dict(dict)) = stack.last_mut() else {
                         return Err(damaged());
                     };
@@ -263,7 +265,8 @@ fn storage(id: Option<Value>) -> Option<Value> {
     }
 }
 
-/// Returns the value that a call of a known function stands for; none for other functions.
+/// Returns the value that a call of a known function stands for. Returns `None` for other
+/// functions.
 fn construct(function: Option<Value>, arguments: Option<Value>) -> Option<Value> {
     let (Value::Global(function), Value::Sequence(arguments)) = (function?, arguments?) else {
         return None;

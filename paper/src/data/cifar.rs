@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn training_batches_are_read_from_a_folder_and_from_the_archive() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        published(&at("cifar-10-batches-bin"));
+        let path_of = |name: &str| folder.path().join(name);
+        published(&path_of("cifar-10-batches-bin"));
         let mut tar = tar::Builder::new(Vec::new());
         let name = "cifar-10-batches-bin";
-        tar.append_dir_all(name, at(name)).unwrap();
+        tar.append_dir_all(name, path_of(name)).unwrap();
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(&tar.into_inner().unwrap()).unwrap();
         write(
@@ -148,7 +148,7 @@ mod tests {
             packed.finish().unwrap(),
         );
         for name in [name, "cifar-10-binary.tar.gz"] {
-            let collection = crate::data::open(&at(name)).unwrap();
+            let collection = crate::data::open(&path_of(name)).unwrap();
             assert_eq!(collection.sets, [[0], [1]]);
             assert_eq!(
                 listed(&collection),

@@ -1,6 +1,7 @@
 //! The published forms of the papers' data sets, and every format that `scihcgrl train` reads.
 //!
-//! `cifar` CIFAR-10's binary batches · `nus_wide` NUS-WIDE.
+//! - `cifar`: CIFAR-10's binary batches
+//! - `nus_wide`: NUS-WIDE
 
 mod cifar;
 mod nus_wide;
@@ -48,9 +49,10 @@ fn published(path: &Path) -> Result<Option<Collection>, TrainError> {
             .collect();
         return batches(path, &files);
     }
-    match name.ends_with(".bin") {
-        true => cifar::file(path).map(Some),
-        false => Ok(None),
+    if name.ends_with(".bin") {
+        cifar::file(path).map(Some)
+    } else {
+        Ok(None)
     }
 }
 

@@ -101,12 +101,12 @@ pub fn factorise(
             }
             left
         };
-        let was = left(&codes[bit]);
-        let signs: Vec<f64> = was
+        let before = left(&codes[bit]);
+        let signs: Vec<f64> = before
             .iter()
             .map(|&left| if left >= 0.0 { 1.0 } else { -1.0 })
             .collect();
-        if dot(&left(&signs), &signs) > dot(&was, &codes[bit]) {
+        if dot(&left(&signs), &signs) > dot(&before, &codes[bit]) {
             codes[bit] = signs;
         }
     }

@@ -1,7 +1,9 @@
 //! The rivals of the paper's method, each an objective on the same backbone and policy.
 //!
-//! `csq`, `drlih` the paper's two parents · `hashnet`, `dsh`, `ninh` learn from pairs and triplets
-//! (`pairs`) · `cnnh` factorises codes first · `hyperplanes` learns nothing.
+//! - `csq`, `drlih`: the paper's two parents
+//! - `hashnet`, `dsh`, `ninh`: learn from pairs and triplets (`pairs`)
+//! - `cnnh`: factorises codes first
+//! - `hyperplanes`: learns nothing
 
 mod cnnh;
 mod csq;

@@ -43,11 +43,11 @@ pub fn hinges(
 ) -> Result<(Tensor, Tensor), ModelError> {
     let (heads, batch, _) = distances.size3()?;
     let unlike = similar.f_neg()?.f_add_scalar(1.0)?;
-    let has = unlike
+    let has_unlike = unlike
         .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Float)?
         .f_sign()?; // [batch, 1]
     // A row without a dissimilar image draws any image; its triplets are masked.
-    let weights = unlike.f_add(&has.f_neg()?.f_add_scalar(1.0)?)?;
+    let weights = unlike.f_add(&has_unlike.f_neg()?.f_add_scalar(1.0)?)?;
     let drawn = weights.f_multinomial(batch, true)?; // [batch, batch]
     let far = distances.f_gather(
         2,
@@ -59,7 +59,7 @@ pub fn hinges(
     let others = Tensor::f_eye(batch, (Kind::Float, similar.device()))?
         .f_neg()?
         .f_add_scalar(1.0)?;
-    let mask = similar.f_mul(&others)?.f_mul(&has)?;
+    let mask = similar.f_mul(&others)?.f_mul(&has_unlike)?;
     let hinge = distances
         .f_sub(&far)?
         .f_add_scalar(margin)?

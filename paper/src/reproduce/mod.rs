@@ -1,8 +1,10 @@
-//! `scihcgrl-paper reproduce`: the paper's protocol, method against method and one change at a
-//! time, over several seeds, into the tables and figures of docs/paper.md. A run resumes where it
-//! was stopped.
+//! `scihcgrl-paper reproduce`: compares methods, and single changes of the method, by the paper's
+//! protocol over several seeds. Writes the tables and figures of docs/paper.md. A stopped run
+//! resumes where it stopped.
 //!
-//! `plan` the experiments · `results` the file of results · `report` tables and figures.
+//! - `plan`: the experiments
+//! - `results`: the file of results
+//! - `report`: tables and figures
 
 mod plan;
 mod report;
@@ -198,7 +200,7 @@ struct Stage<'a> {
     numbers: Vec<usize>,
 }
 
-/// Trains both networks on the split of one seed, then a student of their answers.
+/// Trains both networks on the split of one seed, then a student of the trained model.
 fn joint(
     options: &Reproduce,
     collection: &Collection,
@@ -207,9 +209,9 @@ fn joint(
     seed: u64,
 ) -> anyhow::Result<()> {
     let split = Split::draw(collection, options.queries, options.training, seed)?;
-    let out = |kind: &str| options.work.join(format!("{kind}-{seed}.safetensors"));
+    let model_path = |kind: &str| options.work.join(format!("{kind}-{seed}.safetensors"));
     let backbone = options.backbone.display().to_string();
-    let teacher = out("joint").display().to_string();
+    let teacher = model_path("joint").display().to_string();
     let mut stages = vec![Stage {
         kind: "joint",
         all_flags: options.joint.clone(),
@@ -240,7 +242,7 @@ fn joint(
         );
         let flags = own.split_whitespace().chain(stage.flags.split_whitespace());
         let flags: Vec<&str> = stage.start_flags.into_iter().chain(flags).collect();
-        let (config, out) = (Training::of(&flags)?, out(stage.kind));
+        let (config, out) = (Training::of(&flags)?, model_path(stage.kind));
         let mut display = ProgressDisplay::default();
         let mut report = |progress| display.show(&progress);
         let numbers = Some(stage.numbers.as_slice());
@@ -266,17 +268,19 @@ fn joint(
 impl Reproduce {
     /// Experiments at every length.
     fn methods(&self) -> &[Row] {
-        match self.rows.is_empty() {
-            true => &METHODS,
-            false => &self.rows,
+        if self.rows.is_empty() {
+            &METHODS
+        } else {
+            &self.rows
         }
     }
 
     /// Experiments at [`report::ABLATED`] lengths.
     fn ablations(&self) -> &[Row] {
-        match self.rows.is_empty() {
-            true => &ABLATIONS,
-            false => &[],
+        if self.rows.is_empty() {
+            &ABLATIONS
+        } else {
+            &[]
         }
     }
 
@@ -305,8 +309,8 @@ fn measure(
             .collect()
     };
     let (queries, without) = (labelled(&split.queries), labelled(&split.database));
-    let with = [without.clone(), labelled(&split.training)].concat();
+    let with_training = [without.clone(), labelled(&split.training)].concat();
     let quality =
         |database: &[eval::LabelledCode]| eval::quality(&queries, database, &pictures.sets, seed);
-    json!({ "without": quality(&without), "with": quality(&with) })
+    json!({ "without": quality(&without), "with": quality(&with_training) })
 }

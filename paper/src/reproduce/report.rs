@@ -26,11 +26,11 @@ impl Figures<'_> {
     fn all(&self, kind: &str, flags: &str, length: Length, path: &str) -> Vec<f64> {
         let options = self.options;
         let seeds = options.first_seed..options.first_seed + options.seeds.max(options.joint_seeds);
-        let of = |seed| {
+        let figure = |seed| {
             let experiment = options.key(kind, flags, length, seed);
             self.done.get(&experiment)?.pointer(path)?.as_f64()
         };
-        seeds.filter_map(of).collect()
+        seeds.filter_map(figure).collect()
     }
 
     fn mean(&self, kind: &str, flags: &str, length: Length, path: &str) -> Option<f64> {

@@ -28,7 +28,7 @@ async fn ask(server: &TestServer, method: Method, condition: &str) -> Response {
     request.send().await.unwrap()
 }
 
-/// Asserts that a write is refused, and that the answer has the image's present tag.
+/// Asserts that a write is refused, and that the response has the image's current tag.
 async fn refused(answer: Response, present: Option<&str>) {
     assert_eq!(answer.status(), 412);
     let tag = answer.headers().get("etag").cloned();

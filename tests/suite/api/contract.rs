@@ -237,7 +237,7 @@ fn routed_paths() -> BTreeSet<String> {
 /// Fills in the parameters of a path.
 fn filled(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
-        // A route of files answers for existing ones.
+        // A route of files serves existing ones.
         "{file}" if path.starts_with("/docs/") => "swagger-ui.css",
         "{file}" => "main.js",
         _ if part.starts_with('{') => "none",
@@ -271,7 +271,7 @@ async fn contract_and_router_have_the_same_routes() {
                 "{method} {path}: {status}"
             );
         }
-        // The router lists a path's methods in its answer to an unknown method.
+        // The router lists a path's methods in its response to an unknown method.
         let answer = ask("NONE").await.unwrap();
         assert_eq!(answer.status(), 405, "{path}");
         let allowed = answer.headers()["allow"].to_str().unwrap().split(',');

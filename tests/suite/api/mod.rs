@@ -1,4 +1,4 @@
-//! Requests to one service and its answers.
+//! Requests to one service and its responses.
 //!
 //! - `serve`: storing, searching, reading, deleting, starting and stopping
 //! - `bad_input`, `conditions`, `overload`: refused requests, preconditions, a full queue

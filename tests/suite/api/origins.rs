@@ -1,5 +1,5 @@
-//! Requests that pages of other sites make a browser send are refused, under any host name. Sent
-//! with a browser's headers, and without them as programs do.
+//! Refuses requests that pages of other sites make a browser send, under any host name. Requests
+//! are sent with a browser's headers, and without them as programs do.
 
 use std::fs;
 
@@ -98,7 +98,7 @@ async fn pages_of_other_sites_can_neither_change_nor_start_anything() {
         200
     );
     assert_eq!(ask(&server, Method::POST, "/search", &[]).await.0, 200);
-    // Reading is allowed; CORS decides who sees the answer.
+    // Reading is allowed. CORS decides who sees the response.
     assert_eq!(ask(&server, Method::GET, "/images", &EVIL).await.0, 200);
 }
 
@@ -176,7 +176,7 @@ async fn configured_origins_are_allowed_and_a_key_does_not_replace_them() {
         ("photos.example", "https://shop.example", "cross-site", 200),
         ("photos.example", "https://evil.example", "cross-site", 403),
         ("photos.example", "null", "", 403),
-        // With keys any host name is answered.
+        // With keys, any host name is accepted.
         ("other.example", "", "", 200),
     ] {
         let given = [

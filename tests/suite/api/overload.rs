@@ -1,5 +1,5 @@
 //! Overload: a full queue, late images, large batches and unfinished requests. Every accepted
-//! request is answered. No timing is asserted.
+//! request gets a response. No timing is asserted.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn start(arguments: &[&str]) -> TestServer {
     TestServer::start_in(folder, arguments)
 }
 
-/// Sends this many pictures to encode at once; counts the answers by status.
+/// Sends this many pictures to encode at once. Counts the responses by status.
 async fn at_once(server: &TestServer, count: usize) -> BTreeMap<u16, usize> {
     let sent: Vec<_> = (0..count)
         .map(|_| {
@@ -109,7 +109,7 @@ async fn each_image_of_a_batch_gets_its_own_answer() {
     assert_eq!(items[3]["image"]["labels"], serde_json::json!(["all"]));
     assert_eq!(items.as_array().unwrap().len(), 43);
 
-    // Images before a mistake in the form are stored and answered, and so is the mistake.
+    // Images before a mistake in the form are stored. The response has them and the mistake.
     for (field, text, code, words) in [
         ("colour", "red", "unknown_field", "`colour`"),
         ("id", "my-car", "invalid_form", "after the last image"),

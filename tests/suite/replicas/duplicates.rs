@@ -1,4 +1,4 @@
-//! Groups of copies that a worker finds are answered by every replica.
+//! Every replica returns the groups of copies that a worker finds.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -17,11 +17,11 @@ use super::{
 
 /// Copies a folder, as if it was moved or backed up.
 fn copied(from: &Path) -> TempDir {
-    let to = tempfile::tempdir().unwrap();
+    let copied = tempfile::tempdir().unwrap();
     let mut copy = Command::new("cp");
-    copy.arg("-r").arg(from.join(".")).arg(to.path());
+    copy.arg("-r").arg(from.join(".")).arg(copied.path());
     assert!(copy.status().unwrap().success());
-    to
+    copied
 }
 
 /// Starts a service without a log, with the originals that the replicas share.
@@ -126,8 +126,8 @@ async fn a_gallery_of_one_service_becomes_one_of_replicas() {
     assert!(refused.contains("POST /admin/snapshots"), "{refused}");
     assert!(!empty.path().join("data/db").exists());
     let (_, made) = first.ask(Method::POST, "/admin/snapshots").await;
-    let of = [&made["position"], &made["originals"], &made["images"]];
-    assert_eq!(of, [&json!(0), &json!(false), &json!(13)]);
+    let summary = [&made["position"], &made["originals"], &made["images"]];
+    assert_eq!(summary, [&json!(0), &json!(false), &json!(13)]);
     let third = cluster.replica(2, empty);
     assert_eq!(third.ask(Method::GET, "/admin/digest").await.1, digest);
 

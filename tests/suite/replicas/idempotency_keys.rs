@@ -25,7 +25,7 @@ async fn one_idempotency_key_at_two_replicas_at_once_creates_one_job() {
         };
         let (first, second) = tokio::join!(ask(0), ask(1));
         assert_eq!(first.1["id"], second.1["id"], "{first:?} {second:?}");
-        // Both may answer that the job is new if they get it in the same millisecond.
+        // Both may respond that the job is new if they receive the request in the same millisecond.
         let statuses = [first.0, second.0];
         assert!(statuses.contains(&202), "{first:?} {second:?}");
         assert!(

@@ -47,8 +47,11 @@ async fn events(server: &TestServer, job: &Value) -> Vec<(String, Value)> {
 /// Returns the worker that is training, if any.
 fn training_worker(workers: &[TestServer]) -> Option<usize> {
     let is_training = |worker: &TestServer| {
-        let of = format!("fine-tune.*{}", worker.folder.path().display());
-        let found = Command::new("pgrep").args(["-f", &of]).output().unwrap();
+        let pattern = format!("fine-tune.*{}", worker.folder.path().display());
+        let found = Command::new("pgrep")
+            .args(["-f", &pattern])
+            .output()
+            .unwrap();
         !found.stdout.is_empty()
     };
     workers.iter().position(is_training)
@@ -73,7 +76,7 @@ async fn a_job_finishes_once_although_its_workers_are_killed() {
     assert_eq!(status, 202, "{job}");
     let (status, same) = create(&second, &body, Some("once")).await;
     assert_eq!((status, &same["id"]), (200, &job["id"]));
-    let mut from = Vec::new();
+    let mut epochs = Vec::new();
     // All but one are killed; that one is stopped for so long that another has its job when it
     // wakes up.
     for harm in 1..=harms {
@@ -98,7 +101,7 @@ async fn a_job_finishes_once_although_its_workers_are_killed() {
             .await
             .unwrap();
         assert_eq!(now["state"], "running", "{now}");
-        from.push(now["progress"]["epoch"].as_u64().unwrap());
+        epochs.push(now["progress"]["epoch"].as_u64().unwrap());
         let killed = Instant::now();
         let harmed = workers.remove(worker);
         let stopped = if harm == harms - 1 {
@@ -131,7 +134,7 @@ async fn a_job_finishes_once_although_its_workers_are_killed() {
             } else {
                 "killed"
             },
-            from[harm - 1]
+            epochs[harm - 1]
         );
     }
     let job = second.wait_for_end(&job["id"]).await;
@@ -158,16 +161,22 @@ async fn a_job_finishes_once_although_its_workers_are_killed() {
     let takeovers: Vec<usize> = (0..events_seen.len())
         .filter(|number| events_seen[*number].0 == "running")
         .collect();
-    for (number, from) in takeovers[1..].iter().zip(&from) {
+    for (number, handed_over) in takeovers[1..].iter().zip(&epochs) {
         let then = events_seen[*number..]
             .iter()
             .find(|(_, data)| data["stage"] == "joint");
         let epoch = then.unwrap().1["epoch"].as_u64().unwrap();
-        assert!(epoch + 1 >= *from, "epoch {epoch} after {from}");
+        assert!(
+            epoch + 1 >= *handed_over,
+            "epoch {epoch} after {handed_over}"
+        );
     }
     // The reported epoch may be one behind the epoch that was handed over.
-    let on = from.windows(2).all(|two| two[1] + 1 >= two[0]);
-    assert!(on && (harms < 3 || from[2] > from[0]), "{from:?}");
+    let continued = epochs.windows(2).all(|two| two[1] + 1 >= two[0]);
+    assert!(
+        continued && (harms < 3 || epochs[2] > epochs[0]),
+        "{epochs:?}"
+    );
     for replica in [&first, &second] {
         let (_, models) = replica.ask(Method::GET, "/admin/models").await;
         let models = models["models"].as_array().unwrap();
@@ -197,7 +206,8 @@ async fn jobs_wait_for_workers_and_are_cancelled_through_any_replica() {
         let path = format!("/admin/jobs/{}/cancel", job["id"].as_str().unwrap());
         server.ask(Method::POST, &path).await.1
     };
-    // There is no worker. Every replica knows a job as soon as one has answered that it is created.
+    // There is no worker. Every replica knows a job as soon as one replica has responded that it is
+    // created.
     for _ in 0..server::times(10, 100) {
         let (_, waits) = create(&second, &body, None).await;
         let cancelled = cancel(&first, &waits).await;
@@ -268,10 +278,10 @@ async fn a_gallery_is_encoded_by_several_workers_although_one_dies() {
         .map(|file| fs::read(file).unwrap())
         .collect();
     let stored = (0..IMAGES).map(|number| {
-        let at = first.at(&format!("/images/image-{number}"));
+        let url = first.at(&format!("/images/image-{number}"));
         let put = first
             .client
-            .put(at)
+            .put(url)
             .body(photos[number % photos.len()].clone());
         async move { put.send().await.unwrap().error_for_status().unwrap() }
     });

@@ -41,7 +41,7 @@ async fn a_replica_stops_if_the_log_has_other_writes() {
             detail.contains("no longer follows the replication log"),
             "{detail}"
         );
-        // It still answers reads.
+        // It still serves reads.
         assert_eq!(replica.ask(Method::GET, "/images/cat-4").await.0, 200);
     }
 }

@@ -64,7 +64,7 @@ async fn renumber(mut from: impl AsyncRead + Unpin, mut to: OwnedWriteHalf) {
     }
 }
 
-/// Returns whether a replica has an image.
+/// Returns true if a replica has an image.
 async fn has_image(replica: &TestServer, id: &str) -> bool {
     let (status, _) = replica.ask(Method::GET, &format!("/images/{id}")).await;
     assert!([200, 404].contains(&status.as_u16()), "{status}");

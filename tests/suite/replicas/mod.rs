@@ -2,7 +2,7 @@
 //! and servers under writes, and starts new replicas.
 //!
 //! - `harness`: replicas, NATS servers, random writers and their history
-//! - `conditions`, `ids`, `searches`, `duplicates`: replicas agree on writes and answers
+//! - `conditions`, `ids`, `searches`, `duplicates`: replicas agree on writes and responses
 //! - `models`, `jobs`, `idempotency_keys`: changing models, workers, one job for repeated requests
 //! - `existing_gallery`, `mixed_versions`: a gallery from before the log, an upgrade in steps
 //! - `disconnected_callers`, `full_disk`, `lost_writes`: other failures
@@ -47,7 +47,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 const REPLICAS: usize = 3;
-/// The longest that a caller waits for an answer.
+/// Maximum time that a caller waits for a response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const POSITION: &str = "scihcgrl-position";
 const AFTER: &str = "scihcgrl-after";

@@ -1,5 +1,5 @@
-//! Replacing the model on replicas under searches and writes: at one position, all replicas answer
-//! by one model.
+//! Replaces the model on replicas under searches and writes. At one position, all replicas search
+//! with one model.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use super::{
     server::{self, samples},
 };
 
-/// Searches at one replica until `stop`; returns the position and the model of each answer.
+/// Searches at one replica until `stop`. Returns the position and the model of each response.
 async fn searched(url: String, stop: Arc<AtomicBool>) -> Vec<(u64, String)> {
     let client = server::client().timeout(ANSWER_TIMEOUT).build().unwrap();
     let photo = fs::read(&samples("cat")[0]).unwrap();
@@ -117,16 +117,16 @@ async fn all_replicas_change_models_at_one_position_of_the_log() {
     sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);
     let stored = writer.await.unwrap();
-    let mut by = BTreeMap::<u64, String>::new();
+    let mut by_position = BTreeMap::<u64, String>::new();
     let mut count = 0;
     for searcher in searchers {
         for (position, model) in searcher.await.unwrap() {
             count += 1;
-            let first = by.entry(position).or_insert_with(|| model.clone());
+            let first = by_position.entry(position).or_insert_with(|| model.clone());
             assert_eq!(*first, model, "{position}");
         }
     }
-    let models: Vec<&String> = by.values().collect();
+    let models: Vec<&String> = by_position.values().collect();
     let changes = models.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert_eq!(changes, 2, "the model did not change exactly twice");
     cluster.settle().await;
@@ -137,6 +137,6 @@ async fn all_replicas_change_models_at_one_position_of_the_log() {
     }
     println!(
         "{count} searches at {} positions, {stored} images stored at the same time",
-        by.len()
+        by_position.len()
     );
 }

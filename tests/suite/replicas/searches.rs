@@ -1,5 +1,5 @@
-//! Two replicas under parallel writes, then searched in every order, page and filter: both answer
-//! as a plain list does.
+//! Two replicas under parallel writes, then searched in every order, page and filter. Both return
+//! what a plain list does.
 
 use std::fs;
 
@@ -159,14 +159,17 @@ async fn write(replicas: &[TestServer], writes: usize, random: &mut ChaCha8Rng) 
         let replica = replicas.choose(random).unwrap();
         let id = random.random_range(0..IMAGES);
         let label = LABELS.choose(random).unwrap();
-        let at = replica.at(&format!("/images/{id}?label={label}"));
+        let url = replica.at(&format!("/images/{id}?label={label}"));
         let request = match random.random_range(0..10) {
             0..7 => replica
                 .client
-                .put(at)
+                .put(url)
                 .body(photos.choose(random).unwrap().clone()),
-            7 => replica.client.patch(at).json(&json!({ "labels": [label] })),
-            _ => replica.client.delete(at),
+            7 => replica
+                .client
+                .patch(url)
+                .json(&json!({ "labels": [label] })),
+            _ => replica.client.delete(url),
         };
         running.push(tokio::spawn(request.send()));
     }
@@ -187,15 +190,16 @@ async fn replicas_answer_searches_as_a_plain_list_does() {
         cluster.settle().await;
         let images = plain_list(&cluster.replicas[0]).await;
         for _ in 0..60 {
-            let by = encoded(
+            let query = encoded(
                 &cluster.replicas[1],
                 &images.choose(&mut random).unwrap().id,
             )
             .await;
             let search = Search::random(&mut random);
-            let code: HashCode = serde_json::from_value(by["codes"][search.bits].clone()).unwrap();
-            let (total, expected) = search.of(&images, code, &sketch(&by));
-            let body = json!({ "code": code, "sketch": by["sketch"], "model": by["model"] });
+            let code: HashCode =
+                serde_json::from_value(query["codes"][search.bits].clone()).unwrap();
+            let (total, expected) = search.of(&images, code, &sketch(&query));
+            let body = json!({ "code": code, "sketch": query["sketch"], "model": query["model"] });
             for replica in &cluster.replicas {
                 let path = search.path();
                 let found = replica

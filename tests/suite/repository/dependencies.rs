@@ -27,7 +27,7 @@ fn host() -> String {
     host.unwrap().to_owned()
 }
 
-/// Returns whether these licences satisfy an SPDX expression. Exceptions are not supported. AND
+/// Returns true if these licences satisfy an SPDX expression. Exceptions are not supported. AND
 /// binds closer than OR.
 fn allowed(licences: &[String], expression: &str) -> bool {
     let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");

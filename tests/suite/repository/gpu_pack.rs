@@ -78,33 +78,34 @@ fn the_small_form_runs_every_step() {
         .filter(|line| line["failed"].is_string())
         .collect();
     assert!(failed.is_empty(), "{failed:?}\n{printed}");
-    let of = |step: &str, member: &str| {
-        let has = |line: &&Value| line["step"] == step && !line[member].is_null();
-        lines.iter().filter(has).count()
+    let count = |step: &str, member: &str| {
+        let matches = |line: &&Value| line["step"] == step && !line[member].is_null();
+        lines.iter().filter(matches).count()
     };
     assert!(
-        of("measure", "bare") >= 2 && of("measure", "decoded_per_s_and_core") == 1,
+        count("measure", "bare") >= 2 && count("measure", "decoded_per_s_and_core") == 1,
         "{printed}"
     );
     // PyTorch may be incomplete here.
     assert!(
-        of("measure", "peer") > 0 || of("measure", "skipped") == 1,
+        count("measure", "peer") > 0 || count("measure", "skipped") == 1,
         "{printed}"
     );
-    assert_eq!(of("serve", "served_per_s"), 1, "{printed}");
-    assert_eq!(of("scenario", "learned_s"), 1, "{printed}");
-    assert_eq!(of("train", "quality"), 4, "{printed}");
-    let out: Vec<_> = fs::read_dir(elsewhere.path().join("out"))
+    assert_eq!(count("serve", "served_per_s"), 1, "{printed}");
+    assert_eq!(count("scenario", "learned_s"), 1, "{printed}");
+    assert_eq!(count("train", "quality"), 4, "{printed}");
+    let outputs: Vec<_> = fs::read_dir(elsewhere.path().join("out"))
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    assert!(out.len() <= 8, "{out:?}");
+    assert!(outputs.len() <= 8, "{outputs:?}");
     assert!(
-        out.iter()
+        outputs
+            .iter()
             .all(|file| file.metadata().unwrap().len() <= 16 << 20),
-        "{out:?}"
+        "{outputs:?}"
     );
-    let models = out.iter().filter(|file| {
+    let models = outputs.iter().filter(|file| {
         file.path()
             .extension()
             .is_some_and(|end| end == "safetensors")
@@ -134,7 +135,7 @@ fn results_are_valid_whenever_it_is_killed() {
         let began = Instant::now();
         while lines(elsewhere.path()).is_empty() {
             assert!(
-                began.elapsed() < Duration::from_secs(60),
+                began.elapsed() < Duration::from_mins(1),
                 "no results within a minute"
             );
             sleep(Duration::from_millis(20));

@@ -92,10 +92,10 @@ async fn the_readme_fine_tunes_and_activates_a_model() {
     for class in ["cat", "ship"] {
         let files = fs::read_dir(Path::new(ROOT).join("samples/gallery").join(class)).unwrap();
         for (number, file) in files.take(6).enumerate() {
-            let at = server.at(&format!("/images/{class}-{number}?label={class}"));
+            let url = server.at(&format!("/images/{class}-{number}?label={class}"));
             let put = server
                 .client
-                .put(at)
+                .put(url)
                 .body(fs::read(file.unwrap().path()).unwrap());
             put.send().await.unwrap().error_for_status().unwrap();
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::server::{self, SKETCH_BYTES, TestServer};
 
-/// Posts JSON; returns the status and the answer.
+/// Posts JSON. Returns the status and the response.
 async fn post(server: &TestServer, path: &str, body: &Value) -> (StatusCode, Value) {
     let answer = server.client.post(server.at(path)).json(body).send().await;
     let answer = answer.unwrap();
@@ -67,7 +67,7 @@ async fn matches_are_ordered_by_similarity() {
     assert!((shown - least).abs() < 1e-6, "{shown} for {least}");
     assert_eq!(ids(&like), ids(&found)[..5]);
 
-    // A search by id uses the stored sketch; a search by code uses the sketch of the answer to
+    // A search by id uses the stored sketch. A search by code uses the sketch of the response to
     // /encode.
     let (_, by_id) = post(&server, "/search?limit=100", &json!({ "id": "ship-2" })).await;
     assert_eq!(by_id["matches"], found["matches"]);

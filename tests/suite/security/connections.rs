@@ -59,7 +59,7 @@ async fn probes_are_answered_although_every_connection_is_held() {
         assert_eq!(answer.headers()["connection"], "close", "{path}");
     }
     let mut more = silent(PROBE_CONNECTIONS).await;
-    // A probe's connection is free a moment after its answer, so a few of these may have been
+    // A probe's connection is free a moment after its response, so a few of these may have been
     // refused.
     server::eventually("every connection is held", async || {
         more.extend(silent(1).await);

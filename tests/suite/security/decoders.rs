@@ -59,11 +59,11 @@ async fn a_photo_of_a_phone_is_stored_and_served() {
 async fn a_killed_decoder_fails_only_its_picture() {
     let server = TestServer::start().await;
     let service = server.process().id();
-    let over = Arc::new(AtomicBool::new(false));
+    let done = Arc::new(AtomicBool::new(false));
     let killing = thread::spawn({
-        let over = over.clone();
+        let done = done.clone();
         move || {
-            while !over.load(Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 for id in decoders(service) {
                     let _ = process::Command::new("kill").args(["-KILL", &id]).status();
                 }
@@ -91,7 +91,7 @@ async fn a_killed_decoder_fails_only_its_picture() {
         );
         refused += 1;
     }
-    over.store(true, Ordering::Relaxed);
+    done.store(true, Ordering::Relaxed);
     killing.join().unwrap();
     assert!(refused > 0);
     assert_eq!(

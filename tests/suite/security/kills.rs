@@ -50,7 +50,7 @@ impl Writer {
         self.acknowledged.get(&image).copied().flatten()
     }
 
-    /// Writes until the server no longer answers, which may happen only after a kill. Counts
+    /// Writes until the server no longer responds, which may happen only after a kill. Counts
     /// acknowledged writes in `written`.
     async fn write(
         mut self,
@@ -65,12 +65,12 @@ impl Writer {
                 ChaCha8Rng::seed_from_u64((self.number * 1_000_000 + self.version) as u64);
             let image = rng.random_range(0..IDS);
             let state = (!rng.random_ratio(1, 8)).then_some(self.version);
-            let at = format!("{url}/images/{}", self.id(image));
+            let address = format!("{url}/images/{}", self.id(image));
             let request = match state {
                 Some(version) => client
-                    .request(Method::PUT, format!("{at}?label=version-{version}"))
+                    .request(Method::PUT, format!("{address}?label=version-{version}"))
                     .body(picture(self.number, version)),
-                None => client.delete(at),
+                None => client.delete(address),
             };
             self.under_way = Some((image, state));
             let Ok(answer) = request.send().await else {
@@ -91,7 +91,7 @@ impl Writer {
             self.acknowledged.insert(image, state);
             self.under_way = None;
             written.fetch_add(1, Ordering::Relaxed);
-            // The head of the answer is the acknowledgement. Its body may have been cut off.
+            // The head of the response is the acknowledgement. Its body may have been cut off.
             if let (Some(version), Ok(answer)) = (state, answer.json::<Value>().await) {
                 self.codes.insert(version, answer["codes"].clone());
             }
@@ -99,7 +99,7 @@ impl Writer {
     }
 }
 
-/// Returns a picture of noise that no other version has: 4 to 64 pixels a side, sometimes 256.
+/// Returns a picture of noise that no other version has: 4 to 64 pixels per side, sometimes 256.
 fn picture(writer: usize, version: usize) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64((version * 1000 + writer) as u64);
     let side = if rng.random_ratio(1, 50) {

@@ -1,6 +1,6 @@
 //! Requests at each limit, which are served, and just past it, which are refused. Requests are
-//! written byte by byte, because client libraries have limits of their own. The HTTP library's own
-//! limits answer with a status and no body.
+//! written byte by byte, because client libraries have their own limits. For its own limits, the
+//! HTTP library responds with a status and no body.
 
 use std::fmt::Display;
 
@@ -25,8 +25,8 @@ const HEAD: usize = 8192 + 4096 * 100;
 const LINES: usize = 100;
 const TARGET: usize = 65_534;
 
-/// A request and its expected answer: the status, and the problem's code unless the library
-/// answers.
+/// A request and its expected response: the status, and the problem's code unless the library
+/// responds.
 struct Case {
     what: &'static str,
     request: Vec<u8>,
@@ -85,7 +85,7 @@ async fn a_slow_body_is_refused_after_the_body_timeout() {
     search(&server.client, &server.url).await;
 }
 
-/// Sends a request as it is; fails if there is no answer.
+/// Sends a request as it is. Fails if there is no response.
 async fn exchange(server: &TestServer, request: &[u8]) -> (u16, String) {
     let address = server.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.unwrap();

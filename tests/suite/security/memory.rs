@@ -1,4 +1,4 @@
-//! Callers that try to exhaust the service's memory: slow large bodies, unread answers, costly
+//! Callers that try to exhaust the service's memory: slow large bodies, unread responses, costly
 //! pictures, and forms without an end.
 
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ async fn wait_for_held(server: &TestServer, is: impl Fn(f64) -> bool) {
 async fn request_bodies_stay_within_their_memory_limit_and_release_it() {
     let server = start();
     let whole = server.metric("scihcgrl_request_memory_limit_bytes").await;
-    // Answers may hold half as much on top.
+    // Responses may hold half as much on top.
     assert_eq!(whole, Some(MEMORY as f64 * 1.5));
     // The body arrives without its last byte.
     let head = format!("POST /images HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n");
@@ -84,7 +84,7 @@ async fn a_caller_that_reads_no_answers_gets_no_more() {
     let request = "GET /images/a/content HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut silent = Vec::new();
     server::eventually("answers hold as much as they may", async || {
-        // Each sends more requests than a connection's buffers can answer.
+        // Each sends more requests than there is room for responses in a connection's buffers.
         let mut stream = connect(&server).await;
         stream
             .write_all(request.repeat(9).as_bytes())
@@ -138,7 +138,7 @@ async fn costly_pictures_leave_capacity_for_other_requests() {
     assert_eq!(Vec::from_iter(statuses), [200, 429]);
 }
 
-/// Sends pieces of a form until the service answers; returns the problem's code.
+/// Sends pieces of a form until the service responds. Returns the problem's code.
 async fn endless(server: &TestServer, start: &str, piece: &str) -> Value {
     let mut stream = connect(server).await;
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());

@@ -202,15 +202,15 @@ fn shift(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) -> String {
 
 /// Corrects the checksums of a PNG's chunks as far as their lengths lead.
 fn correct_checksums(bytes: &mut [u8]) {
-    let mut at = 8;
-    while let Some(length) = bytes.get(at..at + 4) {
+    let mut offset = 8;
+    while let Some(length) = bytes.get(offset..offset + 4) {
         let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
-        let end = at.saturating_add(8).saturating_add(length);
+        let end = offset.saturating_add(8).saturating_add(length);
         if end.saturating_add(4) > bytes.len() {
             return;
         }
-        let sum = crc32fast::hash(&bytes[at + 4..end]);
+        let sum = crc32fast::hash(&bytes[offset + 4..end]);
         bytes[end..end + 4].copy_from_slice(&sum.to_be_bytes());
-        at = end + 4;
+        offset = end + 4;
     }
 }

@@ -1,5 +1,5 @@
-//! Hundreds of callers that send a byte a second, next to ordinary callers. The ordinary ones must
-//! be served; the fate of the slow ones is only printed.
+//! Hundreds of callers that send a byte per second, next to ordinary callers. The ordinary ones
+//! must be served. The fate of the slow ones is only printed.
 
 use std::{
     collections::BTreeMap,
@@ -132,7 +132,7 @@ async fn finish(mut caller: Slow) -> String {
     }
 }
 
-/// Returns how long ordinary searches take; each must be answered.
+/// Returns the durations of ordinary searches, each of which must succeed.
 async fn ordinary(server: &TestServer, length: Duration) -> Vec<Duration> {
     let started = Instant::now();
     let callers: Vec<_> = (0..ORDINARY)
@@ -159,12 +159,13 @@ async fn ordinary(server: &TestServer, length: Duration) -> Vec<Duration> {
 
 fn print_times(what: &str, mut took: Vec<Duration>) {
     took.sort();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let quantile =
+        |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     println!(
         "{} searches {what}, all answered 200: median {:.1} ms, p99 {:.1} ms, slowest {:.1} ms",
         took.len(),
-        at(0.5),
-        at(0.99),
-        at(1.0)
+        quantile(0.5),
+        quantile(0.99),
+        quantile(1.0)
     );
 }

@@ -1,4 +1,4 @@
-//! A full disk that gets room again: writes are answered with 507, probes and metrics report it,
+//! A full disk that gets room again: writes are refused with 507, probes and metrics report it,
 //! searches work, and writes resume without a restart. The same for originals that cannot be
 //! written.
 

@@ -45,11 +45,11 @@ fn refused(arguments: &[&str]) -> String {
 /// Does the n-th write: every fifth deletes an image, the others store one labelled with the number
 /// of the write.
 async fn write(client: &Client, url: &str, photos: &[Vec<u8>], number: usize) {
-    let at = format!("{url}/images/image-{}", number % IDS);
+    let address = format!("{url}/images/image-{}", number % IDS);
     let request = match number % 5 {
-        4 => client.delete(at),
+        4 => client.delete(address),
         _ => client
-            .put(format!("{at}?label=write-{number}"))
+            .put(format!("{address}?label=write-{number}"))
             .body(photos[number % photos.len()].clone()),
     };
     let status = request.send().await.unwrap().status().as_u16();
@@ -140,7 +140,7 @@ async fn a_snapshot_under_writes_is_of_one_moment() {
     for _ in 0..6 {
         let before = done.load(Ordering::SeqCst);
         let id = run_ok(&["snapshots", "create"], &server.url);
-        // One more write may be done but not yet answered.
+        // One more write may be done although its response has not arrived.
         made.push((id, before, done.load(Ordering::SeqCst) + 1));
     }
     stop.store(true, Ordering::Relaxed);
@@ -155,9 +155,12 @@ async fn a_snapshot_under_writes_is_of_one_moment() {
     let mut moments = Vec::new();
     for (id, first, last) in &made {
         let folder = with_model();
-        let from = server.folder.path().join("data/snapshots").join(id);
-        let to = folder.path().join("data");
-        let stderr = run_ok(&["import", text(&from), "--data-dir", text(&to)], "");
+        let snapshot = server.folder.path().join("data/snapshots").join(id);
+        let target = folder.path().join("data");
+        let stderr = run_ok(
+            &["import", text(&snapshot), "--data-dir", text(&target)],
+            "",
+        );
         assert!(stderr.contains(", 0 things damaged"), "{stderr}");
         let restored = TestServer::start_in(folder, &[]);
         let found = stored_images(&restored, &photos).await;
@@ -187,7 +190,7 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
         write(&server.client, &server.url, &photos, number).await;
     }
     let id = run_ok(&["snapshots", "create"], &server.url);
-    let from = server.folder.path().join("data/snapshots").join(&id);
+    let snapshot = server.folder.path().join("data/snapshots").join(&id);
     let (status, manifest) = server
         .ask(Method::GET, &format!("/admin/snapshots/{id}"))
         .await;
@@ -197,13 +200,13 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
         "{manifest}"
     );
     let folder = with_model();
-    let to = folder.path().join("data");
-    let import = ["import", text(&from), "--data-dir", text(&to)];
+    let target = folder.path().join("data");
+    let import = ["import", text(&snapshot), "--data-dir", text(&target)];
 
-    let none = refused(&["import", text(folder.path()), "--data-dir", text(&to)]);
+    let none = refused(&["import", text(folder.path()), "--data-dir", text(&target)]);
     assert!(none.contains("manifest.json is missing"), "{none}");
-    fs::create_dir_all(&to).unwrap();
-    fs::write(to.join("something"), "").unwrap();
+    fs::create_dir_all(&target).unwrap();
+    fs::write(target.join("something"), "").unwrap();
     let full = refused(&import);
     assert!(
         full.contains("is not empty; give an empty folder or a new one"),
@@ -211,13 +214,13 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
     );
     for file in manifest["files"].as_array().unwrap() {
         let name = file["name"].as_str().unwrap();
-        let path = from.join(name);
+        let path = snapshot.join(name);
         let whole = fs::read(&path).unwrap();
         let mut changed = whole.clone();
         changed[whole.len() / 2] ^= 1;
         for broken in [changed, whole[..whole.len() - 1].to_vec()] {
             fs::write(&path, broken).unwrap();
-            fs::remove_dir_all(&to).unwrap();
+            fs::remove_dir_all(&target).unwrap();
             let stderr = refused(&import);
             assert!(
                 stderr.contains(&format!("{name} of the snapshot is damaged")),
@@ -234,19 +237,19 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
         }
         fs::write(&path, whole).unwrap();
     }
-    let text = fs::read_to_string(from.join("manifest.json")).unwrap();
+    let text = fs::read_to_string(snapshot.join("manifest.json")).unwrap();
     fs::write(
-        from.join("manifest.json"),
+        snapshot.join("manifest.json"),
         text.replace("\"format\": 1", "\"format\": 2"),
     )
     .unwrap();
-    fs::remove_dir_all(&to).unwrap();
+    fs::remove_dir_all(&target).unwrap();
     let newer = refused(&import);
     assert!(
         newer.contains("has format 2; this program reads format 1"),
         "{newer}"
     );
-    fs::write(from.join("manifest.json"), text).unwrap();
+    fs::write(snapshot.join("manifest.json"), text).unwrap();
     assert!(run_ok(&import, "").contains("4 images"));
 
     for (method, path) in [
@@ -262,10 +265,10 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
             (404, &json!("snapshot_not_found"))
         );
     }
-    let at = server.at("/admin/snapshots");
+    let url = server.at("/admin/snapshots");
     let both = [
-        server.client.post(&at).send(),
-        server.client.post(&at).send(),
+        server.client.post(&url).send(),
+        server.client.post(&url).send(),
     ];
     let mut statuses = Vec::new();
     for answer in futures_util::future::join_all(both).await {
@@ -307,7 +310,7 @@ async fn snapshots_refer_to_or_copy_originals_in_a_bucket_and_may_be_in_one() {
             "{listed}"
         );
         let folder = with_model();
-        let to = folder.path().join("data");
+        let target = folder.path().join("data");
         let (from, elsewhere) = (format!("{snapshots}/{id}"), folder.path().join("photos"));
         let place = match more {
             "copied" => text(&elsewhere),
@@ -317,7 +320,7 @@ async fn snapshots_refer_to_or_copy_originals_in_a_bucket_and_may_be_in_one() {
             "import",
             &from,
             "--data-dir",
-            text(&to),
+            text(&target),
             "--originals",
             place,
         ];

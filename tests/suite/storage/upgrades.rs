@@ -183,8 +183,8 @@ async fn a_compacted_store_has_the_same_content_in_less_space() {
     for number in 0..3000 {
         let id = number % 100;
         let body = json!({ "payload": { "number": number, "text": "x".repeat(500) } });
-        let at = server.at(&format!("/images/image-{}", [0, 1, 3][id % 3]));
-        let patch = server.client.patch(at).json(&body).send().await.unwrap();
+        let url = server.at(&format!("/images/image-{}", [0, 1, 3][id % 3]));
+        let patch = server.client.patch(url).json(&body).send().await.unwrap();
         assert_eq!(patch.status(), 200);
     }
     let before: Value = server.ask(Method::GET, "/images").await.1;

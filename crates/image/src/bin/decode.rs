@@ -1,6 +1,6 @@
-//! `decode FOLDER`: decodes each path on standard input and prints a line: the path, the PPM file
-//! in FOLDER with its pixels, and the error if there is none; separated by tabs.
-//! `benches/formats.py` runs it; tests use it as their decoder process.
+//! `decode FOLDER`: decodes each path on standard input and prints one line per path: the path, the
+//! PPM file in FOLDER with its pixels, and the error if there is one, separated by tabs.
+//! `benches/formats.py` runs it, and tests use it as their decoder process.
 
 #![allow(clippy::unwrap_used)] // allow-unwrap: a tool stops where it fails
 
@@ -19,10 +19,10 @@ fn main() {
         match decode_rgb(&fs::read(&path).unwrap()) {
             Err(error) => println!("{path}\t\t{}", error.to_string().trim()),
             Ok(picture) => {
-                let to = Path::new(&argument).join(format!("{number}.ppm"));
+                let output = Path::new(&argument).join(format!("{number}.ppm"));
                 let head = format!("P6 {} {} 255\n", picture.width(), picture.height());
-                fs::write(&to, [head.as_bytes(), picture.as_raw()].concat()).unwrap();
-                println!("{path}\t{}\t", to.display());
+                fs::write(&output, [head.as_bytes(), picture.as_raw()].concat()).unwrap();
+                println!("{path}\t{}\t", output.display());
             }
         }
     }

@@ -79,12 +79,12 @@ impl Change {
                 ink,
             } => {
                 let band = part_of(height, fraction);
-                let from = if top { 0 } else { height - band };
-                fill(&mut made, (0, from), (width, band), paper, 1.0);
+                let first_row = if top { 0 } else { height - band };
+                fill(&mut made, (0, first_row), (width, band), paper, 1.0);
                 let size = band / 4;
                 for line in 0..2 {
-                    let at = (width / 16, from + size / 2 + line * (size + size / 2));
-                    text(&mut made, at, width - width / 8, size, ink, 1.0);
+                    let corner = (width / 16, first_row + size / 2 + line * (size + size / 2));
+                    text(&mut made, corner, width - width / 8, size, ink, 1.0);
                 }
             }
             Change::Border { fraction, colour } => {

@@ -1,11 +1,11 @@
-//! The copies of a picture that the evaluation of a model searches with.
+//! The copies of a picture that a model's evaluation searches with.
 
 use crate::change::{
     kind::Change,
     paint::{BLACK, WHITE},
 };
 
-/// The names of the evaluation's copies, and the changes that make each.
+/// The names of the evaluation's copies, and the changes that make each one.
 pub const EVALUATION_COPIES: [(&str, &[Change]); 21] = {
     use Change::{
         Blur, Border, Caption, Channels, Crop, Jpeg, Mirror, Rotate, Saturation, Scale, Screenshot,

@@ -1,6 +1,6 @@
 //! The changes, with their parameters.
 
-/// The shorter side, in pixels, of a picture in whose pixels the deviation of a blur is stated.
+/// The shorter side, in pixels, of the picture to which a blur's deviation refers.
 pub const BLUR_REFERENCE_SIDE: f64 = 192.0;
 
 /// A change of a picture. Fractions are of the picture's own sides.
@@ -14,21 +14,22 @@ pub enum Change {
     Crop {
         /// The fraction, 0 to 1.
         fraction: f64,
-        /// How much of it is cut off at the left, 0 to 1. The rest is cut off at the right.
+        /// The share of it that is cut off at the left, 0 to 1. The rest is cut off at the right.
         x: f64,
-        /// How much of it is cut off at the top, 0 to 1. The rest is cut off at the bottom.
+        /// The share of it that is cut off at the top, 0 to 1. The rest is cut off at the bottom.
         y: f64,
     },
     /// Mirrors left to right.
     Mirror,
-    /// Rotates about the middle by degrees, counter-clockwise, at the same size. Corners become
-    /// black.
+    /// Rotates counter-clockwise about the middle by this many degrees. The size stays the same.
+    /// Corners become black.
     Rotate(f64),
-    /// Multiplies each channel by its factor, up to 255.
+    /// Multiplies each channel by its factor. Values above 255 become 255.
     Channels([f64; 3]),
     /// Multiplies the difference of each channel from the mean grey of the picture.
     Contrast(f64),
-    /// Multiplies the difference of each channel from the grey of its pixel: 0 leaves only grey.
+    /// Multiplies the difference of each channel from the grey of its pixel. A factor of 0 leaves
+    /// only grey.
     Saturation(f64),
     /// Blurs by a Gaussian. Its standard deviation is in pixels of a picture whose shorter side is
     /// [`BLUR_REFERENCE_SIDE`].
@@ -37,7 +38,7 @@ pub enum Change {
     Caption {
         /// The height of the band, as a fraction of the picture's.
         fraction: f64,
-        /// Whether the band is at the top instead of the bottom.
+        /// True if the band is at the top, false if it is at the bottom.
         top: bool,
         /// The band's colour.
         paper: [u8; 3],

@@ -1,8 +1,11 @@
 //! Changes that turn a picture into a copy of it: compressed, scaled, cropped, recoloured,
-//! captioned, framed. Training and evaluation use the same changes.
+//! captioned or framed. Training and evaluation use the same changes.
 //!
-//! `kind` the changes · `apply` makes them · `paint` draws on pictures · `random` draws changes for
-//! training · `copies` the fixed copies of the evaluation.
+//! - `kind`: the changes
+//! - `apply`: applies them
+//! - `paint`: draws on pictures
+//! - `random`: draws random changes for training
+//! - `copies`: the fixed copies of the evaluation
 
 mod apply;
 mod copies;

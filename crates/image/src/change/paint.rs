@@ -1,4 +1,4 @@
-//! Drawing on pictures and changing all their pixels.
+//! Draws on pictures and changes all their pixels.
 
 use image::RgbImage;
 
@@ -99,11 +99,12 @@ pub(super) fn rotate(picture: &RgbImage, made: &mut RgbImage, degrees: f64) {
         clippy::cast_sign_loss,
         reason = "only coordinates within the picture are cast"
     )]
-    let at = |x: i64, y: i64, channel: usize| {
+    let channel_at = |x: i64, y: i64, channel: usize| {
         let within = (0..i64::from(width)).contains(&x) && (0..i64::from(height)).contains(&y);
-        match within {
-            true => f64::from(picture.get_pixel(x as u32, y as u32).0[channel]),
-            false => 0.0,
+        if within {
+            f64::from(picture.get_pixel(x as u32, y as u32).0[channel])
+        } else {
+            0.0
         }
     };
     for (x, y, pixel) in made.enumerate_pixels_mut() {
@@ -120,8 +121,10 @@ pub(super) fn rotate(picture: &RgbImage, made: &mut RgbImage, degrees: f64) {
         )]
         let (left, top) = (left as i64, top as i64);
         pixel.0 = std::array::from_fn(|c| {
-            let upper = at(left, top, c) * (1.0 - right) + at(left + 1, top, c) * right;
-            let lower = at(left, top + 1, c) * (1.0 - right) + at(left + 1, top + 1, c) * right;
+            let upper =
+                channel_at(left, top, c) * (1.0 - right) + channel_at(left + 1, top, c) * right;
+            let lower = channel_at(left, top + 1, c) * (1.0 - right)
+                + channel_at(left + 1, top + 1, c) * right;
             nearest_byte(upper * (1.0 - down) + lower * down)
         });
     }

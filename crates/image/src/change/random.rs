@@ -67,7 +67,7 @@ impl Change {
     }
 }
 
-/// Rounds a number from 0 to below 256 down.
+/// Rounds down a number from 0 to below 256.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

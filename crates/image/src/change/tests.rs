@@ -1,4 +1,4 @@
-//! What each change does, and the sizes of copies.
+//! The effects of changes, and the sizes of copies.
 
 use image::{Rgb, RgbImage, imageops};
 use rand::SeedableRng;

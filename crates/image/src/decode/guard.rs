@@ -1,4 +1,4 @@
-//! Panics of decoders: they refuse one picture, and end no thread.
+//! Turns a decoder's panic into an error, so that it affects one picture and ends no thread.
 
 use std::{
     cell::Cell,
@@ -8,12 +8,12 @@ use std::{
 use crate::types::{error::ImageError, kind::Kind};
 
 thread_local! {
-    /// Whether the thread is in a decoder.
+    /// True while the thread runs a decoder.
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Replaces the panic hook by one that ignores panics of decoders, which become
-/// [`ImageError::Malformed`], and passes on all others. Call it once in a process.
+/// Replaces the panic hook with one that ignores panics of decoders, which become
+/// [`ImageError::Malformed`], and passes on all others. Call it once per process.
 pub fn ignore_decoder_panics() {
     let before = take_hook();
     set_hook(Box::new(move |panic| {

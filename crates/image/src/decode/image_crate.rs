@@ -1,4 +1,4 @@
-//! Decoding by the image crate, within the limits.
+//! Decodes with the image crate, within the limits.
 
 use std::io::Cursor;
 
@@ -12,7 +12,7 @@ use crate::{
     types::{error::ImageError, kind::Kind, limits::MAX_MEMORY},
 };
 
-/// Decodes a picture. Refuses one whose size is not that of its header.
+/// Decodes a picture. Refuses one whose size differs from its header's.
 pub(crate) fn decode(
     bytes: &[u8],
     kind: Kind,

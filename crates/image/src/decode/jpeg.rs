@@ -1,4 +1,4 @@
-//! JPEG by the image crate, or by libjpeg-turbo if it is arithmetic-coded.
+//! Decodes JPEG with the image crate, or with libjpeg-turbo if it is arithmetic-coded.
 
 use ::image::{DynamicImage, ImageFormat, metadata::Orientation};
 
@@ -34,8 +34,8 @@ pub(crate) fn decode(
     if has_end(jpeg) {
         return read(jpeg);
     }
-    // The decoder silently makes up missing pixels. None were missing if other bytes in place of
-    // the end do not change the result.
+    // The decoder silently invents missing pixels. No pixel was missing if replacing the end with
+    // other bytes does not change the result.
     let followed_by = |end: &[u8]| read(&[jpeg, end, b"\xff\xd9"].concat());
     let found = followed_by(&[])?;
     let truncated =

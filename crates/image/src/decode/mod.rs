@@ -1,7 +1,9 @@
-//! Decodes a picture as it is meant to be seen: upright, over white, 8 bits a channel.
+//! Decodes a picture as it is meant to be seen: upright, over white, with 8 bits per channel.
 //!
-//! `jpeg`, `png`, `tiff`, `webp` choose the decoder of a format and accept files that others write
-//! slightly wrong · `image_crate` decodes by the image crate · `guard` catches panics of decoders.
+//! - `jpeg`, `png`, `tiff`, `webp`: choose the decoder of a format, and accept files with small,
+//!   common faults
+//! - `image_crate`: decodes with the image crate
+//! - `guard`: catches panics of decoders
 
 pub mod guard;
 pub mod image_crate;
@@ -30,7 +32,7 @@ use crate::{
 pub struct Decoded {
     /// The model's input.
     pub pixels: Pixels,
-    /// The media type by content.
+    /// The media type, determined by content.
     pub media_type: &'static str,
     /// Width of the upright picture in pixels.
     pub width: u32,
@@ -74,7 +76,8 @@ pub fn decode_part(bytes: &[u8], input: Input, part: Option<Part>) -> Result<Dec
     })
 }
 
-/// Decodes an image file at its own size: the first frame, upright, over white, 8 bits a channel.
+/// Decodes an image file at its own size: the first frame, upright, over white, with 8 bits per
+/// channel.
 ///
 /// # Errors
 /// Every [`ImageError`] but `Part` and `Resize`.

@@ -1,5 +1,4 @@
-//! PNG by the png crate, also if the end of the file or checksums are wrong but all pixels are
-//! there.
+//! Decodes PNG with the png crate. Accepts a wrong end or wrong checksums if all pixels are there.
 
 use std::{
     borrow::Cow,
@@ -37,8 +36,8 @@ pub(crate) fn decode(png: &[u8]) -> Result<(DynamicImage, Orientation), ImageErr
     decoded.map_err(|error| Kind::Png.malformed(error))
 }
 
-/// Whether the wrong checksums are all of chunks of compressed pixels, whose own checksum inside
-/// the compressed data is right.
+/// Returns true if all wrong checksums belong to chunks of compressed pixels whose own checksum,
+/// inside the compressed data, is right.
 fn pixels_are_intact(png: &[u8]) -> bool {
     let wrong = |chunk: &Chunk| crc32fast::hash(chunk.summed) != chunk.checksum;
     let pixels = |chunk: &Chunk| chunk.name == b"IDAT";

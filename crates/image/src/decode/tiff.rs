@@ -1,4 +1,5 @@
-//! TIFF by the image crate, or by libtiff if the image crate does not decode the variant.
+//! Decodes TIFF with the image crate, or with libtiff if the image crate does not support the
+//! variant.
 
 use ::image::{DynamicImage, ImageFormat, metadata::Orientation};
 

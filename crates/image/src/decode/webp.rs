@@ -1,5 +1,5 @@
-//! WebP by the image crate: in this process, or in a decoder process if memory is not bounded by
-//! the headers.
+//! Decodes WebP with the image crate: in this process, or in a decoder process if the headers do
+//! not bound the memory.
 
 use std::io::Cursor;
 
@@ -12,8 +12,8 @@ use crate::{
     types::{error::ImageError, kind::Kind},
 };
 
-/// Decodes a picture, in a decoder process if its prefix codes can take more memory than its header
-/// counts.
+/// Decodes a picture. Uses a decoder process if the prefix codes can take more memory than the
+/// header shows.
 pub(crate) fn decode(
     bytes: &[u8],
     header: Header,

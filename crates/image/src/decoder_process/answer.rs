@@ -8,7 +8,7 @@ pub(super) struct Pixels {
     pub rgb: Vec<u8>,
 }
 
-/// Why a picture was not decoded.
+/// The reason why a picture was not decoded.
 pub(super) enum Failure {
     /// The library's message.
     Refused(String),

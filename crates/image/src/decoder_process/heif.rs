@@ -1,4 +1,4 @@
-//! HEIC and AVIF by libheif, version 1.0 or later, which turns pictures upright.
+//! Decodes HEIC and AVIF with libheif, version 1.0 or later, which turns pictures upright.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},

@@ -1,4 +1,5 @@
-//! Arithmetic-coded JPEG by libjpeg-turbo, through its TurboJPEG interface of version 1.4 or later.
+//! Decodes arithmetic-coded JPEG with libjpeg-turbo, through its TurboJPEG interface of version 1.4
+//! or later.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_ulong, c_void},

@@ -1,5 +1,5 @@
-//! JPEG XL by jxl-oxide, which turns pictures upright. It is written in Rust, but limits neither
-//! the memory of a colour profile nor its own time.
+//! Decodes JPEG XL with jxl-oxide, which turns pictures upright. It is written in Rust, but limits
+//! neither its time nor the memory of a colour profile.
 
 use std::io::Cursor;
 

@@ -1,4 +1,4 @@
-//! The functions of libtiff, and files in memory that they read.
+//! The functions of libtiff, and the in-memory files that they read.
 
 use std::{
     ffi::{c_char, c_int, c_void},
@@ -50,7 +50,7 @@ pub(super) fn load() -> Result<&'static Tiff, Failure> {
     library.ok_or(Failure::Missing("a newer libtiff"))
 }
 
-/// A file in memory, and the position that is read next.
+/// An in-memory file, and the position of the next read.
 pub(super) struct Memory<'a> {
     bytes: &'a [u8],
     at: u64,
@@ -71,7 +71,7 @@ pub(super) struct Open<'m> {
 }
 
 impl<'m> Open<'m> {
-    /// Opens a file; none if libtiff cannot read it.
+    /// Opens a file. Returns `None` if libtiff cannot read it.
     pub(super) fn new(library: &'static Tiff, memory: &'m mut Memory<'_>) -> Option<Self> {
         let handle = (&raw mut *memory).cast();
         let (name, mode) = (c"picture".as_ptr(), c"r".as_ptr());
@@ -103,14 +103,14 @@ unsafe extern "C" fn read(memory: *mut c_void, to: *mut c_void, length: isize) -
     // SAFETY: libtiff passes the handle that it was given, and a buffer of the length it asks for.
     unsafe {
         let memory = &mut *memory.cast::<Memory>();
-        let from = usize::try_from(memory.at)
+        let start = usize::try_from(memory.at)
             .unwrap_or(usize::MAX)
             .min(memory.bytes.len());
         let length = usize::try_from(length)
             .unwrap_or(0)
-            .min(memory.bytes.len() - from);
+            .min(memory.bytes.len() - start);
         to.cast::<u8>()
-            .copy_from(memory.bytes[from..].as_ptr(), length);
+            .copy_from(memory.bytes[start..].as_ptr(), length);
         memory.at += length as u64;
         // Not negative: it is at most the length that libtiff asked for.
         length.cast_signed()
@@ -120,12 +120,12 @@ unsafe extern "C" fn read(memory: *mut c_void, to: *mut c_void, length: isize) -
 unsafe extern "C" fn seek(memory: *mut c_void, by: u64, whence: c_int) -> u64 {
     // SAFETY: as above.
     let memory = unsafe { &mut *memory.cast::<Memory>() };
-    let from = match whence {
+    let origin = match whence {
         1 => memory.at,
         2 => memory.bytes.len() as u64,
         _ => 0,
     };
-    memory.at = from.wrapping_add(by);
+    memory.at = origin.wrapping_add(by);
     memory.at
 }
 

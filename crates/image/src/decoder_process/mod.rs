@@ -1,9 +1,12 @@
-//! The program of a decoder process: reads pictures one after the other and writes their pixels.
+//! The program of a decoder process: reads pictures one by one and writes their pixels.
 //!
-//! `heif`, `jpeg`, `jxl`, `tiff`, `webp` decode by a library each · `libtiff` its functions ·
-//! `samples` samples that libtiff does not convert · `library` opens shared libraries · `answer`
-//! the result of decoding. This module serves requests, as `pool::protocol` defines them, and
-//! sets limits.
+//! - `heif`, `jpeg`, `jxl`, `tiff`, `webp`: decode with one library each
+//! - `libtiff`: the functions of libtiff
+//! - `samples`: TIFF samples that libtiff does not convert
+//! - `library`: opens shared libraries
+//! - `answer`: the result of decoding
+//!
+//! This module sets limits and serves requests, as `pool::protocol` defines them.
 
 mod answer;
 mod heif;
@@ -25,7 +28,7 @@ use crate::{
     types::limits::MAX_MEMORY,
 };
 
-/// The most seconds of CPU time that a process may use for all its pictures.
+/// Maximum CPU time of a process in seconds, for all its pictures.
 const CPU_SECONDS: u64 = 1200;
 /// Bytes of memory for the libraries' code and for threads.
 const LIBRARY_MEMORY: u64 = 64 << 20;

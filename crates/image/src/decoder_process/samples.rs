@@ -1,12 +1,13 @@
-//! Converts samples of TIFFs that libtiff unpacks but does not convert correctly: of any depth,
-//! signed and floating-point; grey, RGB and Lab.
+//! Converts TIFF samples that libtiff unpacks but does not convert correctly: of any depth, signed
+//! or floating-point; grey, RGB or Lab.
 
 use crate::{
     decoder_process::{answer::Pixels, libtiff::Open},
     headers::tiff::Directory,
 };
 
-/// Decodes a picture; none if its variant is not supported or a part of it cannot be read.
+/// Decodes a picture. Returns `None` if its variant is not supported or a part of it cannot be
+/// read.
 pub(super) fn decode(open: &Open, directory: &Directory) -> Option<Pixels> {
     let colours = match directory.photometric {
         0 | 1 => 1,
@@ -132,8 +133,8 @@ fn tiles(
     Some(())
 }
 
-/// Reads a sample of a row. Integers become fractions of the largest value; the smallest signed one
-/// becomes 0.
+/// Reads a sample of a row. Integers become fractions of the largest value. The smallest signed
+/// integer becomes 0.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a number has as many bits as its type; fractions round to single precision"
@@ -187,8 +188,8 @@ fn half(bits: u16) -> f32 {
     if sign == 1 { -size } else { size }
 }
 
-/// Converts lightness and two chromas, in fractions of 255, to sRGB. The white is D50, as in print.
-/// Chromas are signed bytes, or bytes that begin at -128.
+/// Converts lightness and two chromas, in fractions of 255, to sRGB. The white point is D50, as in
+/// print. Chromas are signed bytes, or bytes that begin at -128.
 fn rgb_of_lab(pixel: &[f32], signed: bool) -> [f32; 3] {
     let chroma = |fraction: f32| {
         #[expect(
@@ -232,8 +233,8 @@ fn rgb_of_lab(pixel: &[f32], signed: bool) -> [f32; 3] {
     })
 }
 
-/// Returns the value of white: 1, or, if a floating-point sample is larger, 255 or 65,535 or the
-/// largest sample.
+/// Returns the value of white: 1 if no floating-point sample is larger, otherwise 255, 65,535 or
+/// the largest sample.
 fn white(values: &[f32], directory: &Directory) -> f32 {
     if directory.format != 3 {
         return 1.0;

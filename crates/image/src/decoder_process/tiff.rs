@@ -1,5 +1,5 @@
-//! TIFF by libtiff: by its own conversion to 8 bits, or sample by sample (`samples`) if that has
-//! none or is wrong.
+//! Decodes TIFF with libtiff: with its own conversion to 8 bits, or sample by sample (`samples`) if
+//! it has no conversion or a wrong one.
 
 use std::ffi::{CStr, c_char, c_int};
 

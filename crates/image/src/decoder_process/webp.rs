@@ -1,4 +1,5 @@
-//! WebP by the image crate: the process limits the memory of prefix codes, which no header states.
+//! Decodes WebP with the image crate. The process limits the memory of prefix codes, which no
+//! header states.
 
 use crate::{
     decode::webp,

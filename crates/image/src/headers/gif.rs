@@ -9,7 +9,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     read(bytes).ok_or_else(|| Kind::Gif.malformed("it has no frame"))
 }
 
-/// Counts the memory of the screen and, on top of it, of the first frame; none if the file ends
+/// Counts the memory of the screen plus that of the first frame. Returns `None` if the file ends
 /// before that frame.
 fn read(bytes: &[u8]) -> Option<Header> {
     let word = |at: usize| {
@@ -25,17 +25,17 @@ fn read(bytes: &[u8]) -> Option<Header> {
             0
         }
     };
-    let mut at = 13 + table(*bytes.get(10)?);
+    let mut offset = 13 + table(*bytes.get(10)?);
     // Each extension is a byte with its type, then blocks up to an empty one.
-    while *bytes.get(at)? == 0x21 {
-        at += 2;
-        while let length @ 1.. = usize::from(*bytes.get(at)?) {
-            at += 1 + length;
+    while *bytes.get(offset)? == 0x21 {
+        offset += 2;
+        while let length @ 1.. = usize::from(*bytes.get(offset)?) {
+            offset += 1 + length;
         }
-        at += 1;
+        offset += 1;
     }
-    let frame = match *bytes.get(at)? {
-        0x2c => u64::from(word(at + 5)?) * u64::from(word(at + 7)?),
+    let frame = match *bytes.get(offset)? {
+        0x2c => u64::from(word(offset + 5)?) * u64::from(word(offset + 7)?),
         _ => 0,
     };
     Some(Header::new(

@@ -9,8 +9,8 @@ use crate::types::{
 /// Bytes of a decoder's tables and windows, for any picture.
 pub(crate) const DECODER_OVERHEAD: u64 = 1 << 18;
 
-/// Width and height of a picture in pixels as it is stored, and the most bytes that decoding it
-/// holds at a time.
+/// Width and height of a picture in pixels as it is stored, and the maximum number of bytes that
+/// decoding it holds at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub width: u32,
@@ -19,8 +19,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Computes the peak memory from the bytes of a decoded pixel, whether alpha is among them, and
-    /// the other bytes that the decoder needs.
+    /// Computes the peak memory. `pixel_bytes` is the size of a decoded pixel, `alpha` is true if
+    /// that includes alpha, and `decoder_bytes` are the other bytes that the decoder needs.
     pub(crate) fn new(
         width: u32,
         height: u32,

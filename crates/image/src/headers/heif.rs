@@ -5,12 +5,12 @@ use crate::{
     types::{error::ImageError, kind::Kind},
 };
 
-/// What the boxes of a file say about its pictures.
+/// The facts about a file's pictures that its boxes state.
 struct Info {
     /// Width and height in pixels of the largest picture. It is the whole one if others are tiles.
     width: u32,
     height: u32,
-    /// Whether samples have more than 8 bits.
+    /// True if samples have more than 8 bits.
     deep: bool,
     alpha: bool,
 }
@@ -34,12 +34,12 @@ pub(crate) fn header(bytes: &[u8], kind: Kind) -> Result<Header, ImageError> {
     ))
 }
 
-/// Finds and reads the `meta` box; none if it is missing or states no size.
+/// Finds and reads the `meta` box. Returns `None` if it is missing or states no size.
 fn read(file: &[u8]) -> Option<Info> {
     let mut rest = file;
     while let Some(head) = rest.get(..8) {
-        // A length of 1 means that 64 bits with the length follow; 0, that the box reaches to the
-        // end.
+        // If the length is 1, 64 bits with the real length follow. If it is 0, the box reaches to
+        // the end.
         let length = match number(&head[..4]) {
             0 => rest.len(),
             1 => usize::try_from(number(rest.get(8..16)?)).ok()?,

@@ -1,21 +1,21 @@
-//! JPEG: the segments in front of coded data, of which the frame header has the size.
+//! JPEG: reads the segments before the coded data. The frame header states the size.
 
 use crate::{
     headers::header::{DECODER_OVERHEAD, Header},
     types::{error::ImageError, kind::Kind},
 };
 
-/// What the headers of the frame and of its first scan say.
+/// The contents of the frame header and of the first scan's header.
 pub(crate) struct Frame {
     /// The coding process: the last byte of the marker SOF0 to SOF15.
     process: u8,
-    /// Bits a sample.
+    /// Bits per sample.
     depth: u8,
     width: u32,
     height: u32,
     /// Blocks across and down that each component has in a unit, 1 to 4 each.
     samplings: Vec<(u64, u64)>,
-    /// Whether rows are decoded one by one: the frame is sequential, with all components in one
+    /// True if rows are decoded one by one: the frame is sequential, with all components in one
     /// scan.
     in_one_scan: bool,
 }
@@ -27,14 +27,16 @@ impl Frame {
             0xc3 | 0xc7 | 0xcb | 0xcf => "a lossless JPEG",
             0xc5 | 0xc6 | 0xcd | 0xce => "a hierarchical JPEG",
             0xc9 | 0xca => "an arithmetic-coded JPEG",
-            _ if self.depth != 8 => return Some(format!("a JPEG of {} bits a sample", self.depth)),
+            _ if self.depth != 8 => {
+                return Some(format!("a JPEG of {} bits per sample", self.depth));
+            }
             _ if self.height == 0 => "a JPEG that states its height after the pixels",
             _ => return None,
         };
         Some(process.to_owned())
     }
 
-    /// Whether libjpeg-turbo decodes it although the image crate does not.
+    /// Returns true if libjpeg-turbo decodes the picture and the image crate does not.
     pub(crate) fn is_arithmetic(&self) -> bool {
         matches!(self.process, 0xc9 | 0xca) && self.depth == 8
     }
@@ -69,7 +71,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     ))
 }
 
-/// Reads the first frame header; none if none comes before the first scan.
+/// Reads the first frame header. Returns `None` if the first scan comes before it.
 pub(crate) fn frame(jpeg: &[u8]) -> Option<Frame> {
     let mut found = None;
     let mut rest = jpeg.get(2..)?;
@@ -117,20 +119,20 @@ pub(crate) fn frame(jpeg: &[u8]) -> Option<Frame> {
 
 /// Returns the next marker, the bytes of its segment after the length, and the rest of the file.
 fn segment(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let at = bytes.windows(2).position(is_marker)?;
-    let marker = bytes[at + 1];
-    let rest = &bytes[at + 2..];
+    let start = bytes.windows(2).position(is_marker)?;
+    let marker = bytes[start + 1];
+    let rest = &bytes[start + 2..];
     if marker == 0xd9 {
         return Some((marker, &[], rest));
     }
     let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-    // Segments are skipped as a whole: a thumbnail in one has an end marker of its own.
+    // Skips segments as a whole, because a thumbnail in a segment has its own end marker.
     let next = rest.get(length..).unwrap_or_default();
     Some((marker, rest.get(2..length).unwrap_or_default(), next))
 }
 
-/// In coded data, FF is followed by 00 or is part of a restart marker. Before a marker, FF may be
-/// repeated.
+/// Returns true if two bytes are a marker. In coded data, FF is followed by 00 or is part of a
+/// restart marker. FF may be repeated before a marker.
 fn is_marker(pair: &[u8]) -> bool {
     pair[0] == 0xff && !matches!(pair[1], 0..=1 | 0xd0..=0xd8 | 0xff)
 }
@@ -148,7 +150,7 @@ pub(crate) fn exif(jpeg: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether an end marker follows the segments.
+/// Returns true if an end marker follows the segments.
 pub(crate) fn has_end(jpeg: &[u8]) -> bool {
     let mut rest = jpeg;
     while let Some((marker, _, next)) = segment(rest) {

@@ -13,7 +13,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     Ok(Header::new(width, height, 40, false, decoder_bytes))
 }
 
-/// Returns width and height in pixels as they are stored; none if there is no header.
+/// Returns the width and height in pixels as they are stored. Returns `None` if there is no header.
 fn size(file: &[u8]) -> Option<(u32, u32)> {
     let mut bits = Bits {
         bytes: codestream(file)?.strip_prefix(b"\xff\x0a")?,

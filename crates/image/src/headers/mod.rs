@@ -1,7 +1,9 @@
-//! The size of a picture and the memory that decoding it takes, from its headers alone.
+//! The size of a picture, and the memory for decoding it, from its headers alone.
 //!
-//! `header` the result, and its limits · the other modules read a format each; `heif` reads HEIC
-//! and AVIF. Sizes that a header merely claims are checked here, before anything is decoded.
+//! - `header`: the result and its limits
+//! - the other modules: one format each; `heif` reads HEIC and AVIF
+//!
+//! Sizes that a header merely claims are checked here, before anything is decoded.
 
 pub mod bmp;
 pub mod gif;
@@ -17,15 +19,16 @@ use header::Header;
 
 use crate::types::{error::ImageError, kind::Kind};
 
-/// Returns width and height in pixels as the header states them; none if it cannot be read.
+/// Returns the width and height in pixels that the header states. Returns `None` if the header
+/// cannot be read.
 pub fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
     let header = read_unchecked(bytes, Kind::of(bytes).ok()?).ok()?;
     Some((header.width, header.height))
 }
 
-/// Returns the most bytes of memory that decoding a picture takes, without those of the file
-/// itself: at most [`MAX_MEMORY`](crate::MAX_MEMORY), and about 6 to 16 bytes a pixel for most
-/// formats. Reads headers only.
+/// Returns the maximum number of bytes of memory for decoding a picture, not counting the file
+/// itself: at most [`MAX_MEMORY`](crate::MAX_MEMORY), and about 6 to 16 bytes per pixel for most
+/// formats. Reads only headers.
 ///
 /// # Errors
 /// Every [`ImageError`] that headers can cause: all but `Part` and `Resize`.

@@ -8,7 +8,7 @@ use crate::{
 /// Bytes of the signature before the first chunk.
 pub(crate) const SIGNATURE: usize = 8;
 
-/// What the header says.
+/// The contents of the header.
 struct Info {
     width: u32,
     height: u32,
@@ -18,8 +18,8 @@ struct Info {
 }
 
 impl Info {
-    /// Returns the number of decoded channels, 1 to 4, and the bytes of each. An even number
-    /// includes alpha.
+    /// Returns the number of decoded channels, 1 to 4, and the bytes of each. If the number is
+    /// even, alpha is included.
     fn sample_bytes(&self) -> (u64, u64) {
         let channels = match self.colours {
             0 | 4 => 1,
@@ -72,7 +72,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     ))
 }
 
-/// Reads the header; none if it is not the first chunk.
+/// Reads the header. Returns `None` if it is not the first chunk.
 fn info(png: &[u8]) -> Option<Info> {
     let mut chunks = chunks(png);
     let header = chunks.next().filter(|chunk| chunk.name == b"IHDR")?.summed;

@@ -8,31 +8,31 @@ use crate::{
     types::{error::ImageError, kind::Kind},
 };
 
-/// The most entries of a directory that are read. A picture has about twenty.
+/// Maximum number of directory entries that are read. A picture has about twenty.
 const MAX_ENTRIES: u64 = 4096;
 
 /// The tags of a picture that matter for decoding, with TIFF's own numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
-    /// Whether offsets have 8 bytes, as in BigTIFF.
+    /// True if offsets have 8 bytes, as in BigTIFF.
     big: bool,
     pub width: u32,
     pub height: u32,
-    /// Bits a sample.
+    /// Bits per sample.
     pub bits: u64,
-    /// Samples a pixel.
+    /// Samples per pixel.
     pub samples: u64,
     compression: u64,
     pub photometric: u64,
     fill_order: u64,
-    /// Whether each channel is stored separately.
+    /// True if each channel is stored separately.
     pub planar: bool,
     /// Width and height of its tiles, if it has tiles.
     pub tile: Option<(u32, u32)>,
     orientation: u64,
     /// 1 for unsigned samples, 2 for signed, 3 for floating-point.
     pub format: u64,
-    /// 1 if colours are multiplied by alpha, 2 if not.
+    /// 1 if colours are multiplied by alpha, 2 if they are not.
     pub extra: Option<u64>,
 }
 
@@ -81,9 +81,9 @@ impl Directory {
         known.filter(|known| (1..=8).contains(known)).unwrap_or(1)
     }
 
-    /// Whether libtiff's own conversion to RGB is wrong, so samples must be converted one by one.
-    /// It reads signed and floating-point samples as unsigned integers, ignores alpha next to grey,
-    /// and converts Lab with another white.
+    /// Returns true if libtiff's own conversion to RGB is wrong, so that samples must be converted
+    /// one by one. libtiff reads signed and floating-point samples as unsigned integers, ignores
+    /// alpha next to grey, and converts Lab with another white point.
     pub(crate) fn needs_conversion(&self) -> bool {
         match self.photometric {
             0 | 1 if self.samples > 1 => true,
@@ -123,8 +123,8 @@ impl Directory {
         }
     }
 
-    /// Whether the image crate is known to decode this variant. Other variants are tried with the
-    /// image crate and then with libtiff.
+    /// Returns true if the image crate is known to decode this variant. Other variants are tried
+    /// with the image crate and then with libtiff.
     pub(crate) fn is_supported(&self) -> bool {
         let colours = match (self.photometric, self.samples) {
             (0 | 1, 1) | (2, 3 | 4) => true,
@@ -141,8 +141,8 @@ impl Directory {
         colours && depth && packed && !self.big && self.is_safe_to_try()
     }
 
-    /// Whether the image crate may try to decode the picture. It panics on tiles of separate
-    /// channels and assumes one order of bits.
+    /// Returns true if the image crate may try to decode the picture. It panics on tiles of
+    /// separate channels, and assumes one order of bits.
     pub(crate) fn is_safe_to_try(&self) -> bool {
         self.fill_order == 1 && !(self.planar && self.tile.is_some())
     }
@@ -203,10 +203,10 @@ impl<'a> Tags<'a> {
         } else {
             (tags.number(4, 4)?, 2, 12)
         };
-        let at = usize::try_from(at).ok()?;
-        let count = tags.number(at, length)?.min(MAX_ENTRIES) as usize;
-        let from = at.checked_add(length)?;
-        tags.entries = from..from.checked_add(count * entry)?;
+        let directory = usize::try_from(at).ok()?;
+        let count = tags.number(directory, length)?.min(MAX_ENTRIES) as usize;
+        let start = directory.checked_add(length)?;
+        tags.entries = start..start.checked_add(count * entry)?;
         Some(tags)
     }
 
@@ -221,22 +221,22 @@ impl<'a> Tags<'a> {
         })
     }
 
-    /// Returns the first value of a tag; none if the tag is missing or not an integer.
+    /// Returns the first value of a tag. Returns `None` if the tag is missing or not an integer.
     fn get(&self, tag: u64) -> Option<u64> {
         let (size, head) = if self.big { (20, 12) } else { (12, 8) };
         let mut places = self.entries.clone().step_by(size);
-        let at = places.find(|&at| self.number(at, 2) == Some(tag))?;
-        let length = match self.number(at + 2, 2)? {
+        let entry = places.find(|&at| self.number(at, 2) == Some(tag))?;
+        let length = match self.number(entry + 2, 2)? {
             1 => 1,
             3 => 2,
             4 => 4,
             16 => 8,
             _ => return None,
         };
-        let count = self.number(at + 4, head - 4)?;
+        let count = self.number(entry + 4, head - 4)?;
         // Values that do not fit into the entry are stored elsewhere, at the offset in the entry.
         let fits = count.checked_mul(length as u64)? <= (size - head) as u64;
-        let value = at + head;
+        let value = entry + head;
         let value = if fits {
             value
         } else {

@@ -5,14 +5,14 @@ use crate::{
     types::{error::ImageError, kind::Kind},
 };
 
-/// The most bytes of memory that prefix codes take for each byte of their chunk. The worst code has
-/// 11 symbols in 11 bytes and becomes a table of 4096 bytes.
+/// Maximum number of bytes of memory that prefix codes take per byte of their chunk. The worst code
+/// has 11 symbols in 11 bytes and becomes a table of 4096 bytes.
 const MAX_CODE_EXPANSION: u64 = 400;
-/// The most bytes of memory that prefix codes may take in this process. Encoders write up to 2,600
-/// groups of five codes, which take less.
+/// Maximum number of bytes of memory that prefix codes may take in this process. Encoders write up
+/// to 2,600 groups of five codes, which take less.
 const MAX_CODE_MEMORY: u64 = 64 << 20;
 
-/// What the chunks say.
+/// The contents of the chunks.
 #[derive(Default)]
 struct Chunks {
     /// The largest width and height that any chunk states: of the canvas, or of a frame that only
@@ -81,7 +81,7 @@ impl Chunks {
         Some(chunks)
     }
 
-    /// Whether prefix codes can take more than [`MAX_CODE_MEMORY`].
+    /// Returns true if prefix codes can take more than [`MAX_CODE_MEMORY`].
     fn codes_exceed_limit(&self) -> bool {
         self.coded * MAX_CODE_EXPANSION > MAX_CODE_MEMORY
     }
@@ -91,12 +91,12 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
     read(bytes).ok_or_else(|| Kind::WebP.malformed("it has no frame"))
 }
 
-/// Whether decoding can take more memory than [`header`] counts, because of prefix codes.
+/// Returns true if decoding can take more memory than [`header`] counts, because of prefix codes.
 pub(crate) fn is_unbounded(bytes: &[u8]) -> bool {
     Chunks::read(bytes).is_some_and(|chunks| chunks.codes_exceed_limit())
 }
 
-/// Reads size and memory; none if a chunk is cut off.
+/// Reads the size and the memory. Returns `None` if a chunk is cut off.
 fn read(bytes: &[u8]) -> Option<Header> {
     let Chunks {
         width,

@@ -17,13 +17,13 @@ use crate::{
     pool::protocol::{Answer, DECODER_ARGUMENT, Library, MAX_MESSAGE},
 };
 
-/// The longest time that a picture may take.
+/// Maximum time for decoding a picture.
 const DECODE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running process. It is killed when this is dropped.
 pub(super) struct Decoder {
     process: Child,
-    /// How many pictures it was sent.
+    /// The number of pictures sent to it.
     pub pictures: u32,
 }
 
@@ -58,7 +58,7 @@ impl Decoder {
         })
     }
 
-    /// Returns the process unless it ended while it was idle.
+    /// Returns the process, or `None` if it ended while it was idle.
     pub fn if_alive(mut self) -> Option<Self> {
         matches!(self.process.try_wait(), Ok(None)).then_some(self)
     }

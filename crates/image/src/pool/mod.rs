@@ -1,8 +1,10 @@
-//! Decoder processes, from the service's side: they limit the memory and time of decoders, most of
+//! Decoder processes, from the service's side. They limit the memory and time of decoders, most of
 //! which are in C. A crash costs one picture.
 //!
-//! `decoder` one process · `protocol` what it and the service write to each other. This module
-//! keeps idle processes and counts failures; `decoder_process` runs in the process.
+//! - `decoder`: one process
+//! - `protocol`: the messages between the service and a process
+//!
+//! This module keeps idle processes and counts failures. `decoder_process` runs in the process.
 
 mod decoder;
 pub mod protocol;
@@ -29,28 +31,28 @@ use crate::{
 
 pub use protocol::DECODER_ARGUMENT;
 
-/// The most pictures that a process decodes.
+/// Maximum number of pictures that a process decodes.
 const MAX_PICTURES_PER_PROCESS: u32 = 256;
-/// The most idle processes that are kept for later pictures.
+/// Maximum number of idle processes that are kept for later pictures.
 const MAX_IDLE: usize = 2;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static IDLE: Mutex<Vec<Decoder>> = Mutex::new(Vec::new());
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the program that runs as decoder process: it must call [`run_decoder`](crate::run_decoder)
-/// if its only argument is [`DECODER_ARGUMENT`]. Without a program, pictures that need such a
-/// process are refused. Only the first call has an effect.
+/// Sets the program that runs as a decoder process. It must call
+/// [`run_decoder`](crate::run_decoder) if its only argument is [`DECODER_ARGUMENT`]. If no program
+/// is set, pictures that need a decoder process are refused. Only the first call has an effect.
 pub fn set_decoder_program(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// Returns how many processes crashed or reached a limit while they decoded a picture.
+/// Returns the number of processes that crashed or reached a limit while they decoded a picture.
 pub fn decoder_failures() -> u64 {
     FAILURES.load(Ordering::Relaxed)
 }
 
-/// Decodes a picture by a library in another process, over white. Only libheif and jxl-oxide turn
+/// Decodes a picture with a library in another process, over white. Only libheif and jxl-oxide turn
 /// it upright. `what` names the picture in an error.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ pub(crate) enum Alpha {
 }
 
 impl Alpha {
-    /// Returns a channel of a pixel as it looks over white.
+    /// Returns a channel of a pixel over white.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the mean of a channel and white, weighted by opacity, is at most 255"
@@ -25,7 +25,7 @@ impl Alpha {
         }
     }
 
-    /// Lays a picture over white, at 8 bits a channel.
+    /// Lays a picture over white, with 8 bits per channel.
     pub(crate) fn flatten(self, picture: DynamicImage) -> RgbImage {
         if !picture.color().has_alpha() {
             return picture.into_rgb8();

@@ -5,7 +5,7 @@ use crate::types::{
     part::PartError,
 };
 
-/// Why a file was not decoded.
+/// The reason why a file was not decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file is empty.
@@ -14,7 +14,7 @@ pub enum ImageError {
     /// The file is not an image, or its format is not supported.
     #[error("{found} is not a supported image format; the formats are {FORMATS}")]
     Format {
-        /// What its first bytes look like.
+        /// The kind of file that its first bytes indicate.
         found: &'static str,
     },
     /// The format is supported, but not this variant of it.
@@ -26,14 +26,14 @@ pub enum ImageError {
     /// The format is known, but the file is broken.
     #[error("the {format} image cannot be decoded: {source}")]
     Malformed {
-        /// The media type by content.
+        /// The media type, determined by content.
         format: &'static str,
         /// The decoder's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The picture is larger than [`MAX_SIDE`], [`MAX_PIXELS`] or [`MAX_MEMORY`] allow.
     #[error(
-        "the image is {width} × {height} pixels and takes {megabytes} MB to decode; at most {MAX_SIDE} pixels a side, \
+        "the image is {width} × {height} pixels and takes {megabytes} MB to decode; at most {MAX_SIDE} pixels per side, \
          {MAX_PIXELS} pixels in all and {} MB are allowed",
         MAX_MEMORY / 1_000_000
     )]

@@ -7,14 +7,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// How a picture that is not square is made square.
+/// The way of making a picture square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
     /// Stretches the whole picture.
     #[default]
     Stretch,
-    /// Takes the middle square, as long as the shorter side.
+    /// Takes the largest square in the middle.
     Crop,
 }
 
@@ -49,7 +49,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Returns an input of stretched pictures with a side in pixels.
+    /// Returns an input with this side in pixels that stretches pictures.
     pub fn stretched(side: u32) -> Self {
         Input {
             side,

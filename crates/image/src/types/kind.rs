@@ -4,7 +4,7 @@ use ::image::ImageFormat;
 
 use crate::types::error::ImageError;
 
-/// A format that is read.
+/// A supported format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Jpeg,
@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Jxl,
 }
 
-/// Formats that are not read, but named in the refusal: how they start, and their names.
+/// Unsupported formats that the refusal names: their first bytes and their names.
 const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"%PDF", "a PDF"),
     (b"8BPS", "a Photoshop document"),
@@ -91,24 +91,24 @@ impl Kind {
     }
 }
 
-/// Recognises a file of ISO boxes. Its first box lists the brands that it conforms to; `mif1`, any
-/// picture, says less than a codec's own brand.
+/// Recognises a file of ISO boxes. Its first box lists the brands that it conforms to. `mif1`
+/// stands for any picture, so a codec's own brand comes first.
 fn iso_media(bytes: &[u8]) -> Result<Kind, ImageError> {
     let length = bytes[..4]
         .iter()
         .fold(0, |length, &byte| length << 8 | usize::from(byte));
     let brands = bytes.get(8..length.min(bytes.len())).unwrap_or_default();
-    let has = |wanted: &[&[u8; 4]]| {
+    let has_brand = |wanted: &[&[u8; 4]]| {
         let mut brands = brands.chunks_exact(4);
         brands.any(|brand| wanted.iter().any(|one| *one == brand))
     };
-    if has(&[b"avif", b"avis"]) {
+    if has_brand(&[b"avif", b"avis"]) {
         Ok(Kind::Avif)
-    } else if has(&[
+    } else if has_brand(&[
         b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1",
     ]) {
         Ok(Kind::Heic)
-    } else if has(&[b"crx "]) {
+    } else if has_brand(&[b"crx "]) {
         Err(ImageError::Format {
             found: "a Canon raw photo",
         })

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-/// The fraction of a side by which a part may end past the picture: clients may compute in single
-/// precision.
+/// The fraction of a side by which a part may extend past the picture, because clients may compute
+/// in single precision.
 const TOLERANCE: f64 = 1e-6;
 
 /// A rectangle of a picture of any size: its top-left corner, width and height in fractions of the
@@ -25,7 +25,7 @@ pub(crate) struct PixelRect {
     pub height: u32,
 }
 
-/// Why a text or a rectangle is not a part of a picture.
+/// The reason why a text or a rectangle is not a part of a picture.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PartError {
     /// The text is not four numbers.
@@ -103,9 +103,9 @@ impl Part {
                 clippy::cast_sign_loss,
                 reason = "the fraction is 0 to 1, so the result is at most the side"
             )]
-            let at = |fraction: f64| (fraction.min(1.0) * f64::from(side)).round() as u32;
-            let from = at(start);
-            (from, at(start + length) - from)
+            let pixels = |fraction: f64| (fraction.min(1.0) * f64::from(side)).round() as u32;
+            let first = pixels(start);
+            (first, pixels(start + length) - first)
         };
         let (x, wide) = ends(self.x, self.width, width);
         let (y, high) = ends(self.y, self.height, height);

@@ -68,9 +68,10 @@ pub fn lossless(groups: u32, deep: bool) -> Vec<u8> {
         bits.single(symbol);
     }
     for _ in 0..groups * 5 {
-        match deep {
-            true => bits.deep(),
-            false => bits.put(0b0001, 4),
+        if deep {
+            bits.deep();
+        } else {
+            bits.put(0b0001, 4);
         }
     }
     let data = bits.bytes;

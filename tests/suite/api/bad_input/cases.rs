@@ -1,4 +1,4 @@
-//! The wrong requests, by group, with the expected answers.
+//! The wrong requests, by group, with the expected responses.
 
 use reqwest::{
     Client, RequestBuilder,
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{LIMIT, UPRIGHT};
 
-/// A wrong request and its answer: the status, the problem's code, and a part of its detail.
+/// A wrong request and its response: the status, the problem's code, and a part of its detail.
 pub struct Case {
     pub what: &'static str,
     pub request: RequestBuilder,
@@ -162,7 +162,7 @@ pub fn parameters(api: &Api) -> Vec<Case> {
 }
 
 pub fn boxes(api: &Api) -> Vec<Case> {
-    let of = |body: Value| api.post("/search?box=0,0,1,1").json(&body);
+    let to_search = |body: Value| api.post("/search?box=0,0,1,1").json(&body);
     let to_encode = |body: Value| api.post("/encode?box=0,0,1,1").json(&body);
     cases! {
         "a box in words": api.search("box=left") => 422 "invalid_box" "'left' is not four numbers";
@@ -175,8 +175,8 @@ pub fn boxes(api: &Api) -> Vec<Case> {
         "an endless box": api.search("box=0,0,1,inf") => 422 "invalid_box" "height of the box is inf";
         "a box within a pixel": api.search("box=0.5,0.5,0.001,0.001") => 422 "invalid_box" "48 × 32 pixels; make it larger";
         "a box in a form": api.form("/encode?box=0,0,2,1", "image") => 422 "invalid_box" "width of the box is 2.0";
-        "a box of a code": of(json!({"code": "abcdef"})) => 422 "invalid_box" "a code has no picture; send the picture itself";
-        "a box of a stored image": of(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
+        "a box of a code": to_search(json!({"code": "abcdef"})) => 422 "invalid_box" "a code has no picture; send the picture itself";
+        "a box of a stored image": to_search(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
         "the same to encode": to_encode(json!({"id": "a"})) => 422 "invalid_box" "`id` names a stored image";
     }
 }

@@ -1,5 +1,5 @@
-//! Finding copies among so many images that it takes seconds, and cancelling the job or killing its
-//! service midway. The index is filled directly.
+//! Finds copies among enough images that it takes seconds, and cancels the job or kills its service
+//! midway. The index is filled directly.
 
 use std::{future::ready, path::Path};
 

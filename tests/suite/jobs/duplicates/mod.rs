@@ -37,7 +37,8 @@ async fn store(server: &TestServer, images: &[(&str, usize)]) {
     }
 }
 
-/// Returns each group of an answer: how many images it was found with, and the ids, oldest first.
+/// Returns each group of a response: the number of images that it was found with, and the ids,
+/// oldest first.
 fn groups(answer: &Value) -> Vec<(u64, Vec<&str>)> {
     let groups = answer["groups"].as_array().unwrap().iter();
     let shown = groups.map(|group| {

@@ -61,11 +61,11 @@ async fn a_job_learns_from_an_archive_and_replays_the_gallery() {
     let mut server = TestServer::start().await;
     // The random model has the classes a, b and c.
     for (number, file) in samples("cat").into_iter().take(10).enumerate() {
-        let at = server.at(&format!(
+        let url = server.at(&format!(
             "/images/{number}?label={}",
             ["a", "zebra"][number % 2]
         ));
-        let put = server.client.put(at).body(fs::read(file).unwrap());
+        let put = server.client.put(url).body(fs::read(file).unwrap());
         put.send().await.unwrap().error_for_status().unwrap();
     }
     let photos = archive(
@@ -104,8 +104,8 @@ async fn a_job_learns_from_an_archive_and_replays_the_gallery() {
         metrics["queries"].as_u64().unwrap() + metrics["training_images"].as_u64().unwrap();
     assert_eq!((images, &result["skipped_count"]), (25, &json!(1)), "{job}");
     assert_eq!(result["skipped"][0]["file"], "photos/ship/broken.jpg");
-    let at = format!("/admin/models/{}", result["model"].as_str().unwrap());
-    let (_, model) = server.ask(Method::GET, &at).await;
+    let path = format!("/admin/models/{}", result["model"].as_str().unwrap());
+    let (_, model) = server.ask(Method::GET, &path).await;
     assert_eq!(
         model["card"]["classes"],
         json!(["a", "ship", "truck", "b", "c"])

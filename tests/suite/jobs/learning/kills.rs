@@ -33,11 +33,11 @@ async fn a_killed_job_resumes_from_its_last_epoch() {
         };
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let (_, now) = server.ask(Method::GET, &path(&job)).await;
-        let at = now["progress"]["epoch"].as_u64().unwrap();
+        let now_at = now["progress"]["epoch"].as_u64().unwrap();
         if now["progress"]["stage"] == "joint" {
             // No epoch is trained twice, except the one that was cut off.
-            assert!(at >= epoch, "epoch {at} after {epoch}");
-            epoch = at.max(epoch);
+            assert!(now_at >= epoch, "epoch {now_at} after {epoch}");
+            epoch = now_at.max(epoch);
             learning += usize::from(kill % 2 == 1);
         }
         let folder = server.kill();

@@ -54,8 +54,11 @@ fn path(job: &Value) -> String {
 
 /// Returns the training processes of a service.
 fn learners(folder: &Path) -> Vec<String> {
-    let of = format!("fine-tune.*{}", folder.display());
-    let found = Command::new("pgrep").args(["-f", &of]).output().unwrap();
+    let pattern = format!("fine-tune.*{}", folder.display());
+    let found = Command::new("pgrep")
+        .args(["-f", &pattern])
+        .output()
+        .unwrap();
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     found.lines().map(str::to_owned).collect()
 }
@@ -133,8 +136,8 @@ async fn a_model_of_the_most_classes_can_learn_new_ones() {
     let job = create(&server, &quick(json!({}))).await;
     let job = server.wait_for_end(&job["id"]).await;
     assert_eq!(job["state"], "succeeded", "{job}");
-    let at = format!("/admin/models/{}", job["result"]["model"].as_str().unwrap());
-    let (_, model) = server.ask(Method::GET, &at).await;
+    let path = format!("/admin/models/{}", job["result"]["model"].as_str().unwrap());
+    let (_, model) = server.ask(Method::GET, &path).await;
     let classes = model["card"]["classes"].as_array().unwrap();
     assert_eq!(classes.len(), 1000);
     assert_eq!(

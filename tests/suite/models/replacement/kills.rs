@@ -18,7 +18,7 @@ use super::{
     upload,
 };
 
-/// The longest time from the request for another model's codes to the kill.
+/// Maximum time from the request for another model's codes to the kill.
 const LONGEST_DELAY_MS: u64 = 150;
 
 /// Starts a service with all pictures stored under one model and the other model uploaded.
@@ -60,7 +60,7 @@ async fn last_job(server: &TestServer) -> Value {
 async fn a_reencoding_resumes_after_a_kill() {
     let (mut server, known) = stored().await;
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    // Kills that come after all codes were computed are not counted.
+    // Kills after all codes were computed are not counted.
     let (wanted, mut kills, mut resumed) = (server::times(8, 100), 0, 0);
     while resumed < wanted {
         kills += 1;
@@ -92,13 +92,13 @@ async fn a_kill_at_the_switch_leaves_the_old_or_the_new_model() {
     let began = Instant::now();
     activate(&server, &known.ids[0]).await;
     let (took, mut rng) = (began.elapsed(), ChaCha8Rng::seed_from_u64(4));
-    // Kills that come after the answer are not counted.
+    // Kills after the response are not counted.
     let (wanted, mut before, mut after, mut answered) = (server::times(8, 100), 0, 0, 0);
     while before + after < wanted {
         let (active, other) = whole(&server, &known).await;
         let client = server.client.clone();
-        let at = server.at(&format!("/admin/models/{other}/activate"));
-        let request = tokio::spawn(async move { client.post(at).send().await });
+        let url = server.at(&format!("/admin/models/{other}/activate"));
+        let request = tokio::spawn(async move { client.post(url).send().await });
         thread::sleep(took.mul_f64(rng.random_range(0.2..1.0)));
         let folder = server.kill();
         let was_answered = request.await.unwrap().is_ok();

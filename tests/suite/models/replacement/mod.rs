@@ -1,5 +1,5 @@
-//! Replacing the model of a live gallery: searches continue, none mixes the models, and kills do no
-//! harm (`kills`). The expected codes are computed by the models themselves.
+//! Replaces the model of a live gallery: searches continue, no search mixes the models, and kills
+//! do no harm (`kills`). The models themselves compute the expected codes.
 
 mod kills;
 
@@ -71,8 +71,8 @@ impl Known {
         let ids = files.map(|file| {
             let _generator = server::lock_generator();
             let hasher = Hasher::load(&file, tch::Device::Cpu, kind).unwrap();
-            let of = |pixels| hasher.encode(&[pixels]).unwrap()[0].codes[2].to_string();
-            codes.insert(hasher.id().to_owned(), pictures.iter().map(of).collect());
+            let code = |pixels| hasher.encode(&[pixels]).unwrap()[0].codes[2].to_string();
+            codes.insert(hasher.id().to_owned(), pictures.iter().map(code).collect());
             hasher.id().to_owned()
         });
         Known { ids, codes }
@@ -91,9 +91,9 @@ fn name(number: usize) -> String {
 }
 
 async fn put(client: &Client, url: &str, number: usize) -> StatusCode {
-    let at = format!("{url}/images/{}?label=a", name(number));
+    let address = format!("{url}/images/{}?label=a", name(number));
     client
-        .put(at)
+        .put(address)
         .body(picture(number))
         .send()
         .await
@@ -109,8 +109,13 @@ async fn search(
     number: usize,
     known: &Known,
 ) -> (String, BTreeSet<String>) {
-    let at = format!("{url}/search?radius=0&limit=1000");
-    let answer = client.post(at).body(picture(number)).send().await.unwrap();
+    let address = format!("{url}/search?radius=0&limit=1000");
+    let answer = client
+        .post(address)
+        .body(picture(number))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     let answer: Value = answer.json().await.unwrap();
     let model = answer["query"]["model"].as_str().unwrap().to_owned();
@@ -299,18 +304,18 @@ async fn a_model_is_replaced_without_a_gap_in_searches() {
     }
 
     // A model in use cannot be deleted; one without codes can.
-    let at = format!("/admin/models/{old}");
-    let (status, refused) = server.ask(Method::DELETE, &at).await;
+    let path = format!("/admin/models/{old}");
+    let (status, refused) = server.ask(Method::DELETE, &path).await;
     assert_eq!(
         (status.as_u16(), &refused["code"]),
         (409, &json!("model_in_use"))
     );
     assert_eq!(
-        server.ask(Method::DELETE, &format!("{at}/codes")).await.0,
+        server.ask(Method::DELETE, &format!("{path}/codes")).await.0,
         204
     );
-    assert_eq!(server.ask(Method::DELETE, &at).await.0, 204);
-    assert_eq!(server.ask(Method::GET, &at).await.0, 404);
+    assert_eq!(server.ask(Method::DELETE, &path).await.0, 204);
+    assert_eq!(server.ask(Method::GET, &path).await.0, 404);
     let (status, _) = server
         .ask(Method::DELETE, &format!("/admin/models/{new}"))
         .await;

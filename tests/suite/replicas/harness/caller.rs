@@ -56,12 +56,12 @@ impl Caller {
 
     /// Acts on an image; returns the log's position after the act if it was done.
     async fn act(&mut self, id: &str, act: Act) -> Option<u64> {
-        let at = format!("{}/images/{id}", self.url());
+        let url = format!("{}/images/{id}", self.url());
         let photo = self.photos.choose(&mut self.random).unwrap().clone();
         let request = match &act {
-            Act::Put(label) => self.client.put(format!("{at}?label={label}")).body(photo),
-            Act::Patch(label) => self.client.patch(at).json(&json!({ "labels": [label] })),
-            Act::Delete => self.client.delete(at),
+            Act::Put(label) => self.client.put(format!("{url}?label={label}")).body(photo),
+            Act::Patch(label) => self.client.patch(url).json(&json!({ "labels": [label] })),
+            Act::Delete => self.client.delete(url),
         };
         let answer = request.send().await;
         let status = answer.as_ref().map(reqwest::Response::status);
@@ -87,8 +87,8 @@ impl Caller {
     /// Reads an image at a random replica, once that replica has applied the position.
     async fn read(&mut self, id: &str, position: u64) {
         let acts = self.history.0[id].clone();
-        let at = format!("{}/images/{id}", self.url());
-        let request = self.client.get(at).header(AFTER, position);
+        let url = format!("{}/images/{id}", self.url());
+        let request = self.client.get(url).header(AFTER, position);
         let Ok(answer) = request.send().await else {
             return;
         };

@@ -128,7 +128,7 @@ impl Cluster {
         }
     }
 
-    /// Returns the last position of the log if a server answers.
+    /// Returns the last position of the log if a server responds.
     async fn head(&self) -> Option<u64> {
         let urls = self.nats.urls();
         let client = async_nats::connect(urls.split(',').collect::<Vec<_>>());

@@ -16,14 +16,14 @@ pub enum Act {
     Delete,
 }
 
-/// The service's answer.
+/// The service's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Acknowledged.
     Done,
     /// No such image.
     Missing,
-    /// No answer, or an error after which the write may still happen at any later time, or never.
+    /// No response, or an error after which the write may still happen at any later time, or never.
     Unknown,
 }
 
@@ -143,7 +143,7 @@ mod tests {
             .map(|(id, label)| (id.to_owned(), label.to_owned()))
             .into();
         assert_eq!(history.faults(&right), [""; 0]);
-        let with = |id: &str, label: Option<&str>| {
+        let unexplained_with = |id: &str, label: Option<&str>| {
             let mut gallery = right.clone();
             match label {
                 Some(label) => gallery.insert(id.to_owned(), label.to_owned()),
@@ -151,7 +151,7 @@ mod tests {
             };
             history.faults(&gallery).len()
         };
-        assert_eq!(with("unknown", Some("a")), 0);
+        assert_eq!(unexplained_with("unknown", Some("a")), 0);
         for (id, label) in [
             ("kept", None),
             ("kept", Some("b")),
@@ -160,7 +160,7 @@ mod tests {
             ("unknown", Some("b")),
             ("never", Some("a")),
         ] {
-            assert_eq!(with(id, label), 1, "{id} {label:?}");
+            assert_eq!(unexplained_with(id, label), 1, "{id} {label:?}");
         }
     }
 }

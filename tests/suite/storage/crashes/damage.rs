@@ -1,5 +1,5 @@
-//! Stores with one truncated or changed file: everything that is read is true, and damage is named.
-//! A child process opens the store, so that a crash is an outcome like others.
+//! Opens stores with one truncated or changed file: everything that is read is true, and damage is
+//! reported. A child process opens the store, so that a crash is an outcome like others.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -132,26 +132,26 @@ fn damaged_files_are_named_and_add_nothing() {
             large
         };
         let mut bytes = fs::read(path).unwrap();
-        let at = rng.random_range(0..bytes.len());
+        let offset = rng.random_range(0..bytes.len());
         let what = match round % 3 {
             0 => {
-                bytes.truncate(at);
+                bytes.truncate(offset);
                 "cut off"
             }
             1 => {
-                bytes[at] ^= rng.random_range(1..=255u8);
+                bytes[offset] ^= rng.random_range(1..=255u8);
                 "one byte changed"
             }
             _ => {
-                let end = bytes.len().min(at + 4096);
-                bytes[at..end].fill(0);
+                let end = bytes.len().min(offset + 4096);
+                bytes[offset..end].fill(0);
                 "4096 bytes zeroed"
             }
         };
         fs::write(path, bytes).unwrap();
         let name = path.file_name().unwrap().to_string_lossy();
         let content = content(folder.path());
-        let context = format!("round {round}: {what} at {at} of {name}");
+        let context = format!("round {round}: {what} at {offset} of {name}");
         let lost = good.iter().filter(|line| !content.contains(line)).count();
         let older = content
             .iter()
@@ -160,10 +160,10 @@ fn damaged_files_are_named_and_add_nothing() {
         let was_true = |line: &&&String| once.contains(line.trim_end_matches(WITHOUT_SKETCH));
         let invented: Vec<_> = older.iter().filter(|line| !was_true(line)).collect();
         assert!(invented.is_empty(), "{context}: {invented:?}");
-        let has = |kind: &str| content.iter().any(|line| line.starts_with(kind));
-        let outcome = match (lost, older.len(), has("damage")) {
-            _ if has("crashed") => "crashed",
-            _ if has("refused") => "refused, with the reason",
+        let has_line = |kind: &str| content.iter().any(|line| line.starts_with(kind));
+        let outcome = match (lost, older.len(), has_line("damage")) {
+            _ if has_line("crashed") => "crashed",
+            _ if has_line("refused") => "refused, with the reason",
             (0, 0, false) => "no harm",
             (0, 0, true) => "damage named, nothing lost",
             (_, 0, true) => "damage named, the rest read",

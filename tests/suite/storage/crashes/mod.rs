@@ -184,9 +184,9 @@ fn writes_until_it_is_killed() {
     let write = async |writer: usize, first: usize| {
         for number in first.. {
             take(&index, writer, number).await;
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "ack {writer} {number}").unwrap();
-            out.flush().unwrap();
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "ack {writer} {number}").unwrap();
+            stdout.flush().unwrap();
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

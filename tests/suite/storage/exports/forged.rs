@@ -73,8 +73,8 @@ async fn content_that_no_upload_could_create_is_not_imported() {
     let server = TestServer::start_in(new, &[]);
     let (_, page) = server.ask(Method::GET, "/images?limit=1000").await;
     for image in page["images"].as_array().unwrap() {
-        let at = server.at(image["content_url"].as_str().unwrap());
-        let content = server.client.get(at).send().await.unwrap();
+        let url = server.at(image["content_url"].as_str().unwrap());
+        let content = server.client.get(url).send().await.unwrap();
         let header = |name| content.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(image["media_type"], header("content-type"));
         assert!(header("content-type").starts_with("image/"));

@@ -1,4 +1,4 @@
-//! Exporting a gallery and importing it again: the copy answers as the original, and damaged
+//! Exports a gallery and imports it again: the copy returns the same as the original, and damaged
 //! archives are refused. The archive is read as plain tar and JSON.
 
 mod forged;
@@ -24,7 +24,7 @@ fn command(name: &str, file: &str, data: &Path) -> Command {
     program
 }
 
-/// Returns whether the command succeeded, and the last line of standard error.
+/// Returns true if the command succeeded, and the last line of standard error.
 fn outcome(output: &Output) -> (bool, String) {
     let outcome = String::from_utf8_lossy(&output.stderr);
     let last = outcome.lines().last().unwrap_or_default();
@@ -47,8 +47,8 @@ async fn answers(server: &TestServer) -> Vec<(Value, Vec<u8>, Value)> {
     answers
 }
 
-/// Makes a data folder with labelled, replaced, changed and deleted images; returns it with what
-/// the service answered.
+/// Makes a data folder with labelled, replaced, changed and deleted images. Returns it with the
+/// service's responses.
 async fn gallery() -> (TempDir, Vec<(Value, Vec<u8>, Value)>) {
     let mut server = TestServer::start().await;
     for (number, file) in ["cat", "ship"].into_iter().flat_map(samples).enumerate() {
@@ -75,14 +75,14 @@ async fn gallery() -> (TempDir, Vec<(Value, Vec<u8>, Value)>) {
                 .is_success()
         );
     }
-    let at = |number: usize| server.at(&format!("/images/%E7%8C%AB%20b%3F~{number}"));
+    let url = |number: usize| server.at(&format!("/images/%E7%8C%AB%20b%3F~{number}"));
     let png = fs::read(server::root().join("tests/fixtures/alpha.png")).unwrap();
     let client = &server.client;
     for request in [
-        client.delete(at(4)),
-        client.put(at(7)).body(png),
+        client.delete(url(4)),
+        client.put(url(7)).body(png),
         client
-            .patch(at(8))
+            .patch(url(8))
             .json(&json!({ "labels": [], "payload": null })),
     ] {
         assert!(request.send().await.unwrap().status().is_success());
@@ -211,14 +211,14 @@ async fn a_damaged_export_is_refused_with_a_reason() {
     let (folder, _) = gallery().await;
     let whole = export(&folder.path().join("data"));
     let files = entries(&whole);
-    let with = |change: &dyn Fn(&mut Vec<Entry>)| {
+    let changed = |change: &dyn Fn(&mut Vec<Entry>)| {
         let mut files = files.clone();
         change(&mut files);
         archive(&files)
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let replaced = |at: usize, from: &str, to: &str| {
-        with(&|files| files[at].1 = text(&files[at].1).replacen(from, to, 1).into_bytes())
+        changed(&|files| files[at].1 = text(&files[at].1).replacen(from, to, 1).into_bytes())
     };
     let last = files.len() - 1;
     for (bytes, words) in [
@@ -235,11 +235,11 @@ async fn a_damaged_export_is_refused_with_a_reason() {
         ),
         (replaced(1, "\"id\":\"", "\"id\":\"/"), "is not allowed"),
         (replaced(1, "\"24\"", "\"25\""), "images-000001.jsonl"),
-        (with(&|files| files[2].1[30] ^= 1), "its SHA-256 is"),
-        (with(&|files| drop(files.remove(5))), "no line names it"),
-        (with(&|files| files.swap(4, 5)), "no line names it"),
+        (changed(&|files| files[2].1[30] ^= 1), "its SHA-256 is"),
+        (changed(&|files| drop(files.remove(5))), "no line names it"),
+        (changed(&|files| files.swap(4, 5)), "no line names it"),
         (
-            with(&|files| files.insert(last, files[2].clone())),
+            changed(&|files| files.insert(last, files[2].clone())),
             "no line names it",
         ),
     ] {
@@ -250,8 +250,8 @@ async fn a_damaged_export_is_refused_with_a_reason() {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let end = whole.len() - 2048;
     for _ in 0..12 {
-        let at = random.random_range(1..end);
-        import_error(&whole[..at]);
+        let length = random.random_range(1..end);
+        import_error(&whole[..length]);
     }
     let full = command(
         "import",

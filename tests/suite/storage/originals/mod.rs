@@ -43,8 +43,8 @@ fn put(server: &TestServer, id: &str, number: u8) -> Response {
 }
 
 fn content(server: &TestServer, id: &str) -> Response {
-    let at = format!("{}/content", url(server, id));
-    server::blocking_client().get(at).send().unwrap()
+    let address = format!("{}/content", url(server, id));
+    server::blocking_client().get(address).send().unwrap()
 }
 
 /// Returns all files under a folder, unfinished ones included.
@@ -204,9 +204,9 @@ fn s3_holds_the_originals_of_all_records_through_kills_and_outages() {
                 let mut done = Vec::new();
                 for number in 0u8.. {
                     let (id, number) = (format!("{}", number % 9), number + round);
-                    let at = format!("{url}/images/{id}");
+                    let address = format!("{url}/images/{id}");
                     match server::blocking_client()
-                        .put(at)
+                        .put(address)
                         .body(picture(number))
                         .send()
                     {
@@ -251,7 +251,7 @@ fn s3_holds_the_originals_of_all_records_through_kills_and_outages() {
     });
     assert!(checked.0, "{}", checked.1);
 
-    // Without S3, requests that need no original are answered; the others are refused and can be
+    // Without S3, requests that need no original are served. The others are refused and can be
     // retried.
     let server = start(left);
     drop(s3);
