@@ -18,8 +18,8 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, index the sample images and search them'
-	@echo 'make check      check formatting, lints, unit tests and tests of the index, within minutes'
-	@echo 'make test       check formatting, lints and all tests'
+	@echo 'make check      check formatting, lints, documentation, unit tests and tests of the index, within minutes'
+	@echo 'make test       check formatting and lints, and run all tests'
 	@echo 'make deny       check licences, sources, versions and known vulnerabilities of dependencies; needs cargo-deny (offline: ADVISORIES=file)'
 	@echo 'make test-long  run make test with more kills, inputs and seeds, before a release'
 	@echo 'make bench      measure encoding, compared with the bare model (docs/benchmarks.md)'
@@ -110,6 +110,8 @@ check: libtorch libraries
 	$(PYTHON) tests/layers.py
 	cargo clippy --locked --workspace --all-targets
 	cargo test --locked --workspace --lib --bin scihcgrl-paper --test decode --test kinds --test memory --test properties
+	cargo test --locked --workspace --doc
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps --quiet
 	$(if $(shell cargo deny --version 2>/dev/null),tests/deny.sh none,@echo 'Not run: make deny, which needs cargo-deny.')
 
 # ADVISORIES is a copy of RustSec's advisory database. By default it is downloaded.
@@ -127,6 +129,7 @@ test:
 	$(MAKE) -j programs weights contract browser proxy libraries
 	$(PYTHON) benches/gpu/pack.py --level 0 --to target/gpu-pack
 	$(TESTS) -- --test-threads $$((2 * $$(nproc)))
+	cargo test --release --locked --workspace --doc
 
 # With clippy-driver in place of rustc, code is linted while it is compiled and dependencies are
 # compiled once. A `make` in a build script must not inherit -j.

@@ -1,12 +1,18 @@
 //! The HTTP layer: the router, and the middleware around all routes.
 //!
-//! `routes` handlers, with the requests and answers of each route · `middleware` layers around
-//! routes · `extract` request bodies and parameters · `body` memory and files for bodies · `error`
-//! failures as `application/problem+json` · `etag` preconditions · `keys` API keys and roles ·
-//! `origins` origins and host names that may use the service · `state` the state that handlers
-//! share.
+//! - `routes`: handlers, with the requests and answers of each route
+//! - `middleware`: layers around routes
+//! - `extract`: request bodies and parameters
+//! - `body`: memory and files for bodies
+//! - `encode`: images to codes
+//! - `error`: failures as `application/problem+json`; its `status` has all statuses of failures
+//! - `etag`: preconditions
+//! - `keys`: API keys and roles
+//! - `origins`: origins and host names that may use the service
+//! - `state`: the state that handlers share
 
 mod body;
+mod encode;
 mod error;
 mod etag;
 mod extract;
@@ -35,7 +41,7 @@ use tower_http::{
 
 use body::response;
 use middleware::{
-    auth, connection_limit, drain_body, metrics, origin,
+    auth, connection_limit, drain_body, metrics, origin, readiness, replica_position,
     trace::{self, REQUEST_ID, Uuid7},
 };
 use routes::{
@@ -69,11 +75,14 @@ pub fn router(state: AppState) -> Router {
         .merge(batch::routes());
     // Not needed without replication.
     let routes = match state.parts().replica {
-        Some(_) => routes.route_layer(from_fn_with_state(state.clone(), state::wait_for_position)),
+        Some(_) => routes.route_layer(from_fn_with_state(
+            state.clone(),
+            replica_position::wait_for_position,
+        )),
         None => routes,
     };
     let routes = routes
-        .route_layer(from_fn_with_state(state.clone(), state::require_ready))
+        .route_layer(from_fn_with_state(state.clone(), readiness::require_ready))
         .merge(health::docs_pages())
         .merge(page::routes())
         .merge(health::probes())
@@ -116,7 +125,7 @@ fn with_middleware<S: Clone + Send + Sync + 'static>(
                 .compress_when(DefaultPredicate::new().and(static_files::is_not_static)),
         )
         .layer(cors(origins))
-        .layer(from_fn(error::write_problem))
+        .layer(from_fn(error::problem::write_problem))
         .layer(CatchPanicLayer::new())
         .layer(from_fn(connection_limit::guard))
         .layer(from_fn(drain_body::drain_body))
@@ -141,21 +150,21 @@ fn cors(origins: &Origins) -> CorsLayer {
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static(REQUEST_ID),
-            HeaderName::from_static(state::AFTER_HEADER),
+            HeaderName::from_static(replica_position::AFTER_HEADER),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
         ])
         .expose_headers([
-            HeaderName::from_static(state::POSITION_HEADER),
-            HeaderName::from_static(state::LAG_HEADER),
+            HeaderName::from_static(replica_position::POSITION_HEADER),
+            HeaderName::from_static(replica_position::LAG_HEADER),
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
             HeaderName::from_static(REQUEST_ID),
         ])
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_hours(1))
 }
 
 #[cfg(test)]

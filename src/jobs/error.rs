@@ -12,8 +12,9 @@ use crate::{
     gallery::{GalleryError, OriginalsError},
     index::IndexError,
     inference::{registry::RegistryError, serving::ServingError},
-    jobs::{options::OptionError, queue::store::StoreError, record::State},
+    jobs::{queue::store::StoreError, record::State},
     model::ModelError,
+    options::OptionError,
     replica::SharedRecordsError,
     system::disk::DiskError,
 };
@@ -21,19 +22,19 @@ use crate::{
 /// Why a job was refused, not found, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// There is no job of this id.
+    /// There is no job with this id.
     #[error("there is no job {id}")]
     NoJob { id: Uuid },
-    /// Only a job that is over can be removed.
+    /// The job has not ended. Only a job that has ended can be removed.
     #[error("job {id} is {}; cancel it first", state.name())]
     NotOver { id: Uuid, state: State },
     /// The idempotency key belongs to a job with other options.
-    #[error("the idempotency key was given with another request, which created job {id}")]
+    #[error("the idempotency key was used with another request, which created job {id}")]
     OtherRequest { id: Uuid },
     /// An option is out of its range.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// The registry has no model of this id.
+    /// The registry has no model with this id.
     #[error("there is no model {id} in the registry")]
     NoModel { id: String },
     /// The model's card does not say which images are copies.
@@ -42,9 +43,7 @@ pub enum JobError {
     )]
     NoThresholds { model: String },
     /// No generation has sketches of the model.
-    #[error(
-        "no generation has sketches of model {model} any more; create a job for the active model"
-    )]
+    #[error("no generation has sketches of model {model}; create a job for the active model")]
     NotServed { model: String },
     /// The model has no heads for the requested lengths.
     #[error(
@@ -74,9 +73,9 @@ pub enum JobError {
     )]
     FewToAdapt {
         images: usize,
-        /// How many originals can be read.
+        /// Number of originals that can be read.
         readable: usize,
-        /// How many of these are not held out.
+        /// Number of these that are not held out.
         learned_from: usize,
         least: usize,
     },
@@ -112,7 +111,7 @@ pub enum JobError {
     /// The model could not be loaded, or failed to encode.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The operating system starts no more threads.
+    /// The operating system cannot start another thread.
     #[error("cannot start a thread: {source}")]
     Thread { source: io::Error },
     #[error("the job's thread panicked")]
@@ -120,7 +119,7 @@ pub enum JobError {
 }
 
 impl JobError {
-    /// Returns true if trying again soon may help: NATS does not answer, or the disk is full.
+    /// Returns true if a retry may succeed: NATS does not answer, or the disk is full.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             JobError::Store(StoreError::SharedRecords(source)) => {
@@ -173,7 +172,7 @@ pub(crate) fn failed(path: &Path, source: std::io::Error) -> JobError {
     }
 }
 
-/// Replaces a file as a whole.
+/// Replaces a file atomically.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
     files::replace(path, bytes).map_err(|source| failed(path, source))
 }

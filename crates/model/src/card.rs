@@ -1,5 +1,5 @@
-//! The card of a model: architecture, classes, hash centres and measured quality, as JSON in the
-//! model's file.
+//! The card of a model: its architecture, classes, hash centres and measured quality, as JSON in
+//! the model's file.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,15 @@ pub struct Card {
     pub policy: options::Policy,
     /// Code lengths, ascending: one policy head each.
     pub lengths: Vec<Length>,
-    /// Bytes of the sketch that the model makes next to the codes, if it makes one.
+    /// Bytes of the sketch that the model makes next to the codes. `None` if it makes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
-    /// The similarities of sketches from which images are copies or kin, if they were measured.
+    /// The thresholds of similarity for copies and kin. `None` if they were not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
     /// Side of the square input, in pixels.
     pub input_size: u32,
-    /// How a picture is made square.
+    /// The way of making a picture square.
     #[serde(default)]
     pub resize: Resize,
     /// Subtracted from each channel (R, G, B) of pixels scaled to 0…1.
@@ -44,18 +44,18 @@ pub struct Card {
     pub quality: serde_json::Value,
 }
 
-/// The similarities of sketches, −1 to 1, from which two images are related.
+/// The similarities of sketches, −1 to 1, at and above which two images are related.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// One is a copy of the other: at most one of a million pairs of different photographs is as
-    /// similar.
+    /// The threshold for copies. At most one in a million pairs of different photographs reaches
+    /// it.
     pub copy: f32,
-    /// They show things of one kind: this holds for nine of ten labelled photographs that are as
-    /// similar. None if fewer than a tenth of a kind would be found.
+    /// The threshold for kin. Nine in ten pairs of labelled photographs that reach it show things
+    /// of one kind. `None` if fewer than a tenth of the pairs of one kind would reach it.
     pub kin: Option<f32>,
 }
 
-/// How two images are related, by the similarity of their sketches.
+/// The relation of two images, by the similarity of their sketches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
@@ -66,7 +66,8 @@ pub enum Relation {
 }
 
 impl Thresholds {
-    /// Returns the relation of two images of this similarity, −1 to 1; none if they are unrelated.
+    /// Returns the relation of two images of this similarity, −1 to 1. Returns `None` if they are
+    /// unrelated.
     pub fn relation(&self, similarity: f32) -> Option<Relation> {
         if similarity >= self.copy {
             return Some(Relation::Copy);
@@ -77,8 +78,8 @@ impl Thresholds {
 }
 
 impl Card {
-    /// Returns the similarity of sketches, −1 to 1, from which two images are copies. None if the
-    /// model makes no sketches or the threshold was not measured.
+    /// Returns the similarity of sketches, −1 to 1, at and above which images are copies. Returns
+    /// `None` if the model makes no sketches or the threshold was not measured.
     pub fn copy(&self) -> Option<f32> {
         let thresholds = self.thresholds.filter(|_| self.sketch.is_some());
         thresholds.map(|thresholds| thresholds.copy)

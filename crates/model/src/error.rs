@@ -1,4 +1,4 @@
-//! [`ModelError`]: what can go wrong with a network, a device or a model file.
+//! [`ModelError`]: the errors of networks, devices and model files.
 
 use std::path::PathBuf;
 
@@ -29,15 +29,15 @@ pub enum ModelError {
         /// The part that is wrong, in words.
         reason: String,
     },
-    /// No classes, or more than there are hash centres for.
+    /// There are no classes, or more than there are hash centres for.
     #[error("{found} classes; there are hash centres for 1 to {max}")]
     Classes {
-        /// The number of classes that were asked for.
+        /// The requested number of classes.
         found: usize,
-        /// The largest number of classes.
+        /// Maximum number of classes.
         max: usize,
     },
-    /// An image that was not resized to the model's input.
+    /// An image does not have the size of the model's input.
     #[error("the side of the image is {found} pixels; this model takes {expected}")]
     Side {
         /// The image's side, in pixels.
@@ -45,17 +45,17 @@ pub enum ModelError {
         /// The side of the model's input, in pixels.
         expected: u32,
     },
-    /// A vector that cannot become a sketch.
+    /// A vector cannot become a sketch.
     #[error(transparent)]
     Sketch {
         /// The index's reason.
         #[from]
         source: IndexError,
     },
-    /// A device that does not exist here.
+    /// A device does not exist on this machine.
     #[error("device '{found}': {reason}")]
     Device {
-        /// The name of the device that was asked for.
+        /// The requested device.
         found: String,
         /// Why it is unavailable, and which devices can be used.
         reason: String,
@@ -63,7 +63,7 @@ pub enum ModelError {
 }
 
 impl From<tch::TchError> for ModelError {
-    /// Keeps the message only: libtorch appends a stack of dozens of lines.
+    /// Keeps only the message, because libtorch appends a stack trace of dozens of lines.
     fn from(source: tch::TchError) -> Self {
         let source = match source {
             tch::TchError::Torch(message) => {

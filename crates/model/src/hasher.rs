@@ -1,4 +1,4 @@
-//! A trained model that turns images into hash codes and sketches, in batches.
+//! Turns images into hash codes and sketches with a trained model, in batches.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::{
 pub struct Output {
     /// One code per length of the model, ascending.
     pub codes: Vec<HashCode>,
-    /// Vector by which images are ordered by similarity. None if the model makes no sketches.
+    /// The vector that search orders images by. `None` if the model makes no sketches.
     pub sketch: Option<Sketch>,
 }
 
@@ -33,12 +33,12 @@ pub struct Hasher {
     card: Card,
     id: String,
     kind: Kind,
-    /// If batches are padded with black images, see [`padded_size`](Self::padded_size).
+    /// True if batches are padded with black images; see [`padded_size`](Self::padded_size).
     pads_batches: bool,
 }
 
 impl Hasher {
-    /// Loads a checkpoint onto a device, to compute in `kind`.
+    /// Loads a checkpoint onto a device. The model computes in `kind`.
     ///
     /// # Errors
     /// [`ModelError::File`], [`ModelError::Format`] and [`ModelError::Tensor`].
@@ -54,7 +54,7 @@ impl Hasher {
         })
     }
 
-    /// Loads a checkpoint with the device, number type and libtorch threads of the options.
+    /// Loads a checkpoint with the device, number type and libtorch threads of these options.
     ///
     /// # Errors
     /// As [`load`](Self::load), and [`ModelError::Device`].
@@ -79,17 +79,18 @@ impl Hasher {
     }
 
     /// Returns the size to which a batch of `images` is padded: the next power of two on a GPU,
-    /// `images` itself on a CPU. On a GPU the first pass of each batch size takes seconds, so there
-    /// must be few sizes.
+    /// `images` itself on a CPU. On a GPU, the first pass of each batch size takes seconds, so
+    /// there must be few sizes.
     fn padded_size(&self, images: usize) -> usize {
-        match self.pads_batches {
-            true => images.next_power_of_two(),
-            false => images,
+        if self.pads_batches {
+            images.next_power_of_two()
+        } else {
+            images
         }
     }
 
     /// Runs one pass of every batch size up to `max_batch`, because the first pass of each size is
-    /// the slowest. On a CPU one pass is enough.
+    /// the slowest. On a CPU, one pass is enough.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -120,7 +121,7 @@ impl Hasher {
     }
 
     /// Returns the codes and sketches of the first `count` images of an [uploaded](Self::upload)
-    /// batch from its [`features`](Self::features).
+    /// batch, given its [`features`](Self::features).
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -147,8 +148,8 @@ impl Hasher {
             .collect())
     }
 
-    /// Uploads a batch to the device, the first stage of [`encode`](Self::encode): `[batch, 3,
-    /// side, side]` in 0…255, `Uint8`. On a GPU, black images pad it to a power of two.
+    /// Uploads a batch to the device, as the first stage of [`encode`](Self::encode): `[batch, 3,
+    /// side, side]` in 0…255, `Uint8`. On a GPU, pads it with black images to a power of two.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -169,7 +170,7 @@ impl Hasher {
         self.network.upload(&rgb, side)
     }
 
-    /// Computes the features of an [uploaded](Self::upload) batch, the second stage: `[batch,
+    /// Computes the features of an [uploaded](Self::upload) batch, as the second stage: `[batch,
     /// feature]`.
     ///
     /// # Errors
@@ -182,8 +183,8 @@ impl Hasher {
         tch::no_grad(|| self.network.features(images, pass))
     }
 
-    /// Computes the logits of features, the third stage: `[heads, batch, bits]`. [`codes`] is the
-    /// last.
+    /// Computes the logits of features, as the third stage: `[heads, batch, bits]`. [`codes`] is
+    /// the last stage.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -192,8 +193,8 @@ impl Hasher {
     }
 }
 
-/// Returns the codes of logits `[heads, batch, bits]` with one head per length: for each image, one
-/// code per length.
+/// Returns one code per length for each image, from logits `[heads, batch, bits]` with one head per
+/// length.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].

@@ -1,5 +1,5 @@
-//! The SCIHCGRL model: a convolutional backbone whose feature feeds a recurrent policy per code
-//! length. Networks, checkpoints, training and evaluation; no index and no HTTP.
+//! The SCIHCGRL model: a convolutional backbone whose feature feeds one recurrent policy per code
+//! length. Contains networks, checkpoints, training and evaluation, but no gallery and no HTTP.
 //!
 //! ```text
 //!            copies                how well copies and kin of images are found

@@ -1,7 +1,11 @@
-//! The options of training and of computing, each a flag and a key of a TOML file. `train` checks
-//! their ranges and combinations.
+//! The options of training and of computing. Each is a flag and a key of a TOML file. `train`
+//! checks their ranges and combinations.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt::{self, Display},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
 
 use clap::{Args, ValueEnum};
 use scihcgrl_image::{Input, Resize};
@@ -29,8 +33,8 @@ pub struct Policy {
     #[arg(long, env = "SCIHCGRL_CELL", default_value = "recurrent")]
     #[serde(default)]
     pub cell: Cell,
-    /// Passes over the same image, T. Each starts from the history of the one before. The bits of
-    /// the last are the code.
+    /// Passes over the same image, T. Each starts from the history of the previous one. The bits of
+    /// the last pass are the code.
     #[arg(long, env = "SCIHCGRL_PASSES", default_value_t = 1)]
     #[serde(default = "one")]
     pub passes: usize,
@@ -38,8 +42,8 @@ pub struct Policy {
     #[arg(long, env = "SCIHCGRL_HISTORY", default_value = "zeros")]
     #[serde(default)]
     pub history: History,
-    /// The classes of the classifier that, with the feature, determines the environment's reward of
-    /// each bit; none if there is no environment. `train --unlabelled` sets it.
+    /// The number of classes of the classifier that, with the feature, determines the environment's
+    /// reward of each bit. `None` if there is no environment. `train --unlabelled` sets it.
     #[arg(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier: Option<i64>,
@@ -56,7 +60,7 @@ pub enum Cell {
     /// The paper's recurrent cell, Eq 6 and 7.
     #[default]
     Recurrent,
-    /// The same, with the previous bit as a further input.
+    /// The recurrent cell with the previous bit as a further input.
     Feedback,
     /// No recurrence: a hidden layer and an output for each bit, as in CSQ.
     Independent,
@@ -81,7 +85,7 @@ pub enum History {
 pub enum Credit {
     /// The whole set shares one reward, as in the paper.
     Set,
-    /// Each bit gets its own share. −d_H/K is a sum over bits, so this is exact and has less
+    /// Each bit gets its own share. −d_H/K is a sum over bits, so this is exact and has a lower
     /// variance.
     Bit,
 }
@@ -107,7 +111,7 @@ pub enum Optimizer {
     Sgd,
 }
 
-/// How learning rates fall during a training, after a short rise.
+/// The fall of learning rates during a training, after a short rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
@@ -216,7 +220,7 @@ pub struct Train {
     /// Stop when the smoothed loss falls below this value (0.001 in Algorithm 2). 0 never stops.
     #[arg(long, env = "SCIHCGRL_STOP_LOSS", default_value_t = 0.0)]
     pub stop_loss: f64,
-    /// The most training images of each class. By default all.
+    /// Maximum number of training images of each class. By default all are used.
     #[arg(long, env = "SCIHCGRL_PER_CLASS")]
     pub per_class: Option<usize>,
     /// Seed of all random numbers.
@@ -248,11 +252,11 @@ impl Train {
         }
     }
 
-    /// Parses command-line flags, without a program's name. Other options have their defaults. Of
-    /// two equal flags the later counts.
+    /// Parses command-line flags, without a program's name. Other options have their defaults. If a
+    /// flag is repeated, the last one counts.
     ///
     /// # Errors
-    /// An unknown flag or a wrong value.
+    /// Returns an error if a flag is unknown or a value is wrong.
     pub fn of<S: AsRef<str>>(flags: &[S]) -> Result<Self, clap::Error> {
         #[derive(clap::Parser)]
         #[command(args_override_self = true)]
@@ -278,8 +282,8 @@ pub struct Compute {
     /// Otherwise auto is fp32.
     #[arg(long, env = "SCIHCGRL_PRECISION", default_value = "auto")]
     pub precision: Precision,
-    /// Threads of libtorch. By default one for each core, or one in total with a GPU. A service on
-    /// a CPU runs a worker with one thread on each core instead.
+    /// Threads of libtorch. The default is one per core, or one in total with a GPU. A service on a
+    /// CPU instead runs one worker per core, each with one thread.
     #[arg(long, env = "SCIHCGRL_THREADS")]
     pub threads: Option<usize>,
 }
@@ -304,4 +308,50 @@ impl fmt::Display for Precision {
             Precision::Bf16 => "bf16",
         })
     }
+}
+
+/// An option with an invalid value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{option} is {found}; it must be {expected}")]
+pub struct OptionError {
+    /// Name of the option.
+    pub option: &'static str,
+    /// Its value.
+    pub found: String,
+    /// The valid values.
+    pub expected: String,
+}
+
+/// Refuses an option unless it is valid.
+///
+/// # Errors
+/// [`OptionError`] with the given name, value and valid values.
+pub fn check_option(
+    option: &'static str,
+    found: impl Display,
+    is_valid: bool,
+    expected: impl Into<String>,
+) -> Result<(), OptionError> {
+    if is_valid {
+        return Ok(());
+    }
+    Err(OptionError {
+        option,
+        found: found.to_string(),
+        expected: expected.into(),
+    })
+}
+
+/// Refuses an option outside its range.
+///
+/// # Errors
+/// [`OptionError`], as by [`check_option`].
+pub fn check_range<T: PartialOrd + Display>(
+    option: &'static str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), OptionError> {
+    let expected = format!("{} to {}", range.start(), range.end());
+    let is_valid = range.contains(&value);
+    check_option(option, value, is_valid, expected)
 }

@@ -73,9 +73,10 @@ impl Reservation {
     pub fn try_add(&mut self, bytes: u64) -> bool {
         let after = self.bytes.saturating_add(bytes);
         let Budget { total, reserved } = &*self.budget;
-        let most = match after <= SMALL_BODY {
-            true => *total,
-            false => total / 4 * 3,
+        let most = if after <= SMALL_BODY {
+            *total
+        } else {
+            total / 4 * 3
         };
         let add = |sum: u64| sum.checked_add(bytes).filter(|&sum| sum <= most);
         let added = reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -90,9 +91,10 @@ impl Reservation {
     /// # Errors
     /// [`ApiError::MemoryFull`] if the budget has too few.
     pub fn add(&mut self, bytes: u64) -> Result<(), ApiError> {
-        match self.try_add(bytes) {
-            true => Ok(()),
-            false => Err(ApiError::MemoryFull(self.budget.total())),
+        if self.try_add(bytes) {
+            Ok(())
+        } else {
+            Err(ApiError::MemoryFull(self.budget.total()))
         }
     }
 

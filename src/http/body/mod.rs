@@ -1,7 +1,8 @@
 //! Bodies of requests and answers.
 //!
-//! `budget` memory that bodies take · `response` memory that answers take until they are sent ·
-//! `upload` bodies that are written to a file.
+//! - `budget`: memory that bodies take
+//! - `response`: memory that answers take until they are sent
+//! - `upload`: bodies that are written to a file
 
 pub mod budget;
 pub mod response;

@@ -1,30 +1,27 @@
 //! Errors returned to clients, as `application/problem+json` (RFC 9457).
 //!
-//! `status` the HTTP status and problem code of each error · `rejection` errors of the framework's
-//! extractors.
+//! - `status`: the table of statuses, codes and `Retry-After`
+//! - `classify`: the kind of each error, by which the table is read
+//! - `problem`: the body of a failure
+//! - `rejection`: errors of the framework's extractors
 
+mod classify;
+pub mod problem;
 mod rejection;
 mod status;
 
 use std::time::Duration;
 
-use axum::{
-    Json,
-    extract::Request,
-    http::{HeaderValue, Method, StatusCode, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use serde::Serialize;
+use axum::http::Method;
 
 use crate::{
     code::CodeError,
-    gallery::{GalleryError, OriginalsError},
-    http::{body::MAX_JSON_BYTES, middleware::trace::request_id},
+    gallery::OriginalsError,
+    http::body::MAX_JSON_BYTES,
     image::ImageError,
     index::{IndexError, InvalidId},
     inference::{batch::BatchError, serving::ServingError},
-    jobs::{JobError, OptionError},
+    jobs::JobError,
     snapshots::SnapshotError,
     system::disk::DiskError,
 };
@@ -166,147 +163,4 @@ impl ApiError {
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         ApiError::Internal(cause.to_string())
     }
-}
-
-impl ApiError {
-    /// Returns the body for the client, without the request id.
-    pub(crate) fn problem(&self) -> Problem {
-        let (status, code) = self.status_and_code();
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(error = ?self, "{self}");
-        }
-        let detail = self.detail();
-        Problem {
-            r#type: format!("urn:scihcgrl:problem:{code}"),
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            detail,
-            code,
-            request_id: None,
-        }
-    }
-
-    /// Returns the problem's `detail`: the error's message, unless it would show internals.
-    fn detail(&self) -> String {
-        match self.status_and_code().0 {
-            StatusCode::INTERNAL_SERVER_ERROR => INTERNAL.to_owned(),
-            // The message would name a path.
-            _ if self.is_disk_full() => DISK_FULL.to_owned(),
-            _ => self.to_string(),
-        }
-    }
-
-    /// Returns the seconds after which a retry may succeed.
-    fn retry_after(&self, status: StatusCode) -> Option<u64> {
-        match self {
-            ApiError::RateLimited(wait) => Some(wait.as_secs()),
-            ApiError::Batch(BatchError::Full { .. } | BatchError::Late { .. })
-            | ApiError::ReplicaBehind { .. }
-            | ApiError::WrongKeys
-            | ApiError::MemoryFull(_) => Some(1),
-            _ if self.status_and_code().1 == "log_unavailable" => Some(1),
-            _ if [
-                StatusCode::SERVICE_UNAVAILABLE,
-                StatusCode::INSUFFICIENT_STORAGE,
-            ]
-            .contains(&status) =>
-            {
-                Some(5)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl From<OptionError> for ApiError {
-    fn from(error: OptionError) -> Self {
-        JobError::from(error).into()
-    }
-}
-
-impl From<GalleryError> for ApiError {
-    fn from(error: GalleryError) -> Self {
-        match error {
-            GalleryError::Index(source) => source.into(),
-            GalleryError::Originals(source) => source.into(),
-            panicked @ GalleryError::Panicked { .. } => ApiError::internal(panicked),
-        }
-    }
-}
-
-impl IntoResponse for ApiError {
-    /// Returns the status with the problem as an extension. [`write_problem`] writes the body,
-    /// because it knows the request id.
-    fn into_response(self) -> Response {
-        let problem = self.problem();
-        let (status, _) = self.status_and_code();
-        let mut response = status.into_response();
-        response.extensions_mut().insert(problem);
-        let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after(status) {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        if let ApiError::Index(IndexError::PreconditionFailed {
-            present: Some(present),
-            ..
-        }) = &self
-            && let Ok(tag) = format!("\"{present}\"").parse()
-        {
-            headers.insert(header::ETAG, tag);
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer");
-            headers.insert(header::WWW_AUTHENTICATE, scheme);
-        }
-        response
-    }
-}
-
-const DISK_FULL: &str = "the disk is full; writes work again once there is space";
-const INTERNAL: &str = "the service failed; its log has the cause under this request_id";
-
-/// The body of a failure (RFC 9457).
-#[derive(Clone, Serialize)]
-pub(crate) struct Problem {
-    r#type: String,
-    title: &'static str,
-    pub status: u16,
-    detail: String,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
-}
-
-/// Writes the body of every failure, of handlers, extractors, the router and caught panics alike.
-pub(crate) async fn write_problem(request: Request, next: Next) -> Response {
-    let id = request_id(&request).to_owned();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
-    let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
-        return response;
-    }
-    if response.extensions().get::<Problem>().is_none() {
-        let error = match status {
-            StatusCode::NOT_FOUND => ApiError::NoRoute(path),
-            StatusCode::METHOD_NOT_ALLOWED => ApiError::Method { method, path },
-            _ => ApiError::internal(format!("an answer of {status} without a problem")),
-        };
-        let mut described = error.into_response();
-        // Such as the allow header of a 405.
-        described.headers_mut().extend(response.headers().clone());
-        response = described;
-    }
-    let status = response.status();
-    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else {
-        return response;
-    };
-    problem.request_id = Some(id);
-    let mut headers = std::mem::take(response.headers_mut());
-    headers.remove(header::CONTENT_LENGTH);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    (status, headers, Json(problem)).into_response()
 }

@@ -94,9 +94,10 @@ fn strip_base(base: &str, uri: &Uri) -> Option<Result<Uri, ()>> {
         parts.path_and_query = Some(rest.parse::<PathAndQuery>()?);
         Ok(Uri::from_parts(parts).unwrap_or_default())
     };
-    match rest.starts_with('/') {
-        true => parse(rest).ok().map(Ok),
-        false => Some(Err(())),
+    if rest.starts_with('/') {
+        parse(rest).ok().map(Ok)
+    } else {
+        Some(Err(()))
     }
 }
 

@@ -23,13 +23,16 @@ use crate::{
             budget::{BodyMeter, Reservation},
             response::with_reservation,
         },
-        error::{ApiError, Problem},
+        encode::WhenFull,
+        error::{ApiError, problem::Problem},
         extract::{
-            ImageUpload, Params, next_field, parse_payload, read_text, repeated_field,
-            unknown_field,
+            Params,
+            form::{
+                ImageUpload, next_field, parse_payload, read_text, repeated_field, unknown_field,
+            },
         },
         routes::images::{Image, PutParams, encode_and_store},
-        state::{AppState, WhenFull},
+        state::AppState,
     },
     index::{ImageId, Precondition},
 };
@@ -244,9 +247,10 @@ impl Batch {
                     self.wait_until_running(0).await?;
                     is_reserved = reservation.try_add(wanted);
                 }
-                match is_reserved {
-                    true => bytes.extend_from_slice(&chunk),
-                    false => read = Err(ApiError::MemoryFull(budget.total())),
+                if is_reserved {
+                    bytes.extend_from_slice(&chunk);
+                } else {
+                    read = Err(ApiError::MemoryFull(budget.total()));
                 }
             }
             if read.is_err() {

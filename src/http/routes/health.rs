@@ -122,11 +122,14 @@ async fn openapi(headers: HeaderMap) -> Result<Response, ApiError> {
 /// store lost commits. Only a restart helps then.
 async fn live(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     let replica = state.parts().replica.as_ref();
-    match state.models().active.batcher.is_alive() {
-        false => Err(ApiError::ModelStopped),
-        true if !replica.is_none_or(Replica::is_alive) => Err(ApiError::ReplicaStopped),
-        true if state.parts().gallery.index().is_lost() => Err(ApiError::CommitsLost),
-        true => Ok("live\n"),
+    if !state.models().active.batcher.is_alive() {
+        Err(ApiError::ModelStopped)
+    } else if !replica.is_none_or(Replica::is_alive) {
+        Err(ApiError::ReplicaStopped)
+    } else if state.parts().gallery.index().is_lost() {
+        Err(ApiError::CommitsLost)
+    } else {
+        Ok("live\n")
     }
 }
 

@@ -19,18 +19,19 @@ use crate::{
     gallery::{GalleryError, check_each_label, check_labels, check_payload},
     http::{
         body::MAX_JSON_BYTES,
+        encode::WhenFull,
         error::ApiError,
         etag::{Preconditions, etag},
         extract::{
-            Id, ImageUpload, Object, Params, TimedBody,
+            Id, Object, Params, TimedBody,
+            form::{ImageUpload, parse_payload},
             parameters::{PageSize, present_value},
-            parse_payload,
         },
         routes::{
             content::{content_url, image_url, is_cached},
             search::by_length,
         },
-        state::{AppState, MAX_RETRIES, RETRY_DELAY, WhenFull},
+        state::{AppState, MAX_RETRIES, RETRY_DELAY},
     },
     index::{Cursor, ImageId, IndexError, NewImage, Precondition, Record},
 };
@@ -122,9 +123,10 @@ async fn store(
     let (record, created) =
         encode_and_store(&state, id, params, upload, expected, WhenFull::Refuse).await?;
     let location = [(header::LOCATION, image_url(&record.id))];
-    Ok(match created {
-        true => (StatusCode::CREATED, location, ImageAnswer(record)).into_response(),
-        false => ImageAnswer(record).into_response(),
+    Ok(if created {
+        (StatusCode::CREATED, location, ImageAnswer(record)).into_response()
+    } else {
+        ImageAnswer(record).into_response()
     })
 }
 
@@ -151,7 +153,8 @@ pub(crate) async fn encode_and_store(
     }
     for _ in 0..MAX_RETRIES {
         let (codes, media_type) = state
-            .encode_for_storage(upload.image.clone(), when_full)
+            .encoder()
+            .encode_for_storage(state.models(), upload.image.clone(), when_full)
             .await?;
         let image = NewImage {
             id: id.clone(),
@@ -220,9 +223,10 @@ async fn read(
     let record = state.read(move |index| index.get(&id)).await?;
     let record = record.ok_or(missing)?;
     let tag = etag(&record.revision);
-    Ok(match is_cached(&headers, &tag) {
-        true => (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response(),
-        false => ImageAnswer(record).into_response(),
+    Ok(if is_cached(&headers, &tag) {
+        (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response()
+    } else {
+        ImageAnswer(record).into_response()
     })
 }
 
@@ -264,9 +268,10 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let missing = ApiError::NoImage(id.to_string());
     let deleted = state.parts().gallery.index().delete(id, expected).await;
-    match deleted.map_err(without_precondition)? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(missing),
+    if deleted.map_err(without_precondition)? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(missing)
     }
 }
 

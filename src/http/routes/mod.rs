@@ -1,10 +1,17 @@
 //! The routes, with the requests and answers of each.
 //!
-//! `batch` `/images/batch` · `content` `/images/{id}/content` · `duplicates` `/duplicates` ·
-//! `health` `/livez`, `/readyz`, `/info`, `/openapi.yaml`, `/docs` · `images` `/images` · `jobs`
-//! `/admin/jobs` · `models` `/admin/models` · `overview` `/labels`, `/codes` · `page` `/`, `/web` ·
-//! `search` `/search`, `/encode` · `snapshots` `/admin/snapshots`, `/admin/digest` · `static_files`
-//! files built into the program, for `health` and `page`.
+//! - `batch`: `/images/batch`
+//! - `content`: `/images/{id}/content`
+//! - `duplicates`: `/duplicates`
+//! - `health`: `/livez`, `/readyz`, `/info`, `/openapi.yaml`, `/docs`
+//! - `images`: `/images`
+//! - `jobs`: `/admin/jobs`
+//! - `models`: `/admin/models`
+//! - `overview`: `/labels`, `/codes`
+//! - `page`: `/`, `/web`
+//! - `search`: `/search`, `/encode`
+//! - `snapshots`: `/admin/snapshots`, `/admin/digest`
+//! - `static_files`: files built into the program, for `health` and `page`
 
 pub mod batch;
 pub mod content;

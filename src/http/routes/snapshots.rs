@@ -109,8 +109,9 @@ async fn read(State(state): State<AppState>, Name(id): Name) -> Result<Json<Mani
 
 async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusCode, ApiError> {
     let uuid = Uuid::try_parse(&id).map_err(|_| no_snapshot(&id))?;
-    match state.parts().snapshots.remove(uuid).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(no_snapshot(&id)),
+    if state.parts().snapshots.remove(uuid).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(no_snapshot(&id))
     }
 }

@@ -1,12 +1,12 @@
 //! Hadamard matrices of order up to 64. Each row is a word whose bit c is set if the entry in
 //! column c is +1.
 
-/// The largest order whose rows fit into a word.
+/// Maximum order whose rows fit into a word.
 const MAX_ORDER: usize = 64;
 
-/// Returns a Hadamard matrix with a constant row 0, if one of these constructions reaches the
-/// order: Paley's first (q + 1 for a prime q ≡ 3 mod 4), else Kronecker products of smaller ones,
-/// of which Sylvester's are those with order 2.
+/// Returns a Hadamard matrix with a constant row 0, or `None` if no construction reaches the order.
+/// Tries Paley's first construction (q + 1 for a prime q ≡ 3 mod 4), then Kronecker products of
+/// smaller matrices. Products with order 2 are Sylvester's matrices.
 pub(crate) fn hadamard(order: usize) -> Option<Vec<u64>> {
     match order {
         1 => Some(vec![1]),

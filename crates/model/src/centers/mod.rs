@@ -1,5 +1,5 @@
-//! Hash centres: one code per class, far from each other (Algorithm 1 of the paper), further ones
-//! for later classes, and the centroid of several.
+//! Hash centres: one code per class, far from each other (Algorithm 1 of the paper). Makes further
+//! centres for later classes, and the centroid of several centres.
 
 mod matrix;
 
@@ -9,17 +9,18 @@ use scihcgrl_index::code::{HashCode, Length};
 
 use crate::{error::ModelError, options::Centers};
 
-/// Seeded draws of rows that are compared for distinct, balanced columns.
+/// The number of seeded draws of rows that are compared for distinct, balanced columns.
 const ROW_DRAWS: usize = 2_000;
-/// Random codes that are tried for one centre before the required distance is lowered.
+/// The number of random codes that are tried for one centre before the required distance is
+/// lowered.
 const CODE_TRIES: usize = 1_000;
-/// The most classes: beyond that, random codes of 24 bits are hardly apart.
+/// Maximum number of classes. With more, random codes of 24 bits are hardly apart.
 pub const MAX_CLASSES: usize = 1_000;
 
 /// Makes hash centres of `length` for `classes` classes. The same seed makes the same centres.
 ///
 /// # Errors
-/// [`ModelError::Classes`] for no class or more than 1,000.
+/// [`ModelError::Classes`] if there are no classes or more than 1,000.
 pub fn make(
     method: Centers,
     length: Length,
@@ -44,11 +45,12 @@ pub fn make(
     Ok(words.into_iter().map(code).collect())
 }
 
-/// Makes centres for `classes` later classes; the existing centres do not change. Each is the
-/// farthest from all before it among the rows of [H; −H] and a random code.
+/// Makes centres for `classes` later classes. The existing centres do not change. Each new centre
+/// is the candidate farthest from all earlier ones; the candidates are the rows of [H; −H] and a
+/// random code.
 ///
 /// # Errors
-/// [`ModelError::Classes`] for more than 1,000 classes in total.
+/// [`ModelError::Classes`] if there are more than 1,000 classes in total.
 pub fn make_more(
     centers: &[HashCode],
     length: Length,
@@ -81,8 +83,8 @@ pub fn make_more(
 }
 
 /// Returns the centre of an image of several classes: the sign of the sum of their centres, bit by
-/// bit. A tie takes its bit from one random vector that the length and the seed determine, as in
-/// CSQ. `None` without classes, or if the lengths differ.
+/// bit. As in CSQ, a tied bit comes from one random vector, which the length and the seed
+/// determine. Returns `None` if there are no classes or the lengths differ.
 pub fn centroid(centers: &[HashCode], seed: u64) -> Option<HashCode> {
     let length = centers.first()?.length();
     if centers.iter().any(|center| center.length() != length) {
@@ -101,8 +103,9 @@ pub fn centroid(centers: &[HashCode], seed: u64) -> Option<HashCode> {
     Some(HashCode::from_word(length, word))
 }
 
-/// Algorithm 1 as printed: the first rows of Sylvester's [H; −H] if the length is a power of two
-/// and there are enough rows. Otherwise no row: random codes of half ones follow.
+/// Algorithm 1 as printed: returns the first rows of Sylvester's [H; −H] if the length is a power
+/// of two and there are enough rows. Otherwise returns no row, and random codes with half of their
+/// bits set follow.
 fn algorithm1(bits: usize, classes: usize) -> Vec<u64> {
     if !bits.is_power_of_two() || classes > 2 * bits {
         return Vec::new();
@@ -112,10 +115,10 @@ fn algorithm1(bits: usize, classes: usize) -> Vec<u64> {
     rows.iter().copied().chain(negated).take(classes).collect()
 }
 
-/// Draws rows of H, or of [H; −H] if there are more classes, without the constant ones. Two rows of
-/// H differ in exactly half the bits; a row and its negative differ in all. Of many seeded draws
-/// the one with the most distinct, best balanced columns wins: a bit whose column repeats another,
-/// or is constant over the classes, carries no information.
+/// Draws rows of H, or of [H; −H] if there are more classes, without the constant rows. Two rows of
+/// H differ in exactly half of the bits. A row and its negative differ in all bits. Of many seeded
+/// draws, returns the one with the most distinct and best balanced columns: a bit carries no
+/// information if its column repeats another or is constant over the classes.
 fn hadamard(bits: usize, classes: usize, rng: &mut ChaCha8Rng) -> Vec<u64> {
     let rows = rows(bits);
     let pool = if classes < bits { bits - 1 } else { rows.len() };
@@ -145,8 +148,8 @@ fn rows(bits: usize) -> Vec<u64> {
     rows
 }
 
-/// Draws a random code with half its bits set, at least a quarter of the bits from all others, or
-/// as far as can be found (CSQ draws again until a bound holds).
+/// Draws a random code with half of its bits set. It differs from all others in at least a quarter
+/// of the bits, or in as many as can be found (CSQ draws again until a bound holds).
 fn random_apart(words: &[u64], bits: usize, rng: &mut ChaCha8Rng) -> u64 {
     let mut bound = bits as u32 / 4;
     loop {
@@ -161,7 +164,7 @@ fn random_apart(words: &[u64], bits: usize, rng: &mut ChaCha8Rng) -> u64 {
     }
 }
 
-/// Returns the distance from `word` to the nearest of `words`; `u32::MAX` if there are none.
+/// Returns the distance from `word` to the nearest of `words`, or `u32::MAX` if there are none.
 fn least_distance(words: &[u64], word: u64) -> u32 {
     let distances = words.iter().map(|other| (other ^ word).count_ones());
     distances.min().unwrap_or(u32::MAX)
@@ -171,8 +174,8 @@ fn mask(bits: usize) -> u64 {
     u64::MAX >> (64 - bits)
 }
 
-/// Scores a draw by its distinct columns, then by balance: the sum over columns of the distance of
-/// the count of ones from half.
+/// Scores a draw by its number of distinct columns, then by balance: the sum, over columns, of the
+/// distance of the number of ones from half.
 fn column_score(words: &[u64], bits: usize) -> i64 {
     let mut columns: Vec<Vec<bool>> = (0..bits)
         .map(|bit| words.iter().map(|word| word >> bit & 1 == 1).collect())

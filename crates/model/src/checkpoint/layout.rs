@@ -1,6 +1,6 @@
-//! What a card promises: the range of each number, and the name and shape of every tensor. The
-//! header of the file is compared with it before a network is built, so that a small file cannot
-//! make a large network.
+//! The contents that a card promises: the range of each number, and the name and shape of every
+//! tensor. The file's header is compared with it before a network is built, so that a small file
+//! cannot create a large network.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -11,12 +11,13 @@ use crate::{
     network::{policy, sketcher::TONES},
 };
 
-/// Entries of a policy's hidden state. With 2048, loading a policy of three lengths takes 350 MB.
+/// Allowed entries of a policy's hidden state. With 2048, loading a policy of three lengths takes
+/// 350 MB.
 pub const HIDDEN_RANGE: RangeInclusive<i64> = 1..=2048;
-/// Sides of a network's input, in pixels. Encoding an image with side 512 takes 50 MB, and four
-/// times as much with each doubling.
+/// Allowed sides of a network's input, in pixels. Encoding an image with side 512 takes 50 MB. Each
+/// doubling takes four times as much.
 pub const SIDE_RANGE: RangeInclusive<u32> = 32..=512;
-/// Passes of a policy.
+/// Allowed passes of a policy.
 const PASSES_RANGE: RangeInclusive<usize> = 1..=16;
 
 /// Refuses a card with a number out of range.
@@ -39,7 +40,7 @@ pub(crate) fn check(card: &Card) -> Result<(), String> {
         "input_size",
         card.input_size,
         &SIDE_RANGE,
-        "takes 50 MB an image",
+        "takes 50 MB per image",
     )?;
     check_range(
         "passes",
@@ -63,11 +64,12 @@ fn check_range<T: PartialOrd + std::fmt::Display>(
     reason: &str,
 ) -> Result<(), String> {
     let (least, largest) = (range.start(), range.end());
-    match range.contains(&found) {
-        true => Ok(()),
-        false => Err(format!(
+    if range.contains(&found) {
+        Ok(())
+    } else {
+        Err(format!(
             "`{name}` is {found}; it must be {least} to {largest}, which {reason}"
-        )),
+        ))
     }
 }
 

@@ -1,8 +1,9 @@
-//! Model files: safetensors with the card in the metadata. A file is read and written whole or not
-//! at all.
+//! Model files: safetensors with the card in the metadata. A file is read or written completely or
+//! not at all.
 //!
-//! `tensors` reads and writes safetensors · `layout` ranges and tensors that a card promises ·
-//! `published` weights that others publish.
+//! - `tensors`: reads and writes safetensors
+//! - `layout`: the ranges and tensors that a card promises
+//! - `published`: weights in their published formats
 
 mod layout;
 mod published;
@@ -23,15 +24,15 @@ pub use layout::{HIDDEN_RANGE, SIDE_RANGE};
 pub use published::{import, import_classifier, load_backbone};
 pub use tensors::{read_tensors, write_tensors};
 
-/// The most bytes of a card. Every response about models contains it, and it stays in memory while
-/// its model is served.
+/// Maximum number of bytes of a card. Every response about models contains it, and it stays in
+/// memory while its model is served.
 const MAX_CARD_BYTES: usize = 1 << 20;
-/// The most bytes of a file's header: a card in which every character may be escaped, and the names
-/// of tensors.
+/// Maximum number of bytes of a file's header: a card in which every character may be escaped, and
+/// the names of tensors.
 const MAX_HEADER_BYTES: u64 = 8 << 20;
 
-/// Writes a checkpoint: matrices and kernels in half precision, vectors (biases, statistics) in
-/// float. The file appears under its name only when it is complete.
+/// Writes a checkpoint. Matrices and kernels are stored in half precision, vectors (biases,
+/// statistics) in float. The file appears under its name only when it is complete.
 ///
 /// # Errors
 /// [`ModelError::File`] and [`ModelError::Tensor`].
@@ -49,9 +50,10 @@ pub fn save(network: &Network, card: &Card, path: &Path) -> Result<(), ModelErro
 
 /// Returns the type in which a checkpoint stores a tensor.
 fn stored_kind(tensor: &Tensor) -> Kind {
-    match tensor.dim() > 1 {
-        true => Kind::Half,
-        false => Kind::Float,
+    if tensor.dim() > 1 {
+        Kind::Half
+    } else {
+        Kind::Float
     }
 }
 
@@ -73,7 +75,7 @@ pub fn load(path: &Path, device: Device) -> Result<(Network, Card, String), Mode
     Ok((network, card, id(&bytes)))
 }
 
-/// Returns the card and id of a checkpoint, after loading it as a check.
+/// Loads a checkpoint as a check, and returns its card and id.
 ///
 /// # Errors
 /// As [`load`].
@@ -82,7 +84,7 @@ pub fn describe(path: &Path) -> Result<(Card, String), ModelError> {
     Ok((card, id))
 }
 
-/// Reads the card from the header of a file only; the tensors are not checked.
+/// Reads the card from the header of a file. Does not check the tensors.
 ///
 /// # Errors
 /// As [`load`].
@@ -98,7 +100,7 @@ pub fn read_card(path: &Path) -> Result<Card, ModelError> {
     if size > MAX_HEADER_BYTES {
         return Err(invalid(
             path,
-            format!("its header has {size} bytes; the most is {MAX_HEADER_BYTES}"),
+            format!("its header has {size} bytes; it must have at most {MAX_HEADER_BYTES}"),
         ));
     }
     let mut head = Vec::new();
@@ -135,7 +137,7 @@ fn parse_card(text: Option<&String>, path: &Path) -> Result<Card, ModelError> {
         let bytes = card.len();
         return Err(invalid(
             path,
-            format!("its model card has {bytes} bytes; the most is {MAX_CARD_BYTES}"),
+            format!("its model card has {bytes} bytes; it must have at most {MAX_CARD_BYTES}"),
         ));
     }
     let card: Card = serde_json::from_str(card)
@@ -144,7 +146,8 @@ fn parse_card(text: Option<&String>, path: &Path) -> Result<Card, ModelError> {
     Ok(card)
 }
 
-/// Changes a checkpoint's card. The weights stay the same; the id changes with the bytes.
+/// Changes a checkpoint's card. The weights stay the same. The id changes, because it depends on
+/// all bytes.
 ///
 /// # Errors
 /// As [`load`].

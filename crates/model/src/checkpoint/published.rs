@@ -1,5 +1,5 @@
-//! Weights of backbones as others publish them: PyTorch state dicts, and safetensors files with the
-//! same names.
+//! Weights of backbones in their published formats: PyTorch state dicts, and safetensors files with
+//! the same names.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,8 +20,8 @@ use crate::{
 /// Prefix of a backbone's tensors in a checkpoint, before their published names.
 const BACKBONE_PREFIX: &str = "backbone.";
 
-/// Loads the backbone of a network from a safetensors file: published weights, whose classifier is
-/// ignored if there is one, or a checkpoint, of which only the backbone is used.
+/// Loads the backbone of a network from a safetensors file: from published weights, whose
+/// classifier is ignored if there is one, or from a checkpoint, of which only the backbone is used.
 ///
 /// # Errors
 /// [`ModelError::File`]; [`ModelError::Format`] if the file is damaged or of another architecture,
@@ -66,8 +66,8 @@ pub fn load_backbone(network: &mut Network, path: &Path) -> Result<(), ModelErro
 }
 
 /// Converts a PyTorch state dict (`.pth`) to safetensors, without the classifier and the batch
-/// counters. With `half`, matrices and kernels are in half precision, as in checkpoints. Returns
-/// the number of tensors written.
+/// counters. If `half` is true, stores matrices and kernels in half precision, as in checkpoints.
+/// Returns the number of written tensors.
 ///
 /// # Errors
 /// [`ModelError::File`], [`ModelError::Format`] and [`ModelError::Tensor`].
@@ -78,9 +78,10 @@ pub fn import(from: &Path, to: &Path, half: bool) -> Result<usize, ModelError> {
         !classifiers.contains(&name.as_str()) && tensor.kind() != Kind::Int64
     });
     let named = tensors.iter().map(|(name, tensor)| {
-        let kind = match half {
-            true => stored_kind(tensor),
-            false => tensor.kind(),
+        let kind = if half {
+            stored_kind(tensor)
+        } else {
+            tensor.kind()
         };
         Ok((name.as_str(), tensor.f_to_kind(kind)?))
     });
@@ -89,8 +90,9 @@ pub fn import(from: &Path, to: &Path, half: bool) -> Result<usize, ModelError> {
     Ok(named.len())
 }
 
-/// Reads the classifier of a PyTorch state dict (`.pth`) of any of the backbones, in `Float`:
-/// weight `[classes, feature]` and bias `[classes]`. Published ones have ImageNet's 1,000 classes.
+/// Reads the classifier of any backbone from a PyTorch state dict (`.pth`), in `Float`: weight
+/// `[classes, feature]` and bias `[classes]`. Published classifiers have the 1,000 classes of
+/// ImageNet.
 ///
 /// # Errors
 /// [`ModelError::File`]; [`ModelError::Format`] if there is no classifier or its shapes are wrong.

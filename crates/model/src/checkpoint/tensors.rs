@@ -1,5 +1,5 @@
-//! Safetensors files with one text in the metadata: read by tensor name, written whole or not at
-//! all.
+//! Safetensors files with one text in the metadata. Reads tensors by name, and writes a file
+//! completely or not at all.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,8 +13,8 @@ use tch::{Kind, Tensor};
 
 use crate::error::ModelError;
 
-/// Writes tensors, in half precision or float as they are, with a text in the metadata. The file
-/// appears only when it is complete.
+/// Writes tensors with a text in the metadata. Keeps each tensor's type, half precision or float.
+/// The file appears only when it is complete.
 ///
 /// # Errors
 /// [`ModelError::File`] and [`ModelError::Tensor`].
@@ -68,8 +68,8 @@ fn shape(view: &TensorView) -> Vec<i64> {
     view.shape().iter().map(|&side| side as i64).collect()
 }
 
-/// Checks that a file has tensors of these names and shapes, and no others except those that are
-/// `ignored`. Reads only the header.
+/// Checks that a file has tensors of these names and shapes, and no others except the `ignored`
+/// ones. Reads only the header.
 pub(crate) fn check_shapes(
     wanted: &BTreeMap<String, Vec<i64>>,
     ignored: &[&str],
@@ -102,8 +102,8 @@ pub(crate) fn check_shapes(
     Ok(())
 }
 
-/// Copies the values of variables, by name, from a file. Each must be in the file with its shape
-/// and finite values; the file may have no other tensors except those that are `ignored`.
+/// Copies the values of variables, by name, from a file. The file must have each variable with its
+/// shape and finite values. It may have no other tensors except the `ignored` ones.
 pub(crate) fn fill(
     wanted: BTreeMap<String, Tensor>,
     ignored: &[&str],
@@ -186,7 +186,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     })
 }
 
-/// Makes the error for a file that is not as it should be.
+/// Makes the error for a damaged or unsuitable file.
 pub(crate) fn invalid(path: &Path, reason: impl ToString) -> ModelError {
     ModelError::Format {
         path: path.to_owned(),

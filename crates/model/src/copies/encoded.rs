@@ -1,4 +1,4 @@
-//! Images as a model encodes them.
+//! The codes, sketches and features of images.
 
 use std::path::Path;
 
@@ -21,19 +21,20 @@ pub(crate) struct Encoded {
     pub features: Tensor,
 }
 
-/// The images that copies and kin are measured on.
+/// The images with which copies and kin are measured.
 pub struct TestSet<'a> {
-    /// The images that are searched.
+    /// The images to search.
     pub items: &'a [&'a Item],
-    /// The classes of each set of the items. An item whose set is empty has an unknown kind. Kinds
+    /// The classes of each set of the items. If an item's set is empty, its kind is unknown. Kinds
     /// are measured only if at least two sets have classes.
     pub sets: &'a [Vec<usize>],
-    /// Numbers of the items that are changed and searched by.
+    /// Numbers of the items whose changed copies are the queries.
     pub copied: &'a [usize],
-    /// Numbers of the items that search for their kind and for their nearest neighbours by
-    /// features.
+    /// Numbers of the items that are queries for images of their kind and for their nearest
+    /// neighbours by features.
     pub kin: &'a [usize],
-    /// Folder for the changed pictures, if other programs are to search by them.
+    /// The folder in which to save the changed pictures, so that other programs can search with
+    /// them.
     pub save_to: Option<&'a Path>,
 }
 
@@ -65,9 +66,10 @@ pub(crate) fn encode(
         numbers.extend(batch.numbers);
         Ok::<_, ModelError>(())
     })?;
-    let features = match features.is_empty() {
-        true => Tensor::f_zeros([0, 1], (Kind::Float, tch::Device::Cpu)),
-        false => Tensor::f_cat(&features, 0),
+    let features = if features.is_empty() {
+        Tensor::f_zeros([0, 1], (Kind::Float, tch::Device::Cpu))
+    } else {
+        Tensor::f_cat(&features, 0)
     };
     Ok(Encoded {
         numbers,

@@ -1,5 +1,5 @@
-//! How well images find images of the same kind and their nearest neighbours by features, and the
-//! similarity from which two are kin.
+//! Measures how well images find images of the same kind and their nearest neighbours by features,
+//! and the similarity at and above which two images are kin.
 
 use scihcgrl_index::Order;
 use serde_json::{Value, json};
@@ -13,13 +13,14 @@ use crate::{
     hasher::Hasher,
 };
 
-/// The share of pairs of one kind among those that count as kin.
+/// Required share of pairs of one kind among the pairs that count as kin.
 const KIN_PRECISION: f64 = 0.9;
-/// The fewest pairs of kin, and of others, that a threshold is made from.
+/// Minimum number of pairs of kin, and of other pairs, for a threshold.
 const MIN_PAIRS: usize = 100;
 
-/// Returns the similarity from which two images are kin, and the share of kin that it finds. None
-/// if few pairs are known, or if so many of all pairs are kin that similarity says nothing.
+/// Returns the similarity at and above which two images are kin, and the share of kin that it
+/// finds. Returns `None` if few pairs are known, or if nearly all pairs are kin, because similarity
+/// then says nothing.
 fn threshold(pairs: Vec<(f32, bool)>) -> Option<(f32, f64)> {
     let right = pairs.iter().filter(|(_, is_kin)| *is_kin).count();
     let is_meaningful = right >= MIN_PAIRS

@@ -1,4 +1,4 @@
-//! Measures how well a model finds stored images by changed copies of them, in each order of a
+//! Measures how well a search with a changed copy finds the stored image, for each order of a
 //! search.
 
 use std::{fs, path::Path};
@@ -19,13 +19,13 @@ use crate::{
     train::data::{batches, collection::Item},
 };
 
-/// Numbers of candidates that are measured besides that of a default search.
+/// Numbers of candidates that are measured in addition to that of a default search.
 const CANDIDATE_COUNTS: [usize; 4] = [5, 25, 100, 1000];
 /// The radius of lookups by code.
 const LOOKUP_RADIUS: u32 = 2;
 
-/// Measures a model. Returns the figures and the thresholds for its card, or nothing if it makes no
-/// sketches.
+/// Measures a model. Returns the figures, and the thresholds for its card. Returns `None` if the
+/// model makes no sketches.
 ///
 /// # Errors
 /// An error if libtorch fails or changed pictures cannot be saved.
@@ -86,7 +86,7 @@ pub fn mean_over_changes(figures: &Value, name: &str) -> Value {
 fn copy_threshold(gallery: &Encoded) -> f32 {
     let count = gallery.sketches.len();
     let allowed = count * count.saturating_sub(1) / 2 / 1_000_000;
-    // Only the highest matter, so the list is cut from time to time.
+    // Truncates the list from time to time, because only the highest similarities matter.
     let mut highest: Vec<f32> = Vec::new();
     for (number, sketch) in gallery.sketches.iter().enumerate() {
         highest.extend(
@@ -103,7 +103,7 @@ fn copy_threshold(gallery: &Encoded) -> f32 {
     order::threshold_allowing(highest, allowed)
 }
 
-/// One change of pictures, and the similarity from which images are copies.
+/// One change of pictures, and the threshold for copies.
 struct ChangeTest<'a> {
     name: &'a str,
     changes: &'a [Change],
@@ -111,7 +111,7 @@ struct ChangeTest<'a> {
 }
 
 impl ChangeTest<'_> {
-    /// Measures how often the picture is first if its copy is searched for, and more.
+    /// Measures, among other figures, how often a search with the copy returns the picture first.
     fn measure(
         &self,
         hasher: &Hasher,
@@ -180,7 +180,7 @@ impl ChangeTest<'_> {
     }
 }
 
-/// Saves the list of the searched images next to the changed pictures.
+/// Saves the list of the searched images in the folder of the changed pictures.
 fn save_gallery(
     folder: &Path,
     items: &[&Item],

@@ -37,9 +37,10 @@ pub(crate) fn scores(gallery: &Encoded, query: &Encoded, number: usize) -> anyho
 impl Scores {
     /// Returns the scores of a default search.
     pub(crate) fn search_scores(&self) -> Vec<f32> {
-        let candidates = match self.distances.len() as u64 <= Order::ALL_CANDIDATES_UP_TO {
-            true => usize::MAX,
-            false => Order::DEFAULT_CANDIDATES,
+        let candidates = if self.distances.len() as u64 <= Order::ALL_CANDIDATES_UP_TO {
+            usize::MAX
+        } else {
+            Order::DEFAULT_CANDIDATES
         };
         order::search_scores(&self.distances, &self.similarities, candidates)
     }

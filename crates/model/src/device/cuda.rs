@@ -1,5 +1,5 @@
-//! Opens libtorch's CUDA half by name. Nothing refers to its symbols, so the linker leaves it out,
-//! and one binary serves machines with and without it.
+//! Opens libtorch's CUDA half by name. Nothing refers to its symbols, so the linker leaves it out.
+//! One binary then serves machines with and without it.
 
 use std::sync::LazyLock;
 
@@ -15,8 +15,8 @@ static OPENED: LazyLock<Result<(), String>> = LazyLock::new(|| {
     }
 });
 
-/// Opens the library once. libtorch looks for CUDA only the first time it is asked, so call this
-/// before anything that asks.
+/// Opens the library once. libtorch looks for CUDA only on the first request for it, so call this
+/// before any such request.
 ///
 /// # Errors
 /// The loader's message if the library, or one that it needs, is not installed.

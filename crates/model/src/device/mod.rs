@@ -6,8 +6,8 @@ use tch::{Device, Kind};
 
 use crate::{error::ModelError, options::Precision};
 
-/// Describes the devices of this machine in lines of text: if the processor computes in bf16, if
-/// libtorch's CUDA half is installed (`has_cudart`), and which GPUs it sees.
+/// Describes the devices of this machine in lines of text: whether the processor computes in bf16,
+/// whether libtorch's CUDA half is installed (`has_cudart`), and the GPUs that it sees.
 pub fn devices() -> String {
     let opened = cuda::open();
     let mut lines = vec![
@@ -26,7 +26,7 @@ pub fn devices() -> String {
     lines.join("\n")
 }
 
-/// Returns the device of a name: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// Returns the device with this name: `auto`, `cpu`, `cuda` or `cuda:N`.
 ///
 /// # Errors
 /// [`ModelError::Device`] if the name is unknown or CUDA is not available.
@@ -80,7 +80,8 @@ pub fn is_cpu(name: &str) -> Result<bool, ModelError> {
     Ok(device(name)? == Device::Cpu)
 }
 
-/// Returns the precision for new codes: bf16 if all these devices have instructions for it.
+/// Returns the precision for new codes: bf16 if all these devices have instructions for it,
+/// otherwise fp32.
 ///
 /// # Errors
 /// As [`device`].

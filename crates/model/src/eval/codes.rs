@@ -1,11 +1,10 @@
-//! How well codes use their length: distinct codes and entropies.
+//! Measures how well codes use their length: distinct codes and entropies.
 
 use std::collections::HashMap;
 
 use crate::eval::ranking::LabelledCode;
 
-/// Returns the number of distinct codes, and the entropy in bits of the shares of images that have
-/// each.
+/// Returns the number of distinct codes, and the entropy in bits of their distribution over images.
 pub(crate) fn distinct(database: &[LabelledCode]) -> (usize, f64) {
     let mut counts: HashMap<u64, usize> = HashMap::new();
     for (code, _) in database {

@@ -13,11 +13,11 @@ pub struct AtRadius {
     pub radius: usize,
     /// Share of queries that have an image within the radius.
     pub answered: f64,
-    /// Share of relevant images within the radius, averaged over the answered queries: empty balls
-    /// are left out. `answered * precision` is the mean in which they count as 0. Is 0 if no query
-    /// is answered.
+    /// Share of relevant images within the radius, averaged over the queries whose ball is not
+    /// empty. `answered * precision` is the mean in which empty balls count as 0. 0 if all balls
+    /// are empty.
     pub precision: f64,
-    /// Share of the relevant images that are within the radius, averaged over all queries: an empty
+    /// Share of the relevant images that are within the radius, averaged over all queries. An empty
     /// ball counts as 0.
     pub recall: f64,
 }
@@ -32,7 +32,7 @@ pub struct PrecisionAt {
     pub precision: f64,
 }
 
-/// The quality for queries of one class; a query of several classes counts in each.
+/// The quality for queries of one class. A query of several classes counts in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ClassQuality {
     /// Number of the class.
@@ -85,10 +85,10 @@ pub(crate) fn by_class(
 ) -> Vec<ClassQuality> {
     let classes: BTreeSet<usize> = sets.iter().flatten().copied().collect();
     let of_class = |class: usize| {
-        let has = |set: &usize| sets.get(*set).is_some_and(|set| set.contains(&class));
+        let has_class = |set: &usize| sets.get(*set).is_some_and(|set| set.contains(&class));
         let pairs = queries.iter().zip(ranked);
         let ranked: Vec<&Ranking> = pairs
-            .filter(|((_, set), _)| has(set))
+            .filter(|((_, set), _)| has_class(set))
             .map(|p| p.1)
             .collect();
         let n = ranked.len() as f64;

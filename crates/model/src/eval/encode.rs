@@ -12,8 +12,8 @@ use crate::{
 /// The number of an item's set of classes, and its codes by length.
 pub type CodedItem = (usize, Vec<HashCode>);
 
-/// Returns the set of classes and the codes of every item that can be read, in order. Items that
-/// cannot be read are logged.
+/// Returns the set of classes and the codes of every readable item, in order. Logs the items that
+/// cannot be read.
 ///
 /// # Errors
 /// [`ModelError`].

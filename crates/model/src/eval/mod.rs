@@ -1,8 +1,12 @@
 //! Retrieval quality.
 //!
-//! `quality` all measures of one code length · `ranking` one query's ranking · `curve` by radius,
-//! list length and class · `codes` entropies · `order` ranks and thresholds of any scores ·
-//! `encode` codes of a data set · `plot` SVG pictures.
+//! - `quality`: all measures of one code length
+//! - `ranking`: the ranking for one query
+//! - `curve`: quality by radius, list length and class
+//! - `codes`: entropies of codes
+//! - `order`: ranks and thresholds of any scores
+//! - `encode`: the codes of a data set
+//! - `plot`: SVG pictures
 
 mod codes;
 mod curve;

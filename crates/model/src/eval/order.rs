@@ -1,5 +1,5 @@
-//! The worth of an order of images to one query: ranks, average precision, and thresholds of
-//! similarity. Scores are higher for earlier images.
+//! Rates an order of images for one query: ranks, average precision, and thresholds of similarity.
+//! Earlier images have higher scores.
 
 use crate::eval::ranking::{self, Ring};
 
@@ -13,27 +13,32 @@ pub struct Rank {
 }
 
 impl Rank {
-    /// Returns the probability that it is among the first `count`, over the orders of images with
-    /// its score.
+    /// Returns the probability that it is among the first `count` images, over the orders of images
+    /// with its score.
     pub fn probability_within(&self, count: usize) -> f64 {
         let left = count.saturating_sub(self.before) as f64;
         (left / (self.tied + 1) as f64).min(1.0)
     }
 }
 
-/// Returns the scores of a search by similarity: the nearest `candidates` by distance, with all at
-/// the distance of the last one, are ordered by similarity; the others follow by distance.
+/// Returns the scores of a search by similarity. The candidates are the nearest images by distance:
+/// `candidates` of them, and all others at the distance of the last one. Candidates are ordered by
+/// similarity. The other images follow by distance.
 pub fn search_scores(distances: &[u32], similarities: &[f32], candidates: usize) -> Vec<f32> {
     let mut sorted = distances.to_vec();
-    let farthest = match candidates < sorted.len() && candidates > 0 {
-        true => *sorted.select_nth_unstable(candidates - 1).1,
-        false => u32::MAX,
+    let farthest = if candidates < sorted.len() && candidates > 0 {
+        *sorted.select_nth_unstable(candidates - 1).1
+    } else {
+        u32::MAX
     };
     let scored = distances.iter().zip(similarities);
     scored
-        .map(|(&distance, &similarity)| match distance <= farthest {
-            true => 2.0 + similarity,
-            false => -(distance as f32),
+        .map(|(&distance, &similarity)| {
+            if distance <= farthest {
+                2.0 + similarity
+            } else {
+                -(distance as f32)
+            }
         })
         .collect()
 }
@@ -80,8 +85,8 @@ pub fn share_within(scores: &[f32], own: usize, wanted: &[usize], count: usize) 
 }
 
 /// Returns the average precision over all images but `own`, in expectation over the orders of
-/// images with equal scores. Images of unknown relevance (`None`) are left out. Is 0 if no image is
-/// relevant.
+/// images with equal scores. Leaves out images of unknown relevance (`None`). Returns 0 if no image
+/// is relevant.
 pub fn average_precision(
     scores: &[f32],
     own: usize,
@@ -112,8 +117,8 @@ pub fn threshold_allowing(mut similarities: Vec<f32>, allowed: usize) -> f32 {
     next.next_up()
 }
 
-/// Returns the lowest threshold of similarity from which at least the share `precision` of pairs is
-/// right, with the share of right pairs that it finds. None if there is none.
+/// Returns the lowest threshold of similarity at and above which at least the share `precision` of
+/// pairs is right, and the share of right pairs that reach it. Returns `None` if no threshold does.
 pub fn threshold_of_precision(mut pairs: Vec<(f32, bool)>, precision: f64) -> Option<(f32, f64)> {
     pairs.sort_unstable_by(|(one, _), (other, _)| other.total_cmp(one));
     let all = pairs.iter().filter(|(_, right)| *right).count();
@@ -179,9 +184,9 @@ mod tests {
     fn thresholds_allow_no_more_than_asked_for() {
         let similarities = vec![0.1, 0.9, 0.5, 0.7];
         for (allowed, reached) in [(0, 0), (1, 1), (2, 2), (9, 4)] {
-            let from = threshold_allowing(similarities.clone(), allowed);
+            let threshold = threshold_allowing(similarities.clone(), allowed);
             assert_eq!(
-                similarities.iter().filter(|&&one| one >= from).count(),
+                similarities.iter().filter(|&&one| one >= threshold).count(),
                 reached
             );
         }

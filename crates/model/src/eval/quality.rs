@@ -15,13 +15,13 @@ use crate::eval::{
 pub struct Quality {
     /// MAP, in expectation over all orders of images at equal distance.
     pub map: f64,
-    /// MAP of one seeded order of them.
+    /// MAP if images at equal distance keep the order of the database, which is shuffled by a seed.
     pub map_shuffled: f64,
-    /// Share of relevant images among those within Hamming radius 2; an empty ball counts as 0.
+    /// Share of relevant images among those within Hamming radius 2. An empty ball counts as 0.
     pub precision_radius_2: f64,
     /// Share of the relevant images that are within Hamming radius 2.
     pub recall_radius_2: f64,
-    /// Mean number of images within Hamming radius 2; 0…size of the database.
+    /// Mean number of images within Hamming radius 2, 0 to the size of the database.
     pub images_radius_2: f64,
     /// Share of queries that have no image within Hamming radius 2.
     pub empty_radius_2: f64,
@@ -46,9 +46,9 @@ pub fn single_label(classes: usize) -> Vec<Vec<usize>> {
 }
 
 /// Ranks the whole database for every query. Images are relevant to each other if their label sets
-/// share a class. `sets[i]` has the classes of set `i`; a number without a set is a set without
-/// classes. A query without relevant images counts as 0 in MAP and in recall. All codes must have
-/// one length.
+/// share a class. `sets[i]` has the classes of set `i`. A number without a set counts as a set
+/// without classes. A query without relevant images counts as 0 in MAP and in recall. All codes
+/// must have one length.
 pub fn quality(
     queries: &[LabelledCode],
     database: &[LabelledCode],

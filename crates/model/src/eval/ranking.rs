@@ -2,7 +2,7 @@
 
 use scihcgrl_index::code::HashCode;
 
-/// One more than the largest distance between words.
+/// Number of possible distances between words.
 const RINGS: usize = u64::BITS as usize + 1;
 
 /// The images at one distance, or within one.
@@ -48,7 +48,7 @@ impl Default for Ranking {
 pub(crate) struct Ranker<'a> {
     /// Codes with the numbers of their label sets.
     database: Vec<(u64, usize)>,
-    /// The classes of each set, then those of an unknown set: none.
+    /// The classes of each set, then an empty set for images of unknown classes.
     sets: Vec<&'a [usize]>,
     /// Entry n is 1 + 1/2 + … + 1/n.
     harmonic: Vec<f64>,
@@ -100,13 +100,15 @@ impl Ranking {
         rings.fold(Ring::default(), Ring::and)
     }
 
-    /// Returns the share of relevant images within a radius; `None` if there is no image.
+    /// Returns the share of relevant images within a radius. Returns `None` if no image is within
+    /// it.
     pub fn precision(&self, radius: usize) -> Option<f64> {
         let ball = self.within(radius);
         (ball.images > 0).then(|| f64::from(ball.relevant) / f64::from(ball.images))
     }
 
-    /// Returns the share of the relevant images that are within a radius; 0 if none is relevant.
+    /// Returns the share of the relevant images that are within a radius. Returns 0 if none is
+    /// relevant.
     pub fn recall(&self, radius: usize) -> f64 {
         let all = self.within(RINGS).relevant.max(1);
         f64::from(self.within(radius).relevant) / f64::from(all)
@@ -124,9 +126,9 @@ impl Ranking {
         found / n as f64
     }
 
-    /// Returns AP if the images of a ring keep the given order; each has its distance and true if
-    /// it is relevant. The rank of an image is its ring's start plus the images of the ring so far,
-    /// so nothing is sorted.
+    /// Returns AP if the images of a ring keep the given order. Each image has its distance, and
+    /// true if it is relevant. Nothing is sorted: the rank of an image is its ring's start plus the
+    /// number of the ring's images so far.
     fn in_order(&self, images: impl Iterator<Item = (usize, bool)>) -> f64 {
         let mut ball = Ring::default();
         let mut so_far = self.rings.map(|ring| {

@@ -129,19 +129,26 @@ fn distance(a: &LabelledCode, b: &LabelledCode) -> u32 {
 /// Returns, in order of distance and then in the given order, true for images that share a class
 /// with the query.
 fn ranked(query: &LabelledCode, database: &[LabelledCode], sets: &[Vec<usize>]) -> Vec<bool> {
-    let of = |set: usize| sets.get(set).cloned().unwrap_or_default();
+    let classes_of = |set: usize| sets.get(set).cloned().unwrap_or_default();
     let mut order = database.to_vec();
     order.sort_by_key(|other| distance(query, other));
     order
         .iter()
-        .map(|(_, set)| of(*set).iter().any(|class| of(query.1).contains(class)))
+        .map(|(_, set)| {
+            classes_of(*set)
+                .iter()
+                .any(|class| classes_of(query.1).contains(class))
+        })
         .collect()
 }
 
 fn average_precision(ranked: &[bool]) -> f64 {
     let all = ranked.iter().filter(|&&relevant| relevant).count();
-    let at = |i: usize| share(&ranked[..=i]);
-    let sum: f64 = (0..ranked.len()).filter(|&i| ranked[i]).map(at).sum();
+    let precision_at = |i: usize| share(&ranked[..=i]);
+    let sum: f64 = (0..ranked.len())
+        .filter(|&i| ranked[i])
+        .map(precision_at)
+        .sum();
     sum / all.max(1) as f64
 }
 
@@ -154,7 +161,7 @@ fn orders(items: &[LabelledCode]) -> Vec<Vec<LabelledCode>> {
     let Some((last, rest)) = items.split_last() else {
         return vec![Vec::new()];
     };
-    let with = |order: &Vec<LabelledCode>, place: usize| {
+    let inserted = |order: &Vec<LabelledCode>, place: usize| {
         let mut order = order.clone();
         order.insert(place, *last);
         order
@@ -163,7 +170,7 @@ fn orders(items: &[LabelledCode]) -> Vec<Vec<LabelledCode>> {
         .iter()
         .flat_map(|order| {
             (0..=order.len())
-                .map(|place| with(order, place))
+                .map(|place| inserted(order, place))
                 .collect::<Vec<_>>()
         })
         .collect()
@@ -213,9 +220,9 @@ proptest! {
         }
         prop_assert!(near(quality.empty_radius_2, 1.0 - quality.curve[2].answered));
         for class in &quality.classes {
-            let of = queries.iter().filter(|query| sets.get(query.1).is_some_and(|set| set.contains(&class.class)));
-            prop_assert_eq!(class.queries, of.clone().count());
-            prop_assert!(near(class.precision_radius_2, mean(of.map(|query| share(&ball(query, 2))))));
+            let of_class = queries.iter().filter(|query| sets.get(query.1).is_some_and(|set| set.contains(&class.class)));
+            prop_assert_eq!(class.queries, of_class.clone().count());
+            prop_assert!(near(class.precision_radius_2, mean(of_class.map(|query| share(&ball(query, 2))))));
         }
     }
 }

@@ -11,7 +11,7 @@ pub type Shapes = Vec<(String, Vec<i64>)>;
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
     /// If true, applies dropout, normalises by the batch's own statistics and updates the running
-    /// ones; otherwise uses the running ones.
+    /// ones. If false, uses the running statistics.
     pub train: bool,
     /// The type in which convolutions compute: `Float` or `BFloat16`. Trained weights stay `Float`
     /// and are cast in each pass.
@@ -30,7 +30,7 @@ pub trait Backbone: Send {
     /// [`ModelError::Tensor`] if libtorch fails, for lack of memory for example.
     fn features(&self, images: &Tensor, pass: Pass) -> Result<Tensor, ModelError>;
 
-    /// Folds each batch norm into the convolution before it and casts all weights to `kind`.
+    /// Folds each batch norm into the convolution before it, and casts all weights to `kind`.
     /// Afterwards only inference in this type on images of this side is correct.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ pub trait Backbone: Send {
 }
 
 /// Converts images or kernels to a type and to the channels-last layout, which is fast in oneDNN
-/// and cuDNN. tch has no memory formats, but it keeps strides.
+/// and cuDNN. tch has no memory formats, but keeps strides.
 pub(crate) fn channels_last(images: &Tensor, kind: Kind) -> Result<Tensor, ModelError> {
     Ok(images
         .f_to_kind(kind)?

@@ -1,4 +1,4 @@
-//! The backbones that there are: how to build each, its tensors, and the form of its published
+//! The available backbones: how to build each, its tensors, and the format of its published
 //! weights.
 
 use std::fmt;
@@ -40,8 +40,8 @@ impl BackboneKind {
         }
     }
 
-    /// Returns the normalisation that its published weights were trained with: mean and deviation
-    /// of each channel (R, G, B) of pixels scaled to 0…1.
+    /// Returns the normalisation with which its published weights were trained: the mean and
+    /// deviation of each channel (R, G, B) of pixels scaled to 0…1.
     pub fn normalisation(self) -> ([f32; 3], [f32; 3]) {
         match self {
             // (x − 127) / 128.
@@ -50,8 +50,8 @@ impl BackboneKind {
         }
     }
 
-    /// Returns the names of weight and bias of ImageNet's classifier in its published weights; the
-    /// classifier is not part of the backbone.
+    /// Returns the names of the weight and bias of ImageNet's classifier in its published weights.
+    /// The classifier is not part of the backbone.
     pub fn classifier(self) -> [&'static str; 2] {
         match self {
             BackboneKind::EfficientnetLite0 => ["_fc.weight", "_fc.bias"],

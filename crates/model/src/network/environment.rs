@@ -1,6 +1,7 @@
 //! The environment of the paper's Figure 4, which prepares image features and hash centre
-//! representations for the agent. For each bit it gives a value whose sign is wanted, computed from
-//! the feature and a classifier of it. The map is learned elsewhere (`train::unlabelled`).
+//! representations for the agent. For each bit, it computes a value from the feature and the
+//! feature's class probabilities. The sign of this value is the wanted bit. `train::unlabelled`
+//! learns the map.
 
 use tch::{Kind, Tensor, nn};
 
@@ -16,7 +17,7 @@ pub struct Environment {
 
 impl Environment {
     /// Builds an environment for the card's lengths with `classes` classes. Its variables are under
-    /// `path`; none is trained by gradients.
+    /// `path`. Gradients train none of them.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -57,8 +58,9 @@ impl Environment {
         self.set_classifier(&other.weight, &other.bias)
     }
 
-    /// Sets the map: the mean of observations, `[feature + classes]`, which is subtracted, and for
-    /// each head the matrix `[feature + classes, bits]` that the difference is multiplied by.
+    /// Sets the map. `mean`, `[feature + classes]`, is the mean of observations, which is
+    /// subtracted. `heads` has one matrix per head, `[feature + classes, bits]`, by which the
+    /// difference is multiplied.
     ///
     /// # Errors
     /// [`ModelError::Tensor`], also for wrong shapes.
@@ -73,8 +75,8 @@ impl Environment {
         })
     }
 
-    /// Returns the observations: the feature and the square roots of the class probabilities,
-    /// `[batch, feature]` to `[batch, feature + classes]`. Roots, because their differences are a
+    /// Returns the observations: the feature, and the square roots of the class probabilities. Maps
+    /// `[batch, feature]` to `[batch, feature + classes]`. The differences of the roots are a
     /// distance between distributions (Hellinger's).
     ///
     /// # Errors
@@ -86,7 +88,7 @@ impl Environment {
     }
 
     /// Returns the wanted values: `[batch, feature]` to `[heads, batch, bits]`. The sign of a value
-    /// is the wanted bit; its size, 1 on average, says how certain the bit is.
+    /// is the wanted bit. Its size, 1 on average, is the certainty of the bit.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].

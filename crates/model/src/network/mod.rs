@@ -1,8 +1,11 @@
 //! The network: a convolutional backbone whose feature feeds one policy per code length.
 //!
-//! `backbone` the trait of backbones · `backbones` builds them · `vgg` and `efficientnet_lite` are
-//! the two · `policy` turns features into bits · `environment` gives the policy wanted values ·
-//! `sketcher` turns features into sketches.
+//! - `backbone`: the trait of backbones
+//! - `backbones`: builds them
+//! - `vgg`, `efficientnet_lite`: the two backbones
+//! - `policy`: turns features into bits
+//! - `environment`: gives the policy wanted values
+//! - `sketcher`: turns features into sketches
 
 pub mod backbone;
 pub mod backbones;
@@ -37,7 +40,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Builds a network of the card's architecture with random weights, reproducible after
+    /// Builds a network of the card's architecture with random weights. They are reproducible after
     /// `tch::manual_seed`.
     ///
     /// # Errors

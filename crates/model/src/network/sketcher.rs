@@ -1,5 +1,5 @@
-//! Makes sketches: a linear map of the backbone's feature, and the tones, the coarse light and dark
-//! of the picture, which survive blurring. The map is learned elsewhere (`train::unlabelled`).
+//! Makes sketches: a linear map of the backbone's feature, and the tones. Tones are the coarse
+//! light and dark of the picture, which survive blurring. `train::unlabelled` learns the map.
 
 use std::f64::consts::PI;
 
@@ -9,12 +9,12 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::error::ModelError;
 
 /// Number of entries of a sketch that are tones: the lowest frequencies of the discrete cosine
-/// transform of luminance, without the mean. Horizontal frequencies are even, so that a picture and
-/// its mirror image have the same tones.
+/// transform of luminance, without the mean. Only even horizontal frequencies are used, so a
+/// picture and its mirror image have the same tones.
 pub const TONES: usize = VERTICAL_FREQUENCIES * HORIZONTAL_FREQUENCIES - 1;
 const VERTICAL_FREQUENCIES: usize = 8;
 const HORIZONTAL_FREQUENCIES: usize = 4;
-/// Side of the luminance grid that is transformed, in pixels.
+/// Side of the luminance grid for the transform, in pixels.
 const GRID_SIDE: i64 = 32;
 /// The tones' share of a sketch's squared length.
 const TONE_SHARE: f64 = 0.08;
@@ -43,8 +43,8 @@ impl Sketcher {
         })
     }
 
-    /// Sets the mean that is subtracted from a feature, `[feature]`, the matrix that multiplies the
-    /// difference, `[feature, bytes − TONES]`, and the divisors of tones, `[TONES]`.
+    /// Sets the mean that is subtracted from a feature, `[feature]`; the matrix that multiplies the
+    /// difference, `[feature, bytes − TONES]`; and the divisors of tones, `[TONES]`.
     ///
     /// # Errors
     /// [`ModelError::Tensor`], also for wrong shapes.
@@ -107,8 +107,8 @@ impl Sketcher {
         let mut values = vec![0f32; (images * bytes) as usize];
         let count = values.len();
         vectors.f_contiguous()?.f_copy_data(&mut values, count)?;
-        let each = values.chunks(bytes as usize).map(Sketch::of);
-        Ok(each.collect::<Result<_, _>>()?)
+        let sketches = values.chunks(bytes as usize).map(Sketch::of);
+        Ok(sketches.collect::<Result<_, _>>()?)
     }
 }
 

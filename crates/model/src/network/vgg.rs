@@ -1,5 +1,5 @@
-//! VGG-19 up to fc7, its 4096-entry feature: the paper's 16 convolutions, fc6 and fc7, with
-//! torchvision's tensor names. Its classifier is not part of it.
+//! VGG-19 up to its feature fc7 of 4096 entries: the paper's 16 convolutions, fc6 and fc7, without
+//! the classifier. Tensors have torchvision's names.
 
 use tch::{Kind, Tensor, nn};
 
@@ -124,7 +124,7 @@ impl Backbone for Vgg19 {
         Ok(x.f_to_kind(Kind::Float)?) // [batch, 4096]
     }
 
-    /// Only casts the weights: there is no batch norm.
+    /// Only casts the weights, because there is no batch norm.
     fn fold(&mut self, _side: u32, kind: Kind) -> Result<(), ModelError> {
         for layer in self.stages.iter_mut().flatten().chain(&mut self.dense) {
             let (weight, bias) = layer.cast(kind)?;

@@ -1,8 +1,8 @@
-//! [`TrainError`]: what stops a training.
+//! [`TrainError`]: the errors that stop a training.
 
 use std::path::PathBuf;
 
-use crate::error::ModelError;
+use crate::{error::ModelError, options::OptionError};
 
 /// An error that stops a training.
 #[derive(Debug, thiserror::Error)]
@@ -19,10 +19,10 @@ pub enum TrainError {
     Data {
         /// Path of the data set.
         path: PathBuf,
-        /// What is wrong, and what would be right.
+        /// The fault, and what would be right.
         reason: String,
     },
-    /// The loss is not a number, or too large to come down again.
+    /// The loss is not a number, or is too large to recover.
     #[error("the loss became {loss} at step {step}; a lower learning rate may help")]
     Diverged {
         /// The loss, smoothed unless it is not a number.
@@ -35,19 +35,12 @@ pub enum TrainError {
     TooFewImages {
         /// The number of images that can be read.
         found: usize,
-        /// The smallest number that is enough.
+        /// The minimum number of images.
         min: usize,
     },
-    /// An option is out of its range.
-    #[error("{option} is {found}; it must be {expected}")]
-    Option {
-        /// Name of the option.
-        option: &'static str,
-        /// Its value.
-        found: String,
-        /// The values that are allowed.
-        expected: &'static str,
-    },
+    /// An option has an invalid value, or does not fit the others.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// The state next to the checkpoint belongs to an unfinished training with other options.
     #[error(
         "{} is the state of an unfinished training with {difference}; give the same options to resume it, or --restart to discard it",

@@ -1,5 +1,5 @@
-//! What a training inherits from trained models: the weights of a parent to start from, or a
-//! teacher's answers to learn instead of labels.
+//! Inherits from trained models: the weights of a parent to start from, or a teacher's answers to
+//! learn instead of labels.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use crate::{
     centers, checkpoint,
     error::ModelError,
     network::{Network, backbone::Pass},
+    options::OptionError,
     train::{
         data::{
             pictures::Pictures,
@@ -23,9 +24,9 @@ const PARENT_MUST_BE: &str =
     "of the same backbone, policies and lengths as the model that is trained";
 const TEACHER_MUST_BE: &str = "of the same lengths and classes as the model that is trained";
 
-/// Loads the model to start from, and returns it with its id. Its classes keep their hash centres
-/// and new classes get new ones. Its classes without images here follow the others, as far as there
-/// are enough centres.
+/// Loads the model to start from, and returns it with its id. Its classes keep their hash centres,
+/// and new classes get new ones. Its classes without images in the new data set follow the others,
+/// as many as there are centres for.
 ///
 /// # Errors
 /// [`TrainError::Option`] if it has another backbone, other policies or other lengths;
@@ -49,8 +50,8 @@ pub(crate) fn load_parent(
     let mut absent: Vec<usize> = (0..given.classes.len())
         .filter(|&at| !card.classes.contains(&given.classes[at]))
         .collect();
-    // A class without images learns nothing, so if there are more classes than centres the last of
-    // these are dropped.
+    // A class without images learns nothing, so the last of these are dropped if there are more
+    // classes than centres.
     absent.truncate(centers::MAX_CLASSES.saturating_sub(card.classes.len()));
     for (&length, centers) in &mut card.centers {
         let old = given.centers.get(&length).map_or(&[][..], Vec::as_slice);
@@ -59,11 +60,11 @@ pub(crate) fn load_parent(
         let kept = (0..old.len()).filter(is_kept).map(|at| old[at]);
         let kept: Vec<_> = kept.collect();
         let mut more = centers::make_more(&kept, length, new, seed)?.into_iter();
-        let of = |class: &String| match known(class) {
+        let center = |class: &String| match known(class) {
             Some(at) => old.get(at).copied(),
             None => more.next(),
         };
-        let mut all: Vec<_> = card.classes.iter().filter_map(of).collect();
+        let mut all: Vec<_> = card.classes.iter().filter_map(center).collect();
         all.extend(absent.iter().filter_map(|&at| old.get(at)));
         *centers = all;
     }
@@ -75,8 +76,7 @@ pub(crate) fn load_parent(
 }
 
 /// Returns a teacher's answers to all pictures, `[heads, pictures, bits]`: its action values, −1…1,
-/// averaged over each picture as it is and mirrored. The card takes over the teacher's hash
-/// centres.
+/// averaged over each picture and its mirror image. The card takes over the teacher's hash centres.
 ///
 /// # Errors
 /// [`TrainError::Option`] if it has other lengths or classes; [`TrainError::Model`].
@@ -108,18 +108,20 @@ pub(crate) fn teacher_answers(
     Ok(Tensor::f_cat(&parts, 1).map_err(ModelError::from)?)
 }
 
-/// Makes the error for a model that does not fit.
+/// Makes the error for an unsuitable model.
 fn mismatch(given: &Card, option: &'static str, expected: &'static str) -> TrainError {
     let lengths: Vec<_> = given.lengths.iter().map(ToString::to_string).collect();
-    TrainError::Option {
+    let found = format!(
+        "{} with policies of {:?} for {} bits and the classes {}",
+        given.backbone,
+        given.policy,
+        lengths.join(", "),
+        given.classes.join(", ")
+    );
+    OptionError {
         option,
-        found: format!(
-            "{} with policies of {:?} for {} bits and the classes {}",
-            given.backbone,
-            given.policy,
-            lengths.join(", "),
-            given.classes.join(", ")
-        ),
-        expected,
+        found,
+        expected: expected.to_owned(),
     }
+    .into()
 }

@@ -24,8 +24,9 @@ use crate::{
     },
 };
 
-/// Trains a model and writes it to `out`, again after every joint epoch whose weights are kept. An
-/// unfinished training resumes after its last joint epoch; with `restart` it is discarded.
+/// Trains a model and writes it to `out`, and again after every joint epoch whose weights are kept.
+/// An unfinished training resumes after its last joint epoch. If `restart` is true, it is discarded
+/// instead.
 ///
 /// # Errors
 /// Each variant of [`TrainError`] except [`TooFewImages`](TrainError::TooFewImages). A file at

@@ -1,11 +1,18 @@
 //! Training: hash centres, a warm-up of the policies on fixed features, then both networks
 //! together.
 //!
-//! `labelled` trains on labelled images · `unlabelled` without labels · `run` the stages and their
-//! common step · `objective` losses · `optimizer` steps and rates · `data` data sets and batches ·
-//! `card` the new model's card · `inherit` parents and teachers · `resume` the state of an
-//! unfinished training · `progress` figures and their display · `options` checks · `error` what
-//! stops a training.
+//! - `labelled`: trains on labelled images
+//! - `unlabelled`: trains without labels
+//! - `run`: the stages, and the step that they share
+//! - `objective`: losses
+//! - `optimizer`: steps and learning rates
+//! - `data`: data sets and batches
+//! - `card`: the new model's card
+//! - `inherit`: parents and teachers
+//! - `resume`: the state of an unfinished training
+//! - `progress`: figures and their display
+//! - `options`: checks of options
+//! - `error`: errors that stop a training
 
 mod card;
 pub mod data;

@@ -1,5 +1,5 @@
-//! The state of an unfinished training, in a file next to its checkpoint: a training that was
-//! stopped resumes after its last saved epoch.
+//! The state of an unfinished training, in a file next to its checkpoint. A stopped training
+//! resumes after its last saved epoch.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,10 @@ use crate::{checkpoint, error::ModelError, network::Network, train::error::Train
 /// How far a training is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResumePoint {
-    /// What identifies a training: options, objective, classes and number of images.
+    /// The identity of the training: options, objective, classes and number of images.
     #[serde(rename = "of")]
     pub identity: Value,
-    /// Joint epochs that are done.
+    /// Number of finished joint epochs.
     pub epoch: usize,
     /// The best mean validation accuracy so far.
     pub best: f64,
@@ -45,7 +45,7 @@ pub fn path(out: &Path) -> PathBuf {
     name.into()
 }
 
-/// Writes the state; an older one is replaced when the new file is complete.
+/// Writes the state. Replaces an older one when the new file is complete.
 ///
 /// # Errors
 /// [`TrainError::Model`].
@@ -150,10 +150,10 @@ fn difference(saved: &Value, wanted: &Value) -> String {
         .iter()
         .find(|(key, value)| saved.get(*key) != Some(value));
     other.map_or("other options".to_owned(), |(key, value)| {
-        let was = saved.get(key).unwrap_or(&Value::Null);
-        match (was, value) {
-            (Value::Object(_), Value::Object(_)) => difference(was, value),
-            _ => format!("{key} {was}, not {value}"),
+        let saved_value = saved.get(key).unwrap_or(&Value::Null);
+        match (saved_value, value) {
+            (Value::Object(_), Value::Object(_)) => difference(saved_value, value),
+            _ => format!("{key} {saved_value}, not {value}"),
         }
     })
 }

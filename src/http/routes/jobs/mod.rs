@@ -1,6 +1,7 @@
 //! `/admin/jobs`: creates, lists, follows, cancels and removes jobs.
 //!
-//! `request` the body that creates a job · `members` the names of its options.
+//! - `request`: the body that creates a job
+//! - `members`: the names of its options
 
 mod members;
 mod request;

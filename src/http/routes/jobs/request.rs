@@ -25,7 +25,8 @@ use crate::{
         },
         error::ApiError,
         extract::{
-            NoParams, Object, TimedBody, is_multipart, next_field, repeated_field, unknown_field,
+            NoParams, Object, TimedBody,
+            form::{is_multipart, next_field, repeated_field, unknown_field},
         },
         routes::jobs::members,
         state::AppState,
@@ -160,21 +161,17 @@ impl FromRequest<AppState> for NewJob {
     type Rejection = ApiError;
 
     async fn from_request(mut request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let (asked, archive) = match is_multipart(&request) {
-            true => {
-                // An archive is written to a file as it arrives, and has its own limit.
-                DefaultBodyLimit::disable().apply(&mut request);
-                let (meter, request) = BodyMeter::wrap(&state.parts().budget, request, false);
-                let form = Multipart::from_request(request, state).await?;
-                read_form(form, &meter, state).await?
-            }
-            false => {
-                DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
-                type Body = TimedBody<Json<Object<Map<String, Value>>>>;
-                let TimedBody(Json(Object(asked)), _meter) =
-                    Body::from_request(request, state).await?;
-                (asked.into(), None)
-            }
+        let (asked, archive) = if is_multipart(&request) {
+            // An archive is written to a file as it arrives, and has its own limit.
+            DefaultBodyLimit::disable().apply(&mut request);
+            let (meter, request) = BodyMeter::wrap(&state.parts().budget, request, false);
+            let form = Multipart::from_request(request, state).await?;
+            read_form(form, &meter, state).await?
+        } else {
+            DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
+            type Body = TimedBody<Json<Object<Map<String, Value>>>>;
+            let TimedBody(Json(Object(asked)), _meter) = Body::from_request(request, state).await?;
+            (asked.into(), None)
         };
         let request: JobRequest =
             serde_json::from_value(integers_from_floats(asked)).map_err(invalid_json)?;

@@ -14,11 +14,15 @@ use tokio::time::sleep;
 use crate::{
     code::{HashCode, Length},
     http::{
+        encode::{EncodedImage, WhenFull},
         error::ApiError,
-        extract::{ModelSketch, Params, QueryInput, TimedBody},
+        extract::{
+            Params, TimedBody,
+            query_input::{ModelSketch, QueryInput},
+        },
         middleware::trace::millis,
         routes::content::content_url,
-        state::{AppState, EncodedImage, MAX_RETRIES, RETRY_DELAY, WhenFull},
+        state::{AppState, MAX_RETRIES, RETRY_DELAY},
     },
     image::Part,
     index::{ImageId, IndexError, Match, Order, Query, Sketch},
@@ -229,7 +233,10 @@ async fn codes_of(
 ) -> Result<(Output, EncodingTiming), ApiError> {
     match input {
         QueryInput::Image(bytes) => {
-            let coded = state.encode(served, bytes, part, WhenFull::Refuse).await?;
+            let coded = state
+                .encoder()
+                .encode(served, bytes, part, WhenFull::Refuse)
+                .await?;
             let encoding = EncodingTiming::of(&coded);
             Ok((coded.encoded.output, encoding))
         }

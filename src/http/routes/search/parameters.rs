@@ -8,8 +8,8 @@ use crate::{
     http::{
         error::ApiError,
         extract::{
-            QueryInput,
             parameters::{optional_number, optional_whole_number, present_value, whole_number},
+            query_input::QueryInput,
         },
     },
     image::{ImageError, Part},

@@ -9,11 +9,11 @@ use plotters::coord::{
 
 use crate::eval::plot::{PlotError, Series};
 
-/// Number of labels that the x axis has room for.
+/// Maximum number of labels on the x axis.
 const X_LABELS: f64 = 16.0;
 
-/// Returns the span from the least to the greatest coordinate, including `with`, and a twentieth
-/// more on both sides.
+/// Returns the span from the lowest to the highest coordinate, including `with`, extended by a
+/// twentieth on both sides.
 pub(crate) fn span(
     series: &[Series],
     of: fn(&(f64, f64)) -> f64,
@@ -47,8 +47,8 @@ pub(crate) fn span(
     Ok(least - wide / 20.0..greatest + wide / 20.0)
 }
 
-/// An x axis. If all points are at whole numbers well apart, such as code lengths, those are its
-/// ticks.
+/// An x axis. If all points are at whole numbers well apart, such as code lengths, its ticks are at
+/// these numbers.
 pub(crate) struct XAxis {
     span: RangedCoordf64,
     ticks: Option<Vec<f64>>,

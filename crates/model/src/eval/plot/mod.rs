@@ -1,7 +1,8 @@
-//! Line plots as SVG: series differ in colour and marker and are named in a legend next to the
-//! plane.
+//! Draws line plots as SVG. Series differ in colour and marker. A legend next to the plane names
+//! them.
 //!
-//! `series` the data and errors · `axis` spans and ticks.
+//! - `series`: the data and errors
+//! - `axis`: spans and ticks
 
 mod axis;
 mod series;
@@ -17,8 +18,8 @@ use axis::{XAxis, number, span};
 
 pub use series::{PlotError, Series};
 
-/// Okabe and Ito (2008), distinct for colour-blind readers, without the yellow that is invisible on
-/// white.
+/// Colours of Okabe and Ito (2008), distinct for colour-blind readers. Leaves out the yellow, which
+/// is hardly visible on white.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -29,8 +30,8 @@ const COLOURS: [RGBColor; 7] = [
     BLACK,
 ];
 
-/// Outlines of markers, in pixels from the point. Their number and that of the colours have no
-/// common factor, for 35 pairs.
+/// Outlines of markers, in pixels from the point. The numbers of markers and colours have no common
+/// factor, so there are 35 pairs.
 const MARKERS: [&[(i32, i32)]; 5] = [
     &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
     &[(0, -6), (6, 4), (-6, 4)],
@@ -54,14 +55,15 @@ const MARKERS: [&[(i32, i32)]; 5] = [
 
 const INK: RGBColor = RGBColor(51, 51, 51);
 const GRID: RGBColor = RGBColor(225, 225, 225);
-/// Size of the picture without its legend, in pixels; it is higher if the legend needs more room.
+/// Size of the picture without its legend, in pixels. The picture is higher if the legend needs
+/// more room.
 const SIZE: (u32, u32) = (640, 440);
 const TITLE_HEIGHT: i32 = 44;
 /// Height of a line in the legend, in pixels.
 const LEGEND_LINE: i32 = 24;
 
-/// Draws all series as an SVG picture. Axes span the points, and the y axis also 0, so that small
-/// differences look small.
+/// Draws all series as an SVG picture. Axes span the points. The y axis also includes 0, so that
+/// small differences look small.
 ///
 /// # Errors
 /// [`PlotError`] if there is nothing to draw or a point is not finite.

@@ -1,4 +1,4 @@
-//! The series of a plot, and why one cannot be drawn.
+//! The series of a plot, and the reasons why one cannot be drawn.
 
 /// A line: its name and its points (x, y), joined in the given order.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +9,7 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The reason why there is no picture.
+/// The reason why a plot cannot be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum PlotError {
     /// There are no series.

@@ -115,8 +115,8 @@ impl ConvNorm {
     }
 
     /// Returns the type to compute in. On a CPU, oneDNN has no fast path for the bfloat16 gradients
-    /// of strided and of 5×5 depthwise kernels: they take 3 to 200 times as long as in float, and
-    /// most of a training step.
+    /// of strided kernels and of 5×5 depthwise kernels. They take 3 to 200 times as long as in
+    /// float, and most of the time of a training step.
     fn kind(&self, pass: Pass) -> Kind {
         let slow = self.groups > 1 && (self.kernel == 5 || self.stride == 2);
         if pass.train && slow && self.weight.device() == tch::Device::Cpu {
@@ -127,8 +127,8 @@ impl ConvNorm {
     }
 
     /// Pads as TensorFlow's "same": the output side is ⌈side / stride⌉, and an odd row or column of
-    /// zeros goes to the end. Returns the padding that is left to the convolution, which adds it at
-    /// no cost if both ends are equal.
+    /// zeros goes to the end. Returns the remaining padding, equal at both ends, which the
+    /// convolution adds at no cost.
     fn pad(&self, x: &Tensor) -> Result<(Tensor, [i64; 2]), ModelError> {
         let (_, _, height, width) = x.size4()?;
         let missing = |side: i64| {

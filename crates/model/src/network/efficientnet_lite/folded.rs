@@ -1,5 +1,5 @@
-//! The network for inference at one input side: a list of convolutions with their norms folded in,
-//! run by fused operations if there are some.
+//! The network for inference at one input side: a list of convolutions with their norms folded in.
+//! Fused operations run it if libtorch has them.
 
 use tch::{Device, Kind, Tensor};
 
@@ -42,7 +42,7 @@ impl Folded {
         Ok(Folded { steps, fused })
     }
 
-    /// Turns fused operations off. Returns true if they were on.
+    /// Turns off fused operations. Returns true if they were on.
     #[cfg(test)]
     pub fn unfuse(&mut self) -> bool {
         self.fused.take().is_some()

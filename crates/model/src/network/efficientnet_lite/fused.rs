@@ -1,6 +1,5 @@
-//! Runs a list of convolutions on a CPU by oneDNN's fused operations, with weights laid out in
-//! advance. tch does not expose these operations of libtorch, so they are called through
-//! TorchScript.
+//! Runs a list of convolutions on a CPU with oneDNN's fused operations and weights that are laid
+//! out in advance. Calls these operations through TorchScript, because tch does not expose them.
 
 use std::io::{Cursor, Write};
 
@@ -19,7 +18,7 @@ pub struct Fused {
     module: CModule,
     weights: Vec<Tensor>,
     biases: Vec<Tensor>,
-    /// Padding, stride, groups, operation after, and 1 if the input is kept, of each step.
+    /// Padding, stride, groups and operation after each step, and 1 if its input is kept.
     plan: Vec<i64>,
 }
 

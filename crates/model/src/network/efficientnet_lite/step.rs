@@ -31,16 +31,15 @@ pub struct Step {
     pub groups: i64,
     /// The operation after the convolution.
     pub after: After,
-    /// If the input is kept for a later step to add.
+    /// True if the input is kept for a later step to add.
     pub keep: bool,
 }
 
 impl Step {
-    /// Fits the step to inputs of a side and to the type of the computation, and returns the side
-    /// of its output. TensorFlow's "same" padding adds an odd row or column at the end. On a CPU
-    /// that would copy the input in every pass, so a row and column of zeros is added at the start
-    /// of the kernel instead, with the same result; cuDNN has no fast depthwise kernels of even
-    /// sides.
+    /// Fits the step to inputs of a side and to the type of the computation. Returns the side of
+    /// its output. TensorFlow's "same" padding adds an odd row or column at the end. On a CPU that
+    /// would copy the input in every pass, so this adds a row and a column of zeros at the start of
+    /// the kernel instead, with the same result. cuDNN has no fast depthwise kernels of even sides.
     pub(crate) fn fit(&mut self, side: i64, kind: Kind, device: Device) -> Result<i64, ModelError> {
         let output = (side + self.stride - 1) / self.stride;
         let (_, _, kernel, _) = self.weight.size4()?;
@@ -54,9 +53,10 @@ impl Step {
             }
             self.weight = self.weight.f_to_kind(kind)?;
         } else {
-            match before == after {
-                true => self.padding = after,
-                false => self.ends = Some([before, after, before, after]),
+            if before == after {
+                self.padding = after;
+            } else {
+                self.ends = Some([before, after, before, after]);
             }
             // The layout of images, so that cuDNN need not transpose it in every pass.
             self.weight = channels_last(&self.weight, kind)?;

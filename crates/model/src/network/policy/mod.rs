@@ -1,7 +1,7 @@
-//! The recurrent policy (Eq 6–9): one cell per code length, unrolled once per bit over the feature
-//! of an image.
+//! The recurrent policy (Eq 6–9): one cell per code length, unrolled over the feature of an image,
+//! one step per bit.
 //!
-//! `weights` the heads as they are trained and stored, and stacked for computing.
+//! - `weights`: the weights of the heads, as they are stored and as they compute
 
 mod weights;
 
@@ -18,8 +18,8 @@ use weights::{Head, Joined, JoinedCell};
 
 pub use weights::shapes;
 
-/// The policies of all lengths over one feature. All heads are unrolled together: each step is one
-/// batched product.
+/// The policies of all lengths over one feature. All heads are unrolled together, so each step is
+/// one batched product.
 pub struct Policy {
     mean: Tensor,      // [feature]
     deviation: Tensor, // [feature]
@@ -30,7 +30,7 @@ pub struct Policy {
     joined: Option<Joined>,
 }
 
-/// The share of the feature in a state that also has wanted values.
+/// The weight of the feature in a state that also has wanted values.
 const FEATURE_SHARE: f64 = 0.1;
 
 /// The results of one pass.
@@ -40,7 +40,7 @@ struct PassOutput {
     history: Tensor,          // [heads, batch, hidden]
 }
 
-/// How the previous bit is chosen, if a cell takes it as input.
+/// The choice of the previous bit, if a cell takes it as input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Sampled from its probability, by libtorch's generator.
@@ -51,17 +51,17 @@ pub enum Choice {
 
 /// The output of a policy for a batch of features.
 pub struct Unrolled {
-    /// Action logits z of every pass: `[passes, heads, batch, bits]`; `bits` is the longest length.
-    /// Head i uses as many bits as its length; ignore the rest. The action value is tanh z, and
-    /// P(bit = +1) = σ(2z).
+    /// Action logits z of every pass: `[passes, heads, batch, bits]`, where `bits` is the longest
+    /// length. Head i uses the first bits up to its length; ignore the others. The action value is
+    /// tanh z, and P(bit = +1) = σ(2z).
     pub logits: Tensor,
-    /// The bits, 0 or 1, that were fed back, of the same shape. `None` if no cell takes them.
+    /// The bits, 0 or 1, that were fed back, in the same shape. `None` if no cell takes them.
     pub fed_bits: Option<Tensor>,
 }
 
 impl Policy {
-    /// Builds a policy per length with untrained variables under `path`. With an environment, the
-    /// state also has its wanted values.
+    /// Builds one policy per length with untrained variables under `path`. If there is an
+    /// environment, the state also has its wanted values.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -105,9 +105,9 @@ impl Policy {
         self.environment.as_ref()
     }
 
-    /// Sets the mean and deviation that features are standardised by before the projection to those
-    /// of `features`, `[images, feature]`. A recurrent cell does not learn from features of
-    /// different scales.
+    /// Sets the mean and deviation that standardise features before the projection to those of
+    /// `features`, `[images, feature]`. A recurrent cell does not learn from features of different
+    /// scales.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -134,7 +134,7 @@ impl Policy {
     }
 
     /// Runs all passes over features, `[batch, feature]`. `dropout` is the share of their entries
-    /// that is left out at random.
+    /// that are dropped at random.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -194,9 +194,10 @@ impl Policy {
         }
         Ok(Unrolled {
             logits: Tensor::f_stack(&logits, 0)?,
-            fed_bits: match fed_bits.is_empty() {
-                true => None,
-                false => Some(Tensor::f_stack(&fed_bits, 0)?),
+            fed_bits: if fed_bits.is_empty() {
+                None
+            } else {
+                Some(Tensor::f_stack(&fed_bits, 0)?)
             },
         })
     }
@@ -242,13 +243,14 @@ impl Policy {
         let ends = ends
             .map(|(head, &length)| states[length as usize - 1].f_get(head as i64))
             .collect::<Result<Vec<_>, _>>()?;
-        let (logits, fed_bits) = match fed_bits.is_empty() {
+        let (logits, fed_bits) = if fed_bits.is_empty() {
             // [bits, heads, batch, 1]
-            true => (act(&Tensor::f_stack(&states, 0)?)?, None),
-            false => (
+            (act(&Tensor::f_stack(&states, 0)?)?, None)
+        } else {
+            (
                 Tensor::f_stack(&logits, 0)?,
                 Some(Tensor::f_stack(&fed_bits, 0)?),
-            ),
+            )
         };
         let order = |bits: &Tensor| bits.f_squeeze_dim(3)?.f_permute([1, 2, 0]); // [heads, batch, bits]
         Ok(PassOutput {

@@ -1,5 +1,4 @@
-//! The weights of a policy: head by head as they are trained and stored, and stacked as they
-//! compute.
+//! The weights of a policy: head by head for training and storage, and stacked for computing.
 
 use scihcgrl_index::code::Length;
 use tch::{TchError, Tensor, nn};
@@ -13,8 +12,8 @@ use crate::{
 /// Scale of the initial projection of a recurrent policy, relative to other policies.
 const PROJECTION_SCALE: f64 = 0.3;
 
-/// The weights of one length. The cell's are named and laid out as in PyTorch's `RNNCell`. An
-/// independent or linear policy has no cell, and its action layer has a row for each bit.
+/// The weights of one length. The cell's names and layout are those of PyTorch's `RNNCell`. An
+/// independent or linear policy has no cell, and its action layer has one row per bit.
 pub(crate) struct Head {
     project: Option<(Tensor, Tensor)>, // [hidden, feature], [hidden]
     wanted: Option<Tensor>,            // [hidden, bits]
@@ -78,12 +77,13 @@ pub fn shapes(feature: i64, form: &Form, length: Length) -> Shapes {
 }
 
 impl Head {
-    /// Builds an untrained head under `path`; if `wanted` is set, its state takes wanted values.
+    /// Builds an untrained head under `path`. If `wanted` is true, its state takes wanted values.
     ///
     /// A cell starts as an almost linear rotation: W_ih and W_hh are halves of one orthogonal
-    /// matrix, biases are 0 and its input is small. The last bit then depends on the feature as
-    /// much as the first. With other starts the feature fades within some twenty bits, and training
-    /// learns to carry it in saturated states: whole centres, without doubt.
+    /// matrix, biases are 0, and its input is small. The last bit then depends on the feature as
+    /// much as the first. With other starts, the feature fades within about twenty bits. Training
+    /// then learns to carry it in saturated states, which hold whole centres and leave no bit
+    /// uncertain.
     pub fn new(
         path: &nn::Path,
         feature: i64,
@@ -107,31 +107,29 @@ impl Head {
                 ))
             }
         };
-        let cell = match recurrent {
-            false => None,
-            true => {
-                let weight_ih = path.f_orthogonal("weight_ih", &[hidden, hidden], 0.5)?;
-                Some(CellWeights {
-                    weight_hh: path.f_var_copy("weight_hh", &weight_ih)?,
-                    weight_ih,
-                    bias_ih: path.f_zeros("bias_ih", &[hidden])?,
-                    bias_hh: path.f_zeros("bias_hh", &[hidden])?,
-                    weight_bit: match form.cell {
-                        Cell::Feedback => Some(uniform(path, "weight_bit", &[hidden, 1])?),
-                        _ => None,
-                    },
-                })
-            }
+        let cell = if recurrent {
+            let weight_ih = path.f_orthogonal("weight_ih", &[hidden, hidden], 0.5)?;
+            Some(CellWeights {
+                weight_hh: path.f_var_copy("weight_hh", &weight_ih)?,
+                weight_ih,
+                bias_ih: path.f_zeros("bias_ih", &[hidden])?,
+                bias_hh: path.f_zeros("bias_hh", &[hidden])?,
+                weight_bit: match form.cell {
+                    Cell::Feedback => Some(uniform(path, "weight_bit", &[hidden, 1])?),
+                    _ => None,
+                },
+            })
+        } else {
+            None
         };
         let rows = if recurrent { 1 } else { length.bits() as i64 };
         let width = project.as_ref().map_or(feature, |_| hidden);
         Ok(Head {
             project,
-            wanted: match wanted {
-                false => None,
-                true => {
-                    Some(path.f_kaiming_uniform("wanted_weight", &[hidden, length.bits() as i64])?)
-                }
+            wanted: if wanted {
+                Some(path.f_kaiming_uniform("wanted_weight", &[hidden, length.bits() as i64])?)
+            } else {
+                None
             },
             cell,
             action_weight: match form.cell {

@@ -1,6 +1,6 @@
-//! Random changes of a picture that do not change its class: crop, mirror, rotation, light and
-//! colour, and a rectangle that is blotted out. All geometry is one bilinear sampling, so that a
-//! picture is interpolated only once.
+//! Random changes of a picture that do not change its class: crop, mirror, rotation, light, colour,
+//! and a blotted-out rectangle. All geometry is one bilinear sampling, so a picture is interpolated
+//! only once.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -9,27 +9,27 @@ use serde::Serialize;
 /// The strength of random changes. All zeros, with `area` and `aspect` of 1, change nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Augment {
-    /// The smallest share of a picture's area that a crop has, above 0 and at most 1.
+    /// Minimum share of a picture's area in a crop, above 0 and at most 1.
     pub area: f64,
-    /// The largest ratio of a crop's sides, from 1.
+    /// Maximum ratio of a crop's sides, at least 1.
     pub aspect: f64,
-    /// How far a crop may extend beyond each edge, as a share of the side; edges are mirrored.
+    /// Maximum extent of a crop beyond each edge, as a share of the side. Edges are mirrored.
     pub margin: f64,
     /// The probability that a picture is mirrored.
     pub mirror: f64,
-    /// The largest rotation to either side, in radians.
+    /// Maximum rotation to either side, in radians.
     pub turn: f64,
-    /// The largest difference of the factors of brightness, contrast and saturation from 1.
+    /// Maximum difference from 1 of the factors of brightness, contrast and saturation.
     pub colour: f64,
     /// The probability that a rectangle is blotted out with the picture's mean colour.
     pub blot: f64,
-    /// The largest share of the area that this rectangle has.
+    /// Maximum share of the area that this rectangle covers.
     pub blot_area: f64,
 }
 
 impl Augment {
-    /// Makes all changes from one number: 0 changes nothing, 1 is the most that keeps natural
-    /// pictures recognisable.
+    /// Derives all changes from one strength: 0 changes nothing, and 1 is the strongest that keeps
+    /// natural pictures recognisable.
     pub fn new(strength: f64) -> Self {
         Augment {
             area: 1.0 - 0.5 * strength,
@@ -85,14 +85,14 @@ impl Augment {
 
 /// The changes of one picture.
 pub(crate) struct Transform {
-    /// Maps a place in the new picture to one in the old, both in sides from the middle: `rows ·
-    /// (x, y, 1)`.
+    /// Maps a place in the new picture to one in the old picture: `rows · (x, y, 1)`. Both are
+    /// measured from the middle, in sides.
     rows: [[f32; 3]; 2],
-    /// A new channel is this share of the old one, …
+    /// A new channel is the sum of this share of the old channel, …
     own: f32,
-    /// … plus this share of the pixel's grey, …
+    /// … this share of the pixel's grey, …
     grey: f32,
-    /// … plus this share of the whole picture's mean. Contrast is relative to that mean, saturation
+    /// … and this share of the whole picture's mean. Contrast is relative to that mean, saturation
     /// to grey.
     mean: f32,
     /// First and last corner of the blotted rectangle, in sides from the first corner of the
@@ -120,8 +120,8 @@ impl Transform {
         let colour = |[r, g, b, _]: Pixel| {
             let grey = self.grey * (0.299 * r + 0.587 * g + 0.114 * b) + shift;
             // The cast saturates at 0 and 255.
-            let of = |channel: f32| (self.own * channel + grey + 0.5) as u8;
-            [of(r), of(g), of(b)]
+            let changed = |channel: f32| (self.own * channel + grey + 0.5) as u8;
+            [changed(r), changed(g), changed(b)]
         };
         let pixels = picture.chunks_exact(3);
         let pixels: Vec<Pixel> = pixels
@@ -192,8 +192,8 @@ fn bilinear(pixels: &[Pixel], side: usize, x: f32, y: f32) -> Pixel {
     let (x, y) = (x - left as f32, y - top as f32);
     let pixel = |column: usize, row: usize| pixels[row * side + column];
     let mix = |a: Pixel, b: Pixel, share: f32| -> Pixel {
-        let of = |c: usize| a[c] + (b[c] - a[c]) * share;
-        [of(0), of(1), of(2), of(3)]
+        let mixed = |c: usize| a[c] + (b[c] - a[c]) * share;
+        [mixed(0), mixed(1), mixed(2), mixed(3)]
     };
     let upper = mix(pixel(left, top), pixel(right, top), x);
     let lower = mix(pixel(left, bottom), pixel(right, bottom), x);
@@ -209,9 +209,9 @@ mod tests {
 
     /// Makes a picture of this side with a smooth ramp.
     fn ramp(side: usize) -> Vec<u8> {
-        let at = |i: usize| [i % side, i / side, i % side + i / side];
+        let colour_at = |i: usize| [i % side, i / side, i % side + i / side];
         (0..side * side)
-            .flat_map(|i| at(i).map(|value| (value * 100 / side) as u8))
+            .flat_map(|i| colour_at(i).map(|value| (value * 100 / side) as u8))
             .collect()
     }
 

@@ -1,4 +1,4 @@
-//! Decodes the items of a data set in batches, a few batches ahead of their use, without keeping
+//! Decodes the items of a data set in batches, a few batches before they are used, without keeping
 //! them.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,7 +11,7 @@ use crate::train::data::{collection::Item, parallel::on_all_cores};
 /// Images per batch.
 const BATCH_SIZE: usize = 64;
 
-/// Changes the picture of an item, given its number, before it becomes a network's input.
+/// Changes the picture of an item with a given number, before it becomes a network's input.
 pub type ChangeFn<'a> = &'a (dyn Fn(usize, RgbImage) -> Result<RgbImage, ImageError> + Sync);
 
 /// A batch of decoded items.

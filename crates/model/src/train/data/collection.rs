@@ -1,4 +1,4 @@
-//! A data set in memory: its classes, and its items, whose bytes are read on demand.
+//! A data set in memory: its classes and its items. The bytes of items are read on demand.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,28 +12,28 @@ use scihcgrl_image as image;
 
 use crate::train::{data::source::Source, error::TrainError};
 
-/// How many omitted files are named in the log.
+/// Maximum number of omitted files that the log names.
 const MAX_LOGGED: usize = 20;
 
-/// A data set. If every image has one class, `sets` is `[[0], [1], …]`, so that the number of a set
-/// is that of the class.
+/// A data set. If every image has one class, `sets` is `[[0], [1], …]`, so that a set's number is
+/// its class.
 #[derive(Debug)]
 pub struct Collection {
     /// Path that was opened.
     pub path: PathBuf,
-    /// Class names, sorted: a class is its index.
+    /// Class names, sorted. A class is an index into them.
     pub classes: Vec<String>,
-    /// The sets of classes that occur, each sorted and distinct; a set is its index. Only
-    /// [`from_manifest`](Self::from_manifest) makes an empty set, that of images without labels.
+    /// The sets of classes that occur, each sorted and distinct. A set is an index into them. Only
+    /// [`from_manifest`](Self::from_manifest) creates an empty set, for images without labels.
     pub sets: Vec<Vec<usize>>,
     /// The images, in an order that depends only on the data set.
     pub items: Vec<Item>,
-    /// Files that are in the data set but do not belong to it, with reasons. Sidecars, thumbnails
-    /// and hidden files are not listed.
+    /// Files in the folder or archive that do not belong to the data set, with reasons. Sidecars,
+    /// thumbnails and hidden files are not listed.
     pub left_out: Vec<(String, String)>,
 }
 
-/// One image of a data set, not read yet.
+/// One image of a data set, before it is read.
 #[derive(Debug)]
 pub struct Item {
     /// Its name in the data set.
@@ -69,7 +69,7 @@ impl Item {
     /// Decodes the whole picture, upright, with 8 bits per channel.
     ///
     /// # Errors
-    /// An error of reading, or `InvalidData` with an [`image::ImageError`] if it is not a picture.
+    /// A read error, or `InvalidData` with an [`image::ImageError`] if it is not a picture.
     pub fn decode(&self) -> IoResult<RgbImage> {
         let bytes = self.bytes()?;
         match self.content {
@@ -93,7 +93,7 @@ impl Item {
         self.source.size()
     }
 
-    /// Returns the longer side in pixels, from the header only.
+    /// Returns the longer side in pixels. Reads only the header.
     pub(crate) fn longer_side(&self) -> Option<u32> {
         if let Content::Planes(side) = self.content {
             return Some(side);
@@ -104,7 +104,7 @@ impl Item {
 }
 
 impl Collection {
-    /// Joins data sets; classes of the same name become one.
+    /// Joins data sets. Classes of the same name become one class.
     ///
     /// # Errors
     /// [`TrainError::Data`] if there is no data set, or fewer than two classes.
@@ -174,12 +174,12 @@ fn planes(bytes: &[u8], side: u32) -> IoResult<RgbImage> {
         ));
     }
     Ok(RgbImage::from_fn(side, side, |x, y| {
-        let at = (y * side + x) as usize;
-        ::image::Rgb([bytes[at], bytes[plane + at], bytes[2 * plane + at]])
+        let pixel = (y * side + x) as usize;
+        ::image::Rgb([bytes[pixel], bytes[plane + pixel], bytes[2 * plane + pixel]])
     }))
 }
 
-/// Makes the error for an unusable data set; `reason` says what is wrong and what would be right.
+/// Makes the error for an unusable data set. `reason` states what is wrong and what would be right.
 pub fn invalid(path: &Path, reason: impl Into<String>) -> TrainError {
     TrainError::Data {
         path: path.to_owned(),
@@ -187,7 +187,7 @@ pub fn invalid(path: &Path, reason: impl Into<String>) -> TrainError {
     }
 }
 
-/// Makes a data set of listed images by numbering their classes and sets. Each of `classes` must
+/// Makes a data set of listed images, and numbers their classes and sets. Each of `classes` must
 /// have an image.
 ///
 /// # Errors
@@ -220,17 +220,20 @@ pub fn collect(
     for (number, set) in sets.values_mut().enumerate() {
         *set = number;
     }
-    let of: Vec<usize> = listed
+    let set_numbers: Vec<usize> = listed
         .iter()
         .map(|listed| sets[&numbered(&listed.labels)])
         .collect();
     let classes = places.into_keys().map(str::to_owned).collect();
-    let items = listed.into_iter().zip(of).map(|(listed, set)| Item {
-        name: listed.name,
-        set,
-        source: listed.source,
-        content: listed.content,
-    });
+    let items = listed
+        .into_iter()
+        .zip(set_numbers)
+        .map(|(listed, set)| Item {
+            name: listed.name,
+            set,
+            source: listed.source,
+            content: listed.content,
+        });
     Ok(Collection {
         path: path.to_owned(),
         classes,

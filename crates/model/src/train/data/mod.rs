@@ -1,10 +1,16 @@
 //! Data sets, and the batches that training makes of them.
 //!
-//! `open` a data set of any format · `formats` folders, archives and manifests · `collection` its
-//! classes and items · `source` an item's bytes · `split` queries, training images and database ·
-//! `pictures` decoded images in memory · `augment` random changes · `prefetch` batches for a
-//! device, made ahead · `batches` decoded items, without keeping them · `parallel` work on all
-//! cores · `samples` small data sets for tests.
+//! - `open`: opens a data set of any format
+//! - `formats`: folders, archives and manifests
+//! - `collection`: the classes and items of a data set
+//! - `source`: an item's bytes
+//! - `split`: queries, training images and database
+//! - `pictures`: decoded images in memory
+//! - `augment`: random changes
+//! - `prefetch`: prepares batches for a device in advance
+//! - `batches`: decodes items without keeping them
+//! - `parallel`: maps items on all cores
+//! - `samples`: small data sets for tests
 
 pub mod augment;
 pub mod batches;

@@ -17,16 +17,16 @@ use crate::train::{
 /// The formats, for messages.
 const FORMATS: &str = "a folder of class folders, a .tar, .tar.gz or .tgz archive of such, or a .csv or .jsonl manifest";
 
-/// Opens a data set of any format for training, and logs the files that are left out. Reads no
-/// picture.
+/// Opens a data set of any format for training, and logs the files that are left out. Does not read
+/// any picture.
 ///
 /// # Errors
-/// As [`list`], and if it has fewer than two classes.
+/// As [`list`], and [`TrainError::Data`] if it has fewer than two classes.
 pub fn open(path: &Path) -> Result<Collection, TrainError> {
     list(path)?.log_left_out().require_two_classes()
 }
 
-/// Lists a data set of any format. It may be part of one and have a single class.
+/// Lists a data set of any format. It may be a part of a data set, with a single class.
 ///
 /// # Errors
 /// [`TrainError::Data`] if the format is unknown, the data set is malformed, or a class has no
@@ -53,7 +53,7 @@ pub fn list(path: &Path) -> Result<Collection, TrainError> {
 }
 
 impl Collection {
-    /// Makes a data set with one meaningless class of all files below these folders, for training
+    /// Makes a data set with one meaningless class, of all files below these folders, for training
     /// without labels.
     ///
     /// # Errors
@@ -87,8 +87,8 @@ impl Collection {
         Ok(collection.log_left_out())
     }
 
-    /// Makes a data set of the images in a manifest (`.jsonl`), which need no labels. Images
-    /// without labels are of a set without classes.
+    /// Makes a data set of the images in a manifest (`.jsonl`), which need no labels. An image
+    /// without labels belongs to a set without classes.
     ///
     /// # Errors
     /// [`TrainError::Data`] if the manifest cannot be read, or names a file that does not exist.

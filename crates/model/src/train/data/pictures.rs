@@ -1,5 +1,5 @@
-//! The decoded pictures that training uses: small, square, of one size and all in memory, and
-//! batches drawn from them.
+//! The decoded pictures for training, and batches drawn from them. The pictures are small, square,
+//! of one size, and all in memory.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::train::{
     error::TrainError,
 };
 
-/// Pictures that are decoded before they are added to the others.
+/// The number of pictures that are decoded before they are added to the others.
 const DECODE_BLOCK: usize = 1024;
 
 /// Labelled pictures, square and all of one size, which is at most the side of a model's input.
@@ -41,11 +41,12 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Reads a collection's items, or those of these numbers, on all cores, in the form of a
-    /// network's input; but with the longest side among them if all are smaller.
+    /// Reads a collection's items, or those with these numbers, on all cores, in the form of a
+    /// network's input. If all items are smaller than the input, the side is the longest one among
+    /// them.
     ///
-    /// With `per_class`, items are taken in a random order (seeded), each only if one of its
-    /// classes has fewer so far.
+    /// With `per_class`, takes items in a random order (seeded). Takes an item only if one of its
+    /// classes has fewer than `per_class` images so far.
     ///
     /// # Errors
     /// [`TrainError::Data`] if no item of a class can be read.
@@ -120,8 +121,8 @@ impl Pictures {
     }
 
     /// Draws `part` of a batch of pictures, by their numbers, at a model's input size: `[part, 3,
-    /// side, side]`. With `augment` each is changed at random, depending only on the seed and its
-    /// place in the batch.
+    /// side, side]`. With `augment`, changes each picture at random, depending only on the seed and
+    /// its place in the batch.
     pub fn batch_bytes(
         &self,
         numbers: &[usize],
@@ -154,7 +155,8 @@ fn bytes(side: u32) -> usize {
     3 * (side as usize).pow(2)
 }
 
-/// Returns the longest side among items by their headers. Stops looking when one is `enough`.
+/// Returns the longest side among items, by their headers. Stops at the first side of at least
+/// `enough`.
 fn longest_side(items: &[&Item], enough: u32) -> Option<u32> {
     let longest_side = AtomicU32::new(0);
     on_all_cores(items, |item| {

@@ -1,6 +1,6 @@
-//! Makes batches ahead of their use on threads of their own, uploads them to a GPU on one more, and
-//! measures how long the user still waited. The threads that make pictures compute in plain Rust: a
-//! second thread inside libtorch would make OpenMP keep more threads than there are cores.
+//! Makes batches in advance on separate threads, uploads them to a GPU on another thread, and
+//! measures how long the caller still waited. The threads that make pictures compute in plain Rust,
+//! because a second thread in libtorch would make OpenMP keep more threads than there are cores.
 
 use std::{
     sync::mpsc::{Receiver, sync_channel},
@@ -16,7 +16,7 @@ use crate::{
     train::data::{augment::Augment, pictures::Pictures},
 };
 
-/// Batches that each thread prepares, and that are uploaded to a GPU, before they are needed.
+/// The number of batches that each thread prepares and uploads in advance.
 const READY_BATCHES: usize = 2;
 
 /// The batches to make.
@@ -92,8 +92,8 @@ impl<'a> Iterator for Makers<'a> {
 
 impl<'a> Prefetch<'a> {
     /// Starts `threads` threads, at least one. Each makes a part of every batch, so that the first
-    /// batch is soon complete. They end with the plan, or soon after this is dropped. For a GPU one
-    /// more thread uploads while the device computes.
+    /// batch is complete soon. They end with the plan, or soon after this is dropped. For a GPU,
+    /// another thread uploads while the device computes.
     pub fn start<'scope>(
         scope: &'scope Scope<'scope, 'a>,
         plan: BatchPlan<'a>,
@@ -117,8 +117,8 @@ impl<'a> Prefetch<'a> {
             let plan = plan.clone();
             scope.spawn(move || {
                 for &(seed, numbers) in &plan.batches {
-                    let at = |thread: usize| thread * numbers.len() / threads;
-                    let part = at(thread)..at(thread + 1);
+                    let start = |thread: usize| thread * numbers.len() / threads;
+                    let part = start(thread)..start(thread + 1);
                     let bytes = plan
                         .pictures
                         .batch_bytes(numbers, part, side, plan.augment, seed);
@@ -134,19 +134,18 @@ impl<'a> Prefetch<'a> {
             parts: parts.collect(),
             left: plan.batches.into_iter(),
         };
-        let source = match uploads {
-            false => BatchSource::Makers(makers, side),
-            true => {
-                let (ready, uploaded) = sync_channel(READY_BATCHES);
-                scope.spawn(move || {
-                    for (numbers, bytes) in makers {
-                        if ready.send(batch(numbers, &bytes, side, device)).is_err() {
-                            return;
-                        }
+        let source = if uploads {
+            let (ready, uploaded) = sync_channel(READY_BATCHES);
+            scope.spawn(move || {
+                for (numbers, bytes) in makers {
+                    if ready.send(batch(numbers, &bytes, side, device)).is_err() {
+                        return;
                     }
-                });
-                BatchSource::Uploader(uploaded)
-            }
+                }
+            });
+            BatchSource::Uploader(uploaded)
+        } else {
+            BatchSource::Makers(makers, side)
         };
         Prefetch {
             source,
@@ -195,8 +194,9 @@ pub fn map_batches<R>(
     })
 }
 
-/// Returns the number of threads that make pictures. For a GPU it is all cores but two, which are
-/// left to the threads that compute and upload. On a CPU it is one, next to libtorch's threads.
+/// Returns the number of threads that make pictures. For a GPU, it is the number of cores minus
+/// two, which are left to the threads that compute and upload. On a CPU, it is one, next to
+/// libtorch's threads.
 pub fn maker_threads(device: Device) -> usize {
     match device {
         Device::Cpu => 1,

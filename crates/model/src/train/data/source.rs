@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-/// The most bytes that are read of one image, or of one file of many small images.
+/// Maximum number of bytes that are read of one image, or of one file of many small images.
 const MAX_BYTES: u64 = 512 << 20;
 
 /// Bytes that any thread can read, any number of times.
@@ -26,16 +26,16 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads all bytes; fewer than a part should have if its file is shorter.
+    /// Reads all bytes. Returns fewer than the length of a part if its file is shorter.
     ///
     /// # Errors
-    /// An error of reading, or too many bytes for a picture: a film in a folder of photographs
-    /// would take all memory.
+    /// A read error, or too many bytes for a picture: a film in a folder of photographs would fill
+    /// the memory.
     pub fn read(&self) -> Result<Bytes> {
         let bytes = self.size();
         if bytes > MAX_BYTES {
             return Err(Error::other(format!(
-                "it has {bytes} bytes; the most is {MAX_BYTES}"
+                "it has {bytes} bytes; it must have at most {MAX_BYTES}"
             )));
         }
         let (path, range) = match self {
@@ -50,7 +50,7 @@ impl Source {
         Ok(bytes.into())
     }
 
-    /// Returns the number of bytes; 0 if the file does not exist any more.
+    /// Returns the number of bytes, or 0 if the file no longer exists.
     pub fn size(&self) -> u64 {
         match self {
             Source::Memory(bytes) => bytes.len() as u64,
@@ -59,12 +59,12 @@ impl Source {
         }
     }
 
-    /// Returns a part of it; the range must be inside.
+    /// Returns a part of it. The range must be inside it.
     pub fn part(&self, range: Range<usize>) -> Source {
-        let from = |start: u64| start + range.start as u64..start + range.end as u64;
+        let range_from = |start: u64| start + range.start as u64..start + range.end as u64;
         match self {
-            Source::File(path) => Source::Part(path.as_path().into(), from(0)),
-            Source::Part(path, whole) => Source::Part(path.clone(), from(whole.start)),
+            Source::File(path) => Source::Part(path.as_path().into(), range_from(0)),
+            Source::Part(path, whole) => Source::Part(path.clone(), range_from(whole.start)),
             Source::Memory(bytes) => Source::Memory(bytes.slice(range)),
         }
     }

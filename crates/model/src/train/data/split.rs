@@ -1,12 +1,15 @@
-//! Splits of a data set: queries, training images and database as retrieval papers draw them, and
+//! Splits a data set into queries, training images and database, as retrieval papers do, and into
 //! training and validation images.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::train::{
-    data::{collection::Collection, pictures::Pictures},
-    error::TrainError,
+use crate::{
+    options::check_option,
+    train::{
+        data::{collection::Collection, pictures::Pictures},
+        error::TrainError,
+    },
 };
 
 /// Numbers of items, each list sorted; no item is in two lists.
@@ -21,9 +24,9 @@ pub struct Split {
 }
 
 impl Split {
-    /// Draws queries, then training images, at random but balanced: the classes take turns, each
-    /// with an image of its own that is not drawn yet. CIFAR-10's protocol is 1,000 and 5,000: 100
-    /// and 500 per class.
+    /// Draws queries, then training images, at random but balanced: the classes take turns, and
+    /// each takes one of its images that is not drawn yet. CIFAR-10's protocol is 1,000 and 5,000
+    /// images: 100 and 500 per class.
     ///
     /// Draws fewer training images if fewer are left.
     ///
@@ -36,13 +39,12 @@ impl Split {
         seed: u64,
     ) -> Result<Split, TrainError> {
         let images = collection.items.len();
-        if !(1..images).contains(&queries) {
-            return Err(TrainError::Option {
-                option: "the number of queries",
-                found: format!("{queries} of {images} images"),
-                expected: "at least 1 and leave at least one other image",
-            });
-        }
+        check_option(
+            "the number of queries",
+            format_args!("{queries} of {images} images"),
+            (1..images).contains(&queries),
+            "at least 1 and leave at least one other image",
+        )?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut members = vec![Vec::new(); collection.classes.len()];
         for (number, item) in collection.items.iter().enumerate() {
@@ -70,7 +72,8 @@ impl Split {
     }
 }
 
-/// Draws `wanted` free images from the ends of the classes, class by class, or all that there are.
+/// Draws `wanted` free images from the ends of the classes, class by class, or all images if there
+/// are fewer.
 fn draw_balanced(members: &mut [Vec<usize>], free: &mut [bool], wanted: usize) -> Vec<usize> {
     let mut taken = Vec::new();
     while taken.len() < wanted && members.iter().any(|class| !class.is_empty()) {
@@ -89,8 +92,8 @@ fn draw_balanced(members: &mut [Vec<usize>], free: &mut [bool], wanted: usize) -
 
 impl Pictures {
     /// Splits picture numbers into training and validation. The share `fraction` of each class
-    /// (seeded) is for validation, but never all of it. A picture of several classes counts in the
-    /// first.
+    /// (seeded) is for validation, but never the whole class. A picture of several classes counts
+    /// in its first class.
     pub fn split(&self, fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut members = vec![Vec::new(); self.classes.len()];
@@ -140,8 +143,8 @@ mod tests {
             (&split.database, 7),
         ] {
             for class in 0..3 {
-                let of = |&&number: &&usize| collection.items[number].set == class;
-                assert_eq!(drawn.iter().filter(of).count(), each);
+                let is_of_class = |&&number: &&usize| collection.items[number].set == class;
+                assert_eq!(drawn.iter().filter(is_of_class).count(), each);
             }
         }
         assert_eq!(split, Split::draw(&collection, 9, 30, 1).unwrap());

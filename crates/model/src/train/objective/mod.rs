@@ -1,7 +1,8 @@
 //! The objectives of training: the trait, and the input and output of a step.
 //!
-//! `reinforce` the paper's objective · `rollout` sampled action sets · `reward` their reward and
-//! its expectation.
+//! - `reinforce`: the paper's objective
+//! - `rollout`: sampled action sets
+//! - `reward`: their reward and its expectation
 
 pub mod reinforce;
 pub mod reward;
@@ -12,7 +13,7 @@ use tch::{Kind, Tensor};
 
 use crate::{card::Card, centers, error::ModelError, network::policy::Unrolled, options::Train};
 
-/// The input of a step. `bits` is the longest length; ignore a head's bits beyond its own length.
+/// The input of a step. `bits` is the longest length. Ignore a head's bits beyond its own length.
 pub struct Batch<'a> {
     /// The output of the policies.
     pub unrolled: &'a Unrolled,
@@ -20,7 +21,7 @@ pub struct Batch<'a> {
     pub targets: &'a Tensor,
     /// 1/K for the first K bits of each head and 0 past its length: `[heads, 1, bits]`.
     pub share: &'a Tensor,
-    /// 1 if two images have a class in common, else 0: `[batch, batch]`.
+    /// 1 if two images have a class in common, otherwise 0: `[batch, batch]`.
     pub similar: &'a Tensor,
     /// The share of the stage that is done, 0…1.
     pub done: f64,
@@ -55,7 +56,7 @@ pub trait Objective {
         true
     }
 
-    /// Returns the wanted codes of one length: a row for each set of classes, or for each image if
+    /// Returns the wanted codes of one length: one row per set of classes, or one row per image if
     /// the objective has [targets of its own](Self::has_own_targets).
     fn targets(
         &self,
@@ -68,17 +69,17 @@ pub trait Objective {
         let Some(all) = card.centers.get(&length) else {
             return Vec::new();
         };
-        let of = |set: &Vec<usize>| {
+        let target = |set: &Vec<usize>| {
             let centers: Vec<_> = set
                 .iter()
                 .filter_map(|&class| all.get(class).copied())
                 .collect();
             centers::centroid(&centers, config.seed)
         };
-        sets.iter().filter_map(of).collect()
+        sets.iter().filter_map(target).collect()
     }
 
-    /// Returns true if it makes a target for each image instead of one for each set of classes.
+    /// Returns true if it makes one target per image instead of one per set of classes.
     fn has_own_targets(&self) -> bool {
         false
     }
@@ -93,7 +94,7 @@ impl Batch<'_> {
         Ok(self.unrolled.logits.f_select(0, -1)?)
     }
 
-    /// Returns 1 for the bits that a head has, else 0: `[heads, 1, bits]`.
+    /// Returns 1 for the bits that a head has, otherwise 0: `[heads, 1, bits]`.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].

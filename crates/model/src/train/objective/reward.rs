@@ -7,9 +7,9 @@ use crate::{error::ModelError, train::objective::rollout::Rollout};
 
 /// Rewards bit by bit; the reward of a set is the sum over its bits.
 pub struct Reward {
-    /// −1/K if a sampled bit differs from the centre's, else 0: `[heads, batch, bits]`.
+    /// −1/K if a sampled bit differs from the centre's, otherwise 0: `[heads, batch, bits]`.
     pub sampled: Tensor,
-    /// The expectation of that under the policy: `[heads, batch, bits]`.
+    /// The expectation of `sampled` under the policy: `[heads, batch, bits]`.
     pub expected: Tensor,
 }
 

@@ -15,7 +15,7 @@ pub struct Rollout {
 }
 
 /// Samples one action set from logits z, `[heads, batch, bits]`. If the policy fed its bits back,
-/// takes `fed_bits`, which were sampled from the logits one by one.
+/// returns `fed_bits`, which were sampled from the logits one by one.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].

@@ -1,5 +1,5 @@
-//! A moving average of a network's weights: smoother than the weights of the last step, and mostly
-//! better at retrieval.
+//! A moving average of a network's weights. It is smoother than the weights of the last step, and
+//! usually better at retrieval.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ pub(crate) struct Average<'a> {
 }
 
 impl<'a> Average<'a> {
-    /// Starts with the current variables; `decay` is the share of the old average, 0…1. With 0
-    /// there is no average.
+    /// Starts with the current variables. `decay`, 0…1, is the share of the old average in each
+    /// update. Returns `None` if it is 0.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -36,8 +36,8 @@ impl<'a> Average<'a> {
         }))
     }
 
-    /// Adds the current variables to the average. At first the old share is smaller, so that the
-    /// start is soon forgotten.
+    /// Adds the current variables to the average. The share of the old average is smaller at first,
+    /// so that the start is soon forgotten.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -49,7 +49,7 @@ impl<'a> Average<'a> {
         Ok(())
     }
 
-    /// Swaps the average and the variables; a second call swaps them back.
+    /// Swaps the average and the variables. A second call swaps them back.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].

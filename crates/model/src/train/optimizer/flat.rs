@@ -1,5 +1,5 @@
-//! All variables of a network in one tensor, so that an operation on all of them is a single one:
-//! on a GPU every operation costs a launch, however small it is.
+//! Holds all variables of a network in one tensor, so that an operation on all of them is a single
+//! one. On a GPU, every operation costs a launch, however small it is.
 
 use tch::{Kind, Tensor, nn::VarStore};
 
@@ -44,10 +44,10 @@ impl FlatVariables {
     /// [`ModelError::Tensor`].
     pub fn of(variables: &VarStore) -> Result<Self, ModelError> {
         let mut named: Vec<_> = variables.variables().into_iter().collect();
-        let place = |name: &str, value: &Tensor| match value.requires_grad() {
-            true if name.starts_with("backbone.") => 0,
-            true => 1,
-            false => 2,
+        let place = |name: &str, value: &Tensor| match (value.requires_grad(), name) {
+            (true, name) if name.starts_with("backbone.") => 0,
+            (true, _) => 1,
+            (false, _) => 2,
         };
         named.sort_by_cached_key(|(name, value)| (place(name, value), name.clone()));
         let (mut slots, mut ends) = (Vec::new(), [0; 3]);

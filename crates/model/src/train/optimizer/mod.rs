@@ -1,8 +1,8 @@
-//! The optimisers AdamW and SGD with momentum. Unlike tch's own, their state can be saved and
-//! restored.
+//! The optimisers AdamW and SGD with momentum. Unlike tch's, they can save and restore their state.
 //!
-//! `flat` all variables in one tensor · `average` a moving average of the weights · `schedule`
-//! learning rates.
+//! - `flat`: all variables in one tensor
+//! - `average`: a moving average of the weights
+//! - `schedule`: learning rates
 
 pub mod average;
 pub mod flat;
@@ -31,7 +31,7 @@ const MAX_GRADIENT_NORM: f64 = 1.0;
 /// The learning rates of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
-    /// Rate of the backbone; 0 leaves it as it is.
+    /// Rate of the backbone. 0 leaves it unchanged.
     pub backbone: f64,
     /// Rate of the policies.
     pub policy: f64,
@@ -67,7 +67,7 @@ impl<'a> Optimizer<'a> {
     }
 
     /// Takes one step along the gradients, which are clipped to norm 1 and then set to zero. Reads
-    /// nothing back, so that it never waits for a GPU.
+    /// nothing back, so it never waits for a GPU.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].

@@ -2,10 +2,10 @@
 
 use crate::options::{Schedule, Train};
 
-/// Steps over which a rate rises, but at most a fifth of all steps.
+/// Maximum number of steps over which a rate rises. It rises over at most a fifth of all steps.
 const RISE_STEPS: usize = 200;
 
-/// Returns the factor, 0…1, on the highest rate at `step` of `steps`; an epoch has `per_epoch`
+/// Returns the factor, 0…1, of the highest rate at `step` of `steps`. An epoch has `per_epoch`
 /// steps.
 pub fn rate_factor(config: &Train, step: usize, steps: usize, per_epoch: usize) -> f64 {
     let rise = RISE_STEPS.min(steps / 5);
@@ -46,8 +46,11 @@ mod tests {
     #[test]
     fn a_rate_falls_by_steps_or_stays_constant() {
         let step = with("step");
-        let at = |step_number| rate_factor(&step, step_number, 100, 10);
-        assert_eq!((at(39), at(40), at(60)), (0.7, 0.7 * 0.7, 0.7f64.powi(3)));
+        let rate_at = |step_number| rate_factor(&step, step_number, 100, 10);
+        assert_eq!(
+            (rate_at(39), rate_at(40), rate_at(60)),
+            (0.7, 0.7 * 0.7, 0.7f64.powi(3))
+        );
         assert_eq!(rate_factor(&with("constant"), 99, 100, 10), 1.0);
     }
 }

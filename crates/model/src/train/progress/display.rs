@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::train::progress::Progress;
 
-/// Steps between two log lines.
+/// Number of steps between two log lines.
 const LOG_INTERVAL: usize = 100;
 
 /// Shows progress on a terminal or in the log.

@@ -1,6 +1,7 @@
 //! How far a training is.
 //!
-//! `tracker` counts steps and smooths losses · `display` shows them on a terminal or in the log.
+//! - `tracker`: counts steps and smooths losses
+//! - `display`: shows them on a terminal or in the log
 
 mod display;
 pub(crate) mod tracker;
@@ -20,11 +21,11 @@ pub struct Progress {
     pub step: usize,
     /// Steps of this stage.
     pub steps: usize,
-    /// Smoothed loss. On a GPU it is up to 16 steps old, and 0 before the first reading.
+    /// Smoothed loss. On a GPU it is up to 16 steps old. It is 0 before the first reading.
     pub loss: f64,
     /// Smoothed mean reward of sampled action sets, −1…0.
     pub reward: f64,
-    /// After an epoch: per length, the share of validation images whose code is nearest to the
+    /// After an epoch: for each length, the share of validation images whose code is nearest to the
     /// centre of its own class.
     pub validation: Option<Vec<f64>>,
 }

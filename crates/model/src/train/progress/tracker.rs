@@ -65,9 +65,10 @@ impl ProgressTracker {
     pub fn add(&mut self, learned: Tensor) -> Result<(), TrainError> {
         self.progress.step += 1;
         self.pending.push(learned);
-        match self.pending.len() >= self.read_interval {
-            true => self.read(),
-            false => Ok(()),
+        if self.pending.len() >= self.read_interval {
+            self.read()
+        } else {
+            Ok(())
         }
     }
 

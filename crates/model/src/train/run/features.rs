@@ -21,8 +21,8 @@ use crate::{
 const STATISTICS_BATCHES: usize = 60;
 
 impl Run<'_> {
-    /// Computes features of the training images, changed at random as in training and in a random
-    /// order. Returns their numbers and `[images, feature]`. First adapts the statistics of the
+    /// Computes features of the training images, in a random order and with the random changes of
+    /// training. Returns their numbers and `[images, feature]`. First adapts the statistics of the
     /// batch norms to the data.
     pub(crate) fn features(
         &self,

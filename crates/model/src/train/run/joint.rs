@@ -1,5 +1,5 @@
-//! The second stage: both networks together by back-propagation. After each epoch it validates on
-//! images kept from training, and saves the model and the state to resume from.
+//! The second stage: trains both networks together by back-propagation. After each epoch, validates
+//! on images that are not trained on, and saves the model and the state to resume from.
 
 use std::{
     path::Path,
@@ -34,7 +34,7 @@ pub(crate) struct EpochPace {
     pub images_per_second: f64,
 }
 
-/// Saves a network; called with how far the training is, the validation accuracies and the pace.
+/// Saves a network. Takes the network, the progress, the validation accuracies and the pace.
 pub(crate) type SaveFn<'a> =
     dyn FnMut(&Network, &ResumePoint, &[f64], EpochPace) -> Result<(), ModelError> + 'a;
 
@@ -124,11 +124,8 @@ impl Run<'_> {
             let trained = started.elapsed();
             point.epoch = epoch;
             point.seconds = before + began.elapsed().as_secs();
-            let swap = |average: &mut Option<Average>| {
-                average
-                    .as_mut()
-                    .map_or(Ok(()), super::super::optimizer::average::Average::swap)
-            };
+            let swap =
+                |average: &mut Option<Average>| average.as_mut().map_or(Ok(()), Average::swap);
             swap(&mut average)?;
             let validation = self.validate(network, images)?;
             let mean = validation.iter().sum::<f64>() / validation.len().max(1) as f64;
@@ -146,7 +143,7 @@ impl Run<'_> {
                 save(network, &point, &validation, pace)?;
             }
             swap(&mut average)?;
-            // Saves the state only as often as it takes at most a tenth of the time.
+            // Saves the state only so often that saving takes at most a tenth of the time.
             if written.is_none_or(|(at, took)| at.elapsed() >= 10 * took) {
                 let began = Instant::now();
                 let kept = variables.variables().into_iter();
@@ -167,7 +164,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns, per length, the share of validation images whose code is nearest to its own target.
+    /// Returns, for each length, the share of validation images whose code is nearest to its own
+    /// target.
     pub(crate) fn validate(
         &self,
         network: &Network,

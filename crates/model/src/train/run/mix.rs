@@ -1,6 +1,6 @@
-//! Mixed pictures (CutMix, Yun et al., 2019): a rectangle of each picture comes from another one,
-//! and so does that share of its target. Mixed features (Zhang et al., 2018): each is between two.
-//! Between classes, bits then become less certain. The caller mixes the targets.
+//! Mixed pictures (CutMix, Yun et al., 2019): a rectangle of each picture, and the same share of
+//! its target, come from another picture. Mixed features (Zhang et al., 2018): each is interpolated
+//! between two. Bits then become less certain between classes. The caller mixes the targets.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -8,9 +8,9 @@ use tch::Tensor;
 
 use crate::error::ModelError;
 
-/// Mixes pictures `[batch, 3, side, side]` with the given probability: a rectangle of each comes
-/// from the batch in reverse order. Returns them with the share of the area that the rectangle
-/// covers, or the pictures unchanged.
+/// Mixes pictures `[batch, 3, side, side]` with the given probability. A rectangle of each picture
+/// comes from the batch in reverse order. Returns the pictures, and the share of the area that the
+/// rectangle covers. Returns them unchanged with `None` otherwise.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].
@@ -36,9 +36,9 @@ pub(crate) fn cut_mix(
     Ok((mixed, Some((height * width) as f64 / (side * side) as f64)))
 }
 
-/// Mixes features `[batch, feature]` with the given probability: each is interpolated towards that
-/// of the batch in reverse order. Returns them with the share of the other, 0…1, or the features
-/// unchanged.
+/// Mixes features `[batch, feature]` with the given probability. Each is interpolated towards that
+/// of the batch in reverse order. Returns the features, and the share of the other feature, 0…1.
+/// Returns them unchanged with `None` otherwise.
 ///
 /// # Errors
 /// [`ModelError::Tensor`].
@@ -75,8 +75,8 @@ mod tests {
         for _ in 0..50 {
             let (mixed, share) = cut_mix(&pictures, 1.0, &mut rng).unwrap();
             let share = share.unwrap();
-            let of = |i| f64::try_from(mixed.get(i).mean(tch::Kind::Float)).unwrap();
-            assert!((of(0) - share).abs() < 1e-6 && (of(1) - (1.0 - share)).abs() < 1e-6);
+            let mean_of = |i| f64::try_from(mixed.get(i).mean(tch::Kind::Float)).unwrap();
+            assert!((mean_of(0) - share).abs() < 1e-6 && (mean_of(1) - (1.0 - share)).abs() < 1e-6);
             shares.push(share);
         }
         assert!(shares.iter().any(|&share| share > 0.5) && shares.iter().any(|&share| share < 0.1));

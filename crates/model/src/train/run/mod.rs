@@ -1,8 +1,11 @@
 //! A run of training: its stages and what they share. Random numbers depend only on the seed, the
 //! stage and the epoch.
 //!
-//! `targets` the codes that images should have · `features` of all training images · `warm_up` the
-//! first stage · `joint` the second stage · `mix` mixed pictures and features.
+//! - `targets`: the wanted codes of images
+//! - `features`: features of all training images
+//! - `warm_up`: the first stage
+//! - `joint`: the second stage
+//! - `mix`: mixed pictures and features
 
 mod features;
 pub mod joint;
@@ -62,7 +65,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Prepares a training; image i is of the classes `sets[labels[i]]`.
+    /// Prepares a training. The classes of image i are `sets[labels[i]]`.
     ///
     /// # Errors
     /// [`ModelError::Tensor`].
@@ -86,8 +89,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Returns the random numbers of an epoch of a stage. They are the same if the training was
-    /// stopped and resumed. Also seeds libtorch's generator.
+    /// Returns the random numbers of an epoch of a stage, which are the same in a resumed training.
+    /// Also seeds libtorch's generator.
     pub(crate) fn random(&self, stage: Stage, epoch: usize) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
         rng.set_stream((stage as u64) << 32 | epoch as u64);
@@ -95,13 +98,14 @@ impl<'a> Run<'a> {
         rng
     }
 
-    /// Returns the loss above which a training has diverged: random codes have a fifteenth of it.
-    /// Without hash centres there is no such bound.
+    /// Returns the loss above which a training has diverged: about fifteen times that of random
+    /// codes. Without hash centres there is no such bound.
     pub(crate) fn max_loss(&self) -> f64 {
         let weights = self.config.global_weight + self.config.reinforce_weight;
-        match self.objective.has_centers() {
-            true => 10.0 * weights.max(1.0),
-            false => f64::INFINITY,
+        if self.objective.has_centers() {
+            10.0 * weights.max(1.0)
+        } else {
+            f64::INFINITY
         }
     }
 

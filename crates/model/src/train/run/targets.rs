@@ -1,4 +1,4 @@
-//! The codes that images should have.
+//! The wanted codes of images.
 
 use tch::{Device, Kind, Tensor};
 
@@ -14,7 +14,7 @@ pub(crate) struct Targets {
     bits: Tensor,
     /// 1/K for the first K bits of each head and 0 past its length: `[heads, 1, bits]`.
     pub share: Tensor,
-    /// 1 if two sets have a class in common, else 0: `[sets, sets]`.
+    /// 1 if two sets have a class in common, otherwise 0: `[sets, sets]`.
     related: Tensor,
 }
 
@@ -41,8 +41,8 @@ impl Targets {
                 let row = code.bits().iter().map(|bit| f32::from(u8::from(*bit)));
                 values.extend(row.chain(std::iter::repeat(0.0)).take(bits));
             }
-            let each = std::iter::repeat_n(1.0 / length.bits() as f32, length.bits());
-            share.extend(each.chain(std::iter::repeat(0.0)).take(bits));
+            let bit_shares = std::iter::repeat_n(1.0 / length.bits() as f32, length.bits());
+            share.extend(bit_shares.chain(std::iter::repeat(0.0)).take(bits));
         }
         let related = sets.iter().flat_map(|one| {
             sets.iter()
@@ -53,9 +53,10 @@ impl Targets {
         let labels: Vec<i64> = labels.iter().map(|&set| set as i64).collect();
         let labels = Tensor::f_from_slice(&labels)?;
         Ok(Targets {
-            rows: match objective.has_own_targets() {
-                true => Tensor::f_arange(rows as i64, (Kind::Int64, Device::Cpu))?,
-                false => labels.shallow_clone(),
+            rows: if objective.has_own_targets() {
+                Tensor::f_arange(rows as i64, (Kind::Int64, Device::Cpu))?
+            } else {
+                labels.shallow_clone()
             },
             labels,
             bits: Tensor::f_from_slice(&values)?.f_view([heads, rows as i64, bits as i64])?,
@@ -64,7 +65,7 @@ impl Targets {
         })
     }
 
-    /// Gives every image its own soft target: values `[heads, images, bits]`, clamped to −1…1,
+    /// Gives every image its own soft target. Values `[heads, images, bits]`, clamped to −1…1,
     /// become the probabilities of its bits.
     pub fn set_soft(&mut self, values: &Tensor) -> Result<(), ModelError> {
         self.bits = values
@@ -91,7 +92,7 @@ impl Targets {
         Ok(self.bits.f_index_select(1, &rows)?)
     }
 
-    /// Returns 1 for images that have a class in common, else 0: `[batch, batch]`.
+    /// Returns 1 for images that have a class in common, otherwise 0: `[batch, batch]`.
     pub(crate) fn similar(&self, indices: &Tensor) -> Result<Tensor, ModelError> {
         let sets = self.labels.f_index_select(0, indices)?;
         Ok(self
@@ -100,8 +101,8 @@ impl Targets {
             .f_index_select(1, &sets)?)
     }
 
-    /// Counts, per head, the codes (signs of logits `[heads, batch, bits]`) whose nearest row is
-    /// the target of their own image: `[heads]`, `Int64`.
+    /// Counts, for each head, the codes whose nearest row is the target of their own image:
+    /// `[heads]`, `Int64`. Codes are the signs of logits `[heads, batch, bits]`.
     pub fn count_nearest(&self, logits: &Tensor, indices: &Tensor) -> Result<Tensor, ModelError> {
         let mask = self.share.f_sign()?;
         let signs = |bits: &Tensor| bits.f_mul_scalar(2.0)?.f_add_scalar(-1.0)?.f_mul(&mask);

@@ -1,5 +1,5 @@
-//! The first stage: the policies alone, on features that are computed once. The backbone does not
-//! change.
+//! The first stage: trains only the policies, on features that are computed once. The backbone does
+//! not change.
 
 use rand::seq::SliceRandom;
 use tch::{Tensor, nn::VarStore};
@@ -15,12 +15,12 @@ use crate::{
     },
 };
 
-/// Images per step; the products of this stage are small.
+/// Number of images per step. It is large, because the products of this stage are small.
 const WARM_UP_BATCH: i64 = 256;
 
 impl Run<'_> {
     /// Trains policies on features `[numbers, feature]` of the images with these numbers. Without
-    /// it training stalls: a recurrent policy cannot start together with the backbone.
+    /// this stage, training stalls: a recurrent policy cannot start together with the backbone.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] and [`TrainError::Model`].
@@ -56,12 +56,13 @@ impl Run<'_> {
                 .f_split(WARM_UP_BATCH, 0)
                 .map_err(ModelError::from)?
             {
-                let of = |all: &Tensor| all.f_index_select(0, &indices).map_err(ModelError::from);
-                let batch = of(features)?;
+                let select =
+                    |all: &Tensor| all.f_index_select(0, &indices).map_err(ModelError::from);
+                let batch = select(features)?;
                 let (batch, share) = mix_features(&batch, self.config.mix, &mut rng)?;
                 let factor = schedule::rate_factor(self.config, tracker.step(), steps, per_epoch);
                 let input = StepInput {
-                    indices: of(&all)?,
+                    indices: select(&all)?,
                     mix_share: share,
                     done: tracker.step() as f64 / steps as f64,
                     rates: Rates {

@@ -53,8 +53,8 @@ impl Spread {
 
     /// Returns the `count` directions in which pictures vary most relative to their changes
     /// (Fisher's discriminant, with a picture as the class of its copies): `[entries, count]`,
-    /// `Double`. Each is divided by the deviation along it to the power `evenness`: 0 changes
-    /// nothing, 1 gives all the same weight. `ridge` times the mean variance of changes is added in
+    /// `Double`. Divides each direction by its deviation to the power `evenness`: 0 changes
+    /// nothing, 1 gives all the same weight. Adds `ridge` times the mean variance of changes in
     /// each direction, so that directions without change do not dominate. A larger ridge brings the
     /// result closer to the principal components.
     ///
@@ -86,8 +86,8 @@ impl Spread {
 }
 
 impl Spread {
-    /// Returns the linear map that best predicts answers to the same pictures, by ridge regression:
-    /// from `[pictures, entries]` to answers `[pictures, bits]`, both centred; `[entries, bits]`,
+    /// Returns the linear map from `[pictures, entries]` to `[pictures, bits]`, both centred, that
+    /// best predicts `answers` to the same pictures by ridge regression: `[entries, bits]`,
     /// `Double`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Features of pictures and of changed copies of them, and the parts of a model that are computed
+//! Features of pictures and of their changed copies, and the parts of a model that are computed
 //! from them without gradients: the sketch, and the map of wanted values.
 
 use rand::SeedableRng;
@@ -23,14 +23,15 @@ use crate::{
     },
 };
 
-/// Features per picture: of the picture itself, and of copies that are changed differently.
+/// Number of features per picture: one of the picture itself, and one of each of its differently
+/// changed copies.
 pub(crate) const VIEWS_PER_IMAGE: usize = 5;
 /// Bytes of a sketch.
 pub(crate) const SKETCH_BYTES: usize = 192;
-/// The fewest images that a model can learn from: more than a sketch has directions.
+/// Minimum number of images to learn from. It is larger than the number of directions of a sketch.
 pub const MIN_IMAGES: usize = SKETCH_BYTES + 64;
-/// Weight of classes in a wanted value, relative to a feature whose mean distance from the mean is
-/// 1.
+/// Weight of classes in a wanted value, relative to the feature, which is scaled to a mean distance
+/// of 1 from its mean.
 const CLASS_WEIGHT: f64 = 1.0;
 
 /// Features of pictures and of changed copies of them.
@@ -108,8 +109,8 @@ impl CopyFeatures {
         })
     }
 
-    /// Sets the network's sketcher. `kinds`, `[pictures, entries]`, gives the kind of each picture;
-    /// it gets this share of a sketch's squared length, not counting tones.
+    /// Sets the network's sketcher. `kinds` has a description of each picture's kind, `[pictures,
+    /// entries]`, and the share of a sketch's squared length, not counting tones, that it gets.
     pub fn set_sketcher(
         &self,
         network: &Network,
@@ -192,11 +193,12 @@ impl CopyFeatures {
 
 /// Refuses too few pictures to learn from.
 fn check_count(pictures: usize) -> Result<(), TrainError> {
-    match pictures < MIN_IMAGES {
-        false => Ok(()),
-        true => Err(TrainError::TooFewImages {
+    if pictures < MIN_IMAGES {
+        Err(TrainError::TooFewImages {
             found: pictures,
             min: MIN_IMAGES,
-        }),
+        })
+    } else {
+        Ok(())
     }
 }

@@ -1,9 +1,10 @@
-//! Training without labels. The sketch is made of the directions in which pictures differ but
+//! Training without labels. The sketch consists of the directions in which pictures differ but
 //! copies of one picture do not. The part of them that fits into a code is the target of the
 //! policies. The backbone does not change.
 //!
-//! `features` of pictures and their copies, and the maps made of them · `components` those
-//! directions · `weights` how directions are weighted.
+//! - `features`: features of pictures and their copies, and the maps made of them
+//! - `components`: directions that separate pictures but not their copies
+//! - `weights`: the weights of those directions
 
 pub mod components;
 mod features;
@@ -40,8 +41,9 @@ pub use features::MIN_IMAGES;
 const ANSWER_SHARE: f64 = 0.5;
 
 /// Trains the policies and the sketch of a model on a collection's pictures, ignoring labels, and
-/// writes it to `out`. `classifier` is the published weights of the backbone with their classifier
-/// (`.pth`); the configuration's `backbone` is the same weights for the backbone.
+/// writes the model to `out`. `classifier` is the file of the backbone's published weights with
+/// their classifier (`.pth`). The configuration's `backbone` is the file of the same weights for
+/// the backbone.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -77,8 +79,9 @@ pub fn train_unlabelled(
     Ok(card)
 }
 
-/// Trains new policies and a new sketch for a trained model's backbone, and for its classifier if
-/// it has one, on pictures, ignoring labels. Writes the new model, which has no classes, to `out`.
+/// Trains new policies and a new sketch on pictures, ignoring labels. Uses a trained model's
+/// backbone, and its classifier if it has one. Writes the new model, which has no classes, to
+/// `out`.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -117,8 +120,8 @@ pub fn adapt(
     Ok(card)
 }
 
-/// Makes a new sketch for a trained model on pictures, ignoring labels, and writes both to `out`.
-/// Codes stay the same.
+/// Makes a new sketch for a trained model on pictures, ignoring labels, and writes the model with
+/// it to `out`. The codes stay the same.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -137,29 +140,28 @@ pub fn add_sketch(
     let mut config = config.clone();
     (config.input_size, config.resize) = (card.input_size, card.resize);
     let examples = CopyFeatures::compute(&network, items, &config, report)?;
-    match card.classes.is_empty() {
-        true => examples.set_sketcher(&network, FOR_OTHER_IMAGES.ridge, None)?,
-        false => {
-            // The answers of the policy of the longest code.
-            let answers = tch::no_grad(|| network.policy.logits(&examples.features[0]))
-                .and_then(|logits| Ok(logits.f_tanh()?.f_select(0, -1)?))?;
-            examples.set_sketcher(
-                &network,
-                FOR_OTHER_IMAGES.ridge,
-                Some((&answers, ANSWER_SHARE)),
-            )?;
-        }
+    if card.classes.is_empty() {
+        examples.set_sketcher(&network, FOR_OTHER_IMAGES.ridge, None)?;
+    } else {
+        // The answers of the policy with the longest code.
+        let answers = tch::no_grad(|| network.policy.logits(&examples.features[0]))
+            .and_then(|logits| Ok(logits.f_tanh()?.f_select(0, -1)?))?;
+        examples.set_sketcher(
+            &network,
+            FOR_OTHER_IMAGES.ridge,
+            Some((&answers, ANSWER_SHARE)),
+        )?;
     }
     checkpoint::save(&network, &card, out)?;
     Ok(card)
 }
 
-/// Copies values to the variables of a network that have the same name and shape in another.
+/// Copies values between variables that have the same name and shape in both networks.
 fn copy_values(to: &VarStore, from: &VarStore) -> Result<(), ModelError> {
-    let to = to.variables();
+    let variables = to.variables();
     tch::no_grad(|| {
         for (name, value) in from.variables() {
-            if let Some(variable) = to.get(&name)
+            if let Some(variable) = variables.get(&name)
                 && variable.size() == value.size()
             {
                 variable.shallow_clone().f_copy_(&value)?;
@@ -198,7 +200,7 @@ fn fit(
     let examples = CopyFeatures::compute(network, items, config, report)?;
     let wanted = examples.set_map(network, card, weights, config.seed)?;
     let shortest = card.lengths.first().map_or(0, |length| length.bits());
-    // The fewer the bits, the more each says of kinds.
+    // With fewer bits, each must carry more information about kinds.
     let kinds = wanted
         .f_get(0)
         .and_then(|head| head.f_narrow(1, 0, shortest as i64));

@@ -1,6 +1,6 @@
-//! Tar archives of class folders, compressed or not. A path in one is `class/file` or
+//! Tar archives of class folders, compressed or not. A path in an archive is `class/file` or
 //! `class/folder/file`, possibly below one common folder. Images of a compressed archive are kept
-//! in memory; those of a plain one are read from the file.
+//! in memory. Images of a plain archive are read from the file.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use crate::train::{
     error::TrainError,
 };
 
-/// The most entries of an archive, because their names are in memory.
+/// Maximum number of entries of an archive, because their names are kept in memory.
 const MAX_ENTRIES: usize = 2_000_000;
 
 /// Lists an archive's files by class, then by name.
@@ -62,16 +62,17 @@ pub fn list(path: &Path, packed: bool) -> Result<Listing, TrainError> {
     files(path, packed, MAX_ENTRIES).map_err(unreadable)
 }
 
-/// Returns true if a file of this path, or a folder that it is in, does not belong to a data set.
+/// Returns true if a file at this path does not belong to a data set because of its own name or
+/// that of a folder that contains it.
 fn is_ignored(name: &str) -> bool {
     let (folders, file) = name.rsplit_once('/').unwrap_or(("", name));
     let mut folders = folders.split('/');
     tree::is_ignored(file, false) || folders.any(|name| tree::is_ignored(name, true))
 }
 
-/// Returns the folder whose folders are the classes. Usually it is the archive itself. If
-/// everything is in one folder of folders, such as the one that was archived, it is the first
-/// folder in it with several folders or with pictures.
+/// Returns the folder that contains the class folders. Usually it is the archive's root. If the
+/// root contains only one folder of folders, such as the archived folder itself, it is the first
+/// folder below with several folders or with pictures.
 fn root<'a>(names: impl Iterator<Item = &'a str> + Clone) -> PathBuf {
     let mut root = PathBuf::new();
     loop {
@@ -100,9 +101,10 @@ pub type Listing = (Vec<(String, Source)>, Vec<(String, String)>);
 
 fn files(path: &Path, packed: bool, max_entries: usize) -> io::Result<Listing> {
     let file = BufReader::new(File::open(path)?);
-    let reader: Box<dyn Read> = match packed {
-        true => Box::new(MultiGzDecoder::new(file)),
-        false => Box::new(file),
+    let reader: Box<dyn Read> = if packed {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
     };
     let whole: Arc<Path> = path.into();
     let (mut files, mut others) = (Vec::new(), Vec::new());
@@ -155,22 +157,22 @@ mod tests {
     #[test]
     fn an_archive_has_the_images_of_its_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        tree(&at("photos"));
+        let path_of = |name: &str| folder.path().join(name);
+        tree(&path_of("photos"));
         let mut plain = tar::Builder::new(Vec::new());
-        plain.append_dir_all("photos", at("photos")).unwrap();
+        plain.append_dir_all("photos", path_of("photos")).unwrap();
         let plain = plain.into_inner().unwrap();
         write(folder.path(), "a.tar", &plain);
         write(folder.path(), "a.tar.gz", packed(&plain));
-        fs::copy(at("a.tar.gz"), at("a.TGZ")).unwrap();
+        fs::copy(path_of("a.tar.gz"), path_of("a.TGZ")).unwrap();
 
-        let expected = data::open(&at("photos")).unwrap();
+        let expected = data::open(&path_of("photos")).unwrap();
         let names: Vec<String> = listed(&expected)
             .into_iter()
             .map(|(name, _)| format!("photos/{name}"))
             .collect();
         for archive in ["a.tar", "a.tar.gz", "a.TGZ"] {
-            let collection = data::open(&at(archive)).unwrap();
+            let collection = data::open(&path_of(archive)).unwrap();
             assert_eq!(collection.classes, ["cat", "dog"]);
             let found: Vec<&str> = listed(&collection).iter().map(|(name, _)| *name).collect();
             assert_eq!(found, names);
@@ -208,22 +210,22 @@ mod tests {
 
     #[test]
     fn the_root_is_the_folder_whose_folders_are_classes() {
-        let of = |names: &[&str]| super::root(names.iter().copied()).display().to_string();
-        assert_eq!(of(&["cat/1.jpg", "dog/1.jpg"]), "");
-        assert_eq!(of(&["cat/1.jpg", "cat/2019/2.jpg"]), "");
+        let root_of = |names: &[&str]| super::root(names.iter().copied()).display().to_string();
+        assert_eq!(root_of(&["cat/1.jpg", "dog/1.jpg"]), "");
+        assert_eq!(root_of(&["cat/1.jpg", "cat/2019/2.jpg"]), "");
         assert_eq!(
-            of(&["me/photos/cat/1.jpg", "me/photos/dog/2.jpg"]),
+            root_of(&["me/photos/cat/1.jpg", "me/photos/dog/2.jpg"]),
             "me/photos"
         );
         assert_eq!(
-            of(&["photos/LICENCE", "photos/cat/1.jpg", "photos/dog/1"]),
+            root_of(&["photos/LICENCE", "photos/cat/1.jpg", "photos/dog/1"]),
             "photos"
         );
-        assert_eq!(of(&["photos/1.jpg", "photos/cat/1.jpg"]), "");
-        assert_eq!(of(&["photos/1.jxl", "photos/cat/1.jpg"]), "");
-        assert_eq!(of(&["cat/1.jpg", "1.jpg"]), "");
-        assert_eq!(of(&["cat/1", "dog/2"]), "");
-        assert_eq!(of(&[]), "");
+        assert_eq!(root_of(&["photos/1.jpg", "photos/cat/1.jpg"]), "");
+        assert_eq!(root_of(&["photos/1.jxl", "photos/cat/1.jpg"]), "");
+        assert_eq!(root_of(&["cat/1.jpg", "1.jpg"]), "");
+        assert_eq!(root_of(&["cat/1", "dog/2"]), "");
+        assert_eq!(root_of(&[]), "");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Folders of class folders: the class of an image is the first folder below the root. No file is
+//! Folders of class folders. The class of an image is the first folder below the root. No file is
 //! opened.
 
 use std::{
@@ -42,7 +42,7 @@ pub(crate) fn open(path: &Path) -> Result<Collection, TrainError> {
     })
 }
 
-/// Lists a folder, and the files in it that are left out, with reasons.
+/// Lists a folder, and its left-out files with reasons.
 pub(crate) fn walk(folder: &Path) -> Result<(Tree, Vec<(String, String)>), TrainError> {
     let mut tree = tree::walk(folder).map_err(|error| invalid(folder, error.to_string()))?;
     let unreadable = std::mem::take(&mut tree.unreadable).into_iter();

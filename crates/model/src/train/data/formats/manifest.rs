@@ -1,5 +1,5 @@
-//! Manifests: CSV files or JSON lines that name images, by paths relative to their own folder, with
-//! any number of labels each. No image is opened.
+//! Manifests: CSV files or JSON lines that name images, each with any number of labels. Paths are
+//! relative to the manifest's folder. No image is opened.
 
 use std::{
     fs,
@@ -29,8 +29,8 @@ struct Entry {
     label: Option<String>,
 }
 
-/// Reads a CSV file with columns `path` and `labels`, in either order; labels are separated by `;`
-/// or `|`.
+/// Reads a CSV file with the columns `path` and `labels`, in either order. Labels are separated by
+/// `;` or `|`.
 pub(crate) fn csv(path: &Path) -> Result<Collection, TrainError> {
     let malformed = |error: csv::Error| invalid(path, error.to_string());
     let mut reader = csv::ReaderBuilder::new()

@@ -1,7 +1,8 @@
 //! The formats of data sets.
 //!
-//! `folder` and `archive` of class folders · `manifest` CSV and JSON lines · `tree` the rules of
-//! both for files and classes.
+//! - `folder`, `archive`: class folders, on disk or in an archive
+//! - `manifest`: CSV and JSON lines
+//! - `tree`: the rules of `folder` and `archive` for files and classes
 
 pub mod archive;
 pub mod folder;

@@ -1,5 +1,5 @@
-//! A tree of folders as a data set: which of its files can be images, and of which class, the first
-//! folder below the root. No file is opened.
+//! A tree of folders as a data set: the files that can be images, and their classes. The class of a
+//! file is the first folder below the root. No file is opened.
 
 use std::{
     fs,
@@ -58,8 +58,8 @@ pub struct Tree {
     pub others: Vec<(PathBuf, &'static str)>,
 }
 
-/// Returns the class of a file by its path relative to the root: the first folder, if the file is
-/// in one.
+/// Returns the class of a file with this path relative to the root: the first folder of the path.
+/// Returns `None` if the file is directly below the root.
 pub fn class(relative: &Path) -> Option<String> {
     let mut parts = relative.components();
     let first = parts.next()?;
@@ -73,9 +73,10 @@ pub fn is_ignored(name: &str, is_folder: bool) -> bool {
     let name = name.to_lowercase();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     name.starts_with('.')
-        || match is_folder {
-            true => SYSTEM_FOLDERS.contains(&&*name),
-            false => SYSTEM_FILES.contains(&&*name) || SIDECAR_EXTENSIONS.contains(&extension),
+        || if is_folder {
+            SYSTEM_FOLDERS.contains(&&*name)
+        } else {
+            SYSTEM_FILES.contains(&&*name) || SIDECAR_EXTENSIONS.contains(&extension)
         }
 }
 
@@ -85,10 +86,10 @@ pub fn has_image_extension(name: &str) -> bool {
     IMAGE_EXTENSIONS.contains(&&*extension.to_lowercase())
 }
 
-/// Lists a tree, including what cannot be read.
+/// Lists a tree, including its unreadable files and folders.
 ///
 /// # Errors
-/// If the root itself cannot be read.
+/// Returns an error if the root itself cannot be read.
 pub fn walk(root: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
     enter(root, Path::new(""), &mut tree)?;
@@ -105,9 +106,10 @@ fn enter(folder: &Path, relative: &Path, tree: &mut Tree) -> Result<()> {
         let name = name.to_string_lossy();
         let is_class = relative.components().nth(1).is_none();
         // Below the first level a linked folder is not entered, because the link can lead back up.
-        let is_folder = match is_class {
-            true => path.is_dir(),
-            false => entry.file_type().is_ok_and(|kind| kind.is_dir()),
+        let is_folder = if is_class {
+            path.is_dir()
+        } else {
+            entry.file_type().is_ok_and(|kind| kind.is_dir())
         };
         if is_ignored(&name, is_folder) {
             continue;
