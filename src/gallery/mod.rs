@@ -1,7 +1,8 @@
 //! The gallery: images in the index, with their originals in a folder or an object store.
 //! Responsible for the order of writes that keeps the two consistent if the process is killed.
 //!
-//! `limits` labels and payloads · `originals` storage of original files.
+//! - `limits`: labels and payloads
+//! - `originals`: storage of original files
 
 mod limits;
 mod originals;
@@ -32,7 +33,7 @@ pub use limits::{
 pub use originals::{Originals, OriginalsError};
 
 const REMOVAL_BATCH: usize = 1000;
-const RETRY_DELAY: Duration = Duration::from_secs(60);
+const RETRY_DELAY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum GalleryError {
@@ -172,16 +173,10 @@ impl Gallery {
         image.original = Some(key);
         self.originals.put(key, original).await?;
         let stored = self.index.put_if(image, expected).await;
-        // These errors refuse the write for good.
-        if let Err(
-            IndexError::PreconditionFailed { .. }
-            | IndexError::Generation { .. }
-            | IndexError::Lengths { .. }
-            | IndexError::WrongCodes { .. }
-            | IndexError::Sketch { .. }
-            | IndexError::Payload { .. }
-            | IndexError::Full,
-        ) = &stored
+        if let Err(error) = &stored
+            && error.is_refusal()
+            // The original is that of another image.
+            && !matches!(error, IndexError::OriginalKey { .. })
         {
             self.index.release_original(key);
         }

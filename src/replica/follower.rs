@@ -8,15 +8,19 @@ use async_nats::{
     header::NATS_MESSAGE_ID,
     jetstream::{
         self,
-        consumer::{DeliverPolicy, pull::OrderedConfig},
+        consumer::{
+            DeliverPolicy,
+            pull::{Ordered, OrderedConfig},
+        },
+        stream::Stream,
     },
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
-use tokio::time::sleep;
+use tokio::{sync::oneshot, time::sleep};
 use uuid::Uuid;
 
 use crate::{
-    index::{Index, IndexError, LogPosition, Write},
+    index::{Index, IndexError, LogPosition, Outcome, Write},
     replica::{
         Replica, ReplicaError, SyncModels,
         message::{self, DecodeError},
@@ -44,9 +48,35 @@ struct Received {
     write: Option<Write>,
 }
 
+/// A message that the index has accepted and may not have applied yet.
+struct Accepted {
+    position: u64,
+    id: Option<Uuid>,
+    changes_generations: bool,
+}
+
+impl FollowError {
+    fn log(error: impl ToString) -> Self {
+        FollowError::Log(error.to_string())
+    }
+
+    fn store(error: impl ToString) -> Self {
+        FollowError::Store(error.to_string())
+    }
+}
+
 impl From<ReplicaError> for FollowError {
     fn from(error: ReplicaError) -> Self {
-        FollowError::Log(error.to_string())
+        FollowError::log(error)
+    }
+}
+
+impl From<IndexError> for FollowError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Reopening => FollowError::log(error),
+            error => FollowError::store(error),
+        }
     }
 }
 
@@ -94,73 +124,22 @@ async fn try_apply(
     index: &Index,
     sync_models: &SyncModels,
 ) -> Result<std::convert::Infallible, FollowError> {
-    let store = |error: IndexError| match error {
-        IndexError::Reopening => FollowError::Log(error.to_string()),
-        error => FollowError::Store(error.to_string()),
-    };
     // By now all accepted writes are applied, or the store has failed.
-    let applied = index.applied().map_err(store)?;
-    let position = applied.map_or(0, |applied| applied.position);
+    let applied = index.applied()?;
     let stream = replica.0.connection.stream().await?;
-    let state = &stream.cached_info().state;
-    let (first, last) = (state.first_sequence, state.last_sequence);
-    if first > position + 1 {
-        let gone = ReplicaError::LogTrimmed { first, position };
-        return Err(FollowError::Store(gone.to_string()));
-    }
-    if last < position {
-        // A server that has just become the leader may not know the end of the log yet. One that
-        // lost it would give the same positions to other writes.
-        let ends =
-            format!("the log ends at {last}, and it is applied here up to {position} already");
-        return Err(FollowError::Log(ends));
-    }
-    if let Some(LogPosition { id: Some(id), .. }) = applied
-        && first <= position
-    {
-        let there = stream.get_raw_message(position).await;
-        let there = there.map_err(|error| FollowError::Log(error.to_string()))?;
-        if id_in(Some(&there.headers)) != Some(id) {
-            return Err(FollowError::Store(
-                ReplicaError::LogDiverged { position }.to_string(),
-            ));
-        }
-    }
-    let config = OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: position + 1,
-        },
-        ..OrderedConfig::default()
-    };
-    let log = |error: &dyn std::fmt::Display| FollowError::Log(error.to_string());
-    let consumer = stream.create_consumer(config).await;
-    let messages = consumer.map_err(|error| log(&error))?.messages().await;
-    let mut messages = messages.map_err(|error| log(&error))?;
-    let mut next = position + 1;
-    let mut pending = FuturesOrdered::new();
+    check_log(&stream, applied).await?;
+    let mut next = applied.map_or(0, |applied| applied.position) + 1;
+    let mut messages = messages_from(&stream, next).await?;
     let mut consumer_name = None;
+    let mut pending = FuturesOrdered::new();
     let mut failure = None;
     // True while a change of generations is accepted and not applied: later messages wait.
     let mut changing_generations = false;
     loop {
         tokio::select! {
-            Some((position, id, changes_generations, done)) = pending.next(), if !pending.is_empty() => {
-                let done: Result<_, IndexError> = done;
-                match done {
-                    Err(error) if !is_write_error(&error) => return Err(store(error)),
-                    done => {
-                        if changes_generations && done.is_ok() {
-                            change_models(replica, sync_models).await;
-                            // The replica that took the request purges by itself; the others do
-                            // here.
-                            let index = index.clone();
-                            tokio::spawn(async move { index.purge().await });
-                        }
-                        changing_generations &= !changes_generations;
-                        replica.0.applied.send_replace(position);
-                        replica.answer(id, done);
-                    }
-                }
+            Some((accepted, done)) = pending.next(), if !pending.is_empty() => {
+                note_applied(replica, index, sync_models, &accepted, done).await?;
+                changing_generations &= !accepted.changes_generations;
             }
             // All accepted writes are answered before the log is read again, so none is accepted
             // twice.
@@ -169,34 +148,115 @@ async fn try_apply(
             }
             () = sleep(STALL_TIMEOUT), if failure.is_none() && pending.is_empty() => {
                 if replica.0.head.load(Ordering::Relaxed) >= next {
-                    return Err(FollowError::Log("no message came although the log is longer".to_owned()));
+                    return Err(FollowError::log("no message came although the log is longer"));
                 }
             }
-            message = messages.next(), if failure.is_none() && !changing_generations && pending.len() < MAX_PENDING => match message {
-                Some(Ok(message)) => match receive(replica, &message, next, &mut consumer_name) {
-                    Ok(Some(Received { id, write })) => {
-                        let changes_generations = write.as_ref().is_some_and(Write::changes_generations);
-                        changing_generations |= changes_generations;
-                        let at = LogPosition { position: next, id };
-                        let accepted = match write {
-                            Some(write) => index.apply(at, write, replica.is_own_write(id)).await,
-                            None => index.skip_message(at).await,
-                        };
-                        let done = accepted.map_err(store)?;
-                        let position = next;
-                        pending.push_back(async move {
-                            (position, id, changes_generations, done.await.unwrap_or(Err(IndexError::Closed)))
-                        });
+            message = messages.next(), if failure.is_none() && !changing_generations && pending.len() < MAX_PENDING => {
+                let received = match message {
+                    Some(Ok(message)) => receive(replica, &message, next, &mut consumer_name),
+                    Some(Err(error)) => Err(FollowError::log(error)),
+                    None => Err(FollowError::log("the consumer ended")),
+                };
+                match received {
+                    Ok(Some(received)) => {
+                        let (accepted, done) = accept(replica, index, next, received).await?;
+                        changing_generations |= accepted.changes_generations;
+                        pending.push_back(async { (accepted, done.await.unwrap_or(Err(IndexError::Closed))) });
                         next += 1;
                     }
                     Ok(None) => {}
                     Err(error) => failure = Some(error),
-                },
-                Some(Err(error)) => failure = Some(log(&error)),
-                None => failure = Some(FollowError::Log("the consumer ended".to_owned())),
-            },
+                }
+            }
         }
     }
+}
+
+/// Checks that the log continues the one that is applied here.
+async fn check_log(stream: &Stream, applied: Option<LogPosition>) -> Result<(), FollowError> {
+    let position = applied.map_or(0, |applied| applied.position);
+    let state = &stream.cached_info().state;
+    let (first, last) = (state.first_sequence, state.last_sequence);
+    if first > position + 1 {
+        return Err(FollowError::store(ReplicaError::LogTrimmed {
+            first,
+            position,
+        }));
+    }
+    if last < position {
+        // A server that has just become the leader may not know the end of the log yet. One that
+        // lost it would give the same positions to other writes.
+        return Err(FollowError::log(format!(
+            "the log ends at {last}, and it is applied here up to {position} already"
+        )));
+    }
+    if let Some(LogPosition { id: Some(id), .. }) = applied
+        && first <= position
+    {
+        let there = stream.get_raw_message(position).await;
+        let there = there.map_err(FollowError::log)?;
+        if id_in(Some(&there.headers)) != Some(id) {
+            return Err(FollowError::store(ReplicaError::LogDiverged { position }));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the messages of the log from a position on.
+async fn messages_from(stream: &Stream, position: u64) -> Result<Ordered, FollowError> {
+    let config = OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: position,
+        },
+        ..OrderedConfig::default()
+    };
+    let consumer = stream.create_consumer(config).await;
+    let messages = consumer.map_err(FollowError::log)?.messages().await;
+    messages.map_err(FollowError::log)
+}
+
+/// Gives a message to the index. The receiver gets the outcome when it is applied.
+async fn accept(
+    replica: &Replica,
+    index: &Index,
+    position: u64,
+    Received { id, write }: Received,
+) -> Result<(Accepted, oneshot::Receiver<Result<Outcome, IndexError>>), FollowError> {
+    let accepted = Accepted {
+        position,
+        id,
+        changes_generations: write.as_ref().is_some_and(Write::changes_generations),
+    };
+    let at = LogPosition { position, id };
+    let done = match write {
+        Some(write) => index.apply(at, write, replica.is_own_write(id)).await?,
+        None => index.skip_message(at).await?,
+    };
+    Ok((accepted, done))
+}
+
+/// Notes that a message is applied, and answers the caller that waits for it. A refused write
+/// counts as applied, since every replica refuses it.
+async fn note_applied(
+    replica: &Replica,
+    index: &Index,
+    sync_models: &SyncModels,
+    accepted: &Accepted,
+    done: Result<Outcome, IndexError>,
+) -> Result<(), FollowError> {
+    let done = match done {
+        Err(error) if !error.is_refusal() => return Err(error.into()),
+        done => done,
+    };
+    if accepted.changes_generations && done.is_ok() {
+        change_models(replica, sync_models).await;
+        // The replica that took the request purges by itself; the others do here.
+        let index = index.clone();
+        tokio::spawn(async move { index.purge().await });
+    }
+    replica.0.applied.send_replace(accepted.position);
+    replica.answer(accepted.id, done);
+    Ok(())
 }
 
 /// Reads the next message. Returns none if it was received before.
@@ -206,12 +266,10 @@ fn receive(
     next: u64,
     consumer_name: &mut Option<String>,
 ) -> Result<Option<Received>, FollowError> {
-    let info = message
-        .info()
-        .map_err(|error| FollowError::Log(error.to_string()))?;
+    let info = message.info().map_err(FollowError::log)?;
     // The client recreates a lost consumer by itself; the log may have changed in between.
     if consumer_name.get_or_insert_with(|| info.consumer.to_owned()) != info.consumer {
-        return Err(FollowError::Log("the consumer was recreated".to_owned()));
+        return Err(FollowError::log("the consumer was recreated"));
     }
     let position = info.stream_sequence;
     replica.note_head(position + info.pending);
@@ -219,7 +277,7 @@ fn receive(
         return Ok(None);
     }
     if position > next {
-        return Err(FollowError::Log(format!(
+        return Err(FollowError::log(format!(
             "position {next} is missing before {position}"
         )));
     }
@@ -229,7 +287,7 @@ fn receive(
             id,
             write: Some(write),
         })),
-        Err(DecodeError::NotUnderstood(why)) => Err(FollowError::Store(format!(
+        Err(DecodeError::NotUnderstood(why)) => Err(FollowError::store(format!(
             "the message at {position} is not understood: {why}; a newer program wrote it"
         ))),
         Err(DecodeError::Broken) => {
@@ -246,21 +304,4 @@ fn receive(
 fn id_in(headers: Option<&HeaderMap>) -> Option<Uuid> {
     let id = headers?.get(NATS_MESSAGE_ID)?;
     Uuid::try_parse(id.as_str()).ok()
-}
-
-/// Returns true if the write itself is at fault: then it fails in every store. Any other failure is
-/// that of this store alone.
-fn is_write_error(error: &IndexError) -> bool {
-    matches!(
-        error,
-        IndexError::Generation { .. }
-            | IndexError::Lengths { .. }
-            | IndexError::WrongCodes { .. }
-            | IndexError::Sketch { .. }
-            | IndexError::OriginalKey { .. }
-            | IndexError::Payload { .. }
-            | IndexError::PreconditionFailed { .. }
-            | IndexError::Unfinished { .. }
-            | IndexError::Full
-    )
 }

@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-/// Replaces a file with these bytes, or makes it: a kill leaves the old file or the new one. Writes
-/// to the same path with the extension `part` first.
+/// Replaces a file with these bytes, or creates it. A kill leaves either the old file or the new
+/// one. First writes to the same path with the extension `part`.
 ///
 /// # Errors
 /// Those of the file system. The old file is untouched then.

@@ -5,7 +5,7 @@
 //! safe to share between threads.
 //!
 //! ```text
-//!                 api        the methods of Index, one file a topic
+//!                 api        the methods of Index, one file per topic
 //!        ┌─────────┼─────────┐
 //!      read      write     upkeep    consistent reads │ the one writer thread │ compaction
 //!        │         │         │
@@ -26,6 +26,60 @@
 //! (the codes within the radius) → `disk::page` (the records of the matches). A write runs through
 //! `api::images` → `write::writer` (the queue) → `write::group` (staged pages) → `write::commit`
 //! (one batch and a flush).
+//!
+//! ```
+//! use scihcgrl_index::{
+//!     Codes, Index, IndexConfig, NewImage, Order, Query, Requirement,
+//!     code::{HashCode, Length},
+//! };
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let index = Index::open(IndexConfig {
+//!     path: folder.path().to_owned(),
+//!     model: Requirement::Exact("an example".to_owned()),
+//!     precision: Requirement::Preferred("fp32".to_owned()),
+//!     lengths: vec![Length::L24],
+//!     sketch: None,
+//!     sketch_storage: None,
+//!     gallery: None,
+//!     cache_bytes: 16 << 20,
+//! })?;
+//! let codes = Codes {
+//!     generation: index.generations().active.number,
+//!     codes: vec![HashCode::parse(Length::L24, "0000ff")?],
+//!     sketch: None,
+//! };
+//! index
+//!     .put(NewImage {
+//!         id: "cat".parse()?,
+//!         codes: vec![codes],
+//!         labels: vec![],
+//!         payload: None,
+//!         media_type: "image/jpeg".to_owned(),
+//!         bytes: 0,
+//!         original: None,
+//!         times: None,
+//!     })
+//!     .await?;
+//! let found = index.search(&Query {
+//!     code: HashCode::parse(Length::L24, "0000f0")?,
+//!     sketch: None,
+//!     radius: Some(4),
+//!     order: Order::Distance,
+//!     limit: 10,
+//!     offset: 0,
+//!     labels: vec![],
+//!     generation: None,
+//! })?;
+//! assert_eq!(found.matches[0].record.id, "cat".parse()?);
+//! assert_eq!(found.matches[0].distance, 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/codes.rs` is a longer example, with labels.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

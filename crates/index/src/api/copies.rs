@@ -16,7 +16,7 @@ use crate::{
         copies::{CopySearch, Groups},
         set::SketchSet,
     },
-    read::reading::Reading,
+    read::reading::{Lookup, Reading},
     types::{
         error::{Damage, IndexError},
         id::ImageId,
@@ -52,7 +52,7 @@ pub struct CopyGroup {
     pub oldest: Record,
     /// The number of images in the group when it was found, including the oldest.
     pub images: usize,
-    /// Some of the others by age, each with its similarity to the oldest.
+    /// Some of the other images, by age, each with its similarity to the oldest image.
     pub copies: Vec<(Record, f32)>,
 }
 
@@ -91,9 +91,10 @@ impl Copies {
         };
         let body = page::open(bytes).map_err(damaged)?;
         let copies: Copies = postcard::from_bytes(body).map_err(|_| damaged("it is malformed"))?;
-        match copies.groups.iter().all(|group| group.len() > 1) {
-            true => Ok(copies),
-            false => Err(damaged("it has a group of fewer than two images").into()),
+        if copies.groups.iter().all(|group| group.len() > 1) {
+            Ok(copies)
+        } else {
+            Err(damaged("it has a group of fewer than two images").into())
         }
     }
 }
@@ -214,10 +215,12 @@ impl Index {
         self.0
             .store
             .read_consistent(Some(copies.generation), |directory, reading| {
-                let Some(place) = reading.sequence_of(directory, id)? else {
-                    return Ok(None);
+                let sequence = match reading.sequence_of(directory, id)? {
+                    Lookup::Found(sequence) => sequence,
+                    Lookup::Absent => return Ok(Some(None)),
+                    Lookup::Inconsistent => return Ok(None),
                 };
-                let has = |group: &&Vec<u32>| place.is_some_and(|place| group.contains(&place));
+                let has = |group: &&Vec<u32>| group.contains(&sequence);
                 let Some(sequences) = copies.groups.iter().find(has) else {
                     return Ok(Some(None));
                 };
@@ -240,7 +243,7 @@ impl Reading<'_> {
         let Some((&oldest, rest)) = sequences.split_first() else {
             return Ok(None);
         };
-        let Some(oldest) = self.listed(oldest)?.flatten() else {
+        let Some(oldest) = self.listed(oldest)?.image() else {
             return Ok(None);
         };
         let Some(sketch) = &oldest.sketch else {
@@ -252,7 +255,7 @@ impl Reading<'_> {
         let similarities = self.similarities(sketch, rest.iter().copied())?;
         for (&sequence, similarity) in rest.iter().zip(similarities) {
             if let Some(similarity) = similarity.filter(|similarity| *similarity >= min_similarity)
-                && let Some(record) = self.listed(sequence)?.flatten()
+                && let Some(record) = self.listed(sequence)?.image()
             {
                 copies.push((record, similarity));
             }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::{
     api::Index,
+    read::reading::Lookup,
     types::{
         error::IndexError,
         id::ImageId,
@@ -91,12 +92,13 @@ impl Index {
         precondition: &Precondition,
     ) -> Result<(), IndexError> {
         let present = self.get(id)?.map(|record| record.revision);
-        match precondition.holds(present.as_ref()) {
-            true => Ok(()),
-            false => Err(IndexError::PreconditionFailed {
+        if precondition.holds(present.as_ref()) {
+            Ok(())
+        } else {
+            Err(IndexError::PreconditionFailed {
                 id: id.clone(),
                 present,
-            }),
+            })
         }
     }
 
@@ -121,9 +123,9 @@ impl Index {
             .store
             .read_consistent(generation, |directory, reading| {
                 Ok(match reading.sequence_of(directory, id)? {
-                    Some(Some(sequence)) => reading.record(sequence)?.map(Some),
-                    Some(None) => Some(None),
-                    None => None,
+                    Lookup::Found(sequence) => reading.record(sequence)?.map(Some),
+                    Lookup::Absent => Some(None),
+                    Lookup::Inconsistent => None,
                 })
             })
     }

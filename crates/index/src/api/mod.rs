@@ -1,8 +1,15 @@
-//! The public methods of [`Index`], one file a topic.
+//! The public methods of [`Index`], with one file per topic.
 //!
-//! `images` single images · `search` by code and sketch · `list` by age · `copies` groups of copies
-//! · `stats` figures · `generations` changes of models · `originals` original keys · `replication`
-//! following a log · `snapshot` copying the store · `tree` extra trees for the caller's own data.
+//! - `images`: single images
+//! - `search`: search by code and sketch
+//! - `list`: listing by age
+//! - `copies`: groups of copies
+//! - `stats`: numbers of images, labels and codes
+//! - `generations`: changes of models
+//! - `originals`: original keys
+//! - `replication`: writes of a log
+//! - `snapshot`: copying the store
+//! - `tree`: extra trees for the caller's own data
 
 use std::{
     path::PathBuf,
@@ -17,7 +24,7 @@ use crate::{
         error::{Damage, IndexError},
         generation::Generation,
         id::OriginalKey,
-        write::Log,
+        write::{Log, Outcome, Write},
     },
     view::store::Store,
     write::writer::Writer,
@@ -129,6 +136,18 @@ impl Index {
             new_keys,
             log: OnceLock::new(),
         })))
+    }
+
+    /// Does a write, through the log if there is one.
+    pub(crate) async fn write(&self, write: Write) -> Result<Outcome, IndexError> {
+        match self.0.log.get() {
+            None => self.0.writer.submit(|group| group.write(write)).await,
+            Some(log) => {
+                // Once the write is in the log, its caller would have to wait for disk space.
+                self.0.store.disk_space.check()?;
+                log.append(write).await
+            }
+        }
     }
 
     /// Reads the whole store and returns the damage it finds. Call it only while nothing writes: a

@@ -43,18 +43,6 @@ impl Index {
         self.0.store.disk_space.check().is_ok()
     }
 
-    /// Does a write, through the log if there is one.
-    pub(crate) async fn write(&self, write: Write) -> Result<Outcome, IndexError> {
-        match self.0.log.get() {
-            None => self.0.writer.submit(|group| group.write(write)).await,
-            Some(log) => {
-                // Once the write is in the log, its caller would have to wait for disk space.
-                self.0.store.disk_space.check()?;
-                log.append(write).await
-            }
-        }
-    }
-
     /// Applies the write at a position of the log. All writes before it must have been given to
     /// this method. Returns when the write is queued; the receiver gets the outcome when the write
     /// and the position are durable. `own` says that this store sent the write; only then it

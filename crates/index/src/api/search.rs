@@ -192,9 +192,10 @@ impl Selector<'_> {
             clippy::cast_sign_loss,
             reason = "not negative, and `as` caps it at the largest number"
         )]
-        let mut enough = match coded {
-            true => ((span.end() as f64 / share * 1.2) as u64).saturating_add(64),
-            false => all,
+        let mut enough = if coded {
+            ((span.end() as f64 / share * 1.2) as u64).saturating_add(64)
+        } else {
+            all
         };
         loop {
             if enough >= all / SCAN_SHARE {

@@ -176,8 +176,9 @@ fn read_bytes(from: &mut impl Read) -> Result<Vec<u8>, IndexError> {
     }
     let mut bytes = Vec::new();
     let read = from.take(u64::from(length)).read_to_end(&mut bytes);
-    match read.map_err(copy_error)? == length as usize {
-        true => Ok(bytes),
-        false => Err(copy_error(io::ErrorKind::UnexpectedEof.into())),
+    if read.map_err(copy_error)? == length as usize {
+        Ok(bytes)
+    } else {
+        Err(copy_error(io::ErrorKind::UnexpectedEof.into()))
     }
 }

@@ -1,9 +1,15 @@
 //! The layout of an index in sled. Only this folder uses sled.
 //!
-//! `engine/` opening sled, disk space, exchanging files · `key` the keys · `page`, `sketch_page`,
-//! `row` the values · `state` the summary of a commit · `names` numbers of labels and media types ·
-//! `originals` unreferenced keys · `generations` · `position` in a log, digest · `schema` the
-//! schema version · `copy` a store as a stream.
+//! - `engine/`: opening sled, disk space, exchanging files
+//! - `key`: the keys
+//! - `page`, `sketch_page`, `row`: the values
+//! - `state`: the summary of a commit
+//! - `names`: numbers of labels and media types
+//! - `originals`: unreferenced keys
+//! - `generations`: generations of codes
+//! - `position`: positions in a log, and the digest
+//! - `schema`: the schema version
+//! - `copy`: a store as a stream
 
 pub mod copy;
 pub mod engine;

@@ -19,7 +19,7 @@ const MEDIA_TYPES: [&str; 10] = [
     "image/tiff",
     "image/webp",
 ];
-/// The maximum number of cached names. If there are more, the cache is cleared, which costs a read
+/// Maximum number of cached names. If there are more, the cache is cleared, which costs a read
 /// for each name.
 const MAX_CACHED: usize = 10_000;
 
@@ -102,9 +102,10 @@ impl Names {
         if let Some(&number) = self.known.get(name) {
             return Ok(number);
         }
-        let stored = match self.forgotten.remove(name) {
-            true => None,
-            false => number(tree, name)?,
+        let stored = if self.forgotten.remove(name) {
+            None
+        } else {
+            number(tree, name)?
         };
         let number = match stored {
             Some(number) => number,

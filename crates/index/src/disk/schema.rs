@@ -18,9 +18,10 @@ const PREVIOUS: u32 = SCHEMA - 1;
 /// or malformed, [`IndexError::Store`].
 pub fn check(tree: &sled::Tree) -> Result<bool, IndexError> {
     let Some(value) = tree.get(Key::Schema.to_bytes())? else {
-        return match tree.is_empty() {
-            true => Ok(false),
-            false => Err(corrupt("it is missing, though there is data")),
+        return if tree.is_empty() {
+            Ok(false)
+        } else {
+            Err(corrupt("it is missing, though there is data"))
         };
     };
     match serde_json::from_slice(&value) {

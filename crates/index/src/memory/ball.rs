@@ -33,7 +33,7 @@ pub struct Ball<'a> {
 pub struct Span {
     /// The index of the first image.
     pub offset: usize,
-    /// The maximum number of images.
+    /// Maximum number of images.
     pub limit: usize,
     /// If the range ends among images of one distance, it is extended to include all of them, but
     /// not beyond this index.
@@ -57,7 +57,7 @@ struct Window {
     wanted: [bool; 64],
     /// The number of images to skip at the first of these distances.
     skip: usize,
-    /// The maximum number of images.
+    /// Maximum number of images.
     limit: usize,
     selection: Selection,
 }

@@ -169,9 +169,10 @@ mod tests {
                 let (mut of_label, mut there) = (Vec::new(), BTreeSet::new());
                 for (images, removes) in segments {
                     let added: Vec<u32> = images.difference(&there).copied().collect();
-                    let removed: Vec<u32> = match removes {
-                        true => there.intersection(&images).copied().collect(),
-                        false => Vec::new(),
+                    let removed: Vec<u32> = if removes {
+                        there.intersection(&images).copied().collect()
+                    } else {
+                        Vec::new()
                     };
                     there.extend(&added);
                     there.retain(|image| !removed.contains(image));

@@ -1,9 +1,13 @@
 //! The searchable directory in memory. Immutable: each commit makes a new one.
 //!
-//! `directory/` the sum of segments · `segment` the postings that commits added and removed ·
-//! `column` codes or labels with their postings · `probe/` finding the codes within a radius ·
-//! `ball` the images behind them, in order · `filter` by label · `sketches/` vectors, ranking and
-//! copies · `code_set` codes without a store.
+//! - `directory/`: the sum of segments
+//! - `segment`: the postings that commits added and removed
+//! - `column`: codes or labels with their postings
+//! - `probe/`: finding the codes within a radius
+//! - `ball`: the images behind them, in order
+//! - `filter`: filters by label
+//! - `sketches/`: vectors, ranking and copies
+//! - `code_set`: codes without a store
 
 pub mod ball;
 pub mod code_set;

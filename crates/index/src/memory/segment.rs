@@ -102,7 +102,7 @@ impl Segment {
         Segment { added, removed }
     }
 
-    /// The same images in columns of other code lengths, without codes.
+    /// Returns the same images in columns of other code lengths, without codes.
     pub fn without_codes(&self, kinds: &[Kind]) -> Self {
         let columns = |of: &[Arc<Column>]| {
             let shared = &of[of.len() - SHARED_COLUMNS..];

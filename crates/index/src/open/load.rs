@@ -113,7 +113,7 @@ pub fn load(
     })
 }
 
-/// Reads the rows and a generation's codes, one run of pages a thread.
+/// Reads the rows and a generation's codes, one run of pages per thread.
 fn parts(
     db: &engine::Db,
     generation: &Generation,

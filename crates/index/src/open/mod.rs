@@ -1,7 +1,10 @@
 //! Opens a store: reads its pages on all cores, names damaged ones and leaves them out.
 //!
-//! `load` the pages · `part` the contents of a run of pages · `columns` the directory · `sketches`
-//! · `verify` the check of a whole store.
+//! - `load`: the pages
+//! - `part`: the contents of a run of pages
+//! - `columns`: the directory
+//! - `sketches`: the sketches of all images
+//! - `verify`: the check of a whole store
 
 use std::{
     hash::RandomState,
@@ -109,15 +112,9 @@ pub fn open_store(
     } = load::load(&db, &generations, sketch_storage, |id| {
         view::store::hash(&hasher, id)
     })?;
-    if commits > state.commit {
-        damage.push(Damage {
-            what: "the end of the store".to_owned(),
-            why: format!(
-                "{commits} commits were acknowledged, but the last one stored is {}",
-                state.commit
-            ),
-        });
-    }
+    let lost_commits =
+        (commits > state.commit).then(|| Damage::lost_commits(commits, state.commit));
+    damage.extend(lost_commits.clone());
     let unreferenced = match disk::originals::unreferenced(&db) {
         Ok(unreferenced) => unreferenced,
         Err(IndexError::Corrupt { what, why }) => {
@@ -142,6 +139,7 @@ pub fn open_store(
         released,
         released_receiver: Mutex::new(Some(released_receiver)),
         damage,
+        lost_commits,
         acknowledged,
         gate: RwLock::new(()),
         change_count: AtomicU64::new(0),

@@ -29,7 +29,7 @@ pub(crate) struct Part {
     pub damage: Vec<Damage>,
 }
 
-/// Whether an image without codes counts as damage.
+/// True if an image without codes counts as damage.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Strict {
     Yes,
@@ -104,9 +104,10 @@ impl Part {
             column.push(word);
             any = true;
         }
-        match any {
-            true => self.coded.push(sequence),
-            false => self.uncoded += 1,
+        if any {
+            self.coded.push(sequence);
+        } else {
+            self.uncoded += 1;
         }
     }
 

@@ -27,13 +27,7 @@ pub fn verify(store: &Store) -> Result<Vec<Damage>, IndexError> {
         store.hash(id)
     })?;
     let mut damage = loaded.damage;
-    damage.extend(
-        store
-            .damage
-            .iter()
-            .filter(|one| one.what == "the end of the store")
-            .cloned(),
-    );
+    damage.extend(store.lost_commits.clone());
     let mut damaged = |what: String, why: &str| {
         damage.push(Damage {
             what,

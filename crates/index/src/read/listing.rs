@@ -14,10 +14,34 @@ use crate::{
     },
 };
 
+/// An image read for a listing.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "callers take it apart at once, so a box would only cost an allocation"
+)]
+pub enum Listed {
+    /// It exists.
+    Image(Record),
+    /// It does not exist.
+    Missing,
+    /// It cannot be read, and is left out.
+    Damaged,
+}
+
+impl Listed {
+    /// The image, if it exists and can be read.
+    pub fn image(self) -> Option<Record> {
+        match self {
+            Listed::Image(record) => Some(record),
+            Listed::Missing | Listed::Damaged => None,
+        }
+    }
+}
+
 impl Reading<'_> {
     /// Lists at most `limit` images from a sequence number on.
     pub fn list(&mut self, from: u32, limit: usize) -> Result<Option<Listing>, IndexError> {
-        // The rows do not vouch for the total.
+        // The total can change without a change of these rows, so any change voids the reading.
         self.voided_by_any_change = true;
         let mut records = Vec::new();
         let total = self.images;
@@ -31,7 +55,7 @@ impl Reading<'_> {
                 if sequence < from {
                     continue;
                 }
-                let Some(record) = self.listed(sequence)?.flatten() else {
+                let Some(record) = self.listed(sequence)?.image() else {
                     continue;
                 };
                 if records.len() == limit {
@@ -68,9 +92,9 @@ impl Reading<'_> {
         };
         for &sequence in &all[all.partition_point(|&sequence| sequence < from)..] {
             let record = match self.listed(sequence)? {
-                Some(Some(record)) => record,
-                Some(None) => return Ok(None),
-                None => continue,
+                Listed::Image(record) => record,
+                Listed::Missing => return Ok(None),
+                Listed::Damaged => continue,
             };
             if !(self.row(sequence)?).is_some_and(|row| has_any(&row, labels)) {
                 return Ok(None);
@@ -84,14 +108,13 @@ impl Reading<'_> {
         Ok(Some(listing))
     }
 
-    /// Reads a record for a listing. Returns `None` if it is damaged, `Some(None)` if it does not
-    /// exist.
-    pub fn listed(&mut self, sequence: u32) -> Result<Option<Option<Record>>, IndexError> {
+    /// Reads an image for a listing. Damage of it is not an error.
+    pub fn listed(&mut self, sequence: u32) -> Result<Listed, IndexError> {
         match self.record(sequence) {
-            Ok(record) => Ok(Some(record)),
+            Ok(record) => Ok(record.map_or(Listed::Missing, Listed::Image)),
             Err(IndexError::Corrupt { what, why }) => {
                 tracing::error!(what, why, "a damaged image is left out of a listing");
-                Ok(None)
+                Ok(Listed::Damaged)
             }
             Err(error) => Err(error),
         }

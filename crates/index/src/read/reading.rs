@@ -50,6 +50,16 @@ pub struct Reading<'a> {
     pub(super) names: HashMap<u32, String>,
 }
 
+/// The sequence number of an id, if any.
+pub enum Lookup {
+    /// The image has this one.
+    Found(u32),
+    /// There is no such image.
+    Absent,
+    /// Directory and rows disagree; read again.
+    Inconsistent,
+}
+
 impl Store {
     /// Runs `read` on a generation's directory and the tree, both as of the same commit; `None`
     /// means the active generation. `read` returns `None` if they disagree, which can happen during
@@ -330,22 +340,21 @@ impl<'a> Reading<'a> {
         )
     }
 
-    /// The sequence number of an id. Returns `None` if directory and rows disagree, `Some(None)` if
-    /// there is no such image.
+    /// Looks up the sequence number of an id.
     pub fn sequence_of(
         &mut self,
         directory: &Directory,
         id: &ImageId,
-    ) -> Result<Option<Option<u32>>, IndexError> {
+    ) -> Result<Lookup, IndexError> {
         let packed = PackedId::from(id);
         for sequence in directory.with_id(self.store.hash(id)) {
             match self.row(sequence)? {
-                Some(row) if row.id == packed => return Ok(Some(Some(sequence))),
+                Some(row) if row.id == packed => return Ok(Lookup::Found(sequence)),
                 Some(_) => {}
-                None => return Ok(None),
+                None => return Ok(Lookup::Inconsistent),
             }
         }
-        Ok(Some(None))
+        Ok(Lookup::Absent)
     }
 }
 

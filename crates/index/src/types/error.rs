@@ -264,26 +264,77 @@ pub enum IndexError {
     Closed,
 }
 
+/// What a caller can do about an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Wait for disk space.
+    DiskFull,
+    /// Retry soon.
+    Temporary,
+    /// Change the write: it fails in every store.
+    Refused,
+    /// None of these.
+    Other,
+}
+
 impl IndexError {
+    /// Lists every variant, so that a new one is not classified by accident.
+    fn class(&self) -> Class {
+        match self {
+            IndexError::DiskFull { .. } => Class::DiskFull,
+            IndexError::Log { .. } | IndexError::Reopening => Class::Temporary,
+            IndexError::Write { source } => match source.class() {
+                // The store is reopened after a failed commit.
+                _ if matches!(**source, IndexError::Store { .. }) => Class::Temporary,
+                // A group of writes failed, each of which may be right.
+                Class::Refused => Class::Other,
+                class => class,
+            },
+            IndexError::Lengths { .. }
+            | IndexError::Payload { .. }
+            | IndexError::WrongCodes { .. }
+            | IndexError::Sketch { .. }
+            | IndexError::Generation { .. }
+            | IndexError::Unfinished { .. }
+            | IndexError::PreconditionFailed { .. }
+            | IndexError::OriginalKey { .. }
+            | IndexError::Full => Class::Refused,
+            IndexError::InUse { .. }
+            | IndexError::Open { .. }
+            | IndexError::Empty { .. }
+            | IndexError::Store { .. }
+            | IndexError::Restoring { .. }
+            | IndexError::Copy { .. }
+            | IndexError::Schema { .. }
+            | IndexError::Model { .. }
+            | IndexError::Precision { .. }
+            | IndexError::OtherGallery { .. }
+            | IndexError::OtherBeginning { .. }
+            | IndexError::Follows { .. }
+            | IndexError::Corrupt { .. }
+            | IndexError::Id { .. }
+            | IndexError::Cursor { .. }
+            | IndexError::NoSuchLength { .. }
+            | IndexError::Encode { .. }
+            | IndexError::Closed => Class::Other,
+        }
+    }
+
     /// Returns true if the cause is a full disk.
     pub fn is_disk_full(&self) -> bool {
-        match self {
-            IndexError::DiskFull { .. } => true,
-            IndexError::Write { source } => source.is_disk_full(),
-            _ => false,
-        }
+        self.class() == Class::DiskFull
+    }
+
+    /// Returns true if the write itself is at fault: then it fails in every store. Any other
+    /// failure is that of one store alone.
+    pub fn is_refusal(&self) -> bool {
+        self.class() == Class::Refused
     }
 
     /// Returns true if a retry may succeed soon: the log does not answer, the disk is full, or the
     /// store is being reopened.
     pub fn is_temporary(&self) -> bool {
-        match self {
-            IndexError::Log { .. } | IndexError::DiskFull { .. } | IndexError::Reopening => true,
-            IndexError::Write { source } => {
-                source.is_temporary() || matches!(**source, IndexError::Store { .. })
-            }
-            _ => false,
-        }
+        matches!(self.class(), Class::Temporary | Class::DiskFull)
     }
 }
 
@@ -307,6 +358,18 @@ pub struct Damage {
     pub what: String,
     /// The kind of damage.
     pub why: String,
+}
+
+impl Damage {
+    /// Damage of the end of the store: acknowledged commits are lost.
+    pub(crate) fn lost_commits(acknowledged: u64, stored: u64) -> Self {
+        Damage {
+            what: "the end of the store".to_owned(),
+            why: format!(
+                "{acknowledged} commits were acknowledged, but the last one stored is {stored}"
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Damage {

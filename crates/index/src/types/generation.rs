@@ -78,12 +78,13 @@ impl Generation {
     /// [`IndexError::WrongCodes`].
     pub fn check_lengths(&self, codes: &[HashCode]) -> Result<(), IndexError> {
         let lengths = codes.iter().map(HashCode::length);
-        match lengths.clone().eq(self.lengths.iter().copied()) {
-            true => Ok(()),
-            false => Err(IndexError::WrongCodes {
+        if lengths.clone().eq(self.lengths.iter().copied()) {
+            Ok(())
+        } else {
+            Err(IndexError::WrongCodes {
                 expected: list_lengths(self.lengths.iter().copied()),
                 found: list_lengths(lengths),
-            }),
+            })
         }
     }
 

@@ -1,8 +1,14 @@
 //! Plain values: no disk, no threads.
 //!
-//! `id` image ids and original keys · `record` an image · `sketch` · `generation` · `query` queries
-//! and their results · `revision` revisions and preconditions · `write` writes as a log stores them
-//! · `config` options for opening an index · `error`.
+//! - `id`: image ids and original keys
+//! - `record`: an image
+//! - `sketch`: sketches
+//! - `generation`: generations of codes
+//! - `query`: queries and their results
+//! - `revision`: revisions and preconditions
+//! - `write`: writes as a log stores them
+//! - `config`: options for opening an index
+//! - `error`: what can go wrong
 
 pub mod config;
 pub mod error;

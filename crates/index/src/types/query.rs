@@ -24,7 +24,7 @@ pub struct Query {
     pub radius: Option<u32>,
     /// The order of the matches.
     pub order: Order,
-    /// The maximum number of matches to return.
+    /// Maximum number of matches to return.
     pub limit: usize,
     /// The number of matches to skip.
     pub offset: usize,
@@ -55,7 +55,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// The maximum number of candidates.
+    /// Maximum number of candidates.
     pub const MAX_CANDIDATES: usize = 10_000;
     /// The default number of candidates.
     pub const DEFAULT_CANDIDATES: usize = 1_000;

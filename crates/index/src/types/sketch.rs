@@ -36,9 +36,10 @@ impl Sketch {
             .iter()
             .fold(0f32, |most, value| most.max(value.abs()));
         let finite = vector.iter().all(|value| value.is_finite());
-        let scale = match largest > 0.0 && finite {
-            true => 127.0 / largest,
-            false => 0.0,
+        let scale = if largest > 0.0 && finite {
+            127.0 / largest
+        } else {
+            0.0
         };
         #[expect(
             clippy::cast_possible_truncation,
@@ -53,15 +54,16 @@ impl Sketch {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn from_values(values: Vec<i8>) -> Result<Self, IndexError> {
-        match (1..=Self::MAX_BYTES).contains(&values.len()) {
-            true => Ok(Sketch::new(values.into())),
-            false => Err(IndexError::Sketch {
+        if (1..=Self::MAX_BYTES).contains(&values.len()) {
+            Ok(Sketch::new(values.into()))
+        } else {
+            Err(IndexError::Sketch {
                 why: format!(
                     "it has {} bytes; a sketch has 1 to {}",
                     values.len(),
                     Self::MAX_BYTES
                 ),
-            }),
+            })
         }
     }
 

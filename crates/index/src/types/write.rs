@@ -117,13 +117,14 @@ impl Write {
 
     /// Makes the write conditional on a precondition of an image.
     pub(crate) fn only_if(self, id: ImageId, expected: Precondition) -> Self {
-        match expected.is_empty_condition() {
-            true => self,
-            false => Write::If {
+        if expected.is_empty_condition() {
+            self
+        } else {
+            Write::If {
                 id,
                 expected,
                 write: Box::new(self),
-            },
+            }
         }
     }
 

@@ -140,7 +140,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts one image more or less: with codes, marked as uncoded (empty words), or neither.
+    /// Adds `sign` to the count of images in this state: with codes, marked as uncoded (empty
+    /// words), or neither.
     pub fn count(&mut self, words: Option<&CodeWords>, sign: i64) {
         match words.map(std::vec::Vec::is_empty) {
             Some(true) => self.uncoded = self.uncoded.saturating_add_signed(sign),

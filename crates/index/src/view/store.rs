@@ -42,6 +42,9 @@ pub struct Store {
     pub follows: bool,
     /// The damage found when it was opened.
     pub damage: Vec<Damage>,
+    /// The part of that damage which a later check cannot find, because the next commit overwrites
+    /// the number of acknowledged ones.
+    pub lost_commits: Option<Damage>,
     /// The file with the number of acknowledged commits.
     pub acknowledged: Acknowledged,
     /// True if an earlier run allocated original keys.

@@ -15,7 +15,8 @@ impl Group<'_> {
     /// applies the same writes before it.
     pub fn write(&mut self, write: Write) -> Result<Outcome, IndexError> {
         if !matches!(write, Write::OpenBlock | Write::Forget(_)) {
-            self.changed = Some(self.applied.map(|applied| applied.position));
+            let own_commit = self.state.commit + 1;
+            self.changed_at = Some(self.applied.map_or(own_commit, |applied| applied.position));
         }
         Ok(match write {
             Write::Put(image) => {

@@ -11,7 +11,10 @@ use std::{
 use crate::{
     disk::{engine, key::Key, page, sketch_page, state::State},
     memory::segment::Segment,
-    types::{error::IndexError, id::OriginalKey},
+    types::{
+        error::{Damage, IndexError},
+        id::OriginalKey,
+    },
     view::{
         generations::{Added, View},
         store::Store,
@@ -74,13 +77,7 @@ impl Commit {
                 store.disk_space.reserve(self.bytes)?;
                 self.write(store)
             }
-            _ => Err(IndexError::Corrupt {
-                what: "the end of the store".to_owned(),
-                why: format!(
-                    "{} commits were acknowledged, but the last one stored is {stored}",
-                    self.after.commit - 1
-                ),
-            }),
+            _ => Err(Damage::lost_commits(self.after.commit - 1, stored).into()),
         }
     }
 
@@ -189,11 +186,10 @@ impl Group<'_> {
         });
         let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
-        let commit = (self.changed).map(|position| position.unwrap_or(self.state.commit));
-        let generation_change = self.generation_change;
+        let (changed_at, generation_change) = (self.changed_at, self.generation_change);
         let publish: Publish = Box::new(move |now| {
             let mut after = now.after(segments, images);
-            after.commit = commit.unwrap_or(now.commit);
+            after.commit = changed_at.unwrap_or(now.commit);
             after.broken = broken;
             match generation_change {
                 Some(generation_change) => generation_change.of(&after),

@@ -87,12 +87,13 @@ impl Group<'_> {
             .standby
             .as_ref()
             .is_some_and(|side| side.generation.number == number);
-        match is && self.generation_change.is_none() {
-            true => Ok(1),
-            false => Err(IndexError::Generation {
+        if is && self.generation_change.is_none() {
+            Ok(1)
+        } else {
+            Err(IndexError::Generation {
                 given: number,
                 active: view.active.generation.number,
-            }),
+            })
         }
     }
 

@@ -45,9 +45,9 @@ pub struct Group<'a> {
     pub(super) applied: Option<LogPosition>,
     /// The number of unreadable log messages that it skips.
     pub(super) broken: u64,
-    /// Set if any write changes images or generations: the log position of the last such write, if
-    /// there is a log.
-    pub(super) changed: Option<Option<u64>>,
+    /// The [`commit`](crate::view::generations::View::commit) of the view after it; `None` if no
+    /// write changes images or generations.
+    pub(super) changed_at: Option<u64>,
 }
 
 /// The codes and the sketch of an image in each generation, the active one first.
@@ -84,7 +84,7 @@ impl<'a> Group<'a> {
             purged: 0,
             applied: None,
             broken: 0,
-            changed: None,
+            changed_at: None,
         })
     }
 

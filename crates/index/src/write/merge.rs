@@ -61,7 +61,7 @@ pub struct Merger(mpsc::SyncSender<()>);
 impl Merger {
     /// Starts the thread.
     pub fn start(store: Arc<Store>) -> io::Result<Self> {
-        // One pending call is enough; more would mean the same.
+        // One pending call is enough, because further ones would have no other effect.
         let (calls, called) = mpsc::sync_channel(1);
         let run = move || {
             Priority::Index.apply();

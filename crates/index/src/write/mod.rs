@@ -1,8 +1,12 @@
 //! Writing: one thread takes all queued writes and commits them as a group.
 //!
-//! `writer` the queue and the thread · `group` writes staged on top of each other · `apply` each
-//! kind of write · `generations` changes of generations · `pages`, `staged` the pages that change ·
-//! `commit` one batch, one flush · `merge` merging segments.
+//! - `writer`: the queue and the thread
+//! - `group`: writes staged on top of each other
+//! - `apply`: each kind of write
+//! - `generations`: changes of generations
+//! - `pages`, `staged`: the pages that change
+//! - `commit`: one batch, one flush
+//! - `merge`: merging segments
 
 pub mod apply;
 pub mod commit;

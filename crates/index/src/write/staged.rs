@@ -208,15 +208,16 @@ impl<'a> Staged<'a> {
         self.names.number(&self.db, &mut self.batch, name)
     }
 
-    /// Counts an image more or less with a label. Forgets the label's name if no image has it any
-    /// more.
+    /// Adds `change` to the number of images with a label. Removes the label's name if no image has
+    /// it any more.
     pub fn count_label(&mut self, number: u32, change: i64) -> Result<(), IndexError> {
         let counted = self.labels.entry(number).or_default();
         *counted += change;
         let stored = self.view.active.directory.count_labelled(number);
-        match i64::try_from(stored) == Ok(-*counted) {
-            true => self.names.forget(&self.db, &mut self.batch, number),
-            false => Ok(()),
+        if i64::try_from(stored) == Ok(-*counted) {
+            self.names.forget(&self.db, &mut self.batch, number)
+        } else {
+            Ok(())
         }
     }
 

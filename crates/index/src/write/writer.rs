@@ -26,7 +26,7 @@ use crate::{
 
 /// The number of writes that may be queued before callers wait.
 const QUEUE_CAPACITY: usize = 2048;
-/// The maximum number of writes in a group.
+/// Maximum number of writes in a group.
 const MAX_GROUP_WRITES: usize = 1024;
 /// The maximum size of a group's payloads in bytes. sled blocks readers while it copies them to its
 /// log.
@@ -35,7 +35,7 @@ const MAX_GROUP_BYTES: usize = 1 << 20;
 /// The time between attempts to recover.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// The time between log messages about a waiting store.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A write in the queue: staged in a group, or refused without one, and answered after the commit
 /// of the group.
@@ -165,52 +165,69 @@ struct WriterThread {
     logged: Option<Instant>,
 }
 
+/// What the thread does with the next write.
+enum Next {
+    Commit,
+    Refuse(IndexError),
+    /// Refuses it, and ends the thread.
+    Stop(IndexError),
+}
+
 impl WriterThread {
     fn run(mut self, queued: &mpsc::Receiver<QueuedWrite>, merger: &Merger) {
         loop {
-            let first = match self.is_whole() {
-                true => queued.recv().map_err(Into::into),
-                false => queued.recv_timeout(RETRY_DELAY),
+            let first = if self.is_whole() {
+                queued.recv().map_err(Into::into)
+            } else {
+                queued.recv_timeout(RETRY_DELAY)
             };
             if matches!(first, Err(mpsc::RecvTimeoutError::Disconnected)) && self.is_whole() {
                 return;
             }
             let first = first.ok();
-            let closing = first.is_none() && self.permits.is_closed();
-            // More writes do not make the attempts more frequent.
-            let is_early = self
-                .last_attempt
-                .is_some_and(|at| at.elapsed() < RETRY_DELAY);
-            let may_refuse = !self.store.follows && !closing;
-            let recovered = match !self.is_whole() && is_early && may_refuse {
-                true => Err(IndexError::Reopening),
-                false => self.recover(),
-            };
-            if let Err(error) = recovered {
-                let is_lost = matches!(error, IndexError::Corrupt { .. });
-                if let Some(write) = first {
-                    write(None)(Err(Arc::new(error)));
+            match (self.prepare(first.is_none()), first) {
+                (Next::Commit, Some(first)) => {
+                    let stored = self.commit_group(first, queued);
+                    if !stored && self.store.follows {
+                        return;
+                    }
+                    while self.store.merge(merge::small).is_some() {}
+                    merger.wake();
                 }
-                if is_lost {
-                    self.store.database().mark_lost();
-                    tracing::error!(
-                        "the store lost acknowledged commits; it accepts no more writes"
-                    );
-                }
-                // Later writes of a log must not be applied without this one.
-                if is_lost || closing || self.store.follows {
+                (Next::Refuse(error), Some(first)) => first(None)(Err(Arc::new(error))),
+                (Next::Commit | Next::Refuse(_), None) => {}
+                (Next::Stop(error), first) => {
+                    if let Some(first) = first {
+                        first(None)(Err(Arc::new(error)));
+                    }
                     return;
                 }
-                continue;
             }
-            if let Some(first) = first {
-                let stored = self.commit_group(first, queued);
-                if !stored && self.store.follows {
-                    return;
-                }
-                while self.store.merge(merge::small).is_some() {}
-                merger.wake();
+        }
+    }
+
+    /// Recovers from a failed write if there is one, and decides about the next write. `is_idle`
+    /// says that none is queued.
+    fn prepare(&mut self, is_idle: bool) -> Next {
+        // Later writes of a log must not be applied without this one. When the index is closed,
+        // this is the last attempt.
+        let must_succeed = self.store.follows || (is_idle && self.permits.is_closed());
+        // More writes do not make the attempts more frequent.
+        let is_early = self
+            .last_attempt
+            .is_some_and(|at| at.elapsed() < RETRY_DELAY);
+        if !self.is_whole() && is_early && !must_succeed {
+            return Next::Refuse(IndexError::Reopening);
+        }
+        match self.recover() {
+            Ok(()) => Next::Commit,
+            Err(error @ IndexError::Corrupt { .. }) => {
+                self.store.database().mark_lost();
+                tracing::error!("the store lost acknowledged commits; it accepts no more writes");
+                Next::Stop(error)
             }
+            Err(error) if must_succeed => Next::Stop(error),
+            Err(error) => Next::Refuse(error),
         }
     }
 

@@ -66,9 +66,10 @@ pub fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, IndexError> {
 fn segment_bytes(path: &Path) -> usize {
     let conf = fs::read(path.join("conf")).unwrap_or_default();
     let conf = String::from_utf8_lossy(&conf);
-    match conf.contains(&format!("segment_size: {EARLIER_SEGMENT_BYTES}\n")) {
-        true => EARLIER_SEGMENT_BYTES,
-        false => SEGMENT_BYTES,
+    if conf.contains(&format!("segment_size: {EARLIER_SEGMENT_BYTES}\n")) {
+        EARLIER_SEGMENT_BYTES
+    } else {
+        SEGMENT_BYTES
     }
 }
 

@@ -68,9 +68,10 @@ fn remove(new: &Path) -> io::Result<()> {
     for entry in fs::read_dir(new)? {
         let path = entry?.path();
         step()?;
-        match path.is_dir() {
-            true => fs::remove_dir_all(path)?,
-            false => fs::remove_file(path)?,
+        if path.is_dir() {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
         }
     }
     step()?;
@@ -96,18 +97,17 @@ pub fn bytes(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     let mut left = files(folder)?;
     while let Some(file) = left.pop() {
-        match file.is_dir() {
-            true => {
-                let inside = fs::read_dir(&file)?.map(|entry| Ok(entry?.path()));
-                left.extend(inside.collect::<io::Result<Vec<_>>>()?);
-            }
-            false => bytes += fs::metadata(&file)?.len(),
+        if file.is_dir() {
+            let inside = fs::read_dir(&file)?.map(|entry| Ok(entry?.path()));
+            left.extend(inside.collect::<io::Result<Vec<_>>>()?);
+        } else {
+            bytes += fs::metadata(&file)?.len();
         }
     }
     Ok(bytes)
 }
 
-/// Moves the files of a store, as far as they are still there.
+/// Moves those files of a store that have not been moved yet.
 fn transfer(from: &Path, to: &Path) -> io::Result<()> {
     for file in files(from)? {
         if let Some(name) = file.file_name() {

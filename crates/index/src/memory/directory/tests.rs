@@ -46,9 +46,10 @@ fn check_whole_distances(
         let end = (offset + limit).min(all.len());
         let cut = |end: usize| 0 < end && end < all.len() && all[end - 1].0 == all[end].0;
         let rest = (end..all.len()).find(|&end| !cut(end)).unwrap_or(all.len());
-        let expected = match limit > 0 && offset < end {
-            true => end.max(rest.min(extend_to)),
-            false => end,
+        let expected = if limit > 0 && offset < end {
+            end.max(rest.min(extend_to))
+        } else {
+            end
         };
         let found = hits
             .iter()
@@ -158,10 +159,11 @@ impl History {
             let Selection { hits, total, .. } = take(page);
             same(hits, &mut labelled.iter().skip(offset).take(limit));
             let expected = labelled.len() as u64;
-            match all {
-                true => assert_eq!(total, expected),
+            if all {
+                assert_eq!(total, expected);
+            } else {
                 // The count is a lower bound, and enough if there are enough.
-                false => assert!((expected.min(page.end() as u64)..=expected).contains(&total)),
+                assert!((expected.min(page.end() as u64)..=expected).contains(&total));
             }
             check_whole_distances(&labelled, page, take);
         }

@@ -1,5 +1,5 @@
-//! Words of several 16-bit fields, in one table a field: the rest of each word by the value of that
-//! field. A search examines the buckets near the query's fields, one field after the other
+//! Words of several 16-bit fields, in one table per field, which has the rest of each word by the
+//! value of that field. A search examines the buckets near the query's fields, field by field
 //! (multi-index hashing, Norouzi, Punjani and Fleet 2012).
 
 use multiversion::multiversion;
@@ -13,7 +13,7 @@ use crate::memory::probe::{
 /// The number of buckets looked up before the first is read, so that their memory accesses overlap.
 const BATCH: usize = 32;
 
-/// A word set as one table a field. The first table is by the highest field, so its words are in
+/// A word set as one table per field. The first table is by the highest field, so its words are in
 /// ascending order.
 #[derive(Debug)]
 pub struct Tables<R> {

@@ -23,14 +23,15 @@ pub enum CopySearch {
 }
 
 impl CopySearch {
-    /// The maximum number of sketches for [`Exact`](Self::Exact), which then takes seconds.
+    /// Maximum number of sketches for [`Exact`](Self::Exact), which then takes seconds.
     pub const MAX_EXACT: usize = 20_000;
 
     /// Chooses the method for a number of sketches.
     pub fn for_count(sketches: usize) -> Self {
-        match sketches <= Self::MAX_EXACT {
-            true => CopySearch::Exact,
-            false => CopySearch::Tables,
+        if sketches <= Self::MAX_EXACT {
+            CopySearch::Exact
+        } else {
+            CopySearch::Tables
         }
     }
 }

@@ -12,7 +12,7 @@ const WORD_BITS: u32 = 64;
 /// The share of pairs at the minimum similarity that the tables may miss. More similar pairs are
 /// missed less often.
 const MISS_RATE: f64 = 0.01;
-/// The maximum number of tables. It is enough for similarities of 0.7 and above; below that more
+/// Maximum number of tables. It is enough for similarities of 0.7 and above; below that more
 /// pairs are missed.
 const MAX_TABLES: usize = 64;
 
@@ -23,7 +23,7 @@ pub struct Tables {
     tables: Vec<Table>,
     /// Another word of signs of each sketch.
     words: Vec<u64>,
-    /// The maximum number of differing bits in these words for a pair to be compared.
+    /// Maximum number of differing bits in these words for a pair to be compared.
     max_differing: u32,
     /// For each sketch, the index plus 1 of the sketch that found it last. It keeps a pair from
     /// being returned twice.

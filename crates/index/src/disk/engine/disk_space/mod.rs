@@ -24,7 +24,7 @@ const RESERVE: &str = "reserve";
 /// moves to free a segment.
 const EXTRA_BYTES: u64 = 4 << 20;
 /// The time between log messages about a full disk.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The disk space of one store.
 pub struct DiskSpace {
@@ -170,15 +170,19 @@ impl DiskSpace {
         let end = log.metadata()?.len();
         self.ensure_reserve(end)?;
         let more = || fallocate(&log, FallocateFlags::KEEP_SIZE, end, bytes);
-        let reserved = match reserves() {
-            true => retry_on_intr(more),
-            false => Err(Errno::OPNOTSUPP),
+        let reserved = if reserves() {
+            retry_on_intr(more)
+        } else {
+            Err(Errno::OPNOTSUPP)
         };
         match reserved {
-            Err(Errno::OPNOTSUPP) => match free(&self.folder)? >= bytes {
-                true => Ok(()),
-                false => Err(io::ErrorKind::StorageFull.into()),
-            },
+            Err(Errno::OPNOTSUPP) => {
+                if free(&self.folder)? >= bytes {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::StorageFull.into())
+                }
+            }
             reserved => Ok(reserved?),
         }
     }
