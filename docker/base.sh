@@ -84,7 +84,7 @@ if lacks "$nats_image"; then nats_tools; fi
 roots=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 trap 'rm -rf "$roots"' EXIT
 
-# Prints Debian's archives among the sources of apt here, one a line: URL, suite, component.
+# Prints Debian's archives among the sources of apt here, one per line: URL, suite, component.
 # apt expands the names, not the shell.
 # shellcheck disable=SC2016
 archives() {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Lists the crates in the program with their licences: docker/licences.sh FOLDER
-# Writes crates.txt, one crate a line with its version and licence, and the licence texts of the
+# Writes crates.txt, one crate per line with its version and licence, and the licence texts of the
 # crates. Needs cargo, with the crates in its registry.
 
 set -eu

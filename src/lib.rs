@@ -19,7 +19,7 @@
 //!                                  crates/pickle: PyTorch checkpoints
 //! ```
 //!
-//! The crate `paper` repeats the experiments of the paper.
+//! The program `scihcgrl-paper`, in the folder `paper`, repeats the experiments of the paper.
 
 pub mod cli;
 pub mod config;
@@ -37,9 +37,10 @@ pub use scihcgrl_image as image;
 pub use scihcgrl_index::{self as index, code, files, priority};
 pub use scihcgrl_model::{self as model, copies, eval, options, train};
 
-/// Also libtorch's allocator, because `malloc` resolves to it. A forward pass frees the same large
-/// buffers and allocates them again. glibc returns each to the kernel and faults its pages in
-/// again; if it is set to keep them, all threads wait for one lock. `.cargo/config.toml` sets how
-/// long freed memory is kept, and [`system::memory`] sets it for the threads that serve.
+/// The allocator of the process, including libtorch, because `malloc` resolves to it. Each forward
+/// pass frees and allocates the same large buffers. glibc returns each buffer to the kernel and
+/// faults its pages in again. If glibc is set to keep them, all threads wait for one lock.
+/// `.cargo/config.toml` sets how long freed memory is kept, and [`system::memory`] sets it for the
+/// threads that serve.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

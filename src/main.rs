@@ -8,7 +8,8 @@ fn main() -> ExitCode {
     match Cli::read().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence, without causes that repeat each other. A backtrace would only hide it.
+            // Prints one sentence, without causes that repeat each other. A backtrace would only
+            // hide it.
             let message = error.chain().fold(String::new(), |message, cause| {
                 let cause = cause.to_string();
                 match message.is_empty() {

@@ -13,8 +13,8 @@ use reqwest::{Method, RequestBuilder, StatusCode, header::RETRY_AFTER};
 use serde_json::Value;
 
 const MAX_TRIES: usize = 60;
-/// The time between two warnings that the service is unavailable.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// Minimum time between two warnings that the service is unavailable.
+const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The options that name a service.
 #[derive(Args, Clone)]
@@ -64,7 +64,7 @@ impl Client {
     /// is busy, is starting, or cannot write.
     ///
     /// # Errors
-    /// If there is no answer, the answer is not one of this service, or all tries failed.
+    /// If there is no answer, the answer is not from this service, or all attempts failed.
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Result<Value, String>> {
         let mut tries = 0;
         loop {
@@ -101,7 +101,7 @@ impl Client {
         }
     }
 
-    /// Logs why requests wait, at most once a [`WARN_INTERVAL`] for all of them.
+    /// Logs why requests wait, at most once per [`WARN_INTERVAL`] for all requests.
     fn warn(&self, detail: &str) {
         let mut last = self.last_warning.lock();
         if last.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {

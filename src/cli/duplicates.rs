@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{client::Client, jobs};
 
-/// Groups in one request.
+/// Number of groups per request.
 const PAGE_SIZE: usize = 100;
 
 /// The options of `scihcgrl duplicates`.
@@ -17,7 +17,7 @@ pub struct Duplicates {
     /// has changed since.
     #[arg(long, value_enum, default_value = "stale")]
     find: Find,
-    /// The most groups to print, largest first.
+    /// Maximum number of groups to print, largest first.
     #[arg(long, default_value_t = 100)]
     limit: usize,
     /// Print each group as one line of JSON.
@@ -57,9 +57,10 @@ pub(crate) async fn run(client: Client, options: &Duplicates) -> anyhow::Result<
             print_summary(&list);
         }
         for group in list["groups"].as_array().into_iter().flatten() {
-            match options.json {
-                true => println!("{group}"),
-                false => print_group(group),
+            if options.json {
+                println!("{group}");
+            } else {
+                print_group(group);
             }
         }
         first += limit;

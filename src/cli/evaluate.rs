@@ -1,5 +1,5 @@
 //! `scihcgrl evaluate`: encodes a data set, splits it into queries and database, and measures
-//! retrieval quality. The measures are `eval`'s, their presentation `quality`'s.
+//! retrieval quality. `eval` computes the measures, and `quality` presents them.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::{
     train::data::{self, Collection, Item},
 };
 
-/// The most queries of the measurement of kin.
+/// Maximum number of queries in the measurement of kin.
 const MAX_KIN_QUERIES: usize = 1000;
 
 /// The options of `scihcgrl evaluate`.
@@ -31,8 +31,8 @@ pub struct Evaluate {
     /// The checkpoint.
     #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]
     model: PathBuf,
-    /// The data, in any form that `train` takes. Classes that the model was not trained on count
-    /// too.
+    /// The data, in any form that `train` takes. Classes that the model was not trained on are
+    /// included.
     #[arg(long, required_unless_present = "copies", conflicts_with = "copies")]
     data: Option<PathBuf>,
     /// Instead of --data: a folder of images. Measures how well changed copies of them are found,

@@ -1,4 +1,4 @@
-//! Lists the files under paths that a user names, and counts those that are left out.
+//! Lists the files under the paths that a user names, and counts those that are left out.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! `scihcgrl health`: reports as an exit status if a service is ready, for probes that can only run
-//! a command.
+//! `scihcgrl health`: reports as an exit status whether a service is ready, for probes that can
+//! only run a command.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use crate::{
     train::data::tree::{self, File},
 };
 
-/// The number of files between two log lines.
+/// Number of files between two log lines.
 const LOG_INTERVAL: u64 = 1000;
 
 pub(crate) async fn run(

@@ -1,9 +1,12 @@
 //! The subcommands: their options, and how their results are shown on a terminal or in a log.
 //!
-//! Of a running service: `client` its requests · `index` storing a folder of images · `search` ·
-//! `duplicates` · `jobs/` · `snapshots` · `health`. Of a data folder: `store` fsck, compact, export
-//! and import. Of models: `train` · `evaluate` · `quality` its tables and plots. `folder` files
-//! that a user names · `bench/` measurements.
+//! - `client`: requests to a running service
+//! - `index`, `search`, `duplicates`, `jobs`, `snapshots`, `health`: commands of a running service
+//! - `store`: fsck, compact, export and import of a data folder
+//! - `train`, `evaluate`: commands of models
+//! - `quality`: the tables and plots of `evaluate`
+//! - `folder`: the files that a user names
+//! - `bench`: measurements
 
 mod bench;
 mod client;
@@ -37,8 +40,8 @@ use crate::{
 pub enum Cli {
     /// Serve a gallery over HTTP.
     Serve(Box<Serve>),
-    /// Do the jobs of a shared gallery: a replica that answers only /livez, /readyz and /metrics.
-    /// Takes the options of `serve` and needs --nats.
+    /// Run the jobs of a shared gallery, as a replica that answers only /livez, /readyz and
+    /// /metrics. Takes the options of `serve` and needs --nats.
     Worker(Box<Serve>),
     /// Store every image under a folder in a running service. The first folder below it on the way
     /// to an image becomes the image's label. Files that are not pictures are named and skipped.
@@ -49,7 +52,7 @@ pub enum Cli {
         /// path below the folder.
         #[arg(long)]
         skip_stored: bool,
-        /// The number of images to send at once, 1 to 256.
+        /// Number of images to send at once, 1 to 256.
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
         at_once: u16,
         #[command(flatten)]
@@ -160,7 +163,7 @@ pub enum Cli {
     FineTune {
         /// The job's folder with its task and images, which also receives the result.
         folder: PathBuf,
-        /// Exit when standard input is closed.
+        /// Exit when standard input closes.
         #[arg(long)]
         attended: bool,
         #[command(flatten)]
@@ -181,7 +184,7 @@ pub enum Cli {
         #[arg(long)]
         half: bool,
     },
-    /// Print the hash codes of image files, one JSON line each.
+    /// Print the hash codes of image files, one line of JSON per file.
     Encode {
         /// The checkpoint.
         #[arg(long, env = "SCIHCGRL_MODEL", default_value = DEFAULT_MODEL)]

@@ -24,8 +24,8 @@ pub struct Search {
     /// The code length: 24, 32 or 48.
     #[arg(long, default_value = "48")]
     bits: Length,
-    /// The largest distance of a match, 0 to the length. By default the nearest images at any
-    /// distance.
+    /// Maximum distance of a match, 0 to the length. By default, the nearest images at any distance
+    /// match.
     #[arg(long)]
     radius: Option<u32>,
     /// Search with a part of each picture: x and y of its top-left corner, width and height, as
@@ -36,7 +36,7 @@ pub struct Search {
         allow_hyphen_values = true
     )]
     part: Option<String>,
-    /// The most matches to show for each image, 1 to 1000.
+    /// Maximum number of matches to show for each image, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
     /// Show each image's class, and count the matches with that label. The class is the first
@@ -147,9 +147,10 @@ fn show(search: &Search, file: &File, answer: &Value, totals: &mut Totals) {
             near["distance"].as_u64().unwrap_or_default(),
             similarity.map_or(String::new(), |value| format!("{value:.3}  ")),
             // The column appears if any match has a relation.
-            match has_relations {
-                true => format!("{relation:<4}  "),
-                false => String::new(),
+            if has_relations {
+                format!("{relation:<4}  ")
+            } else {
+                String::new()
             },
             labels.join(", "),
             if class.is_some() && !same_class {

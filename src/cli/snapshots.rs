@@ -48,9 +48,10 @@ pub(crate) async fn run(client: Client, snapshots: &Snapshots) -> anyhow::Result
                     snapshot["images"],
                     snapshot["bytes"],
                     text(&snapshot["model"]),
-                    match snapshot["originals"] == true {
-                        true => "copied",
-                        false => "elsewhere",
+                    if snapshot["originals"] == true {
+                        "copied"
+                    } else {
+                        "elsewhere"
                     },
                 );
             }

@@ -54,16 +54,15 @@ const STANDARD_STREAM: &str = "-";
 /// Writes all images to an archive. Prints and leaves out those that cannot be read.
 pub(crate) async fn export(folder: &config::GalleryPaths, to: &Path) -> anyhow::Result<()> {
     let gallery = open(folder).await?;
-    let out: Box<dyn Write + Send> = match to.as_os_str() == STANDARD_STREAM {
-        true => Box::new(io::stdout()),
-        false => {
-            let new = File::create_new(to);
-            Box::new(new.with_context(|| format!("cannot create {}", to.display()))?)
-        }
+    let out: Box<dyn Write + Send> = if to.as_os_str() == STANDARD_STREAM {
+        Box::new(io::stdout())
+    } else {
+        let new = File::create_new(to);
+        Box::new(new.with_context(|| format!("cannot create {}", to.display()))?)
     };
     let exported = snapshots::export(&gallery, BufWriter::new(out)).await;
     if exported.is_err() && to.as_os_str() != STANDARD_STREAM {
-        // A cut archive would be refused on import. Nobody needs it.
+        // An import would refuse the incomplete archive, so it is of no use.
         let _ = fs::remove_file(to);
     }
     let (images, damage) =
@@ -90,9 +89,10 @@ pub(crate) async fn import(from: &str, folder: &config::GalleryPaths) -> anyhow:
     let is_stdin = from == STANDARD_STREAM;
     let failed = || format!("cannot import {from}");
     let (images, model, damage) = if is_stdin || Path::new(from).is_file() {
-        let input: Box<dyn Read + Send> = match is_stdin {
-            true => Box::new(io::stdin()),
-            false => Box::new(File::open(from).with_context(failed)?),
+        let input: Box<dyn Read + Send> = if is_stdin {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(from).with_context(failed)?)
         };
         let imported = snapshots::import(input, &target).await;
         let (head, images, damage) = imported.with_context(failed)?;

@@ -1,4 +1,4 @@
-//! `scihcgrl train`: starts a training and shows its progress. Training itself is in
+//! `scihcgrl train`: starts a training and shows its progress. The training itself is in the crate
 //! `scihcgrl-model`.
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The images to train on, which decide the kind of training.
+/// The images to train on. They determine the kind of training.
 pub(crate) enum Data {
     /// Labelled images, for a model of their classes.
     Labelled(PathBuf),

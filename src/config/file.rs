@@ -15,7 +15,7 @@ pub enum FileError {
     },
     #[error("{path} is not TOML: {reason}")]
     Syntax { path: String, reason: String },
-    /// A key that is not an option, or a value of a wrong type.
+    /// A key that is not an option, or a value of the wrong type.
     #[error("{path}: '{key}' {reason}")]
     Key {
         path: String,
@@ -82,7 +82,7 @@ pub fn defaults_from(
         })
 }
 
-/// Returns a value as it is written on a command line.
+/// Returns a value in the form that it has on a command line.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

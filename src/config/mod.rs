@@ -1,7 +1,7 @@
 //! The options of a service: each is a flag and an environment variable `SCIHCGRL_…` of the same
 //! name. Plain data, with the parsers of its values.
 //!
-//! `file` options from a TOML file.
+//! - `file`: options from a TOML file
 
 mod file;
 
@@ -36,7 +36,7 @@ pub struct Serve {
     /// two keys.
     #[arg(long, env = "SCIHCGRL_KEYS_FILE", value_name = "FILE")]
     pub keys_file: Option<PathBuf>,
-    /// The most requests a second with each key. Unlimited by default.
+    /// Maximum number of requests per second with each key. Unlimited by default.
     #[arg(long, env = "SCIHCGRL_REQUESTS_PER_SECOND", value_name = "N")]
     pub requests_per_second: Option<NonZeroU32>,
     /// An origin whose pages may use the service from a browser, such as https://shop.example; `*`
@@ -70,55 +70,56 @@ pub struct Serve {
     pub model: PathBuf,
     #[command(flatten)]
     pub compute: Compute,
-    /// The most images in one forward pass.
+    /// Maximum number of images in one forward pass.
     #[arg(long, env = "SCIHCGRL_MAX_BATCH", default_value_t = 32)]
     pub max_batch: usize,
-    /// Under load, how long a batch that is not full waits for more images, in microseconds.
+    /// Time in microseconds that a batch that is not full waits for more images under load.
     #[arg(long, env = "SCIHCGRL_MAX_BATCH_DELAY_US", default_value_t = 0)]
     pub max_batch_delay_us: u64,
-    /// The most images between their acceptance and their codes; further ones are answered 429.
+    /// Maximum number of images between their acceptance and their codes. Further images are
+    /// answered 429.
     #[arg(long, env = "SCIHCGRL_QUEUE", default_value_t = 256)]
     pub queue: usize,
-    /// How long an image may wait to be encoded, in milliseconds, before it is answered 503.
+    /// Time in milliseconds that an image may wait to be encoded before it is answered 503.
     #[arg(long, env = "SCIHCGRL_DEADLINE_MS", default_value_t = 10_000)]
     pub deadline_ms: u64,
-    /// How long accepted requests may take after the signal to stop, in seconds.
+    /// Time in seconds that accepted requests may take after the signal to stop.
     #[arg(long, env = "SCIHCGRL_DRAIN_SECONDS", default_value_t = 25)]
     pub drain_seconds: u64,
-    /// The most bytes of a request's body, and of each image in `POST /images/batch`.
+    /// Maximum number of bytes of a request's body, and of each image in `POST /images/batch`.
     #[arg(long, env = "SCIHCGRL_MAX_BODY_BYTES", default_value_t = 20 << 20)]
     pub max_body_bytes: usize,
-    /// The most connections at once, not counting a few that are kept for probes. By default half
-    /// of the files that the process may open, at most 10000.
+    /// Maximum number of open connections, not counting a few that are kept for probes. By default
+    /// half of the files that the process may open, at most 10000.
     #[arg(long, env = "SCIHCGRL_CONNECTIONS", value_name = "N")]
     pub connections: Option<usize>,
-    /// The memory that the bodies of requests may take together, in bytes; a body that does not fit
+    /// Memory in bytes that the bodies of all requests may take together. A body that does not fit
     /// is answered 429. Answers may take half as much in addition, and pictures being decoded as
-    /// much again. By default an eighth of the machine's or container's memory, at most 768 MiB. At
-    /// least four bodies.
+    /// much again. By default an eighth of the memory of the machine or container, at most 768 MiB.
+    /// At least four times --max-body-bytes.
     #[arg(long, env = "SCIHCGRL_MEMORY", value_name = "BYTES")]
     pub memory: Option<u64>,
-    /// How long a request's body may take to arrive, in seconds. For `POST /images/batch`, the
-    /// limit holds for each part of the body.
+    /// Time in seconds that a request's body may take to arrive. For `POST /images/batch`, the
+    /// limit applies to each part of the body.
     #[arg(long, env = "SCIHCGRL_BODY_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub body_seconds: u64,
     /// Where snapshots are kept: a folder, or a URL as for `--originals`. By default `snapshots` in
-    /// the data folder, where they are no backup.
+    /// the data folder, where they do not serve as a backup.
     #[arg(long, env = "SCIHCGRL_SNAPSHOTS", value_name = "FOLDER|URL")]
     pub snapshots: Option<String>,
-    /// The threads of a training job, which have a lower priority than requests. By default one a
-    /// core.
+    /// Number of threads of a training job. They have a lower priority than requests. By default
+    /// one per core.
     #[arg(long, env = "SCIHCGRL_JOB_THREADS", value_name = "N")]
     pub job_threads: Option<usize>,
-    /// The share of a GPU's memory that a job may take, 0.01 to 1. A job that needs more fails; the
-    /// service is not affected.
+    /// Share of a GPU's memory that a job may take, 0.01 to 1. A job that needs more fails without
+    /// affecting the service.
     #[arg(long, env = "SCIHCGRL_JOB_GPU_MEMORY", value_name = "SHARE", default_value_t = 0.7, value_parser = gpu_memory)]
     pub job_gpu_memory: f64,
     /// Where sketches are kept: in memory, or only on disk, which makes searches slower. By default
     /// in memory, if they take at most half of the memory that is free at the start.
     #[arg(long, env = "SCIHCGRL_SKETCHES", value_name = "memory|disk")]
     pub sketches: Option<SketchStorage>,
-    /// The memory for the store's cache, in bytes.
+    /// Memory in bytes for the store's cache.
     #[arg(long, env = "SCIHCGRL_CACHE_BYTES", default_value_t = 256 << 20)]
     pub cache_bytes: u64,
     /// The format of log lines.
@@ -133,7 +134,7 @@ fn origin_or_any(text: &str) -> Result<String, String> {
     }
 }
 
-/// Returns an origin as browsers send it.
+/// Parses an origin and returns it as browsers send it.
 fn origin(text: &str) -> Result<String, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.path() == "/");
@@ -158,9 +159,10 @@ pub fn base_path(text: &str) -> Result<Arc<str>, String> {
     };
     let parts = path.strip_prefix('/').map(|rest| rest.split('/'));
     let is_path = parts.is_some_and(|mut parts| parts.all(is_plain)) && path.len() <= MAX_BYTES;
-    match path.is_empty() || is_path {
-        true => Ok(path.into()),
-        false => Err("give a path such as /photos, of letters, digits and . _ ~ -".to_owned()),
+    if path.is_empty() || is_path {
+        Ok(path.into())
+    } else {
+        Err("give a path such as /photos, of letters, digits and . _ ~ -".to_owned())
     }
 }
 
@@ -192,7 +194,7 @@ pub struct Nats {
     #[arg(long, env = "SCIHCGRL_NATS_GALLERY", default_value = "gallery", value_parser = gallery_name)]
     pub nats_gallery: String,
     /// The number of servers that keep the log: 1, 3 or 5. The log survives the loss of fewer than
-    /// half of them. Only the first replica of a gallery uses this.
+    /// half of them. Only the first replica of a gallery uses this option.
     #[arg(long, env = "SCIHCGRL_NATS_REPLICAS", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub nats_replicas: u8,
     /// After each snapshot, delete the part of the log that the previous snapshot contains. New
@@ -239,7 +241,7 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use crate::index::nfc;
 
-/// Labels of one image.
+/// Maximum number of labels per image.
 pub const MAX_LABELS: usize = 32;
-/// The longest name of a folder, because a folder's name may become a label.
+/// Maximum number of characters per label: the maximum length of a folder's name, because a
+/// folder's name may become a label.
 const MAX_LABEL_CHARS: usize = 255;
 const MAX_PAYLOAD_BYTES: usize = 16 << 10;
 /// Responses nest payloads further, and JSON parsers commonly refuse a depth of 128.
@@ -110,7 +111,7 @@ fn string_end(json: &str) -> usize {
     json.len()
 }
 
-/// Returns how deep arrays and objects are nested. The parser has already bounded it.
+/// Returns the nesting depth of arrays and objects. The parser has already limited it.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),

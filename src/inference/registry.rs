@@ -1,4 +1,5 @@
-//! The registry: checkpoints in a folder, each under its id, whole and checked before it appears.
+//! The registry: checkpoints in a folder, each under its id. A checkpoint appears only when it is
+//! complete and checked.
 
 use std::{
     fs::{self, File},
@@ -67,14 +68,14 @@ impl Registry {
                 .extension()
                 .is_some_and(|extension| extension == "part")
             {
-                // A process that was killed left it.
+                // A killed process left it.
                 fs::remove_file(&path).map_err(failed)?;
             }
         }
         Ok(Registry { folder })
     }
 
-    /// Adds a file if it is a checkpoint that can be loaded. If the checkpoint is here already, it
+    /// Adds a file if it is a checkpoint that can be loaded. A checkpoint that is already here
     /// stays as it is.
     ///
     /// # Errors
@@ -84,8 +85,8 @@ impl Registry {
         self.add_with_id(file, id)
     }
 
-    /// Adds the file of a checkpoint that is known to have this id. The file is copied; the copy is
-    /// whole and durable before it gets its name.
+    /// Adds the file of a checkpoint that is known to have this id. Copies the file. The copy is
+    /// complete and durable before it gets its name.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -117,19 +118,20 @@ impl Registry {
         self.folder.join(format!("{}.part", Uuid::new_v4()))
     }
 
-    /// Returns the checkpoint of an id, if there is one.
+    /// Returns the checkpoint with an id, if there is one.
     ///
     /// # Errors
     /// [`RegistryError`].
     pub fn get(&self, id: &str) -> Result<Option<Entry>, RegistryError> {
         let path = self.path(id);
-        match is_id(id) && path.exists() {
-            true => entry(id.to_owned(), path).map(Some),
-            false => Ok(None),
+        if is_id(id) && path.exists() {
+            entry(id.to_owned(), path).map(Some)
+        } else {
+            Ok(None)
         }
     }
 
-    /// Returns all checkpoints, the oldest first. Skips files that are no checkpoints.
+    /// Returns all checkpoints, oldest first. Skips files that are not checkpoints.
     ///
     /// # Errors
     /// [`RegistryError::Folder`].
@@ -147,14 +149,14 @@ impl Registry {
             };
             match entry(id.to_owned(), path.clone()) {
                 Ok(entry) => entries.push(entry),
-                Err(error) => tracing::error!(%error, "a file in the folder of models is skipped"),
+                Err(error) => tracing::error!(%error, "skipping a file in the folder of models"),
             }
         }
         entries.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
         Ok(entries)
     }
 
-    /// Removes the checkpoint of an id. Returns false if there was none.
+    /// Removes the checkpoint with an id. Returns false if there was none.
     ///
     /// # Errors
     /// [`RegistryError::Folder`].
@@ -175,7 +177,7 @@ impl Registry {
     }
 }
 
-/// Loads a checkpoint and returns its card and id. Works on a thread of its own, since the OpenMP
+/// Loads a checkpoint and returns its card and id. Runs on a separate thread, because the OpenMP
 /// threads that loading starts end with that thread.
 ///
 /// # Errors
@@ -185,7 +187,7 @@ pub fn describe(file: &Path) -> Result<(Card, String), RegistryError> {
     Ok(described.map_err(|_| RegistryError::Panicked)??)
 }
 
-/// Returns true if a text has the form of an id, so that it can only name a file in the folder.
+/// Returns true if a text has the form of an id. Such a text can only name a file in the folder.
 pub fn is_id(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.len() == ID_DIGITS && text.bytes().all(digit)

@@ -22,22 +22,22 @@ use crate::{
 
 /// How often a job reports its progress.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// How often originals are tried again before the job fails, and the pause in between: ten minutes
-/// in all.
+/// Maximum number of retries to read or write originals before the job fails, and the pause between
+/// two: ten minutes in all.
 const MAX_RETRIES: u32 = 300;
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// What a running job works with.
+/// The gallery, models, folder and stop signal of a running job.
 pub(crate) struct Context {
     pub jobs: Jobs,
     pub id: Uuid,
     pub stop: watch::Receiver<Option<Stop>>,
-    /// The job as it was last written; none if another worker writes it.
+    /// The job as it was last written. None if another worker writes it.
     pub job: Option<Mutex<Job>>,
 }
 
 impl Context {
-    /// A context for work on a job whose record another worker writes.
+    /// Returns a context for work on a job whose record another worker writes.
     pub fn without_record(jobs: &Jobs, id: Uuid) -> Self {
         Context {
             jobs: jobs.clone(),
@@ -47,7 +47,7 @@ impl Context {
         }
     }
 
-    /// Fails if the job is to stop.
+    /// Fails if the job must stop.
     pub fn check(&self) -> Result<(), JobError> {
         match *self.stop.borrow() {
             Some(Stop::Cancelled) => Err(JobError::Cancelled),
@@ -56,8 +56,8 @@ impl Context {
         }
     }
 
-    /// Writes the job's progress, and appends an event with it and the members of `more`. A
-    /// temporary failure is ignored: the next report is newer.
+    /// Writes the job's progress, and appends an event with it and the members of `more`. Ignores a
+    /// temporary failure, because the next report replaces this one.
     pub async fn progress(&self, progress: &Progress, more: Value) -> Result<(), JobError> {
         let Some(job) = &self.job else {
             return Ok(());
@@ -79,7 +79,7 @@ impl Context {
         }
     }
 
-    /// Repeats an action while it fails temporarily.
+    /// Retries an action for as long as it fails temporarily.
     pub async fn retry_while_unavailable<T, F: Future<Output = Result<T, JobError>>>(
         &self,
         mut act: impl FnMut() -> F,
@@ -87,7 +87,7 @@ impl Context {
         loop {
             match act().await {
                 Err(error) if error.is_temporary() => {
-                    tracing::warn!(id = %self.id, %error, "tried again soon");
+                    tracing::warn!(id = %self.id, %error, "job cannot continue yet; retrying soon");
                 }
                 done => return done,
             }
@@ -96,7 +96,7 @@ impl Context {
         }
     }
 
-    /// Repeats an action while originals cannot be read or written, up to [`MAX_RETRIES`] times.
+    /// Retries an action while originals cannot be read or written, up to [`MAX_RETRIES`] times.
     pub async fn retry_originals<T, F: Future<Output = Result<T, JobError>>>(
         &self,
         mut act: impl FnMut() -> F,
@@ -106,7 +106,10 @@ impl Context {
             self.check()?;
             match act().await {
                 Err(JobError::Gallery(GalleryError::Originals(source))) if tries < MAX_RETRIES => {
-                    tracing::warn!(%source, "tried again soon");
+                    tracing::warn!(
+                        id = %self.id, %source,
+                        "originals cannot be read or written; retrying soon"
+                    );
                 }
                 done => return done,
             }
@@ -115,11 +118,11 @@ impl Context {
         }
     }
 
-    /// Waits until the job is to stop, and returns why.
+    /// Waits until the job must stop, and returns why.
     pub async fn stopped(&self) -> JobError {
         let mut stop = self.stop.clone();
         if stop.wait_for(Option::is_some).await.is_err() {
-            // The sender is gone: nobody can stop the job any more.
+            // The sender is gone, so nothing can stop the job.
             std::future::pending::<()>().await;
         }
         self.check().err().unwrap_or(JobError::Cancelled)

@@ -15,8 +15,9 @@ use crate::jobs::{
 };
 
 impl Jobs {
-    /// Creates a job. Returns it and true, or the job that the same idempotency key created before
-    /// and false. An archive to learn from is moved away from its [upload path](Self::upload_path).
+    /// Creates a job and returns it with true. If the idempotency key has created a job before,
+    /// returns that job with false. Moves an archive to learn from away from its [upload
+    /// path](Self::upload_path).
     ///
     /// # Errors
     /// [`JobError::OtherRequest`], [`JobError::Archive`], [`JobError::Disk`], [`JobError::Store`].
@@ -48,9 +49,10 @@ impl Jobs {
             self.clear_all(id).await;
         }
         if let Some(earlier) = added? {
-            return match earlier.task == job.task && earlier.priority == job.priority {
-                true => Ok((earlier, false)),
-                false => Err(JobError::OtherRequest { id: earlier.id }),
+            return if earlier.task == job.task && earlier.priority == job.priority {
+                Ok((earlier, false))
+            } else {
+                Err(JobError::OtherRequest { id: earlier.id })
             };
         }
         self.0.store.flush().await?;
@@ -74,7 +76,7 @@ impl Jobs {
             if self.0.store.is_shared() {
                 let context = Context::without_record(self, job.id);
                 context.hand_over(ARCHIVE, &[ARCHIVE]).await?;
-                // The worker that does the job fetches it.
+                // The worker that runs the job fetches it.
                 self.clear(job.id).await;
             }
         }

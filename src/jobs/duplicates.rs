@@ -1,5 +1,5 @@
-//! Finds the groups of copies in the gallery, and keeps the last ones found in a file next to the
-//! originals, where every replica finds it.
+//! Finds the groups of copies in the gallery. The groups found last are in a file next to the
+//! originals, where every replica can read it.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use crate::{
 /// The file's name, next to the originals and in a job's folder.
 const FILE: &str = "duplicates";
 
-/// Finds the groups of copies by a model's sketches. They replace those found before.
+/// Finds the groups of copies by a model's sketches. Replaces the groups found before.
 pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let started = Instant::now();
     let (serving, id) = (context.serving(), model.to_owned());
@@ -60,8 +60,8 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     }))
 }
 
-/// Finds the groups on a thread of its own, at the lowest priority. The thread stops soon after
-/// this future is dropped.
+/// Finds the groups on a separate thread, at the lowest priority. The thread stops soon after this
+/// future is dropped.
 async fn find_copies(
     context: &Context,
     generation: u32,
@@ -109,8 +109,8 @@ fn progress(step: u64, steps: u64, elapsed: Duration) -> Progress {
 }
 
 impl Jobs {
-    /// Returns the groups of copies that any service found last; none if there are none yet or
-    /// their file is damaged.
+    /// Returns the groups of copies that any service found last. Returns none if no job has found
+    /// groups yet or their file is damaged.
     ///
     /// # Errors
     /// [`JobError::Store`]; [`JobError::Gallery`] if the file cannot be read.
@@ -129,7 +129,7 @@ impl Jobs {
         let bytes = self.0.gallery.originals().load(FILE).await?;
         let read = bytes.map(|bytes| Copies::from_bytes(&bytes)).transpose();
         let copies = read.unwrap_or_else(|error| {
-            tracing::error!(%error, "groups of copies are unknown until they are found again");
+            tracing::error!(%error, "the groups of copies are damaged; find them again with a find_duplicates job");
             None
         });
         let copies = copies.map(Arc::new);

@@ -41,7 +41,7 @@ impl Task {
     }
 }
 
-/// The number of jobs that are not over.
+/// Number of unfinished jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct UnfinishedJobs {
     pub queued: usize,
@@ -118,15 +118,15 @@ pub struct Job {
     pub started_at_ms: Option<u64>,
     /// When it ended.
     pub finished_at_ms: Option<u64>,
-    /// How often it was resumed after its service or worker had been stopped or killed.
+    /// Number of times that it resumed after its service or worker was stopped or killed.
     pub resumed: u32,
     pub progress: Progress,
     /// Its result, if it succeeded.
     pub result: Value,
     /// The reason, if it failed.
     pub error: Option<String>,
-    /// The position of the log when it ended, if jobs are shared: a replica shows the end of the
-    /// job only once it has applied the log up to there.
+    /// The position of the log when it ended, if jobs are shared. A replica shows the end of the
+    /// job only after it has applied the log up to there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// The revision at which the record was read, if jobs are shared.

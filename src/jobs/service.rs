@@ -21,7 +21,7 @@ use crate::{
 pub struct JobsConfig {
     /// The parent of the jobs' folders.
     pub folder: PathBuf,
-    /// The number of threads of a learning process; one per core if none is given.
+    /// Number of threads of a learning process. By default one per core.
     pub threads: Option<usize>,
     /// The share of a GPU's memory that a learning process may use.
     pub gpu_memory: f64,
@@ -50,8 +50,8 @@ pub(crate) struct Running {
 }
 
 impl Jobs {
-    /// Opens the jobs of a gallery, or those in the shared records. The jobs that ran when a
-    /// service alone was last stopped are queued again.
+    /// Opens the jobs of a gallery, or those in the shared records. Without shared records, queues
+    /// the jobs again that ran when the service was last stopped.
     ///
     /// # Errors
     /// [`JobError::Store`]; [`JobError::File`] if leftovers of jobs cannot be removed.
@@ -84,7 +84,7 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Counts the jobs that are not over.
+    /// Counts the unfinished jobs.
     ///
     /// # Errors
     /// [`JobError::Store`].
@@ -116,7 +116,7 @@ impl Jobs {
         found.ok_or(JobError::NoJob { id })
     }
 
-    /// Returns a job, also one that another service has just created.
+    /// Returns a job, even one that another service has just created.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::Store`].
@@ -125,7 +125,8 @@ impl Jobs {
         found.ok_or(JobError::NoJob { id })
     }
 
-    /// Returns at most `limit` jobs, the newest first: those before a job, or the newest.
+    /// Returns at most `limit` jobs, newest first: those created before a job, or the newest of
+    /// all.
     ///
     /// # Errors
     /// [`JobError::Store`].
@@ -133,7 +134,7 @@ impl Jobs {
         self.read(move |store| store.list(before, limit)).await
     }
 
-    /// Returns the events of a job after the one of a number.
+    /// Returns the events of a job after the event with a given number.
     ///
     /// # Errors
     /// [`JobError::Store`].
@@ -156,8 +157,8 @@ impl Jobs {
         self.0.store.changes()
     }
 
-    /// Cancels a job: a queued one at once, a running one within its next step. A job that is over
-    /// stays as it is.
+    /// Cancels a job: a queued one at once, a running one within its next step. A job that has
+    /// ended stays as it is.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::Store`].
@@ -174,7 +175,7 @@ impl Jobs {
             }
             let is_queued = job.state == State::Queued;
             if self.0.store.is_shared() {
-                // The worker that may have claimed it by then sees this.
+                // If a worker has claimed the job in the meantime, it sees this.
                 self.0.store.ask_to_stop(id).await?;
             }
             if is_queued {
@@ -192,23 +193,24 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Removes a job that is over.
+    /// Removes a job that has ended.
     ///
     /// # Errors
     /// [`JobError::NoJob`], [`JobError::NotOver`], [`JobError::Store`].
     pub async fn remove(&self, id: Uuid) -> Result<(), JobError> {
         let job = self.get(id).await?;
-        match job.state.is_over() {
-            true => Ok(self.0.store.remove(id).await?),
-            false => Err(JobError::NotOver {
+        if job.state.is_over() {
+            Ok(self.0.store.remove(id).await?)
+        } else {
+            Err(JobError::NotOver {
                 id,
                 state: job.state,
-            }),
+            })
         }
     }
 }
 
-/// Why a job is to stop.
+/// Why a job must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     Cancelled,
@@ -216,6 +218,5 @@ pub(crate) enum Stop {
     Lost,
 }
 
-/// The newest successful job and the groups of copies that were read then; none if they were not
-/// read yet.
+/// The newest successful job, and the groups of copies read for it. None if they were not read yet.
 pub(crate) type CachedGroups = Option<(Option<Uuid>, Option<Arc<Copies>>)>;

@@ -21,7 +21,7 @@ const PACKED_FILE: &str = "handover.part";
 
 impl Jobs {
     /// Removes the leftovers of a killed service: uploads without a job, and folders of jobs that
-    /// are over.
+    /// have ended.
     pub(crate) fn remove_leftovers(&self) -> Result<(), JobError> {
         let folder = &self.0.config.folder;
         let failed = |source| error::failed(folder, source);
@@ -32,10 +32,13 @@ impl Jobs {
                 Some(id) => self.0.store.get(id)?,
                 None => None,
             };
-            let removed = match path.is_dir() {
-                _ if job.is_some_and(|job| !job.state.is_over()) => continue,
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
+            if job.is_some_and(|job| !job.state.is_over()) {
+                continue;
+            }
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
             };
             removed.map_err(failed)?;
         }
@@ -47,7 +50,7 @@ impl Jobs {
         self.0.config.folder.join(id.to_string())
     }
 
-    /// Returns a new path to write an archive to before its job is created.
+    /// Returns a new path for an archive that is uploaded before its job is created.
     pub fn upload_path(&self) -> PathBuf {
         self.0
             .config
@@ -55,13 +58,13 @@ impl Jobs {
             .join(format!("{}.part", Uuid::new_v4()))
     }
 
-    /// Removes the files of a job that is over, here and those that were handed over.
+    /// Removes the local files and the handed-over files of a job that has ended.
     pub(crate) async fn clear_all(&self, id: Uuid) {
         self.clear(id).await;
         if self.0.store.is_shared()
             && let Err(error) = self.0.gallery.originals().clear(&id.to_string()).await
         {
-            tracing::warn!(%id, %error, "files of a job are left next to the originals");
+            tracing::warn!(%id, %error, "cannot remove the files of a job next to the originals");
         }
     }
 
@@ -72,14 +75,14 @@ impl Jobs {
         if let Ok(Err(error)) = removed
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%id, %error, "the folder of a job is left until the next start");
+            tracing::warn!(%id, %error, "cannot remove the folder of a job; the next start removes it");
         }
     }
 }
 
 impl Context {
-    /// Packs files and folders of the job's folder, those that exist, and stores them under a name
-    /// for the next worker. Does nothing for a service alone.
+    /// Packs the given files and folders of the job's folder, if they exist, and stores them under
+    /// a name for the next worker. Does nothing if the service is alone.
     pub async fn hand_over(&self, name: &str, files: &[&'static str]) -> Result<(), JobError> {
         if !self.jobs.0.store.is_shared() {
             return Ok(());
@@ -123,8 +126,8 @@ impl Context {
         Ok(true)
     }
 
-    /// Hands over the latest files whenever `due` changes. A failure is ignored until the next
-    /// time. Never returns.
+    /// Hands over the latest files whenever `due` changes. Logs a failure and continues. Never
+    /// returns.
     pub async fn hand_over_when_due(
         &self,
         name: &str,
@@ -133,7 +136,7 @@ impl Context {
     ) {
         while due.changed().await.is_ok() {
             if let Err(error) = self.hand_over(name, files).await {
-                tracing::warn!(id = %self.id, %error, "the files could not be handed over; another worker would resume from an earlier state");
+                tracing::warn!(id = %self.id, %error, "cannot hand over the state of the job; another worker would resume from an earlier state");
             }
         }
         std::future::pending::<()>().await;
@@ -145,8 +148,8 @@ impl Context {
 }
 
 fn pack(folder: &Path, files: &[&str], to: &Path) -> io::Result<()> {
-    // All are opened before any is read, in this order: each may be replaced at any time, and an
-    // earlier one must not be newer than a later one.
+    // All files are opened before any is read, in this order, because each may be replaced at any
+    // time and an earlier one must not be newer than a later one.
     let mut opened = Vec::new();
     for name in files {
         match File::open(folder.join(name)) {
@@ -157,9 +160,10 @@ fn pack(folder: &Path, files: &[&str], to: &Path) -> io::Result<()> {
     }
     let mut tar = tar::Builder::new(io::BufWriter::new(File::create(to)?));
     for (name, mut object_name) in opened {
-        match object_name.metadata()?.is_dir() {
-            true => tar.append_dir_all(name, folder.join(name))?,
-            false => tar.append_file(name, &mut object_name)?,
+        if object_name.metadata()?.is_dir() {
+            tar.append_dir_all(name, folder.join(name))?;
+        } else {
+            tar.append_file(name, &mut object_name)?;
         }
     }
     tar.into_inner()?.into_inner()?.sync_all()

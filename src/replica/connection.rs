@@ -21,15 +21,16 @@ use uuid::Uuid;
 
 use crate::{code::Length, index::LogOrigin, replica::ReplicaError};
 
-/// How long NATS may take to answer at the start: its whole cluster may be starting.
-pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// For how long the log drops a message whose id it has already.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
-/// A connection is given up if nothing comes for about twice as long.
+/// How long NATS may take to answer at the start, because its whole cluster may be starting.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the log remembers the id of a message, to drop a second message with the same id.
+const DUPLICATE_WINDOW: Duration = Duration::from_mins(10);
+/// How often the client pings the server. It closes a connection on which nothing arrives for about
+/// twice as long.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What all replicas of a gallery agree on.
+/// The properties of a gallery that all its replicas share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GalleryManifest {
     /// The id of its stores, under which its originals are kept.
@@ -42,7 +43,7 @@ pub struct GalleryManifest {
     pub lengths: Vec<Length>,
     /// The size of its sketches in bytes, if it has any.
     pub sketch: Option<usize>,
-    /// The digest of the store that the log begins with, if a service had filled one before.
+    /// The digest of the store that the log begins with, if a service filled it before.
     pub began_with: Option<String>,
 }
 
@@ -56,7 +57,7 @@ pub struct LogConnection {
 }
 
 impl LogConnection {
-    /// Connects to NATS servers: one URL, or several with commas between them.
+    /// Connects to NATS servers, given as one URL or several separated by commas.
     ///
     /// # Errors
     /// [`ReplicaError::Servers`], [`Credentials`](ReplicaError::Credentials).
@@ -89,12 +90,14 @@ impl LogConnection {
                 Err(error) if began.elapsed() > START_TIMEOUT => {
                     return Err(refused(error.to_string()));
                 }
-                Err(error) => tracing::warn!(%error, servers = shown, "NATS does not answer yet"),
+                Err(error) => {
+                    tracing::warn!(%error, servers = shown, "NATS does not answer yet; retrying");
+                }
             }
             sleep(RETRY_DELAY).await;
         };
-        // A message that is not acknowledged by then is sent again under the same id, perhaps to
-        // another server.
+        // A message that is not acknowledged in this time is sent again with the same id, perhaps
+        // to another server.
         let context = ContextBuilder::new()
             .timeout(5 * PING_INTERVAL)
             .ack_timeout(PING_INTERVAL);
@@ -127,8 +130,8 @@ impl LogConnection {
         found.map(|stream| self.read(&stream)).transpose()
     }
 
-    /// Creates the log of a gallery, to be kept by so many servers, and returns its manifest. If
-    /// several replicas create it at once, the first one's manifest holds for all.
+    /// Creates the log of a gallery on `replicas` servers and returns its manifest. If several
+    /// replicas create it at once, the manifest of the first one applies to all.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`], [`NotALog`](ReplicaError::NotALog).
@@ -157,7 +160,7 @@ impl LogConnection {
         self.read(&self.retry_until_available(make).await?)
     }
 
-    /// Tries until it succeeds or [`START_TIMEOUT`] is over.
+    /// Retries until the attempt succeeds or [`START_TIMEOUT`] has passed.
     async fn retry_until_available<T>(
         &self,
         attempt: impl AsyncFn() -> Result<T, String>,
@@ -168,7 +171,11 @@ impl LogConnection {
                 Ok(done) => return Ok(done),
                 Err(failed) if began.elapsed() > START_TIMEOUT => return Err(self.failed(failed)),
                 Err(failed) => {
-                    tracing::warn!(stream = self.stream, failed, "the log cannot be opened yet");
+                    tracing::warn!(
+                        stream = self.stream,
+                        failed,
+                        "cannot open the log yet; retrying"
+                    );
                 }
             }
             sleep(RETRY_DELAY).await;
@@ -179,18 +186,19 @@ impl LogConnection {
         GalleryManifest::read(&self.stream, &stream.cached_info().config.metadata)
     }
 
-    /// The stream with its current state.
+    /// Returns the stream with its current state.
     pub(crate) async fn stream(&self) -> Result<Stream, ReplicaError> {
         let stream = self.context.get_stream(&self.stream).await;
         stream.map_err(|error| self.failed(error.to_string()))
     }
 
-    /// The last position of the log.
+    /// Returns the last position of the log.
     pub(crate) async fn head(&self) -> Result<u64, ReplicaError> {
         Ok(self.stream().await?.cached_info().state.last_sequence)
     }
 
-    /// The object store of models, kept by as many servers as the log.
+    /// Returns the object store of models, which is on as many servers as the log. Creates it if
+    /// necessary.
     pub(crate) async fn models(&self) -> Result<&ObjectStore, ReplicaError> {
         let make = async || {
             let config = object_store::Config {
@@ -231,7 +239,7 @@ impl GalleryManifest {
     const SKETCH: &str = "scihcgrl.sketch";
     const BEGAN_WITH: &str = "scihcgrl.began-with";
 
-    /// The origin of the log, as the index keeps it.
+    /// Returns the origin of the log, as the index stores it.
     pub fn log_origin(&self) -> LogOrigin {
         LogOrigin {
             id: self.id,
@@ -276,7 +284,7 @@ impl GalleryManifest {
     }
 }
 
-/// Servers as they may be shown: without the names, passwords and tokens before an `@`.
+/// Removes names, passwords and tokens, which come before an `@`, from the URLs of servers.
 fn without_credentials(servers: &str) -> String {
     let shown = servers.split(',').map(|url| {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));

@@ -24,7 +24,7 @@ pub enum ReplicaError {
         stream: String,
         member: &'static str,
     },
-    /// The gallery's codes are of another model.
+    /// The gallery's codes were made by another model.
     #[error(
         "the gallery's codes are of model {gallery}, not of {given}; start with --model and that model's file"
     )]
@@ -40,7 +40,7 @@ pub enum ReplicaError {
         /// The last position that was applied here.
         position: u64,
     },
-    /// The log lost writes that this replica has applied, and has others in their place.
+    /// The log lost writes that this replica has applied, and has other writes in their place.
     #[error(
         "the write at position {position} of the log is not the one that was applied here: the log has lost acknowledged writes, and this replica \
          may be the last that has them; keep its data folder, and start with an empty one"

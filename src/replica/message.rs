@@ -25,8 +25,8 @@ struct OldMessage {
 pub(crate) enum DecodeError {
     /// The header line is damaged, or the checksum is wrong. Every replica skips the message.
     Broken,
-    /// A newer program may have written it, and other replicas may have understood it, so it must
-    /// not be skipped.
+    /// A newer program may have written it, and other replicas may have applied it, so it must not
+    /// be skipped.
     NotUnderstood(String),
 }
 
@@ -129,7 +129,7 @@ mod tests {
         assert!(decode(&sound).is_ok());
         let earlier = br#"{"format":2,"write":{"activate":3}}"#;
         assert!(decode(earlier).is_ok());
-        // No changed byte makes it read as another write.
+        // No changed byte turns the message into another write.
         for at in 0..sound.len() {
             let mut changed = sound.clone();
             changed[at] ^= 0x10;

@@ -1,9 +1,12 @@
 //! One replica of a gallery whose writes go through a log in NATS JetStream. Each write is appended
-//! to the log, and every replica applies all of them in the log's order.
+//! to the log, and every replica applies all writes in the order of the log.
 //!
-//! `connection` the log's stream and the gallery's manifest · `follower` applies the log to the
-//! index · `message` the format of a write in the log · `models` checkpoints that replicas exchange
-//! · `shared_records` records and claims that replicas share · `error` why a replica cannot start.
+//! - `connection`: the log's stream and the gallery's manifest
+//! - `follower`: applies the log to the index
+//! - `message`: the format of a write in the log
+//! - `models`: checkpoints that replicas exchange
+//! - `shared_records`: records and claims that replicas share
+//! - `error`: why a replica cannot start
 
 mod connection;
 mod error;
@@ -37,18 +40,18 @@ pub use connection::{GalleryManifest, LogConnection};
 pub use error::ReplicaError;
 pub use shared_records::{Claim, RecordChange, SharedRecords, SharedRecordsError};
 
-/// How long a write may take until it is in the log and applied here.
+/// Maximum time until a write is in the log and applied here.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many writes that were appended here are remembered until they are applied.
+/// Maximum number of writes appended here that are remembered until they are applied.
 const MAX_OWN_WRITES: usize = 1 << 16;
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// How often the replica asks for the last position of the log.
 const HEAD_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Writes are refused at once if the log has not answered for so long.
+/// Writes are refused at once if the log has not answered for this time.
 const REFUSE_WRITES_AFTER: Duration = Duration::from_secs(3);
-/// The replica is not ready if the log has not answered for so long.
+/// The replica is not ready if the log has not answered for this time.
 const NOT_READY_AFTER: Duration = Duration::from_secs(15);
-/// How many writes a replica may be behind and still be ready.
+/// Maximum number of writes that a ready replica may be behind.
 const MAX_READY_LAG: u64 = 1000;
 
 /// A handle on a replica, cheap to clone.
@@ -59,8 +62,8 @@ struct Shared {
     connection: LogConnection,
     /// The callers that wait for a write's outcome, by the id of its message.
     waiting: Mutex<HashMap<Uuid, Answer>>,
-    /// The ids of writes that were appended here and are not applied yet, even if no caller waits
-    /// for them any more. They sort by age.
+    /// The ids of writes that were appended here and are not applied yet, including those whose
+    /// caller is gone. They sort by age.
     own_writes: Mutex<BTreeSet<Uuid>>,
     /// The position up to which the log is applied here.
     applied: watch::Sender<u64>,
@@ -74,24 +77,23 @@ struct Shared {
     last_answer: Mutex<Instant>,
     /// True if the store accepts no more writes, so that only a restart helps.
     failed: AtomicBool,
-    /// True if a broken message of the log was skipped.
+    /// True if an unreadable message of the log was skipped.
     skipped_message: AtomicBool,
 }
 
 type Answer = oneshot::Sender<Result<Outcome, IndexError>>;
 
-/// Starts and stops models until they are those of the index's generations. Returns false if that
-/// failed.
+/// Starts and stops models so that they match the index's generations. Returns false if that fails.
 pub type SyncModels = Box<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 
-/// How far a replica has followed the log.
+/// The progress of a replica in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogStatus {
     /// The position up to which the log is applied.
     pub position: u64,
-    /// How many writes the log is known to have beyond that.
+    /// Number of writes that the log is known to have after that position.
     pub lag: u64,
-    /// How long ago the log last answered.
+    /// Time since the log last answered.
     pub silence: Duration,
 }
 
@@ -118,9 +120,9 @@ impl Replica {
         Ok(replica)
     }
 
-    /// Applies the log for as long as the index accepts writes, and polls its last position. At the
-    /// start and after each change of generations it calls `sync_models` until that succeeds, and
-    /// applies nothing more before.
+    /// Applies the log until the index refuses writes, and polls the log's last position. At the
+    /// start and after each change of generations, calls `sync_models` until it succeeds, and
+    /// applies nothing before that.
     pub async fn run(self, index: Index, sync_models: SyncModels) {
         tokio::join!(
             follower::follow(&self, &index, &sync_models),
@@ -128,8 +130,8 @@ impl Replica {
         );
     }
 
-    /// Goes up by one when a change of generations begins here, and by one when it ends: it is odd
-    /// in between.
+    /// Returns a counter that goes up by one when a change of generations begins here and by one
+    /// when it ends. It is odd in between.
     pub fn generation_epoch(&self) -> u64 {
         self.0.generation_epoch.load(Ordering::Acquire)
     }
@@ -155,20 +157,20 @@ impl Replica {
         !self.0.failed.load(Ordering::Relaxed)
     }
 
-    /// Returns true if a broken message of the log was skipped since the start.
+    /// Returns true if an unreadable message of the log was skipped since the start.
     pub fn has_skipped_message(&self) -> bool {
         self.0.skipped_message.load(Ordering::Relaxed)
     }
 
-    /// Waits until the log is applied here up to a position. Returns false if it is not in time.
+    /// Waits until the log is applied here up to a position. Returns false after a timeout.
     pub async fn wait_for_position(&self, position: u64, limit: Duration) -> bool {
         let mut applied = self.0.applied.subscribe();
         let reached = applied.wait_for(|applied| *applied >= position);
         matches!(timeout(limit, reached).await, Ok(Ok(_)))
     }
 
-    /// Deletes the log up to a position. Every replica must have applied that much already, or find
-    /// it in a snapshot.
+    /// Deletes the log up to a position. Every replica must have applied that part already, or must
+    /// be able to start from a snapshot that contains it.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`].
@@ -191,8 +193,8 @@ impl Replica {
         *self.0.last_answer.lock() = Instant::now();
     }
 
-    /// Appends a message and returns its position once the log has stored it. After a failure the
-    /// message is sent again under the same id; the log drops it if it has it already.
+    /// Appends a message and returns its position once the log has stored it. After a failure,
+    /// sends the message again with the same id. The log drops it if it already has it.
     async fn publish(&self, id: Uuid, payload: bytes::Bytes) -> Result<u64, String> {
         let LogConnection {
             context, subject, ..
@@ -210,7 +212,7 @@ impl Replica {
                     return Err(error.to_string());
                 }
                 Err(error) => {
-                    tracing::debug!(%id, %error, "a write is appended again");
+                    tracing::debug!(%id, %error, "sending a write to the log again");
                     sleep(RETRY_DELAY).await;
                 }
             }
@@ -228,7 +230,8 @@ impl Replica {
         let mut publish = std::pin::pin!(self.publish(id, payload));
         let late = || unavailable("it did not answer in time; the write may still be applied");
         tokio::select! {
-            // The write may be applied before the log acknowledges it, or without.
+            // The write may be applied before the log acknowledges it, or without an
+            // acknowledgement.
             done = &mut answered => return done.unwrap_or(Err(IndexError::Closed)),
             stored = timeout_at(end, &mut publish) => match stored {
                 Ok(Ok(_)) => {}
@@ -257,7 +260,7 @@ impl Replica {
     fn remember_own_write(&self, id: Uuid) {
         let mut own = self.0.own_writes.lock();
         own.insert(id);
-        // The oldest ones never got into the log.
+        // The oldest ones never reached the log.
         while own.len() > MAX_OWN_WRITES {
             own.pop_first();
         }
@@ -273,9 +276,10 @@ impl Log for Replica {
         if !self.is_alive() {
             return Err(IndexError::Closed);
         }
-        match self.log_status().silence > REFUSE_WRITES_AFTER {
-            true => Err(unavailable("this replica is cut off from it")),
-            false => Ok(()),
+        if self.log_status().silence > REFUSE_WRITES_AFTER {
+            Err(unavailable("this replica is cut off from it"))
+        } else {
+            Ok(())
         }
     }
 

@@ -1,4 +1,4 @@
-//! Checkpoints that replicas exchange through an object store in NATS, under their ids: a replica
+//! Checkpoints that replicas exchange through an object store in NATS, under their ids. A replica
 //! that applies a change of generations fetches the model from there.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::{fs::File, io::AsyncWriteExt};
 use crate::replica::{Replica, ReplicaError};
 
 impl Replica {
-    /// Uploads a checkpoint under its id, unless it is there already.
+    /// Uploads a checkpoint under its id, unless it was uploaded already.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`], [`File`](ReplicaError::File).
@@ -26,8 +26,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Writes the checkpoint of an id to a file. Returns false if there is none. The caller has to
-    /// check that it is whole.
+    /// Writes the checkpoint with an id to a file. Returns false if there is none. The caller must
+    /// check that the file is complete.
     ///
     /// # Errors
     /// As [`offer`](Self::offer).

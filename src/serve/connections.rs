@@ -24,9 +24,9 @@ use crate::{
     serve::expiring::ExpiringStream,
 };
 
-/// The largest default limit.
+/// Maximum default limit.
 const MAX_DEFAULT: usize = 10_000;
-/// Connections over the limit, for probes.
+/// Number of connections over the limit, for probes.
 const PROBE_SLOTS: usize = 64;
 /// The lifetime of such a connection. A probe needs milliseconds, and the next one needs the slot.
 const PROBE_LIFETIME: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub fn default_limit() -> usize {
         maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "the limit of open files was not raised");
+        tracing::debug!(%error, "cannot raise the limit of open files");
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files / 2)
@@ -48,7 +48,7 @@ pub fn default_limit() -> usize {
         .min(MAX_DEFAULT)
 }
 
-/// Accepts connections while there are slots.
+/// Accepts connections while slots are free.
 #[derive(Clone)]
 pub struct ConnectionSlots {
     all: Arc<Semaphore>,
@@ -56,7 +56,7 @@ pub struct ConnectionSlots {
 }
 
 impl ConnectionSlots {
-    /// Makes `limit` slots, and a few for probes.
+    /// Creates `limit` slots, and a few more for probes.
     pub fn new(limit: usize) -> Self {
         ConnectionSlots {
             all: Arc::new(Semaphore::new(limit)),

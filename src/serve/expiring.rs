@@ -1,4 +1,4 @@
-//! A connection that ends by itself: if the client does not read, or at the end of its lifetime.
+//! A connection that ends by itself if the client does not read, or at the end of its lifetime.
 
 use std::{
     io::{self, IoSlice},
@@ -13,9 +13,9 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a write may make no progress. A client that does not read holds memory that others
-/// need.
-const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Maximum time that a write may make no progress. A client that does not read holds memory that
+/// others need.
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A connection with time limits.
 pub struct ExpiringStream {

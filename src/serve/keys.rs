@@ -1,4 +1,4 @@
-//! Reads the API keys of each role from a TOML file and the environment. Shows no key in an error.
+//! Reads the API keys of each role from a TOML file and the environment. No error contains a key.
 
 use std::{collections::BTreeMap, env, fs, os::unix::fs::PermissionsExt};
 
@@ -9,7 +9,7 @@ use crate::{
     http::{Keys, Role},
 };
 
-/// Reads the keys. Without a file and variables there are none.
+/// Reads the keys. Without a file and without variables, there are none.
 ///
 /// # Errors
 /// A file that cannot be read or parsed, and keys that [`Keys::new`] refuses.
@@ -19,7 +19,8 @@ pub fn read(config: &Serve) -> anyhow::Result<Keys> {
         let name = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
         let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
-        // The group may read it: Kubernetes gives a secret to the service's user like that.
+        // The group may read it, because Kubernetes gives the service's user access to a secret
+        // through the group.
         if mode & 0o026 != 0 {
             tracing::warn!(
                 "users other than its owner and group can read or change {name}; run chmod 600 {name}"

@@ -1,8 +1,10 @@
 //! Starts a service or a worker from its options: opens the store, starts the models, listens, and
 //! shuts everything down in order.
 //!
-//! `connections` the limit of connections · `expiring` connections that end by themselves · `keys`
-//! reads API keys · `replicas` joins a shared gallery.
+//! - `connections`: limits the number of connections
+//! - `expiring`: connections that end by themselves
+//! - `keys`: reads API keys
+//! - `replicas`: joins a shared gallery
 
 mod connections;
 mod expiring;
@@ -42,21 +44,21 @@ use crate::{
 };
 use connections::ConnectionSlots;
 
-/// How long a client may take to send a request's head. A slower one holds a connection that others
-/// need.
+/// How long a client may take to send a request's head. A slower client holds a connection that
+/// others need.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest default memory budget of requests.
+/// Maximum default memory budget of requests.
 const MAX_DEFAULT_MEMORY: u64 = 768 << 20;
-/// How often histograms are folded, so that they do not grow if nobody reads the metrics.
+/// How often histograms are aggregated, so that they do not grow while no one reads the metrics.
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// The shortest time between two log lines about connections that cannot be accepted.
+/// Minimum time between two log lines about connections that cannot be accepted.
 const ACCEPT_ERROR_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT. Then finishes accepted requests, flushes the store and returns.
 ///
 /// # Errors
-/// Why the service cannot start, such as a model or a data folder that is not usable, or an address
-/// in use.
+/// Returns the reason if the service cannot start, such as an unusable model or data folder, or an
+/// address in use.
 pub fn run(config: &Serve) -> anyhow::Result<()> {
     start(config, http::router)
 }
@@ -176,8 +178,8 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     runtime.block_on(listen(config, routes(state.clone()), state))?;
     runtime.block_on(jobs.release_claim());
     drop(jobs);
-    // All handlers are done. The model workers end with the last handle on the models; then nothing
-    // writes.
+    // All handlers are done. The model workers end when the last handle on the models is dropped.
+    // After that, nothing writes.
     drop(runtime);
     serving.close();
     index.close()?;
@@ -186,7 +188,7 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
 }
 
 /// Returns the default memory budget of requests: an eighth of the machine's or the container's
-/// memory, at most 768 MiB, and at least `least`, which is room for four bodies.
+/// memory, at most 768 MiB, and at least `least`, which has room for four bodies.
 fn default_memory(limit: Option<u64>, least: u64) -> u64 {
     let eighth = limit.map_or(MAX_DEFAULT_MEMORY, |bytes| {
         (bytes / 8).min(MAX_DEFAULT_MEMORY)
@@ -194,22 +196,22 @@ fn default_memory(limit: Option<u64>, least: u64) -> u64 {
     eighth.max(least)
 }
 
-/// Sets the metric of the newest snapshot at the start: listing the snapshots does that.
+/// Lists the snapshots at the start, which sets the metric of the newest snapshot.
 async fn update_snapshot_metric(snapshots: Snapshots) {
     if let Err(error) = snapshots.list().await {
         tracing::warn!(%error, "the snapshots cannot be listed");
     }
 }
 
-/// Deletes the codes of a generation whose deletion was cut short by a kill.
+/// Deletes the codes of a generation whose deletion was interrupted.
 async fn purge(index: Index) {
     if let Err(error) = index.purge().await {
-        tracing::warn!(%error, "codes of a deleted generation remain until the next one begins");
+        tracing::warn!(%error, "cannot delete the codes of a removed generation; they remain until the next generation begins");
     }
 }
 
 /// Opens the store and starts the models of its generations. A new store starts with the given
-/// checkpoint. Checks the model and the device before it makes a folder.
+/// checkpoint. Checks the model and the device before it creates a folder.
 fn open(
     config: &Serve,
     shared: Option<&replica::GalleryManifest>,
@@ -308,7 +310,10 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
     let drain = Duration::from_secs(config.drain_seconds);
     tokio::spawn(async move {
         stop.await;
-        tracing::info!(requests = handle.connection_count(), "draining");
+        tracing::info!(
+            requests = handle.connection_count(),
+            "stopping; waiting for accepted requests"
+        );
         draining.set_ready(false);
         handle.graceful_shutdown(Some(drain));
     });
@@ -322,7 +327,8 @@ async fn listen(config: &Serve, router: Router, state: AppState) -> anyhow::Resu
         .context("the listener failed")
 }
 
-/// Logs why connections cannot be accepted, at most every few seconds: there may be thousands.
+/// Logs why connections cannot be accepted, at most every few seconds, because there may be
+/// thousands.
 fn log_accept_errors() -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync {
     let logged_at = Mutex::new(None::<Instant>);
     move |_, error| {

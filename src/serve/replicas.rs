@@ -16,11 +16,11 @@ use crate::{
     snapshots::{self, Target},
 };
 
-/// How long an unreferenced original is kept, since another replica may still use it.
-pub(crate) const ORIGINAL_REMOVAL_DELAY: Duration = Duration::from_secs(60);
+/// How long an unreferenced original is kept, because another replica may still use it.
+pub(crate) const ORIGINAL_REMOVAL_DELAY: Duration = Duration::from_mins(1);
 
-/// Connects to the log and returns its gallery. If there is no log, starts one: from the store in
-/// the data folder, or else with this service's model.
+/// Connects to the log and returns its gallery. If there is no log, creates one that begins with
+/// the store in the data folder, or else with this service's model.
 pub(crate) async fn connect(
     config: &Serve,
     servers: &str,
@@ -55,7 +55,8 @@ pub(crate) async fn connect(
                 .await?
         }
     };
-    // A log that began with a store needs no model: the store and its snapshots contain theirs.
+    // A log that begins with a store needs no model, because the store and its snapshots contain
+    // the model.
     if gallery.began_with.is_none() && gallery.model != id {
         return Err(ReplicaError::Model {
             gallery: gallery.model,
@@ -67,8 +68,8 @@ pub(crate) async fn connect(
 }
 
 /// Returns the gallery in the data folder of a service that ran alone, if there is one. Checks that
-/// it is undamaged and that its originals are in the shared place, so that it can follow the log
-/// that begins with it.
+/// the gallery is undamaged and that its originals are in the shared place. It can then follow the
+/// log that begins with it.
 async fn existing_gallery(
     config: &Serve,
     new: &GalleryManifest,
@@ -112,8 +113,8 @@ async fn existing_gallery(
     }))
 }
 
-/// Fills an empty data folder from the gallery's newest snapshot, if there is one. The log has the
-/// writes after it.
+/// Fills an empty data folder from the gallery's newest snapshot, if there is one. The log contains
+/// the writes after the snapshot.
 pub(crate) async fn restore_newest(
     config: &Serve,
     gallery: &GalleryManifest,
@@ -154,14 +155,14 @@ pub(crate) async fn restore_newest(
     Ok(())
 }
 
-/// Applies the log, and changes the models with the generations.
+/// Applies the log, and changes the models when the generations change.
 pub(crate) async fn run(replica: Replica, index: Index, serving: Serving) {
     let sync_models: SyncModels = Box::new(move || {
         let serving = serving.clone();
         Box::pin(async move {
             let changed = serving.reconcile().await;
             if let Err(error) = &changed {
-                tracing::warn!(%error, "cannot start a model of the gallery; the log is not applied further until that succeeds");
+                tracing::warn!(%error, "cannot start a model of the gallery; applying the log waits until the model starts");
             }
             changed.is_ok()
         })
@@ -169,8 +170,8 @@ pub(crate) async fn run(replica: Replica, index: Index, serving: Serving) {
     replica.run(index, sync_models).await;
 }
 
-/// Makes an index follow the log. Refuses a damaged one, which would differ from those of other
-/// replicas.
+/// Makes an index follow the log. Refuses a damaged index, because it would differ from those of
+/// other replicas.
 pub(crate) fn follow(connection: LogConnection, index: &Index) -> anyhow::Result<Replica> {
     check_whole(index)?;
     Ok(Replica::new(connection, index)?)

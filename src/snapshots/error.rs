@@ -1,4 +1,4 @@
-//! The errors of snapshots, exports and imports. Their HTTP status is `http`'s.
+//! The errors of snapshots, exports and imports. The `http` layer assigns their HTTP status.
 
 use std::{io, path::PathBuf};
 
@@ -24,15 +24,15 @@ pub enum SnapshotError {
     InProgress,
     #[error("there is no snapshot at {location}: manifest.json is missing")]
     NotFound { location: String },
-    /// The format of a snapshot's manifest or of an export.
+    /// The manifest of a snapshot, or an export, has a format that this program does not read.
     #[error(
         "it has format {found}; this program reads format {supported}, so use the version that wrote it"
     )]
     Format { found: u32, supported: u32 },
-    /// A file that differs from its entry in the manifest.
+    /// A file of the snapshot differs from its entry in the manifest.
     #[error("{name} of the snapshot is damaged: {why}")]
     Damaged { name: String, why: String },
-    /// A file that no export has in this form.
+    /// A file of the export is malformed, missing or in the wrong place.
     #[error("{name} of the export: {why}; give an archive that `scihcgrl export` wrote")]
     Export { name: String, why: String },
     #[error("the data folder {} is not empty; give an empty folder or a new one", path.display())]

@@ -1,9 +1,9 @@
 //! Writes an export: a gallery as a tar archive of JSON lines and originals, for programs of any
 //! version and plain tools.
 //!
-//! The order of files: `export.json`; then for each group `images-000001.jsonl` with one image a
-//! line, followed by the originals of these lines in the same order; last `end.json`, which is
-//! missing if the archive was cut off.
+//! The archive starts with `export.json`. For each group of images follows `images-000001.jsonl`
+//! with one image per line, then the originals of these lines in the same order. The last file is
+//! `end.json`, which is missing if the archive was cut off.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ use crate::{
 pub(crate) const FORMAT: u32 = 1;
 pub(crate) const HEAD: &str = "export.json";
 pub(crate) const END: &str = "end.json";
-/// The most images of a group.
+/// Maximum number of images in a group.
 pub(crate) const GROUP_SIZE: usize = 1000;
 
 /// The content of `export.json`.
@@ -64,7 +64,7 @@ pub(crate) struct Line {
     pub sketch: Option<Sketch>,
     pub labels: Vec<String>,
     pub payload: Option<Value>,
-    /// For other readers; an import determines it from the original.
+    /// For other readers. An import determines it from the original.
     pub media_type: String,
     pub created_at_ms: u64,
     pub updated_at_ms: u64,
@@ -91,8 +91,8 @@ pub(crate) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, S
     })
 }
 
-/// Writes all images of a gallery, oldest first. Returns their number and the images that could not
-/// be read and were left out. The gallery must not change during the export.
+/// Writes all images of a gallery, oldest first. Returns the number of images, and the images that
+/// were left out because they could not be read. The gallery must not change during the export.
 ///
 /// # Errors
 /// [`SnapshotError`] if the archive cannot be written or the originals' storage fails.
@@ -187,7 +187,7 @@ struct Writer<W: Write> {
     images: u64,
 }
 
-/// Writes on a thread that may block.
+/// Writes on a blocking thread.
 async fn write<W: Write + Send + 'static>(
     mut writer: Writer<W>,
     what: impl FnOnce(&mut Writer<W>) -> io::Result<()> + Send + 'static,

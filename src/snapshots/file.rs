@@ -72,7 +72,7 @@ impl<T: Read> Read for Digesting<T> {
     }
 }
 
-/// Runs work that may block on a thread for it.
+/// Runs blocking work on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, SnapshotError>
@@ -84,7 +84,7 @@ where
     Ok(done.map_err(|_| SnapshotError::Panicked)??)
 }
 
-/// Begins a new file. It exists once it is [finished](finish).
+/// Begins a new file. The file exists when it is [finished](finish).
 pub(crate) fn create(objects: Arc<dyn ObjectStore>, path: Path) -> FileWriter {
     let bridge = SyncIoBridge::new(BufWriter::new(objects, path));
     io::BufWriter::with_capacity(BUFFER_BYTES, Digesting::new(bridge))

@@ -1,5 +1,5 @@
-//! Reads an export into a new data folder. Checks each original against its digest, and releases
-//! the folder for use only if the whole export was read.
+//! Imports an export to a new data folder. Checks each original against its digest. A service
+//! accepts the folder only after the whole export was read.
 
 use std::{
     collections::VecDeque,
@@ -31,11 +31,11 @@ enum Part {
 }
 
 /// Fills a data folder from an export. Returns the export's head, the number of images, and damage
-/// of the new folder. Codes, times and order are those of the export; the original keys are new.
+/// of the new folder. Keeps the codes, times and order of the export. The original keys are new.
 ///
 /// # Errors
-/// [`SnapshotError`]. The service then refuses the folder until it is emptied and imported to
-/// again.
+/// [`SnapshotError`]. The service then refuses the folder until it is emptied and the import is
+/// repeated.
 pub async fn import(
     from: impl Read + Send + 'static,
     to: &Target,
@@ -78,7 +78,7 @@ fn invalid(name: &str, why: impl ToString) -> SnapshotError {
     }
 }
 
-/// Reads an export to its end and sends its parts. Stops early if the receiver is gone.
+/// Reads an export to its end and sends its parts. Stops if the receiver is gone.
 fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
     let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, from));
     let unreadable = |error: io::Error| invalid("the archive", error);
@@ -91,9 +91,10 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
         }
         let name = entry.path().map_err(unreadable)?;
         let name = name.to_string_lossy().trim_start_matches("./").to_owned();
-        let max_bytes = match name.ends_with(JSONL_EXTENSION) {
-            true => MAX_JSONL_BYTES,
-            false => MAX_ORIGINAL_BYTES,
+        let max_bytes = if name.ends_with(JSONL_EXTENSION) {
+            MAX_JSONL_BYTES
+        } else {
+            MAX_ORIGINAL_BYTES
         };
         let bytes = read_plain(&mut entry, max_bytes).map_err(unreadable)?;
         let bytes = bytes.map_err(|why| invalid(&name, why))?;
@@ -146,12 +147,11 @@ fn read(from: impl Read, to: &mpsc::Sender<Part>) -> Result<(), SnapshotError> {
                 grouped += image.original.len() as u64;
                 group.push(image);
                 images += 1;
-                match lines.is_empty() || grouped >= BATCH_BYTES {
-                    true => {
-                        grouped = 0;
-                        to.blocking_send(Part::Images(std::mem::take(&mut group)))
-                    }
-                    false => Ok(()),
+                if lines.is_empty() || grouped >= BATCH_BYTES {
+                    grouped = 0;
+                    to.blocking_send(Part::Images(std::mem::take(&mut group)))
+                } else {
+                    Ok(())
                 }
             }
         };

@@ -1,4 +1,5 @@
-//! The manifest of a snapshot: its moment, its files and their digests.
+//! The manifest of a snapshot: the time and position that it was taken at, its files and their
+//! digests.
 
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};

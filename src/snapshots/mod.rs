@@ -1,8 +1,12 @@
-//! Snapshots of a gallery and its models at one moment, in a folder or a bucket; also exports.
+//! Snapshots of a gallery and its models at one moment, in a folder or a bucket. Also exports and
+//! imports.
 //!
-//! `export` and `import` the archive for any version · `restore` a snapshot to a data folder ·
-//! `manifest` the files of a snapshot · `originals` originals in tar files · `file` streams with
-//! digests · `error` its errors.
+//! - `export`, `import`: write and read an archive that any version of the program can read
+//! - `restore`: restores a snapshot to a data folder
+//! - `manifest`: lists the files of a snapshot
+//! - `originals`: originals in tar files
+//! - `file`: streams files and computes their digests
+//! - `error`: the errors of snapshots, exports and imports
 
 mod error;
 mod export;
@@ -44,8 +48,8 @@ const MANIFEST: &str = "manifest.json";
 const STORE: &str = "store";
 const MODELS: &str = "models";
 /// The age after which an incomplete snapshot counts as abandoned.
-const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// The most bytes that a tar file needs for an entry besides its content.
+const ABANDONED_AFTER: Duration = Duration::from_hours(24);
+/// Maximum number of bytes that a tar file needs for an entry in addition to its content.
 const TAR_OVERHEAD_BYTES: u64 = 1024;
 
 /// A handle on the snapshots of a gallery, cheap to clone.
@@ -84,7 +88,7 @@ impl Snapshots {
     }
 
     /// Makes a snapshot, with copies of all originals if `originals` is true. Dropping the future
-    /// does not stop it. A failed snapshot is removed.
+    /// does not stop it. Removes a snapshot that failed.
     ///
     /// # Errors
     /// [`SnapshotError`], with [`InProgress`](SnapshotError::InProgress) while another is being
@@ -113,7 +117,7 @@ impl Snapshots {
         let Shared {
             gallery, registry, ..
         } = &*self.0;
-        // The originals of the copied rows must still exist when they are copied in turn.
+        // The originals of the copied rows must still exist when they are copied after the rows.
         let _guard = gallery.pause_cleanup().await;
         self.check_free_space(originals).await?;
         let generation = gallery.index().generations().active;
@@ -151,12 +155,12 @@ impl Snapshots {
         let path = self.path(id).join(MANIFEST);
         self.0.location.objects.put(&path, text.into()).await?;
         gauge!(SNAPSHOT_SECONDS).set(now().as_secs_f64());
-        tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "a snapshot was made");
+        tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "snapshot made");
         Ok(manifest)
     }
 
-    /// Removes incomplete snapshots that killed services left. Younger ones stay, because another
-    /// service may be making them.
+    /// Removes old incomplete snapshots, which killed services left. Keeps recent ones, because
+    /// another service may be making them.
     async fn remove_abandoned(&self) -> Result<(), SnapshotError> {
         for id in self.ids().await? {
             let begun_at = id.get_timestamp().map_or(0, |time| time.to_unix().0);
@@ -193,8 +197,8 @@ impl Snapshots {
         Ok(disk::check_free_space(folder, bytes)?)
     }
 
-    /// Returns all snapshots, newest first. Skips one whose manifest cannot be read, with a log
-    /// line.
+    /// Returns all snapshots, newest first. Skips and logs a snapshot whose manifest cannot be
+    /// read.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -237,12 +241,12 @@ impl Snapshots {
     /// Removes a snapshot. Returns false if there was none with this id.
     ///
     /// # Errors
-    /// [`SnapshotError`]; a partly removed snapshot no longer counts as one.
+    /// [`SnapshotError`]. A partly removed snapshot no longer counts as a snapshot.
     pub async fn remove(&self, id: Uuid) -> Result<bool, SnapshotError> {
         if self.get(id).await?.is_none() {
             return Ok(false);
         }
-        // Without a manifest the rest is not a snapshot any more.
+        // Without a manifest, the rest is no longer a snapshot.
         let manifest = self.path(id).join(MANIFEST);
         self.0.location.objects.delete(&manifest).await?;
         self.clear(id).await?;

@@ -13,7 +13,7 @@ use crate::snapshots::{
 
 /// The size after which the next volume begins.
 const VOLUME_BYTES: u64 = 1 << 30;
-/// Bytes of originals that are held in memory before they are written.
+/// Bytes of originals that are fetched into memory before they are written.
 pub(crate) const BATCH_BYTES: u64 = 16 << 20;
 pub(crate) const PARALLEL_FETCHES: usize = 8;
 
@@ -29,11 +29,11 @@ pub(crate) fn append(
     tar.append_data(&mut header, name, bytes)
 }
 
-/// The largest original that is accepted from an archive.
+/// Maximum size in bytes of an original in an archive.
 pub(crate) const MAX_ORIGINAL_BYTES: u64 = 1 << 30;
 
 /// Reads a file of a tar archive, or returns the reason why it is refused: it must be a plain file
-/// of at most `max_bytes`. A sparse file can claim any size and take no space in the archive.
+/// of at most `max_bytes`. A sparse file can claim any size without taking space in the archive.
 pub(crate) fn read_plain(
     entry: &mut tar::Entry<impl Read>,
     max_bytes: u64,
@@ -86,12 +86,11 @@ impl Snapshots {
                 Ok::<_, io::Error>(tar)
             });
             let tar = written.await?;
-            match size + bytes < VOLUME_BYTES && rest.peek().is_some() {
-                true => volume = Some((name, tar, size + bytes)),
-                false => {
-                    let out = blocking(move || tar.into_inner()).await?;
-                    files.push(file::finish(&name, out).await?);
-                }
+            if size + bytes < VOLUME_BYTES && rest.peek().is_some() {
+                volume = Some((name, tar, size + bytes));
+            } else {
+                let out = blocking(move || tar.into_inner()).await?;
+                files.push(file::finish(&name, out).await?);
             }
         }
         Ok(files)

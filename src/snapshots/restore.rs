@@ -26,7 +26,8 @@ use crate::{
 pub struct Target {
     /// The data folder, which must be empty or new.
     pub data_dir: PathBuf,
-    /// The folder or URL to store originals at, or where they are if the snapshot has none.
+    /// The folder or URL of the originals. They are stored there if the snapshot contains them, and
+    /// are there already otherwise.
     pub originals: String,
     /// If true, all originals exist already and none is copied from the snapshot.
     pub has_originals: bool,
@@ -34,7 +35,7 @@ pub struct Target {
     pub cache_bytes: u64,
 }
 
-/// Returns the newest snapshot at a location that has this store id and a position in a log.
+/// Returns the newest snapshot at a location with this store id and a position in a log.
 ///
 /// # Errors
 /// [`SnapshotError`].
@@ -48,9 +49,9 @@ pub async fn newest(location: &str, store: Uuid) -> Result<Option<Manifest>, Sna
             Ok(found) if found.store == store && found.position.is_some() => {
                 return Ok(Some(found));
             }
-            // It is of another store, or of this one from the time before it had a log.
+            // The snapshot is of another store, or of this store before it had a log.
             Ok(_) => {}
-            // It was not completed.
+            // The snapshot is incomplete.
             Err(SnapshotError::Objects {
                 source: object_store::Error::NotFound { .. },
             }) => {}
@@ -67,12 +68,12 @@ fn open(location: &str) -> Result<StorageLocation, SnapshotError> {
     })
 }
 
-/// Restores the snapshot at a folder or URL to a data folder. Returns the damage found in the
-/// result.
+/// Restores the snapshot at a folder or URL to a data folder. Returns the snapshot's manifest and
+/// the damage found in the restored folder.
 ///
 /// # Errors
-/// [`SnapshotError`]. The service then refuses the folder until it is emptied and restored to
-/// again.
+/// [`SnapshotError`]. The service then refuses the folder until it is emptied and the restore is
+/// repeated.
 pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>), SnapshotError> {
     let location = open(from)?;
     let objects = &*location.objects;
@@ -109,7 +110,7 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
     let (of, path, cache) = (store.clone(), folder.clone(), to.cache_bytes);
     blocking(move || {
         let restored = index::restore(&path, &mut input, cache);
-        // Reports a damaged file as such, whichever error it caused in the index.
+        // Reports a damaged file as such, regardless of the error that it caused in the index.
         file::check(input, &of)?;
         restored.map_err(SnapshotError::from)
     })
@@ -169,7 +170,8 @@ async fn restore_model(
     folder: &FilePath,
 ) -> Result<(), SnapshotError> {
     let mut input = file::read(objects, path).await?;
-    // Only the last part of the path: a forged manifest must not write outside the folder.
+    // Uses only the last part of the path, because a forged manifest must not write outside the
+    // folder.
     let name = path.filename().unwrap_or(MODELS).to_owned();
     let (of, folder) = (file.clone(), folder.join(MODELS));
     blocking(move || {

@@ -8,8 +8,8 @@ use std::{
 
 use rustix::{fs::Mode, process::umask};
 
-/// Kept free for the store, which writes to the same disk and must not stop for a write that can
-/// wait.
+/// Space kept free for the store. It writes to the same disk and must not stop because of a write
+/// that can wait.
 const RESERVED_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum DiskError {
 }
 
 /// Restricts the permissions of all files that this process creates to those of a folder, or to the
-/// owner if the folder does not exist yet. Call it before threads are started.
+/// owner if the folder does not exist yet. Must be called before threads are started.
 pub fn restrict_permissions(folder: &Path) {
     let allowed = fs::metadata(folder).map_or(0, |folder| folder.permissions().mode());
     umask(Mode::from_raw_mode(!allowed & 0o077));
@@ -42,12 +42,13 @@ pub fn check_free_space(folder: &Path, bytes: u64) -> Result<(), DiskError> {
         source: error.into(),
     })?;
     let (needed, free) = (bytes + RESERVED_BYTES, disk.f_bavail * disk.f_frsize);
-    match free >= needed {
-        true => Ok(()),
-        false => Err(DiskError::Full {
+    if free >= needed {
+        Ok(())
+    } else {
+        Err(DiskError::Full {
             path: folder.to_owned(),
             needed,
             free,
-        }),
+        })
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tikv_jemalloc_ctl::raw;
 
-/// The time, in milliseconds, that [`ARENAS`] keep freed memory.
+/// Time in milliseconds for which [`ARENAS`] keep freed memory.
 const DECAY_MS: isize = 2000;
 
 /// The arenas of threads that [release memory quickly](release_quickly), one for each core.
@@ -23,8 +23,8 @@ static ARENAS: LazyLock<Vec<u32>> = LazyLock::new(|| {
 /// The number of threads that have such an arena.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns the bytes of memory that this process may use: the machine's, or its container's limit
-/// if that is lower.
+/// Returns the bytes of memory that this process may use: the machine's memory, or its container's
+/// limit if that is lower.
 pub fn limit() -> Option<u64> {
     let text = |path: &str| fs::read_to_string(path).ok();
     let machine = text("/proc/meminfo").and_then(|text| {
@@ -33,7 +33,7 @@ pub fn limit() -> Option<u64> {
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     });
-    // Of cgroups version 2 and 1. Without a limit these hold a word or a huge number.
+    // The files of cgroups version 2 and 1. Without a limit, they contain a word or a huge number.
     let limits = [
         "/sys/fs/cgroup/memory.max",
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",

@@ -3,6 +3,6 @@
 /// Installs ring as the provider of HTTP clients, which cannot be built without one. A second call
 /// changes nothing.
 pub fn install() {
-    // Fails only if a provider is installed already.
+    // This fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,4 +1,5 @@
-//! The metrics: one table with the name, the help and the series of each, all there from the start.
+//! The metrics: one table with the name, the help and the series of each. All metrics exist from
+//! the start.
 
 use std::sync::LazyLock;
 
@@ -41,7 +42,7 @@ metrics! {
     Gauge REQUEST_MEMORY = "scihcgrl_request_memory_bytes", Nothing,
         "Bytes of memory reserved for requests and answers.";
     Gauge REQUEST_MEMORY_LIMIT = "scihcgrl_request_memory_limit_bytes", Nothing,
-        "The most bytes that can be reserved for requests and answers.";
+        "Maximum number of bytes that can be reserved for requests and answers.";
     Counter PANICS = "scihcgrl_panics_total", Plain, "Panics, caught or not.";
     Counter DECODER_FAILURES = "scihcgrl_decoder_failures_total", Plain,
         "Decoder processes that crashed or were ended at a limit.";
@@ -63,7 +64,7 @@ metrics! {
         Labels(&[("operation", &["put", "get"])]), "Time to store or fetch an original.";
     Gauge IMAGES = "scihcgrl_images", Plain, "Images stored.";
     Gauge UNCODED = "scihcgrl_images_uncoded", Plain, "Uncoded images, which no search finds.";
-    Gauge DISTINCT_CODES = "scihcgrl_distinct_codes", Nothing, "Different codes of a length.";
+    Gauge DISTINCT_CODES = "scihcgrl_distinct_codes", Nothing, "Distinct codes of a length.";
     Gauge GENERATION = "scihcgrl_generation", Plain, "The number of the active generation.";
     Gauge STANDBY_MISSING = "scihcgrl_standby_images_missing", Plain,
         "Images without codes of the standby model.";
@@ -105,7 +106,7 @@ const SECOND_BUCKETS: [f64; 16] = [
 ];
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Returns the process's metrics. The first call makes them and sets them to zero.
+/// Returns the process's metrics. The first call creates them and sets them to zero.
 pub fn metrics() -> &'static PrometheusHandle {
     static HANDLE: LazyLock<PrometheusHandle> = LazyLock::new(|| {
         let builder = PrometheusBuilder::new();

@@ -1,6 +1,7 @@
 //! Logs as text or JSON, spans for an OpenTelemetry collector, and metrics.
 //!
-//! `line_writer` log events on one line each · `metrics` the table of all metrics.
+//! - `line_writer`: writes each log event on one line
+//! - `metrics`: the table of all metrics
 
 mod line_writer;
 mod metrics;
@@ -23,7 +24,7 @@ use line_writer::LineWriter;
 
 /// Starts logging to standard error, filtered by `RUST_LOG`; counting panics; and, if
 /// `OTEL_EXPORTER_OTLP_ENDPOINT` is set, sending spans to an OpenTelemetry collector (OTLP over
-/// HTTP). Call once in a process.
+/// HTTP). Must be called once per process.
 pub fn start(format: LogFormat) -> Traces {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let lines = fmt::layer().with_writer(|| LineWriter);
@@ -74,7 +75,7 @@ fn provider(exporter: SpanExporter) -> SdkTracerProvider {
         .build()
 }
 
-/// The spans that are not yet sent to a collector. Dropping this sends them.
+/// The spans that are not yet sent to a collector. Sends them when dropped.
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Drop for Traces {

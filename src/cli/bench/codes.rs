@@ -18,7 +18,7 @@ use crate::{
     index::CodeSet,
 };
 
-/// The number of queries in the repeated pass, few enough to stay in the processor's caches.
+/// Number of queries in the repeated pass, few enough to stay in the processor's caches.
 const REPEATED_QUERIES: usize = 16;
 /// The number of nearest codes that `top_k` returns.
 const TOP_K: usize = 10;
@@ -38,13 +38,13 @@ pub struct Codes {
     /// The radii to search within, one or more.
     #[arg(long, default_value = "2", num_args = 1..)]
     radius: Vec<u32>,
-    /// The number of images that `counted` returns besides the exact total.
+    /// Number of images that `counted` returns in addition to the exact total.
     #[arg(long, default_value_t = 10)]
     limit: usize,
     /// The operations to measure: ids, counted, top_k.
     #[arg(long, num_args = 1.., default_values = ["ids", "counted", "top_k"])]
     ops: Vec<String>,
-    /// Print JSON lines, which is also the default.
+    /// Print JSON lines. This is also the default.
     #[arg(long)]
     json: bool,
 }
@@ -130,7 +130,7 @@ fn read(path: &Path, bits: Length) -> anyhow::Result<Vec<u64>> {
     let (words, rest) = bytes.as_chunks();
     ensure!(
         rest.is_empty(),
-        "{} has {} bytes, which is no multiple of 8",
+        "{} has {} bytes, which is not a multiple of 8",
         path.display(),
         bytes.len()
     );

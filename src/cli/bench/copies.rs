@@ -11,7 +11,7 @@ use crate::{
 };
 
 const GROUP_SIZES: std::ops::RangeInclusive<usize> = 2..=20;
-/// Images of a group are up to this much more similar than the threshold.
+/// Maximum amount by which the similarity of images of a group exceeds the threshold.
 const MAX_EXCESS: f32 = 0.04;
 
 /// The options of `scihcgrl bench copies`.
@@ -26,7 +26,7 @@ pub struct CopiesBench {
     /// Bytes of a sketch.
     #[arg(long, default_value_t = 192)]
     bytes: usize,
-    /// The least similarity of copies.
+    /// Minimum similarity of copies.
     #[arg(long, default_value_t = 0.9)]
     least: f32,
     /// The number of images of which all pairs are compared, to measure the recall of the
@@ -85,9 +85,10 @@ fn make_sketches(options: &CopiesBench, images: usize) -> SketchSet {
     while sketches.len() < images {
         let oldest = random_direction(&mut random, options.bytes);
         sketches.push(quantised(&oldest));
-        let size = match (sketches.len() as f64) < grouped {
-            true => random.random_range(GROUP_SIZES),
-            false => 1,
+        let size = if (sketches.len() as f64) < grouped {
+            random.random_range(GROUP_SIZES)
+        } else {
+            1
         };
         for _ in 1..size.min(images - sketches.len() + 1) {
             // With the square root as similarity to the first, any two of the group have about this

@@ -80,9 +80,10 @@ impl Images {
                 codes: self.codes(number),
                 sketch: self.sketch(number),
             }],
-            labels: match self.labelled {
-                true => labels.map(str::to_owned).collect(),
-                false => Vec::new(),
+            labels: if self.labelled {
+                labels.map(str::to_owned).collect()
+            } else {
+                Vec::new()
             },
             payload: None,
             media_type: "image/jpeg".to_owned(),

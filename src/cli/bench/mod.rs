@@ -1,8 +1,11 @@
 //! `scihcgrl bench`: measurements that print JSON lines. They use public interfaces only and check
 //! no targets.
 //!
-//! `codes` search in memory · `store` a store on disk · `images` its synthetic images · `copies`
-//! groups of copies · `pictures` reading pictures for training.
+//! - `codes`: search in memory
+//! - `store`: a store on disk
+//! - `images`: its synthetic images
+//! - `copies`: groups of copies
+//! - `pictures`: reading pictures for training
 
 mod codes;
 mod copies;
@@ -20,7 +23,7 @@ pub enum Bench {
     Store(store::StoreBench),
     /// Measure the search for groups of copies among generated sketches, in memory, on one thread.
     Copies(copies::CopiesBench),
-    /// Measure how many training pictures are made a second, without training.
+    /// Measure how many training pictures are prepared per second, without training.
     Pictures(pictures::PicturesBench),
 }
 

@@ -1,5 +1,5 @@
-//! `bench pictures`: measures how many pictures a second are read and made into batches, without a
-//! network.
+//! `bench pictures`: measures how many pictures per second are read and made into batches, without
+//! a network.
 
 use std::{path::PathBuf, thread, time::Instant};
 
@@ -33,10 +33,10 @@ pub struct PicturesBench {
     /// The strength of random changes of pictures, 0 to 1.
     #[arg(long, default_value_t = 0.5)]
     augment: f64,
-    /// Threads that make pictures. By default one for each core.
+    /// Threads that prepare pictures. By default one per core.
     #[arg(long)]
     threads: Option<usize>,
-    /// The least duration of the measurement, in seconds.
+    /// Minimum duration of the measurement, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }

@@ -31,7 +31,7 @@ use crate::{
 /// The options of `scihcgrl bench store`.
 #[derive(Args)]
 pub struct StoreBench {
-    /// A folder that does not exist yet. It is removed at the end without --keep-for.
+    /// A folder that does not exist yet. It is removed at the end unless --keep-for is given.
     #[arg(long)]
     data_dir: PathBuf,
     /// The number of images.
@@ -281,7 +281,8 @@ fn print(op: &str, options: &StoreBench, index: &Index, more: Value) {
     );
 }
 
-/// Runs work for each number on `tasks` concurrent tasks. Returns the numbers done a second.
+/// Runs work for each number on `tasks` concurrent tasks. Returns the number of completed calls per
+/// second.
 fn each<F: Future<Output = Result<(), IndexError>> + Send + 'static>(
     runtime: &Runtime,
     numbers: Range<usize>,

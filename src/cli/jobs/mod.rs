@@ -1,6 +1,6 @@
 //! `scihcgrl jobs`: starts, lists, follows, cancels and deletes jobs of a running service.
 //!
-//! `follow` the events of a job.
+//! - `follow`: the events of a job
 
 mod follow;
 
@@ -52,7 +52,7 @@ pub enum Jobs {
     },
     /// List the newest jobs.
     List {
-        /// The most jobs to list, 1 to 1000.
+        /// Maximum number of jobs to list, 1 to 1000.
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
@@ -66,7 +66,7 @@ pub enum Jobs {
         /// The job's id.
         id: String,
     },
-    /// Delete the records of jobs that ended some days ago.
+    /// Delete the records of jobs that ended more than a number of days ago.
     Prune {
         /// The age in days from which jobs are deleted.
         #[arg(long)]
@@ -139,9 +139,10 @@ pub(crate) async fn run(client: Client, jobs: &Jobs) -> anyhow::Result<()> {
 async fn start(client: &Client, request: RequestBuilder, detach: bool) -> anyhow::Result<()> {
     let job = client.send(request).await?.map_err(anyhow::Error::msg)?;
     let id = text(&job["id"]);
-    match detach {
-        true => println!("{id}"),
-        false => watch(client, id).await?,
+    if detach {
+        println!("{id}");
+    } else {
+        watch(client, id).await?;
     }
     Ok(())
 }
@@ -161,10 +162,12 @@ fn job_body(kind: &str, options: &[String]) -> anyhow::Result<Value> {
                 .filter(|parsed| !parsed.is_object())
                 .unwrap_or_else(|| value.into())
         };
-        let value = match LIST_OPTIONS.contains(&name) {
-            true if name == "lengths" => value.split(',').map(parse).collect(),
-            true => value.split(',').map(Value::from).collect(),
-            false => parse(value),
+        let value = if name == "lengths" {
+            value.split(',').map(parse).collect()
+        } else if LIST_OPTIONS.contains(&name) {
+            value.split(',').map(Value::from).collect()
+        } else {
+            parse(value)
         };
         body.insert(name.to_owned(), value);
     }

@@ -36,7 +36,7 @@ impl Originals {
         sent.await.map_err(|source| failed(name, source))
     }
 
-    /// Copies a stored file to a path. Returns false if there is none of this name.
+    /// Copies a stored file to a path. Returns false if there is no file with this name.
     ///
     /// # Errors
     /// [`OriginalsError::File`].
@@ -56,7 +56,7 @@ impl Originals {
         Ok(true)
     }
 
-    /// Returns the content of a small file, if there is one of this name.
+    /// Returns the content of a small file, if there is one with this name.
     ///
     /// # Errors
     /// [`OriginalsError::File`].

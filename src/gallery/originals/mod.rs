@@ -1,8 +1,8 @@
-//! Storage of originals: a local folder, or a bucket of S3, Google Cloud or Azure, in a folder
-//! named by the store's id. Responsible for paths and timeouts; which image has which original is
-//! the index's.
+//! Storage of originals in a local folder, or in a bucket of S3, Google Cloud or Azure. The
+//! originals of a store are under the store's id. Responsible for paths and timeouts. The index
+//! keeps track of which image has which original.
 //!
-//! `files` temporary files of jobs.
+//! - `files`: temporary files of jobs
 
 mod files;
 
@@ -27,12 +27,12 @@ use crate::{
     telemetry::ORIGINAL_SECONDS,
 };
 
-/// The most time to read or write one original.
+/// Maximum time to read or write one original.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// After a failed write, the time until another is tried.
+/// After a failed write, the time until the next attempt.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// The time between two log lines about failed writes.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Minimum time between two log lines about failed writes.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 const PARALLEL_REMOVALS: usize = 16;
 /// A file that marks a folder as that of a store's originals.
 const MARKER: &str = "scihcgrl";
@@ -80,7 +80,7 @@ pub struct Originals {
     objects: Arc<dyn ObjectStore>,
     /// The path of this store's originals.
     root: Path,
-    /// The same, if it is a local folder.
+    /// The same path, if it is a local folder.
     folder: Option<PathBuf>,
     /// Set while originals cannot be written.
     outage: Mutex<Option<Outage>>,
@@ -195,7 +195,7 @@ impl Originals {
                 let last_logged = outage.map(|outage| outage.last_logged);
                 let last_logged = last_logged.filter(|last| last.elapsed() < LOG_INTERVAL);
                 if last_logged.is_none() {
-                    tracing::error!(?error, "originals cannot be written, so images are refused");
+                    tracing::error!(?error, "originals cannot be written; images are refused");
                 }
                 Some(Outage {
                     last_logged: last_logged.unwrap_or(now),
@@ -234,7 +234,7 @@ impl Originals {
     }
 
     /// Removes originals and partial files of them. Returns the keys that have no original now,
-    /// also if they had none before.
+    /// including those that had none before.
     pub async fn remove(&self, keys: &[OriginalKey]) -> Vec<OriginalKey> {
         let each = keys.iter().copied().map(|key| async move {
             let removed = match self.objects.delete(&self.path(&key.to_string())).await {
@@ -298,9 +298,12 @@ async fn with_timeout<T>(
 ) -> Result<T, OriginalsError> {
     let done = tokio::time::timeout(REQUEST_TIMEOUT, work).await;
     done.map_err(|_| OriginalsError::Timeout { what })?
-        .map_err(|source| match is_disk_full(&source) {
-            true => OriginalsError::DiskFull,
-            false => OriginalsError::Failed { what, source },
+        .map_err(|source| {
+            if is_disk_full(&source) {
+                OriginalsError::DiskFull
+            } else {
+                OriginalsError::Failed { what, source }
+            }
         })
 }
 

@@ -1,5 +1,6 @@
-//! Batching: images queue for the model workers, which encode the waiting ones in batches. `worker`
-//! is the thread that owns a model.
+//! Batching: images queue for the model workers, which encode the waiting ones in batches.
+//!
+//! - `worker`: the thread that owns a model
 
 mod worker;
 
@@ -25,13 +26,13 @@ use crate::{
 
 #[derive(Clone, Copy, Debug)]
 pub struct BatchConfig {
-    /// The largest number of images in one forward pass.
+    /// Maximum number of images in one forward pass.
     pub max_batch: usize,
-    /// How long a batch that is not full waits for more images while the service is busy.
+    /// Time that a batch that is not full waits for more images while the service is busy.
     pub max_delay: Duration,
-    /// The largest number of images that are accepted and have no codes yet; one more is refused.
+    /// Maximum number of accepted images without codes. Further images are refused.
     pub queue: usize,
-    /// How old an image may be when its batch is formed; an older one is answered with
+    /// Maximum age of an image when its batch is formed. An older image is answered with
     /// [`BatchError::Late`].
     pub deadline: Duration,
 }
@@ -72,13 +73,13 @@ pub enum BatchError {
     /// The forward pass failed.
     #[error("inference failed: {source}")]
     Inference {
-        /// Shared, since one failure may answer several images.
+        /// Shared, because one failure may answer several images.
         source: Arc<ModelError>,
     },
     /// The model could not be loaded, or its first pass failed.
     #[error(transparent)]
     Start(#[from] ModelError),
-    /// The operating system starts no more threads.
+    /// The operating system cannot start another thread.
     #[error("cannot start the model's thread: {source}")]
     Thread { source: std::io::Error },
 }
@@ -130,12 +131,12 @@ struct QueuedImage {
     answer: oneshot::Sender<Result<Encoded, BatchError>>,
 }
 
-/// The queue that the workers share; one at a time forms a batch from it.
+/// The queue that the workers share. One worker at a time forms a batch from it.
 struct SharedQueue {
     images: Mutex<mpsc::Receiver<QueuedImage>>,
-    /// The number of images in it.
+    /// Number of images in the queue.
     length: Arc<AtomicUsize>,
-    /// The number of workers.
+    /// Number of workers.
     workers: usize,
 }
 
@@ -146,14 +147,14 @@ pub struct Batcher {
     queue: mpsc::Sender<QueuedImage>,
     length: Arc<AtomicUsize>,
     slots: Arc<Semaphore>,
-    /// The number of workers that were started.
+    /// Number of workers that were started.
     started: usize,
-    /// The number of workers that still run.
+    /// Number of workers that still run.
     alive: Arc<AtomicUsize>,
     config: BatchConfig,
 }
 
-/// Workers that have their models loaded and warm.
+/// Number of workers whose models are loaded and warm.
 pub struct Started {
     pub batcher: Batcher,
     pub workers: Vec<JoinHandle<()>>,
@@ -164,9 +165,10 @@ pub struct Started {
 
 impl Batcher {
     /// Starts a worker for each loader; all share one queue. A worker loads its model and warms it
-    /// up on its own thread, because on a GPU that speeds up this thread alone. Also, each thread
-    /// that computes gets its own OpenMP threads. If these are more than the cores, OpenMP sleeps
-    /// between operations instead of spinning, and a single image takes twice as long.
+    /// up on its own thread, because on a GPU the warm-up speeds up only the thread that runs it.
+    /// Also, each thread that computes gets its own OpenMP threads. If there are more of these than
+    /// cores, OpenMP sleeps between operations instead of spinning, and a single image takes twice
+    /// as long.
     ///
     /// # Errors
     /// [`BatchError::Start`] and [`BatchError::Thread`].
@@ -244,7 +246,7 @@ impl Batcher {
         BatchError::Full { waiting }
     }
 
-    /// Waits for a free queue slot for one image. Only for callers that can make their own clients
+    /// Waits for a free queue slot for one image. Only for callers that can make their clients
     /// wait.
     ///
     /// # Errors
@@ -273,13 +275,13 @@ impl Batcher {
         answered.await.map_err(|_| BatchError::Closed)?
     }
 
-    /// The number of images that wait for a worker.
+    /// Returns the number of images that wait for a worker.
     pub fn waiting(&self) -> usize {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Returns false once a worker has ended, because its thread panicked or its device failed:
-    /// then only a restart helps.
+    /// Returns false once a worker has ended, because its thread panicked or its device failed.
+    /// Only a restart helps then.
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire) == self.started
     }

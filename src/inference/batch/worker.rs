@@ -1,6 +1,6 @@
-//! The thread that owns a model: forms a batch of the waiting images, encodes it, answers each. An
-//! idle service answers at once, since a batch does not wait for more images; a busy one fills its
-//! batches by itself, since images arrive while a batch runs.
+//! The thread that owns a model: it forms a batch of the waiting images, encodes the batch, and
+//! answers each image. An idle service answers at once, because a batch does not wait for more
+//! images. A busy service fills its batches, because images arrive while a batch runs.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::{
     telemetry::{BATCH_IMAGES, IMAGES_DROPPED, INFERENCE_SECONDS, QUEUE_SECONDS},
 };
 
-/// Counts a worker until its thread ends, also by a panic.
+/// Counts a worker until its thread ends, even by a panic.
 pub(crate) struct LiveWorker(Arc<AtomicUsize>);
 
 impl LiveWorker {
@@ -36,7 +36,7 @@ impl Drop for LiveWorker {
     }
 }
 
-/// Works until the queue is closed and empty, or the device fails.
+/// Runs until the queue is closed and empty, or the device fails.
 pub(crate) fn run(hasher: &Hasher, queue: &SharedQueue, config: BatchConfig) {
     while let Some(batch) = next_batch(queue, config) {
         if batch.is_empty() {
@@ -57,8 +57,8 @@ pub(crate) fn run(hasher: &Hasher, queue: &SharedQueue, config: BatchConfig) {
         answer(batch, codes, started);
         if failed > 0 {
             counter!(IMAGES_DROPPED, "reason" => "failed").increment(failed as u64);
-            // A device that has failed for good fails at any input; the service must report that,
-            // so that it is replaced.
+            // A device that has failed permanently fails with any input. The service must report
+            // that, so that it is replaced.
             if let Err(error) = hasher.warm_up(1) {
                 tracing::error!(%error, "the device has failed");
                 return;
@@ -67,10 +67,10 @@ pub(crate) fn run(hasher: &Hasher, queue: &SharedQueue, config: BatchConfig) {
     }
 }
 
-/// Returns the next images to encode; none if the queue is closed and empty.
+/// Returns the next images to encode. Returns none if the queue is closed and empty.
 fn next_batch(queue: &SharedQueue, config: BatchConfig) -> Option<Vec<QueuedImage>> {
-    // The worker that forms a batch holds the queue; the others encode theirs or wait for it. A
-    // panic cannot leave the queue in a broken state.
+    // The worker that forms a batch holds the queue. The others encode their batches or wait for
+    // the queue. A panic cannot leave the queue in a broken state.
     let images = queue.images.lock();
     let (first, busy) = match images.try_recv() {
         Ok(first) => (first, true),
@@ -78,7 +78,7 @@ fn next_batch(queue: &SharedQueue, config: BatchConfig) -> Option<Vec<QueuedImag
         Err(TryRecvError::Disconnected) => return None,
     };
     let waits = busy && !config.max_delay.is_zero();
-    // No more than this worker's share, so that no other worker idles.
+    // Takes no more than this worker's share, so that no other worker is idle.
     let share = queue.length.load(Ordering::Relaxed).div_ceil(queue.workers);
     let limit = if waits { usize::MAX } else { share };
     let limit = limit.min(config.max_batch).max(1);
@@ -97,7 +97,7 @@ fn next_batch(queue: &SharedQueue, config: BatchConfig) -> Option<Vec<QueuedImag
     Some(form_batch(first, more, keep, limit))
 }
 
-/// Takes items in order, until `limit` of them are kept or there are no more.
+/// Takes items in order, until `limit` of them are kept or none are left.
 fn form_batch<T>(
     first: T,
     mut next: impl FnMut() -> Option<T>,
@@ -113,7 +113,7 @@ fn form_batch<T>(
     batch
 }
 
-/// Returns the image, unless nobody waits for it any more or it has waited too long.
+/// Returns the image, unless its caller is gone or it has waited too long.
 fn keep_if_wanted(item: QueuedImage) -> Option<QueuedImage> {
     if item.answer.is_closed() {
         counter!(IMAGES_DROPPED, "reason" => "disconnected").increment(1);
@@ -128,7 +128,7 @@ fn keep_if_wanted(item: QueuedImage) -> Option<QueuedImage> {
     }
 }
 
-/// Encodes images together; a failure is that of each.
+/// Encodes images together. If that fails, every image gets the error.
 fn encode(hasher: &Hasher, pixels: &[&Pixels]) -> Vec<Result<Output, Arc<ModelError>>> {
     let started = Instant::now();
     let outputs = hasher.encode(pixels);

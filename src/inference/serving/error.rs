@@ -11,7 +11,7 @@ use crate::{
 /// Why the served models could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
-    /// The registry has no checkpoint of this id.
+    /// The registry has no checkpoint with this id.
     #[error("there is no model {id} in the registry")]
     NoModel { id: String },
     /// The model is the active one.
@@ -22,7 +22,7 @@ pub enum ServingError {
     Precision { precision: String },
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A model could not be fetched from the other replicas, or not be offered to them.
+    /// A model could not be fetched from the other replicas or offered to them.
     #[error(transparent)]
     Replica(#[from] ReplicaError),
     #[error(transparent)]

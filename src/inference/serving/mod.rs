@@ -1,8 +1,9 @@
 //! The served models: the active one, and the standby one if there is a standby generation, each
 //! with its workers.
 //!
-//! `reconcile` changes the models when the log changed the generations · `shared` checkpoints that
-//! replicas share · `error` why a model cannot be served.
+//! - `reconcile`: changes the models after the log has changed the generations
+//! - `shared`: checkpoints that replicas share
+//! - `error`: why a model cannot be served
 
 mod error;
 mod reconcile;
@@ -54,7 +55,7 @@ pub struct Models {
 
 #[derive(Clone)]
 pub struct ServingConfig {
-    /// Where they compute. Each computes in the numeric type of its generation.
+    /// The devices of the models. Each model computes in the numeric type of its generation.
     pub compute: Compute,
     pub batching: BatchConfig,
 }
@@ -69,18 +70,19 @@ struct Shared {
     config: ServingConfig,
     models: RwLock<Models>,
     workers: Mutex<Vec<JoinHandle<()>>>,
-    /// The replica, if the service is one of several: it has the models and the log of changes.
+    /// The replica, if the service is one of several. It gives access to the shared models and the
+    /// log.
     replica: Option<Replica>,
     /// Held while the models and their generations change together.
     change: tokio::sync::Mutex<()>,
 }
 
 impl Serving {
-    /// Starts the models of an index's generations. If the standby one cannot be started, that is
-    /// logged, and its generation gets no codes until it can or is replaced.
+    /// Starts the models of an index's generations. If the standby model cannot be started, logs
+    /// the error. Its generation then gets no codes until the model starts or is replaced.
     ///
     /// # Errors
-    /// [`ServingError`] if the active one cannot be started.
+    /// [`ServingError`] if the active model cannot be started.
     pub fn start(
         index: Index,
         registry: Registry,
@@ -114,8 +116,8 @@ impl Serving {
         })))
     }
 
-    /// The models as they are now. A search takes them once, so that it compares codes of one
-    /// model.
+    /// Returns the models as they are now. A search calls this once, so that it compares codes of
+    /// one model.
     pub fn models(&self) -> Models {
         let models = self.0.models.read();
         models.clone()
@@ -129,8 +131,8 @@ impl Serving {
         &self.0.config.compute
     }
 
-    /// Begins a standby generation of a model, in place of the one there is, if any. Returns the
-    /// model's checkpoint and the generation's number. From then on images are written with codes
+    /// Begins a standby generation of a model, and replaces the existing one, if any. Returns the
+    /// model's checkpoint and the generation's number. From then on, images are written with codes
     /// of both generations.
     ///
     /// # Errors
@@ -156,7 +158,7 @@ impl Serving {
         if let Some(replica) = &self.0.replica {
             replica.offer(id, &entry.path).await?;
             drop(change);
-            // Every replica, this one too, starts the model when it applies the write.
+            // Every replica, including this one, starts the model when it applies the write.
             return Ok((entry, self.0.index.begin(wanted).await?));
         }
         let (shared, generation) = (self.0.clone(), wanted.clone());
@@ -176,8 +178,8 @@ impl Serving {
     /// # Errors
     /// [`ServingError::Index`], with [`IndexError::Unfinished`] if images lack codes in it.
     pub async fn activate(&self, number: u32) -> Result<(), ServingError> {
-        // On a task of its own: a caller that leaves between the commit and the change of models
-        // must not keep the second from happening.
+        // Runs in a separate task, because a caller that leaves after the commit must not prevent
+        // the change of models.
         let serving = self.clone();
         tokio::spawn(async move { serving.switch(number).await }).await?
     }
@@ -270,8 +272,8 @@ fn serve(
     Ok((served, workers))
 }
 
-/// Returns a loader of the model for each device. A CPU counts as one device of one thread per
-/// core, unless the number of threads is configured: OpenMP's threads wait for each other after
+/// Returns a loader of the model for each device. A CPU counts as one single-threaded device per
+/// core, unless the number of threads is configured. OpenMP's threads wait for each other after
 /// every operation, so a model with many threads is slow while it does not get all cores at once.
 fn loaders(
     model: &Path,

@@ -1,5 +1,5 @@
-//! Changes the served models after the log of a gallery has changed the generations: fetches and
-//! starts new ones, stops those whose generation is gone.
+//! Changes the served models after the log of a gallery has changed the generations. Fetches and
+//! starts new models, and stops models whose generation is gone.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::{
 };
 
 impl Serving {
-    /// Makes the served models those of the index's generations. Fetches a model that is not here.
+    /// Makes the served models match the index's generations. Fetches a model that is not here.
     ///
     /// # Errors
-    /// [`ServingError`]; the standby model may be missing then, but a new active one is served if
+    /// [`ServingError`]. The standby model may then be missing, but a new active model is served if
     /// it could be started.
     pub async fn reconcile(&self) -> Result<(), ServingError> {
         let _change = self.0.change.lock().await;
@@ -36,7 +36,7 @@ impl Serving {
             Ok(Arc::new(served))
         };
         let active = find(&wanted.active).await?;
-        // The active model answers even if the standby one cannot be fetched just now.
+        // The active model is served even if the standby model cannot be fetched now.
         let standby = wanted.standby.as_ref();
         let standby = standby
             .and_then(|generation| served_now.iter().find(|served| matches(served, generation)));

@@ -1,5 +1,5 @@
-//! Checkpoints that replicas share: one that is added or removed at a replica is added or removed
-//! at all.
+//! Checkpoints that replicas share. A checkpoint that is added or removed at one replica is added
+//! or removed at all.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ impl Serving {
     /// Adds a checkpoint here and offers it to the other replicas.
     ///
     /// # Errors
-    /// [`ServingError::Registry`] if it is no checkpoint; [`Replica`](ServingError::Replica) if it
-    /// was added here and could not be offered.
+    /// [`ServingError::Registry`] if it is not a checkpoint; [`Replica`](ServingError::Replica) if
+    /// it was added here and could not be offered.
     pub async fn add(&self, file: &Path) -> Result<Entry, ServingError> {
         let (registry, file) = (self.0.registry.clone(), file.to_owned());
         let entry = tokio::task::spawn_blocking(move || registry.add(&file)).await??;
@@ -26,7 +26,7 @@ impl Serving {
         Ok(entry)
     }
 
-    /// Returns the checkpoint of an id, if there is one. Fetches it from the other replicas if it
+    /// Returns the checkpoint with an id, if there is one. Fetches it from the other replicas if it
     /// is not here.
     ///
     /// # Errors
@@ -53,8 +53,8 @@ impl Serving {
         Ok(Some(added.await??))
     }
 
-    /// Returns all checkpoints, the oldest first. Before, fetches those that other replicas have
-    /// and removes those that they removed, if the other replicas can be reached.
+    /// Returns all checkpoints, oldest first. If the other replicas can be reached, first fetches
+    /// the checkpoints that they have and removes those that they removed.
     ///
     /// # Errors
     /// [`ServingError::Registry`].

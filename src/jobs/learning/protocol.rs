@@ -1,5 +1,5 @@
-//! What the service and the learning process agree on: the files in a job's folder, the task in one
-//! of them, and the lines that the process prints.
+//! The protocol between the service and the learning process: the files in a job's folder, the task
+//! in one of them, and the lines that the process prints.
 
 use std::path::Path;
 
@@ -24,11 +24,11 @@ pub(crate) const MODEL: &str = "model.safetensors";
 /// The measured quality of both models.
 pub(crate) const OUTCOME: &str = "outcome.json";
 
-/// The files from which a process elsewhere resumes. They are packed in this order, so that none is
-/// newer than the later ones allow.
+/// The files from which a process of another worker resumes. They are packed in this order, so that
+/// no file is newer than the files after it.
 pub(crate) const RESUME_FILES: [&str; 4] = ["model.safetensors.resume", MODEL, TRAINED, BEFORE];
 
-/// What the process has to learn, as the service writes it to [`TASK`].
+/// The task of the process, as the service writes it to [`TASK`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "options", rename_all = "snake_case")]
 pub(crate) enum Task {

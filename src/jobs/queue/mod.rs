@@ -1,5 +1,7 @@
-//! The queue of jobs. `store` keeps their records and events · `runner` takes the next job and does
-//! it.
+//! The queue of jobs.
+//!
+//! - `store`: their records and events
+//! - `runner`: runs the next job
 
 pub mod runner;
 pub mod store;

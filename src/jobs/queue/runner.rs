@@ -1,5 +1,5 @@
-//! The runner: takes the next job, does it, and writes its end. If services share jobs, an idle
-//! worker claims a job, or a range of a job that encodes.
+//! The runner: claims the next job, runs it, and records its end. If services share jobs, an idle
+//! worker also encodes ranges of other workers' jobs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,13 +27,14 @@ use crate::{
     telemetry::JOBS_FINISHED,
 };
 
-/// How often an idle worker looks for shared work, since an expired claim changes no record.
+/// How often an idle worker looks for shared work. It must poll, because an expired claim changes
+/// no record.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a job may take to stop here after its claim was lost.
+/// How long a job may take to stop after its claim is lost.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Jobs {
-    /// Does the queued jobs, one after the other. Ends only if the store fails.
+    /// Runs the queued jobs, one after the other. Returns only if the store fails.
     pub async fn run(self) {
         let (mut changes, mut encoder) = (self.changes(), None);
         loop {
@@ -41,11 +42,11 @@ impl Jobs {
             let (idle, failed) = match self.try_next(&mut encoder).await {
                 Ok(worked) => (!worked, false),
                 Err(error) if error.is_temporary() || error.is_lost() => {
-                    tracing::debug!(%error, "no job can be started now; tried again soon");
+                    tracing::debug!(%error, "cannot start the next job yet; retrying soon");
                     (true, true)
                 }
                 Err(error) => {
-                    tracing::error!(%error, "no more jobs are started");
+                    tracing::error!(%error, "the store of jobs failed; this service starts no more jobs until it restarts");
                     return;
                 }
             };
@@ -61,18 +62,18 @@ impl Jobs {
         }
     }
 
-    /// Copies the shared records for as long as the store can be written.
+    /// Copies the shared records until the store fails.
     pub async fn follow(self, records: SharedRecords, replica: Replica) {
         loop {
             let followed = self.0.store.follow(&records, &replica).await;
             match followed.map_err(JobError::from) {
                 Ok(never) => match never {},
                 Err(error) if error.is_temporary() => {
-                    tracing::warn!(%error, "the jobs of other services are unknown; tried again soon");
+                    tracing::warn!(%error, "cannot read the shared records of jobs; retrying soon");
                     sleep(POLL_INTERVAL).await;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the shared records are not copied here any more");
+                    tracing::error!(%error, "the store of jobs failed; stopped copying the shared records");
                     return;
                 }
             }
@@ -87,14 +88,16 @@ impl Jobs {
         }
     }
 
-    /// Encodes a range for another worker's job, or does the next job. Returns false if there is
+    /// Encodes a range for another worker's job, or runs the next job. Returns false if there is
     /// neither.
     async fn try_next(&self, encoder: &mut Option<GenerationEncoder>) -> Result<bool, JobError> {
         match self.encode_range_for_other_job(encoder).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
             // Other workers can encode the range.
-            Err(error) => tracing::warn!(%error, "a range cannot be encoded here now"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot encode ranges of other jobs; other workers can");
+            }
         }
         *encoder = None;
         match self.claim_next().await? {
@@ -108,7 +111,7 @@ impl Jobs {
     async fn claim_next(&self) -> Result<Option<(Job, Context, Option<Arc<Claim>>)>, JobError> {
         let mut running = self.0.running.lock().await;
         let mut waiting = self.read(Store::unfinished).await?;
-        // Jobs come by age, and the sort is stable: the oldest of equal priority comes first.
+        // Jobs are listed by age, and the sort is stable: the oldest of equal priority comes first.
         waiting.sort_by_key(|job| std::cmp::Reverse(job.priority));
         for job in waiting {
             let Some(Claimed {
@@ -142,7 +145,7 @@ impl Jobs {
     }
 
     async fn perform(&self, job: Job, context: Context, claim: Option<Arc<Claim>>) {
-        tracing::info!(id = %job.id, task = ?job.task, resumed = job.resumed, "a job is started");
+        tracing::info!(id = %job.id, task = ?job.task, resumed = job.resumed, "job started");
         let id = job.id;
         let work = async {
             match &job.task {
@@ -163,20 +166,20 @@ impl Jobs {
         }
         let flushed = self.0.store.flush().await.map_err(JobError::from);
         match ended.and(flushed) {
-            // Only now: a job whose end is not on disk resumes from its folder.
+            // Only now, because a job whose end is not on disk resumes from its folder.
             Ok(()) => self.clear_all(id).await,
             Err(error) if error.is_lost() => {
-                tracing::warn!(%id, "another worker has the job");
+                tracing::warn!(%id, "lost the claim on the job; another worker continues it");
                 self.clear(id).await;
             }
             Err(error) => {
-                tracing::error!(%id, %error, "the end of a job could not be written");
+                tracing::error!(%id, %error, "cannot record the end of the job");
             }
         }
     }
 
     /// Stops the running job if another service was asked to cancel it, or if its claim is lost.
-    /// Returns only if it has not stopped in time after that loss.
+    /// Returns only if the claim is lost and the job does not stop in time.
     async fn watch_for_stop(&self, id: Uuid, claim: Option<&Claim>) {
         let mut changes = self.changes();
         let lost = async {
@@ -193,7 +196,7 @@ impl Jobs {
             tokio::select! {
                 () = &mut lost => {
                     self.stop(Stop::Lost).await;
-                    // It ends by itself within a step.
+                    // The job ends by itself within a step.
                     sleep(STOP_TIMEOUT).await;
                     return;
                 }
@@ -216,7 +219,7 @@ impl Jobs {
         }
     }
 
-    /// Writes the end of the job that ran here, unless its claim is lost.
+    /// Records the end of the job that ran here, unless its claim is lost.
     async fn finish_claimed(
         &self,
         context: &Context,
@@ -240,7 +243,7 @@ impl Jobs {
         }
     }
 
-    /// Writes the end of a job.
+    /// Records the end of a job.
     pub(crate) async fn finish(
         &self,
         mut job: Job,
@@ -255,7 +258,7 @@ impl Jobs {
         self.0.store.write(job).await?;
         let end = json!({ "result": job.result, "error": job.error });
         self.0.store.append(job.id, job.state.name(), end).await?;
-        tracing::info!(id = %job.id, state = job.state.name(), "a job is over");
+        tracing::info!(id = %job.id, kind = job.task.kind(), state = job.state.name(), "job finished");
         let labels = [("kind", job.task.kind()), ("state", job.state.name())];
         counter!(JOBS_FINISHED, &labels).increment(1);
         Ok(())
@@ -272,7 +275,7 @@ fn mark_finished(job: &mut Job, done: Result<Value, JobError>) {
         }
         Err(JobError::Cancelled) => State::Cancelled,
         Err(error) => {
-            tracing::error!(id = %job.id, error = ?error, "a job failed: {error}");
+            tracing::error!(id = %job.id, error = ?error, "job failed: {error}");
             job.error = Some(error.to_string());
             State::Failed
         }

@@ -1,4 +1,4 @@
-//! A model that encodes images for jobs, on a thread of its own at the lowest priority.
+//! A model that encodes images for jobs, on a separate thread at the lowest priority.
 
 use std::thread;
 
@@ -24,7 +24,7 @@ struct Batch {
     answer: oneshot::Sender<Result<Vec<EncodedImage>, ModelError>>,
 }
 
-/// An image with its codes, or with empty codes and the reason.
+/// An image with its codes, or with empty codes and the reason for that.
 pub type EncodedImage = (Recoded, Option<String>);
 
 /// A handle on the thread. When it is dropped, the thread ends after its current batch.
@@ -41,7 +41,7 @@ impl Drop for JoinOnDrop {
         if let Some(thread) = self.0.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that encodes panicked");
+            tracing::error!("the encoder thread of a job panicked");
         }
     }
 }
@@ -131,9 +131,10 @@ fn encode(hasher: &Hasher, images: Vec<FetchedImage>) -> Result<Vec<EncodedImage
         .iter()
         .filter_map(|(_, one)| one.as_ref().ok())
         .collect();
-    let mut outputs = match pixels.is_empty() {
-        true => Vec::new(),
-        false => hasher.encode(&pixels)?,
+    let mut outputs = if pixels.is_empty() {
+        Vec::new()
+    } else {
+        hasher.encode(&pixels)?
     }
     .into_iter();
     let coded = decoded.into_iter().map(|(missing, decoded)| {

@@ -20,11 +20,11 @@ use crate::{
     },
 };
 
-/// The number of images that are encoded and written together.
+/// Number of images that are encoded and written together.
 const BATCH_IMAGES: usize = 16;
-/// The number of originals that are fetched at a time.
+/// Maximum number of originals fetched at the same time.
 const MAX_CONCURRENT_FETCHES: usize = 4;
-/// How long a batch waits for searches at most.
+/// Maximum time that a batch waits for searches.
 const MAX_YIELD: Duration = Duration::from_secs(1);
 const YIELD_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -34,13 +34,13 @@ pub(crate) struct GenerationEncoder {
     number: u32,
     encoder: Option<EncoderThread>,
     began: Instant,
-    /// The number of missing images at `began`.
+    /// Number of missing images at `began`.
     missing_at_start: u64,
     last_report: Option<Instant>,
 }
 
 impl GenerationEncoder {
-    /// An encoder of the generation `number`, with its model.
+    /// Returns an encoder for the generation `number`, with its model.
     pub fn new(context: &Context, entry: Entry, number: u32) -> Self {
         GenerationEncoder {
             entry,
@@ -133,7 +133,7 @@ impl GenerationEncoder {
     }
 }
 
-/// Fetches originals; an unreadable one is replaced by the reason.
+/// Fetches originals. Returns the reason in place of an unreadable one.
 async fn fetch(context: &Context, batch: &[Missing]) -> Result<Vec<FetchedImage>, JobError> {
     let each = batch.iter().cloned().map(|missing| async move {
         let original = context.original(&missing.id, missing.original, missing.bytes);

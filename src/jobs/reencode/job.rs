@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-/// The largest number of uncoded images that a job lists.
+/// Maximum number of uncoded images that a job lists.
 const MAX_UNCODED_LISTED: usize = 1000;
 
 /// Uncoded images by id, with the reasons.
 type Uncoded = BTreeMap<String, String>;
 
-/// Encodes all images that lack codes of a model, and activates it. Does nothing if it is active
-/// already.
+/// Encodes all images that lack codes of a model, then activates the model. Does nothing if the
+/// model is already active.
 pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobError> {
     let (serving, gallery) = (context.serving(), context.gallery());
     let started = Instant::now();
@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
         serving.discard().await?;
     }
     let uncoded = done?;
-    // Counted over the whole index, since other workers may have encoded a part and be gone.
+    // Counted over the whole index, because other workers may have encoded a part and ended.
     let now = gallery.index().facts();
     let count = uncoded.len();
     let listed = uncoded.into_iter().take(MAX_UNCODED_LISTED);

@@ -18,16 +18,16 @@ use crate::{
     telemetry::JOB_RANGES,
 };
 
-/// The smallest number of pages of a range, and the largest number of ranges of a gallery.
+/// Minimum number of pages per range, and maximum number of ranges per gallery.
 const MIN_RANGE_PAGES: u32 = 16;
 const MAX_RANGES: u32 = 1000;
-/// How often a worker checks if the others have finished their ranges.
+/// How often a worker checks whether the others have finished their ranges.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a worker waits after it failed to encode a range.
 const FAILED_RANGE_DELAY: Duration = Duration::from_secs(1);
 
 impl Range {
-    /// Splits a gallery of so many pages into ranges.
+    /// Splits a gallery of `pages` pages into ranges.
     fn all(job: Uuid, model: &str, generation: u32, pages: u32) -> Vec<Range> {
         let step = MIN_RANGE_PAGES.max(pages.div_ceil(MAX_RANGES));
         let range = |first| Range {
@@ -44,8 +44,8 @@ impl Range {
 }
 
 impl Jobs {
-    /// Encodes a range of another worker's job, if there is one of the standby generation here.
-    /// Returns false if there is none.
+    /// Encodes a range of another worker's job. Returns false if no range is open for the standby
+    /// generation of this replica.
     pub(crate) async fn encode_range_for_other_job(
         &self,
         encoder: &mut Option<GenerationEncoder>,
@@ -77,10 +77,10 @@ impl Jobs {
                     encoder.insert(GenerationEncoder::new(&context, entry, generation))
                 }
             };
-            tracing::info!(%job, first, "a range is encoded");
+            tracing::info!(%job, first, "encoding a range of the job");
             if let Err(error) = encode_range(&context, encoder, claimed).await {
                 // The job may have been cancelled; otherwise another worker encodes the range.
-                tracing::warn!(%job, first, %error, "a range could not be encoded here");
+                tracing::warn!(%job, first, %error, "cannot encode a range of the job");
                 tokio::time::sleep(FAILED_RANGE_DELAY).await;
             }
             return Ok(true);
@@ -89,8 +89,8 @@ impl Jobs {
     }
 }
 
-/// Encodes all pages of the gallery together with the idle workers, and returns the result once all
-/// are encoded. A service alone does nothing here.
+/// Encodes all pages of the gallery together with the idle workers. Returns the result when all are
+/// encoded. Does nothing if the service is alone.
 pub(crate) async fn encode_shared(
     context: &Context,
     encoder: &mut GenerationEncoder,
@@ -148,13 +148,12 @@ pub(crate) async fn encode_shared(
 
 /// Removes the ranges of a job.
 pub(crate) async fn remove_all(context: &Context) -> Result<(), JobError> {
-    match context.store().is_shared() {
-        true => {
-            let (store, id) = (context.store(), context.id);
-            let remove_all = || async move { Ok(store.remove_ranges(id).await?) };
-            context.retry_while_unavailable(remove_all).await
-        }
-        false => Ok(()),
+    if context.store().is_shared() {
+        let (store, id) = (context.store(), context.id);
+        let remove_all = || async move { Ok(store.remove_ranges(id).await?) };
+        context.retry_while_unavailable(remove_all).await
+    } else {
+        Ok(())
     }
 }
 

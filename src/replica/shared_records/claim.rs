@@ -16,11 +16,12 @@ use uuid::Uuid;
 
 use crate::replica::shared_records::{SharedRecords, SharedRecordsError, put};
 
-/// A claim expires if it is not renewed for so long: NATS takes up to nine seconds to elect a
+/// A claim expires if it is not renewed for this time. NATS takes up to nine seconds to elect a
 /// leader.
 pub(crate) const CLAIM_LIFETIME: Duration = Duration::from_secs(15);
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
-/// The holder takes a claim for lost if it could not renew it for so long: sooner than it expires.
+/// The holder considers a claim lost if it cannot renew it for this time, which is shorter than the
+/// claim's lifetime.
 const LOST_AFTER: Duration = Duration::from_secs(12);
 
 /// A claim that nobody else holds, until it is lost or released.
@@ -72,7 +73,7 @@ async fn renew(
 ) {
     loop {
         sleep(RENEWAL_INTERVAL).await;
-        // A process that was stopped for a while notices here, before it renews anything.
+        // A process that was suspended notices the loss here, before it renews anything.
         if renewed.elapsed() > LOST_AFTER {
             return;
         }
@@ -85,26 +86,26 @@ async fn renew(
             }
             Err(SharedRecordsError::Conflict { .. }) => return,
             Err(error) => {
-                tracing::debug!(%error, key, "a claim could not be renewed; tried again soon");
+                tracing::debug!(%error, key, "cannot renew the claim; retrying soon");
             }
         }
     }
 }
 
 impl Claim {
-    /// Returns true if another worker may hold it.
+    /// Returns true if another worker may hold the claim.
     pub fn is_lost(&self) -> bool {
         *self.lost.borrow()
     }
 
-    /// Waits until another worker may hold it.
+    /// Waits until another worker may hold the claim.
     pub async fn lost(&self) {
         let mut lost = self.lost.clone();
-        // If the sender is gone, nobody renews the claim any more.
+        // If the sender is gone, nothing renews the claim.
         let _ = lost.wait_for(|lost| *lost).await;
     }
 
-    /// Releases it, so that another worker can claim the key at once.
+    /// Releases the claim, so that another worker can claim the key at once.
     pub async fn release(&self) {
         self.renewal.abort();
         let revision = self.revision.load(Ordering::Acquire);
@@ -112,7 +113,7 @@ impl Claim {
             .claims
             .delete_expect_revision(&self.key, Some(revision));
         if let Err(error) = deleted.await {
-            tracing::debug!(%error, key = self.key, "a claim could not be released; it expires by itself");
+            tracing::debug!(%error, key = self.key, "cannot release the claim; it expires by itself");
         }
     }
 }

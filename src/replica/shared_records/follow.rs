@@ -1,5 +1,5 @@
-//! Keeps a copy of the shared records up to date: changes come in the order of their revisions, and
-//! after a stop from the revision that the copy has.
+//! Keeps a copy of the shared records up to date. Applies changes in the order of their revisions.
+//! After a restart, continues from the revision of the copy.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -11,15 +11,15 @@ use tokio::time::{sleep, timeout};
 use crate::replica::shared_records::{SharedRecords, SharedRecordsError, unavailable};
 
 const RETRY_DELAY: Duration = Duration::from_millis(300);
-/// If no message comes for so long, the stream is asked for its last one. The servers may have
-/// forgotten a consumer while it was cut off, which it does not notice.
+/// If no message arrives for this time, asks the stream for its last message. The servers may have
+/// forgotten a consumer while it was cut off, and the consumer does not notice that.
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// The header of a message that removes its key. A message that writes it has no such header.
+/// The header of a message that removes its key. A message that writes the key has no such header.
 const OPERATION_HEADER: &str = "KV-Operation";
 
 /// A change to apply to a copy of the records.
 pub enum RecordChange {
-    /// The copied records no longer exist: empty the copy.
+    /// The copied records no longer exist. The copy must be emptied.
     Reset,
     Put {
         key: String,
@@ -54,7 +54,7 @@ impl SharedRecords {
                 Ok(never) => match never {},
                 Err(FollowError::Copy(error)) => return Err(error),
                 Err(FollowError::SharedRecords(error)) => {
-                    tracing::warn!(%error, "the shared records cannot be read; tried again soon");
+                    tracing::warn!(%error, "cannot read the shared records; retrying soon");
                     sleep(RETRY_DELAY).await;
                 }
             }
@@ -92,9 +92,9 @@ impl SharedRecords {
                 Err(_) => {
                     let info = stream.info().await.map_err(|error| failed(&error))?;
                     let last = info.state.last_sequence;
-                    // A purged message never comes.
+                    // A purged message never arrives.
                     if last > *copied && stream.get_raw_message(last).await.is_ok() {
-                        return Err(failed(&"no change came although there are more"));
+                        return Err(failed(&"no change arrived, although the stream has more"));
                     }
                     continue;
                 }

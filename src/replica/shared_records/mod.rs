@@ -1,7 +1,8 @@
 //! Records that replicas and workers share next to the log, in a bucket in NATS. Only a writer that
 //! knows a record's current revision can change it, and each replica keeps a copy of all records.
 //!
-//! `claim` claims on work · `follow` changes for the copy.
+//! - `claim`: claims on work
+//! - `follow`: receives the changes and applies them to the copy
 
 mod claim;
 mod follow;
@@ -27,7 +28,7 @@ use crate::replica::{
 pub use claim::Claim;
 pub use follow::RecordChange;
 
-/// How long a record may take until it is written, and again until it is copied here.
+/// Maximum time until a record is written, and again until it is copied here.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -54,7 +55,7 @@ pub struct SharedRecords {
 }
 
 impl Replica {
-    /// Opens the gallery's shared records; creates their bucket if there is none.
+    /// Opens the gallery's shared records. Creates their bucket if there is none.
     ///
     /// # Errors
     /// [`ReplicaError::Stream`].
@@ -80,7 +81,7 @@ impl Replica {
 }
 
 impl LogConnection {
-    /// Opens or creates a bucket that is kept by as many servers as the log.
+    /// Opens or creates a bucket on as many servers as the log has.
     async fn bucket(&self, config: kv::Config) -> Result<kv::Store, ReplicaError> {
         let num_replicas = self.stream().await?.cached_info().config.num_replicas;
         let config = kv::Config {
@@ -100,7 +101,7 @@ impl LogConnection {
                     return Err(self.failed(error.to_string()));
                 }
                 Err(error) => {
-                    tracing::warn!(bucket = config.bucket, %error, "the bucket cannot be opened yet");
+                    tracing::warn!(bucket = config.bucket, %error, "cannot open the bucket yet; retrying");
                 }
             }
             sleep(RETRY_DELAY).await;
@@ -114,7 +115,8 @@ impl SharedRecords {
     ///
     /// # Errors
     /// [`SharedRecordsError::Conflict`] if it is at another revision;
-    /// [`Unavailable`](SharedRecordsError::Unavailable), and it may be written nevertheless.
+    /// [`Unavailable`](SharedRecordsError::Unavailable), in which case the record may still have
+    /// been written.
     pub async fn put(
         &self,
         key: &str,
@@ -126,7 +128,7 @@ impl SharedRecords {
         Ok(revision)
     }
 
-    /// As [`put`](Self::put), but does not wait until it is copied.
+    /// As [`put`](Self::put), but does not wait until the record is copied here.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -139,8 +141,8 @@ impl SharedRecords {
         put(&self.records, key, value, after, WRITE_TIMEOUT).await
     }
 
-    /// Returns a record and its revision: none and 0 if it never existed, none and the revision of
-    /// its removal if it was removed.
+    /// Returns a record and its revision. Returns none and 0 if it never existed, and none and the
+    /// revision of its removal if it was removed.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
@@ -162,7 +164,7 @@ impl SharedRecords {
     pub async fn catch_up(&self, key: &str) -> Result<(), SharedRecordsError> {
         let subject = format!("{}{key}", self.records.prefix);
         let stream = &self.records.stream;
-        // The leader answers this request; the server that answers `get` may be behind it.
+        // The leader answers this request. The server that answers `get` may be behind the leader.
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => self.wait_until_copied(message.sequence).await,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
@@ -183,8 +185,8 @@ impl SharedRecords {
         Ok(())
     }
 
-    /// Removes all records whose keys match, such as `event.7.>`, without a trace: no copy sees a
-    /// change.
+    /// Removes all records whose keys match a pattern, such as `event.7.>`. Copies are not notified
+    /// of this change.
     ///
     /// # Errors
     /// [`SharedRecordsError::Unavailable`].
@@ -194,7 +196,8 @@ impl SharedRecords {
         purged.map(drop).map_err(|error| unavailable(&error))
     }
 
-    /// Waits until the copy here has a revision, for a while: the record is written in any case.
+    /// Waits for a limited time until the copy here has a revision. The record is written in any
+    /// case.
     async fn wait_until_copied(&self, revision: u64) {
         let mut copied = self.copied_revision.subscribe();
         let reached = copied.wait_for(|copied| *copied >= revision);
@@ -202,8 +205,8 @@ impl SharedRecords {
     }
 }
 
-/// Writes a record. After a conflict it reads the record, since the answer to an earlier try may
-/// have been lost.
+/// Writes a record. After a conflict, reads the record, because the answer to an earlier attempt
+/// may have been lost.
 async fn put(
     bucket: &kv::Store,
     key: &str,

@@ -24,15 +24,15 @@ use crate::{
     },
 };
 
-/// The largest number of images that are searched when models are compared.
+/// Maximum number of images that are searched when models are compared.
 const MAX_GALLERY: usize = 5_000;
-/// The largest numbers of queries: for copies, and for the nearest by features.
+/// Maximum numbers of queries: for copies, and for the nearest images by features.
 const MAX_COPY_QUERIES: usize = 100;
 const MAX_NEIGHBOUR_QUERIES: usize = 500;
 /// The highest learning rate of the heads.
 const LEARNING_RATE: f64 = 3e-4;
 
-/// Does the steps that are left in the folder.
+/// Performs the remaining steps in the folder.
 pub(crate) fn run(options: &Adapt, compute: &Compute) -> anyhow::Result<()> {
     let collection = Collection::from_manifest(Path::new(MANIFEST))?;
     let mut items: Vec<&Item> = collection.items.iter().collect();

@@ -33,16 +33,16 @@ use crate::{
 /// The model with a new sketch, until it is complete.
 const SKETCHED: &str = "sketched.safetensors";
 
-/// The largest numbers of queries and of searched images of each class, when models are compared
-/// and after an epoch.
+/// Maximum numbers of queries and of searched images per class, when models are compared and after
+/// an epoch.
 const FULL_SAMPLE: (usize, usize) = (100, 500);
 const EPOCH_SAMPLE: (usize, usize) = (20, 100);
-/// The largest number of queries that copies are searched for.
+/// Maximum number of queries whose copies are searched for.
 const MAX_COPY_QUERIES: usize = 20;
-/// The largest number of training images that a new sketch is made from.
+/// Maximum number of training images that a new sketch is made from.
 const MAX_SKETCH_IMAGES: usize = 2_000;
 
-/// Does the steps that are left in the folder.
+/// Performs the remaining steps in the folder.
 pub(crate) fn run(options: &FineTune, compute: &Compute) -> anyhow::Result<()> {
     let (parent, folder) = (Path::new(PARENT), Path::new("."));
     let collection = data::open(&folder.join(MANIFEST))?;

@@ -1,9 +1,11 @@
 //! The half of learning that runs in a child process: it measures the parent model, trains a new
-//! one from the files in a job's folder, and measures that. A later process resumes where it was
-//! stopped.
+//! one from the files in a job's folder, and measures that. A later process resumes where an
+//! earlier one stopped.
 //!
-//! `fine_tune` learns labels · `adapt` learns without labels · `comparison` measures fine-tuned
-//! models · `progress` what the process prints and writes.
+//! - `fine_tune`: learns labels
+//! - `adapt`: learns without labels
+//! - `comparison`: measures fine-tuned models
+//! - `progress`: the lines that the process prints and the JSON files that it writes
 
 mod adapt;
 mod comparison;
@@ -20,8 +22,8 @@ use crate::{
     priority::Priority,
 };
 
-/// Does the task in a job's folder. With `attended` the process ends when its standard input
-/// closes, as it does when the service that started it is gone.
+/// Performs the task in a job's folder. With `attended`, the process ends when its standard input
+/// closes, which happens if the service that started it ends.
 ///
 /// # Errors
 /// Any failure, in words for the client that created the job.

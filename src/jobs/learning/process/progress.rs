@@ -1,4 +1,4 @@
-//! What the learning process prints and writes: lines of progress for the service, and JSON files.
+//! Prints the progress of the learning process for the service, and writes its JSON files.
 
 use std::{
     io::Write,
@@ -17,10 +17,10 @@ use crate::{
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Prints the progress of training from time to time, with its pace.
+/// Prints the progress and pace of training at intervals.
 pub(crate) struct ProgressReporter {
     batch_size: usize,
-    /// The current stage, with its first step and the time of that.
+    /// The current stage, its first step, and the time at which that step began.
     stage_start: Option<(&'static str, usize, Instant)>,
     last_report: Option<Instant>,
 }
@@ -34,7 +34,7 @@ impl ProgressReporter {
         }
     }
 
-    /// Prints the progress if `map` is given or the last line is old enough.
+    /// Prints the progress, unless the last line was printed recently and `map` is not given.
     pub fn report(&mut self, progress: &Progress, map: Option<Value>) {
         let Progress {
             stage, step, steps, ..
@@ -80,13 +80,13 @@ impl ProgressReporter {
     }
 }
 
-/// Prints a line. Fails silently, since nobody may listen.
+/// Prints a line. Ignores errors, because the service may be gone.
 pub(crate) fn print(line: &ProgressLine) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", json!(line)).and_then(|()| out.flush());
 }
 
-/// Replaces a JSON file as a whole.
+/// Replaces a JSON file atomically.
 pub(crate) fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
     let written = files::replace(path, format!("{value:#}\n").as_bytes());
     written.with_context(|| format!("cannot write {}", path.display()))

@@ -21,7 +21,7 @@ use crate::{
     train::unlabelled::MIN_IMAGES,
 };
 
-/// The new model counts as better only if the share of copies that come first falls by no more.
+/// Maximum loss in the share of copies that come first, for the new model to count as better.
 const MAX_COPY_LOSS: f64 = 0.005;
 
 pub(crate) async fn run(context: &Context, options: &Adapt) -> Result<Value, JobError> {
@@ -52,7 +52,8 @@ pub(crate) async fn run(context: &Context, options: &Adapt) -> Result<Value, Job
     }))
 }
 
-/// Returns true if copies are found as before, and the nearest by features are found better.
+/// Returns true if copies are found about as well as before, and the nearest images by features are
+/// found better.
 fn is_better(metrics: &Value) -> bool {
     let figure = |when: &str, name: &str| metrics[when][name].as_f64().unwrap_or(0.0);
     let rise = |name: &str| figure("after", name) - figure("before", name);

@@ -20,7 +20,7 @@ use crate::{
 
 /// Its name in the job's folder.
 pub(crate) const ARCHIVE: &str = "archive.tar";
-/// The largest size of an archive in bytes, packed and unpacked.
+/// Maximum size of an archive in bytes, both packed and unpacked.
 pub const MAX_BYTES: u64 = 16 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const CHUNK_BYTES: usize = 1 << 20;
@@ -36,11 +36,12 @@ pub(crate) fn list(archive: &Path) -> Result<Collection, JobError> {
             reason: other.to_string(),
         },
     })?;
-    match listed.classes.is_empty() {
-        true => Err(JobError::Archive {
+    if listed.classes.is_empty() {
+        Err(JobError::Archive {
             reason: "it has no folder with images; a folder is a class".to_owned(),
-        }),
-        false => Ok(listed),
+        })
+    } else {
+        Ok(listed)
     }
 }
 
@@ -59,9 +60,10 @@ pub(crate) fn take_upload(upload: &Path, folder: &Path, labels: &[String]) -> Re
         .take(2)
         .read_to_end(&mut first)
         .map_err(failed)?;
-    match first == GZIP_MAGIC {
-        true => unpack(upload, folder)?,
-        false => fs::rename(upload, &archive).map_err(failed)?,
+    if first == GZIP_MAGIC {
+        unpack(upload, folder)?;
+    } else {
+        fs::rename(upload, &archive).map_err(failed)?;
     }
     let listed = list(&archive)?;
     if let Some(label) = labels.iter().find(|label| !listed.classes.contains(label)) {

@@ -16,15 +16,15 @@ use crate::jobs::{
     service::JobsConfig,
 };
 
-/// How many of the last lines on its standard error are kept.
+/// Number of lines kept from the end of its standard error.
 const MAX_ERROR_LINES: usize = 20;
-/// libtorch's words for running out of memory: of a GPU, and of the machine.
+/// libtorch's messages if memory runs out: on a GPU, and on the machine.
 const OUT_OF_MEMORY: [&str; 2] = ["out of memory", "can't allocate memory"];
 /// The environment variable that configures libtorch's use of a GPU's memory.
 const ALLOCATOR_VARIABLE: &str = "PYTORCH_ALLOC_CONF";
 
-/// Runs the learning process and reports its progress. `due` goes up when there is a new state to
-/// hand over, as after each epoch.
+/// Runs the learning process and reports its progress. Increments `due` when there is a new state
+/// to hand over, such as after each epoch.
 pub(crate) async fn run(
     context: &Context,
     folder: &Path,

@@ -23,10 +23,10 @@ use crate::{
 
 /// The packed files from which another worker resumes.
 const HANDOVER: &str = "state.tar";
-/// The largest number of skipped images that a job lists.
+/// Maximum number of skipped images that a job lists.
 const MAX_SKIPPED_LISTED: usize = 1000;
 
-/// Returns the model of an id.
+/// Returns the model with an id, or an error if the registry has none.
 pub(crate) async fn parent_model(context: &Context, id: &str) -> Result<Entry, JobError> {
     let serving = context.serving();
     let find = || async move { Ok(serving.find(id).await?) };
@@ -34,7 +34,7 @@ pub(crate) async fn parent_model(context: &Context, id: &str) -> Result<Entry, J
     parent_model.ok_or_else(|| JobError::NoModel { id: id.to_owned() })
 }
 
-/// Returns as many skipped images as a job lists.
+/// Returns the first [`MAX_SKIPPED_LISTED`] of the skipped images.
 pub(crate) fn first_skipped(skipped: Vec<Value>) -> Vec<Value> {
     skipped.into_iter().take(MAX_SKIPPED_LISTED).collect()
 }
@@ -65,8 +65,8 @@ pub(crate) async fn learn(
     Ok((model, metrics))
 }
 
-/// Creates the job that encodes the gallery with the new model and activates it, if that is wanted.
-/// Returns its id.
+/// If activation is requested, creates the job that encodes the gallery with the new model and
+/// activates it. Returns the job's id.
 pub(crate) async fn start_activation(
     context: &Context,
     model: &str,

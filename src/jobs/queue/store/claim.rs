@@ -18,7 +18,7 @@ pub struct Claimed<T> {
 
 impl Store {
     /// Claims a job that is queued or whose worker is gone. Returns none if another worker has it
-    /// or it is over.
+    /// or it has ended.
     pub async fn claim_job(&self, job: &Job) -> Result<Option<Claimed<Job>>, StoreError> {
         let Some(records) = &self.records else {
             return Ok(Some(Claimed {
@@ -35,7 +35,7 @@ impl Store {
             return Ok(None);
         };
         let latest = match self.latest(records, job.id).await {
-            // A newer program wrote the job, and will do it.
+            // A newer program wrote the job, and will run it.
             Err(StoreError::Malformed { .. }) => None,
             job => job?,
         };

@@ -17,15 +17,15 @@ use crate::{
     replica::{RecordChange, Replica, SharedRecords, SharedRecordsError},
 };
 
-/// The key of the tree with the revision up to which it is a copy.
+/// The tree's key for the revision up to which it is a copy.
 const COPIED_REVISION: &[u8] = b"s";
-/// How long the end of a job waits until the replica has applied the job's writes. A replica that
-/// takes longer is not ready.
+/// How long the copy waits with the end of a job for the replica to apply the job's writes. A
+/// replica that takes longer is not ready.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Store {
-    /// Copies the shared records for as long as the tree can be written. The end of a job is copied
-    /// only after the replica has applied the job's writes.
+    /// Copies the shared records until the tree cannot be written. Copies the end of a job only
+    /// after the replica has applied the job's writes.
     pub async fn follow(
         &self,
         records: &SharedRecords,
@@ -53,7 +53,7 @@ impl Store {
         records.follow(copied_revision, apply_change).await
     }
 
-    /// Writes the jobs from the time when this service was alone to the shared records.
+    /// Copies the jobs that this service created while it was alone to the shared records.
     async fn publish_jobs(&self, records: &SharedRecords) -> Result<(), StoreError> {
         for first in [EVENT, JOB] {
             let tree = self.tree.open()?;
@@ -110,8 +110,8 @@ impl Store {
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
-    /// Returns the job that an idempotency key was used for. If there is none, the key now belongs
-    /// to a job of the given id.
+    /// Returns the job that an idempotency key was used for. If there is none, assigns the key to a
+    /// job with the given id.
     pub(crate) async fn job_of_key(
         &self,
         records: &SharedRecords,
@@ -139,7 +139,7 @@ impl Store {
     }
 }
 
-/// Returns the log's position at the end of a job, if the change is the end of a job.
+/// If the change is the end of a job, returns the log's position at that end.
 fn position(change: &RecordChange) -> Option<u64> {
     let RecordChange::Put { key, value, .. } = change else {
         return None;
@@ -150,7 +150,7 @@ fn position(change: &RecordChange) -> Option<u64> {
     serde_json::from_slice::<Job>(value).ok()?.position
 }
 
-/// The reverse of [`record_key`]; none for records that are not copied.
+/// The reverse of [`record_key`]. Returns none for records that are not copied.
 fn tree_key(text: &str) -> Option<Vec<u8>> {
     let mut parts = text.split('.');
     let first = match parts.next()? {

@@ -9,7 +9,7 @@ use crate::jobs::{
 };
 
 impl Store {
-    /// Returns jobs, the newest first: those before a job, or all.
+    /// Returns jobs, newest first: those created before a job, or all.
     pub fn list(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.newest_first(before)?.take(limit).collect()
     }
@@ -34,7 +34,7 @@ impl Store {
         Ok(keys.filter_map(|key| self.read_or_skip(key).transpose()))
     }
 
-    /// Returns the jobs that are not over, the oldest first.
+    /// Returns the unfinished jobs, oldest first.
     pub fn unfinished(&self) -> Result<Vec<Job>, StoreError> {
         let tree = self.tree.open()?;
         let keys: Vec<_> = tree.scan_prefix([JOB]).keys().collect();
@@ -46,12 +46,12 @@ impl Store {
         all.filter(unfinished).collect()
     }
 
-    /// Reads a job. Returns none if its record is malformed, which is logged once for each job.
+    /// Reads a job. Returns none if its record is malformed, and logs that once per job.
     fn read_or_skip(&self, key: sled::Result<sled::IVec>) -> Result<Option<Job>, StoreError> {
         match self.get(id_in(&key?)) {
             Err(error @ StoreError::Malformed { id, .. }) => {
                 if self.unreadable.lock().insert(id) {
-                    tracing::error!(%error, "a job is skipped");
+                    tracing::error!(%error, "skipping a job whose record cannot be read");
                 }
                 Ok(None)
             }
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// As after a newer program wrote to the store and was replaced by this one.
+    /// A record as a newer program may have written it before this one replaced it.
     #[test]
     fn jobs_of_a_newer_program_are_read_or_skipped() {
         let folder = tempfile::tempdir().unwrap();

@@ -2,8 +2,10 @@
 //! several services share jobs, the tree is a copy of their shared records, and writes go to these
 //! first.
 //!
-//! `claim` claims on jobs and ranges · `copy` keeps the copy up to date · `list` jobs by age ·
-//! `ranges` the ranges of a job.
+//! - `claim`: claims on jobs and ranges
+//! - `copy`: keeps the copy up to date
+//! - `list`: jobs by age
+//! - `ranges`: the ranges of a job
 
 pub mod claim;
 mod copy;
@@ -24,16 +26,16 @@ use crate::{
     replica::{SharedRecords, SharedRecordsError},
 };
 
-/// The first byte of a key says what is under it. The job's UUID follows, then the number of an
+/// The first byte of a key: the kind of the entry. The job's UUID follows, then the number of an
 /// event or range.
 const JOB: u8 = b'j';
 const EVENT: u8 = b'e';
 const RANGE: u8 = b'r';
 /// A request that a job stop.
 const STOP: u8 = b'c';
-/// The job's id of an idempotency key, which follows.
+/// The id of the job of an idempotency key. The key follows.
 const KEY: u8 = b'k';
-/// The revision of the shared record under another key of the tree, which follows.
+/// The revision of the shared record of another key of the tree. That key follows.
 const REVISION: u8 = b'v';
 
 /// Why jobs cannot be read or written.
@@ -62,16 +64,16 @@ impl From<sled::Error> for StoreError {
     }
 }
 
-/// The stored jobs. Reads come from the tree. Writes go to the shared records first, if there are
-/// any, and come to the tree from there.
+/// The stored jobs. Reads use the tree. Writes go to the shared records first, if there are any,
+/// and are copied to the tree from there.
 pub struct Store {
     tree: Tree,
     records: Option<SharedRecords>,
     /// Counts the changes of all jobs.
     changes: watch::Sender<u64>,
-    /// Held between looking up an idempotency key and writing it.
+    /// Held from the lookup of an idempotency key until it is written.
     adding: Mutex<()>,
-    /// The jobs whose records cannot be read and for which that was logged.
+    /// The jobs whose unreadable records were logged.
     unreadable: Mutex<HashSet<Uuid>>,
 }
 
@@ -97,8 +99,8 @@ impl Store {
     }
 
     /// Adds a job. If the idempotency key was used before and its job still exists, returns that
-    /// one instead. If another service is adding a job of the same key, this job gets the same id,
-    /// and the service that writes it first has added it.
+    /// job instead. If another service is adding a job with the same key, this job gets the same
+    /// id, and the service that writes it first has added it.
     pub async fn add(&self, job: &mut Job, key: Option<&str>) -> Result<Option<Job>, StoreError> {
         if let (Some(records), Some(key)) = (&self.records, key) {
             match self.job_of_key(records, key, job.id).await? {
@@ -124,9 +126,10 @@ impl Store {
                 put?;
             }
             let put = self.put(at, record, 0).await;
-            return match is_taken(&put) {
-                true => self.latest(records, job.id).await,
-                false => put.map(|_| None),
+            return if is_taken(&put) {
+                self.latest(records, job.id).await
+            } else {
+                put.map(|_| None)
             };
         }
         let _adding = self.adding.lock();
@@ -163,7 +166,7 @@ impl Store {
         record.map(|record| job(id, &record, revision)).transpose()
     }
 
-    /// Returns a job, also one that another service has just written.
+    /// Returns a job, even one that another service has just written.
     pub async fn find(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
         match (self.get(id)?, &self.records) {
             (None, Some(records)) => {
@@ -191,7 +194,7 @@ impl Store {
         }
     }
 
-    /// Returns the events of a job after one of them.
+    /// Returns the events of a job after a given event.
     pub fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, StoreError> {
         let from = numbered(EVENT, id, after.saturating_add(1));
         let to = [key_of(EVENT, id), vec![u8::MAX; 5]].concat();
@@ -200,7 +203,7 @@ impl Store {
         events.map(|event| read(id, &event?.1)).collect()
     }
 
-    /// Asks the worker that does a job to stop.
+    /// Asks the worker that runs a job to stop.
     pub async fn ask_to_stop(&self, id: Uuid) -> Result<(), StoreError> {
         let asked = self.put(key_of(STOP, id), Vec::new(), 0).await;
         match asked {
@@ -247,7 +250,8 @@ impl Store {
         Ok(())
     }
 
-    /// The batch that removes a key, and with a job all its other entries.
+    /// Returns the batch that removes a key. For a job, it also removes all other entries of the
+    /// job.
     fn removal_of(&self, key: &[u8]) -> Result<sled::Batch, StoreError> {
         let mut batch = sled::Batch::default();
         let mut remove = |key: &[u8]| {

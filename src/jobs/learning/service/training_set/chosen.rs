@@ -1,5 +1,5 @@
-//! An image that was chosen to learn from: where it is, and its labels. Kept small, since a gallery
-//! has many images and the service needs its memory.
+//! An image to learn from: its location and its labels. The type is small, because a gallery has
+//! many images and the service needs its memory.
 
 use std::path::Path;
 

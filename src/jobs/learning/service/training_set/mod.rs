@@ -1,7 +1,8 @@
 //! The training set of a job: images chosen from the gallery or an archive, copied into the job's
 //! folder with a list of them.
 //!
-//! `chosen` an image to learn from · `sample` random samples.
+//! - `chosen`: an image to learn from
+//! - `sample`: random samples
 
 mod chosen;
 mod sample;
@@ -40,17 +41,17 @@ use sample::Sample;
 const SKIPPED: &str = "skipped.json";
 /// The packed training set, for another worker.
 const SET_ARCHIVE: &str = "set.tar";
-/// How many records are read at a time.
+/// Number of records read at a time.
 const PAGE_RECORDS: usize = 1000;
-/// How many bytes training writes for each byte of the parent model: weights, averages and moments,
-/// in floats, and the new model.
+/// Bytes that training writes for each byte of the parent model: weights, averages and moments as
+/// floats, and the new model.
 const TRAINING_BYTES_PER_MODEL_BYTE: u64 = 10;
 /// The side in pixels at which an image is decoded to check that it is readable.
 const PROBE_SIDE: u32 = 32;
 
-/// Prepares the training set in a job's folder, unless it is there. Returns the skipped images with
-/// their reasons. `chosen` is polled only if the set is not there; `archive` is true if it reads
-/// the uploaded archive.
+/// Prepares the training set in a job's folder, unless it exists already. Returns the skipped
+/// images with the reasons. Polls `chosen` only if the set does not exist. `archive` is true if
+/// `chosen` reads the uploaded archive.
 pub(crate) async fn prepare(
     context: &Context,
     archive: bool,
@@ -69,7 +70,7 @@ pub(crate) async fn prepare(
     let images = folder.join(IMAGES);
     fs::create_dir_all(&images).map_err(|source| failed(&images, source))?;
     let bytes = chosen.iter().map(|one| one.bytes().next_multiple_of(4096));
-    // The packed set for other workers needs the space once more.
+    // The packed set for other workers needs as much space again.
     let copies = if context.store().is_shared() { 2 } else { 1 };
     disk::check_free_space(
         &folder,
@@ -120,9 +121,10 @@ pub(crate) async fn choose_labelled(
         };
         let from_gallery = options.archive.is_none();
         let all = from_gallery && options.labels.is_empty();
-        let wanted: BTreeSet<String> = match from_gallery {
-            true => options.labels.iter().cloned().collect(),
-            false => chosen.iter().flat_map(|one| one.labels.clone()).collect(),
+        let wanted: BTreeSet<String> = if from_gallery {
+            options.labels.iter().cloned().collect()
+        } else {
+            chosen.iter().flat_map(|one| one.labels.clone()).collect()
         };
         let only: BTreeSet<_> = options.images.iter().collect();
         let counts = |label: &&String| all || wanted.contains(*label) || known.contains(*label);
@@ -145,7 +147,7 @@ pub(crate) async fn choose_labelled(
                 labels: options.labels,
             });
         }
-        // A second pass, since the number of images to replay is known only now.
+        // This takes a second pass, because the number of images to replay is known only now.
         let replayed = share_of(chosen.len(), options.replay);
         let mut replay = Sample::new(replayed, options.seed);
         for_each_record(&index, |record| {
@@ -177,8 +179,8 @@ fn for_each_record(index: &Index, mut with: impl FnMut(Record)) -> Result<(), Jo
     }
 }
 
-/// Refuses images of fewer than two classes, and images of which no class has two, since none could
-/// be held out.
+/// Refuses images of fewer than two classes. Also refuses images if no class has two, because none
+/// could be held out.
 fn check_classes(chosen: &[ChosenImage]) -> Result<(), JobError> {
     let classes: BTreeSet<&String> = chosen.iter().flat_map(|one| &one.labels).collect();
     if let (Some(only), 1) = (classes.first(), classes.len()) {
@@ -187,17 +189,18 @@ fn check_classes(chosen: &[ChosenImage]) -> Result<(), JobError> {
         });
     }
     let mut seen = BTreeSet::new();
-    match chosen
+    if chosen
         .iter()
         .all(|one| seen.insert(one.labels.iter().min()))
     {
-        true => Err(JobError::TooFew),
-        false => Ok(()),
+        Err(JobError::TooFew)
+    } else {
+        Ok(())
     }
 }
 
-/// Copies the originals into the folder, since they must not change while a job learns from them,
-/// and then writes their list. Returns the unreadable ones with their reasons.
+/// Copies the originals into the folder, because they must not change while a job learns from them.
+/// Then writes their list. Returns the unreadable originals with the reasons.
 async fn copy_images(
     context: &Context,
     folder: &Path,

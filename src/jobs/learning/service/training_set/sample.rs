@@ -1,5 +1,5 @@
-//! A random sample of a stream of items, each equally likely to be in it (Vitter's algorithm R). It
-//! needs memory only for the sample.
+//! A random sample of a stream of items, in which each item is equally likely (Vitter's algorithm
+//! R). Needs memory only for the sample.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
