@@ -154,7 +154,7 @@ def main():
             measure(f"{count} replica{'s' * (count > 1)}, R=3", replicas, given.seconds)
         size = sum(file.stat().st_size for file in (folder / "nats-0").rglob("*.blk"))
         head = int(replicas[0].ask("GET", "/info")[2]["scihcgrl-position"])
-        print(f"log: {size / head:.0f} bytes a write on each server, of {head}")
+        print(f"log: {size / head:.0f} bytes per write on each server, of {head}")
         print(f"failover: {failover(replicas) * 1000:.0f} ms until a write is done at another replica")
         servers.processes[0].kill()
         began = time.monotonic()

@@ -60,7 +60,7 @@ def main():
         print(f"a replica of {images} images {time.monotonic() - began:.1f} s after its first start", flush=True)
         began = time.monotonic()
         request(first, "/admin/snapshots", "POST")
-        print(f"a snapshot in {time.monotonic() - began:.1f} s, {size(folder / 'snapshots') / images:.0f} bytes an image", flush=True)
+        print(f"a snapshot in {time.monotonic() - began:.1f} s, {size(folder / 'snapshots') / images:.0f} bytes per image", flush=True)
         ids = [image["id"] for image in request(first, "/images?limit=1000")[0]["images"]]
 
         def patch(count):

@@ -62,7 +62,7 @@ class Peer:
         return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 8)[:, : self.width // 8])
 
     def time(self, queries, radius=None, budget=1.0):
-        """Returns microseconds a query: within a radius (faiss's is exclusive), or the nearest
+        """Returns microseconds per query: within a radius (faiss's is exclusive), or the nearest
         ten."""
         queries = self.bytes(queries)
         if radius is None:
@@ -169,7 +169,7 @@ def case(options, kind, bits, size):
 
 def report(path, rows, version, rounds):
     """Writes the tables between their marks in the document."""
-    out = [f"faiss {version}, medians of {rounds} rounds in alternation, microseconds a query, one thread. `ids`: every image within",
+    out = [f"faiss {version}, medians of {rounds} rounds in alternation, microseconds per query, one thread. `ids`: every image within",
            "the radius is listed, in order; `counted`: the exact total and the first ten; next to each, how many times longer the best exact",
            "faiss index takes to list them.", "",
            "| images | codes | bits | radius | found | best faiss | µs | ids µs | ratio | counted µs | ratio | faiss over distinct codes only, µs | ratio to counted |",
@@ -181,7 +181,7 @@ def report(path, rows, version, rounds):
         out.append(f"| {r['size']:,} | {KINDS[r['kind']]} | {r['bits']} | {r['radius']} | {r['results']:,.1f} | {peer} "
                    f"| {r['ids']:.2f} | {times('ids')} | {r['counted']:.2f} | {times('counted')} | {over} |")
     out += ["", "The ten nearest, without a radius, compared with faiss's flat scan; memory and time to build from codes in memory:", "",
-            "| images | codes | bits | distinct codes | top-10 µs | flat scan µs | ratio | bytes an image | build s |", "|---|---|---|---|---|---|---|---|---|"]
+            "| images | codes | bits | distinct codes | top-10 µs | flat scan µs | ratio | bytes per image | build s |", "|---|---|---|---|---|---|---|---|---|"]
     seen = set()
     for r in rows:
         key = (r["size"], r["kind"], r["bits"])
@@ -217,7 +217,7 @@ def plot(path, rows):
         for bits in sorted({r["bits"] for r in rows}):
             points = sorted({(r["size"], r["bytes"]) for r in rows if (r["kind"], r["bits"]) == (kind, bits)})
             axes[3].loglog(*zip(*points), "o-", markersize=3, label=f"{name}, {bits}")
-    axes[3].set(title="memory of one length", xlabel="images", ylabel="bytes an image")
+    axes[3].set(title="memory of one length", xlabel="images", ylabel="bytes per image")
     axes[3].legend(fontsize=6)
     figure.savefig(path, metadata={"Date": None})
 

@@ -7,7 +7,7 @@ usage: load.py --photos FOLDER [--program target/release/scihcgrl] [--model mode
                [--peer python_service.py --peer-forms "" "--batching --bf16"] [--rounds 5]
 
 `--photos` is a folder of JPEG files at any depth, `--serve` has more arguments of the service. The
-peer is a program that takes a port, `--size` for the pixels a side, `--gallery` for the number of
+peer is a program that takes a port, `--size` for the pixels per side, `--gallery` for the number of
 codes and the words of one of its forms, and answers POST /search with a raw image. It runs in this
 environment: `make bench-load` fetches what one of Starlette, PyTorch and faiss imports. The load
 comes from `cargo bench --bench load`, the limit from `cargo bench --bench limit`: what all cores

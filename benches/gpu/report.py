@@ -46,7 +46,7 @@ def measured(lines):
         parts += table(["type", "batch", "model alone", "worker", *(f"PyTorch {form}" for form in forms)], rows)
         if any(key[0] == "eager" and key[2] >= 8 for key in theirs):
             parts += [f"The aim, 85 % of PyTorch eager from batches of 8 on, is {'missed by ' + ', '.join(low) if low else 'met'}.\n"]
-        parts += ["Where a batch's time goes: milliseconds a batch, synchronising after each stage. The last two columns are the time to launch all "
+        parts += ["Where a batch's time goes: milliseconds per batch, synchronising after each stage. The last two columns are the time to launch all "
                   "kernels of both networks and the time until they finish. If these are close, launching is the bottleneck, and fewer kernels or CUDA "
                   "graphs would help.\n"]
         rows = [[line["type"], line["batch"], *(f"{line['bare'][name]:.2f}" for name in

@@ -6,7 +6,7 @@ import collections, json, math, os, shutil, struct, tarfile, time
 # The best options by docs/paper.md.
 RECIPE = "--policy-rate 3e-4 --augment 0.6 --mix 0.5 --dropout 0.3"
 Form = collections.namedtuple("Form", "side batch most_epochs warm_up flags")
-# For each device: the paper's protocol, the default models, the images a class of a trial, and the
+# For each device: the paper's protocol, the default models, the images per class of a trial, and the
 # seconds of a warm-up step.
 CUDA = {"paper": Form(224, 64, 80, 20, "--average 0.999 --precision bf16"),
         "default": [Form(128, 128, 30, 5, "--average 0.998 --precision bf16"),
@@ -19,7 +19,7 @@ CPU = {"paper": Form(48, 32, 2, 2, "--average 0.9 --threads 1"),
 # default model: for CIFAR-10, and for few images.
 Sizes = collections.namedtuple("Sizes", "queries training held_back evaluated")
 FULL, FEW = Sizes(1000, 5000, 0.02, 1000), Sizes(20, 100, 0.1, 40)
-# Training and test images a class in the small form.
+# Training and test images per class in the small form.
 TAKEN = 40, 10
 Pace = collections.namedtuple("Pace", "images_per_s overhead")
 

@@ -108,7 +108,7 @@ impl Index {
     }
 
     /// Finds the groups of copies in a generation; see [`SketchSet::groups`]. Needs memory for a
-    /// second copy of all sketches, and about a hundred bytes an image if there are more than
+    /// second copy of all sketches, and about a hundred bytes per image if there are more than
     /// [`CopySearch::MAX_EXACT`]. `keep_going` receives the number of images done and the total. If
     /// it returns false, the search stops and returns `None`.
     ///

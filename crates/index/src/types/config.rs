@@ -61,7 +61,7 @@ impl Requirement {
 /// Where the sketches of an open index are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SketchStorage {
-    /// In memory: about a hundred bytes an image.
+    /// In memory: about a hundred bytes per image.
     Memory,
     /// On disk only; each search reads them.
     Disk,
