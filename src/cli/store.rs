@@ -21,7 +21,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// Prints damage and unreferenced originals. Fails if there is damage.
 pub(crate) async fn fsck(gallery: &config::GalleryPaths) -> anyhow::Result<()> {
     let gallery = open(gallery).await?;
-    let images = gallery.index().facts().images;
+    let images = gallery.index().stats().images;
     let Verified {
         damage,
         unreferenced,

@@ -178,7 +178,7 @@ pub(crate) fn follow(connection: LogConnection, index: &Index) -> anyhow::Result
 }
 
 fn check_whole(index: &Index) -> anyhow::Result<()> {
-    let damage = index.facts().damage;
+    let damage = index.stats().damage;
     ensure!(
         damage.is_empty(),
         "the data folder is damaged ({}); start with an empty one, which the log fills",

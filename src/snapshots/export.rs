@@ -140,7 +140,7 @@ pub async fn export(
             break;
         }
     }
-    let all = gallery.index().facts().images;
+    let all = gallery.index().stats().images;
     let seen = writer.images + damage.len() as u64;
     if seen < all {
         damage.push(Damage {

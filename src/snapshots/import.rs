@@ -66,7 +66,7 @@ pub async fn import(
         }
     }
     reading.await.map_err(|_| SnapshotError::Panicked)??;
-    let images = gallery.index().facts().images;
+    let images = gallery.index().stats().images;
     let damage = finish_restore(gallery, &to.data_dir).await?;
     Ok((head, images, damage))
 }

@@ -185,9 +185,9 @@ impl Snapshots {
         };
         let models = models(registry).await?;
         let index = gallery.index().clone();
-        let facts = blocking(move || Ok::<_, IndexError>(index.facts())).await?;
+        let stats = blocking(move || Ok::<_, IndexError>(index.stats())).await?;
         let models = models.into_iter().map(|entry| entry.bytes);
-        let mut bytes = facts.disk_bytes + models.sum::<u64>();
+        let mut bytes = stats.disk_bytes + models.sum::<u64>();
         if originals {
             let listed = gallery.originals().list().await?.into_iter();
             bytes += listed

@@ -118,7 +118,7 @@ pub use types::{
     error::{Damage, IndexError},
     generation::Generation,
     id::{ImageId, InvalidId, OriginalKey, nfc},
-    query::{Cursor, Facts, Listing, Match, Order, Query, SearchResult},
+    query::{Cursor, IndexStats, Listing, Match, Order, Query, SearchResult},
     record::{Codes, ImportedImage, NewImage, Record, Times},
     revision::{Precondition, Revision, Revisions},
     sketch::Sketch,

@@ -193,7 +193,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
 
     let started = Instant::now();
     index.close()?;
-    let before = index.facts().images;
+    let before = index.stats().images;
     drop(index);
     let closed = started.elapsed();
     for open_number in 1..=2 {
@@ -201,9 +201,9 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         let index = open(options)?;
         let seconds = rounded(started.elapsed().as_secs_f64());
         ensure!(
-            index.facts().images == before,
+            index.stats().images == before,
             "{} of {before} images are there",
-            index.facts().images
+            index.stats().images
         );
         let line = json!({ "time": open_number, "seconds": seconds, "close_seconds": rounded(closed.as_secs_f64()) });
         print("open", options, &index, line);
@@ -268,14 +268,14 @@ fn open(options: &StoreBench) -> anyhow::Result<Index> {
 }
 
 fn print(op: &str, options: &StoreBench, index: &Index, more: Value) {
-    let facts = index.facts();
-    let per = |bytes: u64| rounded(bytes as f64 / facts.images.max(1) as f64);
+    let stats = index.stats();
+    let per = |bytes: u64| rounded(bytes as f64 / stats.images.max(1) as f64);
     println!(
         "{}",
         json!({
-            "op": op, "centres": options.centres, "images": facts.images, "measured": more,
-            "disk_bytes_per_image": per(facts.disk_bytes),
-            "memory_bytes_per_image_and_length": rounded(per(facts.memory_bytes) / 3.0),
+            "op": op, "centres": options.centres, "images": stats.images, "measured": more,
+            "disk_bytes_per_image": per(stats.disk_bytes),
+            "memory_bytes_per_image_and_length": rounded(per(stats.memory_bytes) / 3.0),
             "resident_bytes": memory("VmRSS:"),
         })
     );

@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Router<AppState> {
 
 /// Answers in every state of the service, since operators watch a draining one most.
 async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
-    let facts = state.read(|index| Ok(index.facts())).await?;
+    let stats = state.read(|index| Ok(index.stats())).await?;
     let unfinished = state.parts().jobs.count_unfinished().await?;
     for (name, count) in [
         ("queued", unfinished.queued),
@@ -43,14 +43,14 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     }
     let missing = state.parts().gallery.index().generations().missing;
     for (name, value) in [
-        (IMAGES, facts.images),
-        (UNCODED, facts.uncoded),
-        (GENERATION, facts.generation.into()),
+        (IMAGES, stats.images),
+        (UNCODED, stats.uncoded),
+        (GENERATION, stats.generation.into()),
         (STANDBY_MISSING, missing),
-        (INDEX_BYTES, facts.memory_bytes),
-        (DISK_BYTES, facts.disk_bytes),
-        (STORE_DAMAGED, facts.damage.len() as u64),
-        (DISK_FULL, facts.disk_full.into()),
+        (INDEX_BYTES, stats.memory_bytes),
+        (DISK_BYTES, stats.disk_bytes),
+        (STORE_DAMAGED, stats.damage.len() as u64),
+        (DISK_FULL, stats.disk_full.into()),
         (
             ORIGINALS_UNAVAILABLE,
             (!state.parts().gallery.can_write_originals()).into(),
@@ -73,7 +73,7 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     ] {
         gauge!(name).set(value as f64);
     }
-    counter!(LOG_UNREADABLE).absolute(facts.log_broken);
+    counter!(LOG_UNREADABLE).absolute(stats.log_broken);
     counter!(DECODER_FAILURES).absolute(image::decoder_failures());
     if let Some(replica) = &state.parts().replica {
         let status = replica.log_status();
@@ -81,7 +81,7 @@ async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
         gauge!(LOG_LAG).set(status.lag as f64);
         gauge!(LOG_SILENCE).set(status.silence.as_secs_f64());
     }
-    for (length, count) in facts.distinct_codes {
+    for (length, count) in stats.distinct_codes {
         gauge!(DISTINCT_CODES, "bits" => length.to_string()).set(count as f64);
     }
     let Models { active, standby } = state.models();

@@ -14,7 +14,7 @@ use utoipa_swagger_ui::Config;
 use crate::{
     code::Length,
     http::{error::ApiError, extract::Name, routes::static_files::StaticFile, state::AppState},
-    index::Facts,
+    index::IndexStats,
     jobs::UnfinishedJobs,
     model::{Card, Thresholds},
     replica::Replica,
@@ -75,7 +75,7 @@ struct Info {
     thresholds: Option<Thresholds>,
     input_size: u32,
     max_body_bytes: usize,
-    index: Facts,
+    index: IndexStats,
     standby: Option<Standby>,
     jobs: UnfinishedJobs,
 }
@@ -89,7 +89,7 @@ struct Standby {
 }
 
 async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
-    let index = state.read(|index| Ok(index.facts())).await?;
+    let index = state.read(|index| Ok(index.stats())).await?;
     let generations = state.parts().gallery.index().generations();
     let standby = generations.standby.map(|standby| Standby {
         model: standby.model,

@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &Context, model: &str) -> Result<Value, JobErro
     }
     let uncoded = done?;
     // Counted over the whole index, because other workers may have encoded a part and ended.
-    let now = gallery.index().facts();
+    let now = gallery.index().stats();
     let count = uncoded.len();
     let listed = uncoded.into_iter().take(MAX_UNCODED_LISTED);
     let listed: Vec<_> = listed

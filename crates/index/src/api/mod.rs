@@ -57,7 +57,7 @@ struct Shared {
 
 impl Index {
     /// Opens the index in a folder, or creates one. Reads all codes, so the time grows with their
-    /// number. Damaged pages are left out and listed in [`facts`](Self::facts); their images are
+    /// number. Damaged pages are left out and listed in [`stats`](Self::stats); their images are
     /// not found until they are inserted again.
     ///
     /// # Errors

@@ -8,19 +8,19 @@ use crate::{
     api::Index,
     code::Length,
     disk::{names, schema},
-    types::{error::IndexError, query::Facts},
+    types::{error::IndexError, query::IndexStats},
 };
 
 impl Index {
     /// Returns figures about the index.
-    pub fn facts(&self) -> Facts {
+    pub fn stats(&self) -> IndexStats {
         let store = &self.0.store;
         let view = store.view();
         let (directory, generation) = (&view.active.directory, &view.active.generation);
         let memory = view.sides();
         let memory = memory.map(|side| (side.directory.bytes() + side.sketches.bytes()) as u64);
         let size = store.db().and_then(|db| Ok(db.size_on_disk()?));
-        Facts {
+        IndexStats {
             images: view.images,
             uncoded: view.active.uncoded,
             distinct_codes: directory.distinct().collect(),

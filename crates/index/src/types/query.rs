@@ -124,7 +124,7 @@ pub struct Listing {
 
 /// Figures about an index.
 #[derive(Clone, Debug, Serialize)]
-pub struct Facts {
+pub struct IndexStats {
     /// The number of images.
     pub images: u64,
     /// The number of uncoded images: their originals could not be read when codes were made, and no

@@ -157,7 +157,7 @@ fn damage_is_named_and_the_rest_is_read() {
             damage.iter().any(|damage| damage.contains(what)),
             "{what}: {damage:?}"
         );
-        assert!(found == 64 || !index.facts().damage.is_empty());
+        assert!(found == 64 || !index.stats().damage.is_empty());
         let query = Query {
             code: codes_of(0)[2],
             sketch: None,
@@ -202,7 +202,7 @@ fn an_intact_store_has_no_damage() {
     drop(index);
     let index = open(folder.path()).unwrap();
     assert_eq!(
-        (index.verify().unwrap(), index.facts().damage),
+        (index.verify().unwrap(), index.stats().damage),
         (vec![], vec![])
     );
     let error = Index::open_existing(folder.path().join("none"), 1 << 20)
@@ -239,7 +239,7 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
         tamper(folder.path(), harm);
         let index = open_with_sketches(folder.path(), kept).unwrap();
         let named = |index: &Index| -> Vec<String> {
-            let damage = index.facts().damage;
+            let damage = index.stats().damage;
             assert_eq!(index.verify().unwrap(), damage);
             damage.iter().map(ToString::to_string).collect()
         };

@@ -147,21 +147,21 @@ fn check(index: &Index, plain: &Plain, query: &Query) {
             assert!(refused.to_string().contains("it has 9 bytes"), "{refused}");
         }
     }
-    let facts = index.generations();
-    assert_eq!(facts.active.number, plain.active);
+    let generations = index.generations();
+    assert_eq!(generations.active.number, plain.active);
     assert_eq!(
-        facts.standby.map(|one| one.number),
+        generations.standby.map(|one| one.number),
         plain.standby.map(|(number, _)| number)
     );
     assert_eq!(
-        (facts.missing, facts.images),
+        (generations.missing, generations.images),
         (plain.missing(), plain.images.len() as u64)
     );
     let uncoded = plain
         .images
         .values()
         .filter(|held| held.codes[&plain.active].is_none());
-    assert_eq!(index.facts().uncoded, uncoded.count() as u64);
+    assert_eq!(index.stats().uncoded, uncoded.count() as u64);
 }
 
 fn play(steps: Vec<Step>) {

@@ -187,15 +187,15 @@ fn check_all(index: &Index, model: &Model) {
     }
     assert_eq!(index.originals().unwrap(), model.originals());
     assert_eq!(index.verify().unwrap(), []);
-    let facts = index.facts();
+    let stats = index.stats();
     assert_eq!(
-        (facts.images, facts.generation, facts.schema),
+        (stats.images, stats.generation, stats.schema),
         (model.0.len() as u64, 1, 6)
     );
     for (at, length) in Length::ALL.into_iter().enumerate() {
         let word = |image: &NewImage| image.codes[0].codes[at].word();
         let distinct: BTreeSet<u64> = model.0.iter().map(word).collect();
-        assert_eq!(facts.distinct_codes[&length], distinct.len() as u64);
+        assert_eq!(stats.distinct_codes[&length], distinct.len() as u64);
     }
 }
 

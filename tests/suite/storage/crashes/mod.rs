@@ -260,7 +260,7 @@ fn kills_lose_no_acknowledged_step_and_add_none() {
         let lines = lines.map_while(Result::ok);
         lines.for_each(|line| acknowledge(&mut done, &line));
         let index = open(folder.path()).unwrap();
-        assert_eq!(index.facts().damage, [], "kill {kill}");
+        assert_eq!(index.stats().damage, [], "kill {kill}");
         let mut images = 0;
         for (writer, done) in done.iter_mut().enumerate() {
             let found = found(&index, writer);
@@ -275,7 +275,7 @@ fn kills_lose_no_acknowledged_step_and_add_none() {
             }
             images += found.len() as u64;
         }
-        assert_eq!(index.facts().images, images);
+        assert_eq!(index.stats().images, images);
         // Each image has its own original, and unreferenced originals are listed.
         let referenced = index.originals().unwrap();
         assert_eq!(referenced.len() as u64, images);

@@ -140,7 +140,7 @@ async fn write_soon(index: &Index, number: usize) {
     loop {
         match index.put(version(number, 0)).await {
             Ok(_) => return,
-            Err(error) => assert!(Instant::now() < end, "{error}: {:?}", index.facts()),
+            Err(error) => assert!(Instant::now() < end, "{error}: {:?}", index.stats()),
         }
         sleep(Duration::from_millis(20));
     }
@@ -162,12 +162,12 @@ fn a_full_disk_refuses_writes_and_answers_reads_until_it_is_freed() {
             }
         };
         assert!(error.is_disk_full(), "{error}");
-        assert!(!index.has_disk_space() && index.facts().disk_full);
+        assert!(!index.has_disk_space() && index.stats().disk_full);
         let deleted = index.delete(id(1), Precondition::default()).await;
         assert!(deleted.is_err_and(|error| error.is_disk_full()));
         assert_eq!(version_of(&index, 1), Some(1));
         make_room(&disk, "rest");
-        assert!(index.has_disk_space() && !index.facts().disk_full);
+        assert!(index.has_disk_space() && !index.stats().disk_full);
         index.put(version(1, 2)).await.unwrap();
         assert_eq!(version_of(&index, 1), Some(2));
     });
@@ -298,7 +298,7 @@ fn fill_repeatedly(disk: &Path, reserves: bool) {
                     "image {number} in round {round}"
                 );
             }
-            reopened = index.facts().opened;
+            reopened = index.stats().opened;
             let damage = index.verify().unwrap();
             assert!(damage.is_empty(), "{damage:?}");
         }
@@ -312,7 +312,7 @@ fn fill_repeatedly(disk: &Path, reserves: bool) {
         index.close().unwrap();
         drop(index);
         let index = open(disk);
-        assert!(index.facts().damage.is_empty());
+        assert!(index.stats().damage.is_empty());
         let after: Vec<_> = (0..300).map(|number| version_of(&index, number)).collect();
         assert_eq!(before, after);
     });
