@@ -11,11 +11,11 @@ use scihcgrl_model::{
     options::Train,
     train::{
         Progress, Run, TrainError, card,
+        check::check,
         data::{
             pictures::Pictures,
             prefetch::{self, BatchPlan, FEATURE_BATCH},
         },
-        options::check,
     },
 };
 

@@ -302,8 +302,8 @@ impl OriginalsCleanup {
                     if count == 0 {
                         return;
                     }
-                    let at = Instant::now() + self.delay;
-                    due.entry(at).or_default().append(&mut keys);
+                    let due_at = Instant::now() + self.delay;
+                    due.entry(due_at).or_default().append(&mut keys);
                 }
                 () = until(next) => {
                     let Some((_, keys)) = due.pop_first() else {

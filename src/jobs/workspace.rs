@@ -90,9 +90,11 @@ impl Context {
         self.check()?;
         let (folder, files) = (self.folder(), files.to_vec());
         let packed = tokio::task::spawn_blocking(move || {
-            let to = folder.join(PACKED_FILE);
-            let packed = pack(&folder, &files, &to);
-            packed.map_err(|source| failed(&to, source)).map(|()| to)
+            let path = folder.join(PACKED_FILE);
+            let packed = pack(&folder, &files, &path);
+            packed
+                .map_err(|source| failed(&path, source))
+                .map(|()| path)
         });
         let packed = &packed.await.map_err(|_| JobError::Panicked)??;
         let (originals, name) = (self.gallery().originals(), &self.object_name(name));

@@ -227,10 +227,14 @@ async fn accept(
         id,
         changes_generations: write.as_ref().is_some_and(Write::changes_generations),
     };
-    let at = LogPosition { position, id };
+    let log_position = LogPosition { position, id };
     let done = match write {
-        Some(write) => index.apply(at, write, replica.is_own_write(id)).await?,
-        None => index.skip_message(at).await?,
+        Some(write) => {
+            index
+                .apply(log_position, write, replica.is_own_write(id))
+                .await?
+        }
+        None => index.skip_message(log_position).await?,
     };
     Ok((accepted, done))
 }

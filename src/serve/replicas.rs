@@ -144,12 +144,13 @@ pub(crate) async fn restore_newest(
         has_originals: true,
         cache_bytes: config.cache_bytes,
     };
-    let from = format!("{}/{}", location.trim_end_matches('/'), newest.id);
-    let restored = snapshots::restore(&from, &target).await;
-    let (_, damage) = restored.with_context(|| format!("cannot start from the snapshot {from}"))?;
+    let snapshot_url = format!("{}/{}", location.trim_end_matches('/'), newest.id);
+    let restored = snapshots::restore(&snapshot_url, &target).await;
+    let (_, damage) =
+        restored.with_context(|| format!("cannot start from the snapshot {snapshot_url}"))?;
     ensure!(
         damage.is_empty(),
-        "the snapshot {from} is damaged: {}",
+        "the snapshot {snapshot_url} is damaged: {}",
         damage[0]
     );
     Ok(())

@@ -50,6 +50,24 @@ pub struct File {
     pub sha256: String,
 }
 
+/// The name of its file, which is written last and deleted first: a folder without it is not a
+/// snapshot.
+pub(crate) const NAME: &str = "manifest.json";
+
+/// Writes the manifest of the snapshot in a folder.
+///
+/// # Errors
+/// [`SnapshotError::Objects`], [`Manifest`](SnapshotError::Manifest).
+pub(crate) async fn write(
+    objects: &dyn ObjectStore,
+    folder: &Path,
+    manifest: &Manifest,
+) -> Result<(), SnapshotError> {
+    let text = serde_json::to_vec_pretty(manifest)?;
+    objects.put(&folder.clone().join(NAME), text.into()).await?;
+    Ok(())
+}
+
 /// Reads a manifest.
 ///
 /// # Errors

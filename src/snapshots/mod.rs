@@ -43,8 +43,6 @@ pub use import::import;
 pub use manifest::{File, Manifest};
 pub use restore::{Target, newest, restore};
 
-/// Written last and deleted first: a folder without it is not a snapshot.
-const MANIFEST: &str = "manifest.json";
 const STORE: &str = "store";
 const MODELS: &str = "models";
 /// The age after which an incomplete snapshot counts as abandoned.
@@ -151,9 +149,7 @@ impl Snapshots {
             bytes: files.iter().map(|file| file.bytes).sum(),
             files,
         };
-        let text = serde_json::to_vec_pretty(&manifest)?;
-        let path = self.path(id).join(MANIFEST);
-        self.0.location.objects.put(&path, text.into()).await?;
+        manifest::write(&*self.0.location.objects, &self.path(id), &manifest).await?;
         gauge!(SNAPSHOT_SECONDS).set(now().as_secs_f64());
         tracing::info!(%id, images = manifest.images, bytes = manifest.bytes, "snapshot made");
         Ok(manifest)
@@ -229,7 +225,11 @@ impl Snapshots {
     /// # Errors
     /// [`SnapshotError`].
     pub async fn get(&self, id: Uuid) -> Result<Option<Manifest>, SnapshotError> {
-        let found = manifest::read(&*self.0.location.objects, &self.path(id).join(MANIFEST)).await;
+        let found = manifest::read(
+            &*self.0.location.objects,
+            &self.path(id).join(manifest::NAME),
+        )
+        .await;
         match found {
             Err(SnapshotError::Objects {
                 source: object_store::Error::NotFound { .. },
@@ -247,7 +247,7 @@ impl Snapshots {
             return Ok(false);
         }
         // Without a manifest, the rest is no longer a snapshot.
-        let manifest = self.path(id).join(MANIFEST);
+        let manifest = self.path(id).join(manifest::NAME);
         self.0.location.objects.delete(&manifest).await?;
         self.clear(id).await?;
         Ok(true)

@@ -13,7 +13,7 @@ use crate::{
     gallery::{Gallery, Originals},
     index::{self, Damage, Index},
     snapshots::{
-        File, MANIFEST, MODELS, Manifest, STORE, SnapshotError,
+        File, MODELS, Manifest, STORE, SnapshotError,
         file::{self, blocking},
         manifest,
         originals::{MAX_ORIGINAL_BYTES, read_plain},
@@ -44,7 +44,11 @@ pub async fn newest(location: &str, store: Uuid) -> Result<Option<Manifest>, Sna
     let mut ids = crate::snapshots::ids(&opened).await?;
     ids.sort();
     for id in ids.into_iter().rev() {
-        let path = opened.root.clone().join(id.to_string()).join(MANIFEST);
+        let path = opened
+            .root
+            .clone()
+            .join(id.to_string())
+            .join(manifest::NAME);
         match manifest::read(&*opened.objects, &path).await {
             Ok(found) if found.store == store && found.position.is_some() => {
                 return Ok(Some(found));
@@ -77,11 +81,11 @@ fn open(location: &str) -> Result<StorageLocation, SnapshotError> {
 pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>), SnapshotError> {
     let location = open(from)?;
     let objects = &*location.objects;
-    let at = |name: &str| {
+    let object_path = |name: &str| {
         let parts = name.split('/');
         parts.fold(location.root.clone(), object_store::path::Path::join)
     };
-    let read = manifest::read(objects, &at(MANIFEST)).await;
+    let read = manifest::read(objects, &object_path(manifest::NAME)).await;
     let manifest = read.map_err(|error| match error {
         SnapshotError::Objects {
             source: object_store::Error::NotFound { .. },
@@ -97,7 +101,7 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
         match file.name.as_str() {
             STORE => store = Some(file),
             name if name.starts_with(MODELS) => {
-                restore_model(objects, &at(name), file, folder).await?;
+                restore_model(objects, &object_path(name), file, folder).await?;
             }
             _ => volumes.push(file),
         }
@@ -106,12 +110,12 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
         name: STORE.to_owned(),
         why: "the manifest does not name it".to_owned(),
     })?;
-    let mut input = file::read(objects, &at(STORE)).await?;
-    let (of, path, cache) = (store.clone(), folder.clone(), to.cache_bytes);
+    let mut input = file::read(objects, &object_path(STORE)).await?;
+    let (store_file, path, cache) = (store.clone(), folder.clone(), to.cache_bytes);
     blocking(move || {
         let restored = index::restore(&path, &mut input, cache);
         // Reports a damaged file as such, regardless of the error that it caused in the index.
-        file::check(input, &of)?;
+        file::check(input, &store_file)?;
         restored.map_err(SnapshotError::from)
     })
     .await?;
@@ -121,7 +125,7 @@ pub async fn restore(from: &str, to: &Target) -> Result<(Manifest, Vec<Damage>),
     let must_exist = exist_already && index.has_originals();
     let originals = Originals::open(&to.originals, index.id(), must_exist).await?;
     for volume in volumes.into_iter().filter(|_| !to.has_originals) {
-        let input = file::read(objects, &at(&volume.name)).await?;
+        let input = file::read(objects, &object_path(&volume.name)).await?;
         unpack(input, volume.clone(), &originals).await?;
     }
     let (gallery, _) = Gallery::new(index, originals);
@@ -173,13 +177,13 @@ async fn restore_model(
     // Uses only the last part of the path, because a forged manifest must not write outside the
     // folder.
     let name = path.filename().unwrap_or(MODELS).to_owned();
-    let (of, folder) = (file.clone(), folder.join(MODELS));
+    let (model_file, folder) = (file.clone(), folder.join(MODELS));
     blocking(move || {
         fs::create_dir_all(&folder)?;
         let mut out = fs::File::create(folder.join(name))?;
         io::copy(&mut input, &mut out)?;
         out.sync_all()?;
-        file::check(input, &of)
+        file::check(input, &model_file)
     })
     .await
 }

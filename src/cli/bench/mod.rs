@@ -39,8 +39,11 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
 /// Returns the median and the 99th percentile of times in microseconds.
 fn percentiles(micros: &mut [f64]) -> (f64, f64) {
     micros.sort_by(f64::total_cmp);
-    let at = |percent: usize| micros.get(micros.len() * percent / 100).copied();
-    (at(50).unwrap_or(f64::NAN), at(99).unwrap_or(f64::NAN))
+    let percentile = |percent: usize| micros.get(micros.len() * percent / 100).copied();
+    (
+        percentile(50).unwrap_or(f64::NAN),
+        percentile(99).unwrap_or(f64::NAN),
+    )
 }
 
 /// Rounds to three decimals, which is more than a clock measures.

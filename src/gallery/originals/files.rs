@@ -24,11 +24,11 @@ impl Originals {
     pub async fn send(&self, name: &str, from: &Path) -> Result<(), OriginalsError> {
         let sent = async {
             let mut file = File::open(from).await?;
-            let mut to = BufWriter::new(self.objects.clone(), self.file(name));
-            match io::copy(&mut file, &mut to).await {
-                Ok(_) => to.shutdown().await,
+            let mut writer = BufWriter::new(self.objects.clone(), self.file(name));
+            match io::copy(&mut file, &mut writer).await {
+                Ok(_) => writer.shutdown().await,
                 Err(error) => {
-                    let _ = to.abort().await;
+                    let _ = writer.abort().await;
                     Err(error)
                 }
             }

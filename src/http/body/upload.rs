@@ -38,9 +38,9 @@ where
     ApiError: From<E>,
 {
     let folder = path.parent().map_or(PathBuf::new(), PathBuf::from);
-    let at = path.clone();
+    let upload_path = path.clone();
     let failed = |source| DiskError::Unknown {
-        path: at.clone(),
+        path: upload_path.clone(),
         source,
     };
     let mut file = File::create(&path).await.map_err(failed)?;

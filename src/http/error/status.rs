@@ -39,7 +39,7 @@ impl Kind {
     // 409
     pub const MODEL_IN_USE: Kind = kind(S::CONFLICT, "model_in_use", None);
     pub const NO_THRESHOLDS: Kind = kind(S::CONFLICT, "no_thresholds", None);
-    pub const SNAPSHOT_IN_PROGRESS: Kind = kind(S::CONFLICT, "snapshot_under_way", None);
+    pub const SNAPSHOT_IN_PROGRESS: Kind = kind(S::CONFLICT, "snapshot_in_progress", None);
     pub const JOB_NOT_OVER: Kind = kind(S::CONFLICT, "job_not_over", None);
     pub const KEY_REUSED: Kind = kind(S::CONFLICT, "idempotency_key_reused", None);
     // 412

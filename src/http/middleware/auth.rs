@@ -30,9 +30,9 @@ pub(crate) async fn guard(
             });
         };
         if key.role < required {
-            let has = key.role.name();
+            let role = key.role.name();
             let needs = required.name();
-            return Err(ApiError::WrongRole { has, needs });
+            return Err(ApiError::WrongRole { has: role, needs });
         }
         key.check_rate()?;
     }

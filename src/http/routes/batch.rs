@@ -206,11 +206,11 @@ impl Batch {
                         std::mem::take(&mut fields),
                         image,
                     );
-                    let at = self.items.len() - 1;
+                    let number = self.items.len() - 1;
                     self.running.spawn(async move {
                         let outcome = stored.await;
                         drop(reservation);
-                        (at, outcome)
+                        (number, outcome)
                     });
                     self.wait_until_running(MAX_CONCURRENT - 1).await?;
                 }
@@ -266,8 +266,8 @@ impl Batch {
             let Some(done) = self.running.join_next().await else {
                 break;
             };
-            let (at, outcome) = done.map_err(ApiError::internal)?;
-            if let Some(item) = self.items.get_mut(at) {
+            let (number, outcome) = done.map_err(ApiError::internal)?;
+            if let Some(item) = self.items.get_mut(number) {
                 *item = std::mem::take(item).with_outcome(outcome);
             }
         }

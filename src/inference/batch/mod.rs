@@ -154,7 +154,7 @@ pub struct Batcher {
     config: BatchConfig,
 }
 
-/// Number of workers whose models are loaded and warm.
+/// Workers whose models are loaded and warm.
 pub struct Started {
     pub batcher: Batcher,
     pub workers: Vec<JoinHandle<()>>,

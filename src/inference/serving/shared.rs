@@ -74,11 +74,11 @@ impl Serving {
             self.find(id).await?;
         }
         let registry = self.0.registry.clone();
-        let here = tokio::task::spawn_blocking(move || registry.list()).await??;
+        let registered = tokio::task::spawn_blocking(move || registry.list()).await??;
         let now = self.0.index.generations();
         let is_used =
             |id: &str| now.active.model == id || now.standby.iter().any(|of| of.model == id);
-        for Entry { id, .. } in here {
+        for Entry { id, .. } in registered {
             if !offered.contains(&id) && !is_used(&id) && replica.is_withdrawn(&id).await? {
                 let registry = self.0.registry.clone();
                 tokio::task::spawn_blocking(move || registry.remove(&id)).await??;

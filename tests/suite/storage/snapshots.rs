@@ -276,7 +276,7 @@ async fn a_damaged_snapshot_is_named_and_not_served() {
         let status = answer.status().as_u16();
         let problem: Value = answer.json().await.unwrap();
         assert!(
-            status == 201 || problem["code"] == "snapshot_under_way",
+            status == 201 || problem["code"] == "snapshot_in_progress",
             "{problem}"
         );
         statuses.push(status);

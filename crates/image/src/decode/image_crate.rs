@@ -8,6 +8,7 @@ use ::image::{
 };
 
 use crate::{
+    decode::orientation,
     headers::header::Header,
     types::{error::ImageError, kind::Kind, limits::MAX_MEMORY},
 };
@@ -31,19 +32,7 @@ pub(crate) fn decode(
     if decoder.dimensions() != (header.width, header.height) {
         return Err(kind.malformed("its headers state different sizes"));
     }
-    // A broken EXIF block does not mean that the picture is broken.
-    let orientation = match kind {
-        Kind::WebP => webp_orientation(&mut decoder),
-        _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
-    };
+    let orientation = orientation::read(kind, &mut decoder);
     let picture = DynamicImage::from_decoder(decoder).map_err(wrong)?;
     Ok((picture, orientation))
-}
-
-/// Reads the orientation of a WebP. Some programs start its EXIF chunk with the prefix of a JPEG
-/// segment.
-pub(crate) fn webp_orientation(decoder: &mut impl ImageDecoder) -> Orientation {
-    let exif = decoder.exif_metadata().ok().flatten().unwrap_or_default();
-    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif))
-        .unwrap_or(Orientation::NoTransforms)
 }

@@ -3,11 +3,13 @@
 //! - `jpeg`, `png`, `tiff`, `webp`: choose the decoder of a format, and accept files with small,
 //!   common faults
 //! - `image_crate`: decodes with the image crate
+//! - `orientation`: reads how a picture must be turned
 //! - `guard`: catches panics of decoders
 
 pub mod guard;
 pub mod image_crate;
 pub mod jpeg;
+pub mod orientation;
 pub mod png;
 pub mod tiff;
 pub mod webp;
@@ -55,7 +57,7 @@ pub fn decode(bytes: &[u8], input: Input) -> Result<Decoded, ImageError> {
 /// Every [`ImageError`].
 pub fn decode_part(bytes: &[u8], input: Input, part: Option<Part>) -> Result<Decoded, ImageError> {
     let kind = Kind::of(bytes)?;
-    let picture = guard::catch_panics(kind, || upright(bytes, kind))?;
+    let picture = guard::catch_panics(kind, || decode_upright(bytes, kind))?;
     let pixels = match part {
         None => resize(&picture, input)?,
         Some(part) => {
@@ -83,10 +85,10 @@ pub fn decode_part(bytes: &[u8], input: Input, part: Option<Part>) -> Result<Dec
 /// Every [`ImageError`] but `Part` and `Resize`.
 pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     let kind = Kind::of(bytes)?;
-    guard::catch_panics(kind, || upright(bytes, kind))
+    guard::catch_panics(kind, || decode_upright(bytes, kind))
 }
 
-fn upright(bytes: &[u8], kind: Kind) -> Result<RgbImage, ImageError> {
+fn decode_upright(bytes: &[u8], kind: Kind) -> Result<RgbImage, ImageError> {
     let header = headers::read(bytes, kind)?;
     let mut alpha = Alpha::Straight;
     let (mut picture, orientation) = match kind {

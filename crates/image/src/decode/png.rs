@@ -58,7 +58,7 @@ fn with_end(png: &[u8]) -> Cow<'_, [u8]> {
         if chunk.name == b"IEND" {
             return Cow::Borrowed(png);
         }
-        complete = chunk.at + chunk.summed.len() + 8;
+        complete = chunk.offset + chunk.summed.len() + 8;
     }
     Cow::Owned([&png[..complete], END].concat())
 }

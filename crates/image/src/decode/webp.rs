@@ -6,7 +6,7 @@ use std::io::Cursor;
 use ::image::{DynamicImage, ImageFormat, codecs::webp::WebPDecoder, metadata::Orientation};
 
 use crate::{
-    decode::image_crate::{self, webp_orientation},
+    decode::{image_crate, orientation},
     headers::{header::Header, webp::is_unbounded},
     pool::{self, protocol::Library},
     types::{error::ImageError, kind::Kind},
@@ -25,7 +25,8 @@ pub(crate) fn decode(
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(malformed)?;
     let what = "a lossless WebP picture this large".to_owned();
     let picture = pool::decode(Library::WebP, bytes, Kind::WebP, what, header)?;
-    Ok((picture.into(), webp_orientation(&mut decoder)))
+    let orientation = orientation::read(Kind::WebP, &mut decoder);
+    Ok((picture.into(), orientation))
 }
 
 /// Decodes a picture in this process.

@@ -35,7 +35,7 @@ impl Info {
 
 pub(crate) struct Chunk<'a> {
     /// Its offset in the file.
-    pub at: usize,
+    pub offset: usize,
     pub name: &'a [u8],
     /// The name and the data, which the checksum covers.
     pub summed: &'a [u8],
@@ -44,17 +44,21 @@ pub(crate) struct Chunk<'a> {
 
 /// Returns the complete chunks.
 pub(crate) fn chunks(png: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
-    let mut at = SIGNATURE;
+    let mut offset = SIGNATURE;
     std::iter::from_fn(move || {
-        let word = |at: usize| Some(u32::from_be_bytes(png.get(at..at + 4)?.try_into().ok()?));
-        let end = (at + 8).checked_add(word(at)? as usize)?;
+        let word = |offset: usize| {
+            Some(u32::from_be_bytes(
+                png.get(offset..offset + 4)?.try_into().ok()?,
+            ))
+        };
+        let end = (offset + 8).checked_add(word(offset)? as usize)?;
         let chunk = Chunk {
-            at,
-            name: png.get(at + 4..at + 8)?,
-            summed: png.get(at + 4..end)?,
+            offset,
+            name: png.get(offset + 4..offset + 8)?,
+            summed: png.get(offset + 4..end)?,
             checksum: word(end)?,
         };
-        at = end + 4;
+        offset = end + 4;
         Some(chunk)
     })
 }
@@ -76,7 +80,11 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, ImageError> {
 fn info(png: &[u8]) -> Option<Info> {
     let mut chunks = chunks(png);
     let header = chunks.next().filter(|chunk| chunk.name == b"IHDR")?.summed;
-    let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
+    let word = |offset: usize| {
+        Some(u32::from_be_bytes(
+            header.get(offset..offset + 4)?.try_into().ok()?,
+        ))
+    };
     Some(Info {
         width: word(4)?,
         height: word(8)?,

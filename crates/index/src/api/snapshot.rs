@@ -41,8 +41,8 @@ impl Index {
         let times = store.database().open_count();
         let db = store.db()?;
         let follower = copy::follow(db.watch_prefix([]), stop.0.clone())?;
-        let of = store.clone();
-        let written = blocking(move || copy::write_tree(of.database(), &db, to)).await;
+        let source = store.clone();
+        let written = blocking(move || copy::write_tree(source.database(), &db, to)).await;
         let cut = move |group: &mut Group<'_>| {
             // Runs on the writer's thread, so nothing changes until it ends.
             drop(stop);

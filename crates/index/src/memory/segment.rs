@@ -80,8 +80,8 @@ impl Segment {
                     _ => removed.push((word, sequence)),
                 }
             }
-            let of = |pairs: &[(u64, u32)]| Arc::new(Column::from_sorted(kind, pairs));
-            (of(&added), of(&removed))
+            let column_of = |pairs: &[(u64, u32)]| Arc::new(Column::from_sorted(kind, pairs));
+            (column_of(&added), column_of(&removed))
         };
         let (added, removed) = kinds.iter().enumerate().map(column).unzip();
         Segment { added, removed }
@@ -160,9 +160,9 @@ fn sum(kind: Kind, signed: &[(&Column, i32)]) -> (Column, Column) {
             [(postings, _)] => removed.push(word, postings.iter().copied()),
             _ => {
                 let net: Vec<(u32, i32)> = NetPostings::new(lists.clone()).collect();
-                let of = |sign| net.iter().filter(move |net| net.1 == sign).map(|net| net.0);
-                added.push(word, of(1));
-                removed.push(word, of(-1));
+                let with_sign = |sign| net.iter().filter(move |net| net.1 == sign).map(|net| net.0);
+                added.push(word, with_sign(1));
+                removed.push(word, with_sign(-1));
             }
         }
     }
@@ -190,11 +190,11 @@ impl<'a> NetPostings<'a> {
     /// if no posting is added twice and only added ones are removed, as holds for a word over all
     /// segments.
     pub fn remaining(&self) -> usize {
-        let of = |wanted| {
+        let count_of_sign = |wanted| {
             let lists = self.lists.iter().filter(move |(_, sign)| *sign == wanted);
             lists.map(|(list, _)| list.len()).sum::<usize>()
         };
-        of(1).saturating_sub(of(-1))
+        count_of_sign(1).saturating_sub(count_of_sign(-1))
     }
 
     /// The postings that are added more often than removed.

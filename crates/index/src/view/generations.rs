@@ -51,9 +51,9 @@ impl View {
 
     /// The side with this generation number; `None` means the active one.
     pub fn side(&self, number: Option<u32>) -> Option<&GenerationView> {
-        let is =
+        let has_number =
             |side: &&GenerationView| number.is_none_or(|number| side.generation.number == number);
-        self.sides().find(is)
+        self.sides().find(has_number)
     }
 
     /// The number of images without codes or mark in the standby generation.

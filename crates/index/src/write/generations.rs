@@ -83,11 +83,11 @@ impl Group<'_> {
     /// sides.
     fn standby_side(&self, number: u32) -> Result<usize, IndexError> {
         let view = &self.staged.view;
-        let is = view
+        let is_standby = view
             .standby
             .as_ref()
             .is_some_and(|side| side.generation.number == number);
-        if is && self.generation_change.is_none() {
+        if is_standby && self.generation_change.is_none() {
             Ok(1)
         } else {
             Err(IndexError::Generation {

@@ -151,8 +151,9 @@ impl<'a> Group<'a> {
             updated_after_ms,
         };
         self.read_pages(sequence)?;
-        let had = before.as_ref().and_then(|found| found.row.original);
-        self.originals.replace(&self.db, had, image.original)?;
+        let old_original = before.as_ref().and_then(|found| found.row.original);
+        self.originals
+            .replace(&self.db, old_original, image.original)?;
 
         let created = before.is_none();
         if created {

@@ -67,27 +67,27 @@ impl Group<'_> {
                 .flat_map(|row| row.labels.iter().copied())
                 .collect()
         };
-        let had = labels(before.as_ref().map(|found| &found.row));
-        let has = labels(after.as_ref().map(|(row, _)| row));
+        let labels_before = labels(before.as_ref().map(|found| &found.row));
+        let labels_after = labels(after.as_ref().map(|(row, _)| row));
         let entry = |row: &Row, words: &Option<CodeWords>| Entry {
             codes: words.clone().unwrap_or_default(),
             labels: row.labels.clone(),
             id: hash,
         };
         for (at, side) in self.sides.iter_mut().enumerate() {
-            let was = before.as_ref().map(|found| (&found.row, &found.words[at]));
-            let is = after.as_ref().map(|(row, words)| (row, &words[at]));
+            let side_before = before.as_ref().map(|found| (&found.row, &found.words[at]));
+            let side_after = after.as_ref().map(|(row, words)| (row, &words[at]));
             side.counts
-                .count(was.and_then(|(_, words)| words.as_ref()), -1);
+                .count(side_before.and_then(|(_, words)| words.as_ref()), -1);
             side.counts
-                .count(is.and_then(|(_, words)| words.as_ref()), 1);
+                .count(side_after.and_then(|(_, words)| words.as_ref()), 1);
             side.changes.push(Change {
                 sequence,
-                before: was.map(|(row, words)| entry(row, words)),
-                after: is.map(|(row, words)| entry(row, words)),
+                before: side_before.map(|(row, words)| entry(row, words)),
+                after: side_after.map(|(row, words)| entry(row, words)),
             });
             let page = self.staged.codes(at, number)?;
-            match is.and_then(|(_, words)| words.clone()) {
+            match side_after.and_then(|(_, words)| words.clone()) {
                 Some(words) => page.insert(slot, words),
                 None => page.remove(&slot),
             };
@@ -96,10 +96,10 @@ impl Group<'_> {
             Some((row, _)) => self.staged.rows(number)?.insert(slot, row),
             None => self.staged.rows(number)?.remove(&slot),
         };
-        for label in has.difference(&had) {
+        for label in labels_after.difference(&labels_before) {
             self.staged.count_label(*label, 1)?;
         }
-        for label in had.difference(&has) {
+        for label in labels_before.difference(&labels_after) {
             self.staged.count_label(*label, -1)?;
         }
         Ok(())

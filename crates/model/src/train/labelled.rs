@@ -13,11 +13,11 @@ use crate::{
     options::Train,
     train::{
         card::card,
+        check::check,
         data::{collection::Collection, open, pictures::Pictures},
         error::TrainError,
         inherit,
         objective::Objective,
-        options::check,
         progress::Progress,
         resume::{self, ResumePoint, SavedTraining},
         run::{Run, TrainingImages, joint::EpochPace},

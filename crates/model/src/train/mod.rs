@@ -1,6 +1,7 @@
 //! Training: hash centres, a warm-up of the policies on fixed features, then both networks
 //! together.
 //!
+//! - `check`: checks of options
 //! - `labelled`: trains on labelled images
 //! - `unlabelled`: trains without labels
 //! - `run`: the stages, and the step that they share
@@ -11,17 +12,16 @@
 //! - `inherit`: parents and teachers
 //! - `resume`: the state of an unfinished training
 //! - `progress`: figures and their display
-//! - `options`: checks of options
 //! - `error`: errors that stop a training
 
 mod card;
+pub mod check;
 pub mod data;
 mod error;
 mod inherit;
 mod labelled;
 pub mod objective;
 mod optimizer;
-pub mod options;
 mod progress;
 mod resume;
 mod run;

@@ -213,8 +213,8 @@ async fn read_form(
             }
             "archive" if archive.is_some() => return Err(repeated_field("archive")),
             "archive" => {
-                let to = parts.jobs.upload_path();
-                let received = receive(field, to, MAX_ARCHIVE_BYTES, parts.body_timeout);
+                let path = parts.jobs.upload_path();
+                let received = receive(field, path, MAX_ARCHIVE_BYTES, parts.body_timeout);
                 archive = Some(received.await?);
             }
             other => return Err(unknown_field(other, &FIELDS)),

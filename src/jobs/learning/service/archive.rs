@@ -84,11 +84,11 @@ fn unpack(packed: &Path, folder: &Path) -> Result<(), JobError> {
         source,
     };
     let packed = File::open(packed).map_err(failed)?;
-    let mut from = MultiGzDecoder::new(BufReader::new(packed));
-    let mut to = File::create(&path).map_err(failed)?;
+    let mut unpacked = MultiGzDecoder::new(BufReader::new(packed));
+    let mut file = File::create(&path).map_err(failed)?;
     let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
     loop {
-        let read = match from.read(&mut chunk) {
+        let read = match unpacked.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -105,6 +105,6 @@ fn unpack(packed: &Path, folder: &Path) -> Result<(), JobError> {
             });
         }
         disk::check_free_space(folder, read as u64)?;
-        to.write_all(&chunk[..read]).map_err(failed)?;
+        file.write_all(&chunk[..read]).map_err(failed)?;
     }
 }

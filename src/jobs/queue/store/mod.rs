@@ -109,7 +109,7 @@ impl Store {
             }
         }
         let queued = Event::new(1, "queued", json!({}));
-        let (at, event) = (key_of(JOB, job.id), numbered(EVENT, job.id, queued.id));
+        let (job_key, event) = (key_of(JOB, job.id), numbered(EVENT, job.id, queued.id));
         let (record, queued) = (serde_json::to_vec(job)?, serde_json::to_vec(&queued)?);
         if let Some(records) = &self.records {
             let is_taken = |put: &Result<u64, StoreError>| {
@@ -125,7 +125,7 @@ impl Store {
             if !is_taken(&put) {
                 put?;
             }
-            let put = self.put(at, record, 0).await;
+            let put = self.put(job_key, record, 0).await;
             return if is_taken(&put) {
                 self.latest(records, job.id).await
             } else {
@@ -144,7 +144,7 @@ impl Store {
             batch.insert(key, job.id.as_bytes());
         }
         batch.insert(event, queued);
-        batch.insert(at, record);
+        batch.insert(job_key, record);
         self.tree.write(|tree| tree.apply_batch(batch))?;
         self.changed();
         Ok(None)
@@ -196,10 +196,10 @@ impl Store {
 
     /// Returns the events of a job after a given event.
     pub fn events(&self, id: Uuid, after: u32) -> Result<Vec<Event>, StoreError> {
-        let from = numbered(EVENT, id, after.saturating_add(1));
-        let to = [key_of(EVENT, id), vec![u8::MAX; 5]].concat();
+        let first = numbered(EVENT, id, after.saturating_add(1));
+        let end = [key_of(EVENT, id), vec![u8::MAX; 5]].concat();
         let tree = self.tree.open()?;
-        let events = tree.range(from..to);
+        let events = tree.range(first..end);
         events.map(|event| read(id, &event?.1)).collect()
     }
 

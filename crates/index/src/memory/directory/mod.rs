@@ -159,12 +159,15 @@ impl Directory {
     /// # Errors
     /// [`IndexError::NoSuchLength`] if there is none.
     pub fn column_of(&self, length: Length) -> Result<usize, IndexError> {
-        let is = |&kind: &Kind| kind == Kind::Codes(length);
+        let is_column = |&kind: &Kind| kind == Kind::Codes(length);
         let no_such_length = || IndexError::NoSuchLength {
             given: length,
             expected: list_lengths(self.distinct().map(|(length, _)| length)),
         };
-        self.kinds.iter().position(is).ok_or_else(no_such_length)
+        self.kinds
+            .iter()
+            .position(is_column)
+            .ok_or_else(no_such_length)
     }
 
     /// The images within a radius.
@@ -322,8 +325,12 @@ impl Directory {
 
     /// The filter for images that have any of these labels.
     pub fn labelled(&self, labels: &[u32]) -> Filter<'_> {
-        let at = self.kinds.len() - 2;
-        Filter::any(labels.iter().map(|&label| self.find(at, label.into())))
+        let labels_column = self.kinds.len() - 2;
+        Filter::any(
+            labels
+                .iter()
+                .map(|&label| self.find(labels_column, label.into())),
+        )
     }
 }
 

@@ -96,9 +96,9 @@ impl Bitmap {
 
     /// The slot of a word, if the set has it.
     pub fn slot(&self, word: u64) -> Option<u32> {
-        let (at, bit) = ((word >> LOW) as usize, word & 63);
-        let bits = *self.map.get(at)?;
-        (bits >> bit & 1 == 1).then(|| self.rank(at) + (bits & ((1 << bit) - 1)).count_ones())
+        let (block, bit) = ((word >> LOW) as usize, word & 63);
+        let bits = *self.map.get(block)?;
+        (bits >> bit & 1 == 1).then(|| self.rank(block) + (bits & ((1 << bit) - 1)).count_ones())
     }
 
     /// The number of words before the `at`th map word.

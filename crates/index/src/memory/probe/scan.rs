@@ -59,8 +59,8 @@ pub fn scan<W: Word>(
         #[expect(clippy::cast_possible_truncation, reason = "each is 0 or 1")]
         let mut near = gathered(far.map(|far| 1 - far as u8)) & valid;
         while near != 0 {
-            let at = near.trailing_zeros() as usize;
-            found(start + at, distances[at]);
+            let lane = near.trailing_zeros() as usize;
+            found(start + lane, distances[lane]);
             near &= near - 1;
         }
     }

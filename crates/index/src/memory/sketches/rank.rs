@@ -22,7 +22,7 @@ pub fn rank(
             min_similarity.is_none_or(|min_similarity| of.is_some_and(|of| of >= min_similarity))
         })
         .collect();
-    let by = |a: &(usize, Option<f32>), b: &(usize, Option<f32>)| -> Ordering {
+    let compare = |a: &(usize, Option<f32>), b: &(usize, Option<f32>)| -> Ordering {
         // No similarity is below −1.
         let [one, other] = [a, b].map(|(_, of)| of.unwrap_or(-2.0));
         other.total_cmp(&one).then(a.0.cmp(&b.0))
@@ -31,10 +31,10 @@ pub fn rank(
     let range = range.start.min(total)..range.end.min(total);
     // Only the requested range is sorted.
     if range.end < total {
-        order.select_nth_unstable_by(range.end, by);
+        order.select_nth_unstable_by(range.end, compare);
         order.truncate(range.end);
     }
-    order.sort_unstable_by(by);
+    order.sort_unstable_by(compare);
     let wanted = order.drain(range);
     let ranked = wanted.map(|(at, similarity)| (candidates[at], similarity));
     (total, ranked.collect())

@@ -23,10 +23,10 @@ use crate::{
     options::Train,
     train::{
         card,
+        check::check,
         data::collection::{Collection, Item},
         error::TrainError,
         objective::reinforce::Reinforce,
-        options::check,
         progress::Progress,
         run::Run,
     },
