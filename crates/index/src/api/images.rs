@@ -19,9 +19,15 @@ impl Index {
     /// on disk. A replaced image keeps its age and its time of creation.
     ///
     /// # Errors
-    /// [`IndexError::WrongCodes`], [`Generation`](IndexError::Generation) if codes of the active
-    /// generation are missing, [`Payload`](IndexError::Payload), [`Closed`](IndexError::Closed),
-    /// [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt).
+    /// - [`IndexError::WrongCodes`], [`Sketch`](IndexError::Sketch),
+    ///   [`Payload`](IndexError::Payload), [`OriginalKey`](IndexError::OriginalKey), or
+    ///   [`Generation`](IndexError::Generation) if codes of the active generation are missing: the
+    ///   image is refused.
+    /// - [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt): the image of this id cannot
+    ///   be read.
+    /// - [`Write`](IndexError::Write): the commit failed, with the reason as its source, such as a
+    ///   full disk.
+    /// - [`Full`](IndexError::Full), [`Closed`](IndexError::Closed): no more images can be stored.
     pub async fn put(&self, image: NewImage) -> Result<(Record, bool), IndexError> {
         self.put_if(image, Precondition::default()).await
     }
