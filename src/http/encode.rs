@@ -27,8 +27,8 @@ use crate::{
 /// A picture is large if decoding it takes at least this many bytes. A photograph of ten megapixels
 /// takes less.
 const LARGE_DECODE_BYTES: u64 = 128 << 20;
-/// Maximum number of large pictures that wait per one that is decoded. One takes about a second, and the
-/// default deadline is ten seconds.
+/// Maximum number of large pictures that wait per one that is decoded. One takes about a second,
+/// and the default deadline is ten seconds.
 const MAX_WAITING_PER_LARGE_DECODE: usize = 8;
 
 /// What to do with an image while the queue is full.

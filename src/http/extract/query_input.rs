@@ -1,4 +1,4 @@
-//! Extracts the input of a search or an encoding: an image, as the body, in a form or in JSON, or the
+//! Extracts the input of a search or an encoding: an image (as the body, in a form or in JSON), the
 //! id of a stored image, or a code.
 
 use axum::{

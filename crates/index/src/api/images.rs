@@ -23,8 +23,8 @@ impl Index {
     ///   [`Payload`](IndexError::Payload), [`OriginalKey`](IndexError::OriginalKey), or
     ///   [`Generation`](IndexError::Generation) if codes of the active generation are missing: the
     ///   image is refused.
-    /// - [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt): the image of this id cannot
-    ///   be read.
+    /// - [`Store`](IndexError::Store), [`Corrupt`](IndexError::Corrupt): the image of this id
+    ///   cannot be read.
     /// - [`Write`](IndexError::Write): the commit failed, with the reason as its source, such as a
     ///   full disk.
     /// - [`Full`](IndexError::Full), [`Closed`](IndexError::Closed): no more images can be stored.
