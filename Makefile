@@ -87,12 +87,13 @@ wheels:
 			--custom-compile-command 'make wheels' --output-file $${each%.in}.txt $$each || exit 1; \
 	done
 
-# apt-get needs root. CHROMIUM may name another browser.
-browser:
+# apt-get needs root, and only one may run at a time: libraries, browser and proxy wait for each
+# other. CHROMIUM may name another browser.
+browser: | libraries
 	@test -n "$$CHROMIUM" || command -v chromium >/dev/null || command -v google-chrome >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 # Unpacked here and not installed, because an installed nginx starts serving.
-proxy:
+proxy: | browser
 	@command -v nginx >/dev/null || test -x .proxy/usr/sbin/nginx || { $(SUDO) apt-get update -qq && mkdir -p .proxy && cd .proxy && apt-get download -qq nginx && dpkg-deb -x nginx_*.deb . && rm nginx_*.deb; }
 
 # apt-get needs root. The service runs without these libraries; the tests of their formats do not.
