@@ -217,10 +217,10 @@ def search_by_a_part_of_the_picture(page):
     shows(page, whole)
     clear = page.get_by_role("button", name="Use the whole picture")
     expect(clear).to_be_hidden()
-    page.get_by_alt_text("Query image").scroll_into_view_if_needed()
+    page.get_by_alt_text(f"Query image: {QUERY.name}").scroll_into_view_if_needed()
 
     def at(x, y):
-        box = page.get_by_alt_text("Query image").bounding_box()
+        box = page.get_by_alt_text(f"Query image: {QUERY.name}").bounding_box()
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     page.mouse.move(*at(0.95, 0.95))
