@@ -9,7 +9,7 @@
 use std::{
     hash::RandomState,
     path::Path,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{self, Arc, atomic::AtomicU64},
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -141,7 +141,7 @@ pub fn open_store(
         damage,
         lost_commits,
         acknowledged,
-        gate: RwLock::new(()),
+        gate: sync::RwLock::new(()),
         change_count: AtomicU64::new(0),
         view: RwLock::new(Arc::new(View {
             active,

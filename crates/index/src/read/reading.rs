@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, hash_map},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use crate::{
@@ -94,7 +94,7 @@ impl Store {
             })?;
             Ok::<_, IndexError>((found, reading.rows_unchanged()?))
         };
-        let mut gate = self.gate.try_read();
+        let mut gate = self.gate.try_read().ok();
         // A commit holds the gate. A reader waits for it only if its attempts keep failing.
         for _ in 0..MAX_TRIES {
             if gate.is_some() {
@@ -105,9 +105,10 @@ impl Store {
                 Err(error) if !self.database().is_torn() => return Err(error),
                 _ => {}
             }
-            gate = self.gate.try_read();
+            gate = self.gate.try_read().ok();
         }
-        let _gate = gate.unwrap_or_else(|| self.gate.read());
+        let _gate =
+            gate.unwrap_or_else(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
         let read = read();
         if self.database().is_torn()
             && matches!(read, Err(IndexError::Corrupt { .. }) | Ok((None, _)))
