@@ -57,7 +57,7 @@ pub struct Store {
     pub released_receiver: Mutex<Option<mpsc::UnboundedReceiver<OriginalKey>>>,
     /// Held for every change of tree and view together. A reader that holds it sees both before or
     /// both after a change. It is the standard library's lock, whose readers may overtake a waiting
-    /// writer: with parking_lot's, which blocks them, the slowest searches during inserts take three
+    /// writer. With parking_lot's, which blocks them, the slowest searches during inserts take four
     /// times as long.
     pub gate: sync::RwLock<()>,
     /// Counts the starts and ends of changes made under the gate.
