@@ -45,7 +45,7 @@ pub fn limit() -> Option<u64> {
         .min()
 }
 
-/// Makes the allocator return what this thread allocates to the operating system [`DECAY_MS`] after
+/// Makes the allocator return what this thread allocates to the operating system `DECAY_MS` after
 /// it is freed. For all other threads, such as those of a model, `.cargo/config.toml` sets the
 /// time.
 pub fn release_quickly() {

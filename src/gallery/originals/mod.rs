@@ -166,7 +166,7 @@ impl Originals {
     }
 
     /// Returns false if the last write failed. Writes the marker in the background if that was
-    /// [`PROBE_INTERVAL`] ago, to find out if writes work again.
+    /// `PROBE_INTERVAL` ago, to find out if writes work again.
     pub fn is_writable(self: &Arc<Self>) -> bool {
         let mut outage = self.outage.lock();
         let Some(outage) = &mut *outage else {

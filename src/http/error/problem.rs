@@ -61,7 +61,7 @@ impl ApiError {
 }
 
 impl IntoResponse for ApiError {
-    /// Returns the status with the problem as an extension. [`write_problem`] writes the body,
+    /// Returns the status with the problem as an extension. `write_problem` writes the body,
     /// because it knows the request id.
     fn into_response(self) -> Response {
         let Kind {

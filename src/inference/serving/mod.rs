@@ -176,7 +176,8 @@ impl Serving {
     /// Makes the standby generation active; the previous one becomes standby.
     ///
     /// # Errors
-    /// [`ServingError::Index`], with [`IndexError::Unfinished`] if images lack codes in it.
+    /// [`ServingError::Index`], with
+    /// [`IndexError::Unfinished`](crate::index::IndexError::Unfinished) if images lack codes in it.
     pub async fn activate(&self, number: u32) -> Result<(), ServingError> {
         // Runs in a separate task, because a caller that leaves after the commit must not prevent
         // the change of models.
