@@ -76,11 +76,11 @@ pub struct Serve {
     /// Time in microseconds that a batch that is not full waits for more images under load.
     #[arg(long, env = "SCIHCGRL_MAX_BATCH_DELAY_US", default_value_t = 0)]
     pub max_batch_delay_us: u64,
-    /// Maximum number of images between their acceptance and their codes. Further images are
-    /// answered 429.
+    /// Maximum number of images between their acceptance and their codes. Requests for
+    /// further images get 429.
     #[arg(long, env = "SCIHCGRL_QUEUE", default_value_t = 256)]
     pub queue: usize,
-    /// Time in milliseconds that an image may wait to be encoded before it is answered 503.
+    /// Maximum wait of an image for encoding, in milliseconds. After that, its request gets 503.
     #[arg(long, env = "SCIHCGRL_DEADLINE_MS", default_value_t = 10_000)]
     pub deadline_ms: u64,
     /// Time in seconds that accepted requests may take after the signal to stop.

@@ -44,21 +44,21 @@ pub(crate) struct EncodedImage {
     pub encoded: Encoded,
     /// As found in the image's bytes.
     pub media_type: &'static str,
-    /// How long decoding took, with the wait before it.
+    /// Time from the start of the wait for decoding to its end.
     pub decode: Duration,
 }
 
 /// Decodes and encodes images within the limits of the service.
 pub(crate) struct ImageEncoder {
-    /// One permit a core: more pictures at once would only share the cores.
+    /// One permit per core: more pictures at once would only share the cores.
     decoders: Arc<Semaphore>,
-    /// One permit a KiB of memory for large decodes, so that they leave cores and memory to others.
+    /// One permit per KiB of memory for large decodes, so that others get cores and memory.
     large_memory: Arc<Semaphore>,
     /// All permits of `large_memory`.
     large_memory_kib: usize,
     /// Large pictures that may wait, so that they leave the queue to others.
     waiting: Arc<Semaphore>,
-    /// The most large pictures that are decoded at once.
+    /// Maximum number of large pictures that are decoded at once.
     large_decodes: usize,
 }
 

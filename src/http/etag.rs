@@ -11,7 +11,8 @@ use crate::{
     index::{Precondition, Revision, Revisions},
 };
 
-/// The most bytes of a header with tags, because they are stored in the log with the write.
+/// Maximum number of bytes of a header with tags, because they are stored in the log with the
+/// write.
 const MAX_BYTES: usize = 8 << 10;
 
 /// The preconditions of a write: `If-Match` and `If-None-Match`.

@@ -23,8 +23,8 @@ use crate::http::error::ApiError;
 const WRONG_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// The delay of each further refusal.
 const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
-/// The most addresses whose wrong keys are counted. If there are more, those that tried none
-/// recently are removed.
+/// Maximum number of addresses whose wrong keys are counted. If there are more, those that tried
+/// none recently are removed.
 const MAX_ADDRESSES: usize = 10_000;
 
 /// What a key may do. Each role includes the roles before it.
@@ -111,7 +111,7 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// The most keys of one role: a new one is added before the old one is removed.
+    /// Maximum number of keys of one role: a new one is added before the old one is removed.
     const MAX_PER_ROLE: usize = 2;
 
     /// Checks keys and hashes them. Each may send at most `per_second` requests a second.

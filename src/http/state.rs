@@ -46,11 +46,11 @@ pub struct Parts {
     pub replica: Option<Replica>,
     /// Each new snapshot deletes the part of the log that the snapshot before it contains.
     pub trims_log: bool,
-    /// The most bytes of a request's body.
+    /// Maximum number of bytes of a request's body.
     pub max_body_bytes: usize,
     /// The memory that request bodies may take.
     pub budget: Arc<Budget>,
-    /// How long a request's body may take to arrive.
+    /// Maximum time for receiving the body of a request.
     pub body_timeout: Duration,
     pub keys: Keys,
     pub origins: Origins,

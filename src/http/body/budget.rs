@@ -21,12 +21,12 @@ use parking_lot::Mutex;
 
 use crate::http::error::ApiError;
 
-/// The most bytes that a small body reserves. A quarter of the budget is for small bodies alone, so
-/// that clients who send large ones cannot block searches.
+/// Maximum number of bytes that a small body reserves. A quarter of the budget is for small bodies
+/// alone, so that clients who send large ones cannot block searches.
 const SMALL_BODY: u64 = 1 << 20;
 /// Bytes reserved for each byte of a body, which is copied when its pieces are joined.
 const BYTES_PER_BODY_BYTE: u64 = 2;
-/// The most bytes of a form before a field: its boundary and its head.
+/// Maximum number of bytes of a form before a field: its boundary and its head.
 const MAX_FIELD_HEAD: u64 = 64 << 10;
 
 /// The bytes that all requests together may reserve.

@@ -8,5 +8,5 @@ pub mod budget;
 pub mod response;
 pub mod upload;
 
-/// The most bytes of a body of JSON that has no image.
+/// Maximum number of bytes of a body of JSON that has no image.
 pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;

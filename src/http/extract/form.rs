@@ -13,8 +13,8 @@ use crate::{
     http::{body::budget::BodyMeter, error::ApiError, state::AppState},
 };
 
-/// The most bytes of a field that is not an image, and of a payload's JSON. Parsed JSON takes up to
-/// sixteen times as much memory.
+/// Maximum number of bytes of a field that is not an image, and of a payload's JSON. Parsed JSON
+/// takes up to sixteen times as much memory.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// An image to store, with the labels and the payload in the same form.

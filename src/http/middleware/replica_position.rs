@@ -20,7 +20,7 @@ pub(crate) const POSITION_HEADER: &str = "scihcgrl-position";
 pub(crate) const LAG_HEADER: &str = "scihcgrl-lag";
 /// Request header: the position that a replica must have applied before it answers.
 pub(crate) const AFTER_HEADER: &str = "scihcgrl-after";
-/// How long a request waits for the position that it asks for.
+/// Maximum time that a request waits for the position that it names.
 const POSITION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Delays a request until this replica has applied the position that the caller asks for, and adds

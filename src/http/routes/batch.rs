@@ -40,9 +40,9 @@ use crate::{
 /// Images of one form that are stored concurrently. The form is read no faster than they are
 /// stored.
 const MAX_CONCURRENT: usize = 32;
-/// The most images of one form, because the answer has an item for each.
+/// Maximum number of images of one form, because the answer has an item for each.
 const MAX_IMAGES: usize = 10_000;
-/// The most bytes of an image's file name, because its item repeats it.
+/// Maximum number of bytes of an image's file name, because its item repeats it.
 const MAX_FILE_BYTES: usize = 1024;
 /// Bytes reserved for an item of the answer, without the fields sent with its image.
 const ITEM_OVERHEAD: u64 = 2048;

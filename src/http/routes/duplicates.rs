@@ -19,7 +19,7 @@ use crate::{
     jobs::JobError,
 };
 
-/// The most copies shown of each group in a list of groups.
+/// Maximum number of copies shown of each group in a list of groups.
 const MAX_COPIES_SHOWN: usize = 10;
 
 pub(crate) fn routes() -> Router<AppState> {

@@ -26,7 +26,7 @@ use crate::{
     system::disk,
 };
 
-/// The most bytes of a model file. The largest of today, VGG-19's, has 280 MB.
+/// Maximum number of bytes of a model file. The largest of today, VGG-19's, has 280 MB.
 const MAX_MODEL_BYTES: u64 = 1 << 30;
 
 pub(crate) fn routes() -> Router<AppState> {

@@ -32,7 +32,7 @@ pub struct BatchConfig {
     pub max_delay: Duration,
     /// Maximum number of accepted images without codes. Further images are refused.
     pub queue: usize,
-    /// Maximum age of an image when its batch is formed. An older image is answered with
+    /// Maximum wait of an image for its batch. An image that waits longer is refused with
     /// [`BatchError::Late`].
     pub deadline: Duration,
 }
@@ -52,9 +52,9 @@ impl Default for BatchConfig {
 #[derive(Clone, Debug)]
 pub struct Encoded {
     pub output: Output,
-    /// How long the image waited in the queue.
+    /// Time that the image waited in the queue.
     pub queue: Duration,
-    /// How long its batch's forward pass took.
+    /// Time of its batch's forward pass.
     pub inference: Duration,
 }
 

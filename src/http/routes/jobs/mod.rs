@@ -36,7 +36,7 @@ use crate::{
 
 use request::NewJob;
 
-/// The most characters of an idempotency key.
+/// Maximum number of characters of an idempotency key.
 const MAX_IDEMPOTENCY_KEY: usize = 200;
 /// How often a stream checks that the service is not draining.
 const READY_CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -16,7 +16,7 @@ use crate::{
     index::{Order, Sketch},
 };
 
-/// The most matches in one answer.
+/// Maximum number of matches in one answer.
 const MAX_LIMIT: u64 = 1000;
 
 #[derive(Deserialize)]
