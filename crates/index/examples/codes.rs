@@ -2,7 +2,7 @@
 //! `cargo run -p scihcgrl-index --example codes`.
 
 use scihcgrl_index::{
-    Codes, Index, IndexConfig, NewImage, Order, Query, Requirement,
+    Codes, Filter, Index, IndexConfig, NewImage, Order, Query, Requirement,
     code::{HashCode, Length},
 };
 
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         order: Order::Distance,
         limit: 10,
         offset: 0,
-        labels: vec!["animal".to_owned()],
+        filter: Filter::any_label(vec!["animal".to_owned()]),
         generation: None,
     })?;
     println!("{} images within radius 4", found.total);

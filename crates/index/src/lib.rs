@@ -70,7 +70,7 @@
 //!     order: Order::Distance,
 //!     limit: 10,
 //!     offset: 0,
-//!     labels: vec![],
+//!     filter: None,
 //!     generation: None,
 //! })?;
 //! assert_eq!(found.matches[0].record.id, "cat".parse()?);
@@ -100,6 +100,7 @@ mod write;
 pub use api::{
     Index, RESTORING,
     copies::{Copies, CopyGroup},
+    fields::FieldStatus,
     generations::{GenerationStatus, Missing},
     snapshot::CopyPoint,
     stats::{CodeBucket, LabelCount, SharedCodes},
@@ -107,21 +108,24 @@ pub use api::{
 };
 pub use disk::{copy::restore, engine::disk_space::is_full, position::LogPosition, schema::SCHEMA};
 pub use memory::{
-    code_set::CodeSet,
+    code_set::{CodeSet, FieldValues, SetFilter},
     sketches::{
-        copies::{CopySearch, Groups},
+        copies::{CopySearch, FoundCopies, Groups},
         set::SketchSet,
     },
 };
 pub use types::{
     config::{IndexConfig, LogOrigin, Requirement, SketchStorage},
     error::{Damage, IndexError},
+    field::{Field, FieldPath, FieldType, InvalidPath},
+    filter::{Filter, error::FilterError},
     generation::Generation,
     id::{ImageId, InvalidId, OriginalKey, nfc},
-    query::{Cursor, IndexStats, Listing, Match, Order, Query, SearchResult},
+    query::{Cursor, IndexStats, ListQuery, Listing, Match, Order, OrderBy, Query, SearchResult},
     record::{Codes, ImportedImage, NewImage, Record, Times},
     revision::{Precondition, Revision, Revisions},
     sketch::Sketch,
     write::{Log, Outcome, Recoded, Write},
 };
 pub use upkeep::compact::compact;
+pub use write::group::merge_patch;

@@ -13,12 +13,13 @@ use crate::{
     },
     memory::sketches::{
         Sketches,
-        copies::{CopySearch, Groups},
+        copies::{CopySearch, FoundCopies, Groups},
         set::SketchSet,
     },
     read::reading::{Lookup, Reading},
     types::{
         error::{Damage, IndexError},
+        filter::Filter,
         id::ImageId,
         record::{Record, Times},
     },
@@ -43,6 +44,8 @@ pub struct Copies {
     pub images: u64,
     /// The largest group first, then by age.
     groups: Groups,
+    /// The other images that have a copy; see [`FoundCopies::others`].
+    others: Vec<u32>,
 }
 
 /// A group of copies.
@@ -107,7 +110,7 @@ impl Index {
         self.0.store.view().commit
     }
 
-    /// Finds the groups of copies in a generation; see [`SketchSet::groups`]. Needs memory for a
+    /// Finds the groups of copies in a generation; see [`SketchSet::copies`]. Needs memory for a
     /// second copy of all sketches, and about a hundred bytes per image if there are more than
     /// [`CopySearch::MAX_EXACT`]. `keep_going` receives the number of images done and the total. If
     /// it returns false, the search stops and returns `None`.
@@ -129,8 +132,8 @@ impl Index {
         let set = self.sketch_set(side)?;
         let all = set.len();
         let mut keep_going = |done: usize| keep_going(done as u64, all as u64);
-        let groups = set.groups(min_similarity, CopySearch::for_count(all), &mut keep_going);
-        Ok(groups.map(|groups| Copies {
+        let found = set.copies(min_similarity, CopySearch::for_count(all), &mut keep_going);
+        Ok(found.map(|FoundCopies { groups, others }| Copies {
             generation,
             model: side.generation.model.clone(),
             min_similarity,
@@ -138,7 +141,43 @@ impl Index {
             found_at_ms: Times::now().updated_at_ms,
             images: all as u64,
             groups,
+            others,
         }))
+    }
+
+    /// Returns the groups of copies among the images that pass a filter now. The number of images
+    /// is that of the passing ones.
+    ///
+    /// # Errors
+    /// As [`find_copies`](Self::find_copies) and [`list`](Self::list).
+    pub fn copies_among(&self, copies: &Copies, filter: &Filter) -> Result<Copies, IndexError> {
+        let store = &self.0.store;
+        store.read_consistent(Some(copies.generation), |directory, reading| {
+            let condition = filter.resolve(directory.fields())?;
+            let Some(passing) = reading.passing(directory, &condition)? else {
+                return Ok(None);
+            };
+            let grouped = copies.groups.iter().flatten();
+            let mut linked: Vec<u32> = grouped.chain(&copies.others).copied().collect();
+            linked.sort_unstable();
+            let mut set = SketchSet::new(reading.side.generation.sketch.unwrap_or_default());
+            for sequence in linked.into_iter().filter(|&sequence| passing.has(sequence)) {
+                // A deleted image has no sketch.
+                if let Some(sketch) = reading.sketch(sequence)? {
+                    set.push(sequence, sketch.values().iter().copied());
+                }
+            }
+            let search = CopySearch::for_count(set.len());
+            let found = set.copies(copies.min_similarity, search, &mut |_| true);
+            let FoundCopies { groups, others } = found.unwrap_or_default();
+            Ok(Some(Copies {
+                groups,
+                others,
+                images: passing.len() as u64,
+                model: copies.model.clone(),
+                ..*copies
+            }))
+        })
     }
 
     /// Collects all sketches of a generation.

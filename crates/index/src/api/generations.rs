@@ -173,7 +173,8 @@ impl Index {
         self.purge().await
     }
 
-    /// Removes the pages of discarded generations, interleaved with other writes.
+    /// Removes the pages of discarded generations and deleted fields, interleaved with other
+    /// writes.
     ///
     /// # Errors
     /// As [`put`](Self::put).

@@ -7,8 +7,9 @@ use crate::{
     read::reading::Lookup,
     types::{
         error::IndexError,
+        filter::Filter,
         id::ImageId,
-        record::{NewImage, Record},
+        record::{NewImage, Record, Times},
         revision::Precondition,
         write::{Outcome, Write},
     },
@@ -36,7 +37,9 @@ impl Index {
     /// is applied.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`IndexError::PreconditionFailed`].
+    /// As [`put`](Self::put), and [`IndexError::PreconditionFailed`];
+    /// [`Filter`](IndexError::Filter) if the precondition has a filter that is malformed or does
+    /// not suit the fields.
     pub async fn put_if(
         &self,
         image: NewImage,
@@ -71,6 +74,39 @@ impl Index {
         }
     }
 
+    /// Changes the labels of an image and merges a patch into its payload. Returns `None` if there
+    /// is no such image.
+    ///
+    /// `labels` replaces the labels, if given. Then `remove_labels` are removed, and `add_labels`
+    /// are added. `payload` is a JSON merge patch (RFC 7396): null removes a member, and an image
+    /// without a payload counts as one with an empty object. It keeps no payload if the object
+    /// remains empty.
+    ///
+    /// # Errors
+    /// As [`put_if`](Self::put_if).
+    pub async fn merge(
+        &self,
+        id: ImageId,
+        labels: Option<Vec<String>>,
+        add_labels: Vec<String>,
+        remove_labels: Vec<String>,
+        payload: Option<Value>,
+        precondition: Precondition,
+    ) -> Result<Option<Record>, IndexError> {
+        let write = Write::Merge {
+            id: id.clone(),
+            labels,
+            add_labels,
+            remove_labels,
+            payload,
+            at_ms: Times::now().updated_at_ms,
+        };
+        match self.write(write.only_if(id, precondition)).await? {
+            Outcome::Patched(record) => Ok(record.map(|record| *record)),
+            _ => Err(IndexError::Closed),
+        }
+    }
+
     /// Deletes an image. Returns true if it existed.
     ///
     /// # Errors
@@ -91,21 +127,34 @@ impl Index {
     /// changed.
     ///
     /// # Errors
-    /// As [`get`](Self::get), and [`IndexError::PreconditionFailed`].
+    /// As [`get`](Self::get), and [`IndexError::PreconditionFailed`];
+    /// [`Filter`](IndexError::Filter) if the precondition has a filter that is malformed or does
+    /// not suit the fields.
     pub fn check_precondition(
         &self,
         id: &ImageId,
         precondition: &Precondition,
     ) -> Result<(), IndexError> {
-        let present = self.get(id)?.map(|record| record.revision);
-        if precondition.holds(present.as_ref()) {
-            Ok(())
-        } else {
-            Err(IndexError::PreconditionFailed {
-                id: id.clone(),
-                present,
-            })
+        let found = self.get(id)?;
+        let present = found.as_ref().map(|record| record.revision);
+        let holds = precondition.holds(present.as_ref());
+        let passes = match &precondition.passes {
+            Some(filter) if holds => {
+                let view = self.0.store.view();
+                let fields = view.active.directory.fields();
+                let condition = filter.parse::<Filter>()?.resolve(fields)?;
+                found.is_some_and(|record| condition.holds(fields, &record.subject()))
+            }
+            _ => true,
+        };
+        if holds && passes {
+            return Ok(());
         }
+        Err(IndexError::PreconditionFailed {
+            id: id.clone(),
+            present,
+            is_filtered: !passes,
+        })
     }
 
     /// Returns an image, with its codes in the active generation.

@@ -1,33 +1,70 @@
-//! Lists images in order of age.
+//! Lists images in order of age or of a field's values.
 
 use crate::{
     api::Index,
+    memory::passing::Passing,
+    read::ordered::FieldOrder,
     types::{
         error::IndexError,
-        query::{Cursor, Listing},
+        filter::usable_field,
+        query::{ListQuery, Listing, SortKey},
+        record::Record,
     },
 };
 
 impl Index {
-    /// Returns at most `limit` images in order of age, from a cursor or from the oldest; only
-    /// images with any of `labels` unless it is empty. Damaged pages are skipped.
+    /// Returns a page of the images that pass the filter, in the requested order. Damaged pages are
+    /// skipped. An image that changes while a caller reads page by page may be listed twice or not
+    /// at all, every other one exactly once.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
-    pub fn list(
-        &self,
-        labels: &[String],
-        from: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Listing, IndexError> {
-        let Cursor(from) = from.unwrap_or_default();
+    /// As [`get`](Self::get), and [`IndexError::Filter`],
+    /// [`ManyKeywords`](IndexError::ManyKeywords), [`Cursor`](IndexError::Cursor) if the cursor is
+    /// of another order.
+    pub fn list(&self, query: &ListQuery) -> Result<Listing, IndexError> {
+        let ListQuery {
+            filter,
+            order_by,
+            after,
+            limit,
+        } = query;
         let store = &self.0.store;
         store.read_consistent(None, |directory, reading| {
-            if labels.is_empty() {
-                return reading.list(from, limit);
+            let fields = directory.fields();
+            let condition = filter.as_ref().map(|filter| filter.resolve(fields));
+            let condition = condition.transpose()?;
+            let passing = match &condition {
+                Some(condition) => match reading.passing(directory, condition)? {
+                    Some(passing) => Some(passing),
+                    None => return Ok(None),
+                },
+                None => None,
+            };
+            let passes = |record: &Record| {
+                let condition = condition.as_ref();
+                condition.is_none_or(|condition| condition.holds(fields, &record.subject()))
+            };
+            if let Some(order_by) = order_by {
+                let order = FieldOrder {
+                    field: usable_field(fields, &order_by.path)
+                        .map_err(|why| IndexError::Order { why })?,
+                    is_descending: order_by.is_descending,
+                };
+                let passing = passing.unwrap_or_else(|| Passing::all(directory.all()).into());
+                let after = after.as_ref();
+                return reading.list_ordered(directory, &passing, passes, &order, after, *limit);
             }
-            let numbers = reading.numbers(labels)?;
-            reading.list_filtered(&directory.labelled(&numbers), &numbers, from, limit)
+            let from = match after {
+                None => 0,
+                Some(cursor) if cursor.key == SortKey::Age => cursor.sequence,
+                Some(cursor) => return Err(cursor.of_another_order()),
+            };
+            match passing {
+                Some(passing) => {
+                    reading.list_set(&directory.set_of(&passing), passes, from, *limit)
+                }
+                None => reading.list(from, *limit),
+            }
         })
     }
 }

@@ -6,6 +6,7 @@
 //! - `copies`: groups of copies
 //! - `stats`: numbers of images, labels and codes
 //! - `generations`: changes of models
+//! - `fields`: declared fields
 //! - `originals`: original keys
 //! - `replication`: writes of a log
 //! - `snapshot`: copying the store
@@ -31,6 +32,7 @@ use crate::{
 };
 
 pub mod copies;
+pub mod fields;
 pub mod generations;
 pub mod images;
 pub mod list;

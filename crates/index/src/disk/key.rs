@@ -19,12 +19,15 @@ pub mod prefix {
     pub const SKETCHES: u8 = b's';
     /// The payload of an image.
     pub const PAYLOAD: u8 = b'x';
+    /// Values pages.
+    pub const VALUES: u8 = b'v';
     /// Row pages.
     pub const ROWS: u8 = b'i';
 }
 
 const SCHEMA: &[u8] = b"schema";
 const GENERATION: &[u8] = b"generation";
+const FIELDS: &[u8] = b"fields";
 const STATE: &[u8] = b"state";
 const ID: &[u8] = b"id";
 const POSITION: &[u8] = b"position";
@@ -37,6 +40,8 @@ pub enum Key<'a> {
     Schema,
     /// The generations.
     Generation,
+    /// The declared fields.
+    Fields,
     /// The summary.
     State,
     /// The store's own id.
@@ -61,6 +66,13 @@ pub enum Key<'a> {
         /// The number of the page.
         page: u32,
     },
+    /// A page of the values of a field.
+    Values {
+        /// The number of the field.
+        field: u32,
+        /// The number of the page.
+        page: u32,
+    },
     /// The unreferenced keys of a block of original keys.
     Unreferenced(u64),
     /// The payload of the image with a sequence number.
@@ -75,12 +87,12 @@ impl<'a> Key<'a> {
     /// Encodes the key.
     pub fn to_bytes(self) -> Vec<u8> {
         let number = |first, number: u32| join(first, &[&number.to_be_bytes()]);
-        let paged = |first, generation: u32, page: u32| {
-            join(first, &[&generation.to_be_bytes(), &page.to_be_bytes()])
-        };
+        let paged =
+            |first, of: u32, page: u32| join(first, &[&of.to_be_bytes(), &page.to_be_bytes()]);
         match self {
             Key::Schema => join(prefix::META, &[SCHEMA]),
             Key::Generation => join(prefix::META, &[GENERATION]),
+            Key::Fields => join(prefix::META, &[FIELDS]),
             Key::State => join(prefix::META, &[STATE]),
             Key::Id => join(prefix::META, &[ID]),
             Key::Position => join(prefix::META, &[POSITION]),
@@ -88,6 +100,7 @@ impl<'a> Key<'a> {
             Key::Rows(page) => number(prefix::ROWS, page),
             Key::Codes { generation, page } => paged(prefix::CODES, generation, page),
             Key::Sketches { generation, page } => paged(prefix::SKETCHES, generation, page),
+            Key::Values { field, page } => paged(prefix::VALUES, field, page),
             Key::Unreferenced(block) => join(prefix::UNREFERENCED, &[&block.to_be_bytes()]),
             Key::Payload(sequence) => number(prefix::PAYLOAD, sequence),
             Key::Name(name) => join(prefix::NAME, &[name.as_bytes()]),
@@ -100,13 +113,14 @@ impl<'a> Key<'a> {
         let (&first, rest) = bytes.split_first()?;
         let number = || rest.try_into().ok().map(u32::from_be_bytes);
         let paged = || {
-            let (generation, page) = rest.split_first_chunk()?;
+            let (of, page) = rest.split_first_chunk()?;
             let page = page.try_into().ok()?;
-            Some((u32::from_be_bytes(*generation), u32::from_be_bytes(page)))
+            Some((u32::from_be_bytes(*of), u32::from_be_bytes(page)))
         };
         match first {
             prefix::META if rest == SCHEMA => Some(Key::Schema),
             prefix::META if rest == GENERATION => Some(Key::Generation),
+            prefix::META if rest == FIELDS => Some(Key::Fields),
             prefix::META if rest == ID => Some(Key::Id),
             prefix::META if rest == STATE => Some(Key::State),
             prefix::META if rest == POSITION => Some(Key::Position),
@@ -116,6 +130,7 @@ impl<'a> Key<'a> {
             prefix::SKETCHES => {
                 paged().map(|(generation, page)| Key::Sketches { generation, page })
             }
+            prefix::VALUES => paged().map(|(field, page)| Key::Values { field, page }),
             prefix::UNREFERENCED => {
                 Some(Key::Unreferenced(u64::from_be_bytes(rest.try_into().ok()?)))
             }
@@ -144,6 +159,12 @@ pub fn sketches(generation: u32, pages: Range<u32>) -> Range<Vec<u8>> {
     key(pages.start)..key(pages.end)
 }
 
+/// The key range of a run of values pages.
+pub fn values(field: u32, pages: Range<u32>) -> Range<Vec<u8>> {
+    let key = |page| Key::Values { field, page }.to_bytes();
+    key(pages.start)..key(pages.end)
+}
+
 fn join(first: u8, rest: &[&[u8]]) -> Vec<u8> {
     let mut bytes = vec![first];
     bytes.extend(rest.iter().copied().flatten());
@@ -163,7 +184,9 @@ mod tests {
         for key in [
             Key::Schema,
             Key::Generation,
+            Key::Fields,
             Key::State,
+            Key::Values { field: 1, page: 0 },
             Key::Rows(3),
             codes,
             Key::Sketches {

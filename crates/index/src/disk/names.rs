@@ -1,12 +1,19 @@
-//! Numbers for names: labels and media types are stored once, and everywhere else by number. A
-//! label that no image has any more is forgotten, and its number is never reused. Names are kept in
-//! sled only, so memory does not grow with them.
+//! Numbers for names: labels, keywords and media types are stored once, and everywhere else by
+//! number. A label or keyword that no image has any more is forgotten, and its number is never
+//! reused. Names are kept in sled only, so memory does not grow with them.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Bound,
+};
 
-use crate::{disk::key::Key, types::error::IndexError};
+use crate::{
+    disk::key::Key,
+    types::{error::IndexError, filter::condition::TextTest},
+};
 
-/// The media types of images. They are never forgotten, because a label may have the same text.
+/// The media types of images. They are never forgotten, because a label or keyword may have the
+/// same text.
 const MEDIA_TYPES: [&str; 10] = [
     "image/avif",
     "image/bmp",
@@ -32,6 +39,44 @@ pub fn number(tree: &sled::Tree, name: &str) -> Result<Option<u32>, IndexError> 
     let value = tree.get(Key::Name(name).to_bytes())?;
     let read = |value: sled::IVec| value.as_ref().try_into().map(u32::from_be_bytes);
     value.map(read).transpose().map_err(corrupt)
+}
+
+/// Maximum number of names that a test of a prefix or a range may let through. Reading more would
+/// take too long.
+const MAX_IN_RANGE: usize = 100_000;
+
+/// Reads the numbers of all names that pass a test of a prefix or a range.
+///
+/// # Errors
+/// [`IndexError::ManyKeywords`] if there are too many, [`IndexError::Store`].
+pub fn numbers(tree: &sled::Tree, test: &TextTest) -> Result<Vec<u32>, IndexError> {
+    let key = |name: &String| Key::Name(name).to_bytes();
+    let all = Key::Name("").to_bytes();
+    let (from, to) = match test {
+        TextTest::OneOf(_) => (Bound::Unbounded, Bound::Unbounded),
+        TextTest::Prefix(prefix) => (Bound::Included(key(prefix)), Bound::Unbounded),
+        TextTest::Range { from, to } => (from.as_ref().map(key), to.as_ref().map(key)),
+    };
+    let from = match from {
+        Bound::Unbounded => Bound::Included(all.clone()),
+        from => from,
+    };
+    let mut numbers = Vec::new();
+    for entry in tree.range((from, to)) {
+        let (key, value) = entry?;
+        let Some(Key::Name(name)) = Key::from_bytes(&key) else {
+            break;
+        };
+        if !test.passes(name) {
+            break;
+        }
+        if numbers.len() == MAX_IN_RANGE {
+            return Err(IndexError::ManyKeywords { most: MAX_IN_RANGE });
+        }
+        // A damaged entry has no number.
+        numbers.extend(value.as_ref().try_into().ok().map(u32::from_be_bytes));
+    }
+    Ok(numbers)
 }
 
 /// Reads the name of a number.
@@ -122,7 +167,7 @@ impl Names {
         Ok(number)
     }
 
-    /// Removes the name of a label that no image has any more.
+    /// Removes the name of a label or keyword that no image has any more.
     pub fn forget(
         &mut self,
         tree: &sled::Tree,

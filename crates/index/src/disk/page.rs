@@ -185,6 +185,14 @@ impl Damage {
         Damage::page(format!("row page {number}"), number, SLOTS, why)
     }
 
+    /// Damage of the payload of an image.
+    pub fn payload(sequence: u32, why: &str) -> Self {
+        Damage {
+            what: format!("the payload of the image with sequence number {sequence}"),
+            why: why.to_owned(),
+        }
+    }
+
     /// Damage of a code page.
     pub fn codes(number: u32, generation: u32, why: &str) -> Self {
         let what = format!("code page {number} of generation {generation}");

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    disk::{generations::Generations, key::Key, state::State},
+    disk::{fields::Fields, generations::Generations, key::Key, state::State},
     types::{
         config::LogOrigin,
         error::{Damage, IndexError},
@@ -72,6 +72,7 @@ impl LogPosition {
 pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
     let generations = Generations::read(tree)?;
     let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
+    let fields = Fields::read(tree)?;
     let mut digest = Sha256::new();
     let mut add = |part: &[u8]| {
         digest.update((part.len() as u64).to_be_bytes());
@@ -80,8 +81,8 @@ pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
     for entry in tree {
         let (key, value) = entry?;
         match Key::from_bytes(&key) {
-            // The grouping of writes and the leftovers of discarded generations differ between
-            // stores.
+            // The grouping of writes and the leftovers of discarded generations and deleted fields
+            // differ between stores.
             Some(Key::State) => {
                 let state = State::read(tree)?.unwrap_or_default();
                 let state = State { commit: 0, ..state };
@@ -89,6 +90,7 @@ pub fn digest(tree: &sled::Tree) -> Result<String, IndexError> {
             }
             Some(Key::Codes { generation, .. } | Key::Sketches { generation, .. })
                 if !kept.contains(&generation) => {}
+            Some(Key::Values { field, .. }) if !fields.has(field) => {}
             _ => {
                 add(&key);
                 add(&value);

@@ -1,12 +1,10 @@
 //! The schema version of the store, and the migration from the previous one. `migrations/`
 //! describes the layout.
 
-use serde_json::Value;
-
 use crate::{disk::key::Key, types::error::IndexError};
 
 /// The schema version that this version reads and writes.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 /// The previous schema version; such a store is migrated when it is opened.
 const PREVIOUS: u32 = SCHEMA - 1;
 
@@ -45,19 +43,9 @@ fn corrupt(why: &str) -> IndexError {
     }
 }
 
-/// Migrates from version 5, which called the standby generation `beside`. One batch renames it and
-/// stamps the store, so a kill leaves one version or the other.
+/// Migrates from the previous version, whose stores have no fields. Only the version differs.
 fn migrate(tree: &sled::Tree) -> Result<(), IndexError> {
-    let key = Key::Generation.to_bytes();
     let mut batch = sled::Batch::default();
-    // If the generations cannot be read, opening the store reports it.
-    if let Some(value) = tree.get(&key)?
-        && let Ok(Value::Object(mut generations)) = serde_json::from_slice(&value)
-        && let Some(standby) = generations.remove("beside")
-    {
-        generations.insert("standby".to_owned(), standby);
-        batch.insert(key, Value::Object(generations).to_string().as_bytes());
-    }
     stamp(&mut batch);
     tree.apply_batch(batch)?;
     tree.flush()?;
@@ -78,11 +66,12 @@ pub fn stamp(batch: &mut sled::Batch) {
 mod tests {
     use super::*;
     use crate::disk::key::prefix;
+    use serde_json::Value;
 
     /// The description has the version and the prefixes that are written.
     #[test]
     fn the_description_agrees_with_the_keys() {
-        let file = include_str!("../../../../migrations/0006_standby.json");
+        let file = include_str!("../../../../migrations/0007_fields.json");
         let description: Value = serde_json::from_str(file).unwrap();
         assert_eq!(description["version"], SCHEMA);
         let keys = description["keys"].as_object().unwrap();
@@ -95,6 +84,7 @@ mod tests {
             prefix::META,
             prefix::NUMBER,
             prefix::SKETCHES,
+            prefix::VALUES,
             prefix::PAYLOAD,
         ]
         .map(char::from);
@@ -109,22 +99,16 @@ mod tests {
         stamp(&mut batch);
         store.apply_batch(batch).unwrap();
         assert!(check(&store).unwrap());
-        store.insert(Key::Schema.to_bytes(), "5").unwrap();
-        let generation = r#"{"number":1,"beside":{"number":2},"last":2}"#;
-        store
-            .insert(Key::Generation.to_bytes(), generation)
-            .unwrap();
+        store.insert(Key::Schema.to_bytes(), "6").unwrap();
+        store.insert(Key::Rows(0).to_bytes(), "a page").unwrap();
         assert!(check(&store).unwrap());
-        assert_eq!(store.get(Key::Schema.to_bytes()).unwrap().unwrap(), "6");
-        let generation = store.get(Key::Generation.to_bytes()).unwrap().unwrap();
-        let generation: Value = serde_json::from_slice(&generation).unwrap();
-        let expected = serde_json::json!({ "number": 1, "standby": { "number": 2 }, "last": 2 });
-        assert_eq!(generation, expected);
-        for (text, version) in [("4", 4), ("7", 7)] {
+        assert_eq!(store.get(Key::Schema.to_bytes()).unwrap().unwrap(), "7");
+        assert_eq!((store.len(), check(&store).unwrap()), (2, true));
+        for (text, version) in [("5", 5), ("8", 8)] {
             store.insert(Key::Schema.to_bytes(), text).unwrap();
             let refused = check(&store);
             assert!(
-                matches!(refused, Err(IndexError::Schema { found, supported: 6 }) if found == version)
+                matches!(refused, Err(IndexError::Schema { found, supported: 7 }) if found == version)
             );
         }
         store.insert(Key::Schema.to_bytes(), "two").unwrap();

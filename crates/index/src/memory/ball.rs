@@ -2,21 +2,14 @@
 
 use crate::{
     code::Length,
-    memory::{column::Column, filter::Filter, probe::near::NearWord, segment::NetPostings},
+    memory::{
+        column::Column,
+        passing::Passing,
+        probe::near::NearWord,
+        segment::NetPostings,
+        selection::{Hit, Selection, Span, Window},
+    },
 };
-
-/// An image that a search found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// The distance of its code to the query's.
-    pub distance: u32,
-    /// The length of its code.
-    pub length: Length,
-    /// Its code.
-    pub word: u64,
-    /// Its sequence number.
-    pub sequence: u32,
-}
 
 /// The codes within a radius of the query's, with their images.
 pub struct Ball<'a> {
@@ -26,104 +19,6 @@ pub struct Ball<'a> {
     pub columns: Vec<&'a Column>,
     /// The codes within the radius, each with its list.
     pub near: Vec<NearWord>,
-}
-
-/// A range of images in the order of distance, code and age.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    /// The index of the first image.
-    pub offset: usize,
-    /// Maximum number of images.
-    pub limit: usize,
-    /// If the range ends among images of one distance, it is extended to include all of them, but
-    /// not beyond this index.
-    pub extend_to: usize,
-}
-
-/// The images of a span.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// The total number of images, independent of the span.
-    pub total: u64,
-    /// The images of the span.
-    pub hits: Vec<Hit>,
-    /// False if the span ends among images of one distance.
-    pub complete: bool,
-}
-
-/// A span, given the number of images at each distance.
-struct Window {
-    /// True for each distance at which the span has images.
-    wanted: [bool; 64],
-    /// The number of images to skip at the first of these distances.
-    skip: usize,
-    /// Maximum number of images.
-    limit: usize,
-    selection: Selection,
-}
-
-impl Span {
-    /// The span of a page of results.
-    pub fn page(offset: usize, limit: usize) -> Self {
-        Span {
-            offset,
-            limit,
-            extend_to: 0,
-        }
-    }
-
-    /// The index after its last image.
-    pub fn end(&self) -> usize {
-        self.offset.saturating_add(self.limit)
-    }
-
-    /// Selects the span from images in any order.
-    pub fn select_from(self, mut hits: Vec<Hit>) -> Selection {
-        let mut at_distance = [0; 64];
-        for hit in &hits {
-            at_distance[hit.distance as usize] += 1;
-        }
-        let Window {
-            limit, selection, ..
-        } = self.window(&at_distance);
-        hits.sort_unstable_by_key(|hit| (hit.distance, hit.word, hit.sequence));
-        let hits = hits.into_iter().skip(self.offset).take(limit).collect();
-        Selection { hits, ..selection }
-    }
-
-    fn window(self, at_distance: &[i64; 64]) -> Window {
-        let Span {
-            offset,
-            limit,
-            extend_to,
-        } = self;
-        let total: i64 = at_distance.iter().sum();
-        let (mut end, mut before, mut skip) = (self.end(), 0, offset);
-        let (mut wanted, mut complete) = ([false; 64], true);
-        for (distance, &count) in at_distance.iter().enumerate() {
-            let after = before + usize::try_from(count).unwrap_or(0);
-            if after <= offset {
-                skip = offset - after;
-            } else {
-                wanted[distance] = before < end && limit > 0;
-                if wanted[distance] && after > end {
-                    end = end.max(after.min(extend_to));
-                    complete = after == end;
-                }
-            }
-            before = after;
-        }
-        Window {
-            wanted,
-            skip,
-            limit: end - offset,
-            selection: Selection {
-                total: u64::try_from(total).unwrap_or(0),
-                hits: Vec::new(),
-                complete,
-            },
-        }
-    }
 }
 
 impl<'a> Ball<'a> {
@@ -182,7 +77,7 @@ impl<'a> Ball<'a> {
 
     /// The same for the images that pass a filter. Unless `all` is set, it stops when the span is
     /// full, and the total counts only the images met so far.
-    pub fn select_filtered(&self, mut filter: Filter, span: Span, all: bool) -> Selection {
+    pub fn select_filtered(&self, filter: &Passing, span: Span, all: bool) -> Selection {
         let max_hits = match span.limit {
             0 => span.end(),
             _ => span.end().max(span.extend_to),
@@ -207,20 +102,31 @@ impl<'a> Ball<'a> {
             }
             near.sort_unstable_by_key(NearWord::key);
             for same in groups(&near) {
-                self.hits(same, |hits| {
-                    for hit in hits.filter(|hit| filter.has(hit.sequence)) {
-                        if selection.total >= max_hits {
-                            selection.complete = false;
-                            if !all {
-                                return;
-                            }
-                        } else if selection.total >= span.offset as u64 {
-                            selection.hits.push(hit);
+                let merged: Vec<u32>;
+                let mut images = match same {
+                    [one] => self.postings(one),
+                    _ => {
+                        merged = self.net(same).collect();
+                        &merged
+                    }
+                };
+                while selection.total < max_hits
+                    && let Some((&sequence, rest)) = images.split_first()
+                {
+                    images = rest;
+                    if filter.has(sequence) {
+                        if selection.total >= span.offset as u64 {
+                            selection.hits.push(self.hit(same, sequence));
                         }
                         selection.total += 1;
                     }
-                });
-                if !all && !selection.complete {
+                }
+                if selection.total >= max_hits && all {
+                    let left = filter.count_in(images) as u64;
+                    selection.complete &= left == 0;
+                    selection.total += left;
+                } else if images.iter().any(|&image| filter.has(image)) {
+                    selection.complete = false;
                     return selection;
                 }
             }
@@ -229,8 +135,7 @@ impl<'a> Ball<'a> {
             let rest = self.near.iter();
             let rest = rest.filter(|near| near.distance() as usize >= next);
             let rest = rest.map(|near| {
-                let postings = self.postings(near).iter();
-                let passing = postings.filter(|posting| filter.has(**posting)).count();
+                let passing = filter.count_in(self.postings(near));
                 signed(passing, sign(near.list as usize))
             });
             selection.total = selection.total.saturating_add_signed(rest.sum());
@@ -262,15 +167,20 @@ impl<'a> Ball<'a> {
 
     /// Passes the images of one code to `take`, by age.
     fn hits(&self, same: &[NearWord], take: impl FnOnce(&mut dyn Iterator<Item = Hit>)) {
-        let hit = |sequence| Hit {
+        let hit = |sequence| self.hit(same, sequence);
+        match same {
+            [one] => take(&mut self.postings(one).iter().copied().map(hit)),
+            _ => take(&mut self.net(same).map(hit)),
+        }
+    }
+
+    /// An image of one code.
+    fn hit(&self, same: &[NearWord], sequence: u32) -> Hit {
+        Hit {
             distance: same[0].distance(),
             length: self.length,
             word: same[0].word(),
             sequence,
-        };
-        match same {
-            [one] => take(&mut self.postings(one).iter().copied().map(hit)),
-            _ => take(&mut self.net(same).map(hit)),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A column: the codes of one length, the labels or the ids, each distinct word once, with its
-//! postings. Immutable, so that readers share it without a lock.
+//! A column: the codes of one length, the labels, the ids or the values of a field, each distinct
+//! word once, with its postings. Immutable, so that readers share it without a lock.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::memory::probe::{Kind, Table, WordSet};
 
@@ -16,6 +16,8 @@ pub struct Column {
     /// posting.
     starts: Vec<u32>,
     postings: Vec<u32>,
+    /// Above all postings.
+    end: usize,
 }
 
 impl Column {
@@ -62,6 +64,25 @@ impl Column {
             return &[];
         }
         &self.postings[self.range(slots.start).start..self.range(slots.end - 1).end]
+    }
+
+    /// The postings of all words in a range, by word; see [`WordSet::slots_within`].
+    pub fn within(&self, range: &RangeInclusive<u64>) -> &[u32] {
+        let slots = self.words.slots_within(range);
+        if slots.is_empty() {
+            return &[];
+        }
+        &self.postings[self.range(slots.start).start..self.range(slots.end - 1).end]
+    }
+
+    /// The postings of all words.
+    pub fn all_postings(&self) -> &[u32] {
+        &self.postings
+    }
+
+    /// A number above all postings.
+    pub fn end(&self) -> usize {
+        self.end
     }
 
     /// The number of postings.
@@ -138,16 +159,27 @@ impl Builder {
     /// Returns the column.
     pub fn finish(mut self) -> Column {
         self.postings.shrink_to_fit();
-        if self.kind == Kind::Ids && self.postings.len() >= MIN_HASHES_FOR_TABLE {
+        let last = self.postings.iter().max();
+        let end = last.map_or(0, |&last| last as usize + 1);
+        let form: Option<fn(Vec<u64>) -> WordSet> = match self.kind {
+            Kind::Ids if self.postings.len() >= MIN_HASHES_FOR_TABLE => {
+                Some(|words| WordSet::Hashes(Table::new(0, 2, &words)))
+            }
+            // 12 bytes for each distinct word would take more than 8 for each posting.
+            Kind::Field if 12 * self.words.len() > 8 * self.postings.len() => Some(WordSet::List),
+            _ => None,
+        };
+        if let Some(form) = form {
             let counts = self.starts.windows(2).map(|pair| pair[1] - pair[0]);
-            let each = self.words.iter().zip(counts);
-            let words: Vec<u64> = each
-                .flat_map(|(&word, count)| std::iter::repeat_n(word, count as usize))
-                .collect();
+            let mut words = Vec::with_capacity(self.postings.len());
+            for (&word, count) in self.words.iter().zip(counts) {
+                words.extend(std::iter::repeat_n(word, count as usize));
+            }
             return Column {
-                words: WordSet::Hashes(Table::new(0, 2, &words)),
+                words: form(words),
                 starts: Vec::new(),
                 postings: self.postings,
+                end,
             };
         }
         self.starts.shrink_to_fit();
@@ -155,6 +187,7 @@ impl Builder {
             words: WordSet::new(self.kind, self.words),
             starts: self.starts,
             postings: self.postings,
+            end,
         }
     }
 }

@@ -8,9 +8,6 @@ use crate::memory::{
     probe::Kind,
 };
 
-/// The number of columns after those of codes: labels and ids, which do not depend on the model.
-const SHARED_COLUMNS: usize = 2;
-
 /// An image in the directory.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -20,11 +17,17 @@ pub struct Entry {
     pub labels: Vec<u32>,
     /// The hash of its id.
     pub id: u32,
+    /// The words of its values in each field.
+    pub values: Vec<Vec<u64>>,
+    /// When it was first stored, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it was last changed, in milliseconds since 1970.
+    pub updated_at_ms: u64,
 }
 
 impl Entry {
-    /// Its words in a column. The columns of the lengths come first, then labels, then ids.
-    fn words(&self, at: usize, kind: Kind) -> Vec<u64> {
+    /// Its words in a column. The columns of the lengths come first, then labels, ids and fields.
+    fn words(&self, at: usize, kind: Kind, fields_from: usize) -> Vec<u64> {
         match kind {
             Kind::Codes(_) => self.codes.get(at).copied().into_iter().collect(),
             Kind::Ids => vec![self.id.into()],
@@ -34,6 +37,7 @@ impl Entry {
                 labels.dedup();
                 labels
             }
+            Kind::Field => (self.values.get(at - fields_from).cloned()).unwrap_or_default(),
         }
     }
 }
@@ -43,13 +47,16 @@ impl Entry {
 pub struct Change {
     /// The sequence number of the image.
     pub sequence: u32,
+    /// The index of the only field whose words are given, if the rest of the image is unknown and
+    /// does not change.
+    pub only_field: Option<usize>,
     /// The image before, if it existed.
     pub before: Option<Entry>,
     /// The image after, if it still exists.
     pub after: Option<Entry>,
 }
 
-/// The postings of each length's codes, then of labels, then of ids: those added, and those of
+/// The postings of each length's codes, then of labels, ids and fields: those added, and those of
 /// earlier segments that are removed.
 #[derive(Debug)]
 pub struct Segment {
@@ -62,11 +69,14 @@ pub struct Segment {
 impl Segment {
     /// Builds the segment of a commit.
     pub fn from_changes(kinds: &[Kind], changes: &[Change]) -> Self {
+        let fields_from = kinds.len() - count(kinds, Kind::Field);
         let column = |(at, &kind): (usize, &Kind)| {
             let mut signed: Vec<(u64, u32, i32)> = Vec::new();
             for change in changes {
                 for (entry, sign) in [(&change.before, -1), (&change.after, 1)] {
-                    let words = entry.iter().flat_map(|entry| entry.words(at, kind));
+                    let words = entry
+                        .iter()
+                        .flat_map(|entry| entry.words(at, kind, fields_from));
                     signed.extend(words.map(|word| (word, change.sequence, sign)));
                 }
             }
@@ -105,14 +115,26 @@ impl Segment {
     /// Returns the same images in columns of other code lengths, without codes.
     pub fn without_codes(&self, kinds: &[Kind]) -> Self {
         let columns = |of: &[Arc<Column>]| {
-            let shared = &of[of.len() - SHARED_COLUMNS..];
-            let codes = &kinds[..kinds.len() - SHARED_COLUMNS];
+            let codes = kinds.iter().filter(|kind| matches!(kind, Kind::Codes(_)));
+            let shared = &of[of.len() - (kinds.len() - codes.clone().count())..];
             let none = |&kind: &Kind| Arc::new(Column::from_sorted(kind, &[]));
-            codes
-                .iter()
-                .map(none)
-                .chain(shared.iter().cloned())
-                .collect()
+            codes.map(none).chain(shared.iter().cloned()).collect()
+        };
+        Segment {
+            added: columns(&self.added),
+            removed: columns(&self.removed),
+        }
+    }
+
+    /// Returns the same images with other fields. `from` has the column of each field; `None` for a
+    /// field without values.
+    pub fn with_fields(&self, fields_from: usize, from: &[Option<usize>]) -> Self {
+        let columns = |of: &[Arc<Column>]| {
+            let fields = from.iter().map(|at| match at {
+                Some(at) => of[*at].clone(),
+                None => Arc::new(Column::from_sorted(Kind::Field, &[])),
+            });
+            of[..fields_from].iter().cloned().chain(fields).collect()
         };
         Segment {
             added: columns(&self.added),
@@ -134,6 +156,11 @@ impl Segment {
         let columns = self.added.iter().chain(&self.removed);
         columns.map(|column| column.bytes()).sum()
     }
+}
+
+/// The number of columns of a kind.
+fn count(kinds: &[Kind], wanted: Kind) -> usize {
+    kinds.iter().filter(|&&kind| kind == wanted).count()
 }
 
 /// Sums `signed` columns: the postings added more often than removed, and those removed more often.
@@ -179,11 +206,6 @@ impl<'a> NetPostings<'a> {
     /// Takes lists with a sign: 1 for added, −1 for removed.
     pub fn new(lists: Vec<(&'a [u32], i32)>) -> Self {
         NetPostings { lists }
-    }
-
-    /// The rest of the lists.
-    pub fn lists(&self) -> &[(&'a [u32], i32)] {
-        &self.lists
     }
 
     /// The number of [`positive`](Self::positive) postings, without walking the lists. Correct only

@@ -7,19 +7,20 @@ use std::{
 
 use crate::{
     memory::{
+        codes::Codes,
         column::{Builder, Column},
         directory::Directory,
         probe::Kind,
         segment::Segment,
     },
     open::part::Part,
-    types::generation::Generation,
+    types::{field::Field, generation::Generation},
 };
 
 /// Builds a directory with one segment of all parts.
-pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
+pub fn directory(generation: &Generation, fields: Arc<[Field]>, parts: &[Part]) -> Directory {
     let images = parts.iter().map(|part| part.coded.len() as u64).sum();
-    let empty = Directory::new(&generation.lengths);
+    let empty = Directory::new(&generation.lengths, fields);
     let none = |kind: &Kind| Arc::new(Column::from_sorted(*kind, &[]));
     let mut added: Vec<Arc<Column>> = empty.kinds().iter().map(none).collect();
     let columns = Mutex::new(added.iter_mut().zip(empty.kinds()).enumerate());
@@ -39,7 +40,15 @@ pub fn directory(generation: &Generation, parts: &[Part]) -> Directory {
         removed: empty.kinds().iter().map(none).collect(),
     };
     let distinct = empty.distinct_after(&segment);
-    empty.with(segment.into(), distinct, images)
+    let mut codes = Codes::new(generation.lengths.iter().copied());
+    for part in parts {
+        for (at, words) in part.codes.iter().enumerate() {
+            for (&sequence, &word) in part.coded.iter().zip(words) {
+                codes.insert(sequence, at, word);
+            }
+        }
+    }
+    empty.with_codes(segment.into(), distinct, images, codes)
 }
 
 /// Builds a column. One of at least `many` pairs is built in runs by the highest bits of its words,
@@ -51,7 +60,9 @@ fn column_of(parts: &[Part], at: usize, kind: Kind, many: u64) -> Column {
         count += 1;
     });
     let highest = if count < many { 0 } else { RUN_BITS };
-    let shift = (u64::BITS - all.leading_zeros()).saturating_sub(highest);
+    let bits = (u64::BITS - all.leading_zeros()).saturating_sub(highest);
+    // All 64 bits cannot be shifted out at once.
+    let shift = bits.min(u64::BITS - 1);
     let mut builder = Builder::new(kind);
     for run in 0..=all >> shift {
         let mut of_run = Vec::new();
@@ -75,12 +86,20 @@ fn pairs(parts: &[Part], at: usize, kind: Kind, mut each: impl FnMut(u64, u32)) 
             }
             Kind::Ids => (part.ids.iter().zip(&part.sequences))
                 .for_each(|(&hash, &sequence)| each(hash.into(), sequence)),
+            Kind::Field => {
+                let first = part.codes.len() + SHARED_COLUMNS;
+                let values = part.values.get(at - first).into_iter().flatten();
+                values.for_each(|&(word, sequence)| each(word, sequence));
+            }
             Kind::Labels => {
                 (part.labels.iter()).for_each(|&(label, sequence)| each(label.into(), sequence));
             }
         }
     }
 }
+
+/// The number of columns between those of codes and those of fields: labels and ids.
+const SHARED_COLUMNS: usize = 2;
 
 /// Columns of at least this number of pairs are built in runs.
 const MIN_PAIRS_FOR_RUNS: u64 = 1 << 20;
@@ -136,7 +155,7 @@ mod tests {
         fn a_column_built_in_runs_is_the_same(
             codes in prop::collection::vec((0u32..48, 0u64..1 << 48), 0..300),
         ) {
-            let mut part = Part::of(0..codes.len() as u32, 1);
+            let mut part = Part::of(0..codes.len() as u32, 1, 1);
             for ((shift, code), sequence) in codes.into_iter().zip(0..) {
                 part.sequences.push(sequence);
                 part.coded.push(sequence);
@@ -144,15 +163,17 @@ mod tests {
                 part.ids.push(code as u32 >> shift.min(31));
                 part.labels.push((shift, sequence));
                 part.labels.push((shift / 2, sequence));
+                part.values[0].push((code << (63 - shift), sequence));
             }
             let parts = [part];
-            for kind in [Kind::Codes(Length::L48), Kind::Ids, Kind::Labels] {
+            let kinds = [Kind::Codes(Length::L48), Kind::Labels, Kind::Ids, Kind::Field];
+            for (at, kind) in kinds.into_iter().enumerate() {
                 let mut expected = Vec::new();
-                pairs(&parts, 0, kind, |word, image| expected.push((word, image)));
+                pairs(&parts, at, kind, |word, image| expected.push((word, image)));
                 expected.sort_unstable();
                 expected.dedup();
                 for many in [0, u64::MAX] {
-                    let column = column_of(&parts, 0, kind, many);
+                    let column = column_of(&parts, at, kind, many);
                     let each = column.iter().flat_map(|(word, images)| images.iter().map(move |&image| (word, image)));
                     prop_assert_eq!(each.collect::<Vec<_>>(), expected.clone());
                 }

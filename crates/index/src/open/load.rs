@@ -22,6 +22,7 @@ use crate::{
     types::{
         config::SketchStorage,
         error::{Damage, IndexError},
+        field::Field,
         generation::Generation,
         id::ImageId,
     },
@@ -47,6 +48,7 @@ pub struct Loaded {
 pub fn load(
     db: &engine::Db,
     generations: &Generations,
+    fields: &Arc<[Field]>,
     sketch_storage: Option<SketchStorage>,
     hash: impl Fn(&ImageId) -> u32 + Sync,
 ) -> Result<Loaded, IndexError> {
@@ -74,17 +76,17 @@ pub fn load(
         damage.extend(damaged);
         Ok::<_, IndexError>(GenerationView {
             generation: Arc::new(generation.clone()),
-            directory: Arc::new(columns::directory(generation, parts)),
+            directory: Arc::new(columns::directory(generation, fields.clone(), parts)),
             sketches,
             uncoded: parts.iter().map(|part| part.uncoded).sum(),
         })
     };
     let standby = generations.standby.as_ref().map(|generation| {
-        let parts = parts(db, generation, end, Strict::No, &hash)?;
+        let parts = parts(db, generation, fields, end, Strict::No, &hash)?;
         side(generation, &parts)
     });
     let standby = standby.transpose()?;
-    let parts = parts(db, &generations.active, end, Strict::Yes, &hash)?;
+    let parts = parts(db, &generations.active, fields, end, Strict::Yes, &hash)?;
     let active = side(&generations.active, &parts)?;
     let images = parts.iter().map(|part| part.sequences.len() as u64).sum();
     let marks = parts
@@ -113,10 +115,11 @@ pub fn load(
     })
 }
 
-/// Reads the rows and a generation's codes, one run of pages per thread.
+/// Reads the rows, the values and a generation's codes, one run of pages per thread.
 fn parts(
     db: &engine::Db,
     generation: &Generation,
+    fields: &[Field],
     end: u32,
     strict: Strict,
     hash: impl Fn(&ImageId) -> u32 + Sync,
@@ -129,7 +132,7 @@ fn parts(
         let runs = (0..end).step_by(each as usize);
         let runs = runs.map(|start| start..end.min(start + each));
         let parts: Vec<_> = runs
-            .map(|pages| scope.spawn(move || read(db, generation, pages, strict, hash)))
+            .map(|pages| scope.spawn(move || read(db, generation, fields, pages, strict, hash)))
             .collect();
         parts
             .into_iter()
@@ -174,6 +177,7 @@ fn end_of_names(db: &engine::Db) -> Result<u32, IndexError> {
 fn read(
     db: &engine::Db,
     generation: &Generation,
+    fields: &[Field],
     pages: Range<u32>,
     strict: Strict,
     hash: impl Fn(&ImageId) -> u32,
@@ -182,6 +186,7 @@ fn read(
     let mut part = Part::of(
         pages.start * SLOTS..pages.end.saturating_mul(SLOTS),
         lengths.len(),
+        fields.len(),
     );
     let rows_of = |key: Key| match key {
         Key::Rows(page) => Some(page),
@@ -191,6 +196,15 @@ fn read(
         Key::Codes { page, .. } => Some(page),
         _ => None,
     };
+    let values_of = |key: Key| match key {
+        Key::Values { page, .. } => Some(page),
+        _ => None,
+    };
+    let values = fields.iter().map(|field| {
+        let range = key::values(field.number, pages.clone());
+        Pages::new(db.range(range), values_of)
+    });
+    let mut values: Vec<_> = values.collect();
     let mut rows = Pages::new(db.range(key::rows(pages.clone())), rows_of);
     let range = key::codes(generation.number, pages);
     let mut codes = Pages::new(db.range(range), codes_of);
@@ -200,6 +214,7 @@ fn read(
             return Ok(part);
         };
         let (of_rows, of_codes) = (rows.take(number), codes.take(number));
+        let known = part.sequences.len();
         let missing = "it is missing";
         let of_rows = (of_rows.ok_or(missing)).and_then(|bytes| page::decode_slots::<Row>(&bytes));
         let of_codes = (of_codes.as_ref().ok_or(missing))
@@ -216,6 +231,15 @@ fn read(
                     .err()
                     .map(|why| Damage::codes(number, generation.number, why));
                 part.damage.extend(rows.into_iter().chain(codes));
+            }
+        }
+        for (at, (field, values)) in fields.iter().zip(&mut values).enumerate() {
+            // Pages of lost images are skipped.
+            while let Some(page) = values.peek()?.filter(|page| *page <= number) {
+                let bytes = values.take(page).filter(|_| page == number);
+                if let Some(bytes) = bytes {
+                    part.add_values(at, field, number, &bytes, known);
+                }
             }
         }
     }

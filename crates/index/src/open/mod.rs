@@ -19,6 +19,7 @@ use crate::{
     disk::{
         self,
         engine::{self, Database, disk_space::DiskSpace, swap},
+        fields::Fields,
         generations::Generations,
         key::Key,
         position::{self, LogPosition},
@@ -103,13 +104,14 @@ pub fn open_store(
         Some(wanted) => position::check_log_origin(&db, id, path, wanted.gallery.as_ref())?,
         None => false,
     };
+    let fields = Fields::read(&db)?.fields.into();
     let hasher = RandomState::new();
     let Loaded {
         active,
         standby,
         mut state,
         mut damage,
-    } = load::load(&db, &generations, sketch_storage, |id| {
+    } = load::load(&db, &generations, &fields, sketch_storage, |id| {
         view::store::hash(&hasher, id)
     })?;
     let lost_commits =

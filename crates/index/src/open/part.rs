@@ -1,10 +1,11 @@
-//! The contents of a run of pages: columns of codes, labels and ids, and the damage.
+//! The contents of a run of pages: columns of codes, labels, ids and
+//! values, and the damage.
 
 use std::ops::Range;
 
 use crate::{
-    disk::{page::SLOTS, row::Row, state},
-    types::{error::Damage, id::ImageId},
+    disk::{fields, page::SLOTS, row::Row, state},
+    types::{error::Damage, field::Field, id::ImageId},
 };
 
 /// The contents of a run of pages.
@@ -21,6 +22,8 @@ pub(crate) struct Part {
     pub uncoded: u64,
     /// Pairs of label and image.
     pub labels: Vec<(u32, u32)>,
+    /// For each field, pairs of word and image.
+    pub values: Vec<Vec<(u64, u32)>>,
     /// The hash of each image's id.
     pub ids: Vec<u32>,
     pub marks: u64,
@@ -49,7 +52,7 @@ impl Part {
     }
 
     /// Creates an empty part with capacity for the images of a run.
-    pub fn of(run: Range<u32>, lengths: usize) -> Self {
+    pub fn of(run: Range<u32>, lengths: usize, fields: usize) -> Self {
         let images = run.len();
         Part {
             run,
@@ -57,6 +60,7 @@ impl Part {
             coded: Vec::with_capacity(images),
             codes: vec![Vec::with_capacity(images); lengths],
             ids: Vec::with_capacity(images),
+            values: vec![Vec::new(); fields],
             ..Part::default()
         }
     }
@@ -95,6 +99,32 @@ impl Part {
         }
         for (alone, _) in codes {
             self.report_half(number, alone, "codes and no row");
+        }
+    }
+
+    /// Adds the contents of a values page of the field with this index. `known` counts the images
+    /// of the part before those of the page. Words of other images are left out.
+    pub fn add_values(
+        &mut self,
+        at: usize,
+        field: &Field,
+        number: u32,
+        bytes: &[u8],
+        known: usize,
+    ) {
+        let values = &mut self.values[at];
+        let before = values.len();
+        let mut images = self.sequences[known..].iter().copied().peekable();
+        let read = fields::each_word(bytes, |slot, word| {
+            let sequence = sequence(number, slot);
+            while images.next_if(|&image| image < sequence).is_some() {}
+            if images.peek() == Some(&sequence) {
+                values.push((word, sequence));
+            }
+        });
+        if let Err(why) = read {
+            values.truncate(before);
+            self.damage.push(Damage::values(number, &field.path, why));
         }
     }
 

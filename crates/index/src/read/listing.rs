@@ -5,8 +5,8 @@ use crate::{
         key::{self, Key},
         page,
     },
-    memory::filter::Filter,
-    read::reading::{Reading, has_any},
+    memory::image_set::ImageSet,
+    read::reading::Reading,
     types::{
         error::IndexError,
         query::{Cursor, Listing},
@@ -61,7 +61,7 @@ impl Reading<'_> {
                 if records.len() == limit {
                     return Ok(Some(Listing {
                         records,
-                        next: Some(Cursor(sequence)),
+                        next: Some(Cursor::by_age(sequence)),
                         total,
                     }));
                 }
@@ -75,35 +75,30 @@ impl Reading<'_> {
         }))
     }
 
-    /// Lists at most `limit` images from a sequence number on, of those that pass a label filter.
-    /// Returns `None` if a row contradicts the filter.
-    pub fn list_filtered(
+    /// Lists at most `limit` images from a sequence number on, of those in a set. Returns `None` if
+    /// a record does not pass.
+    pub fn list_set(
         &mut self,
-        filter: &Filter,
-        labels: &[u32],
+        set: &ImageSet,
+        passes: impl Fn(&Record) -> bool,
         from: u32,
         limit: usize,
     ) -> Result<Option<Listing>, IndexError> {
-        let all = filter.sequences();
         let mut listing = Listing {
             records: Vec::new(),
             next: None,
-            total: all.len() as u64,
+            total: set.len() as u64,
         };
-        for &sequence in &all[all.partition_point(|&sequence| sequence < from)..] {
-            let record = match self.listed(sequence)? {
-                Listed::Image(record) => record,
-                Listed::Missing => return Ok(None),
-                Listed::Damaged => continue,
-            };
-            if !(self.row(sequence)?).is_some_and(|row| has_any(&row, labels)) {
-                return Ok(None);
-            }
+        for sequence in set.iter_from(from) {
             if listing.records.len() == limit {
-                listing.next = Some(Cursor(sequence));
+                listing.next = Some(Cursor::by_age(sequence));
                 break;
             }
-            listing.records.push(record);
+            match self.listed(sequence)? {
+                Listed::Image(record) if passes(&record) => listing.records.push(record),
+                Listed::Image(_) | Listed::Missing => return Ok(None),
+                Listed::Damaged => {}
+            }
         }
         Ok(Some(listing))
     }

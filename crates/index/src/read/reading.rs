@@ -15,7 +15,7 @@ use crate::{
         row::{PackedId, Row},
         sketch_page,
     },
-    memory::{ball::Hit, directory::Directory, sketches::Sketches},
+    memory::{directory::Directory, selection::Hit, sketches::Sketches},
     types::{
         error::{Damage, IndexError},
         id::ImageId,
@@ -34,7 +34,7 @@ pub struct Reading<'a> {
     pub(super) store: &'a Store,
     pub(super) db: Arc<engine::Db>,
     /// The generation whose codes are read.
-    pub(super) side: &'a GenerationView,
+    pub side: &'a GenerationView,
     /// True if it is the standby generation, which may lack codes.
     pub(super) standby: bool,
     /// The number of images.
@@ -164,7 +164,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Returns true if the store may have changed since the read began, or is changing.
-    fn may_have_changed(&self) -> bool {
+    pub(super) fn may_have_changed(&self) -> bool {
         self.change_count % 2 == 1 || self.store.change_count() != self.change_count
     }
 
@@ -172,11 +172,6 @@ impl<'a> Reading<'a> {
     pub(super) fn retry<T>(&mut self) -> Option<T> {
         self.voided_by_any_change = true;
         None
-    }
-
-    /// The numbers of labels; see [`Store::numbers`].
-    pub fn numbers(&self, labels: &[String]) -> Result<Vec<u32>, IndexError> {
-        Store::numbers(&self.db, labels)
     }
 
     pub(super) fn row(&mut self, sequence: u32) -> Result<Option<Row>, IndexError> {
@@ -198,14 +193,6 @@ impl<'a> Reading<'a> {
         let words = bytes.as_ref().map(find).transpose();
         let words = words.map_err(|why| Damage::codes(number, generation.number, why))?;
         Ok(words.flatten())
-    }
-
-    /// The code of an image in the column `at`, if it has codes.
-    pub fn word(&mut self, sequence: u32, at: usize) -> Result<Option<u64>, IndexError> {
-        self.voided_by_any_change = true;
-        Ok(self
-            .words(sequence)?
-            .and_then(|words| words.get(at).copied()))
     }
 
     /// Returns true if the generation has sketches.
@@ -248,7 +235,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The sketch of an image, if it has a readable one.
-    fn sketch(&mut self, sequence: u32) -> Result<Option<Sketch>, IndexError> {
+    pub fn sketch(&mut self, sequence: u32) -> Result<Option<Sketch>, IndexError> {
         let side = self.side;
         match (&side.sketches, side.generation.sketch) {
             (Sketches::Memory(array), _) => Ok(array.get(sequence)),
@@ -314,31 +301,25 @@ impl<'a> Reading<'a> {
         }))
     }
 
-    /// Reads the image of a hit; `None` if its code changed or it no longer has any of the
-    /// requested labels.
+    /// Reads the image of a hit; `None` if its code changed or it no longer meets the condition.
     pub fn found(
         &mut self,
         hit: &Hit,
         similarity: Option<f32>,
-        labels: Option<&[u32]>,
+        passes: impl Fn(&Record) -> bool,
     ) -> Result<Option<Match>, IndexError> {
         let Some(record) = self.record(hit.sequence)? else {
             return Ok(None);
         };
-        let labelled = |row: Row| labels.is_none_or(|labels| has_any(&row, labels));
         let code = record.codes.iter().find(|code| code.length() == hit.length);
         let code = code.copied().filter(|code| code.word() == hit.word);
-        Ok(
-            match (code, self.row(hit.sequence)?.is_some_and(labelled)) {
-                (Some(code), true) => Some(Match {
-                    distance: hit.distance,
-                    similarity,
-                    code,
-                    record,
-                }),
-                _ => None,
-            },
-        )
+        let code = code.filter(|_| passes(&record));
+        Ok(code.map(|code| Match {
+            distance: hit.distance,
+            similarity,
+            code,
+            record,
+        }))
     }
 
     /// Looks up the sequence number of an id.
@@ -357,10 +338,6 @@ impl<'a> Reading<'a> {
         }
         Ok(Lookup::Absent)
     }
-}
-
-pub(super) fn has_any(row: &Row, labels: &[u32]) -> bool {
-    row.labels.iter().any(|label| labels.contains(label))
 }
 
 /// Returns a page, read from the tree on first use.

@@ -8,6 +8,8 @@ use uuid::Uuid;
 use crate::{
     code::Length,
     types::{
+        field::{FieldPath, FieldType},
+        filter::error::FilterError,
         id::{ImageId, InvalidId, OriginalKey},
         revision::Revision,
     },
@@ -176,9 +178,28 @@ pub enum IndexError {
     },
     /// The payload could be written but not read back.
     #[error("the payload is nested too deeply; at most 120 levels are safe")]
-    Payload {
-        /// The error of reading it back.
-        source: serde_json::Error,
+    Payload,
+    /// The filter is malformed, or does not suit the fields.
+    #[error(transparent)]
+    Filter {
+        /// What is wrong with it.
+        #[from]
+        source: FilterError,
+    },
+    /// Images cannot be ordered by this field.
+    #[error("images cannot be ordered so: {why}")]
+    Order {
+        /// What is wrong with the field, and what would be right.
+        why: String,
+    },
+    /// A filter tests text by prefix or range and lets too many different texts through.
+    #[error(
+        "the filter lets more than {most} different texts through a comparison by prefix or range; \
+         give a longer prefix or a smaller range"
+    )]
+    ManyKeywords {
+        /// The maximum number of different texts.
+        most: usize,
     },
     /// The index holds no codes of the query's length.
     #[error("the index holds no codes of {given} bits, only of {expected}")]
@@ -222,6 +243,7 @@ pub enum IndexError {
     #[error(
         "precondition failed: {}",
         match present {
+            Some(_) if *is_filtered => format!("image '{id}' does not pass the filter"),
             Some(present) => format!("image '{id}' is at revision \"{present}\""),
             None => format!("there is no image '{id}'"),
         }
@@ -231,6 +253,42 @@ pub enum IndexError {
         id: ImageId,
         /// Its revision, if it exists.
         present: Option<Revision>,
+        /// True if the image meets the part about revisions and does not pass the filter.
+        is_filtered: bool,
+    },
+    /// The field is declared with another type.
+    #[error(
+        "the field {path} is declared with the type {present}, not {given}; delete it first to \
+         declare it with another type"
+    )]
+    FieldType {
+        /// The path of the field.
+        path: FieldPath,
+        /// The type of the declared field.
+        present: FieldType,
+        /// The type that the caller named.
+        given: FieldType,
+    },
+    /// The maximum number of fields is declared.
+    #[error("the index has {most} fields, which is the maximum; delete one to declare another")]
+    ManyFields {
+        /// The maximum number of fields.
+        most: usize,
+    },
+    /// The path is that of a property of images.
+    #[error(
+        "{path} is a property of every image and cannot be a field; filters can test it without \
+         a declaration"
+    )]
+    ReservedField {
+        /// The path.
+        path: FieldPath,
+    },
+    /// The field does not exist.
+    #[error("there is no field with number {number}; it must be one of the declared fields")]
+    NoSuchField {
+        /// The number that the caller named.
+        number: u32,
     },
     /// The key of the original belongs to another image.
     #[error("the original {key} belongs to another image; each upload needs a new key")]
@@ -291,12 +349,17 @@ impl IndexError {
                 class => class,
             },
             IndexError::Lengths { .. }
-            | IndexError::Payload { .. }
+            | IndexError::Payload
             | IndexError::WrongCodes { .. }
             | IndexError::Sketch { .. }
             | IndexError::Generation { .. }
             | IndexError::Unfinished { .. }
             | IndexError::PreconditionFailed { .. }
+            | IndexError::FieldType { .. }
+            | IndexError::ManyFields { .. }
+            | IndexError::ReservedField { .. }
+            | IndexError::NoSuchField { .. }
+            | IndexError::Filter { .. }
             | IndexError::OriginalKey { .. }
             | IndexError::Full => Class::Refused,
             IndexError::InUse { .. }
@@ -314,6 +377,8 @@ impl IndexError {
             | IndexError::Corrupt { .. }
             | IndexError::Id { .. }
             | IndexError::Cursor { .. }
+            | IndexError::ManyKeywords { .. }
+            | IndexError::Order { .. }
             | IndexError::NoSuchLength { .. }
             | IndexError::Encode { .. }
             | IndexError::Closed => Class::Other,

@@ -2,6 +2,8 @@
 //!
 //! - `id`: image ids and original keys
 //! - `record`: an image
+//! - `field`: members of payloads that filters can test
+//! - `filter/`: the filter language
 //! - `sketch`: sketches
 //! - `generation`: generations of codes
 //! - `query`: queries and their results
@@ -12,6 +14,8 @@
 
 pub mod config;
 pub mod error;
+pub mod field;
+pub mod filter;
 pub mod generation;
 pub mod id;
 pub mod query;

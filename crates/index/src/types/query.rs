@@ -1,13 +1,16 @@
 //! The types of queries and of their results: searches, listings and figures.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 use crate::{
     code::{HashCode, Length},
     types::{
         error::{Damage, IndexError},
+        field::{FieldPath, InvalidPath},
+        filter::Filter,
         record::Record,
         sketch::Sketch,
     },
@@ -28,8 +31,8 @@ pub struct Query {
     pub limit: usize,
     /// The number of matches to skip.
     pub offset: usize,
-    /// Searches only images with any of these labels; all images if empty.
-    pub labels: Vec<String>,
+    /// Searches only the images that pass it.
+    pub filter: Option<Filter>,
     /// The generation to search; `None` means the active one.
     pub generation: Option<u32>,
 }
@@ -88,13 +91,93 @@ pub struct Match {
     pub record: Record,
 }
 
-/// The position where a listing continues.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(pub(crate) u32);
+/// A request for a page of a listing. The default has no images, only their number.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Lists only the images that pass it.
+    pub filter: Option<Filter>,
+    /// The order; `None` means by age, the oldest first.
+    pub order_by: Option<OrderBy>,
+    /// Where the page starts; `None` means at the beginning.
+    pub after: Option<Cursor>,
+    /// Maximum number of images.
+    pub limit: usize,
+}
+
+/// The order of a listing by the values of a field, then by age. Images without a value come last.
+/// An image with several values counts with the first of them in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderBy {
+    /// The path of the field.
+    pub path: FieldPath,
+    /// True for the greatest value first.
+    pub is_descending: bool,
+}
+
+impl FromStr for OrderBy {
+    type Err = InvalidPath;
+
+    /// Parses the path of a field, after a minus sign for the greatest value first.
+    fn from_str(text: &str) -> Result<Self, InvalidPath> {
+        let descending = text.strip_prefix('-');
+        Ok(OrderBy {
+            path: descending.unwrap_or(text).parse()?,
+            is_descending: descending.is_some(),
+        })
+    }
+}
+
+/// The position where a listing continues. Its text form is opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub(crate) key: SortKey,
+    pub(crate) sequence: u32,
+}
+
+/// The place of an image in the order of a listing, before its age.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SortKey {
+    /// The listing is by age alone.
+    Age,
+    /// The word of a value.
+    Word(u64),
+    /// A keyword.
+    Text(String),
+    /// The image has no value.
+    None,
+}
+
+impl Cursor {
+    pub(crate) fn by_age(sequence: u32) -> Self {
+        Cursor {
+            key: SortKey::Age,
+            sequence,
+        }
+    }
+
+    /// The error for a listing of another order.
+    pub(crate) fn of_another_order(&self) -> IndexError {
+        IndexError::Cursor {
+            found: self.to_string().chars().take(40).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            SortKey::Age => {}
+            SortKey::Word(word) => write!(f, "{word}.")?,
+            SortKey::Text(text) => write!(f, "~{}.", URL_SAFE_NO_PAD.encode(text))?,
+            SortKey::None => write!(f, "-.")?,
+        }
+        write!(f, "{}", self.sequence)
+    }
+}
 
 impl Serialize for Cursor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.collect_str(self)
     }
 }
 
@@ -102,19 +185,39 @@ impl FromStr for Cursor {
     type Err = IndexError;
 
     fn from_str(text: &str) -> Result<Self, IndexError> {
-        let found = || text.chars().take(40).collect();
-        // `parse` would accept a leading sign.
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|_| digits);
-        let number = number.ok_or_else(|| IndexError::Cursor { found: found() });
-        number.map(Cursor)
+        let parse = || {
+            let (key, sequence) = match text.rsplit_once('.') {
+                None => (SortKey::Age, text),
+                Some(("-", sequence)) => (SortKey::None, sequence),
+                Some((key, sequence)) => match key.strip_prefix('~') {
+                    Some(text) => {
+                        let text = URL_SAFE_NO_PAD.decode(text).ok()?;
+                        (SortKey::Text(String::from_utf8(text).ok()?), sequence)
+                    }
+                    None => (SortKey::Word(whole(key)?), sequence),
+                },
+            };
+            Some(Cursor {
+                key,
+                sequence: whole(sequence)?,
+            })
+        };
+        parse().ok_or_else(|| IndexError::Cursor {
+            found: text.chars().take(40).collect(),
+        })
     }
+}
+
+/// Parses a whole number. `parse` alone would accept a leading sign.
+fn whole<T: FromStr>(text: &str) -> Option<T> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// A page of a listing.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The images, the oldest first.
+    /// The images, in order.
     pub records: Vec<Record>,
     /// Where the next page starts; `None` after the last image.
     pub next: Option<Cursor>,

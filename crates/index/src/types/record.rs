@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     code::HashCode,
     types::{
+        filter::condition::Subject,
         id::{ImageId, OriginalKey},
         revision::Revision,
         sketch::Sketch,
@@ -123,4 +124,17 @@ pub struct Record {
     /// Identifies this state of the image.
     #[serde(skip)]
     pub revision: Revision,
+}
+
+impl Record {
+    /// What a filter tests.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            id: &self.id,
+            labels: &self.labels,
+            payload: self.payload.as_ref(),
+            created_at_ms: self.created_at_ms,
+            updated_at_ms: self.updated_at_ms,
+        }
+    }
 }

@@ -64,6 +64,9 @@ pub struct Precondition {
     /// The image does not exist or has none of these revisions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub none_of: Option<Revisions>,
+    /// The image exists and passes the filter with this text form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<String>,
 }
 
 impl Precondition {
@@ -72,8 +75,8 @@ impl Precondition {
         *self == Precondition::default()
     }
 
-    /// Returns true if an image at this revision meets it; `None` means that the image does not
-    /// exist.
+    /// Returns true if an image at this revision meets the part about revisions; `None` means that
+    /// the image does not exist. Leaves the filter to the caller.
     pub(crate) fn holds(&self, present: Option<&Revision>) -> bool {
         let contains = |named: &Revisions| named.contains(present);
         self.one_of.as_ref().is_none_or(contains) && !self.none_of.as_ref().is_some_and(contains)

@@ -1,7 +1,7 @@
 //! Writes as the log stores them, and their outcomes. Stores that apply the same writes in the same
 //! order are equal, however the writes are grouped.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, ops::Range, pin::Pin};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -10,6 +10,7 @@ use crate::{
     code::HashCode,
     types::{
         error::IndexError,
+        field::{Field, FieldPath, FieldType},
         generation::Generation,
         id::{ImageId, OriginalKey},
         record::{NewImage, Record, Times},
@@ -63,6 +64,55 @@ pub enum Write {
     Activate(u32),
     /// See [`Index::discard`](crate::Index::discard).
     Discard,
+    /// See [`Index::merge`](crate::Index::merge).
+    Merge {
+        /// The image.
+        id: ImageId,
+        /// The new labels; `None` keeps the labels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<Vec<String>>,
+        /// Labels to add.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        add_labels: Vec<String>,
+        /// Labels to remove.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove_labels: Vec<String>,
+        /// A JSON merge patch (RFC 7396) of the payload; `None` keeps the payload, `Some(Null)`
+        /// removes it.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "null_is_a_value"
+        )]
+        payload: Option<Value>,
+        /// The time of the change, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// See [`Index::declare`](crate::Index::declare).
+    Declare {
+        /// The path of the field.
+        path: FieldPath,
+        /// The type of its values.
+        #[serde(rename = "type")]
+        kind: FieldType,
+    },
+    /// See [`Index::build_field`](crate::Index::build_field).
+    BuildField {
+        /// The field's number.
+        number: u32,
+        /// The row pages of the images.
+        pages: Range<u32>,
+    },
+    /// See [`Index::finish_field`](crate::Index::finish_field).
+    FieldBuilt {
+        /// The field's number.
+        number: u32,
+    },
+    /// See [`Index::delete_field`](crate::Index::delete_field).
+    DeleteField {
+        /// The path of the field.
+        path: FieldPath,
+    },
     /// A write of an image that is done only if the image meets a precondition. It wraps the write
     /// so that a version that knows no preconditions stops here instead of ignoring the
     /// precondition.
@@ -81,6 +131,11 @@ fn null_or_value<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Va
     Option::deserialize(value).map(Some)
 }
 
+/// Distinguishes null, which is a merge patch, from an absent member, which is none.
+fn null_is_a_value<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
 /// The outcome of a write.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -88,7 +143,7 @@ pub enum Outcome {
     Put(Box<Record>, bool),
     /// The record; `None` if there is no such image.
     Patched(Option<Box<Record>>),
-    /// True if the image existed.
+    /// True if the image or the field existed.
     Deleted(bool),
     /// The number of the block.
     Block(u64),
@@ -96,6 +151,8 @@ pub enum Outcome {
     Number(u32),
     /// The number of images that got codes.
     Recoded(usize),
+    /// The declared field.
+    Field(Field),
     /// The write has no result.
     Nothing,
 }
@@ -107,6 +164,16 @@ impl Write {
             Write::Begin(_) | Write::Activate(_) | Write::Discard => true,
             Write::If { write, .. } => write.changes_generations(),
             _ => false,
+        }
+    }
+
+    /// Returns true if the write changes generations, or declares, finishes or deletes a field.
+    /// Pages may then be left to [purge](crate::Index::purge).
+    pub fn changes_layout(&self) -> bool {
+        match self {
+            Write::Declare { .. } | Write::FieldBuilt { .. } | Write::DeleteField { .. } => true,
+            Write::If { write, .. } => write.changes_layout(),
+            _ => self.changes_generations(),
         }
     }
 
@@ -170,4 +237,27 @@ pub trait Log: Send + Sync {
         &self,
         write: Write,
     ) -> Pin<Box<dyn Future<Output = Result<Outcome, IndexError>> + Send + '_>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_merge_patch_of_null_differs_from_none() {
+        for payload in [None, Some(Value::Null), Some(json!({ "a": null }))] {
+            let write = Write::Merge {
+                id: "a".parse().unwrap(),
+                labels: None,
+                add_labels: vec![],
+                remove_labels: vec!["b".to_owned()],
+                payload,
+                at_ms: 1,
+            };
+            let json = serde_json::to_string(&write).unwrap();
+            let read: Write = serde_json::from_str(&json).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{write:?}"), "{json}");
+        }
+    }
 }

@@ -7,10 +7,11 @@ use crate::{
     disk::page::CodeWords,
     memory::{
         directory::Directory,
+        filter::Changed,
         segment::Segment,
         sketches::{Sketches, array::SketchChange},
     },
-    types::generation::Generation,
+    types::{field::Field, generation::Generation},
 };
 
 /// What readers see at one moment. A side of it is one of its generations: the active one, or the
@@ -72,14 +73,28 @@ impl View {
             let Added {
                 segment,
                 distinct,
+                changed,
                 sketches,
                 counts,
             } = added;
-            side.directory = Arc::new(side.directory.with(segment, distinct, counts.coded));
+            let mut directory = side.directory.with(segment, distinct, counts.coded);
+            if let Some(changed) = changed {
+                directory.keep_cache(&side.directory, changed);
+            }
+            side.directory = Arc::new(directory);
             side.sketches.change(&sketches);
             side.uncoded = counts.uncoded;
         }
         view.images = images;
+        view
+    }
+
+    /// Returns the view with other fields; see [`Directory::with_fields`].
+    pub fn with_fields(&self, fields: &Arc<[Field]>) -> Self {
+        let mut view = self.clone();
+        for side in [&mut view.active].into_iter().chain(&mut view.standby) {
+            side.directory = Arc::new(side.directory.with_fields(fields.clone()));
+        }
         view
     }
 
@@ -124,6 +139,8 @@ pub struct Added {
     pub segment: Arc<Segment>,
     /// The number of distinct words of each column after the commit.
     pub distinct: Vec<u64>,
+    /// The changed images; `None` if they are not all known.
+    pub changed: Option<Changed>,
     /// The changed sketches.
     pub sketches: Vec<SketchChange>,
     /// The number of images by state after the commit.

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::{
     disk::{
         engine::{self, Database, disk_space::DiskSpace},
+        fields::{self, Words},
         key::Key,
-        names,
         page::{self, CodeWords, Page},
         row::Row,
         sketch_page,
@@ -26,8 +26,9 @@ use crate::{
     memory::{directory::Directory, segment::Segment},
     types::{
         error::{Damage, IndexError},
+        field::Field,
         generation::Generation,
-        id::{ImageId, OriginalKey, nfc},
+        id::{ImageId, OriginalKey},
         sketch::Sketch,
     },
     view::generations::View,
@@ -163,22 +164,18 @@ impl Store {
         }
     }
 
-    /// Returns the numbers of those labels that have one. No image has the others.
-    pub fn numbers(db: &engine::Tree, labels: &[String]) -> Result<Vec<u32>, IndexError> {
-        let numbers = labels.iter().map(|label| names::number(db, &nfc(label)));
-        numbers.filter_map(Result::transpose).collect()
-    }
-
     /// Reads the payload of an image that has one.
     pub fn payload(db: &engine::Tree, sequence: u32) -> Result<serde_json::Value, IndexError> {
-        let damaged = |why: &str| Damage {
-            what: format!("the payload of the image with sequence number {sequence}"),
-            why: why.to_owned(),
-        };
         let value = db.get(Key::Payload(sequence).to_bytes())?;
-        let value = value.ok_or_else(|| damaged("it is missing"))?;
-        let json = page::open(&value).map_err(damaged)?;
-        Ok(serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))?)
+        let value = value.ok_or_else(|| Damage::payload(sequence, "it is missing"))?;
+        Store::decode_payload(sequence, &value)
+    }
+
+    /// Decodes the stored form of the payload of an image.
+    pub fn decode_payload(sequence: u32, sealed: &[u8]) -> Result<serde_json::Value, IndexError> {
+        let json = page::open(sealed).map_err(|why| Damage::payload(sequence, why))?;
+        let payload = serde_json::from_slice(json);
+        Ok(payload.map_err(|error| Damage::payload(sequence, &error.to_string()))?)
     }
 
     /// Reads a code page; empty if it does not exist.
@@ -190,6 +187,16 @@ impl Store {
         match db.get(generation.codes_key(page))? {
             Some(value) => page::decode_codes(&value, &generation.lengths)
                 .map_err(|why| Damage::codes(page, generation.number, why).into()),
+            None => Ok(Page::new()),
+        }
+    }
+
+    /// Reads a values page; empty if it does not exist.
+    pub fn values(db: &engine::Tree, field: &Field, page: u32) -> Result<Page<Words>, IndexError> {
+        match db.get(field.values_key(page))? {
+            Some(value) => {
+                fields::decode(&value).map_err(|why| Damage::values(page, &field.path, why).into())
+            }
             None => Ok(Page::new()),
         }
     }

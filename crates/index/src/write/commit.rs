@@ -1,5 +1,5 @@
-//! Commits a group: one sled batch with its pages, names, summary and generations, its segments
-//! published to readers, then a flush. Also resumes a commit that failed.
+//! Commits a group: one sled batch with its pages, names, summary, generations and fields, its
+//! segments published to readers, then a flush. Also resumes a commit that failed.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     disk::{engine, key::Key, page, sketch_page, state::State},
-    memory::segment::Segment,
+    memory::segment::{Change, Segment},
     types::{
         error::{Damage, IndexError},
         id::OriginalKey,
@@ -121,11 +121,14 @@ impl Group<'_> {
     /// # Errors
     /// [`IndexError::Encode`].
     pub fn into_commit(mut self) -> Result<Option<Commit>, IndexError> {
+        for repair in std::mem::take(&mut self.staged.repairs) {
+            self.change_words(repair.sequence, repair.field, &[], &repair.words);
+        }
         let unchanged = self.sides.iter().all(|side| side.changes.is_empty());
         // A failed write may have numbered a name. The number is remembered, so it must be stored.
         let unnamed = self.staged.next_name() == self.state.names;
         let idle =
-            unchanged && unnamed && self.originals.is_empty() && self.generation_change.is_none();
+            unchanged && unnamed && self.originals.is_empty() && self.layout_change.is_none();
         if idle && self.purged == 0 && self.applied.is_none() {
             return Ok(None);
         }
@@ -157,6 +160,15 @@ impl Group<'_> {
                 put(&mut self.staged.batch, key, bytes);
             }
         }
+        for (field, pages) in self.staged.fields.iter().zip(&self.staged.values) {
+            for (number, page) in pages.iter().filter(|(_, page)| page.is_changed) {
+                let words = &page.words;
+                let bytes = (!words.is_empty())
+                    .then(|| page::encode(words))
+                    .transpose()?;
+                put(&mut self.staged.batch, field.values_key(*number), bytes);
+            }
+        }
         self.state.commit += 1;
         self.state.names = self.staged.next_name();
         self.state.write(&mut self.staged.batch)?;
@@ -169,30 +181,46 @@ impl Group<'_> {
             let key = Key::Broken.to_bytes();
             self.staged.batch.insert(key, &broken.to_be_bytes());
         }
-        if let Some(generation_change) = &self.generation_change {
-            generation_change.write(&mut self.staged.batch);
+        if let Some(layout_change) = &self.layout_change {
+            layout_change.write(&mut self.staged.batch);
         }
         let released = self.originals.write(&mut self.staged.batch)?;
         let segments = view.sides().zip(self.sides).map(|(side, changed)| {
             let directory = &side.directory;
             let segment = Segment::from_changes(directory.kinds(), &changed.changes);
             let distinct = directory.distinct_after(&segment);
+            // No filter tests a field that is not built.
+            let is_seen = |change: &Change| match change.only_field {
+                Some(field) => directory
+                    .fields()
+                    .get(field)
+                    .is_some_and(|field| field.built),
+                None => false,
+            };
+            let is_known = !changed.changes.iter().any(is_seen);
+            let changes = changed.changes.into_iter();
+            let whole = changes.filter(|change| change.only_field.is_none());
             Added {
                 segment: Arc::new(segment),
                 distinct,
+                changed: is_known.then(|| {
+                    whole
+                        .map(|change| (change.sequence, change.after))
+                        .collect()
+                }),
                 sketches: changed.sketches,
                 counts: changed.counts,
             }
         });
         let segments: Vec<_> = segments.filter(|_| !unchanged).collect();
         let images = self.state.images;
-        let (changed_at, generation_change) = (self.changed_at, self.generation_change);
+        let (changed_at, layout_change) = (self.changed_at, self.layout_change);
         let publish: Publish = Box::new(move |now| {
             let mut after = now.after(segments, images);
             after.commit = changed_at.unwrap_or(now.commit);
             after.broken = broken;
-            match generation_change {
-                Some(generation_change) => generation_change.of(&after),
+            match layout_change {
+                Some(layout_change) => layout_change.of(&after),
                 None => after,
             }
         });

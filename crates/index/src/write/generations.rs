@@ -5,16 +5,17 @@ use crate::{
     types::{error::IndexError, generation::Generation, write::Recoded},
     write::{
         group::Group,
-        staged::{GenerationChange, StoredImage},
+        layout::LayoutChange,
+        staged::{NewState, StoredImage},
     },
 };
 
 impl Group<'_> {
     /// The generations after the staged writes.
     fn generations(&self) -> Result<Generations, IndexError> {
-        match &self.generation_change {
-            Some(generation_change) => Ok(generation_change.generations.clone()),
-            None => Generations::read(&self.db),
+        match &self.layout_change {
+            Some(LayoutChange::Generations(generations)) => Ok(generations.clone()),
+            _ => Generations::read(&self.db),
         }
     }
 
@@ -32,7 +33,7 @@ impl Group<'_> {
         let number = generations.last;
         wanted.number = number;
         generations.standby = Some(wanted);
-        self.generation_change = Some(GenerationChange { generations });
+        self.layout_change = Some(LayoutChange::Generations(generations));
         Ok(number)
     }
 
@@ -72,8 +73,12 @@ impl Group<'_> {
                     .map(super::super::code::HashCode::word)
                     .collect(),
             );
-            let row = before.row.clone();
-            self.stage_row(sequence, &id, Some(before), Some((row, words)))?;
+            let after = NewState {
+                row: before.row.clone(),
+                words,
+                values: before.values.clone(),
+            };
+            self.stage_row(sequence, &id, Some(before), Some(after))?;
             self.stage_sketch(side, sequence, sketch)?;
         }
         Ok(count)
@@ -87,7 +92,7 @@ impl Group<'_> {
             .standby
             .as_ref()
             .is_some_and(|side| side.generation.number == number);
-        if is_standby && self.generation_change.is_none() {
+        if is_standby && self.layout_change.is_none() {
             Ok(1)
         } else {
             Err(IndexError::Generation {
@@ -112,7 +117,7 @@ impl Group<'_> {
         if let Some(standby) = &mut generations.standby {
             std::mem::swap(&mut generations.active, standby);
         }
-        self.generation_change = Some(GenerationChange { generations });
+        self.layout_change = Some(LayoutChange::Generations(generations));
         Ok(())
     }
 
@@ -120,18 +125,22 @@ impl Group<'_> {
     pub fn discard(&mut self) -> Result<(), IndexError> {
         let mut generations = self.generations()?;
         if generations.standby.take().is_some() {
-            self.generation_change = Some(GenerationChange { generations });
+            self.layout_change = Some(LayoutChange::Generations(generations));
         }
         Ok(())
     }
 
-    /// Removes at most `limit` pages of discarded generations. Returns true if there may be more.
+    /// Removes at most `limit` pages of discarded generations and deleted fields. Returns true if
+    /// there may be more.
     pub fn purge(&mut self, limit: usize) -> Result<bool, IndexError> {
         let generations = self.generations()?;
         let kept: Vec<u32> = generations.iter().map(|one| one.number).collect();
         let gone = (0..=generations.last).filter(|number| !kept.contains(number));
         let ranges =
             gone.flat_map(|number| [key::codes, key::sketches].map(|of| of(number, 0..u32::MAX)));
+        let fields = self.fields()?;
+        let gone = (1..=fields.last).filter(|number| !fields.has(*number));
+        let ranges = ranges.chain(gone.map(|number| key::values(number, 0..u32::MAX)));
         let keys = ranges.flat_map(|range| self.db.range(range).keys());
         let keys = keys.take(limit).collect::<Result<Vec<_>, _>>()?;
         let more = keys.len() == limit;

@@ -18,6 +18,7 @@ use crate::{
     memory::{segment::Change, sketches::array::SketchChange},
     types::{
         error::IndexError,
+        filter::condition::Condition,
         id::{self, ImageId, OriginalKey},
         record::{Codes, NewImage, Record, Times},
         sketch::Sketch,
@@ -26,7 +27,10 @@ use crate::{
         generations::{Counts, GenerationView},
         store::Store,
     },
-    write::staged::{GenerationChange, Staged},
+    write::{
+        layout::LayoutChange,
+        staged::{NewState, Staged, StoredImage},
+    },
 };
 
 /// Staged writes that are not committed yet. A write that fails leaves nothing behind.
@@ -38,8 +42,10 @@ pub struct Group<'a> {
     /// The changes of each generation, the active one first.
     pub(super) sides: Vec<SideChanges>,
     pub(super) originals: originals::Changes,
-    pub(super) generation_change: Option<GenerationChange>,
-    /// The number of pages of discarded generations that it removes.
+    pub(super) layout_change: Option<LayoutChange>,
+    /// The filter of the last precondition that had one.
+    pub(super) last_filter: Option<(String, Condition)>,
+    /// The number of pages of discarded generations and deleted fields that it removes.
     pub(super) purged: usize,
     /// The last write of a log that it applies.
     pub(super) applied: Option<LogPosition>,
@@ -80,7 +86,8 @@ impl<'a> Group<'a> {
             sides: staged.view.sides().map(changed).collect(),
             staged,
             originals: originals::Changes::default(),
-            generation_change: None,
+            layout_change: None,
+            last_filter: None,
             purged: 0,
             applied: None,
             broken: 0,
@@ -93,10 +100,10 @@ impl<'a> Group<'a> {
         self.state.commit
     }
 
-    /// Returns true if it changes generations. Later writes need a new group, because they need the
-    /// view after the change.
-    pub fn changes_generations(&self) -> bool {
-        self.generation_change.is_some()
+    /// Returns true if it changes generations or fields. Later writes need a new group, because
+    /// they need the view after the change.
+    pub fn changes_layout(&self) -> bool {
+        self.layout_change.is_some()
     }
 
     /// Records the log position of the next write. Unless the write is `own`, this store does not
@@ -150,6 +157,7 @@ impl<'a> Group<'a> {
             created_at_ms,
             updated_after_ms,
         };
+        let values = self.staged.words_of_all(payload.as_ref())?;
         self.read_pages(sequence)?;
         let old_original = before.as_ref().and_then(|found| found.row.original);
         self.originals
@@ -162,8 +170,7 @@ impl<'a> Group<'a> {
             self.state.marks = self.state.marks.wrapping_add(mark(sequence, &image.id));
         }
         let had_payload = before.as_ref().is_some_and(|found| found.row.payload);
-        self.staged
-            .save_payload(sequence, json.zip(payload.clone()), had_payload);
+        self.staged.save_payload(sequence, json, had_payload);
         self.staged
             .sequences
             .insert(image.id.clone(), Some(sequence));
@@ -180,7 +187,8 @@ impl<'a> Group<'a> {
             updated_at_ms: row.updated_at_ms(),
             revision: self.revision(sequence, &row),
         };
-        self.stage_row(sequence, &record.id, before, Some((row, words)))?;
+        let after = NewState { row, words, values };
+        self.stage_row(sequence, &record.id, before, Some(after))?;
         for (side, sketch) in sketches.into_iter().enumerate() {
             self.stage_sketch(side, sequence, sketch)?;
         }
@@ -195,13 +203,69 @@ impl<'a> Group<'a> {
         payload: Option<Option<Value>>,
         at_ms: u64,
     ) -> Result<Option<Record>, IndexError> {
+        match self.staged.find(&id)? {
+            Some(before) => self.change(id, before, labels, payload, at_ms).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Changes labels and merges a patch into the payload; returns `None` if there is no such
+    /// image.
+    pub fn merge(
+        &mut self,
+        id: ImageId,
+        labels: LabelChange,
+        patch: Option<Value>,
+        at_ms: u64,
+    ) -> Result<Option<Record>, IndexError> {
         let Some(before) = self.staged.find(&id)? else {
             return Ok(None);
         };
+        let labels = match labels {
+            LabelChange {
+                replace,
+                add,
+                remove,
+            } if add.is_empty() && remove.is_empty() => replace,
+            LabelChange {
+                replace,
+                add,
+                remove,
+            } => {
+                let mut labels = match replace {
+                    Some(labels) => id::labels(labels),
+                    None => self.staged.named(&before.row.labels)?,
+                };
+                let remove = id::labels(remove);
+                labels.retain(|label| !remove.contains(label));
+                labels.extend(add);
+                Some(labels)
+            }
+        };
+        let payload = match patch {
+            Some(patch) => {
+                let old = self.staged.payload(before.sequence, &before.row)?;
+                let is_new = old.is_none();
+                let merged = merge_patch(old.unwrap_or_else(empty_object), patch);
+                Some(Some(merged).filter(|merged| !is_new || *merged != empty_object()))
+            }
+            None => None,
+        };
+        self.change(id, before, labels, payload, at_ms).map(Some)
+    }
+
+    fn change(
+        &mut self,
+        id: ImageId,
+        before: StoredImage,
+        labels: Option<Vec<String>>,
+        payload: Option<Option<Value>>,
+        at_ms: u64,
+    ) -> Result<Record, IndexError> {
         let sequence = before.sequence;
         let payload = match payload {
             Some(payload) => payload.filter(|payload| !payload.is_null()),
-            None => self.staged.payload(&before)?,
+            None => self.staged.payload(sequence, &before.row)?,
         };
         let json = payload.as_ref().map(encode_payload).transpose()?;
         let mut row = before.row.clone();
@@ -217,11 +281,12 @@ impl<'a> Group<'a> {
         (row.version, row.updated_after_ms) = row.next_version(at_ms);
         row.payload = json.is_some();
         let words = before.words.clone();
-        self.staged
-            .save_payload(sequence, json.zip(payload.clone()), before.row.payload);
+        let values = self.staged.words_of_all(payload.as_ref())?;
+        let sketch = self.staged.sketch(0, sequence)?;
+        self.staged.save_payload(sequence, json, before.row.payload);
         let record = Record {
             codes: self.active_codes(&words),
-            sketch: self.staged.sketch(0, sequence)?,
+            sketch,
             labels,
             payload,
             media_type,
@@ -232,8 +297,9 @@ impl<'a> Group<'a> {
             revision: self.revision(sequence, &row),
             id,
         };
-        self.stage_row(sequence, &record.id, Some(before), Some((row, words)))?;
-        Ok(Some(record))
+        let after = NewState { row, words, values };
+        self.stage_row(sequence, &record.id, Some(before), Some(after))?;
+        Ok(record)
     }
 
     /// Deletes an image. Returns true if it existed.
@@ -302,25 +368,132 @@ impl<'a> Group<'a> {
     }
 }
 
+/// A change of labels: a replacement, then labels that are removed, then some that are added.
+pub struct LabelChange {
+    /// The new labels; `None` keeps the labels.
+    pub replace: Option<Vec<String>>,
+    /// Labels to add.
+    pub add: Vec<String>,
+    /// Labels to remove.
+    pub remove: Vec<String>,
+}
+
+fn empty_object() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// Applies a JSON merge patch (RFC 7396).
+pub fn merge_patch(target: Value, patch: Value) -> Value {
+    let Value::Object(patch) = patch else {
+        return patch;
+    };
+    let mut members = match target {
+        Value::Object(members) => members,
+        _ => serde_json::Map::new(),
+    };
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(&name);
+        } else {
+            let old = members.remove(&name).unwrap_or_default();
+            members.insert(name, merge_patch(old, value));
+        }
+    }
+    Value::Object(members)
+}
+
+/// The maximum nesting of a payload. The reader of JSON refuses more than 127 levels.
+const MAX_NESTING: usize = 127;
+
 /// Encodes a payload as JSON and checks that it reads back: the reader limits nesting, the writer
 /// does not.
 pub(crate) fn encode_payload(payload: &Value) -> Result<Vec<u8>, IndexError> {
-    serde_json::to_vec(payload)
-        .and_then(|json| serde_json::from_slice::<Value>(&json).map(|_| json))
-        .map_err(|source| IndexError::Payload { source })
+    if !is_within(payload, MAX_NESTING) {
+        return Err(IndexError::Payload);
+    }
+    // A value is always encoded.
+    serde_json::to_vec(payload).map_err(|_| IndexError::Payload)
+}
+
+/// Returns true if a value has at most this number of nested arrays and objects.
+fn is_within(value: &Value, levels: usize) -> bool {
+    let next = levels.checked_sub(1);
+    let fits = |inner: &Value| next.is_some_and(|levels| is_within(inner, levels));
+    match value {
+        Value::Array(elements) => next.is_some() && elements.iter().all(fits),
+        Value::Object(members) => next.is_some() && members.values().all(fits),
+        _ => true,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    /// The examples of RFC 7396, appendix A.
+    #[test]
+    fn merge_patches_do_what_the_rfc_says() {
+        for (target, patch, expected) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (
+                json!({"a": "b"}),
+                json!({"b": "c"}),
+                json!({"a": "b", "b": "c"}),
+            ),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (
+                json!({"a": "b", "b": "c"}),
+                json!({"a": null}),
+                json!({"b": "c"}),
+            ),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (
+                json!({"a": [{"b": "c"}]}),
+                json!({"a": [1]}),
+                json!({"a": [1]}),
+            ),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a": "b"}), json!(["c"]), json!(["c"])),
+            (json!({"a": "foo"}), json!(null), json!(null)),
+            (json!({"a": "foo"}), json!("bar"), json!("bar")),
+            (
+                json!({"e": null}),
+                json!({"a": 1}),
+                json!({"e": null, "a": 1}),
+            ),
+            (
+                json!([1, 2]),
+                json!({"a": "b", "c": null}),
+                json!({"a": "b"}),
+            ),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
+        ] {
+            assert_eq!(merge_patch(target, patch), expected);
+        }
+    }
 
     #[test]
     fn a_payload_too_deep_to_read_back_is_refused() {
         let nested = |depth| (0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
-        assert!(encode_payload(&nested(120)).is_ok());
-        assert!(matches!(
-            encode_payload(&nested(200)),
-            Err(IndexError::Payload { .. })
-        ));
+        for depth in 100..140 {
+            let json = serde_json::to_vec(&nested(depth)).unwrap();
+            let is_readable = serde_json::from_slice::<Value>(&json).is_ok();
+            assert_eq!(
+                encode_payload(&nested(depth)).is_ok(),
+                is_readable,
+                "{depth}"
+            );
+        }
     }
 }

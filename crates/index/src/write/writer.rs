@@ -239,7 +239,7 @@ impl WriterThread {
                 answers.push(first(Some(&mut group)));
                 while answers.len() < MAX_GROUP_WRITES
                     && group.bytes() < MAX_GROUP_BYTES
-                    && !group.changes_generations()
+                    && !group.changes_layout()
                     && let Ok(write) = queued.try_recv()
                 {
                     answers.push(write(Some(&mut group)));

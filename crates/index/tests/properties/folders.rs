@@ -4,8 +4,8 @@
 use std::{path::Path, thread, time::Duration};
 
 use scihcgrl_index::{
-    Index, IndexError, NewImage, Order, Precondition, Query, Requirement, SketchStorage,
-    code::Length,
+    Filter, Index, IndexError, ListQuery, NewImage, Order, Precondition, Query, Requirement,
+    SketchStorage, code::Length,
 };
 use tokio::runtime::Runtime;
 
@@ -81,15 +81,15 @@ fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
     tamper(folder.path(), |store| {
-        drop(store.insert("mschema", "7").unwrap());
+        drop(store.insert("mschema", "8").unwrap());
     });
     let error = open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
             IndexError::Schema {
-                found: 7,
-                supported: 6
+                found: 8,
+                supported: 7
             }
         ),
         "{error}"
@@ -165,7 +165,7 @@ fn damage_is_named_and_the_rest_is_read() {
             order: Order::Distance,
             limit: 0,
             offset: 0,
-            labels: vec![],
+            filter: None,
             generation: None,
         };
         assert_eq!(index.search(&query).unwrap().total, found as u64, "{what}");
@@ -260,7 +260,7 @@ fn images_whose_sketches_are_damaged_are_ordered_by_distance() {
                 },
                 limit: 64,
                 offset: 0,
-                labels: vec![],
+                filter: None,
                 generation: None,
             };
             let found = index.search(&query).unwrap();
@@ -334,7 +334,18 @@ fn a_label_without_images_is_forgotten() {
         .unwrap();
     // A label that is used again works like any other.
     put(3, &["lost"]);
-    assert_eq!(index.list(&["lost".to_owned()], None, 9).unwrap().total, 1);
+    let lost = Filter::any_label(vec!["lost".to_owned()]);
+    assert_eq!(
+        index
+            .list(&ListQuery {
+                filter: lost,
+                limit: 9,
+                ..ListQuery::default()
+            })
+            .unwrap()
+            .total,
+        1
+    );
     assert_eq!(index.verify().unwrap(), []);
     let labels = index.labels(9).unwrap().into_iter().map(|one| one.label);
     let labels: Vec<String> = labels.collect();

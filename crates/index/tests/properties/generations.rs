@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Codes, Generation, Index, IndexError, NewImage, Order, Precondition, Query, Recoded, Sketch,
+    Codes, Filter, Generation, Index, IndexError, NewImage, Order, Precondition, Query, Recoded,
+    Sketch,
     code::{HashCode, Length},
 };
 use tokio::runtime::Runtime;
 
-use super::{SKETCH, Shown, cases, codes, expected, id, image, labels, open, shown, sketch};
+use super::{
+    SKETCH, Shown, cases, codes, expected, id, image, labels, labels_in, open, shown, sketch,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -92,7 +95,8 @@ impl Plain {
             .map(|number| (*number, &self.images[number]));
         let wanted = |held: &Held| {
             let own = labels(held.bits);
-            query.labels.is_empty() || own.iter().any(|label| query.labels.contains(label))
+            let asked = labels_in(query);
+            asked.is_empty() || own.iter().any(|label| asked.contains(label))
         };
         let hits = held
             .filter(|(_, held)| wanted(held))
@@ -185,7 +189,7 @@ fn play(steps: Vec<Step>) {
         },
         limit: 1000,
         offset: 0,
-        labels: Vec::new(),
+        filter: None,
         generation: None,
     };
     for step in steps {
@@ -336,7 +340,7 @@ fn play(steps: Vec<Step>) {
                 &Query {
                     code: codes(seed)[0],
                     radius: Some(radius),
-                    labels: labels(bits),
+                    filter: Filter::any_label(labels(bits)),
                     ..everything.clone()
                 },
             ),

@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Generation, Index, IndexConfig, LogOrigin, LogPosition, OriginalKey, Outcome, Precondition,
-    Query, Recoded, Requirement, Revisions, Times, Write, code::Length,
+    FieldType, Filter, Generation, Index, IndexConfig, ListQuery, LogOrigin, LogPosition,
+    OriginalKey, Outcome, Precondition, Query, Recoded, Requirement, Revisions, Times, Write,
+    code::Length,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{SKETCH, cases, codes, config, expected, id, image, labels, query, shown, sketch};
+use super::{
+    SKETCH, cases, codes, config, expected, id, image, labels, labels_in, query, shown, sketch,
+    wanted,
+};
 
 const GALLERY: Uuid = Uuid::from_u128(7);
 
@@ -29,6 +33,30 @@ fn open(path: &std::path::Path) -> Index {
     .unwrap()
 }
 
+/// The paths of the fields that are declared.
+const PATHS: [&str; 3] = ["a", "b.c", "tags"];
+/// The types that they are declared with.
+const KINDS: [FieldType; 4] = [
+    FieldType::Keyword,
+    FieldType::Integer,
+    FieldType::Time,
+    FieldType::Bool,
+];
+
+/// A payload with some of these fields. Some keywords have the text of a label.
+fn payload(bits: u8) -> Value {
+    let word = format!("label {}", bits >> 4);
+    match bits % 7 {
+        0 => json!({ "a": bits, "b": { "c": word } }),
+        1 => json!({ "a": null, "b": [{ "c": bits }, { "c": [] }] }),
+        2 => json!({ "a": [word, "another", bits > 90], "tags": [] }),
+        3 => json!({ "tags": ["b", "a", word], "b": null }),
+        4 => json!({ "tags": "2020-01-01T00:00:00Z", "a": { "b": word } }),
+        5 => json!({}),
+        _ => json!(bits),
+    }
+}
+
 /// A key of one of the first blocks, opened or not.
 fn original(number: u16) -> OriginalKey {
     serde_json::from_value(json!(number % 300)).unwrap()
@@ -43,13 +71,20 @@ fn conditional_write() -> impl Strategy<Value = Write> {
             1 => Just(Some(Revisions::These(vec!["none".to_owned()]))),
         ]
     };
-    let of = |(write, one_of, none_of): (Write, _, _)| {
+    let of = |(write, one_of, none_of, passes): (Write, _, _, Option<u8>)| {
+        // Every other filter is of labels that images have.
+        let passes = passes.and_then(|bits| Filter::any_label(wanted(bits % 16)));
+        let passes = passes.map(|filter| filter.to_string());
         let id = match &write {
             Write::Put(image) => image.id.clone(),
-            Write::Patch { id, .. } | Write::Delete { id } => id.clone(),
+            Write::Patch { id, .. } | Write::Merge { id, .. } | Write::Delete { id } => id.clone(),
             other => panic!("{other:?} is not a write of an image"),
         };
-        let expected = Precondition { one_of, none_of };
+        let expected = Precondition {
+            one_of,
+            none_of,
+            passes,
+        };
         let write = Box::new(write);
         Write::If {
             id,
@@ -57,7 +92,7 @@ fn conditional_write() -> impl Strategy<Value = Write> {
             write,
         }
     };
-    (write_of_an_image(), some(), some()).prop_map(of)
+    (write_of_an_image(), some(), some(), any::<Option<u8>>()).prop_map(of)
 }
 
 fn write_of_an_image() -> impl Strategy<Value = Write> {
@@ -68,6 +103,7 @@ fn write_of_an_image() -> impl Strategy<Value = Write> {
         // A few lack the required sketch, and fail.
         image.codes[0].sketch = (seed % 9 > 0).then(|| sketch(SKETCH, seed));
         image.original = name.map(original);
+        image.payload = Some(payload(seed.wrapping_mul(bits)));
         image.times = Some(Times {
             created_at_ms: at,
             updated_at_ms: at,
@@ -81,8 +117,18 @@ fn write_of_an_image() -> impl Strategy<Value = Write> {
             Write::Patch {
                 id: id(number),
                 labels: bits.map(labels),
-                payload: payload.map(|payload| payload.map(|payload| json!(payload))),
+                payload: payload.map(|payload| payload.map(self::payload)),
                 at_ms,
+            }
+        }),
+        4 => (0usize..50, any::<Option<u8>>(), any::<u8>(), any::<Option<u8>>()).prop_map(|(number, all, bits, patch)| {
+            Write::Merge {
+                id: id(number),
+                labels: all.map(labels),
+                add_labels: labels(bits),
+                remove_labels: labels(bits >> 3),
+                payload: patch.map(self::payload),
+                at_ms: 1_700_000_000_000,
             }
         }),
         4 => (0usize..50).prop_map(|number| Write::Delete { id: id(number) }),
@@ -113,22 +159,33 @@ fn write() -> impl Strategy<Value = Write> {
         }),
         1 => (1u32..5).prop_map(Write::Activate),
         1 => Just(Write::Discard),
+        2 => (0usize..3, 0usize..4).prop_map(|(path, kind)| Write::Declare { path: PATHS[path].parse().unwrap(), kind: KINDS[kind] }),
+        3 => (1u32..9, 0u32..2, 0u32..3).prop_map(|(number, from, to)| Write::BuildField { number, pages: from..to }),
+        1 => (1u32..9).prop_map(|number| Write::FieldBuilt { number }),
+        1 => (0usize..3).prop_map(|path| Write::DeleteField { path: PATHS[path].parse().unwrap() }),
     ]
 }
 
 /// Compares a search with a plain list of the images that the store lists.
 fn check(index: &Index, query: &Query) {
-    let images = index.list(&[], None, usize::MAX).unwrap().records;
+    let images = index
+        .list(&ListQuery {
+            limit: usize::MAX,
+            ..ListQuery::default()
+        })
+        .unwrap()
+        .records;
     // Without sketches in the active generation there is nothing to compare with.
     let sketched = images.iter().any(|image| image.sketch.is_some());
     let query = Query {
         sketch: query.sketch.clone().filter(|_| sketched),
         ..query.clone()
     };
-    let has_label = |own: &[String]| own.iter().any(|label| query.labels.contains(label));
+    let asked = labels_in(&query);
+    let has_label = |own: &[String]| own.iter().any(|label| asked.contains(label));
     let labelled = images
         .iter()
-        .filter(|image| query.labels.is_empty() || has_label(&image.labels));
+        .filter(|image| asked.is_empty() || has_label(&image.labels));
     let held = labelled.filter_map(|image| {
         let mut codes = image.codes.iter();
         let code = codes.find(|code| code.length() == query.code.length())?;

@@ -15,13 +15,14 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, RngSeed},
 };
 use scihcgrl_index::{
-    Codes, ImageId, Index, IndexConfig, IndexError, NewImage, Order, Query, Record, Requirement,
-    SearchResult, Sketch, SketchStorage,
+    Codes, Filter, ImageId, Index, IndexConfig, IndexError, NewImage, Order, Query, Record,
+    Requirement, SearchResult, Sketch, SketchStorage,
     code::{HashCode, Length},
 };
 use serde_json::json;
 
 mod concurrency;
+mod filters;
 mod folders;
 mod generations;
 mod log;
@@ -114,7 +115,7 @@ fn query() -> impl Strategy<Value = Query> {
             order: order.unwrap_or(Order::Distance),
             limit,
             offset,
-            labels: wanted(bits),
+            filter: Filter::any_label(wanted(bits)),
             generation: None,
         },
     )
@@ -142,6 +143,14 @@ fn wanted(bits: u8) -> Vec<String> {
     let mut wanted = labels(bits);
     wanted.extend((bits & 8 != 0).then(|| "no such label".to_owned()));
     wanted
+}
+
+/// The labels that a query of these tests filters by.
+fn labels_in(query: &Query) -> Vec<String> {
+    let asked = (0..16)
+        .map(wanted)
+        .find(|labels| Filter::any_label(labels.clone()) == query.filter);
+    asked.unwrap()
 }
 
 /// An image of a plain list: its distance, code, id and sketch.

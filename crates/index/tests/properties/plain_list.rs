@@ -8,15 +8,15 @@ use std::{
 
 use proptest::prelude::*;
 use scihcgrl_index::{
-    Copies, CopyGroup, ImageId, Index, IndexError, NewImage, OriginalKey, Precondition, Query,
-    Record, SketchStorage, code::Length,
+    Copies, CopyGroup, Filter, ImageId, Index, IndexError, ListQuery, NewImage, OriginalKey,
+    Precondition, Query, Record, SketchStorage, code::Length,
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedReceiver};
 
 use super::{
-    Shown, cases, check_record, expected, id, image, labels, open, open_with_sketches, query,
-    shown, wanted,
+    Shown, cases, check_record, expected, id, image, labels, labels_in, open, open_with_sketches,
+    query, shown, wanted,
 };
 
 #[derive(Clone, Debug)]
@@ -83,7 +83,8 @@ impl Model {
     }
 
     fn search(&self, query: &Query) -> (u64, bool, Vec<Shown>) {
-        let images = self.with(&query.labels);
+        let labels = labels_in(query);
+        let images = self.with(&labels);
         let all = images.filter_map(|image| {
             let of = &image.codes[0];
             let code = of.codes.iter();
@@ -180,7 +181,13 @@ fn check_all(index: &Index, model: &Model) {
     check_overview(index, model);
     check_copies(index, model);
     let images: Vec<&NewImage> = model.0.iter().collect();
-    let records = index.list(&[], None, usize::MAX).unwrap().records;
+    let records = index
+        .list(&ListQuery {
+            limit: usize::MAX,
+            ..ListQuery::default()
+        })
+        .unwrap()
+        .records;
     assert_eq!(records.len(), images.len());
     for (record, image) in records.iter().zip(images) {
         check_record(record, image);
@@ -190,7 +197,7 @@ fn check_all(index: &Index, model: &Model) {
     let stats = index.stats();
     assert_eq!(
         (stats.images, stats.generation, stats.schema),
-        (model.0.len() as u64, 1, 6)
+        (model.0.len() as u64, 1, 7)
     );
     for (at, length) in Length::ALL.into_iter().enumerate() {
         let word = |image: &NewImage| image.codes[0].codes[at].word();
@@ -309,10 +316,18 @@ fn play(steps: Vec<Step>) {
             }
             Step::List(limit, bits) => {
                 let wanted = wanted(bits);
+                let filter = Filter::any_label(wanted.clone());
                 let expected: Vec<&NewImage> = model.with(&wanted).collect();
                 let (mut listed, mut from) = (Vec::new(), None);
                 loop {
-                    let page = index.list(&wanted, from, limit).unwrap();
+                    let page = index
+                        .list(&ListQuery {
+                            filter: filter.clone(),
+                            after: from.clone(),
+                            limit,
+                            ..ListQuery::default()
+                        })
+                        .unwrap();
                     assert!(page.records.len() == limit || page.next.is_none());
                     assert_eq!(page.total, expected.len() as u64);
                     listed.extend(page.records);

@@ -1,52 +1,121 @@
-//! The directory: the distinct codes of each length with their images, and the images of each label
-//! and id. Immutable; the sum of its segments. A commit makes a new one.
+//! The directory: the distinct codes of each length with their images, the images of each label, id
+//! and value of a field, and the codes of each image. Immutable; the sum of its segments. A commit
+//! makes a new one.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use crate::{
     code::{HashCode, Length},
     memory::{
         ball::{Ball, sign, signed},
+        codes::Codes,
         column::Column,
-        filter::Filter,
+        filter::{Changed, FilterCache},
+        image_set::ImageSet,
+        passing::Passing,
         probe::{Kind, Probe, near::NearWord},
         segment::{NetPostings, Segment},
     },
-    types::error::{IndexError, list_lengths},
+    types::{
+        error::{IndexError, list_lengths},
+        field::{Field, FieldType, word},
+    },
 };
 
 /// The searchable directory of one generation.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    /// The kinds of columns: codes by ascending length, then labels, then ids.
+    /// The kinds of columns: codes by ascending length, then labels, ids and fields.
     kinds: Arc<[Kind]>,
+    /// The fields, in the order of their columns.
+    fields: Arc<[Field]>,
     /// Oldest first.
     segments: Vec<Arc<Segment>>,
     /// The number of distinct words of each column.
     distinct: Vec<u64>,
     images: u64,
+    codes: Codes,
+    /// What filters let through. Shared by the directories that commits make of one another.
+    cache: Arc<FilterCache>,
+    /// The number of commits since the cache was new.
+    version: u64,
 }
 
 impl Directory {
     /// Creates an empty directory.
-    pub fn new(lengths: &[Length]) -> Self {
-        let codes = lengths.iter().copied().map(Kind::Codes);
-        let kinds: Arc<[Kind]> = codes.chain([Kind::Labels, Kind::Ids]).collect();
+    pub fn new(lengths: &[Length], fields: Arc<[Field]>) -> Self {
+        let kinds = lengths.iter().copied().map(Kind::Codes);
+        let kinds = kinds.chain([Kind::Labels, Kind::Ids]);
+        let kinds: Arc<[Kind]> = kinds.chain(fields.iter().map(|_| Kind::Field)).collect();
         Directory {
             segments: Vec::new(),
             distinct: vec![0; kinds.len()],
+            codes: Codes::new(lengths.iter().copied()),
             kinds,
+            fields,
             images: 0,
+            cache: Arc::default(),
+            version: 0,
         }
     }
 
     /// A directory of the same images with other code lengths, none of which has codes yet.
     pub fn without_codes(&self, lengths: &[Length]) -> Self {
-        let mut directory = Directory::new(lengths);
+        let mut directory = Directory::new(lengths, self.fields.clone());
         let segments = self.segments.iter();
         let segments = segments.map(|segment| Arc::new(segment.without_codes(&directory.kinds)));
         directory.segments = segments.collect();
         directory
+    }
+
+    /// The directory with other fields. A field that it already has keeps its values; any other one
+    /// has none yet.
+    pub fn with_fields(&self, fields: Arc<[Field]>) -> Self {
+        let first = self.fields_column();
+        let kinds = self.kinds[..first].iter().copied();
+        let kinds: Arc<[Kind]> = kinds.chain(fields.iter().map(|_| Kind::Field)).collect();
+        let from = fields.iter().map(|field| self.field_column(field.number));
+        let from: Vec<Option<usize>> = from.collect();
+        let segments = self.segments.iter();
+        let segments = segments.map(|segment| Arc::new(segment.with_fields(first, &from)));
+        let mut distinct = self.distinct.clone();
+        distinct.resize(kinds.len(), 0);
+        Directory {
+            segments: segments.collect(),
+            kinds,
+            fields,
+            distinct,
+            cache: Arc::default(),
+            version: 0,
+            ..self.clone()
+        }
+    }
+
+    /// The fields, in the order of their columns.
+    pub fn fields(&self) -> &Arc<[Field]> {
+        &self.fields
+    }
+
+    /// The index of the column of labels.
+    fn labels_column(&self) -> usize {
+        self.ids_column() - 1
+    }
+
+    fn ids_column(&self) -> usize {
+        self.fields_column() - 1
+    }
+
+    fn fields_column(&self) -> usize {
+        self.kinds.len() - self.fields.len()
+    }
+
+    /// The index of the column of the field with a number.
+    pub fn field_column(&self, number: u32) -> Option<usize> {
+        let at = self
+            .fields
+            .iter()
+            .position(|field| field.number == number)?;
+        Some(self.fields_column() + at)
     }
 
     /// The kind of each column.
@@ -77,13 +146,29 @@ impl Directory {
 
     /// Adds a segment. `distinct` and `images` are the counts after it.
     pub fn with(&self, segment: Arc<Segment>, distinct: Vec<u64>, images: u64) -> Self {
+        let codes = self.codes.with(&self.kinds, &segment);
+        self.with_codes(segment, distinct, images, codes)
+    }
+
+    /// The same, given the codes of all images after the segment.
+    pub fn with_codes(
+        &self,
+        segment: Arc<Segment>,
+        distinct: Vec<u64>,
+        images: u64,
+        codes: Codes,
+    ) -> Self {
         let mut segments = self.segments.clone();
         segments.push(segment);
         Directory {
             kinds: self.kinds.clone(),
+            fields: self.fields.clone(),
             segments,
             distinct,
             images,
+            codes,
+            cache: Arc::default(),
+            version: 0,
         }
     }
 
@@ -106,6 +191,11 @@ impl Directory {
         &self.segments
     }
 
+    /// The codes of each image.
+    pub fn image_codes(&self) -> &Codes {
+        &self.codes
+    }
+
     /// The number of images that have codes.
     pub fn images(&self) -> u64 {
         self.images
@@ -122,16 +212,26 @@ impl Directory {
 
     /// Returns true if every image has codes.
     pub fn is_coded(&self) -> bool {
-        let ids = self.columns(self.kinds.len() - 1).into_iter().enumerate();
-        let known: i64 = ids
-            .map(|(list, column)| signed(column.len(), sign(list)))
-            .sum();
-        u64::try_from(known) == Ok(self.images)
+        self.all() as u64 == self.images
+    }
+
+    /// The number of images, with or without codes.
+    pub fn all(&self) -> usize {
+        let ids = self.columns(self.ids_column()).into_iter().enumerate();
+        let known = ids.map(|(list, column)| signed(column.len(), sign(list)));
+        usize::try_from(known.sum::<i64>()).unwrap_or(0)
+    }
+
+    /// A number above the sequence numbers of all images.
+    fn end(&self) -> usize {
+        let ids = self.columns(self.ids_column()).into_iter();
+        ids.map(Column::end).max().unwrap_or(0)
     }
 
     /// The memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.segments.iter().map(|segment| segment.bytes()).sum()
+        let segments = self.segments.iter().map(|segment| segment.bytes());
+        segments.sum::<usize>() + self.codes.bytes() + self.cache.bytes()
     }
 
     /// The images that have a word in a column, ascending.
@@ -143,7 +243,7 @@ impl Directory {
 
     /// The images whose id has this hash. Different ids may share a hash.
     pub fn with_id(&self, hash: u32) -> impl Iterator<Item = u32> {
-        self.find(self.kinds.len() - 1, hash.into()).positive()
+        self.find(self.ids_column(), hash.into()).positive()
     }
 
     /// The lists of one column: added postings at even indices, removed ones at odd.
@@ -250,33 +350,6 @@ impl Directory {
         })
     }
 
-    /// All images that pass a filter, at any distance. Reads every code in order, which is faster
-    /// than probing if a large part of them is needed.
-    ///
-    /// # Errors
-    /// As [`column_of`](Self::column_of).
-    pub fn passing(&self, code: &HashCode, filter: &mut Filter) -> Result<Ball<'_>, IndexError> {
-        let columns = self.columns(self.column_of(code.length())?);
-        let (word, mut near) = (code.word(), Vec::new());
-        for (list, column) in (0..).zip(&columns) {
-            column.words().each(|slot, other| {
-                #[expect(clippy::cast_possible_truncation, reason = "slots are u32 by design")]
-                let postings = column.postings(slot as u32);
-                if postings.iter().any(|&image| filter.has(image)) {
-                    let distance = (word ^ other).count_ones();
-                    let mut found = NearWord::new(distance, other, slot);
-                    found.list = list;
-                    near.push(found);
-                }
-            });
-        }
-        Ok(Ball {
-            length: code.length(),
-            columns,
-            near,
-        })
-    }
-
     /// Yields every word of a column with its number of images, ascending.
     fn counts(&self, at: usize) -> impl Iterator<Item = (u64, u64)> {
         let columns = self.columns(at).into_iter().enumerate();
@@ -306,13 +379,18 @@ impl Directory {
         reason = "the words of the column of labels are u32 numbers"
     )]
     pub fn labels(&self) -> impl Iterator<Item = (u32, u64)> {
-        let counts = self.counts(self.kinds.len() - 2);
+        let counts = self.counts(self.labels_column());
         counts.map(|(label, images)| (label as u32, images))
     }
 
-    /// The number of images that have a label.
-    pub fn count_labelled(&self, label: u32) -> usize {
-        self.find(self.kinds.len() - 2, label.into()).remaining()
+    /// The number of images that have a name as a label, and in each field as a keyword; an image
+    /// counts once for each of these.
+    pub fn count_named(&self, name: u32) -> usize {
+        let labelled = self.find(self.labels_column(), name.into()).remaining();
+        let fields = (self.fields_column()..).zip(self.fields.iter());
+        let fields = fields.filter(|(_, field)| field.kind == FieldType::Keyword);
+        let fields = fields.map(|(at, _)| self.find(at, word::of_keyword(name)).remaining());
+        labelled + fields.sum::<usize>()
     }
 
     /// All codes of a length as words, ascending, each with its number of images.
@@ -323,14 +401,128 @@ impl Directory {
         Ok(self.counts(self.column_of(length)?))
     }
 
-    /// The filter for images that have any of these labels.
-    pub fn labelled(&self, labels: &[u32]) -> Filter<'_> {
-        let labels_column = self.kinds.len() - 2;
-        Filter::any(
-            labels
+    /// The images that have any label of these numbers.
+    pub fn labelled(&self, labels: &[RangeInclusive<u64>]) -> ImageSet {
+        self.having(self.labels_column(), labels)
+    }
+
+    /// The images that have a value of a field in one of some ranges of words; empty if there is no
+    /// such field.
+    pub fn with_values(&self, field: u32, words: &[RangeInclusive<u64>]) -> ImageSet {
+        let column = self.field_column(field);
+        column.map_or(ImageSet::EMPTY, |column| self.having(column, words))
+    }
+
+    /// The number of images that have a value of a field in a range of words, once for each value.
+    pub fn count_values(&self, field: u32, words: &RangeInclusive<u64>) -> usize {
+        let columns = self.field_column(field).map(|at| self.columns(at));
+        let lists = columns.into_iter().flatten().enumerate();
+        let counts = lists.map(|(list, column)| signed(column.within(words).len(), sign(list)));
+        usize::try_from(counts.sum::<i64>()).unwrap_or(0)
+    }
+
+    /// The images that have a value of a field with a word, ascending.
+    pub fn with_value(&self, field: u32, word: u64) -> impl Iterator<Item = u32> {
+        let found = self
+            .field_column(field)
+            .map(|at| self.find(at, word).positive());
+        found.into_iter().flatten()
+    }
+
+    /// The words of a field within a range, in order. Also words that no image has any more.
+    pub fn words_within(
+        &self,
+        field: u32,
+        range: &RangeInclusive<u64>,
+        is_descending: bool,
+    ) -> impl Iterator<Item = u64> {
+        let columns = self.field_column(field).map(|at| self.columns(at));
+        let columns = columns.into_iter().flatten();
+        let mut lists: Vec<&[u64]> = columns.map(|column| column.words().within(range)).collect();
+        std::iter::from_fn(move || {
+            let word = if is_descending {
+                *lists.iter().filter_map(|words| words.last()).max()?
+            } else {
+                *lists.iter().filter_map(|words| words.first()).min()?
+            };
+            for words in &mut lists {
+                *words = if is_descending {
+                    &words[..words.partition_point(|other| *other < word)]
+                } else {
+                    &words[words.partition_point(|other| *other <= word)..]
+                };
+            }
+            Some(word)
+        })
+    }
+
+    /// The values of a field that passing images have, as pairs of word and image in any order.
+    pub fn values_of(&self, field: u32, passing: &Passing) -> Vec<(u64, u32)> {
+        let columns = self.field_column(field).map(|at| self.columns(at));
+        let mut signed: Vec<(u32, u64, i32)> = Vec::new();
+        for (list, column) in columns.into_iter().flatten().enumerate() {
+            for (word, images) in column
                 .iter()
-                .map(|&label| self.find(labels_column, label.into())),
-        )
+                .filter(|(word, _)| word::VALUES.contains(word))
+            {
+                let images = images.iter().filter(|image| passing.has(**image));
+                signed.extend(images.map(|&image| (image, word, sign(list))));
+            }
+        }
+        signed.sort_unstable_by_key(|&(image, word, _)| (image, word));
+        let same = signed.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+        let is_there = |same: &&[(u32, u64, i32)]| same.iter().map(|one| one.2).sum::<i32>() > 0;
+        same.filter(is_there)
+            .map(|same| (same[0].1, same[0].0))
+            .collect()
+    }
+
+    fn having(&self, at: usize, words: &[RangeInclusive<u64>]) -> ImageSet {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for (list, column) in self.columns(at).into_iter().enumerate() {
+            let lists = if sign(list) > 0 {
+                &mut added
+            } else {
+                &mut removed
+            };
+            let postings = words.iter().map(|range| column.within(range));
+            lists.extend(postings.filter(|postings| !postings.is_empty()));
+        }
+        ImageSet::net(&added, &removed, self.end())
+    }
+
+    /// All images, with or without codes.
+    pub fn every(&self) -> ImageSet {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for (list, column) in self.columns(self.ids_column()).into_iter().enumerate() {
+            let lists = if sign(list) > 0 {
+                &mut added
+            } else {
+                &mut removed
+            };
+            lists.push(column.all_postings());
+        }
+        ImageSet::net(&added, &removed, self.end())
+    }
+
+    /// The images that pass, as a set.
+    pub fn set_of(&self, passing: &Passing) -> ImageSet {
+        match passing.set() {
+            Some(set) => set.clone(),
+            None => passing.within(&self.every()),
+        }
+    }
+
+    /// What filters let through, and the version of this directory in it.
+    pub fn cache(&self) -> (&FilterCache, u64) {
+        (&self.cache, self.version)
+    }
+
+    /// Keeps the cache of the directory before a commit, given the images that the commit changed.
+    pub fn keep_cache(&mut self, before: &Directory, changed: Changed) {
+        self.cache = before.cache.clone();
+        self.version = before.version + 1;
+        self.cache.commit(self.version, changed);
     }
 }
 

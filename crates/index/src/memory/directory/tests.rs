@@ -3,7 +3,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "small or arbitrary values")]
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use rand::{Rng, SeedableRng, seq::SliceRandom};
@@ -12,9 +12,17 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     code::{HashCode, Length},
     memory::{
-        ball::{Hit, Selection, Span},
         directory::Directory,
+        find::Lookup,
+        image_set::ImageSet,
+        one_by_one::Source,
+        passing::Passing,
         segment::{Change, Entry, Segment},
+        selection::{Hit, Selection, Span},
+    },
+    types::{
+        field::{Field, FieldType, word},
+        filter::condition::{Condition, Property, Test, TextTest},
     },
 };
 
@@ -65,7 +73,7 @@ impl History {
     fn new(length: Length) -> Self {
         History {
             length,
-            directory: Directory::new(&[length]),
+            directory: Directory::new(&[length], fields()),
             images: Images::new(),
         }
     }
@@ -78,13 +86,17 @@ impl History {
                 Some(after) => self.images.insert(sequence, after),
                 None => self.images.remove(&sequence),
             };
-            let entry = |(word, labels)| Entry {
+            let entry = |(word, labels): (u64, Vec<u32>)| Entry {
                 codes: vec![word],
-                labels,
                 id: sequence / 3,
+                values: values(word, &labels),
+                labels,
+                created_at_ms: word % 50,
+                updated_at_ms: 0,
             };
             changes.push(Change {
                 sequence,
+                only_field: None,
                 before: before.map(entry),
                 after: after.map(entry),
             });
@@ -92,7 +104,36 @@ impl History {
         let segment = Segment::from_changes(self.directory.kinds(), &changes);
         let distinct = self.directory.distinct_after(&segment);
         let images = self.images.len() as u64;
-        self.directory = self.directory.with(segment.into(), distinct, images);
+        let changed = changes
+            .into_iter()
+            .map(|change| (change.sequence, change.after));
+        let mut directory = self.directory.with(segment.into(), distinct, images);
+        directory.keep_cache(&self.directory, changed.collect());
+        self.directory = directory;
+    }
+
+    /// Compares the images that meet a condition with brute force.
+    fn check_condition(&mut self, condition: &Condition) {
+        let directory = self.directory.clone();
+        let passing = directory
+            .passing(condition, self)
+            .unwrap_or_else(|error| match error {});
+        let holds =
+            |(_, (word, labels)): &(&u32, &(u64, Vec<u32>))| meets(condition, *word, labels);
+        let expected: Vec<u32> = self
+            .images
+            .iter()
+            .filter(holds)
+            .map(|(&image, _)| image)
+            .collect();
+        assert_eq!(passing.len(), expected.len(), "{condition:?}");
+        assert!(
+            directory.set_of(&passing).iter_from(0).eq(expected),
+            "{condition:?}"
+        );
+        for (&image, (word, labels)) in &self.images {
+            assert_eq!(passing.has(image), meets(condition, *word, labels));
+        }
     }
 
     fn merge(&mut self, at: Range<usize>) {
@@ -145,17 +186,35 @@ impl History {
             .filter(|one| has_label(one))
             .copied()
             .collect();
-        let filter = self.directory.labelled(labels);
+        let words: Vec<_> = labels
+            .iter()
+            .map(|&label| u64::from(label)..=u64::from(label))
+            .collect();
+        let set = self.directory.labelled(&words);
         let everywhere: Vec<_> = all.iter().filter(|one| has_label(one)).collect();
-        let passing = self.directory.passing(&code, &mut filter.clone());
-        let selection = passing.unwrap().select_filtered(filter.clone(), page, true);
-        assert_eq!(selection.total, everywhere.len() as u64);
-        same(
-            selection.hits,
-            &mut everywhere.iter().skip(offset).take(limit),
-        );
+        for (radius, expected) in [(64, &everywhere), (radius, &labelled)] {
+            let select = |span| {
+                let source = Source {
+                    codes: self.directory.image_codes(),
+                    at: 0,
+                    are_coded: false,
+                };
+                let selection = source.select(&set, &code, radius, span);
+                let gathered = source.gather(&set).select(&code, radius, span);
+                assert_eq!(selection.hits, gathered.hits);
+                selection
+            };
+            let selection = select(page);
+            assert_eq!(selection.total, expected.len() as u64);
+            same(
+                selection.hits,
+                &mut expected.iter().skip(offset).take(limit),
+            );
+            check_whole_distances(expected, page, select);
+        }
+        let passing = Passing::of(set, false, self.images.len());
         for all in [true, false] {
-            let take = |span| ball().select_filtered(filter.clone(), span, all);
+            let take = |span| ball().select_filtered(&passing, span, all);
             let Selection { hits, total, .. } = take(page);
             same(hits, &mut labelled.iter().skip(offset).take(limit));
             let expected = labelled.len() as u64;
@@ -167,13 +226,6 @@ impl History {
             }
             check_whole_distances(&labelled, page, take);
         }
-        let hits: Vec<Hit> = ball()
-            .select(Span::page(0, usize::MAX))
-            .hits
-            .into_iter()
-            .rev()
-            .collect();
-        check_whole_distances(&within, page, |span| span.select_from(hits.clone()));
 
         let nearest = self
             .directory
@@ -210,6 +262,104 @@ impl History {
             .filter(|sequence| sequence / 3 == id);
         assert!(self.directory.with_id(id).eq(with_id));
     }
+}
+
+impl Lookup for History {
+    type Error = std::convert::Infallible;
+
+    fn numbers(&mut self, test: &TextTest) -> Result<Vec<u32>, Self::Error> {
+        let TextTest::OneOf(names) = test else {
+            return Ok(Vec::new());
+        };
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    fn images(&mut self, property: Property, test: &Test) -> Result<ImageSet, Self::Error> {
+        let condition = Condition::Has(property, test.clone());
+        let holds =
+            |(_, (word, labels)): &(&u32, &(u64, Vec<u32>))| meets(&condition, *word, labels);
+        let images = self.images.iter().filter(holds).map(|(&image, _)| image);
+        Ok(ImageSet::from_unsorted(images.collect()))
+    }
+}
+
+/// A keyword with several values, and an integer that some images lack.
+fn fields() -> Arc<[Field]> {
+    let field = |number, path: &str, kind| Field {
+        number,
+        path: path.parse().unwrap(),
+        kind,
+        built: true,
+    };
+    [
+        field(7, "colour", FieldType::Keyword),
+        field(9, "price", FieldType::Integer),
+    ]
+    .into()
+}
+
+fn values(word: u64, labels: &[u32]) -> Vec<Vec<u64>> {
+    let colours = labels.iter().map(|&label| word::of_keyword(label % 2));
+    let mut colours: Vec<u64> = colours.collect();
+    colours.sort_unstable();
+    colours.dedup();
+    let price = (!word.is_multiple_of(3)).then_some(10 + word % 5);
+    vec![colours, price.into_iter().collect()]
+}
+
+/// Evaluates a condition against one image.
+fn meets(condition: &Condition, word: u64, labels: &[u32]) -> bool {
+    match condition {
+        Condition::All(parts) => parts.iter().all(|part| meets(part, word, labels)),
+        Condition::Any(parts) => parts.iter().any(|part| meets(part, word, labels)),
+        Condition::Not(part) => !meets(part, word, labels),
+        Condition::Has(property, test) => {
+            let values = values(word, labels);
+            let passes = |value: u64| match test {
+                Test::Exists => true,
+                Test::Words(words) => words.iter().any(|range| range.contains(&value)),
+                Test::Text(test) => {
+                    let number = word::keyword(value).unwrap_or(u32::MAX);
+                    test.passes(&number.to_string())
+                }
+            };
+            match property {
+                Property::Field(7) => values[0].iter().any(|&value| passes(value)),
+                Property::Field(_) => values[1].iter().any(|&value| passes(value)),
+                Property::Labels => labels.iter().any(|&label| match test {
+                    Test::Text(test) => test.passes(&label.to_string()),
+                    _ => true,
+                }),
+                Property::CreatedAt => passes(word::of_milliseconds(word % 50)),
+                Property::Id | Property::UpdatedAt => true,
+            }
+        }
+    }
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let text = |number: u32| Test::Text(TextTest::OneOf(vec![number.to_string()]));
+    let words = (0u64..8, 0u64..8).prop_map(|(first, count)| vec![8 + first..=8 + first + count]);
+    let leaf = prop_oneof![
+        (0u32..3).prop_map(move |number| (Property::Labels, text(number))),
+        (0u32..3).prop_map(move |number| (Property::Field(7), text(number))),
+        words
+            .clone()
+            .prop_map(|words| (Property::Field(9), Test::Words(words))),
+        words.prop_map(|words| (Property::CreatedAt, Test::Words(words))),
+        Just((Property::Field(9), Test::Exists)),
+        Just((Property::Labels, Test::Exists)),
+        Just((Property::Id, Test::Exists)),
+    ];
+    let leaf = leaf.prop_map(|(property, test)| Condition::Has(property, test));
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        let parts = prop::collection::vec(inner.clone(), 0..4);
+        prop_oneof![
+            inner.prop_map(|inner| Condition::Not(inner.into())),
+            parts.clone().prop_map(Condition::All),
+            parts.prop_map(Condition::Any),
+        ]
+    })
 }
 
 /// Draws a code: random without centres, otherwise a centre with some bits flipped, as a trained
@@ -287,6 +437,7 @@ enum Step {
     Commit(Vec<(u32, Option<(u64, u8)>)>),
     Merge(usize, usize),
     Check(u64, u32, u8, usize, usize),
+    Filter(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -299,6 +450,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..9, 2usize..5).prop_map(|(from, count)| Step::Merge(from, count)),
         3 => (0u64..20, 0u32..26, 0u8..8, 0usize..40, 0usize..12)
             .prop_map(|(word, radius, labels, offset, limit)| Step::Check(word, radius, labels, offset, limit)),
+        4 => (0usize..6).prop_map(Step::Filter),
     ]
 }
 
@@ -309,7 +461,10 @@ fn labels(bits: u8) -> Vec<u32> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(5), ..ProptestConfig::default() })]
     #[test]
-    fn any_history_agrees_with_brute_force(steps in prop::collection::vec(step(), 1..40)) {
+    fn any_history_agrees_with_brute_force(
+        steps in prop::collection::vec(step(), 1..40),
+        conditions in prop::collection::vec(condition(), 6),
+    ) {
         let mut history = History::new(Length::L24);
         for step in steps {
             match step {
@@ -324,6 +479,8 @@ proptest! {
                         history.merge(from..from + count);
                     }
                 }
+                // A filter that was used before is known, and updated.
+                Step::Filter(at) => history.check_condition(&conditions[at]),
                 Step::Check(word, radius, bits, offset, limit) => {
                     history.check(word * 0x1_0101, radius, &labels(bits), offset, limit);
                 }

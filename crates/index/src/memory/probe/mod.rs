@@ -7,7 +7,7 @@ mod scan;
 mod table;
 mod tables;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::code::Length;
 
@@ -15,6 +15,7 @@ use bitmap::Bitmap;
 use near::NearWord;
 use tables::Tables;
 
+pub use scan::words as near_words;
 pub use table::Table;
 
 /// The kind of words, which determines their form.
@@ -26,6 +27,8 @@ pub enum Kind {
     Labels,
     /// Hashes of ids, 32 bits, looked up; nearly all differ.
     Ids,
+    /// Words of a field's values, looked up by range.
+    Field,
 }
 
 /// Fewer words of 32 or 48 bits are all compared; more are kept in tables that find the few
@@ -37,7 +40,8 @@ const MAX_SCANNED_24: usize = 2048;
 /// Distinct words, ascending, in the form that suits their kind and number.
 #[derive(Debug)]
 pub enum WordSet {
-    /// A plain list: few words, or labels.
+    /// A plain list: few words, labels or values of a field. A word may be repeated once per
+    /// posting, so that slots are indices of postings.
     List(Vec<u64>),
     /// 24 bits: one bit for each possible word.
     Bitmap(Bitmap),
@@ -81,22 +85,42 @@ impl WordSet {
         }
     }
 
-    /// The slots of a word: at most one, except for hashes.
+    /// The slots of a word: at most one, unless words are repeated once per posting.
     pub fn slots(&self, word: u64) -> Range<u32> {
         match self {
             WordSet::Hashes(table) => table.slots(word),
+            WordSet::List(_) => self.slots_within(&(word..=word)),
             _ => self.slot(word).map_or(0..0, |slot| slot..slot + 1),
         }
     }
 
+    /// The slots of all words in a range. Only a list can be asked; any other form has none.
     #[expect(clippy::cast_possible_truncation, reason = "slots are u32 by design")]
+    pub fn slots_within(&self, range: &RangeInclusive<u64>) -> Range<u32> {
+        let WordSet::List(words) = self else {
+            return 0..0;
+        };
+        let start = words.partition_point(|word| word < range.start());
+        let end = start + words[start..].partition_point(|word| word <= range.end());
+        start as u32..end as u32
+    }
+
+    /// The words in a range, each perhaps repeated. Only of a list, as
+    /// [`slots_within`](Self::slots_within).
+    pub fn within(&self, range: &RangeInclusive<u64>) -> &[u64] {
+        let slots = self.slots_within(range);
+        match self {
+            WordSet::List(words) => &words[slots.start as usize..slots.end as usize],
+            _ => &[],
+        }
+    }
+
     fn slot(&self, word: u64) -> Option<u32> {
         match self {
-            WordSet::List(words) => words.binary_search(&word).ok().map(|slot| slot as u32),
             WordSet::Bitmap(bitmap) => bitmap.slot(word),
             WordSet::Tables32(tables) => tables.slot(word),
             WordSet::Tables48(tables) => tables.slot(word),
-            WordSet::Hashes(_) => None,
+            WordSet::List(_) | WordSet::Hashes(_) => None,
         }
     }
 
@@ -108,23 +132,6 @@ impl WordSet {
             WordSet::Tables32(tables) => Box::new(tables.iter()),
             WordSet::Tables48(tables) => Box::new(tables.iter()),
             WordSet::Hashes(table) => Box::new(table.iter()),
-        }
-    }
-
-    /// Calls `visit` with the slot and the word of each, ascending. Faster than
-    /// [`iter`](Self::iter), which makes a virtual call for each word.
-    pub fn each(&self, mut visit: impl FnMut(usize, u64)) {
-        let mut at = 0;
-        let visit = |word| {
-            visit(at, word);
-            at += 1;
-        };
-        match self {
-            WordSet::List(words) => words.iter().copied().for_each(visit),
-            WordSet::Bitmap(bitmap) => bitmap.iter().for_each(visit),
-            WordSet::Tables32(tables) => tables.iter().for_each(visit),
-            WordSet::Tables48(tables) => tables.iter().for_each(visit),
-            WordSet::Hashes(table) => table.iter().for_each(visit),
         }
     }
 

@@ -39,42 +39,62 @@ impl CopySearch {
 /// Groups of sequence numbers, each group in order of age.
 pub type Groups = Vec<Vec<u32>>;
 
+/// The images that have a copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundCopies {
+    /// The groups of copies, the largest first, then by age. A group is its oldest image and all
+    /// younger ones that are similar enough to it and not in the group of an older one, so no image
+    /// is in two groups.
+    pub groups: Groups,
+    /// The images in no group that are similar enough to an image in one, by age. Without some
+    /// images of groups, they would be in groups themselves.
+    pub others: Vec<u32>,
+}
+
 impl SketchSet {
-    /// Returns the groups of copies, the largest first, then by age. A group is its oldest image
-    /// and all younger ones that are at least `min_similarity` to it and not in the group of an
-    /// older one, so no image is in two groups. `keep_going` receives the number of images done. If
-    /// it returns false, the search stops and returns `None`.
-    pub fn groups(
+    /// Returns the images that are at least `min_similarity` to another one. `keep_going` receives
+    /// the number of images done. If it returns false, the search stops and returns `None`.
+    pub fn copies(
         &self,
         min_similarity: f32,
         search: CopySearch,
         keep_going: &mut dyn FnMut(usize) -> bool,
-    ) -> Option<Groups> {
+    ) -> Option<FoundCopies> {
         let mut finder = Finder::new(self, min_similarity, search, &mut || keep_going(0))?;
-        let (mut taken, mut groups) = (vec![false; self.len()], Groups::new());
+        let none = vec![false; self.len()];
+        // True for images in groups, and for images that are similar to another one.
+        let (mut grouped, mut similar) = (none.clone(), none.clone());
+        let mut groups = Groups::new();
         for at in 0..self.len() {
             if at.is_multiple_of(CHECK_EVERY) && !keep_going(at) {
                 return None;
             }
-            if taken[at] {
+            if grouped[at] {
+                for &place in finder.copies(at, &similar) {
+                    similar[place as usize] = true;
+                }
                 continue;
             }
-            let copies = finder.copies(at, &taken);
-            if copies.is_empty() {
-                continue;
+            let mut group = Vec::new();
+            for &place in finder.copies(at, &none) {
+                similar[at] = true;
+                if !std::mem::replace(&mut grouped[place as usize], true) {
+                    similar[place as usize] = true;
+                    group.push(self.sequences[place as usize]);
+                }
             }
-            copies
-                .iter()
-                .for_each(|&place| taken[place as usize] = true);
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "sequence numbers, and so indices, are u32"
-            )]
-            let places = [at as u32].into_iter().chain(copies.iter().copied());
-            groups.push(places.map(|place| self.sequences[place as usize]).collect());
+            if !group.is_empty() {
+                grouped[at] = true;
+                group.insert(0, self.sequences[at]);
+                groups.push(group);
+            }
         }
         groups.sort_by_key(|group| Reverse(group.len()));
-        Some(groups)
+        let places = (0..self.len()).filter(|&place| similar[place] && !grouped[place]);
+        Some(FoundCopies {
+            groups,
+            others: places.map(|place| self.sequences[place]).collect(),
+        })
     }
 
     /// Returns the number of pairs found that are at least this similar.
@@ -180,12 +200,12 @@ mod tests {
     use crate::Sketch;
     use proptest::prelude::*;
 
-    /// The groups, straight from the definition.
-    fn plain(sketches: &[Sketch], min_similarity: f32) -> Groups {
+    /// The groups among the images at some indices, straight from the definition.
+    fn plain(sketches: &[Sketch], min_similarity: f32, among: impl Fn(usize) -> bool) -> Groups {
         let (mut taken, mut groups) = (vec![false; sketches.len()], Groups::new());
-        for (at, oldest) in sketches.iter().enumerate() {
+        for (at, oldest) in sketches.iter().enumerate().filter(|(at, _)| among(*at)) {
             let copies = (at + 1..sketches.len())
-                .filter(|&other| !taken[at] && !taken[other])
+                .filter(|&other| among(other) && !taken[at] && !taken[other])
                 .filter(|&other| oldest.similarity(&sketches[other]) >= min_similarity);
             let copies: Vec<usize> = copies.collect();
             copies.iter().for_each(|&copy| taken[copy] = true);
@@ -216,8 +236,19 @@ mod tests {
             values in prop::collection::vec(prop::collection::vec(-2i8..=2, 4), 0..60), min_similarity in 0.5f32..=1.0,
         ) {
             let sketches: Vec<Sketch> = values.into_iter().map(|values| Sketch::from_values(values).unwrap()).collect();
-            let groups = set(&sketches).groups(min_similarity, CopySearch::Exact, &mut |_| true);
-            prop_assert_eq!(groups.unwrap(), plain(&sketches, min_similarity));
+            let search = |set: SketchSet| set.copies(min_similarity, CopySearch::Exact, &mut |_| true).unwrap();
+            let found = search(set(&sketches));
+            prop_assert_eq!(&found.groups, &plain(&sketches, min_similarity, |_| true));
+            // The groups among some images are found among the images that have a copy.
+            let mut linked: Vec<u32> = found.groups.concat();
+            linked.extend(&found.others);
+            linked.sort_unstable();
+            let mut some = SketchSet::new(4);
+            for sequence in linked.into_iter().filter(|sequence| !(sequence / 3).is_multiple_of(3)) {
+                some.push(sequence, sketches[sequence as usize / 3].values().iter().copied());
+            }
+            let expected = plain(&sketches, min_similarity, |at| !at.is_multiple_of(3));
+            prop_assert_eq!(search(some).groups, expected);
         }
 
         #[test]
@@ -249,8 +280,8 @@ mod tests {
                 left -= 1;
                 left > 0
             };
-            assert_eq!(set.groups(0.9, search, &mut keep_going), None);
-            let groups = set.groups(0.9, search, &mut |_| true).unwrap();
+            assert_eq!(set.copies(0.9, search, &mut keep_going), None);
+            let groups = set.copies(0.9, search, &mut |_| true).unwrap().groups;
             assert_eq!((groups.len(), groups[0].len()), (1, 1000));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, ops::Range};
 
-use crate::memory::ball::Hit;
+use crate::memory::selection::Hit;
 
 /// A candidate with its similarity to the query.
 pub type Ranked = (Hit, Option<f32>);

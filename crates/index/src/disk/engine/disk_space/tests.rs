@@ -28,6 +28,7 @@ use crate::{
     types::{
         config::{IndexConfig, Requirement, SketchStorage},
         error::IndexError,
+        query::ListQuery,
         record::{Codes, NewImage},
         revision::Precondition,
     },
@@ -279,7 +280,12 @@ fn fill_repeatedly(disk: &Path, reserves: bool) {
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(1..60))).await;
             // Reads are answered whatever happens to writes.
-            let found = index.list(&[], None, 3);
+            let found = index.list(&ListQuery {
+                filter: None,
+                order_by: None,
+                after: None,
+                limit: 3,
+            });
             assert!(
                 found.is_ok() || matches!(found, Err(IndexError::Reopening)),
                 "{found:?}"
