@@ -12,11 +12,15 @@ const PAGE_SIZE: usize = 100;
 
 /// The options of `scihcgrl duplicates`.
 #[derive(Args, Clone)]
+#[group(skip)]
 pub struct Duplicates {
     /// When to run a job that finds the groups first. `stale`: if there are none yet or the gallery
     /// has changed since.
     #[arg(long, value_enum, default_value = "stale")]
     find: Find,
+    /// Form groups among the images that pass this filter, such as 'brand = "x"'.
+    #[arg(long)]
+    filter: Option<String>,
     /// Maximum number of groups to print, largest first.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -35,9 +39,13 @@ enum Find {
 pub(crate) async fn run(client: Client, options: &Duplicates) -> anyhow::Result<()> {
     let known = match options.find {
         Find::Always => None,
-        Find::Never => Some(page(&client, 0, 1).await?.map_err(anyhow::Error::msg)?),
+        Find::Never => Some(
+            page(&client, None, 0, 1)
+                .await?
+                .map_err(anyhow::Error::msg)?,
+        ),
         Find::Stale => {
-            let known = page(&client, 0, 1).await?.ok();
+            let known = page(&client, None, 0, 1).await?.ok();
             known.filter(|known| known["stale"] == false)
         }
     };
@@ -51,7 +59,7 @@ pub(crate) async fn run(client: Client, options: &Duplicates) -> anyhow::Result<
     let mut first = 0;
     while first < options.limit {
         let limit = PAGE_SIZE.min(options.limit - first);
-        let list = page(&client, first, limit).await?;
+        let list = page(&client, options.filter.as_deref(), first, limit).await?;
         let list = list.map_err(anyhow::Error::msg)?;
         if first == 0 && !options.json {
             print_summary(&list);
@@ -74,11 +82,14 @@ pub(crate) async fn run(client: Client, options: &Duplicates) -> anyhow::Result<
 /// Returns a page of groups, or the detail of a refusal.
 async fn page(
     client: &Client,
+    filter: Option<&str>,
     first: usize,
     limit: usize,
 ) -> anyhow::Result<Result<Value, String>> {
     let path = format!("/duplicates?offset={first}&limit={limit}");
-    client.send(client.request(Method::GET, &path)).await
+    let request = client.request(Method::GET, &path);
+    let filter = filter.map(|filter| ("filter", filter));
+    client.send(request.query(filter.as_slice())).await
 }
 
 fn print_summary(list: &Value) {

@@ -2,6 +2,8 @@
 //!
 //! - `client`: requests to a running service
 //! - `index`, `search`, `duplicates`, `jobs`, `snapshots`, `health`: commands of a running service
+//! - `by_filter`: deleting and changing the images of a running service that pass a filter
+//! - `fields`: the fields of a running service
 //! - `store`: fsck, compact, export and import of a data folder
 //! - `train`, `evaluate`: commands of models
 //! - `quality`: the tables and plots of `evaluate`
@@ -9,9 +11,11 @@
 //! - `bench`: measurements
 
 mod bench;
+mod by_filter;
 mod client;
 mod duplicates;
 mod evaluate;
+mod fields;
 mod folder;
 mod health;
 mod index;
@@ -29,7 +33,9 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::{
     config::{self, Compute, DEFAULT_MODEL, LogFormat, Serve, Train, defaults_from},
-    image, model, serve,
+    image,
+    index::Filter,
+    model, serve,
     system::tls,
     telemetry,
 };
@@ -62,6 +68,30 @@ pub enum Cli {
     Search {
         #[command(flatten)]
         search: search::Search,
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Delete all images of a running service that pass a filter.
+    Delete {
+        #[command(flatten)]
+        selection: by_filter::Selection,
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// Change the labels or payloads of all images of a running service that pass a filter.
+    Change {
+        #[command(flatten)]
+        selection: by_filter::Selection,
+        #[command(flatten)]
+        changes: by_filter::Changes,
+        #[command(flatten)]
+        service: client::Service,
+    },
+    /// List, declare and delete the fields of a running service: the members of payloads that
+    /// filters can test.
+    Fields {
+        #[command(subcommand)]
+        fields: fields::Fields,
         #[command(flatten)]
         service: client::Service,
     },
@@ -141,11 +171,14 @@ pub enum Cli {
         #[command(flatten)]
         service: client::Service,
     },
-    /// Write all images of a data folder, with labels and codes, to a tar archive that any version
+    /// Write the images of a data folder, with labels and codes, to a tar archive that any version
     /// can read. The folder must not be in use.
     Export {
         /// The archive, a new file; - is standard output.
         to: PathBuf,
+        /// Export only the images that pass this filter, such as `price < 5 AND labels = "shoe"`.
+        #[arg(long)]
+        filter: Option<Filter>,
         #[command(flatten)]
         gallery: config::GalleryPaths,
     },
@@ -247,6 +280,20 @@ impl Cli {
             Cli::Search { search, service } => {
                 block_on(search::run(client::Client::new(&service), &search))?;
             }
+            Cli::Delete { selection, service } => {
+                block_on(by_filter::delete(client::Client::new(&service), &selection))?;
+            }
+            Cli::Change {
+                selection,
+                changes,
+                service,
+            } => {
+                let client = client::Client::new(&service);
+                block_on(by_filter::change(client, &selection, &changes))?;
+            }
+            Cli::Fields { fields, service } => {
+                block_on(fields::run(client::Client::new(&service), &fields))?;
+            }
             Cli::Duplicates {
                 duplicates,
                 service,
@@ -291,7 +338,11 @@ impl Cli {
             Cli::Snapshots { snapshots, service } => {
                 block_on(snapshots::run(client::Client::new(&service), &snapshots))?;
             }
-            Cli::Export { to, gallery } => block_on(store::export(&gallery, &to))?,
+            Cli::Export {
+                to,
+                filter,
+                gallery,
+            } => block_on(store::export(&gallery, filter, &to))?,
             Cli::Import { from, gallery } => block_on(store::import(&from, &gallery))?,
             Cli::Devices => println!("{}", model::devices()),
             Cli::ImportWeights { file, out, half } => {

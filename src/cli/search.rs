@@ -17,6 +17,7 @@ use crate::{
 
 /// The options of `scihcgrl search`.
 #[derive(Args, Clone)]
+#[group(skip)]
 pub struct Search {
     /// Image files, or folders of them.
     #[arg(required = true)]
@@ -36,6 +37,9 @@ pub struct Search {
         allow_hyphen_values = true
     )]
     part: Option<String>,
+    /// Search only the images that pass this filter, such as `price < 5 AND labels = "shoe"`.
+    #[arg(long)]
+    filter: Option<String>,
     /// Maximum number of matches to show for each image, 1 to 1000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
@@ -105,6 +109,7 @@ async fn query(
         .query(&[("bits", search.bits.to_string())])
         .query(&search.radius.map(|radius| [("radius", radius)]))
         .query(&search.part.as_ref().map(|part| [("box", part)]))
+        .query(&search.filter.as_ref().map(|filter| [("filter", filter)]))
         .query(&[("limit", search.limit)])
         .body(bytes);
     client.send(request).await

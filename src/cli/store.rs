@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use crate::{
     config,
     gallery::{Gallery, Originals, Verified},
-    index::{self, Damage, Index},
+    index::{self, Damage, Filter, Index},
     snapshots::{self, Target},
     system::disk,
 };
@@ -51,8 +51,13 @@ fn ensure_undamaged(damage: &[Damage]) -> anyhow::Result<()> {
 /// The file name that means standard input or output.
 const STANDARD_STREAM: &str = "-";
 
-/// Writes all images to an archive. Prints and leaves out those that cannot be read.
-pub(crate) async fn export(folder: &config::GalleryPaths, to: &Path) -> anyhow::Result<()> {
+/// Writes the images that pass the filter to an archive. Prints and leaves out those that cannot be
+/// read.
+pub(crate) async fn export(
+    folder: &config::GalleryPaths,
+    filter: Option<Filter>,
+    to: &Path,
+) -> anyhow::Result<()> {
     let gallery = open(folder).await?;
     let out: Box<dyn Write + Send> = if to.as_os_str() == STANDARD_STREAM {
         Box::new(io::stdout())
@@ -60,7 +65,7 @@ pub(crate) async fn export(folder: &config::GalleryPaths, to: &Path) -> anyhow::
         let new = File::create_new(to);
         Box::new(new.with_context(|| format!("cannot create {}", to.display()))?)
     };
-    let exported = snapshots::export(&gallery, BufWriter::new(out)).await;
+    let exported = snapshots::export(&gallery, filter, BufWriter::new(out)).await;
     if exported.is_err() && to.as_os_str() != STANDARD_STREAM {
         // An import would refuse the incomplete archive, so it is of no use.
         let _ = fs::remove_file(to);

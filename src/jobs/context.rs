@@ -26,6 +26,8 @@ pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// two: ten minutes in all.
 const MAX_RETRIES: u32 = 300;
 const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// How often a job checks whether the writes before it are applied.
+const POSITION_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The gallery, models, folder and stop signal of a running job.
 pub(crate) struct Context {
@@ -56,23 +58,41 @@ impl Context {
         }
     }
 
+    /// The progress that was last written, by an earlier run of the job too.
+    pub async fn last_progress(&self) -> Progress {
+        match &self.job {
+            Some(job) => job.lock().await.progress.clone(),
+            None => Progress::default(),
+        }
+    }
+
+    /// Writes the job's progress. A job that resumes finds it as its [last
+    /// progress](Self::last_progress).
+    pub async fn save_progress(&self, progress: &Progress) -> Result<(), JobError> {
+        if let Some(job) = &self.job {
+            let mut job = job.lock().await;
+            job.progress = progress.clone();
+            self.store().write(&mut job).await?;
+        }
+        Ok(())
+    }
+
     /// Writes the job's progress, and appends an event with it and the members of `more`. Ignores a
     /// temporary failure, because the next report replaces this one.
     pub async fn progress(&self, progress: &Progress, more: Value) -> Result<(), JobError> {
-        let Some(job) = &self.job else {
+        if self.job.is_none() {
             return Ok(());
-        };
+        }
         let mut event = json!(progress);
         if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
             event.extend(more);
         }
-        let mut job = job.lock().await;
-        job.progress = progress.clone();
         let written = async {
-            self.store().write(&mut job).await?;
-            self.store().append(self.id, "progress", event).await
+            self.save_progress(progress).await?;
+            self.store().append(self.id, "progress", event).await?;
+            Ok::<_, JobError>(())
         };
-        match written.await.map_err(JobError::from) {
+        match written.await {
             Err(error) if error.is_lost() => Err(JobError::Lost),
             Err(error) if error.is_temporary() => Ok(()),
             written => written,
@@ -86,14 +106,17 @@ impl Context {
     ) -> Result<T, JobError> {
         loop {
             match act().await {
-                Err(error) if error.is_temporary() => {
-                    tracing::warn!(id = %self.id, %error, "job cannot continue yet; retrying soon");
-                }
+                Err(error) if error.is_temporary() => self.wait_to_retry(&error).await?,
                 done => return done,
             }
-            tokio::time::sleep(RETRY_DELAY).await;
-            self.check()?;
         }
+    }
+
+    /// Waits after a temporary failure. Fails if the job must stop.
+    pub async fn wait_to_retry(&self, error: &JobError) -> Result<(), JobError> {
+        tracing::warn!(id = %self.id, %error, "job cannot continue yet; retrying soon");
+        tokio::time::sleep(RETRY_DELAY).await;
+        self.check()
     }
 
     /// Retries an action while originals cannot be read or written, up to [`MAX_RETRIES`] times.
@@ -116,6 +139,19 @@ impl Context {
             tries += 1;
             tokio::time::sleep(RETRY_DELAY).await;
         }
+    }
+
+    /// Waits until this replica has applied all writes before the creation of the job.
+    pub async fn wait_for_earlier_writes(&self) -> Result<(), JobError> {
+        let position = match &self.job {
+            Some(job) => job.lock().await.position,
+            None => None,
+        };
+        while self.gallery().index().position()? < position {
+            self.check()?;
+            tokio::time::sleep(POSITION_POLL_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Waits until the job must stop, and returns why.

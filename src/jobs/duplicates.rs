@@ -15,13 +15,13 @@ use tokio::{
 };
 
 use crate::{
-    index::Copies,
+    index::{Copies, Filter},
     jobs::{
         Task,
         context::{Context, PROGRESS_INTERVAL},
         error::{JobError, failed, write},
         record::{Progress, State, eta_seconds},
-        service::Jobs,
+        service::{FilteredGroups, Jobs},
     },
     priority::Priority,
 };
@@ -135,5 +135,38 @@ impl Jobs {
         let copies = copies.map(Arc::new);
         *cached = Some((newest, copies.clone()));
         Ok(copies)
+    }
+
+    /// Returns the groups of copies among the images that pass a filter. Keeps those of the last
+    /// filter, because finding them can take seconds and callers read one page after the other. One
+    /// caller at a time finds groups.
+    ///
+    /// # Errors
+    /// [`JobError::Gallery`] if the filter or the generation of the groups cannot be used.
+    pub async fn duplicates_among(
+        &self,
+        all: &Arc<Copies>,
+        filter: &Filter,
+    ) -> Result<Arc<Copies>, JobError> {
+        let index = self.0.gallery.index().clone();
+        let mut kept = self.0.filtered_duplicates.lock().await;
+        let commit = index.commit();
+        if let Some(kept) = &*kept
+            && Arc::ptr_eq(&kept.all, all)
+            && (kept.commit, &kept.filter) == (commit, filter)
+        {
+            return Ok(kept.among.clone());
+        }
+        let (copies, wanted) = (all.clone(), filter.clone());
+        let among = move || index.copies_among(&copies, &wanted);
+        let among = tokio::task::spawn_blocking(among).await;
+        let among = Arc::new(among.map_err(|_| JobError::Panicked)??);
+        *kept = Some(FilteredGroups {
+            all: all.clone(),
+            commit,
+            filter: filter.clone(),
+            among: among.clone(),
+        });
+        Ok(among)
     }
 }

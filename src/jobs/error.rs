@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     files,
     gallery::{GalleryError, OriginalsError},
-    index::IndexError,
+    index::{FieldPath, IndexError},
     inference::{registry::RegistryError, serving::ServingError},
     jobs::{queue::store::StoreError, record::State},
     model::ModelError,
@@ -52,12 +52,15 @@ pub enum JobError {
     Lengths { model: String, lengths: String },
     /// No image has any of the labels.
     #[error(
-        "no image of the gallery has {}; label images first: PATCH /images/{{id}}",
+        "no image {} has {}; label images first: PATCH /images/{{id}}",
+        if *is_filtered { "that passes the filter" } else { "of the gallery" },
         one_of(labels)
     )]
     NoImages {
         /// The requested labels; if there are none, any label would do.
         labels: Vec<String>,
+        /// True if the job has a filter.
+        is_filtered: bool,
     },
     /// The images have a single class.
     #[error("'{class}' is the only class of the images; at least two are needed")]
@@ -79,6 +82,14 @@ pub enum JobError {
         learned_from: usize,
         least: usize,
     },
+    /// The field of the job was deleted.
+    #[error(
+        "field `{field}` was deleted, so nothing is left to build; declare it again if you need it"
+    )]
+    FieldDeleted { field: FieldPath },
+    /// Another number of images than expected passes the filter of the job.
+    #[error("{found} images pass the filter, not {expected}; nothing was changed")]
+    Unexpected { expected: u64, found: u64 },
     /// The archive has no class folders, or not all that were requested.
     #[error("nothing can be learned from the archive: {reason}")]
     Archive { reason: String },

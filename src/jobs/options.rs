@@ -1,10 +1,11 @@
-//! The options of jobs that learn, with their defaults and ranges.
+//! The options of jobs that learn or change images, with their defaults and ranges.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::{
     code::Length,
-    index::ImageId,
+    index::{Filter, ImageId},
     options::{OptionError, check_option, check_range},
     train::unlabelled::MIN_IMAGES,
 };
@@ -46,6 +47,9 @@ pub struct FineTune {
     pub labels: Vec<String>,
     /// The images to learn from. By default all images that have one of these labels.
     pub images: Vec<ImageId>,
+    /// Learns only from images that pass it, those to replay included. By default from all.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// The uploaded archive of class folders to learn from instead of the gallery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<Archive>,
@@ -97,6 +101,7 @@ impl Default for FineTune {
             model: None,
             labels: Vec::new(),
             images: Vec::new(),
+            filter: None,
             archive: None,
             replay: 1.0,
             per_class: None,
@@ -128,6 +133,14 @@ impl FineTune {
             self.images.len(),
             self.images.is_empty() || self.archive.is_none(),
             "left out if there is an archive to learn from",
+        )?;
+        check_option(
+            "filter",
+            self.filter
+                .as_ref()
+                .map_or(String::new(), Filter::to_string),
+            self.filter.is_none() || self.archive.is_none(),
+            "left out if there is an archive to learn from; `labels` selects its folders",
         )?;
         check_range("replay", self.replay, 0.0..=100.0)?;
         check_range("validation_fraction", self.validation_fraction, 0.01..=0.5)?;
@@ -166,6 +179,9 @@ pub struct Adapt {
     pub model: Option<String>,
     /// Maximum number of images, drawn at random.
     pub images: usize,
+    /// Draws only images that pass it. By default from all.
+    #[serde(deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// The share of these images that is held out from training, to compare the models.
     pub validation_fraction: f64,
     /// Epochs in which the heads learn.
@@ -180,6 +196,7 @@ impl Default for Adapt {
         Adapt {
             model: None,
             images: 20_000,
+            filter: None,
             validation_fraction: 0.1,
             epochs: 20,
             seed: 0,
@@ -203,6 +220,81 @@ impl Adapt {
         check_range("validation_fraction", self.validation_fraction, 0.01..=0.5)?;
         check_range("epochs", self.epochs, 1..=500)?;
         check_range("seed", self.seed, 0..=MAX_SEED)
+    }
+}
+
+/// Which images to delete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeleteImages {
+    /// The images that pass it.
+    pub filter: Filter,
+    /// The number of images that must pass when the job starts. By default any number may.
+    #[serde(
+        default,
+        deserialize_with = "non_null",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expect: Option<u64>,
+}
+
+/// Which images to change, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeImages {
+    /// The images that pass it.
+    pub filter: Filter,
+    /// The number of images that must pass when the job starts. By default any number may.
+    #[serde(
+        default,
+        deserialize_with = "non_null",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expect: Option<u64>,
+    /// The new labels. By default the images keep theirs.
+    #[serde(
+        default,
+        deserialize_with = "non_null",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub labels: Option<Vec<String>>,
+    /// The labels to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_labels: Vec<String>,
+    /// The labels to remove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_labels: Vec<String>,
+    /// The changes of the payload, a JSON merge patch (RFC 7396); null removes the payload.
+    #[serde(
+        default,
+        deserialize_with = "value_or_null",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub payload: Option<Value>,
+}
+
+/// Deserializes a member that is present: null is a value.
+fn value_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+impl ChangeImages {
+    /// Checks that there is something to change, and only one way to change the labels.
+    ///
+    /// # Errors
+    /// [`OptionError`], for the first invalid option.
+    pub fn check(&self) -> Result<(), OptionError> {
+        let some_labels = self.add_labels.len() + self.remove_labels.len();
+        check_option(
+            "labels, add_labels, remove_labels and payload",
+            "all left out",
+            self.labels.is_some() || some_labels > 0 || self.payload.is_some(),
+            "given, at least one of them",
+        )?;
+        check_option(
+            "add_labels and remove_labels",
+            some_labels,
+            self.labels.is_none() || some_labels == 0,
+            "left out if `labels` replaces all labels",
+        )
     }
 }
 

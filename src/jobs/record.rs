@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::jobs::options::{Adapt, FineTune};
+use crate::{
+    index::{FieldPath, Filter, ImageId},
+    jobs::options::{Adapt, ChangeImages, DeleteImages, FineTune},
+};
 
 /// The task of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,17 @@ pub enum Task {
         /// created.
         model: String,
     },
+    /// Read a declared field's values of all images, so that filters can use it.
+    BuildField {
+        /// The path of the field.
+        field: FieldPath,
+        /// The number of the field.
+        number: u32,
+    },
+    /// Delete the images that pass a filter.
+    DeleteImages(DeleteImages),
+    /// Change the images that pass a filter.
+    ChangeImages(Box<ChangeImages>),
 }
 
 impl Task {
@@ -37,6 +51,20 @@ impl Task {
             Task::Adapt(_) => "adapt",
             Task::Reencode { .. } => "reencode",
             Task::FindDuplicates { .. } => "find_duplicates",
+            Task::BuildField { .. } => "build_field",
+            Task::DeleteImages(_) => "delete_images",
+            Task::ChangeImages(_) => "change_images",
+        }
+    }
+
+    /// The filter of the images that it uses, if it has one.
+    pub fn filter(&self) -> Option<&Filter> {
+        match self {
+            Task::FineTune(options) => options.filter.as_ref(),
+            Task::Adapt(options) => options.filter.as_ref(),
+            Task::DeleteImages(options) => Some(&options.filter),
+            Task::ChangeImages(options) => Some(&options.filter),
+            Task::Reencode { .. } | Task::FindDuplicates { .. } | Task::BuildField { .. } => None,
         }
     }
 }
@@ -81,17 +109,48 @@ impl State {
 /// The progress of a job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// `export`, `measure`, `features`, `warm-up`, `joint`, `encode` or `compare`.
+    /// `export`, `measure`, `features`, `warm-up`, `joint`, `encode`, `compare`, `build`, `delete`
+    /// or `change`.
     pub stage: String,
     /// The epoch, from 1; 0 outside of training.
     pub epoch: u64,
     pub epochs: u64,
-    /// The number of steps done; a step is an image in the stages `export`, `encode` and `compare`.
+    /// The number of steps done. A step is a row page in the stage `build`, and an image in the
+    /// stages `export`, `encode`, `compare`, `delete` and `change`.
     pub step: u64,
     pub steps: u64,
     /// Seconds until the stage is done, at the pace so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<u64>,
+    /// The images done so far, in the stages `delete` and `change`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<FilteredImages>,
+}
+
+/// The images that a job by filter has done. A job that resumes continues from here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FilteredImages {
+    /// The number of images deleted or changed.
+    pub done: u64,
+    /// The number of images kept, because they no longer passed the filter.
+    pub kept: u64,
+    /// The number of images that no longer existed.
+    pub gone: u64,
+    /// The number of images that cannot be changed so.
+    pub refused_count: u64,
+    /// The first of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+    /// The position in the listing from which the job continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// An image that a job cannot change, with the reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    pub id: ImageId,
+    pub reason: String,
 }
 
 /// Returns the seconds until `left` steps are done, rounded up, at the pace of `done` steps in
@@ -112,6 +171,9 @@ pub struct Job {
     pub state: State,
     /// Jobs of higher priority run first.
     pub priority: i32,
+    /// Who started it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// When it was created, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// When it was started for the first time.
@@ -125,8 +187,9 @@ pub struct Job {
     pub result: Value,
     /// The reason, if it failed.
     pub error: Option<String>,
-    /// The position of the log when it ended, if jobs are shared. A replica shows the end of the
-    /// job only after it has applied the log up to there.
+    /// The position of the log when it was created or, later, when it ended, if jobs are shared. A
+    /// replica shows and runs the job, or shows its end, only after it has applied the log up to
+    /// there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// The revision at which the record was read, if jobs are shared.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     gallery::Gallery,
-    index::Copies,
+    index::{Copies, Filter},
     inference::serving::Serving,
     jobs::{
         error::{JobError, failed},
@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) serving: Serving,
     pub(crate) config: JobsConfig,
     pub(crate) duplicates: Mutex<CachedGroups>,
+    pub(crate) filtered_duplicates: Mutex<Option<FilteredGroups>>,
     /// The job that runs here.
     pub(crate) running: Mutex<Option<Running>>,
 }
@@ -69,6 +70,7 @@ impl Jobs {
             serving,
             config,
             duplicates: Mutex::default(),
+            filtered_duplicates: Mutex::default(),
             running: Mutex::default(),
         }));
         if !jobs.0.store.is_shared() {
@@ -220,3 +222,11 @@ pub(crate) enum Stop {
 
 /// The newest successful job, and the groups of copies read for it. None if they were not read yet.
 pub(crate) type CachedGroups = Option<(Option<Uuid>, Option<Arc<Copies>>)>;
+
+/// The groups of copies among the images that passed a filter at a commit.
+pub(crate) struct FilteredGroups {
+    pub(crate) all: Arc<Copies>,
+    pub(crate) commit: u64,
+    pub(crate) filter: Filter,
+    pub(crate) among: Arc<Copies>,
+}

@@ -53,6 +53,7 @@ struct Accepted {
     position: u64,
     id: Option<Uuid>,
     changes_generations: bool,
+    changes_layout: bool,
 }
 
 impl FollowError {
@@ -226,6 +227,7 @@ async fn accept(
         position,
         id,
         changes_generations: write.as_ref().is_some_and(Write::changes_generations),
+        changes_layout: write.as_ref().is_some_and(Write::changes_layout),
     };
     let log_position = LogPosition { position, id };
     let done = match write {
@@ -254,6 +256,8 @@ async fn note_applied(
     };
     if accepted.changes_generations && done.is_ok() {
         change_models(replica, sync_models).await;
+    }
+    if accepted.changes_layout && done.is_ok() {
         // The replica that took the request purges by itself; the others do here.
         let index = index.clone();
         tokio::spawn(async move { index.purge().await });

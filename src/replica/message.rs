@@ -107,6 +107,7 @@ mod tests {
             expected: Precondition {
                 one_of: Some(Revisions::These(vec!["b".to_owned()])),
                 none_of: None,
+                passes: None,
             },
             write: Box::new(read),
         };

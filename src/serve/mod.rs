@@ -53,6 +53,8 @@ const MAX_DEFAULT_MEMORY: u64 = 768 << 20;
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum time between two log lines about connections that cannot be accepted.
 const ACCEPT_ERROR_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the check for fields to build waits for the replica or the shared jobs.
+const FIELDS_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT. Then finishes accepted requests, flushes the store and returns.
 ///
@@ -141,6 +143,7 @@ fn start(config: &Serve, routes: fn(AppState) -> Router) -> anyhow::Result<()> {
     }
     if !config.nats.no_jobs {
         runtime.spawn(jobs.clone().run());
+        runtime.spawn(build_fields(jobs.clone(), replica.clone()));
     }
     runtime.spawn(purge(index.clone()));
     let location = config.snapshots.clone().unwrap_or_else(|| {
@@ -200,6 +203,23 @@ fn default_memory(limit: Option<u64>, least: u64) -> u64 {
 async fn update_snapshot_metric(snapshots: Snapshots) {
     if let Err(error) = snapshots.list().await {
         tracing::warn!(%error, "the snapshots cannot be listed");
+    }
+}
+
+/// Creates the missing jobs that build fields, once a replica sees nearly all writes.
+async fn build_fields(jobs: Jobs, replica: Option<Replica>) {
+    loop {
+        if replica.as_ref().is_none_or(Replica::is_ready) {
+            match jobs.build_fields().await {
+                Err(error) if error.is_temporary() => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot create the jobs that build fields; declare the fields again");
+                    return;
+                }
+                Ok(()) => return,
+            }
+        }
+        tokio::time::sleep(FIELDS_RETRY_DELAY).await;
     }
 }
 

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     code::{HashCode, Length},
     gallery::{Gallery, GalleryError},
-    index::{Damage, ImageId, IndexError, Record, Sketch},
+    index::{Damage, FieldPath, FieldType, Filter, ImageId, IndexError, ListQuery, Record, Sketch},
     snapshots::{
         SnapshotError,
         file::blocking,
@@ -53,6 +53,20 @@ pub struct Head {
     /// The bytes of a sketch, if images have sketches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<usize>,
+    /// The declared fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<ExportedField>,
+    /// The filter that the images pass, if not all images were exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// A declared field of the exported gallery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedField {
+    pub field: FieldPath,
+    #[serde(rename = "type")]
+    pub kind: FieldType,
 }
 
 /// One image, as a line of JSON. Readers ignore members that later versions add.
@@ -91,16 +105,19 @@ pub(crate) fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, S
     })
 }
 
-/// Writes all images of a gallery, oldest first. Returns the number of images, and the images that
-/// were left out because they could not be read. The gallery must not change during the export.
+/// Writes all images of a gallery that pass the filter, oldest first. Returns the number of images,
+/// and the images that were left out because they could not be read. The gallery must not change
+/// during the export.
 ///
 /// # Errors
 /// [`SnapshotError`] if the archive cannot be written or the originals' storage fails.
 pub async fn export(
     gallery: &Gallery,
+    filter: Option<Filter>,
     to: impl Write + Send + 'static,
 ) -> Result<(u64, Vec<Damage>), SnapshotError> {
     let generation = gallery.index().generations().active;
+    let fields = gallery.index().fields().into_iter();
     let head = Head {
         format: FORMAT,
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -109,7 +126,23 @@ pub async fn export(
         precision: generation.precision,
         lengths: generation.lengths,
         sketch: generation.sketch,
+        fields: fields
+            .map(|status| ExportedField {
+                field: status.field.path,
+                kind: status.field.kind,
+            })
+            .collect(),
+        filter: filter.as_ref().map(Filter::to_string),
     };
+    let mut query = ListQuery {
+        filter,
+        limit: GROUP_SIZE,
+        ..ListQuery::default()
+    };
+    // Before the archive begins, because the filter may have a field that is not declared.
+    let first = query.clone();
+    let index = gallery.index().clone();
+    let all = blocking(move || index.list(&first)).await?.total;
     let mut writer = Writer {
         tar: tar::Builder::new(to),
         group: Vec::new(),
@@ -118,10 +151,10 @@ pub async fn export(
         images: 0,
     };
     writer = write(writer, move |writer| writer.json(HEAD, &head)).await?;
-    let (mut damage, mut after) = (Vec::new(), None);
+    let mut damage = Vec::new();
     loop {
-        let index = gallery.index().clone();
-        let listing = blocking(move || index.list(&[], after, GROUP_SIZE)).await?;
+        let (index, page) = (gallery.index().clone(), query.clone());
+        let listing = blocking(move || index.list(&page)).await?;
         let fetched = stream::iter(listing.records)
             .map(|record| async move { (gallery.original(&record).await, record) });
         let mut fetched = fetched.buffered(PARALLEL_FETCHES);
@@ -135,18 +168,21 @@ pub async fn export(
             }
         }
         writer = write(writer, Writer::finish_group).await?;
-        after = listing.next;
-        if after.is_none() {
+        query.after = listing.next;
+        if query.after.is_none() {
             break;
         }
     }
-    let all = gallery.index().stats().images;
     let seen = writer.images + damage.len() as u64;
     if seen < all {
         damage.push(Damage {
             what: format!("pages of {} more images", all - seen),
             why: "they cannot be read; `scihcgrl fsck` names them".to_owned(),
         });
+    }
+    if query.filter.is_some() {
+        // It is not known which images on damaged pages pass.
+        damage.extend(gallery.index().stats().damage);
     }
     let writer = write(writer, |writer| {
         let images = writer.images;

@@ -14,7 +14,7 @@ use crate::{
     index::{Damage, ImportedImage, Index, IndexConfig, Requirement, Times},
     snapshots::{
         SnapshotError, Target,
-        export::{END, End, FORMAT, GROUP_SIZE, HEAD, Head, Line, parse, sha256},
+        export::{END, End, ExportedField, FORMAT, GROUP_SIZE, HEAD, Head, Line, parse, sha256},
         file::blocking,
         originals::{BATCH_BYTES, MAX_ORIGINAL_BYTES, read_plain},
         restore::{begin_restore, finish_restore},
@@ -31,7 +31,8 @@ enum Part {
 }
 
 /// Fills a data folder from an export. Returns the export's head, the number of images, and damage
-/// of the new folder. Keeps the codes, times and order of the export. The original keys are new.
+/// of the new folder. Keeps the codes, times, order and fields of the export. The original keys are
+/// new.
 ///
 /// # Errors
 /// [`SnapshotError`]. The service then refuses the folder until it is emptied and the import is
@@ -58,6 +59,10 @@ pub async fn import(
         cache_bytes: to.cache_bytes,
     };
     let index = blocking(move || Index::open_restoring(config)).await?;
+    for ExportedField { field, kind } in head.fields.clone() {
+        // There are no images yet, so it is built at once, and each image brings its values.
+        index.declare(field, kind).await?;
+    }
     let originals = Originals::open(&to.originals, index.id(), false).await?;
     let (gallery, _) = Gallery::new(index, originals);
     while let Some(part) = parts.recv().await {

@@ -125,6 +125,8 @@ pub enum Schedule {
 
 /// The options of a training.
 #[derive(Args, Clone, Debug, Serialize)]
+// A command that flattens these options may have a type of the same name.
+#[group(skip)]
 pub struct Train {
     /// The backbone.
     #[arg(

@@ -125,7 +125,8 @@ fn measure(
     pass("repeated", &mut few.iter().cycle().take(queries.len()));
 }
 
-fn read(path: &Path, bits: Length) -> anyhow::Result<Vec<u64>> {
+/// Reads codes of a length from a file.
+pub(super) fn read(path: &Path, bits: Length) -> anyhow::Result<Vec<u64>> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (words, rest) = bytes.as_chunks();
     ensure!(

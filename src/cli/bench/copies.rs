@@ -52,9 +52,9 @@ pub fn run(options: &CopiesBench) -> anyhow::Result<()> {
     let before = memory("VmRSS:");
     let started = cpu_seconds();
     let search = CopySearch::for_count(set.len());
-    let groups = set.groups(options.least, search, &mut |_| true);
+    let found = set.copies(options.least, search, &mut |_| true);
     let seconds = cpu_seconds() - started;
-    let groups = groups.unwrap_or_default();
+    let groups = found.unwrap_or_default().groups;
     let grouped: usize = groups.iter().map(Vec::len).sum();
     println!(
         "{}",

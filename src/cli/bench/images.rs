@@ -3,10 +3,11 @@
 
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 
 use crate::{
     code::{HashCode, Length},
-    index::{Codes, ImageId, NewImage, Sketch},
+    index::{Codes, FieldType, ImageId, NewImage, Sketch},
 };
 
 /// Makes images from their number. The same number gives the same image.
@@ -14,20 +15,40 @@ pub struct Images {
     centres: Vec<u64>,
     sketch: Option<usize>,
     labelled: bool,
+    with_payload: bool,
 }
 
 /// Each label, with a number `n`: one image of `n` has it.
 pub const LABELS: [(&str, usize); 3] = [("half", 2), ("hundredth", 100), ("rare", 10_000)];
 
+/// The members of payloads, with their types.
+pub const FIELDS: [(&str, FieldType); 4] = [
+    ("brand", FieldType::Keyword),
+    ("price", FieldType::Number),
+    ("stock", FieldType::Integer),
+    ("size", FieldType::Integer),
+];
+
+fn payload(number: usize) -> Value {
+    let mut rng = ChaCha8Rng::seed_from_u64(number as u64 ^ 2 << 40);
+    json!({
+        "brand": format!("brand {}", rng.random_range(0..1000)),
+        "price": f64::from(rng.random_range(0..1_000_000)) / 100.0,
+        "stock": rng.random_range(0..1000),
+        "size": rng.random_range(0..100),
+    })
+}
+
 impl Images {
     /// Codes are around `centres`, or uniform if that is 0. `sketch` is the bytes of a sketch.
-    /// Images have [`LABELS`] if `labelled`.
-    pub fn new(centres: usize, sketch: Option<usize>, labelled: bool) -> Self {
+    /// Images have [`LABELS`] if `labelled`, and values of [`FIELDS`] if `with_payload`.
+    pub fn new(centres: usize, sketch: Option<usize>, labelled: bool, with_payload: bool) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         Images {
             centres: (0..centres).map(|_| rng.random()).collect(),
             sketch,
             labelled,
+            with_payload,
         }
     }
 
@@ -85,7 +106,7 @@ impl Images {
             } else {
                 Vec::new()
             },
-            payload: None,
+            payload: self.with_payload.then(|| payload(number)),
             media_type: "image/jpeg".to_owned(),
             bytes: 0,
             original: None,

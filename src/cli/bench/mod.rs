@@ -2,6 +2,7 @@
 //! no targets.
 //!
 //! - `codes`: search in memory
+//! - `filter`: search in memory with filters
 //! - `store`: a store on disk
 //! - `images`: its synthetic images
 //! - `copies`: groups of copies
@@ -9,6 +10,7 @@
 
 mod codes;
 mod copies;
+mod filter;
 mod images;
 mod pictures;
 mod store;
@@ -19,6 +21,9 @@ use clap::Subcommand;
 pub enum Bench {
     /// Measure searches of a file of queries in a file of codes, in memory, on one thread.
     Index(codes::Codes),
+    /// Measure searches with filters in a file of codes with generated fields, in memory, on one
+    /// thread.
+    Filter(filter::FilterBench),
     /// Measure a new store: filling, changing, searching at the same time, and opening it again.
     Store(store::StoreBench),
     /// Measure the search for groups of copies among generated sketches, in memory, on one thread.
@@ -30,6 +35,7 @@ pub enum Bench {
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Index(codes) => codes::run(codes),
+        Bench::Filter(filter) => filter::run(filter),
         Bench::Store(store) => store::run(store),
         Bench::Copies(copies) => copies::run(copies),
         Bench::Pictures(pictures) => pictures::run(pictures),

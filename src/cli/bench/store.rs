@@ -18,12 +18,12 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
     cli::bench::{
-        images::{Images, LABELS},
+        images::{FIELDS, Images, LABELS},
         memory, percentiles, rounded,
     },
     code::Length,
     index::{
-        Index, IndexConfig, IndexError, NewImage, Order, Precondition, Query, Requirement,
+        Filter, Index, IndexConfig, IndexError, NewImage, Order, Precondition, Query, Requirement,
         SketchStorage,
     },
 };
@@ -60,6 +60,10 @@ pub struct StoreBench {
     /// searches with these labels.
     #[arg(long)]
     labels: bool,
+    /// Give images payloads of four members. Declare three as fields before the images are stored,
+    /// and measure how long it takes to build the fourth, and searches meanwhile.
+    #[arg(long)]
+    fields: bool,
     /// Keep the folder, as one of the model with this id, so that `serve` accepts it.
     #[arg(long, value_name = "MODEL_ID")]
     keep_for: Option<String>,
@@ -70,6 +74,8 @@ pub struct StoreBench {
 
 /// Concurrent writes in phases that measure commits of large groups.
 const GROUP_WRITERS: usize = 1024;
+/// Row pages in each write that builds a field, as in a job.
+const PAGES_PER_WRITE: u32 = 16;
 /// Concurrent writers in the phase of single writes.
 const SINGLE_WRITERS: usize = 32;
 
@@ -90,8 +96,17 @@ pub fn run(options: &StoreBench) -> anyhow::Result<()> {
 fn measure(options: &StoreBench) -> anyhow::Result<()> {
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let images = options.images as usize;
-    let source = Arc::new(Images::new(options.centres, options.sketch, options.labels));
+    let source = Images::new(
+        options.centres,
+        options.sketch,
+        options.labels,
+        options.fields,
+    );
+    let source = Arc::new(source);
     let index = open(options)?;
+    for (path, kind) in FIELDS[..3].iter().filter(|_| options.fields) {
+        runtime.block_on(index.declare(path.parse()?, *kind))?;
+    }
 
     let write = |from: usize, to: usize, writers: usize| {
         let (index, source) = (index.clone(), source.clone());
@@ -130,7 +145,7 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
             sketch: source.sketch(number),
             radius: None,
             order,
-            labels: labels.clone(),
+            filter: Filter::any_label(labels.clone()),
             ..within(source, number)
         }
     };
@@ -165,6 +180,20 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
         &index,
         json!({ "searches": busy, "inserts_per_second": rate.round() }),
     );
+
+    if options.fields {
+        let (built, busy) = std::thread::scope(|scope| {
+            let building = scope.spawn(|| build_field(&runtime, &index));
+            let mut busy = Vec::new();
+            while !building.is_finished() {
+                busy.push(searches(&index, &source, 1, &within));
+            }
+            (building.join(), busy)
+        });
+        let seconds = built.map_err(|_| anyhow::anyhow!("the building thread panicked"))??;
+        let measured = json!({ "seconds": rounded(seconds), "searches_each_second": busy });
+        print("build_field", options, &index, measured);
+    }
 
     let (changing, changed) = (index.clone(), source.clone());
     let changes = 0..options.changes as usize;
@@ -211,6 +240,21 @@ fn measure(options: &StoreBench) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Declares and builds the last field, as a job does. Returns the seconds that it took.
+fn build_field(runtime: &Runtime, index: &Index) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let (path, kind) = FIELDS[3];
+    let field = runtime.block_on(index.declare(path.parse()?, kind))?;
+    let mut next = 0;
+    while next < index.pages()? {
+        let pages = next..next + PAGES_PER_WRITE;
+        runtime.block_on(index.build_field(field.number, pages))?;
+        next += PAGES_PER_WRITE;
+    }
+    runtime.block_on(index.finish_field(field.number))?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
 /// Makes a query within radius 2, by the codes of an image that is not stored.
 fn within(source: &Images, number: usize) -> Query {
     Query {
@@ -220,7 +264,7 @@ fn within(source: &Images, number: usize) -> Query {
         order: Order::Distance,
         limit: 10,
         offset: 0,
-        labels: Vec::new(),
+        filter: None,
         generation: None,
     }
 }

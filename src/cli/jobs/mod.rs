@@ -27,8 +27,8 @@ pub enum Jobs {
         /// gallery.
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
-        /// Options of the job as in the HTTP API, such as `labels=cat,dog`, `epochs=8` or
-        /// `activate=if_better`.
+        /// Options of the job as in the HTTP API, such as `labels=cat,dog`, `filter=price < 5`,
+        /// `epochs=8` or `activate=if_better`.
         #[arg(value_name = "OPTION=VALUE")]
         options: Vec<String>,
         /// Print the job's id instead of following it.
@@ -162,7 +162,10 @@ fn job_body(kind: &str, options: &[String]) -> anyhow::Result<Value> {
                 .filter(|parsed| !parsed.is_object())
                 .unwrap_or_else(|| value.into())
         };
-        let value = if name == "lengths" {
+        let value = if name == "filter" {
+            // A filter may look like JSON.
+            value.into()
+        } else if name == "lengths" {
             value.split(',').map(parse).collect()
         } else if LIST_OPTIONS.contains(&name) {
             value.split(',').map(Value::from).collect()

@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use crate::{
     jobs::{
-        Task,
+        Task, by_filter,
         context::Context,
         duplicates,
         error::JobError,
+        fields,
         learning::service::{adapt, fine_tune},
         queue::store::{Store, claim::Claimed},
         record::{Job, State, now_ms},
@@ -101,7 +102,7 @@ impl Jobs {
         }
         *encoder = None;
         match self.claim_next().await? {
-            Some((job, context, claim)) => self.perform(job, context, claim).await,
+            Some((job, context, claim)) => Box::pin(self.perform(job, context, claim)).await,
             None => return Ok(false),
         }
         Ok(true)
@@ -153,6 +154,9 @@ impl Jobs {
                 Task::Adapt(options) => adapt::run(&context, options).await,
                 Task::Reencode { model } => job::run(&context, model).await,
                 Task::FindDuplicates { model } => duplicates::run(&context, model).await,
+                Task::BuildField { field, number } => fields::run(&context, field, *number).await,
+                Task::DeleteImages(options) => by_filter::delete(&context, options).await,
+                Task::ChangeImages(options) => by_filter::change(&context, options).await,
             }
         };
         let done = tokio::select! {

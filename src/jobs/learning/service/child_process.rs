@@ -125,6 +125,7 @@ async fn follow(
             step: line.step,
             steps: line.steps,
             eta_seconds: line.eta_seconds,
+            images: None,
         };
         context.progress(&progress, line.more.into()).await?;
         if is_due {

@@ -19,13 +19,13 @@ use crate::{
 
 /// The tree's key for the revision up to which it is a copy.
 const COPIED_REVISION: &[u8] = b"s";
-/// How long the copy waits with the end of a job for the replica to apply the job's writes. A
-/// replica that takes longer is not ready.
+/// How long the copy of a job waits for the replica to apply the writes before its creation or its
+/// end. A replica that takes longer is not ready.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Store {
-    /// Copies the shared records until the tree cannot be written. Copies the end of a job only
-    /// after the replica has applied the job's writes.
+    /// Copies the shared records until the tree cannot be written. Copies a new job only after the
+    /// replica has applied the writes before it, and the end of a job after the job's own writes.
     pub async fn follow(
         &self,
         records: &SharedRecords,
@@ -45,7 +45,7 @@ impl Store {
             {
                 tracing::warn!(
                     position,
-                    "the end of a job is shown before its writes are applied here"
+                    "a job or its end is shown before the writes that precede it are applied here"
                 );
             }
             self.apply_change(change)
@@ -139,7 +139,7 @@ impl Store {
     }
 }
 
-/// If the change is the end of a job, returns the log's position at that end.
+/// If the change is that of a job, returns the log's position at its creation or end.
 fn position(change: &RecordChange) -> Option<u64> {
     let RecordChange::Put { key, value, .. } = change else {
         return None;

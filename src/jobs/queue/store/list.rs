@@ -93,6 +93,7 @@ mod tests {
             task,
             state: State::Queued,
             priority: 0,
+            owner: None,
             created_at_ms: 1,
             started_at_ms: None,
             finished_at_ms: None,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     image::{self, Input},
-    index::{Index, Record},
+    index::{Filter, Index, ListQuery, Record},
     jobs::{
         context::{Context, PROGRESS_INTERVAL},
         error::{JobError, failed, write},
@@ -93,7 +93,7 @@ pub(crate) async fn choose_unlabelled(
     let options = options.clone();
     let choose = move || {
         let mut chosen = Sample::new(options.images, options.seed);
-        for_each_record(&index, |record| {
+        for_each_record(&index, options.filter.as_ref(), |record| {
             chosen.offer(ChosenImage {
                 labels: record.labels.clone(),
                 source: Source::gallery(record),
@@ -135,7 +135,8 @@ pub(crate) async fn choose_labelled(
                 && (all || labels.iter().any(|label| wanted.contains(label)));
             (labels, is_wanted)
         };
-        for_each_record(&index, |record| {
+        let filter = options.filter.as_ref();
+        for_each_record(&index, filter, |record| {
             let (labels, is_wanted) = class_labels(&record);
             if is_wanted && (only.is_empty() || only.contains(&record.id)) {
                 let source = Source::gallery(record);
@@ -144,13 +145,14 @@ pub(crate) async fn choose_labelled(
         })?;
         if chosen.is_empty() {
             return Err(JobError::NoImages {
+                is_filtered: filter.is_some(),
                 labels: options.labels,
             });
         }
         // This takes a second pass, because the number of images to replay is known only now.
         let replayed = share_of(chosen.len(), options.replay);
         let mut replay = Sample::new(replayed, options.seed);
-        for_each_record(&index, |record| {
+        for_each_record(&index, filter, |record| {
             let (labels, is_wanted) = class_labels(&record);
             if !is_wanted && !labels.is_empty() {
                 let source = Source::gallery(record);
@@ -166,14 +168,22 @@ pub(crate) async fn choose_labelled(
     chosen.map_err(|_| JobError::Panicked)?
 }
 
-/// Calls a function with the record of each image of a gallery.
-fn for_each_record(index: &Index, mut with: impl FnMut(Record)) -> Result<(), JobError> {
-    let mut from = None;
+/// Calls a function with the record of each image of a gallery that passes the filter.
+fn for_each_record(
+    index: &Index,
+    filter: Option<&Filter>,
+    mut with: impl FnMut(Record),
+) -> Result<(), JobError> {
+    let mut query = ListQuery {
+        filter: filter.cloned(),
+        limit: PAGE_RECORDS,
+        ..ListQuery::default()
+    };
     loop {
-        let page = index.list(&[], from, PAGE_RECORDS)?;
+        let page = index.list(&query)?;
         page.records.into_iter().for_each(&mut with);
-        from = page.next;
-        if from.is_none() {
+        query.after = page.next;
+        if query.after.is_none() {
             return Ok(());
         }
     }
