@@ -31,6 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
             // A weak tag does not identify one state, so a write cannot rely on it.
             one_of: revisions_in(&parts.headers, &header::IF_MATCH, false)?,
             none_of: revisions_in(&parts.headers, &header::IF_NONE_MATCH, true)?,
+            passes: None,
         }))
     }
 }

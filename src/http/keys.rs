@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use axum::http::Method;
+use axum::{
+    extract::FromRequestParts,
+    http::{Method, request},
+};
 use governor::{
     DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -27,14 +30,17 @@ const WRONG_KEY_DELAY: Duration = Duration::from_secs(1);
 /// none recently are removed.
 const MAX_ADDRESSES: usize = 10_000;
 
+/// Bytes of a key's SHA-256 that identify its caller.
+const CALLER_BYTES: usize = 8;
+
 /// What a key may do. Each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Search, encode, and read what is stored.
     Read,
-    /// Store, change and remove images.
+    /// Store, change and remove images, one by one or by a filter.
     Write,
-    /// Jobs, models and snapshots.
+    /// Jobs, models, snapshots and fields.
     Admin,
 }
 
@@ -59,11 +65,61 @@ impl Role {
             return None;
         }
         Some(match path {
+            // The handlers show callers without the role admin their own jobs only.
+            _ if is_of_one_job(method, path) => Role::Write,
             _ if path == "/admin" || path.starts_with("/admin/") => Role::Admin,
             "/search" | "/encode" => Role::Read,
             _ if method == Method::GET || method == Method::HEAD => Role::Read,
             _ => Role::Write,
         })
+    }
+}
+
+/// Returns true if a request reads, follows or cancels one job.
+fn is_of_one_job(method: &Method, path: &str) -> bool {
+    let Some(job) = path.strip_prefix("/admin/jobs/") else {
+        return false;
+    };
+    let part = job.split_once('/').map(|(_, part)| part);
+    match part {
+        None | Some("events") => method == Method::GET || method == Method::HEAD,
+        Some(part) => part == "cancel" && method == Method::POST,
+    }
+}
+
+/// The sender of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    role: Role,
+    /// Identifies the key, without being enough to use or guess it. None if the service has no
+    /// keys.
+    key: Option<String>,
+}
+
+impl Caller {
+    /// Any caller of a service without keys.
+    pub(crate) const ANYONE: Caller = Caller {
+        role: Role::Admin,
+        key: None,
+    };
+
+    /// Returns the owner of the jobs that the caller creates. Those of the role admin have none.
+    pub(crate) fn owner(&self) -> Option<String> {
+        self.key.clone().filter(|_| self.role < Role::Admin)
+    }
+
+    /// Returns true if the caller may see and cancel the jobs of an owner.
+    pub(crate) fn can_access_jobs_of(&self, owner: Option<&str>) -> bool {
+        self.role == Role::Admin || owner.is_some() && owner == self.key.as_deref()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get().cloned();
+        caller.ok_or_else(|| ApiError::internal("a route without access control needs a caller"))
     }
 }
 
@@ -194,6 +250,15 @@ impl Keys {
 }
 
 impl Key {
+    /// Returns the caller who sent the key.
+    pub(crate) fn caller(&self) -> Caller {
+        let digest = self.digest.iter().take(CALLER_BYTES);
+        Caller {
+            role: self.role,
+            key: Some(digest.map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
+
     /// Counts a request against the key's rate.
     pub(crate) fn check_rate(&self) -> Result<(), ApiError> {
         let Some(limiter) = &self.limiter else {
@@ -231,10 +296,39 @@ mod tests {
             ("GET", "/metrics", Some(Role::Read)),
             ("PUT", "/images/1", Some(Role::Write)),
             ("POST", "/nowhere", Some(Role::Write)),
+            ("DELETE", "/images", Some(Role::Write)),
+            ("GET", "/fields", Some(Role::Read)),
+            ("PUT", "/admin/fields/price", Some(Role::Admin)),
             ("GET", "/admin/jobs", Some(Role::Admin)),
+            ("POST", "/admin/jobs", Some(Role::Admin)),
+            ("GET", "/admin/jobs/1", Some(Role::Write)),
+            ("HEAD", "/admin/jobs/1/events", Some(Role::Write)),
+            ("POST", "/admin/jobs/1/cancel", Some(Role::Write)),
+            ("DELETE", "/admin/jobs/1", Some(Role::Admin)),
+            ("GET", "/admin/jobs/1/cancel", Some(Role::Admin)),
+            ("GET", "/admin/jobs/1/2/events", Some(Role::Admin)),
         ] {
             assert_eq!(required(method, path), role, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn only_an_admin_sees_the_jobs_of_others() {
+        let (one, other, admin) = (
+            "0123456789abcdef0",
+            "0123456789abcdef1",
+            "0123456789abcdef2",
+        );
+        let known = keys(&[(Role::Write, &[one, other]), (Role::Admin, &[admin])]).unwrap();
+        let [one, other, admin] = [one, other, admin].map(|key| known.find(key).unwrap().caller());
+        let owner = one.owner();
+        assert!(one.can_access_jobs_of(owner.as_deref()));
+        assert!(!other.can_access_jobs_of(owner.as_deref()));
+        for owner in [owner.as_deref(), None] {
+            assert!(admin.can_access_jobs_of(owner) && admin.owner().is_none());
+            assert!(Caller::ANYONE.can_access_jobs_of(owner));
+        }
+        assert!(!one.can_access_jobs_of(None));
     }
 
     #[test]

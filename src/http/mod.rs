@@ -45,8 +45,8 @@ use middleware::{
     trace::{self, REQUEST_ID, Uuid7},
 };
 use routes::{
-    batch, content, duplicates, health, images, jobs, models, overview, page, search, snapshots,
-    static_files,
+    batch, by_filter, content, duplicates, fields, health, images, jobs, models, overview, page,
+    search, snapshots, static_files,
 };
 
 pub use body::budget::Budget;
@@ -63,6 +63,8 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .merge(search::routes())
         .merge(images::routes())
+        .merge(by_filter::routes())
+        .merge(fields::routes())
         .merge(overview::routes())
         .merge(duplicates::routes())
         .merge(jobs::routes())

@@ -53,6 +53,20 @@ base64 = every.map(lambda image: b64encode(image).decode())
 schemathesis.openapi.format("image", base64 | base64.map("data:image/png;base64,".__add__))
 
 
+# The fields that the gallery has, and filters of them.
+FIELDS = ["price", "in_stock"]
+filters = [
+    "price < 50 AND in_stock = true", "id EXISTS", 'labels IN ["beach", "sea"] OR NOT price EXISTS',
+    'id STARTS WITH "b"', "created_at_ms > 2026-01-31T12:00:00Z",
+]
+schemathesis.openapi.format("filter", strategies.sampled_from(filters))
+schemathesis.openapi.format("order", strategies.sampled_from(["price", "-price", "in_stock"]))
+schemathesis.openapi.format("field", strategies.sampled_from(["colour", "size.width", 'specs."screen size"', "größe"]))
+# Deletions and changes keep the images that other requests need.
+OF_NO_IMAGE = 'labels = "of-no-image"'
+BY_FILTER = ("delete_images", "change_images")
+
+
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
     """Requires keys, and forbids members that the contract does not have. Clients must tolerate new
@@ -63,7 +77,7 @@ def before_load_schema(context, raw_schema):
     schemas = raw_schema["components"]["schemas"]
     for name in (
         "SearchResult", "Match", "EncodeResult", "Codes", "Image", "BatchResult", "ImagePage", "Info", "Problem", "Model",
-        "ActivationResult", "Snapshot", "Duplicates", "DuplicateGroup",
+        "ActivationResult", "Snapshot", "Duplicates", "DuplicateGroup", "Field", "FieldStatus", "DeclaredField",
     ):
         close(schemas[name])
 
@@ -88,6 +102,9 @@ def before_add_examples(context, examples):
     contain."""
     for case in examples:
         with_sketch(case)
+        with_filter(case)
+        with_cursor(case)
+        keep_fields(case)
         if is_boxed(case) and not has_picture(case):
             del case.query["box"]
         if context.operation.path == "/search" and not searchable(case):
@@ -105,7 +122,11 @@ def filter_case(context, case):
     negative = case.meta is not None and case.meta.generation.mode.is_negative
     if context.operation.path == "/admin/jobs" and isinstance(case.body, dict):
         job = case.body.get("job", case.body)
+        if isinstance(job, dict) and job.get("kind") == "change_images":
+            return negative or changes(job)
         return negative or isinstance(job, dict) and learns(job)
+    if context.operation.path == "/images" and case.method.upper() == "PATCH" and isinstance(case.body, dict):
+        return negative or changes(case.body)
     if negative and isinstance(case.body, dict) and case.media_type == "multipart/form-data":
         return not reads_well(case.body, context.operation.path)
     if not negative and is_boxed(case) and not has_picture(case):
@@ -129,9 +150,15 @@ def learns(job):
     return job["kind"] != "fine_tune" or 1 <= job.get("warm_up_epochs", 4) + epochs
 
 
+def changes(patch):
+    """Returns whether a change of images changes anything, which no schema can say."""
+    return bool({"labels", "payload"} & patch.keys() or patch.get("add_labels") or patch.get("remove_labels"))
+
+
 def of_archive(job):
-    """Returns a job with an archive: labels are its folders, and it has no `images`, which no
-    schema can say."""
+    """Returns a job with an archive: labels are its folders, and it has no `images` and no `filter`,
+    which no schema can say."""
+    job = {name: value for name, value in job.items() if name != "filter"}
     return {"archive": ARCHIVE, "job": {**job, "model": NAMED["POST /admin/jobs"], "labels": ["sea"], "images": []}}
 
 
@@ -139,6 +166,9 @@ def reads_well(form, path):
     """Returns whether an invalid form is valid as it is sent: a single field counts as a list, and
     any value becomes text."""
     texts = [form.get("labels", [])]
+    if path == "/search":
+        # No value is no filter.
+        return form.get("filter", "") in (None, [], [None])
     if path == "/images/batch":
         if not isinstance(form.get("image", []), list) or not isinstance(form.get("payload", []), list):
             return True
@@ -154,11 +184,14 @@ def map_case(context, case):
     if not negative and case.operation.path.startswith("/admin/"):
         named = NAMED.get(f"{case.method.upper()} {case.operation.path}")
         # Cases of the stateful phase have the id of a previous answer.
-        if named is not None and "{id}" in case.operation.path and case.meta.phase.name != "stateful":
-            case.path_parameters["id"] = named
+        for name in ("id", "path"):
+            if named is not None and f"{{{name}}}" in case.operation.path and case.meta.phase.name != "stateful":
+                case.path_parameters[name] = named
         if named is not None and isinstance(case.body, dict):
             if "archive" in case.body:
                 case.body = of_archive(case.body["job"])
+            elif case.body.get("kind") in BY_FILTER:
+                case.body["filter"] = OF_NO_IMAGE
             elif case.body.get("kind") != "find_duplicates":
                 case.body["model"] = named
                 if case.body.get("kind") == "fine_tune":
@@ -166,8 +199,11 @@ def map_case(context, case):
                     case.body["labels"] = ["of-no-image"]
         if isinstance(case.body, bytes):
             case.body = Path(environ["CONTRACT_MODEL"]).read_bytes()
+    keep_fields(case)
     if not negative:
         with_sketch(case)
+        with_filter(case)
+        with_cursor(case)
         if is_boxed(case):
             case.query["box"] = within_picture(case.query["box"])
     if isinstance(case.body, dict) and case.media_type == "multipart/form-data" and "payload" in case.body:
@@ -194,6 +230,34 @@ def with_sketch(case):
     """Replaces a case's sketch by one that the service can compare."""
     if isinstance(case.body, dict) and {"code", "sketch"} <= case.body.keys():
         case.body.update(loads(environ["CONTRACT_SKETCH"]))
+
+
+def keep_fields(case):
+    """Deletes another field than those of filters."""
+    if case.method.upper() == "DELETE" and case.path_parameters.get("path") in FIELDS:
+        case.path_parameters["path"] = NAMED["DELETE /admin/fields/{path}"]
+
+
+def with_cursor(case):
+    """Replaces the position in a list by one in a list by age, and leaves it out of other lists,
+    which no schema can say."""
+    if case.operation.path == "/images" and "after" in (case.query or {}):
+        case.query["after"] = str(case.query["after"]).rsplit(".", 1)[-1]
+        if "order_by" in case.query:
+            del case.query["after"]
+
+
+def with_filter(case):
+    """Leaves one filter to a search, gives one of no image to deletions and changes, and one of all
+    images to a group, which needs its copies."""
+    if case.operation.path == "/duplicates/{id}" and {"filter", "label"} & (case.query or {}).keys():
+        case.query = {name: value for name, value in case.query.items() if name != "label"} | {"filter": "id EXISTS"}
+    if case.operation.path == "/images" and case.method.upper() in ("DELETE", "PATCH"):
+        case.query = {**(case.query or {}), "filter": OF_NO_IMAGE}
+        if "expect" in case.query:
+            case.query["expect"] = "0"
+    if isinstance(case.body, dict) and "filter" in case.body and "filter" in (case.query or {}):
+        del case.query["filter"]
 
 
 def searchable(case):

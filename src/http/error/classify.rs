@@ -6,7 +6,7 @@ use crate::{
     gallery::{GalleryError, LimitError, OriginalsError},
     http::error::{ApiError, status::Kind},
     image::ImageError,
-    index::{IndexError, is_full},
+    index::{FilterError, IndexError, is_full},
     inference::{batch::BatchError, registry::RegistryError, serving::ServingError},
     jobs::{JobError, StoreError},
     model::ModelError,
@@ -32,6 +32,7 @@ impl ApiError {
             ApiError::ForeignHost(_) => Kind::FOREIGN_HOST,
             ApiError::NoImage(_) => Kind::NO_IMAGE,
             ApiError::NoModel(_) => Kind::NO_MODEL,
+            ApiError::NoField(_) => Kind::NO_FIELD,
             ApiError::NoJob(_) => Kind::NO_JOB,
             ApiError::NoGroups => Kind::NO_GROUPS,
             ApiError::NoGroup(_) => Kind::NO_GROUP,
@@ -45,6 +46,10 @@ impl ApiError {
             ApiError::Invalid(code, _) => Kind::invalid(code),
             ApiError::Code(_) => Kind::invalid("invalid_code"),
             ApiError::Id(_) => Kind::invalid("invalid_id"),
+            ApiError::Field(_) => Kind::invalid("invalid_field"),
+            ApiError::Filter(_) => Kind::INVALID_FILTER,
+            ApiError::NoFilter => Kind::MISSING_FILTER,
+            ApiError::Count { .. } => Kind::COUNT,
             ApiError::RateLimited(wait) => Kind::rate_limited(wait.as_secs()),
             ApiError::WrongKeys => Kind::rate_limited(1),
             ApiError::MemoryFull(_) => Kind::MEMORY_FULL,
@@ -91,9 +96,25 @@ fn index(error: &IndexError) -> Kind {
         IndexError::NoSuchLength { .. } => Kind::invalid("invalid_code"),
         IndexError::Sketch { .. } => Kind::invalid("invalid_sketch"),
         IndexError::Id { .. } => Kind::invalid("invalid_id"),
-        IndexError::Cursor { .. } => Kind::invalid("invalid_parameter"),
-        IndexError::Payload { .. } => Kind::invalid("invalid_payload"),
+        IndexError::Cursor { .. } | IndexError::Order { .. } => Kind::invalid("invalid_parameter"),
+        IndexError::Payload => Kind::invalid("invalid_payload"),
+        IndexError::Filter { source } => filter(source),
+        IndexError::ManyKeywords { .. } => Kind::MANY_KEYWORDS,
+        IndexError::FieldType { .. } | IndexError::ManyFields { .. } => Kind::FIELD_CONFLICT,
+        IndexError::ReservedField { .. } => Kind::invalid("invalid_field"),
+        IndexError::NoSuchField { .. } => Kind::NO_FIELD,
         other => store(other),
+    }
+}
+
+fn filter(error: &FilterError) -> Kind {
+    match error {
+        FilterError::Undeclared { .. } => Kind::UNDECLARED_FIELD,
+        FilterError::NotBuilt { .. } => Kind::FIELD_NOT_BUILT,
+        FilterError::Empty
+        | FilterError::TooLong { .. }
+        | FilterError::TooLongInFull { .. }
+        | FilterError::Wrong { .. } => Kind::INVALID_FILTER,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     gallery::OriginalsError,
     http::body::MAX_JSON_BYTES,
     image::ImageError,
-    index::{IndexError, InvalidId},
+    index::{FieldPath, IndexError, InvalidId, InvalidPath},
     inference::{batch::BatchError, serving::ServingError},
     jobs::JobError,
     snapshots::SnapshotError,
@@ -45,6 +45,9 @@ pub enum ApiError {
     /// `why` says what the model is used for and how to free it.
     #[error("model {id} {why}")]
     ModelInUse { id: String, why: &'static str },
+    /// With the path of the field.
+    #[error("'{0}' is not a declared field; GET /fields lists the fields")]
+    NoField(FieldPath),
     #[error("there is no job '{0}'")]
     NoJob(String),
     #[error(
@@ -106,6 +109,20 @@ pub enum ApiError {
     Index(#[from] IndexError),
     #[error(transparent)]
     Id(#[from] InvalidId),
+    #[error(transparent)]
+    Field(#[from] InvalidPath),
+    /// The filter is in the wrong place or too long for it. [`IndexError::Filter`] is an error of
+    /// the filter itself.
+    #[error("{0}")]
+    Filter(String),
+    /// A change of many images does not say which.
+    #[error(
+        "the filter is missing or empty; say which images are meant, for all of them `filter=id EXISTS`"
+    )]
+    NoFilter,
+    /// Another number of images pass the filter than the client expects.
+    #[error("{found} images pass the filter, not {expected}; nothing was changed")]
+    Count { found: u64, expected: u64 },
     #[error("{0}; try again soon")]
     Originals(#[from] OriginalsError),
     #[error(transparent)]

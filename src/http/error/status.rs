@@ -18,6 +18,10 @@ impl Kind {
     pub const MALFORMED: Kind = kind(S::BAD_REQUEST, "malformed_request", None);
     pub const EMPTY_BODY: Kind = kind(S::BAD_REQUEST, "empty_body", None);
     pub const MALFORMED_BASE64: Kind = kind(S::BAD_REQUEST, "malformed_base64", None);
+    pub const INVALID_FILTER: Kind = kind(S::BAD_REQUEST, "invalid_filter", None);
+    pub const MISSING_FILTER: Kind = kind(S::BAD_REQUEST, "missing_filter", None);
+    pub const UNDECLARED_FIELD: Kind = kind(S::BAD_REQUEST, "undeclared_field", None);
+    pub const MANY_KEYWORDS: Kind = kind(S::BAD_REQUEST, "too_many_keywords", None);
     // 401
     pub const NO_KEY: Kind = kind(S::UNAUTHORIZED, "no_key", None);
     // 403
@@ -27,6 +31,7 @@ impl Kind {
     // 404
     pub const NO_IMAGE: Kind = kind(S::NOT_FOUND, "image_not_found", None);
     pub const NO_MODEL: Kind = kind(S::NOT_FOUND, "model_not_found", None);
+    pub const NO_FIELD: Kind = kind(S::NOT_FOUND, "field_not_found", None);
     pub const NO_JOB: Kind = kind(S::NOT_FOUND, "job_not_found", None);
     pub const NO_GROUPS: Kind = kind(S::NOT_FOUND, "duplicates_not_found", None);
     pub const NO_GROUP: Kind = kind(S::NOT_FOUND, "group_not_found", None);
@@ -38,12 +43,15 @@ impl Kind {
     pub const BODY_TOO_SLOW: Kind = kind(S::REQUEST_TIMEOUT, "body_too_slow", None);
     // 409
     pub const MODEL_IN_USE: Kind = kind(S::CONFLICT, "model_in_use", None);
+    pub const FIELD_NOT_BUILT: Kind = kind(S::CONFLICT, "field_not_built", None);
+    pub const FIELD_CONFLICT: Kind = kind(S::CONFLICT, "field_conflict", None);
     pub const NO_THRESHOLDS: Kind = kind(S::CONFLICT, "no_thresholds", None);
     pub const SNAPSHOT_IN_PROGRESS: Kind = kind(S::CONFLICT, "snapshot_in_progress", None);
     pub const JOB_NOT_OVER: Kind = kind(S::CONFLICT, "job_not_over", None);
     pub const KEY_REUSED: Kind = kind(S::CONFLICT, "idempotency_key_reused", None);
     // 412
     pub const PRECONDITION: Kind = kind(S::PRECONDITION_FAILED, "precondition_failed", None);
+    pub const COUNT: Kind = kind(S::PRECONDITION_FAILED, "unexpected_count", None);
     // 413
     pub const BODY_TOO_LARGE: Kind = kind(S::PAYLOAD_TOO_LARGE, "body_too_large", None);
     // 415

@@ -17,12 +17,14 @@ use crate::{
 /// takes up to sixteen times as much memory.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// An image to store, with the labels and the payload in the same form.
+/// An image, with the fields of the same form: those of an image to store, or those of a search.
+#[derive(Default)]
 pub struct ImageUpload {
     /// The image file, not yet checked.
     pub image: Bytes,
     pub labels: Vec<String>,
     pub payload: Option<Value>,
+    pub filter: Option<String>,
 }
 
 impl FromRequest<AppState> for ImageUpload {
@@ -72,8 +74,7 @@ pub(super) async fn read_upload(
     }
     Ok(ImageUpload {
         image,
-        labels: Vec::new(),
-        payload: None,
+        ..ImageUpload::default()
     })
 }
 
@@ -94,7 +95,7 @@ async fn read_form(
     meter: &BodyMeter,
     fields: &[&str],
 ) -> Result<ImageUpload, ApiError> {
-    let (mut image, mut labels, mut payload) = (None, Vec::new(), None);
+    let (mut image, mut labels, mut payload, mut filter) = (None, Vec::new(), None, None);
     while let Some(field) = next_field(&mut multipart, meter).await? {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
@@ -102,6 +103,8 @@ async fn read_form(
             "image" if image.is_some() => return Err(repeated_field("image")),
             "image" => image = Some(field.bytes().await?),
             "labels" => labels.push(read_text(field).await?),
+            "filter" if filter.is_some() => return Err(repeated_field("filter")),
+            "filter" => filter = Some(read_text(field).await?),
             _ if payload.is_some() => return Err(repeated_field("payload")),
             _ => payload = Some(parse_payload(&read_text(field).await?)?),
         }
@@ -113,6 +116,7 @@ async fn read_form(
         image,
         labels,
         payload,
+        filter,
     })
 }
 

@@ -2,11 +2,15 @@
 //!
 //! This file has ids and names in the path, the query, JSON objects, and bodies with a time limit.
 //!
+//! - `filter`: filters in queries and bodies
 //! - `form`: images as bodies or in forms
+//! - `idempotency_key`: the header of that name
 //! - `query_input`: the input of a search, as an image or JSON
 //! - `parameters`: single values
 
+pub mod filter;
 pub mod form;
+pub mod idempotency_key;
 pub mod parameters;
 pub mod query_input;
 
@@ -27,7 +31,7 @@ use url::form_urlencoded;
 
 use crate::{
     http::{body::budget::BodyMeter, error::ApiError, state::AppState},
-    index::ImageId,
+    index::{FieldPath, ImageId},
 };
 
 /// Query parameters. The error for an unknown one lists the known ones.
@@ -40,6 +44,9 @@ pub(crate) struct NoParams {}
 
 /// The image id in the path.
 pub struct Id(pub ImageId);
+
+/// The path of a field, in the path.
+pub struct FieldName(pub FieldPath);
 
 /// A name in the path, such as a model's or a job's id.
 pub struct Name(pub String);
@@ -105,6 +112,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
         let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
         Ok(Id(id.parse()?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for FieldName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(path) = Path::<String>::from_request_parts(parts, state).await?;
+        Ok(FieldName(path.parse()?))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Extracts the input of a search or an encoding: an image (as the body, in a form or in JSON), the
-//! id of a stored image, or a code.
+//! id of a stored image, or a code. Extracts also the filter of a search.
 
 use axum::{
     Json,
@@ -44,6 +44,13 @@ pub enum QueryInput {
     Code(HashCode, Option<ModelSketch>),
 }
 
+/// The body of a search.
+pub struct SearchBody {
+    pub input: QueryInput,
+    /// The filter, not yet parsed.
+    pub filter: Option<String>,
+}
+
 /// A sketch from an earlier answer, with the id of the model that made it.
 #[derive(Clone)]
 pub struct ModelSketch {
@@ -64,19 +71,53 @@ struct JsonQueryInput {
     sketch: Option<String>,
     #[serde(default, deserialize_with = "present_value")]
     model: Option<String>,
+    #[serde(default, deserialize_with = "present_value")]
+    filter: Option<String>,
+}
+
+impl FromRequest<AppState> for SearchBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        read_body(request, state, &["image", "filter"]).await
+    }
 }
 
 impl FromRequest<AppState> for QueryInput {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        if media_type(&request).is_some_and(|found| found.subtype() == mime::JSON) {
-            let Json(Object(input)) = Json::from_request(request, state).await?;
-            return parse_json_input(input);
+        match read_body(request, state, &["image"]).await? {
+            SearchBody {
+                input,
+                filter: None,
+            } => Ok(input),
+            SearchBody { .. } => {
+                let detail = "`filter` is for POST /search; an encoding compares no images";
+                Err(ApiError::Invalid("invalid_json", detail.to_owned()))
+            }
         }
-        let upload = read_upload(request, state, &["image"]).await?;
-        Ok(QueryInput::Image(upload.image))
     }
+}
+
+async fn read_body(
+    request: Request,
+    state: &AppState,
+    form_fields: &[&str],
+) -> Result<SearchBody, ApiError> {
+    if media_type(&request).is_some_and(|found| found.subtype() == mime::JSON) {
+        type Body = Json<Object<JsonQueryInput>>;
+        let Json(Object(mut json)) = Body::from_request(request, state).await?;
+        return Ok(SearchBody {
+            filter: json.filter.take(),
+            input: parse_json_input(json)?,
+        });
+    }
+    let upload = read_upload(request, state, form_fields).await?;
+    Ok(SearchBody {
+        input: QueryInput::Image(upload.image),
+        filter: upload.filter,
+    })
 }
 
 fn parse_json_input(json: JsonQueryInput) -> Result<QueryInput, ApiError> {
@@ -87,6 +128,7 @@ fn parse_json_input(json: JsonQueryInput) -> Result<QueryInput, ApiError> {
             code: None,
             sketch: None,
             model: None,
+            filter: None,
         } => {
             let is_data = |scheme: &str| {
                 let start = scheme.get(..5);
@@ -104,6 +146,7 @@ fn parse_json_input(json: JsonQueryInput) -> Result<QueryInput, ApiError> {
             code: None,
             sketch: None,
             model: None,
+            filter: None,
         } => Ok(QueryInput::Id(id.parse()?)),
         JsonQueryInput {
             image: None,
@@ -111,6 +154,7 @@ fn parse_json_input(json: JsonQueryInput) -> Result<QueryInput, ApiError> {
             code: Some(code),
             sketch,
             model,
+            filter: None,
         } if sketch.is_some() == model.is_some() => {
             let sketch = sketch.zip(model).map(|(sketch, model)| {
                 let sketch = Sketch::try_from(sketch)?;

@@ -1,4 +1,5 @@
-//! Access control: lets a request through if its key has the role that the route needs.
+//! Access control: lets a request through if its key has the role that the route needs, and notes
+//! its caller.
 
 use axum::{
     extract::{Request, State},
@@ -6,16 +7,23 @@ use axum::{
     response::Response,
 };
 
-use crate::http::{error::ApiError, keys::Role, state::AppState};
+use crate::http::{
+    error::ApiError,
+    keys::{Caller, Role},
+    state::AppState,
+};
 
 /// Refuses a request without the key that it needs, or with a key that is used too often.
 pub(crate) async fn guard(
     State(state): State<AppState>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let keys = &state.parts().keys;
     let required = Role::required(request.method(), request.uri().path());
+    if keys.is_empty() {
+        request.extensions_mut().insert(Caller::ANYONE);
+    }
     if let Some(required) = required.filter(|_| !keys.is_empty()) {
         let header = request.headers().get(axum::http::header::AUTHORIZATION);
         let key = header
@@ -35,6 +43,8 @@ pub(crate) async fn guard(
             return Err(ApiError::WrongRole { has: role, needs });
         }
         key.check_rate()?;
+        let caller = key.caller();
+        request.extensions_mut().insert(caller);
     }
     Ok(next.run(request).await)
 }

@@ -300,6 +300,7 @@ async fn store_one(
         image: image?,
         labels: fields.labels,
         payload: fields.payload,
+        filter: None,
     };
     let none = Precondition::default();
     let stored = encode_and_store(&state, id, params, upload, none, WhenFull::Wait).await;

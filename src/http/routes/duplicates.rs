@@ -6,16 +6,18 @@ use axum::{Json, Router, extract::State, routing::get};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    gallery::GalleryError,
     http::{
         error::ApiError,
         extract::{
             Id, Params,
-            parameters::{PageSize, whole_number},
+            filter::parse_filter,
+            parameters::{PageSize, present_value, whole_number},
         },
         routes::content::content_url,
         state::AppState,
     },
-    index::{Copies, CopyGroup, ImageId, Index, IndexError, Record},
+    index::{Copies, CopyGroup, Filter, ImageId, Index, IndexError, Record},
     jobs::JobError,
 };
 
@@ -31,6 +33,10 @@ pub(crate) fn routes() -> Router<AppState> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PageParams {
+    #[serde(default, deserialize_with = "present_value")]
+    filter: Option<String>,
+    #[serde(default)]
+    label: Vec<String>,
     #[serde(default, deserialize_with = "whole_number")]
     offset: u64,
     #[serde(default)]
@@ -42,6 +48,11 @@ impl PageParams {
     fn page(&self) -> (usize, usize) {
         let first = usize::try_from(self.offset).unwrap_or(usize::MAX);
         (first, self.limit.0)
+    }
+
+    /// The filter that images must pass to be in a group.
+    fn filter(&self) -> Result<Option<Filter>, ApiError> {
+        parse_filter(self.filter.as_deref(), None, &self.label)
     }
 }
 
@@ -127,7 +138,7 @@ async fn list(
     Params(params): Params<PageParams>,
 ) -> Result<Json<Groups>, ApiError> {
     let (first, limit) = params.page();
-    let groups = read(&state, move |index, copies| {
+    let groups = read(&state, params.filter()?, move |index, copies| {
         let groups = index.groups(copies, first, limit, MAX_COPIES_SHOWN)?;
         Ok(Groups::of(index, copies, groups))
     });
@@ -141,25 +152,34 @@ async fn group_of(
 ) -> Result<Json<Groups>, ApiError> {
     let (first, limit) = params.page();
     let none = ApiError::NoGroup(id.to_string());
-    let group = read(&state, move |index, copies| {
+    let group = read(&state, params.filter()?, move |index, copies| {
         let group = index.group_of(copies, &id, first, limit)?;
         Ok(group.map(|group| Groups::of(index, copies, vec![group])))
     });
     group.await?.map(Json).ok_or(none)
 }
 
-/// Reads the newest groups, if they are of a model whose sketches still exist.
+/// Reads the newest groups, among the images that pass the filter, if they are of a model whose
+/// sketches still exist.
 async fn read<T: Send + 'static>(
     state: &AppState,
+    filter: Option<Filter>,
     read: impl FnOnce(&Index, &Copies) -> Result<T, IndexError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let found = state.parts().jobs.duplicates().await;
-    let found: Option<Arc<Copies>> = found.map_err(|error| match error {
-        JobError::Gallery(source) => source.into(),
-        error => ApiError::Job(error),
-    })?;
+    let found: Option<Arc<Copies>> = found.map_err(without_job)?;
     if let Some(copies) = found {
-        match state.read(move |index| read(index, &copies)).await {
+        let answer = async {
+            let copies = match filter {
+                Some(filter) => {
+                    let among = state.parts().jobs.duplicates_among(&copies, &filter).await;
+                    among.map_err(without_job)?
+                }
+                None => copies,
+            };
+            state.read(move |index| read(index, &copies)).await
+        };
+        match answer.await {
             // The model's generation was deleted.
             Err(ApiError::Index(IndexError::Generation { .. })) => {}
             answer => return answer,
@@ -171,5 +191,13 @@ async fn read<T: Send + 'static>(
         None => Err(ApiError::Job(JobError::NoThresholds {
             model: active.id.clone(),
         })),
+    }
+}
+
+fn without_job(error: JobError) -> ApiError {
+    match error {
+        JobError::Gallery(GalleryError::Index(source)) => source.into(),
+        JobError::Gallery(source) => source.into(),
+        error => ApiError::Job(error),
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     code::{HashCode, Length},
-    gallery::{GalleryError, check_each_label, check_labels, check_payload},
+    gallery::{GalleryError, check_labels, check_payload},
     http::{
         body::MAX_JSON_BYTES,
         encode::WhenFull,
@@ -24,6 +24,7 @@ use crate::{
         etag::{Preconditions, etag},
         extract::{
             Id, Object, Params, TimedBody,
+            filter::parse_filter,
             form::{ImageUpload, parse_payload},
             parameters::{PageSize, present_value},
         },
@@ -33,7 +34,7 @@ use crate::{
         },
         state::{AppState, MAX_RETRIES, RETRY_DELAY},
     },
-    index::{Cursor, ImageId, IndexError, NewImage, Precondition, Record},
+    index::{Cursor, ImageId, IndexError, ListQuery, NewImage, Precondition, Record},
 };
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -182,6 +183,10 @@ struct ListParams {
     #[serde(default)]
     label: Vec<String>,
     #[serde(default, deserialize_with = "present_value")]
+    filter: Option<String>,
+    #[serde(default, deserialize_with = "present_value")]
+    order_by: Option<String>,
+    #[serde(default, deserialize_with = "present_value")]
     after: Option<String>,
     #[serde(default)]
     limit: PageSize,
@@ -198,15 +203,19 @@ async fn list(
     State(state): State<AppState>,
     Params(ListParams {
         label,
+        filter,
+        order_by,
         after,
         limit: PageSize(limit),
     }): Params<ListParams>,
 ) -> Result<Json<Page>, ApiError> {
-    check_each_label(&label)?;
-    let after: Option<Cursor> = after.map(|cursor| cursor.parse()).transpose()?;
-    let listing = state
-        .read(move |index| index.list(&label, after, limit))
-        .await?;
+    let query = ListQuery {
+        filter: parse_filter(filter.as_deref(), None, &label)?,
+        order_by: order_by.map(|order| order.parse()).transpose()?,
+        after: after.map(|cursor| cursor.parse()).transpose()?,
+        limit,
+    };
+    let listing = state.read(move |index| index.list(&query)).await?;
     Ok(Json(Page {
         images: listing.records.into_iter().map(Image::from).collect(),
         next: listing.next,
@@ -279,7 +288,9 @@ async fn delete(
 /// too (RFC 9110, 13.2.1).
 fn without_precondition(error: IndexError) -> ApiError {
     match error {
-        IndexError::PreconditionFailed { id, present: None } => ApiError::NoImage(id.to_string()),
+        IndexError::PreconditionFailed {
+            id, present: None, ..
+        } => ApiError::NoImage(id.to_string()),
         error => error.into(),
     }
 }

@@ -27,20 +27,19 @@ use crate::{
         error::ApiError,
         extract::{
             Name, NoParams, Params,
+            idempotency_key::IdempotencyKey,
             parameters::{PageSize, present_value},
         },
+        keys::Caller,
         state::AppState,
     },
-    jobs::{Event, Job, JobError, Task},
+    jobs::{Event, Job, JobError, Submission, Task},
 };
 
 use request::NewJob;
 
-/// Maximum number of characters of an idempotency key.
-const MAX_IDEMPOTENCY_KEY: usize = 200;
 /// How often a stream checks that the service is not draining.
 const READY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -54,20 +53,9 @@ pub(crate) fn routes() -> Router<AppState> {
 async fn create(
     State(state): State<AppState>,
     Params(NoParams {}): Params<NoParams>,
-    headers: HeaderMap,
+    IdempotencyKey(key): IdempotencyKey,
     request: NewJob,
 ) -> Result<Response, ApiError> {
-    let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str());
-    let key = key.transpose().unwrap_or(Some(""));
-    let fits = |key: &&str| {
-        (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len())
-            && key.bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    if !key.as_ref().is_none_or(fits) {
-        let detail =
-            format!("an idempotency key is 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters");
-        return Err(ApiError::Invalid("invalid_parameter", detail));
-    }
     let NewJob {
         mut task,
         priority,
@@ -75,25 +63,33 @@ async fn create(
     } = request;
     let active = state.models().active.id.clone();
     let model = match &mut task {
-        Task::FineTune(options) => options.model.get_or_insert(active),
-        Task::Adapt(options) => options.model.get_or_insert(active),
-        Task::Reencode { model } => model,
+        Task::FineTune(options) => Some(options.model.get_or_insert(active)),
+        Task::Adapt(options) => Some(options.model.get_or_insert(active)),
+        Task::Reencode { model } => Some(model),
         Task::FindDuplicates { model } => {
             *model = active;
-            model
+            Some(model)
         }
+        Task::BuildField { .. } | Task::DeleteImages(_) | Task::ChangeImages(_) => None,
     };
-    let entry = state.parts().serving.find(model).await?;
-    let entry = entry.ok_or_else(|| ApiError::NoModel(model.chars().take(40).collect()))?;
-    if let Task::FindDuplicates { model } = &task
-        && entry.card.copy().is_none()
-    {
-        let model = model.clone();
-        return Err(JobError::NoThresholds { model }.into());
+    if let Some(model) = model {
+        let entry = state.parts().serving.find(model).await?;
+        let entry = entry.ok_or_else(|| ApiError::NoModel(model.chars().take(40).collect()))?;
+        if let Task::FindDuplicates { model } = &task
+            && entry.card.copy().is_none()
+        {
+            let model = model.clone();
+            return Err(JobError::NoThresholds { model }.into());
+        }
     }
-    let archive = archive.as_ref().map(|archive| archive.path.as_path());
-    let jobs = &state.parts().jobs;
-    let (job, new) = jobs.create(task, priority, key, archive).await?;
+    let created = state.parts().jobs.create(Submission {
+        task,
+        priority,
+        owner: None,
+        key: key.as_deref(),
+        archive: archive.as_ref().map(|archive| archive.path.as_path()),
+    });
+    let (job, new) = created.await?;
     let location = format!("/admin/jobs/{}", job.id);
     let status = if new {
         StatusCode::ACCEPTED
@@ -144,12 +140,30 @@ async fn job(state: &AppState, id: &str) -> Result<Job, ApiError> {
     Ok(state.parts().jobs.find(uuid).await?)
 }
 
-async fn read(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
-    Ok(Json(job(&state, &id).await?))
+/// Returns a job that the caller may see. Others do not exist for the caller.
+async fn job_of(state: &AppState, caller: &Caller, id: &str) -> Result<Job, ApiError> {
+    let job = job(state, id).await?;
+    if caller.can_access_jobs_of(job.owner.as_deref()) {
+        Ok(job)
+    } else {
+        Err(JobError::NoJob { id: job.id }.into())
+    }
 }
 
-async fn cancel(State(state): State<AppState>, Name(id): Name) -> Result<Json<Job>, ApiError> {
-    let id = job(&state, &id).await?.id;
+async fn read(
+    State(state): State<AppState>,
+    caller: Caller,
+    Name(id): Name,
+) -> Result<Json<Job>, ApiError> {
+    Ok(Json(job_of(&state, &caller, &id).await?))
+}
+
+async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    Name(id): Name,
+) -> Result<Json<Job>, ApiError> {
+    let id = job_of(&state, &caller, &id).await?.id;
     Ok(Json(state.parts().jobs.cancel(id).await?))
 }
 
@@ -162,10 +176,11 @@ async fn remove(State(state): State<AppState>, Name(id): Name) -> Result<StatusC
 /// Streams the events of a job until it is over: all, or those after the caller's last event.
 async fn events(
     State(state): State<AppState>,
+    caller: Caller,
     Name(id): Name,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
-    let id = job(&state, &id).await?.id;
+    let id = job_of(&state, &caller, &id).await?.id;
     let last = headers.get(LAST_EVENT_ID);
     let last = last.map(|last| last.to_str().ok().and_then(|last| last.parse().ok()));
     let after: u32 = last.unwrap_or(Some(0)).ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Extracts a job from the body of a request: JSON, or a form with JSON and an archive to learn
 //! from.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use axum::{
     Json,
@@ -12,11 +12,11 @@ use serde::{
     Deserialize,
     de::{self, DeserializeOwned},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use tokio::time::timeout;
 
 use crate::{
-    gallery::check_each_label,
+    gallery::{check_each_label, check_labels, check_payload},
     http::{
         body::{
             MAX_JSON_BYTES,
@@ -26,19 +26,20 @@ use crate::{
         error::ApiError,
         extract::{
             NoParams, Object, TimedBody,
-            form::{is_multipart, next_field, repeated_field, unknown_field},
+            filter::parse_filter,
+            form::{is_multipart, next_field, parse_payload, repeated_field, unknown_field},
         },
         routes::jobs::members,
         state::AppState,
     },
-    index::nfc,
-    jobs::{Adapt, Archive, FineTune, MAX_ARCHIVE_BYTES, Task},
+    index::{ListQuery, nfc},
+    jobs::{Adapt, Archive, ChangeImages, DeleteImages, FineTune, MAX_ARCHIVE_BYTES, Task},
 };
 
 const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
 const FIELDS: [&str; 2] = ["job", "archive"];
 
-/// A new job, checked as far as that is possible without the service's state.
+/// A new job, checked as far as that is possible without its model.
 pub(crate) struct NewJob {
     /// Has no model id if the active model is meant.
     pub task: Task,
@@ -63,6 +64,8 @@ enum Kind {
     Adapt,
     Reencode,
     FindDuplicates,
+    DeleteImages,
+    ChangeImages,
 }
 
 #[derive(Deserialize)]
@@ -81,11 +84,25 @@ fn options<T: DeserializeOwned>(members: Value) -> Result<T, ApiError> {
             return Err(invalid_json(de::Error::unknown_field(name, known)));
         }
     }
+    // Before the options are parsed, so that a wrong filter has its own code.
+    parse_filter(None, members["filter"].as_str(), &[])?;
     serde_json::from_value(members).map_err(invalid_json)
 }
 
 fn invalid_json(error: serde_json::Error) -> ApiError {
     ApiError::Invalid("invalid_json", error.to_string())
+}
+
+/// Parses the members of a job. The numbers of a payload stay as they are.
+fn parse_members(members: BTreeMap<String, Box<RawValue>>) -> Result<Value, ApiError> {
+    let parsed = members.into_iter().map(|(name, text)| {
+        let value = match name.as_str() {
+            "payload" => parse_payload(text.get())?,
+            _ => integers_from_floats(serde_json::from_str(text.get()).map_err(invalid_json)?),
+        };
+        Ok((name, value))
+    });
+    parsed.collect::<Result<Map<_, _>, _>>().map(Value::Object)
 }
 
 /// Replaces floats such as 4.0 by integers: they are one number in JSON, and two in serde.
@@ -119,7 +136,7 @@ impl JobRequest {
     fn task(self, archive: Option<Archive>) -> Result<Task, ApiError> {
         let rest = Value::Object(self.rest);
         Ok(match self.kind {
-            Kind::Adapt | Kind::Reencode | Kind::FindDuplicates if archive.is_some() => {
+            kind if archive.is_some() && !matches!(kind, Kind::FineTune) => {
                 let detail = "only a job of kind `fine_tune` takes an archive";
                 return Err(ApiError::Invalid("invalid_form", detail.to_owned()));
             }
@@ -136,6 +153,16 @@ impl JobRequest {
                 let NoParams {} = serde_json::from_value(rest).map_err(invalid_json)?;
                 let model = String::new();
                 Task::FindDuplicates { model }
+            }
+            Kind::DeleteImages => Task::DeleteImages(options::<DeleteImages>(rest)?),
+            Kind::ChangeImages => {
+                let change: ChangeImages = options(rest)?;
+                change.check()?;
+                check_labels(change.labels.as_deref().unwrap_or_default())?;
+                check_labels(&change.add_labels)?;
+                check_labels(&change.remove_labels)?;
+                check_payload(change.payload.as_ref())?;
+                Task::ChangeImages(change.into())
             }
             Kind::FineTune => {
                 let mut options: FineTune = options(rest)?;
@@ -166,15 +193,15 @@ impl FromRequest<AppState> for NewJob {
             DefaultBodyLimit::disable().apply(&mut request);
             let (meter, request) = BodyMeter::wrap(&state.parts().budget, request, false);
             let form = Multipart::from_request(request, state).await?;
-            read_form(form, &meter, state).await?
+            let (asked, archive) = read_form(form, &meter, state).await?;
+            (integers_from_floats(asked), archive)
         } else {
             DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
-            type Body = TimedBody<Json<Object<Map<String, Value>>>>;
+            type Body = TimedBody<Json<Object<BTreeMap<String, Box<RawValue>>>>>;
             let TimedBody(Json(Object(asked)), _meter) = Body::from_request(request, state).await?;
-            (asked.into(), None)
+            (parse_members(asked)?, None)
         };
-        let request: JobRequest =
-            serde_json::from_value(integers_from_floats(asked)).map_err(invalid_json)?;
+        let request: JobRequest = serde_json::from_value(asked).map_err(invalid_json)?;
         let priority = request.priority;
         if !PRIORITIES.contains(&priority) {
             let detail = format!("priority {priority} is out of range: -1000 to 1000");
@@ -185,6 +212,14 @@ impl FromRequest<AppState> for NewJob {
             bytes: archive.bytes,
         });
         let task = request.task(stored)?;
+        if let Some(filter) = task.filter() {
+            // Fails if the fields of the filter are not declared and built.
+            let query = ListQuery {
+                filter: Some(filter.clone()),
+                ..ListQuery::default()
+            };
+            state.read(move |index| index.list(&query)).await?;
+        }
         Ok(NewJob {
             task,
             priority,

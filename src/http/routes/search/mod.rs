@@ -18,14 +18,15 @@ use crate::{
         error::ApiError,
         extract::{
             Params, TimedBody,
-            query_input::{ModelSketch, QueryInput},
+            filter::parse_filter,
+            query_input::{ModelSketch, QueryInput, SearchBody},
         },
         middleware::trace::millis,
         routes::content::content_url,
         state::{AppState, MAX_RETRIES, RETRY_DELAY},
     },
     image::Part,
-    index::{ImageId, IndexError, Match, Order, Query, Sketch},
+    index::{Filter, ImageId, IndexError, Match, Order, Query, Sketch},
     inference::serving::ServedModel,
     model::{Output, Relation, Thresholds},
     telemetry::INDEX_SECONDS,
@@ -118,12 +119,14 @@ impl EncodingTiming {
 async fn search(
     State(state): State<AppState>,
     Params(params): Params<SearchParams>,
-    TimedBody(input, _meter): TimedBody<QueryInput>,
+    TimedBody(SearchBody { input, filter }, _meter): TimedBody<SearchBody>,
 ) -> Result<Json<SearchAnswer>, ApiError> {
     let part = parameters::part(params.part.as_deref(), &input)?;
+    let filter = parse_filter(params.filter.as_deref(), filter.as_deref(), &params.label)?;
+    let filter = filter.as_ref();
     for _ in 0..MAX_RETRIES {
         let served = state.models().active;
-        match search_with_model(&state, &served, &params, input.clone(), part).await {
+        match search_with_model(&state, &served, &params, input.clone(), part, filter).await {
             // Other models were activated, and the codes of this one deleted.
             Err(ApiError::Index(IndexError::Generation { .. })) => sleep(RETRY_DELAY).await,
             answer => return answer.map(Json),
@@ -139,6 +142,7 @@ async fn search_with_model(
     params: &SearchParams,
     input: QueryInput,
     part: Option<Part>,
+    filter: Option<&Filter>,
 ) -> Result<SearchAnswer, ApiError> {
     let started = Instant::now();
     params.check(&served.card.lengths)?;
@@ -166,7 +170,7 @@ async fn search_with_model(
         },
         limit: usize::try_from(params.limit).unwrap_or(usize::MAX),
         offset: usize::try_from(params.offset).unwrap_or(usize::MAX),
-        labels: params.label.clone(),
+        filter: filter.cloned(),
         generation: Some(served.generation),
     };
     let searching = Instant::now();

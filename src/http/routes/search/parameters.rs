@@ -4,7 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{
     code::{HashCode, Length},
-    gallery::check_each_label,
     http::{
         error::ApiError,
         extract::{
@@ -40,6 +39,8 @@ pub(crate) struct SearchParams {
     pub offset: u64,
     #[serde(default)]
     pub label: Vec<String>,
+    #[serde(default, deserialize_with = "present_value")]
+    pub filter: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +74,6 @@ impl SearchParams {
             let detail = format!("limit {limit} is out of range: 1 to {MAX_LIMIT}");
             return Err(ApiError::Invalid("invalid_parameter", detail));
         }
-        check_each_label(&self.label)?;
         let most = Order::MAX_CANDIDATES as u64;
         if let Some(candidates) = self.candidates.filter(|count| !(1..=most).contains(count)) {
             let detail = format!("candidates {candidates} is out of range: 1 to {most}");
