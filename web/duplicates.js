@@ -1,6 +1,7 @@
-// The panel of duplicates: groups of images that are copies of each other, the largest first.
-// Starts and follows the job that finds them.
+// The panel of duplicates: groups of images that are copies of each other, the largest first, among
+// the images that the gallery selects. Starts and follows the job that finds them.
 import { button, el, notice } from './dom.js';
+import { isFilterProblem } from './filter-input.js';
 import { count, localTime, plural } from './format.js';
 import { latest } from './latest.js';
 import { picture } from './picture.js';
@@ -21,10 +22,14 @@ const GROUPS_STEP = 12;
 const MAX_GROUPS = 1000;
 const MAX_COPIES = 10;
 
-/** @param {Duplicates} duplicates */
-function summaryText({ total, copies, images, stale, found_at_ms: found }) {
+/**
+ * @param {Duplicates} duplicates
+ * @param {boolean} isSelection true if a label or a filter selects the images
+ */
+function summaryText({ total, copies, images, stale, found_at_ms: found }, isSelection) {
   const verb = copies === 1 ? 'is a copy' : 'are copies';
-  const share = `${plural(copies, 'image')} of ${count(images)} ${verb} of an older one`;
+  const all = isSelection ? `the ${count(images)} selected here` : count(images);
+  const share = `${plural(copies, 'image')} of ${all} ${verb} of an older one`;
   const change = stale ? ' The gallery has changed since.' : '';
   return `${share}, in ${plural(total, 'group')}, as of ${localTime(found)}.${change}`;
 }
@@ -33,10 +38,12 @@ export class DuplicatesPanel {
   /**
    * @param {AbortSignal} signal
    * @param {() => unknown} onEdit runs after an image of a group is changed or deleted
+   * @param {() => URLSearchParams} selection returns the label and the filter of the gallery
    */
-  constructor(signal, onEdit) {
+  constructor(signal, onEdit, selection) {
     this.signal = signal;
     this.onEdit = onEdit;
+    this.selection = selection;
     this.limit = GROUPS_STEP;
     this.load = latest(signal, (own) => this.#load(own));
     this.status = el('p', { role: 'status' });
@@ -63,11 +70,16 @@ export class DuplicatesPanel {
 
   /** @param {AbortSignal} signal */
   async #load(signal) {
+    const params = this.selection();
+    const isSelection = String(params) !== '';
+    params.set('limit', String(this.limit));
     try {
-      const found = await ask(`/duplicates?limit=${this.limit}`, { signal });
+      const found = await ask(`/duplicates?${params}`, { signal });
       signal.throwIfAborted();
-      this.#show(found);
+      this.#show(found, isSelection);
     } catch (error) {
+      // The gallery shows what is wrong with its filter.
+      if (isFilterProblem(error)) return;
       const code = error instanceof Problem ? error.code : '';
       if (!['duplicates_not_found', 'no_thresholds'].includes(code)) throw error;
       const cannotFind = code === 'no_thresholds';
@@ -79,9 +91,12 @@ export class DuplicatesPanel {
     }
   }
 
-  /** @param {Duplicates} found */
-  #show(found) {
-    this.status.textContent = summaryText(found);
+  /**
+   * @param {Duplicates} found
+   * @param {boolean} isSelection
+   */
+  #show(found, isSelection) {
+    this.status.textContent = summaryText(found, isSelection);
     this.start.textContent = 'Find duplicates again';
     this.start.hidden = false;
     this.more.hidden = found.total <= this.limit || this.limit === MAX_GROUPS;

@@ -1,7 +1,7 @@
 // The panel of jobs: starts one, follows one while it runs, and lists the latest.
 import { CurveCharts } from './curves.js';
 import { button, el, wideTable } from './dom.js';
-import { localTime, plural } from './format.js';
+import { count, localTime, plural } from './format.js';
 import { latest } from './latest.js';
 import { changeText } from './quality.js';
 import { ask, followJob, isFinished, messageOf } from './service.js';
@@ -20,6 +20,9 @@ const KINDS = {
   adapt: 'Adapting to the gallery',
   reencode: 'Re-encoding',
   find_duplicates: 'Finding duplicates',
+  build_field: 'Building a field',
+  delete_images: 'Deleting by a filter',
+  change_images: 'Changing by a filter',
 };
 /** @type {Record<string, string>} */
 const STAGES = {
@@ -30,12 +33,30 @@ const STAGES = {
   joint: 'training both networks',
   encode: 'encoding',
   compare: 'comparing',
+  build: 'reading payloads',
+  delete: 'deleting',
+  change: 'changing',
 };
+
+/**
+ * Returns what became of the images that passed a filter.
+ * @param {Record<string, number>} result of a deletion or a change
+ */
+function filteredText({ deleted, changed, kept, gone, refused_count: refused }) {
+  const parts = [
+    deleted === undefined ? `${plural(changed, 'image')} changed` : `${plural(deleted, 'image')} deleted`,
+    kept > 0 && `${count(kept)} kept, which no longer passed`,
+    gone > 0 && `${count(gone)} already deleted`,
+    refused > 0 && `${count(refused)} refused, whose labels or payload would be too large`,
+  ];
+  return parts.filter(Boolean).join('; ');
+}
 
 /** @param {Job} job a finished one */
 function outcome({ state, error, result }) {
   if (error) return el('span', { class: 'problem' }, error);
   if (result?.groups !== undefined) return plural(result.groups, 'group');
+  if (result?.kept !== undefined) return filteredText(result);
   if (!result?.metrics) return result?.images === undefined ? state : plural(result.images, 'image');
   const { before, after } = result.metrics;
   return `model ${result.model}: ${changeText(before, after)}${result.better === false ? '; not better' : ''}`;
@@ -63,7 +84,7 @@ class FollowedJob {
     this.cancel = button('Cancel', () => ask(`/admin/jobs/${id}/cancel`, { method: 'POST' }), { class: 'danger' });
     this.charts = new CurveCharts();
     this.elements = [
-      el('h3', {}, 'Job ', el('code', {}, id)),
+      el('p', {}, el('strong', {}, 'Job '), el('code', {}, id)),
       this.status,
       el('div', { class: 'row' }, this.progress, this.cancel),
       this.charts.element,
@@ -90,6 +111,33 @@ class FollowedJob {
   }
 }
 
+/**
+ * Shows a job in a section until it is finished, and returns it.
+ * @param {HTMLElement} section
+ * @param {string} id
+ * @param {AbortSignal} signal
+ * @returns {Promise<Job>}
+ */
+export async function showJob(section, id, signal) {
+  const followed = new FollowedJob(id);
+  section.replaceChildren(...followed.elements);
+  section.hidden = false;
+  await followJob(id, {
+    onEvent: (event) => followed.showEvent(event),
+    onDisconnect: (error) => {
+      followed.status.textContent = messageOf(error);
+    },
+    signal,
+  });
+  const job = await ask(`/admin/jobs/${id}`, { signal });
+  signal.throwIfAborted();
+  followed.showOutcome(job);
+  return job;
+}
+
+/** Creates the section that `showJob` shows a job in. */
+export const jobSection = () => el('section', { class: 'job', hidden: true, 'aria-label': 'The job that is followed' });
+
 export class JobsPanel {
   /**
    * @param {AbortSignal} signal
@@ -99,7 +147,7 @@ export class JobsPanel {
     this.onFinish = onFinish;
     this.load = latest(signal, (own) => this.#load(own));
     this.follow = latest(signal, (own, /** @type {string} */ id) => this.#follow(own, id));
-    this.followed = el('section', { class: 'job', hidden: true, 'aria-label': 'The job that is followed' });
+    this.followed = jobSection();
     this.rows = el('tbody');
     const onStarted = (/** @type {Job} */ job) => this.follow(job.id);
     const adapt = button('Adapt the model to this gallery', () => openAdaptForm(onStarted));
@@ -151,20 +199,8 @@ export class JobsPanel {
    * @param {string} id
    */
   async #follow(signal, id) {
-    const followed = new FollowedJob(id);
-    this.followed.replaceChildren(...followed.elements);
-    this.followed.hidden = false;
     this.load();
-    await followJob(id, {
-      onEvent: (event) => followed.showEvent(event),
-      onDisconnect: (error) => {
-        followed.status.textContent = messageOf(error);
-      },
-      signal,
-    });
-    const job = await ask(`/admin/jobs/${id}`, { signal });
-    signal.throwIfAborted();
-    followed.showOutcome(job);
+    const job = await showJob(this.followed, id, signal);
     await Promise.all([this.load(), this.onFinish()]);
     signal.throwIfAborted();
     if (job.result?.activation) this.follow(job.result.activation);

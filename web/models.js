@@ -1,6 +1,7 @@
 // The models view: the registry, with each model's state and quality, and two models compared.
-// The jobs that make models show themselves.
+// The fields of payloads and the jobs show themselves.
 import { button, el, notice, wideTable } from './dom.js';
+import { FieldsPanel } from './fields.js';
 import { byteSize, localTime } from './format.js';
 import { JobsPanel } from './jobs.js';
 import { latest } from './latest.js';
@@ -31,8 +32,14 @@ class ModelsView {
     this.load = latest(signal, (own) => this.#load(own));
     this.rows = el('tbody');
     this.comparison = el('div', { 'aria-live': 'polite' });
-    this.jobs = new JobsPanel(signal, () => this.load());
-    this.elements = [wideTable('Models', HEADINGS, this.rows), this.comparison, this.jobs.element];
+    this.jobs = new JobsPanel(signal, async () => {
+      await Promise.all([this.load(), this.fields.load()]);
+    });
+    this.fields = new FieldsPanel(signal, (id) => {
+      this.jobs.follow(id);
+    });
+    const table = wideTable('Models', HEADINGS, this.rows);
+    this.elements = [table, this.comparison, this.fields.element, this.jobs.element];
   }
 
   /** @param {AbortSignal} signal */
@@ -139,6 +146,6 @@ class ModelsView {
 export async function show(main, _params, signal) {
   const view = new ModelsView(signal);
   main.append(el('h1', {}, 'Models'), ...view.elements);
-  await view.load();
+  await Promise.all([view.load(), view.fields.load()]);
   await view.jobs.start();
 }

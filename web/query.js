@@ -14,10 +14,10 @@
  */
 /**
  * The state of a search. Searches the nearest images if `radius` is null.
- * `relation` and `label` are '' if they do not matter.
+ * `relation`, `label` and `filter` are '' if they do not matter.
  * @typedef {{
  *   subject?: Subject, bits: number, radius: number | null, relation: string,
- *   limit: number, label: string,
+ *   limit: number, label: string, filter: string,
  * }} Query
  */
 /**
@@ -140,6 +140,7 @@ export function readQuery(params, active) {
     relation: params.get('relation') ?? '',
     limit: numberOf(params, 'limit') ?? DEFAULT_LIMIT,
     label: params.get('label') ?? '',
+    filter: params.get('filter') ?? '',
   };
   return withChanges(query, {}, active);
 }
@@ -148,10 +149,10 @@ export function readQuery(params, active) {
  * Returns the address of a query. A picture is given by its code and sketch.
  * @param {Query} query with a subject that is encoded
  */
-export function addressOf({ subject = {}, bits, radius, relation, limit, label }) {
+export function addressOf({ subject = {}, bits, radius, relation, limit, label, filter }) {
   const { id, codes, sketch, model } = subject;
   const params = isStored(subject) ? { id, bits } : { code: codes?.[bits], sketch, model };
-  const all = Object.entries({ ...params, radius, relation, limit, label });
+  const all = Object.entries({ ...params, radius, relation, limit, label, filter });
   const given = all.filter(([, value]) => value !== '' && value !== null && value !== undefined);
   return `#search?${new URLSearchParams(/** @type {[string, string][]} */ (given))}`;
 }
@@ -161,13 +162,14 @@ export function addressOf({ subject = {}, bits, radius, relation, limit, label }
  * @param {Query} query with a subject
  * @param {ActiveModel} active
  */
-export function requestOf({ subject = {}, bits, radius, relation, limit, label }, active) {
+export function requestOf({ subject = {}, bits, radius, relation, limit, label, filter }, active) {
   const params = new URLSearchParams({ bits: String(bits), limit: String(limit) });
   const isCompared = canCompare(subject, active);
   const minSimilarity = active.thresholds?.[relation];
   if (typeof minSimilarity === 'number' && isCompared) params.append('min_similarity', String(minSimilarity));
   if (radius !== null) params.append('radius', String(radius));
   if (label) params.append('label', label);
+  if (filter) params.append('filter', filter);
   const { id, codes, sketch, model } = subject;
   const byCode = { code: codes?.[bits], ...(isCompared && { sketch, model }) };
   return { path: `/search?${params}`, json: isStored(subject) ? { id } : byCode };

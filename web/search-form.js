@@ -2,6 +2,7 @@
 import { BoxPicker } from './box.js';
 import { codePattern } from './code.js';
 import { el, field, Slider } from './dom.js';
+import { FilterInput } from './filter-input.js';
 import { picture, preview } from './picture.js';
 import { canCompare, canHaveLength, hasThreshold, needsEncoding, RELATIONS } from './query.js';
 import { originalPath } from './service.js';
@@ -25,7 +26,7 @@ export class SearchForm {
   constructor(query, active, { onChange, onFile, onBox, signal }) {
     this.onBox = onBox;
     this.signal = signal;
-    const { bits, limit, label, radius } = query;
+    const { bits, limit, label, filter, radius } = query;
     this.picture = el('div', { class: 'subject' });
     this.lengths = active.lengths.map((length) =>
       el('input', { type: 'radio', name: 'bits', value: length, onchange: () => onChange({ bits: length }) })
@@ -48,6 +49,7 @@ export class SearchForm {
       value: label,
       onchange: () => onChange({ label: this.label.value.trim() }),
     });
+    this.filter = new FilterInput(filter, (filter) => onChange({ filter }));
     this.element = this.#layout(onFile);
     this.showModel(active);
     this.showQuery(query, active);
@@ -83,11 +85,12 @@ export class SearchForm {
       this.limit.element,
       field('Only images with label', this.label),
       this.knownLabels,
+      this.filter.element,
     );
   }
 
   /**
-   * Shows a query. Leaves the label as it is, because the user may be typing it.
+   * Shows a query. Leaves the label and the filter, because the user may be typing them.
    * @param {Query} query
    * @param {ActiveModel} active
    */
@@ -134,5 +137,6 @@ export class SearchForm {
   /** @param {string[]} labels to complete the user's input from */
   offerLabels(labels) {
     this.knownLabels.append(...labels.map((value) => el('option', { value })));
+    this.filter.offer({ labels });
   }
 }

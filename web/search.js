@@ -1,5 +1,6 @@
 // The search view: keeps the query, runs it when it changes, and shows the results.
 import { alertText, button, el, onFiles } from './dom.js';
+import { fetchFields, isFilterProblem } from './filter-input.js';
 import { plural } from './format.js';
 import { latest, pause } from './latest.js';
 import { picture } from './picture.js';
@@ -102,6 +103,8 @@ class SearchView {
    * @param {Subject} subject
    */
   start(subject) {
+    // A drop or a paste leaves the focus in the filter.
+    this.form.filter.commit();
     const search = this.change({ subject });
     this.form.showSubject(this.query);
     return search;
@@ -134,7 +137,11 @@ class SearchView {
       this.#showAnswer(await this.#fetchAnswer(signal), signal);
     } catch (error) {
       signal.throwIfAborted();
-      this.results.replaceChildren(alertText(messageOf(error)));
+      const isFilter = isFilterProblem(error);
+      if (isFilter) this.form.filter.showProblem(error);
+      this.results.replaceChildren(
+        isFilter ? el('p', {}, 'Correct the filter to search.') : alertText(messageOf(error)),
+      );
     }
     this.results.setAttribute('aria-busy', 'false');
   }
@@ -183,6 +190,7 @@ class SearchView {
     const { query, active } = this;
     const { subject = {} } = query;
     const { path, json } = requestOf(query, active);
+    this.form.filter.showProblem();
     history.replaceState(null, '', addressOf(query));
     showResults(this.results, answer, {
       note: orderNote(answer, subject, active),
@@ -225,6 +233,10 @@ class SearchView {
     const { labels } = await ask(`/labels?limit=${MAX_OFFERED_LABELS}`, { signal: this.signal });
     this.form.offerLabels(labels.map(({ label }) => label));
   }
+
+  async offerFields() {
+    this.form.filter.offer({ fields: await fetchFields(this.signal) });
+  }
 }
 
 /**
@@ -237,7 +249,8 @@ export async function show(main, params, signal) {
   const query = readQuery(params, active);
   const view = new SearchView(active, query, signal);
   main.append(el('h1', {}, 'Search'), view.element);
-  // The label can be typed without this help.
+  // Labels and filters can be typed without this help.
   view.offerLabels().catch(() => {});
+  view.offerFields();
   await (query.subject ? view.start(query.subject) : view.offerImages());
 }

@@ -25,6 +25,14 @@ const VALIDATION_OPTION = {
 };
 
 /** @type {Option} */
+const FILTER_OPTION = {
+  name: 'filter',
+  label: 'Filter',
+  input: { placeholder: 'all images' },
+  hint: 'Learns only from images that pass it, for example: price < 50',
+};
+
+/** @type {Option} */
 const SEED_OPTION = {
   name: 'seed',
   label: 'Seed',
@@ -63,6 +71,7 @@ const FINE_TUNE_FORM = {
     },
   ],
   moreOptions: [
+    FILTER_OPTION,
     {
       name: 'train_backbone',
       label: 'Train the backbone',
@@ -130,6 +139,7 @@ const ADAPT_FORM = {
     },
   ],
   moreOptions: [
+    FILTER_OPTION,
     {
       name: 'images',
       label: 'Maximum images',
