@@ -14,7 +14,7 @@ SUDO ?= $(shell [ $$(id -u) = 0 ] || echo sudo)
 # resolves none.
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --only-binary :all: --require-hashes
 
-.PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser proxy bench-page screenshots test-cluster bench-cluster bench-cluster-large
+.PHONY: help demo check deny test programs test-long test-gpu docker docker-base test-docker bench bench-copies bench-abuse gpu-pack bench-index bench-filter bench-store bench-load soak fuzz libtorch libraries weights wheels contract browser proxy bench-page screenshots test-cluster bench-cluster bench-cluster-large
 
 help:
 	@echo 'make demo       build, start the service on port $${PORT:-8080}, index the sample images and search them'
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-copies  measure how well copies are found, compared with PDQ, pHash and dHash; writes docs/quality.md (COPIES=folder SECTION=name)'
 	@echo 'make bench-abuse  measure memory and search times of a service under attack'
 	@echo 'make bench-index  measure searches in memory, compared with faiss; writes docs/benchmarks.md (SIZES="1000000 10000000")'
+	@echo 'make bench-filter  measure searches with a filter beside LanceDB, DuckDB, PostgreSQL, faiss and usearch; writes docs/benchmarks.md (SIZES="1000000 10000000")'
 	@echo 'make bench-store  measure storing, opening, and searches during writes; writes docs/benchmarks.md (IMAGES="1000000 10000000")'
 	@echo 'make gpu-pack   pack .gpu/ with everything to measure, test and train on a machine with a GPU (DATA=cifar10.tar.gz PHOTOS=folder)'
 	@echo 'make test-gpu   test searches and a fine-tuning job on the GPU of this machine; run make gpu-pack first'
@@ -164,6 +165,33 @@ bench-index: libtorch $(PEERS)/.fetched
 	cargo build --release --locked
 	PYTHONPATH=$(PEERS) $(PYTHON) benches/index_peers.py --program target/release/scihcgrl --data $(CODES) --sizes $(SIZES) --alone $(ALONE) \
 		--report docs/benchmarks.md $(if $(word 2,$(SIZES)),--plot docs/figures/index.svg)
+
+FILTER_PEERS := target/filter-peers
+FILTER_KINDS ?= c z u
+FILTER_BITS  ?= 32 48
+
+$(FILTER_PEERS)/.fetched: wheels/peers-filter.txt
+	rm -rf $(FILTER_PEERS)
+	$(PIP) --target $(FILTER_PEERS) --requirement $<
+	touch $@
+
+# Unpacked here and not installed, because an installed PostgreSQL starts serving. Debian's package
+# postgresql names the newest one.
+POSTGRES := target/postgresql
+$(POSTGRES)/.fetched:
+	rm -rf $(POSTGRES)
+	mkdir -p $(POSTGRES)/debs/partial
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq --no-install-recommends --download-only -o Dir::Cache::archives=$(CURDIR)/$(POSTGRES)/debs postgresql
+	for each in $(POSTGRES)/debs/*.deb; do dpkg-deb -x $$each $(POSTGRES) || exit 1; done
+	touch $@
+
+POSTGRES_BIN ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
+bench-filter: libtorch $(FILTER_PEERS)/.fetched $(if $(POSTGRES_BIN),,$(POSTGRES)/.fetched)
+	cargo build --release --locked
+	PYTHONPATH=$(FILTER_PEERS) POSTGRES_BIN=$(or $(POSTGRES_BIN),$$(echo $(CURDIR)/$(POSTGRES)/usr/lib/postgresql/*/bin)) \
+		$(PYTHON) benches/filter_peers.py --program target/release/scihcgrl --data $(CODES) --sizes $(SIZES) --kinds $(FILTER_KINDS) --bits $(FILTER_BITS) \
+		--rounds 3 --report docs/benchmarks.md
 
 bench-store: libtorch $(PEERS)/.fetched
 	cargo build --release --locked
