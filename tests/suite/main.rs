@@ -3,7 +3,8 @@
 //!
 //! - `api`: requests to one service and its responses
 //! - `cli`: the commands, training included
-//! - `jobs`: fine-tuning, adapting and finding duplicates
+//! - `filters`: filters by payload, fields, and jobs by filter
+//! - `jobs`: fine-tuning, adapting, finding duplicates, work by a filter
 //! - `models`: model files, weights, and replacing the model of a gallery
 //! - `page`: the page in a browser
 //! - `replicas`: services that share a log
@@ -25,6 +26,7 @@ mod server;
 
 mod api;
 mod cli;
+mod filters;
 mod jobs;
 mod models;
 mod page;

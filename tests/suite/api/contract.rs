@@ -119,6 +119,18 @@ async fn the_service_answers_schemathesis_as_the_contract_says() {
         (job["state"] == "succeeded").then_some(())
     })
     .await;
+    for (field, kind) in [("price", "number"), ("in_stock", "bool")] {
+        let field = server.at(&format!("/admin/fields/{field}"));
+        let declare = server.client.put(&field).bearer_auth(KEY);
+        let answer = declare.json(&json!({ "type": kind })).send().await;
+        answer.unwrap().error_for_status().unwrap();
+        server::eventually("the field is built", async || {
+            let answer = server.client.get(&field).bearer_auth(KEY).send().await;
+            let field: Value = answer.unwrap().json().await.unwrap();
+            (field["built"] == true).then_some(())
+        })
+        .await;
+    }
     let mut snapshots = Vec::new();
     for _ in 0..2 {
         let made = post("/admin/snapshots", "".into(), "application/octet-stream").await;
@@ -130,6 +142,7 @@ async fn the_service_answers_schemathesis_as_the_contract_says() {
         "DELETE /admin/models/{id}/codes": stored[1], "POST /admin/jobs": active,
         "GET /admin/jobs/{id}": jobs[0], "POST /admin/jobs/{id}/cancel": jobs[0],
         "GET /admin/jobs/{id}/events": jobs[0], "DELETE /admin/jobs/{id}": jobs[1],
+        "GET /admin/fields/{path}": "price", "DELETE /admin/fields/{path}": "discarded",
         "GET /admin/snapshots/{id}": snapshots[0], "DELETE /admin/snapshots/{id}": snapshots[1],
     });
 

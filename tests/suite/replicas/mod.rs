@@ -2,7 +2,7 @@
 //! and servers under writes, and starts new replicas.
 //!
 //! - `harness`: replicas, NATS servers, random writers and their history
-//! - `conditions`, `ids`, `searches`, `duplicates`: replicas agree on writes and responses
+//! - `conditions`, `ids`, `searches`, `duplicates`, `filters`: replicas agree on writes and answers
 //! - `models`, `jobs`, `idempotency_keys`: changing models, workers, one job for repeated requests
 //! - `existing_gallery`, `mixed_versions`: a gallery from before the log, an upgrade in steps
 //! - `disconnected_callers`, `full_disk`, `lost_writes`: other failures
@@ -11,6 +11,7 @@ mod conditions;
 mod disconnected_callers;
 mod duplicates;
 mod existing_gallery;
+mod filters;
 mod full_disk;
 mod harness;
 mod idempotency_keys;

@@ -38,7 +38,7 @@ async fn the_readmes_clients_find_stored_images() {
     let folder = tempfile::tempdir().unwrap();
     photo(folder.path());
 
-    let [batch, _, _] = &blocks("sh", &server.url)[..] else {
+    let [_, batch, _, _] = &blocks("sh", &server.url)[..] else {
         panic!("the README has other blocks than this test knows")
     };
     let stdout = run(Command::new("sh").args(["-euc", batch]), folder.path());
@@ -59,6 +59,33 @@ async fn the_readmes_clients_find_stored_images() {
     assert!(stdout.contains("0 red-car [ 'car' ]"), "{stdout}");
 }
 
+/// A shop, as the README sets it up: declare, store, search, list and count by a filter.
+#[tokio::test]
+async fn the_readme_filters_by_payload() {
+    let server = TestServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    photo(folder.path());
+    let block = &blocks("sh", &server.url)[0];
+    let answers: Vec<Value> = block
+        .lines()
+        .map(|line| {
+            let stdout = run(Command::new("sh").args(["-euc", line]), folder.path());
+            serde_json::from_str(&stdout).unwrap()
+        })
+        .collect();
+    let [price, in_stock, shoe, found, list, count] = &answers[..] else {
+        panic!("the block has other commands than this test knows")
+    };
+    assert_eq!(
+        (&price["built"], &in_stock["built"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(shoe["payload"]["price"], 49.9);
+    assert_eq!(found["matches"][0]["id"], "red-shoe", "{found}");
+    assert_eq!(list["images"][0]["id"], "red-shoe", "{list}");
+    assert_eq!(count["count"], 0, "{count}");
+}
+
 /// A service with keys, as the README sets it up.
 #[test]
 fn the_readme_sets_up_a_service_with_keys() {
@@ -69,7 +96,7 @@ fn the_readme_sets_up_a_service_with_keys() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port().to_string();
     drop(socket);
-    let block = &blocks("sh", &format!("http://localhost:{port}"))[1];
+    let block = &blocks("sh", &format!("http://localhost:{port}"))[2];
     let block = block.replace("0.0.0.0:8080", &format!("0.0.0.0:{port}"));
     let block = block.replace(
         "scihcgrl serve",
@@ -100,7 +127,7 @@ async fn the_readme_fine_tunes_and_activates_a_model() {
             put.send().await.unwrap().error_for_status().unwrap();
         }
     }
-    let block = &blocks("sh", &server.url)[2];
+    let block = &blocks("sh", &server.url)[3];
     let [learn, follow, models, activate] = &block.lines().collect::<Vec<_>>()[..] else {
         panic!("the block has other commands than this test knows")
     };

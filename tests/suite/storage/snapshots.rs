@@ -335,3 +335,29 @@ async fn snapshots_refer_to_or_copy_originals_in_a_bucket_and_may_be_in_one() {
     drop(server);
     tokio::task::spawn_blocking(move || drop(s3)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_restored_snapshot_has_the_fields() {
+    let server = TestServer::start().await;
+    server.store(&["cat", "ship"], 2).await;
+    let price = r#"{"price": 5}"#;
+    let filter = r#"labels = "cat""#;
+    run_ok(
+        &["change", "--filter", filter, "--payload", price],
+        &server.url,
+    );
+    run_ok(&["fields", "declare", "price", "integer"], &server.url);
+    let id = run_ok(&["snapshots", "create"], &server.url);
+    let snapshot = server.folder.path().join("data/snapshots").join(id);
+    let folder = with_model();
+    let data = folder.path().join("data");
+    run_ok(&["import", text(&snapshot), "--data-dir", text(&data)], "");
+    let restored = TestServer::start_in(folder, &[]);
+    for path in ["/admin/fields", "/images?filter=price%20%3C%206"] {
+        let (status, answer) = restored.ask(Method::GET, path).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer, server.ask(Method::GET, path).await.1);
+    }
+    let (_, jobs) = restored.ask(Method::GET, "/admin/jobs").await;
+    assert_eq!(jobs["jobs"], json!([]));
+}

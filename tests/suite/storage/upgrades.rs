@@ -30,10 +30,10 @@ const STORED: [&str; 7] = [
     "ship/0002",
 ];
 
-/// Unpacks a data folder of schema 5, with the model that made its codes.
+/// Unpacks a data folder of schema 6, with the model that made its codes.
 fn previous_data() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let file = server::root().join("tests/fixtures/stores/5.tar.gz");
+    let file = server::root().join("tests/fixtures/stores/6.tar.gz");
     let mut bytes = Vec::new();
     GzDecoder::new(fs::File::open(file).unwrap())
         .read_to_end(&mut bytes)
@@ -117,7 +117,7 @@ async fn assert_complete(server: &TestServer) {
     }
 }
 
-/// The fixture has a standby generation, which the previous schema named differently.
+/// The fixture has a standby generation. The previous schema had no fields.
 #[tokio::test]
 async fn a_store_of_the_previous_schema_is_upgraded() {
     let mut server = TestServer::start_in(previous_data(), &[]);
@@ -126,7 +126,7 @@ async fn a_store_of_the_previous_schema_is_upgraded() {
     let info: Value = info.json().await.unwrap();
     assert_eq!(
         (&info["index"]["schema"], &info["index"]["damage"]),
-        (&json!(6), &json!([]))
+        (&json!(7), &json!([]))
     );
     assert_eq!(
         info["standby"],
@@ -207,12 +207,12 @@ fn a_store_of_any_other_schema_is_refused_and_unchanged() {
     let folder = previous_data();
     for (schema, words) in [
         (
-            "7",
-            "has schema 7, but this version reads schema 6; it was written by a newer version",
+            "8",
+            "has schema 8, but this version reads schema 7; it was written by a newer version",
         ),
         (
-            "4",
-            "has schema 4, but this version reads schema 6; export it with the version",
+            "5",
+            "has schema 5, but this version reads schema 7; export it with the version",
         ),
     ] {
         let db = sled::open(folder.path().join("data")).unwrap();

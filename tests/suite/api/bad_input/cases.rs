@@ -219,3 +219,65 @@ pub fn names(api: &Api) -> Vec<Case> {
         "no method": delete => 405 "method_not_allowed" "DELETE";
     }
 }
+
+pub fn filters(api: &Api) -> Vec<Case> {
+    let list = |filter: &str| {
+        let mut url = reqwest::Url::parse(&format!("{}/images", api.url)).unwrap();
+        url.query_pairs_mut().append_pair("filter", filter);
+        api.client.get(url)
+    };
+    let search = |filter: String| {
+        let body = json!({"code": "abcdef", "filter": filter});
+        api.post("/search").json(&body)
+    };
+    let form = |path: &str, filter: String| {
+        let form = Form::new().text("filter", filter);
+        api.post(path)
+            .multipart(form.part("image", Part::bytes(UPRIGHT)))
+    };
+    let many = |values: usize| format!("id IN [{}]", vec!["'a'"; values].join(","));
+    let deep = format!("{}id EXISTS{}", "(".repeat(100), ")".repeat(100));
+    let both = api.post("/search?filter=id%20EXISTS");
+    let both = both.json(&json!({"code": "abcdef", "filter": "id EXISTS"}));
+    let delete = |query: &str| api.client.delete(format!("{}/images{query}", api.url));
+    let field = |path: &str, kind: Value| {
+        let put = api.client.put(format!("{}/admin/fields/{path}", api.url));
+        put.json(&json!({ "type": kind }))
+    };
+    let get_field = api.get("/admin/fields/nothing");
+    let encoding = json!({"id": "a", "filter": "id EXISTS"});
+    cases! {
+        "an unclosed quote": list("id = 'a") => 400 "invalid_filter" "column 6: the text that starts here is not closed";
+        "an unclosed quote in JSON": search("id = \"a".to_owned()) => 400 "invalid_filter" "not closed";
+        "an undeclared field": list("price < 5") => 400 "undeclared_field" "PUT /admin/fields/price";
+        "an undeclared field to order by": api.get("/images?order_by=-price") => 422 "invalid_parameter" "'price' is not a declared field";
+        "a position of another order": api.get("/images?after=5.2") => 422 "invalid_parameter" "give the `next` of the previous page";
+        "a number for a text": list("id = 5") => 400 "invalid_filter" "not with the number 5";
+        "a text for a time": list("created_at_ms > 'today'") => 400 "invalid_filter" "not with the text \"today\"";
+        "a filter without an operator": list("price") => 400 "invalid_filter" "an operator after the field";
+        "an empty filter": api.get("/images?filter=") => 400 "invalid_filter" "the filter is empty";
+        "a filter twice": api.get("/images?filter=id%20EXISTS&filter=id%20EXISTS") => 422 "invalid_parameter" "twice";
+        "an empty filter in JSON": search(String::new()) => 400 "invalid_filter" "the filter is empty";
+        "an empty filter in a form": form("/search", String::new()) => 400 "invalid_filter" "the filter is empty";
+        "10,001 values": search(many(10_001)) => 400 "invalid_filter" "more than 10000 values";
+        "a filter 100 deep": list(&deep) => 400 "invalid_filter" "the maximum is 32";
+        "a filter of 100 kB": search(many(25_000)) => 400 "invalid_filter" "the maximum is 65536";
+        "a form's filter of 100 kB": form("/search", many(25_000)) => 422 "invalid_form" "more than 65536 bytes";
+        "a query's filter of 9 kB": list(&many(2_250)) => 400 "invalid_filter" "the maximum in a query is 8192";
+        "a filter in the query and the body": both => 400 "invalid_filter" "the query and the body both";
+        "a filter that is no text": api.post("/search").json(&json!({"code": "abcdef", "filter": 5})) => 422 "invalid_json" "string";
+        "a filter to encode": api.post("/encode").json(&encoding) => 422 "invalid_json" "POST /search";
+        "a form's filter to encode": form("/encode", "id EXISTS".to_owned()) => 422 "unknown_field" "`filter`; expected `image`";
+        "a deletion without a filter": delete("") => 400 "missing_filter" "filter=id EXISTS";
+        "a deletion by an empty filter": delete("?filter=") => 400 "missing_filter" "missing or empty";
+        "a deletion by an undeclared field": delete("?filter=price%3C5") => 400 "undeclared_field" "price";
+        "a deletion with a count in words": delete("?filter=id%20EXISTS&expect=all") => 422 "invalid_parameter" "'all' is not a whole number";
+        "a change without a body": api.client.patch(format!("{}/images?filter=id%20EXISTS", api.url)) => 415 "unsupported_media_type" "application/json";
+        "an unknown field": get_field => 404 "field_not_found" "'nothing' is not a declared field";
+        "a field without a type": api.client.put(format!("{}/admin/fields/a", api.url)).json(&json!({})) => 422 "invalid_json" "missing field `type`";
+        "a field of an unknown type": field("a", json!("text")) => 422 "invalid_json" "expected one of `keyword`";
+        "a field without a name": field("a..b", json!("bool")) => 422 "invalid_field" "a name in it is empty";
+        "a field with a space": field("a%20b", json!("bool")) => 422 "invalid_field" "double quotes";
+        "a field of every image": field("labels", json!("keyword")) => 422 "invalid_field" "cannot be a field";
+    }
+}

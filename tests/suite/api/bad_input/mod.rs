@@ -5,7 +5,7 @@ mod cases;
 
 use crate::server;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use cases::{Api, bodies, boxes, names, parameters, pictures};
+use cases::{Api, bodies, boxes, filters, names, parameters, pictures};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::{
@@ -34,6 +34,7 @@ async fn bad_input_is_refused_with_a_reason_and_does_no_harm() {
         parameters(&api),
         boxes(&api),
         names(&api),
+        filters(&api),
     ];
     for case in cases.into_iter().flatten() {
         let answer = case.request.send().await.unwrap();

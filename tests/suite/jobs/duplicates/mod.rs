@@ -98,7 +98,19 @@ async fn copies_are_found_and_listed_and_deleted_ones_are_left_out() {
     }
     let (_, rest) = get(&server, "/third?offset=1&limit=1").await;
     assert_eq!(groups(&rest), [(3, vec!["first", "third"])]);
+    // Without its oldest image, a group is formed by the others.
+    let but_first = "?filter=id%20!%3D%20%22first%22";
+    let (_, among) = get(&server, but_first).await;
+    let expected = [(2, vec!["pair", "other"]), (2, vec!["second", "third"])];
+    assert_eq!(
+        (groups(&among), &among["images"]),
+        (expected.to_vec(), &json!(5))
+    );
+    let (_, of) = get(&server, &format!("/third{but_first}")).await;
+    assert_eq!(groups(&of)[..], expected[1..]);
     for (path, status, code) in [
+        ("?filter=id%20%3D", 400, "invalid_filter"),
+        ("?filter=colour%20EXISTS", 400, "undeclared_field"),
         ("/alone", 404, "group_not_found"),
         ("/nobody", 404, "group_not_found"),
         ("?limit=0", 422, "invalid_parameter"),

@@ -126,6 +126,47 @@ async fn a_job_learns_new_classes_and_activates_its_model() {
     assert_eq!(info["model_id"], result["model"]);
 }
 
+#[tokio::test]
+async fn a_job_learns_only_from_images_that_pass_its_filter() {
+    let server = gallery(&CLASSES[..3], 6).await;
+    // Also the images to replay must pass, so nothing of the class of ships is learned.
+    let body = quick(json!({
+        "labels": ["cat", "dog"], "filter": r#"labels != "ship""#, "replay": 100, "epochs": 0, "train_backbone": false,
+    }));
+    let job = create(&server, &body).await;
+    assert_eq!(job["filter"], r#"labels != "ship""#);
+    let folder = server
+        .folder
+        .path()
+        .join("data/jobs")
+        .join(job["id"].as_str().unwrap());
+    let listed = server::eventually("the images are listed", async || {
+        fs::read_to_string(folder.join("images.jsonl")).ok()
+    })
+    .await;
+    let listed: Vec<Value> = listed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(listed.len(), 12);
+    assert!(
+        listed
+            .iter()
+            .all(|image| image["labels"] != json!(["ship"]))
+    );
+    let job = server.wait_for_end(&job["id"]).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+
+    let none = quick(json!({ "labels": ["cat"], "filter": r#"labels = "ship""# }));
+    let job = create(&server, &none).await;
+    let job = server.wait_for_end(&job["id"]).await;
+    let error = job["error"].as_str().unwrap();
+    assert!(
+        error.contains("no image that passes the filter has the label 'cat'"),
+        "{error}"
+    );
+}
+
 /// The model for photographs has as many classes.
 #[tokio::test]
 async fn a_model_of_the_most_classes_can_learn_new_ones() {

@@ -190,6 +190,67 @@ async fn unreadable_images_are_named_and_left_out() {
     assert!(stdout.contains(&expected), "{stdout}");
 }
 
+#[tokio::test]
+async fn an_import_has_the_fields_of_the_export() {
+    let (folder, _) = gallery().await;
+    let server = TestServer::start_in(folder, &[]);
+    for (path, kind) in [("number", "integer"), ("of", "keyword")] {
+        let url = server.at(&format!("/admin/fields/{path}"));
+        let declare = server.client.put(url).json(&json!({ "type": kind }));
+        let field: Value = declare.send().await.unwrap().json().await.unwrap();
+        server.wait_for_end(&field["job"]["id"]).await;
+    }
+    let passing = async |server: &TestServer, filter: &str| {
+        let list = server.client.get(server.at("/images"));
+        let list = list.query(&[("filter", filter)]);
+        let page: Value = list.send().await.unwrap().json().await.unwrap();
+        assert!(page["images"].is_array(), "{page}");
+        page["images"].clone()
+    };
+    let filter = r#"number < 9 AND of = "cat" AND of IS NULL"#;
+    let before = passing(&server, filter).await;
+    let count = before.as_array().unwrap().len();
+    assert!(count > 3, "{before}");
+    let (_, fields) = server.ask(Method::GET, "/admin/fields").await;
+    let mut server = server;
+    server.terminate();
+    let folder = server.kill();
+    let data = folder.path().join("data");
+
+    let file = folder.path().join("some.tar");
+    let mut some = command("export", file.to_str().unwrap(), &data);
+    let output = some.args(["--filter", filter]).output().unwrap();
+    let images = format!("{count} images were exported, 0 things left out");
+    assert_eq!(outcome(&output), (true, images));
+    let undeclared = folder.path().join("none.tar");
+    let mut none = command("export", undeclared.to_str().unwrap(), &data);
+    let (well, words) = outcome(&none.args(["--filter", "price < 9"]).output().unwrap());
+    assert!(!well && words.contains("price"), "{words}");
+    assert!(!undeclared.exists());
+
+    let all = folder.path().join("all.tar");
+    fs::write(&all, export(&data)).unwrap();
+    for (archive, is_whole) in [(all, true), (file, false)] {
+        let new = tempfile::tempdir().unwrap();
+        server::model(new.path());
+        let import = command(
+            "import",
+            archive.to_str().unwrap(),
+            &new.path().join("data"),
+        );
+        let output = { import }.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let server = TestServer::start_in(new, &[]);
+        assert_eq!(passing(&server, filter).await, before);
+        let (_, now) = server.ask(Method::GET, "/admin/fields").await;
+        if is_whole {
+            assert_eq!(now, fields);
+        } else {
+            assert_eq!(passing(&server, "id EXISTS").await, before);
+        }
+    }
+}
+
 /// Imports an archive that must be refused; returns the error.
 fn import_error(archive: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
