@@ -13,7 +13,7 @@ use crate::types::id::nfc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldType {
-    /// Text of at most [`MAX_KEYWORD_BYTES`] bytes in Unicode NFC, compared by code points.
+    /// Text of at most 512 bytes in Unicode NFC, compared by code points.
     Keyword,
     /// Whole numbers between −10¹⁸ and 10¹⁸.
     Integer,
