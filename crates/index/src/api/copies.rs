@@ -153,8 +153,8 @@ impl Index {
     pub fn copies_among(&self, copies: &Copies, filter: &Filter) -> Result<Copies, IndexError> {
         let store = &self.0.store;
         store.read_consistent(Some(copies.generation), |directory, reading| {
-            let condition = filter.resolve(directory.fields())?;
-            let Some(passing) = reading.passing(directory, &condition)? else {
+            let filtered = reading.filtered(directory, Some(filter))?;
+            let Some(passing) = filtered.and_then(|filtered| filtered.passing) else {
                 return Ok(None);
             };
             let grouped = copies.groups.iter().flatten();

@@ -30,23 +30,14 @@ impl Index {
         } = query;
         let store = &self.0.store;
         store.read_consistent(None, |directory, reading| {
-            let fields = directory.fields();
-            let condition = filter.as_ref().map(|filter| filter.resolve(fields));
-            let condition = condition.transpose()?;
-            let passing = match &condition {
-                Some(condition) => match reading.passing(directory, condition)? {
-                    Some(passing) => Some(passing),
-                    None => return Ok(None),
-                },
-                None => None,
+            let Some(filtered) = reading.filtered(directory, filter.as_ref())? else {
+                return Ok(None);
             };
-            let passes = |record: &Record| {
-                let condition = condition.as_ref();
-                condition.is_none_or(|condition| condition.holds(fields, &record.subject()))
-            };
+            let passes = |record: &Record| filtered.has(record);
+            let passing = filtered.passing.clone();
             if let Some(order_by) = order_by {
                 let order = FieldOrder {
-                    field: usable_field(fields, &order_by.path)
+                    field: usable_field(directory.fields(), &order_by.path)
                         .map_err(|why| IndexError::Order { why })?,
                     is_descending: order_by.is_descending,
                 };

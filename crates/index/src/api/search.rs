@@ -31,27 +31,17 @@ impl Index {
     pub fn search(&self, query: &Query) -> Result<SearchResult, IndexError> {
         let store = &self.0.store;
         store.read_consistent(query.generation, |directory, reading| {
-            let fields = directory.fields();
-            let condition = query.filter.as_ref().map(|filter| filter.resolve(fields));
-            let condition = condition.transpose()?;
-            let passing = match &condition {
-                Some(condition) => match reading.passing(directory, condition)? {
-                    Some(passing) => Some(passing),
-                    None => return Ok(None),
-                },
-                None => None,
+            let Some(filtered) = reading.filtered(directory, query.filter.as_ref())? else {
+                return Ok(None);
             };
             let selector = Selector {
                 directory,
                 code: &query.code,
                 radius: query.radius,
-                passing,
+                passing: filtered.passing.clone(),
             };
             let (found, ranked) = selector.answer(query, reading)?;
-            let passes = |record: &Record| {
-                let condition = condition.as_ref();
-                condition.is_none_or(|condition| condition.holds(fields, &record.subject()))
-            };
+            let passes = |record: &Record| filtered.has(record);
             let matches = ranked
                 .iter()
                 .map(|(hit, similarity)| reading.found(hit, *similarity, passes));

@@ -83,6 +83,9 @@ impl Directory {
                 total: self.images(),
                 ..self.nearest(code, span.end() as u64)?.select(span)
             }),
+            (Some(radius), Some(passing)) if passing.are_few() => {
+                self.one_by_one(passing, code, radius, span)
+            }
             (Some(radius), Some(passing)) => {
                 let ball = self.within(code, radius)?;
                 if passing.is_worth_reading(ball.total()) {

@@ -13,6 +13,8 @@ use crate::{
 
 /// Up to this number of passing images have their codes gathered.
 const MAX_GATHERED: usize = 1 << 15;
+/// Up to this number of gathered codes are compared in a few microseconds.
+const MAX_WITHOUT_BALL: usize = 1 << 12;
 /// If at most this share of all images pass, they are listed instead of the others.
 const SMALL_SHARE: usize = 32;
 
@@ -112,6 +114,11 @@ impl Passing {
             ImageSet::Bits(_) => 1,
         };
         read * self.len as u64 <= lookup * ball
+    }
+
+    /// Returns true if comparing their gathered codes takes no longer than finding a ball.
+    pub fn are_few(&self) -> bool {
+        self.is_gathered() && self.len <= MAX_WITHOUT_BALL
     }
 
     /// Returns true if their codes are gathered for searches.

@@ -3,7 +3,10 @@
 use std::cmp::Ordering;
 
 use crate::{
-    disk::{key::Key, names},
+    disk::{
+        key::{Key, prefix},
+        names,
+    },
     memory::{directory::Directory, passing::Passing},
     read::{listing::Listed, reading::Reading},
     types::{
@@ -134,7 +137,8 @@ impl Reading<'_> {
             _ => None,
         };
         let key = |text: &str| Key::Name(text).to_bytes();
-        let end = Key::Number(0).to_bytes();
+        // Other entries lie between names and the numbers of names.
+        let end = vec![prefix::NAME + 1];
         let first = key(text
             .as_deref()
             .filter(|_| !order.is_descending)

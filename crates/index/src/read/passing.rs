@@ -12,20 +12,65 @@ use crate::{
     read::reading::{self, Reading},
     types::{
         error::IndexError,
-        field::word,
-        filter::condition::{Condition, Property, Test, TextTest},
+        field::{Field, word},
+        filter::{
+            Filter,
+            condition::{Condition, Property, Test, TextTest},
+        },
         id::ImageId,
+        record::Record,
     },
 };
 
+/// The images that pass a filter, or all images.
+pub struct Filtered<'a> {
+    fields: &'a [Field],
+    condition: Option<Condition>,
+    /// The images; `None` without a filter.
+    pub passing: Option<Arc<Passing>>,
+}
+
+impl Filtered<'_> {
+    /// Returns true if a record passes.
+    pub fn has(&self, record: &Record) -> bool {
+        let condition = self.condition.as_ref();
+        condition.is_none_or(|condition| condition.holds(self.fields, &record.subject()))
+    }
+}
+
 impl Reading<'_> {
+    /// Returns the images that pass a filter; `None` if the caller must read again.
+    ///
+    /// # Errors
+    /// [`IndexError::Filter`], and those of [`passing`](Self::passing).
+    pub fn filtered<'a>(
+        &mut self,
+        directory: &'a Directory,
+        filter: Option<&Filter>,
+    ) -> Result<Option<Filtered<'a>>, IndexError> {
+        let fields = directory.fields();
+        let condition = filter.map(|filter| filter.resolve(fields)).transpose()?;
+        let passing = match &condition {
+            Some(condition) => match self.passing(directory, condition)? {
+                Some(passing) => Some(passing),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        Ok(Some(Filtered {
+            fields,
+            condition,
+            passing,
+        }))
+    }
+
     /// Returns the images that meet a condition; `None` if directory and rows disagree, which makes
     /// the caller read again.
     ///
     /// # Errors
     /// [`IndexError::ManyKeywords`], [`Store`](IndexError::Store),
     /// [`Corrupt`](IndexError::Corrupt).
-    pub fn passing(
+    fn passing(
         &mut self,
         directory: &Directory,
         condition: &Condition,
